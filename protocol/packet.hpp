@@ -1,0 +1,157 @@
+// The packets of MQTT as values that own what they hold: for everything but the hot path, where
+// PUBLISH is a PublishView (publish.hpp) and an acknowledgement an Ack (decode.hpp). Any thread.
+//
+// One struct serves all versions. What a version does not have is left at its default by decode and
+// is not written by encode. Source: MQTT 5.0 and 3.1.1, chapter 3.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <variant>
+#include <vector>
+
+#include "protocol/properties.hpp"
+#include "protocol/reason_code.hpp"
+#include "protocol/version.hpp"
+
+namespace millrace::protocol {
+
+struct Will {
+  std::string topic;
+  std::string payload;
+  QoS qos = QoS::AtMostOnce;
+  bool retain = false;
+  Properties properties;
+
+  friend bool operator==(const Will&, const Will&) = default;
+};
+
+struct Connect {
+  Version version = Version::v5;
+  bool clean_start = true;  // clean session in 3.1.1
+  std::uint16_t keep_alive_seconds = 0;
+  std::string client_id;
+  std::optional<Will> will;
+  std::optional<std::string> user_name;
+  std::optional<std::string> password;  // any bytes
+  Properties properties;
+
+  friend bool operator==(const Connect&, const Connect&) = default;
+};
+
+struct Connack {
+  bool session_present = false;
+  ReasonCode reason =
+      ReasonCode::Success;  // in 3.x the return code, as the v5 reason it stands for
+  Properties properties;
+
+  friend bool operator==(const Connack&, const Connack&) = default;
+};
+
+struct Publish {
+  std::string topic;
+  std::string payload;
+  QoS qos = QoS::AtMostOnce;
+  bool retain = false;
+  bool dup = false;
+  std::uint16_t packet_id = 0;  // 0 exactly at QoS 0
+  Properties properties;
+
+  friend bool operator==(const Publish&, const Publish&) = default;
+};
+
+// The four acknowledgements have one shape; the template argument only keeps them apart.
+template <PacketType type_value>
+struct Acknowledgement {
+  static constexpr PacketType type = type_value;
+  std::uint16_t packet_id = 0;
+  ReasonCode reason = ReasonCode::Success;
+  Properties properties;
+
+  friend bool operator==(const Acknowledgement&, const Acknowledgement&) = default;
+};
+using Puback = Acknowledgement<PacketType::Puback>;
+using Pubrec = Acknowledgement<PacketType::Pubrec>;
+using Pubrel = Acknowledgement<PacketType::Pubrel>;
+using Pubcomp = Acknowledgement<PacketType::Pubcomp>;
+
+enum class RetainHandling : std::uint8_t { Send = 0, SendIfNew = 1, DoNotSend = 2 };
+
+struct Subscription {
+  std::string filter;  // as it was sent, prefixes included: see parse_filter
+  QoS qos = QoS::AtMostOnce;
+  bool no_local = false;
+  bool retain_as_published = false;
+  RetainHandling retain_handling = RetainHandling::Send;
+
+  friend bool operator==(const Subscription&, const Subscription&) = default;
+};
+
+struct Subscribe {
+  std::uint16_t packet_id = 0;
+  std::vector<Subscription> subscriptions;
+  Properties properties;
+
+  friend bool operator==(const Subscribe&, const Subscribe&) = default;
+};
+
+struct Suback {
+  std::uint16_t packet_id = 0;
+  std::vector<ReasonCode> reasons;  // any failure is 0x80 in 3.x
+  Properties properties;
+
+  friend bool operator==(const Suback&, const Suback&) = default;
+};
+
+struct Unsubscribe {
+  std::uint16_t packet_id = 0;
+  std::vector<std::string> filters;
+  Properties properties;
+
+  friend bool operator==(const Unsubscribe&, const Unsubscribe&) = default;
+};
+
+struct Unsuback {
+  std::uint16_t packet_id = 0;
+  std::vector<ReasonCode> reasons;  // empty in 3.x
+  Properties properties;
+
+  friend bool operator==(const Unsuback&, const Unsuback&) = default;
+};
+
+struct Pingreq {
+  friend bool operator==(const Pingreq&, const Pingreq&) = default;
+};
+
+struct Pingresp {
+  friend bool operator==(const Pingresp&, const Pingresp&) = default;
+};
+
+struct Disconnect {
+  ReasonCode reason = ReasonCode::NormalDisconnection;
+  Properties properties;
+
+  friend bool operator==(const Disconnect&, const Disconnect&) = default;
+};
+
+struct Auth {
+  ReasonCode reason = ReasonCode::Success;
+  Properties properties;
+
+  friend bool operator==(const Auth&, const Auth&) = default;
+};
+
+using Packet = std::variant<Connect, Connack, Publish, Puback, Pubrec, Pubrel, Pubcomp, Subscribe,
+                            Suback, Unsubscribe, Unsuback, Pingreq, Pingresp, Disconnect, Auth>;
+
+// The alternatives stand in the order of PacketType.
+[[nodiscard]] inline PacketType packet_type(const Packet& packet) noexcept {
+  return static_cast<PacketType>(packet.index() + 1);
+}
+
+// Else `return ReasonCode::X` from a function of Result<Packet> would be a packet, not a fault.
+static_assert(!std::is_constructible_v<Packet, ReasonCode>);
+
+}  // namespace millrace::protocol

@@ -1,0 +1,115 @@
+// The properties of MQTT 5: one struct that owns any of them, and the rules that say which packet
+// may carry which, how often, and with what values. Pure; any thread.
+//
+// Source: MQTT 5.0, section 2.2.2, and the property list of each packet in chapter 3.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "protocol/reason_code.hpp"
+#include "protocol/version.hpp"
+
+namespace millrace::protocol {
+
+enum class PropertyId : std::uint8_t {
+  PayloadFormatIndicator = 0x01,
+  MessageExpiryInterval = 0x02,
+  ContentType = 0x03,
+  ResponseTopic = 0x08,
+  CorrelationData = 0x09,
+  SubscriptionIdentifier = 0x0B,
+  SessionExpiryInterval = 0x11,
+  AssignedClientIdentifier = 0x12,
+  ServerKeepAlive = 0x13,
+  AuthenticationMethod = 0x15,
+  AuthenticationData = 0x16,
+  RequestProblemInformation = 0x17,
+  WillDelayInterval = 0x18,
+  RequestResponseInformation = 0x19,
+  ResponseInformation = 0x1A,
+  ServerReference = 0x1C,
+  ReasonString = 0x1F,
+  ReceiveMaximum = 0x21,
+  TopicAliasMaximum = 0x22,
+  TopicAlias = 0x23,
+  MaximumQoS = 0x24,
+  RetainAvailable = 0x25,
+  UserProperty = 0x26,
+  MaximumPacketSize = 0x27,
+  WildcardSubscriptionAvailable = 0x28,
+  SubscriptionIdentifierAvailable = 0x29,
+  SharedSubscriptionAvailable = 0x2A,
+};
+
+// Where properties stand: in a packet of a type, or in the Will of a CONNECT. The values are those
+// of PacketType, and 0 for the Will.
+enum class PropertyScope : std::uint8_t { Will = 0 };
+[[nodiscard]] constexpr PropertyScope property_scope(PacketType type) noexcept {
+  return static_cast<PropertyScope>(type);
+}
+
+using UserProperty = std::pair<std::string, std::string>;
+
+// Absent means absent: the defaults of the specification are for the reader to apply. Strings of
+// binary data hold any bytes.
+struct Properties {
+  std::optional<std::uint8_t> payload_format_indicator;
+  std::optional<std::uint32_t> message_expiry_interval;
+  std::optional<std::string> content_type;
+  std::optional<std::string> response_topic;
+  std::optional<std::string> correlation_data;
+  std::vector<std::uint32_t> subscription_identifiers;  // several only in a PUBLISH of a server
+  std::optional<std::uint32_t> session_expiry_interval;
+  std::optional<std::string> assigned_client_identifier;
+  std::optional<std::uint16_t> server_keep_alive;
+  std::optional<std::string> authentication_method;
+  std::optional<std::string> authentication_data;
+  std::optional<std::uint8_t> request_problem_information;
+  std::optional<std::uint32_t> will_delay_interval;
+  std::optional<std::uint8_t> request_response_information;
+  std::optional<std::string> response_information;
+  std::optional<std::string> server_reference;
+  std::optional<std::string> reason_string;
+  std::optional<std::uint16_t> receive_maximum;
+  std::optional<std::uint16_t> topic_alias_maximum;
+  std::optional<std::uint16_t> topic_alias;
+  std::optional<std::uint8_t> maximum_qos;
+  std::optional<std::uint8_t> retain_available;
+  std::vector<UserProperty> user_properties;  // in the order of the packet [MQTT-3.3.2-18]
+  std::optional<std::uint32_t> maximum_packet_size;
+  std::optional<std::uint8_t> wildcard_subscription_available;
+  std::optional<std::uint8_t> subscription_identifier_available;
+  std::optional<std::uint8_t> shared_subscription_available;
+
+  friend bool operator==(const Properties&, const Properties&) = default;
+};
+
+// May a packet of this scope carry the property at all?
+[[nodiscard]] bool property_allowed(PropertyId id, PropertyScope scope) noexcept;
+
+// `bytes` are the properties without their length. Faults: MalformedPacket (unknown identifier, not
+// allowed in this packet, does not end where it should, bad UTF-8), ProtocolError (a second one, a
+// forbidden value, Authentication Data without a method), TopicAliasInvalid (0), TopicNameInvalid
+// (a Response Topic that is no topic name).
+[[nodiscard]] Result<Properties> decode_properties(std::span<const std::uint8_t> bytes,
+                                                   PropertyScope scope, Sender sender);
+
+// The same checks without keeping anything: no allocation.
+[[nodiscard]] ReasonCode check_properties(std::span<const std::uint8_t> bytes, PropertyScope scope,
+                                          Sender sender) noexcept;
+
+// Their size without the length in front.
+[[nodiscard]] std::size_t properties_bytes(const Properties& properties) noexcept;
+
+// Appends length and properties. A property that the scope forbids is a broken invariant: it
+// aborts.
+void encode_properties(const Properties& properties, PropertyScope scope,
+                       std::vector<std::uint8_t>& out);
+
+}  // namespace millrace::protocol

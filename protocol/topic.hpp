@@ -1,0 +1,61 @@
+// Topic names and topic filters: what is well formed, what matches what. Pure, no allocation; any
+// thread. Source: MQTT 5.0 section 4.7 and 4.8.2 (3.1.1: 4.7), and the prefix `$latest/` of
+// Millrace.
+//
+// matches, covers and overlaps expect valid arguments, without a `$share/` or `$latest/` prefix.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+#include "protocol/reason_code.hpp"
+
+namespace millrace::protocol {
+
+constexpr std::size_t topic_bytes_max = 65'535;
+constexpr std::size_t levels_unlimited = std::numeric_limits<std::size_t>::max();
+
+// "a/b" has two levels, "/" too.
+[[nodiscard]] std::size_t level_count(std::string_view topic) noexcept;
+
+// UTF-8, 1 to 65,535 bytes, no wildcards, at most `levels_max` levels.
+[[nodiscard]] bool valid_topic_name(std::string_view topic,
+                                    std::size_t levels_max = levels_unlimited) noexcept;
+
+// UTF-8, 1 to 65,535 bytes, '#' alone on the last level, '+' alone on its level. The prefixes are
+// ordinary levels here: see parse_filter.
+[[nodiscard]] bool valid_topic_filter(std::string_view filter,
+                                      std::size_t levels_max = levels_unlimited) noexcept;
+
+// A filter of SUBSCRIBE, taken apart. The views point into the argument.
+struct ParsedFilter {
+  std::string_view filter;       // what is matched, prefixes gone
+  std::string_view share_group;  // empty: not shared
+  bool latest = false;           // `$latest/<filter>`
+
+  [[nodiscard]] bool shared() const noexcept { return !share_group.empty(); }
+};
+
+// `$share/group/filter` [MQTT-4.8.2-1], [MQTT-4.8.2-2]; `$latest/filter`. TopicFilterInvalid: a
+// malformed filter or prefix, more than `levels_max` levels (prefixes not counted), or both
+// prefixes at once, in either order. In MQTT 3 `$share/` works the same: stock 3.1.1 clients use
+// it.
+[[nodiscard]] Result<ParsedFilter> parse_filter(std::string_view filter,
+                                                std::size_t levels_max = levels_unlimited) noexcept;
+
+// `$latest` or `$latest/...`: names that nobody may publish to.
+[[nodiscard]] bool is_latest_topic(std::string_view topic) noexcept;
+
+// Does `filter` match `topic`? A filter that starts with a wildcard matches no topic that starts
+// with '$'. [MQTT-4.7.2-1]
+[[nodiscard]] bool matches(std::string_view filter, std::string_view topic) noexcept;
+
+// Is every topic that `narrow` matches matched by `wide` too?
+[[nodiscard]] bool covers(std::string_view wide, std::string_view narrow) noexcept;
+
+// Is there a topic that both match?
+[[nodiscard]] bool overlaps(std::string_view a, std::string_view b) noexcept;
+
+}  // namespace millrace::protocol

@@ -1,0 +1,51 @@
+// The few words that every other header of protocol/ uses: versions, packet types, QoS, and who
+// sent.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace millrace::protocol {
+
+// The values are the protocol levels of CONNECT.
+enum class Version : std::uint8_t { v3_1 = 3, v3_1_1 = 4, v5 = 5 };
+
+[[nodiscard]] constexpr std::string_view to_string(Version version) noexcept {
+  switch (version) {
+    case Version::v3_1:
+      return "3.1";
+    case Version::v3_1_1:
+      return "3.1.1";
+    case Version::v5:
+      return "5.0";
+  }
+  return "unknown";
+}
+
+enum class PacketType : std::uint8_t {
+  Connect = 1,
+  Connack,
+  Publish,
+  Puback,
+  Pubrec,
+  Pubrel,
+  Pubcomp,
+  Subscribe,
+  Suback,
+  Unsubscribe,
+  Unsuback,
+  Pingreq,
+  Pingresp,
+  Disconnect,
+  Auth,
+};
+
+// "PUBLISH", "CONNECT", ...
+[[nodiscard]] std::string_view to_string(PacketType type) noexcept;
+
+enum class QoS : std::uint8_t { AtMostOnce = 0, AtLeastOnce = 1, ExactlyOnce = 2 };
+
+// Who sent the packet that is decoded; the rules differ in a few places.
+enum class Sender : std::uint8_t { Client, Server };
+
+}  // namespace millrace::protocol
