@@ -1,0 +1,42 @@
+// millrace-bench: Google Benchmark over core/, or the table of ratios.
+//
+//   millrace-bench [--benchmark_filter=...]          the benchmarks one by one
+//   millrace-bench --table [FILTER] [--rounds=N]     ours next to the competitors, with ratios
+//
+// --table exits with 1 when a line missed its ratio.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "bench/table.hpp"
+
+namespace {
+
+int run_table(int argc, char** argv) {
+  std::string filter;
+  int rounds = 5;
+  for (int i = 2; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    constexpr std::string_view kRounds = "--rounds=";
+    if (argument.starts_with(kRounds)) {
+      rounds = std::max(1, std::atoi(argv[i] + kRounds.size()));
+    } else {
+      filter = argument;
+    }
+  }
+  return millrace::bench::print_table(filter, rounds) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "--table") return run_table(argc, argv);
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return EXIT_FAILURE;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return EXIT_SUCCESS;
+}

@@ -1,0 +1,45 @@
+// The table of ratios: what our structures do next to their competitors, in one process and one
+// run.
+//
+// A benchmark file adds its lines with `add_comparison`, from a static initialiser or from main's
+// start; `millrace-bench --table [filter]` measures them and prints one line per rival: the work,
+// our median, the rival's median, their ratio, the ratio to reach.
+// All contenders of a comparison are measured in turns (ours, first rival, second rival, ours,
+// ...), so that a noisy neighbour or a changing clock rate meets each of them alike: trust the
+// ratio, not the figures. Called from one thread.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace millrace::bench {
+
+/// One short run (about 50 to 200 ms) that returns its figure in the comparison's unit.
+using Measure = std::function<double()>;
+
+enum class Better { kHigher, kLower };
+
+struct Rival {
+  std::string name;
+  Measure measure;         // empty: `figure` is a fixed goal, measured elsewhere
+  double ratio_min = 1.0;  // how many times better than the rival we have to be
+  double figure = 0.0;
+};
+
+struct Comparison {
+  std::string work;  // "MPSC, 8 bytes, singles, 2 producers"
+  std::string unit;  // "M/s", "ns"
+  Better better = Better::kHigher;
+  Measure ours;
+  std::vector<Rival> rivals;
+};
+
+/// Returns true, so that it can initialise a static.
+bool add_comparison(Comparison comparison);
+
+/// Measures every comparison whose work contains `filter`, `rounds` times each, and prints the
+/// table on stdout. Returns how many lines missed their ratio.
+int print_table(const std::string& filter, int rounds);
+
+}  // namespace millrace::bench
