@@ -1,0 +1,68 @@
+// Buffer: a reference-counted block of bytes that many messages may be slices of.
+//
+// Threads: the count is atomic, so a BufferRef may be copied and dropped on any thread. The bytes
+// are written by the one thread that allocated the buffer, before the first message that points
+// into them is handed to another thread; from then on they are constant.
+//
+// A buffer is one allocation: this header, then `capacity` bytes.
+#pragma once
+
+#include <atomic>
+#include <boost/intrusive_ptr.hpp>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <span>
+
+namespace millrace::broker {
+
+class Buffer;
+using BufferRef = boost::intrusive_ptr<Buffer>;
+
+class Buffer {
+ public:
+  // Throws std::bad_alloc.
+  static BufferRef allocate(std::uint32_t capacity_bytes) {
+    void* memory = std::malloc(sizeof(Buffer) + capacity_bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    return BufferRef(new (memory) Buffer(capacity_bytes), /*add_ref=*/false);
+  }
+
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::uint8_t* data() { return reinterpret_cast<std::uint8_t*>(this + 1); }
+  const std::uint8_t* data() const { return reinterpret_cast<const std::uint8_t*>(this + 1); }
+  std::uint32_t capacity() const { return capacity_bytes_; }
+
+  // When the bytes were received (monotonic ns); what the publish-to-write latency is taken from.
+  // Zero: not received from a socket, or a copy made to stay. Set before the first hand-over.
+  std::int64_t received_ns = 0;
+
+  // Several references at once: one atomic operation for all the messages of one read.
+  void add_references(std::uint32_t count) {
+    references_.fetch_add(count, std::memory_order_relaxed);
+  }
+
+  // True for the only holder: it may write the bytes again. Acquire pairs with the releases below.
+  bool unique() const { return references_.load(std::memory_order_acquire) == 1; }
+
+ private:
+  explicit Buffer(std::uint32_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
+
+  friend void intrusive_ptr_add_ref(Buffer* buffer) {
+    buffer->references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  friend void intrusive_ptr_release(Buffer* buffer) {
+    // Release: what this holder did comes before the free; acquire: the free comes after them all.
+    if (buffer->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      buffer->~Buffer();
+      std::free(buffer);
+    }
+  }
+
+  std::atomic<std::uint32_t> references_{1};
+  std::uint32_t capacity_bytes_;
+};
+
+}  // namespace millrace::broker

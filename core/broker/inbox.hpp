@@ -1,0 +1,94 @@
+// Inbox: the one door from every front-end to the processor; and the processor as a role.
+//
+// Front-ends submit() batches of commands from any thread: one ticket in the elastic queue a batch.
+// The processor is a role with one holder at a time: normally the thread that this class starts,
+// but when that thread sleeps, the front-end's own thread takes the role for its batch, so that an
+// idle server answers without a thread hop. `signals_` decides: its lowest bit says "held", the
+// rest counts submissions, so that a holder that lets go sees whether one came in meanwhile. No
+// wake-up is lost, and no fence is needed, because all of it is read-modify-write on one word.
+//
+// Threads: submit(), wait_for_room() and stats from any; start() and stop() from one.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "core/broker/command.hpp"
+#include "core/broker/outbox.hpp"
+#include "core/queue/elastic_mpsc_queue.hpp"
+
+namespace millrace::broker {
+
+class Processor;
+
+enum class WaitStrategy : std::uint8_t { spin, yield, block };
+
+struct InboxLimits {
+  queue::ElasticConfig queue;                 // queue.initial / min / max_capacity
+  std::uint64_t bytes_max = 256 << 20;        // of messages that wait in the queue
+  std::uint32_t control_reserve = 0;          // slots that only control commands may use; 0: a 16th
+  WaitStrategy wait = WaitStrategy::block;
+  bool borrow_role = true;                    // front-ends may take the role (block only)
+  std::uint32_t batch_max = 4096;             // commands in one batch
+};
+
+class Inbox {
+ public:
+  Inbox(const InboxLimits& limits, Processor& processor);
+  ~Inbox();
+
+  void start();
+  // Applies what is queued, then ends the processor's thread. Front-ends must have stopped.
+  void stop();
+
+  // Submits the commands in order and returns how many were taken (a prefix; those are moved from).
+  // Fewer than given: the queue is at a limit; keep the rest and call wait_for_room().
+  // May run the processor on the calling thread before it returns.
+  std::size_t submit(std::span<Command> commands);
+
+  // Puts `outbox` on its ready list as soon as the queue has room again. Call submit() once more
+  // after this, before waiting.
+  void wait_for_room(OutboxRef outbox);
+
+  // The clock in use; replaced by tests. Monotonic nanoseconds.
+  static std::int64_t now_ns();
+
+  std::uint64_t queued_bytes() const { return queued_bytes_.load(std::memory_order_relaxed); }
+  const queue::ElasticMpscQueue<Command>& queue() const { return *queue_; }
+
+ private:
+  void run();                 // the thread
+  bool run_batch();           // by the holder; true if there is more to do at once
+  void serve(bool borrowed);  // by the holder, until it could let go of the role
+  void wake_thread();
+  void signal();
+  bool wake_waiters();
+
+  const InboxLimits limits_;
+  Processor& processor_;
+  std::unique_ptr<queue::ElasticMpscQueue<Command>> queue_;
+
+  static constexpr std::uint64_t held = 1;
+  static constexpr std::uint64_t one_signal = 2;
+  alignas(128) std::atomic<std::uint64_t> signals_{0};
+  alignas(128) std::atomic<std::uint64_t> queued_bytes_{0};
+
+  alignas(128) std::atomic<std::uint32_t> thread_word_{0};  // futex of the processor's thread
+  std::atomic<bool> role_passed_{false};                    // a borrower left the role to the thread
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::int64_t> armed_deadline_ns_;  // when the sleeping thread will look by itself
+
+  std::mutex waiters_mutex_;
+  std::vector<OutboxRef> waiters_;       // under waiters_mutex_
+  std::atomic<bool> has_waiters_{false};
+
+  std::thread thread_;
+};
+
+}  // namespace millrace::broker

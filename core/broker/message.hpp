@@ -1,0 +1,85 @@
+// [3] message: a PUBLISH as the server carries it from the receive buffer to the last subscriber.
+//
+// A Message is a value: a reference to the buffer that holds the packet's bytes, and where in the
+// packet topic, properties and payload stand. The packet is canonical: the topic is spelled out
+// (an alias was resolved) and there is no Topic Alias property, so it can go out byte for byte.
+//
+// Threads: immutable once made; may be copied and dropped on any thread.
+//
+//     packet:  | fixed header | topic length | topic | packet id (QoS > 0) | properties (v5) | payload |
+//              ^ packet_offset               ^ topic_offset                                  ^ payload_offset
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include "core/broker/buffer.hpp"
+#include "protocol/publish.hpp"
+#include "protocol/version.hpp"
+
+namespace millrace::broker {
+
+// Seconds on the server's monotonic clock, counted from its start; 0 means never.
+using ExpirySeconds = std::uint32_t;
+
+struct Message {
+  BufferRef buffer;
+  std::uint32_t packet_offset = 0;  // in the buffer
+  std::uint32_t packet_bytes = 0;
+  std::uint32_t payload_offset = 0;  // in the packet
+  ExpirySeconds expires_at_s = 0;
+  std::uint64_t topic_hash = 0;  // protocol::topic_hash of topic()
+  std::uint16_t topic_bytes = 0;
+  std::uint16_t packet_id = 0;
+  std::uint8_t topic_offset = 0;  // in the packet: 4 to 7
+  std::uint8_t qos = 0;
+  bool retain : 1 = false;
+  bool duplicate : 1 = false;
+  bool is_v5 : 1 = false;          // the packet has a property section
+  bool has_properties : 1 = false;  // and it is not empty
+  bool request : 1 = false;         // Response Topic or Correlation Data: never conflated
+
+  explicit operator bool() const { return static_cast<bool>(buffer); }
+
+  const std::uint8_t* packet() const { return buffer->data() + packet_offset; }
+  std::span<const std::uint8_t> packet_span() const { return {packet(), packet_bytes}; }
+  std::string_view topic() const {
+    return {reinterpret_cast<const char*>(packet()) + topic_offset, topic_bytes};
+  }
+  std::span<const std::uint8_t> payload() const {
+    return {packet() + payload_offset, packet_bytes - payload_offset};
+  }
+  std::uint32_t payload_bytes() const { return packet_bytes - payload_offset; }
+  // The v5 properties without their length; empty for 3.1.1.
+  std::span<const std::uint8_t> properties() const;
+
+  // A Message of its own: the packet's bytes alone, in a buffer of exactly that size. For whatever
+  // stays (slot, retained, session queue), so that a small message never pins a large buffer.
+  Message copy_to_keep() const;
+  bool is_slice() const { return buffer->capacity() != packet_bytes; }
+};
+
+// Makes the message of a decoded packet that stands at `packet_offset` in `buffer`. The view's topic
+// must be spelled out; takes over one reference of `buffer`.
+Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
+                     const protocol::PublishView& view, protocol::Version version,
+                     std::uint32_t now_s);
+
+// Makes a canonical message from parts (a will, a resolved alias, $SYS, HTTP): encodes the packet
+// into a buffer of its own. `properties` are raw v5 properties without Topic Alias and without
+// Subscription Identifiers.
+struct MessageParts {
+  std::string_view topic;
+  std::span<const std::uint8_t> payload;
+  std::span<const std::uint8_t> properties = {};
+  std::uint8_t qos = 0;
+  bool retain = false;
+  bool duplicate = false;
+  std::uint16_t packet_id = 0;
+  protocol::Version version = protocol::Version::v5;
+};
+Message build_message(const MessageParts& parts, std::uint32_t now_s);
+
+}  // namespace millrace::broker

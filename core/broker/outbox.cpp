@@ -1,0 +1,104 @@
+#include "core/broker/outbox.hpp"
+
+#include <iterator>
+#include <utility>
+
+namespace millrace::broker {
+
+namespace {
+// A burst's vectors are given back to the allocator instead of being kept for the next one.
+constexpr std::size_t kept_deliveries_max = 1024;
+constexpr std::size_t kept_control_bytes_max = 16 * 1024;
+}  // namespace
+
+void Handover::append(Handover&& later) {
+  if (later.connected) connected = later.connected;
+  control.insert(control.end(), later.control.begin(), later.control.end());
+  deliveries.insert(deliveries.end(), std::make_move_iterator(later.deliveries.begin()),
+                    std::make_move_iterator(later.deliveries.end()));
+  if (later.close && !close) close = later.close;
+  later.clear();
+}
+
+void Handover::clear() {
+  connected.reset();
+  close.reset();
+  control.clear();
+  deliveries.clear();
+  if (control.capacity() > kept_control_bytes_max) control.shrink_to_fit();
+  if (deliveries.capacity() > kept_deliveries_max) deliveries.shrink_to_fit();
+}
+
+Outbox::~Outbox() {
+  delete handed_over_.load(std::memory_order_acquire);
+  delete spare_.load(std::memory_order_acquire);
+}
+
+std::unique_ptr<Handover> Outbox::take() {
+  // Acquire pairs with the release in hand_over().
+  return std::unique_ptr<Handover>(handed_over_.exchange(nullptr, std::memory_order_acq_rel));
+}
+
+void Outbox::recycle(std::unique_ptr<Handover> handover) {
+  handover->clear();
+  delete spare_.exchange(handover.release(), std::memory_order_acq_rel);
+}
+
+std::unique_ptr<Handover> Outbox::obtain() {
+  // Acquire pairs with the release in recycle().
+  if (Handover* spare = spare_.exchange(nullptr, std::memory_order_acq_rel)) {
+    return std::unique_ptr<Handover>(spare);
+  }
+  return std::make_unique<Handover>();
+}
+
+bool Outbox::hand_over() {
+  // What the connection has not taken yet is taken back, so that the order stays.
+  if (Handover* earlier = handed_over_.exchange(nullptr, std::memory_order_acq_rel)) {
+    earlier->append(std::move(*staged_));
+    handed_over_.store(earlier, std::memory_order_release);
+  } else {
+    handed_over_.store(staged_.release(), std::memory_order_release);
+  }
+  return announce();
+}
+
+bool Outbox::publish_applied() {
+  applied_commands_.store(applied_commands_here_, std::memory_order_release);
+  applied_bytes_.store(applied_bytes_here_, std::memory_order_release);
+  // A read-modify-write, so that it is ordered with pause(): either the connection sees the new
+  // counts after its pause(), or this sees that it paused.
+  return paused_.fetch_or(false, std::memory_order_acq_rel);
+}
+
+void ReadyList::push(std::vector<OutboxRef>& outboxes) {
+  {
+    std::lock_guard lock(mutex_);
+    if (outboxes_.empty()) {
+      outboxes_.swap(outboxes);
+    } else {
+      outboxes_.insert(outboxes_.end(), std::make_move_iterator(outboxes.begin()),
+                       std::make_move_iterator(outboxes.end()));
+    }
+  }
+  outboxes.clear();
+  // Only one waker rings; the mutex orders this with prepare_to_sleep().
+  if (sleeping_.exchange(false, std::memory_order_acq_rel)) wake_();
+}
+
+bool ReadyList::take(std::vector<OutboxRef>& into) {
+  into.clear();
+  std::lock_guard lock(mutex_);
+  outboxes_.swap(into);
+  return !into.empty();
+}
+
+bool ReadyList::prepare_to_sleep() {
+  sleeping_.store(true, std::memory_order_seq_cst);
+  std::lock_guard lock(mutex_);
+  if (outboxes_.empty()) return true;
+  sleeping_.store(false, std::memory_order_relaxed);
+  return false;
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,199 @@
+// Outbox: the one door from the processor to a connection; ReadyList: the I/O thread's bell.
+//
+// The processor stages deliveries and control bytes during a batch and hands them over once, at the
+// batch's end, by exchanging one pointer; the connection's I/O thread takes everything that was
+// handed over, by exchanging it back. Nothing here locks but the ReadyList, once per I/O thread and
+// batch.
+//
+// Lifetime: reference-counted. The connection makes it, submits `connect` with it, holds a reference
+// until it has submitted `close`; the processor holds one from `connect` until it applied `close`.
+//
+// Threads: grouped by the thread that owns the fields.
+#pragma once
+
+#include <atomic>
+#include <boost/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "core/broker/message.hpp"
+#include "protocol/reason_code.hpp"
+#include "protocol/version.hpp"
+
+namespace millrace::broker {
+
+class ReadyList;
+struct Session;
+
+// The Subscription Identifiers that one delivery carries (MQTT 5, 3.3.2.3.8), shared by all
+// deliveries of a cached match.
+struct SubscriptionIdentifiers
+    : boost::intrusive_ref_counter<SubscriptionIdentifiers, boost::thread_safe_counter> {
+  std::vector<std::uint32_t> values;
+};
+
+// A message bound to a connection: what [9] encodes and writes.
+//
+// If `as_is`, message.packet() goes out unchanged, and it may be a run: `count` packets that are
+// neighbours in one buffer, message.packet_bytes long together (its topic and payload then mean
+// nothing). Otherwise the header is encoded anew from these fields and the payload is shared.
+struct Delivery {
+  Message message;
+  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;
+  std::uint32_t count = 1;
+  std::uint16_t packet_id = 0;
+  std::uint8_t qos = 0;
+  bool retain : 1 = false;
+  bool duplicate : 1 = false;
+  bool as_is : 1 = false;
+
+  // What the delivery takes of its connection's credit; reported back by `drained`.
+  std::uint32_t charge_bytes() const { return message.packet_bytes; }
+};
+
+// Everything the processor has for one connection, in the order in which it is written:
+// CONNACK, then control, then deliveries, then the end.
+struct Handover {
+  struct Connected {
+    bool session_present = false;
+  };
+  std::optional<Connected> connected;
+  std::vector<std::uint8_t> control;  // encoded packets; ahead of all deliveries
+  std::vector<Delivery> deliveries;
+  // Set: write what stands above, tell a v5 client (DISCONNECT with this reason; in place of CONNACK
+  // if it is not connected yet), and end the connection.
+  std::optional<protocol::ReasonCode> close;
+
+  bool empty() const {
+    return !connected && control.empty() && deliveries.empty() && !close;
+  }
+  void append(Handover&& later);
+  void clear();
+};
+
+// What the I/O thread calls for an outbox of its ready list.
+class OutboxOwner {
+ public:
+  // Something was handed over, or room came back for a publisher that had paused.
+  virtual void on_outbox_ready() = 0;
+
+ protected:
+  ~OutboxOwner() = default;
+};
+
+class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_counter> {
+ public:
+  Outbox(ReadyList& ready_list, OutboxOwner& owner) : ready_list_(ready_list), owner_(&owner) {}
+  ~Outbox();
+
+  // --- Constant after `connect` was submitted ---------------------------------------------------
+
+  protocol::Version version = protocol::Version::v3_1_1;
+  // The writer assigns topic aliases (the client allowed some), so no byte passes unchanged.
+  bool assigns_aliases = false;
+
+  // --- The connection's I/O thread --------------------------------------------------------------
+
+  // Everything handed over since the last call; null if nothing. Give it back with recycle().
+  std::unique_ptr<Handover> take();
+  void recycle(std::unique_ptr<Handover> handover);
+
+  // Called from the ready list.
+  void dispatch() {
+    // Acquire pairs with the release in announce(): what was handed over before is seen by take().
+    ready_.exchange(false, std::memory_order_acq_rel);
+    if (owner_ != nullptr) owner_->on_outbox_ready();
+  }
+  void forget_owner() { owner_ = nullptr; }
+
+  // Backpressure. How much of what the connection submitted was applied; wraps around.
+  std::uint32_t applied_commands() const { return applied_commands_.load(std::memory_order_acquire); }
+  std::uint32_t applied_bytes() const { return applied_bytes_.load(std::memory_order_acquire); }
+  // Asks for on_outbox_ready() as soon as the processor applied more. Check applied_*() again after
+  // this call, before waiting.
+  void pause() { paused_.exchange(true, std::memory_order_acq_rel); }
+  void resume() { paused_.store(false, std::memory_order_relaxed); }
+
+  // True when the session has a subscription that may be conflated: the connection then keeps the
+  // kernel's send buffer small (TCP_NOTSENT_LOWAT), as late binding needs. `latest` is the stricter.
+  enum class Binding : std::uint8_t { early, late, latest };
+  Binding binding() const { return binding_.load(std::memory_order_relaxed); }
+
+  // --- The processor ------------------------------------------------------------------------------
+
+  // The session that this connection speaks for; null before `connect`, and again once the
+  // processor let go of the connection. This is the connection's epoch.
+  Session* session = nullptr;
+  bool attached() const { return session != nullptr; }
+
+  Handover& staged() {
+    if (!staged_) staged_ = obtain();
+    return *staged_;
+  }
+  bool has_staged() const { return staged_ && !staged_->empty(); }
+  // Hands the staged over. True if the outbox must be put on its ready list (it is not there yet).
+  bool hand_over();
+  // Puts the outbox on its ready list without handing over. True as for hand_over().
+  bool announce() { return !ready_.exchange(true, std::memory_order_acq_rel); }
+  ReadyList& ready_list() const { return ready_list_; }
+
+  // Counts what was applied; publish_applied() makes it visible, and says if the connection waits.
+  void count_applied(std::uint32_t bytes) {
+    ++applied_commands_here_;
+    applied_bytes_here_ += bytes;
+  }
+  bool publish_applied();
+  void set_binding(Binding binding) { binding_.store(binding, std::memory_order_relaxed); }
+
+  std::uint32_t outstanding_bytes = 0;  // bound and not reported as drained
+  bool in_batch = false;                // already listed among those that this batch touched
+
+ private:
+  std::unique_ptr<Handover> obtain();
+
+  ReadyList& ready_list_;
+  OutboxOwner* owner_;  // the I/O thread's
+
+  std::unique_ptr<Handover> staged_;  // the processor's
+  std::uint32_t applied_commands_here_ = 0;
+  std::uint32_t applied_bytes_here_ = 0;
+
+  std::atomic<Handover*> handed_over_{nullptr};
+  std::atomic<Handover*> spare_{nullptr};  // an empty one on its way back
+  std::atomic<std::uint32_t> applied_commands_{0};
+  std::atomic<std::uint32_t> applied_bytes_{0};
+  std::atomic<bool> ready_{false};
+  std::atomic<bool> paused_{false};
+  std::atomic<Binding> binding_{Binding::early};
+};
+
+using OutboxRef = boost::intrusive_ptr<Outbox>;
+
+// One per I/O thread: the outboxes that have something for it.
+class ReadyList {
+ public:
+  // `wake` is called from any thread, only while the I/O thread sleeps (an eventfd write).
+  explicit ReadyList(std::function<void()> wake) : wake_(std::move(wake)) {}
+
+  // The processor: once per batch. Takes the references out of `outboxes`.
+  void push(std::vector<OutboxRef>& outboxes);
+
+  // The I/O thread: replaces the contents of `into` by what is ready; false if nothing.
+  bool take(std::vector<OutboxRef>& into);
+  // Announces that the I/O thread is about to block. False: something became ready, do not block.
+  bool prepare_to_sleep();
+  void awake() { sleeping_.store(false, std::memory_order_relaxed); }
+
+ private:
+  std::function<void()> wake_;
+  std::mutex mutex_;
+  std::vector<OutboxRef> outboxes_;  // under mutex_
+  std::atomic<bool> sleeping_{false};
+};
+
+}  // namespace millrace::broker
