@@ -35,9 +35,11 @@ class Buffer {
   const std::uint8_t* data() const { return reinterpret_cast<const std::uint8_t*>(this + 1); }
   std::uint32_t capacity() const { return capacity_bytes_; }
 
-  // When the bytes were received (monotonic ns); what the publish-to-write latency is taken from.
-  // Zero: not received from a socket, or a copy made to stay. Set before the first hand-over.
+  // When the bytes were received (monotonic ns): what latency and message expiry are taken from. A
+  // copy keeps it. Set before the first hand-over.
   std::int64_t received_ns = 0;
+  // For a buffer that holds one kept packet: whether it is in MQTT 5 form. See message_of().
+  bool holds_v5 = false;
 
   // Several references at once: one atomic operation for all the messages of one read.
   void add_references(std::uint32_t count) {

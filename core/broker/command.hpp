@@ -104,6 +104,7 @@ struct Command {
   Message message;
   std::unique_ptr<Request> request;
 };
-static_assert(sizeof(Command) <= 72, "a command is one queue slot; keep it within a cache line or so");
+static_assert(sizeof(Command) <= 72,
+              "a command is one queue slot; keep it within a cache line or so");
 
 }  // namespace millrace::broker

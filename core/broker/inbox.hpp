@@ -30,12 +30,12 @@ class Processor;
 enum class WaitStrategy : std::uint8_t { spin, yield, block };
 
 struct InboxLimits {
-  queue::ElasticConfig queue;                 // queue.initial / min / max_capacity
-  std::uint64_t bytes_max = 256 << 20;        // of messages that wait in the queue
-  std::uint32_t control_reserve = 0;          // slots that only control commands may use; 0: a 16th
+  queue::ElasticConfig queue;           // queue.initial / min / max_capacity
+  std::uint64_t bytes_max = 256 << 20;  // of messages that wait in the queue
+  std::uint32_t control_reserve = 0;    // slots that only control commands may use; 0: a 16th
   WaitStrategy wait = WaitStrategy::block;
-  bool borrow_role = true;                    // front-ends may take the role (block only)
-  std::uint32_t batch_max = 4096;             // commands in one batch
+  bool borrow_role = true;         // front-ends may take the role (block only)
+  std::uint32_t batch_max = 4096;  // commands in one batch
 };
 
 class Inbox {
@@ -80,12 +80,12 @@ class Inbox {
   alignas(128) std::atomic<std::uint64_t> queued_bytes_{0};
 
   alignas(128) std::atomic<std::uint32_t> thread_word_{0};  // futex of the processor's thread
-  std::atomic<bool> role_passed_{false};                    // a borrower left the role to the thread
+  std::atomic<bool> role_passed_{false};  // a borrower left the role to the thread
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> armed_deadline_ns_;  // when the sleeping thread will look by itself
 
   std::mutex waiters_mutex_;
-  std::vector<OutboxRef> waiters_;       // under waiters_mutex_
+  std::vector<OutboxRef> waiters_;  // under waiters_mutex_
   std::atomic<bool> has_waiters_{false};
 
   std::thread thread_;

@@ -6,14 +6,15 @@
 //
 // Threads: immutable once made; may be copied and dropped on any thread.
 //
-//     packet:  | fixed header | topic length | topic | packet id (QoS > 0) | properties (v5) | payload |
-//              ^ packet_offset               ^ topic_offset                                  ^ payload_offset
+//     packet:  | fixed header | topic length | topic | packet id (QoS > 0) | properties (v5) |
+//     payload |
+//              ^ packet_offset               ^ topic_offset                                  ^
+//              payload_offset
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <type_traits>
 
 #include "core/broker/buffer.hpp"
 #include "protocol/publish.hpp"
@@ -21,8 +22,11 @@
 
 namespace millrace::broker {
 
-// Seconds on the server's monotonic clock, counted from its start; 0 means never.
+// Seconds of the server's monotonic clock, from 1 on; 0 means never.
 using ExpirySeconds = std::uint32_t;
+constexpr ExpirySeconds clock_seconds(std::int64_t now_ns) {
+  return static_cast<ExpirySeconds>(now_ns / 1'000'000'000) + 1;
+}
 
 struct Message {
   BufferRef buffer;
@@ -37,7 +41,7 @@ struct Message {
   std::uint8_t qos = 0;
   bool retain : 1 = false;
   bool duplicate : 1 = false;
-  bool is_v5 : 1 = false;          // the packet has a property section
+  bool is_v5 : 1 = false;           // the packet has a property section
   bool has_properties : 1 = false;  // and it is not empty
   bool request : 1 = false;         // Response Topic or Correlation Data: never conflated
 
@@ -52,8 +56,8 @@ struct Message {
     return {packet() + payload_offset, packet_bytes - payload_offset};
   }
   std::uint32_t payload_bytes() const { return packet_bytes - payload_offset; }
-  // The v5 properties without their length; empty for 3.1.1.
-  std::span<const std::uint8_t> properties() const;
+  // The v5 properties without their length; empty for 3.1.1. Parses the packet: not for hot paths.
+  protocol::RawProperties properties() const;
 
   // A Message of its own: the packet's bytes alone, in a buffer of exactly that size. For whatever
   // stays (slot, retained, session queue), so that a small message never pins a large buffer.
@@ -61,25 +65,27 @@ struct Message {
   bool is_slice() const { return buffer->capacity() != packet_bytes; }
 };
 
-// Makes the message of a decoded packet that stands at `packet_offset` in `buffer`. The view's topic
-// must be spelled out; takes over one reference of `buffer`.
+// Makes the message of a decoded packet that stands at `packet_offset` in `buffer`. The view's
+// topic must be spelled out; takes over one reference of `buffer`, whose received_ns must be set.
 Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
-                     const protocol::PublishView& view, protocol::Version version,
-                     std::uint32_t now_s);
+                     const protocol::PublishView& view, protocol::Version version);
 
 // Makes a canonical message from parts (a will, a resolved alias, $SYS, HTTP): encodes the packet
-// into a buffer of its own. `properties` are raw v5 properties without Topic Alias and without
-// Subscription Identifiers.
+// into a buffer of its own, received at `now_ns`.
 struct MessageParts {
   std::string_view topic;
   std::span<const std::uint8_t> payload;
-  std::span<const std::uint8_t> properties = {};
+  protocol::RawProperties properties = {};  // a Topic Alias among them is left out
   std::uint8_t qos = 0;
   bool retain = false;
   bool duplicate = false;
   std::uint16_t packet_id = 0;
   protocol::Version version = protocol::Version::v5;
 };
-Message build_message(const MessageParts& parts, std::uint32_t now_s);
+Message build_message(const MessageParts& parts, std::int64_t now_ns);
+
+// The message that copy_to_keep() put into `kept`: all of it follows from the packet's bytes, its
+// version and the time of receipt, so a stored value is one pointer.
+Message message_of(BufferRef kept);
 
 }  // namespace millrace::broker

@@ -68,7 +68,7 @@ bool Outbox::publish_applied() {
   applied_bytes_.store(applied_bytes_here_, std::memory_order_release);
   // A read-modify-write, so that it is ordered with pause(): either the connection sees the new
   // counts after its pause(), or this sees that it paused.
-  return paused_.fetch_or(false, std::memory_order_acq_rel);
+  return paused_.exchange(false, std::memory_order_acq_rel);
 }
 
 void ReadyList::push(std::vector<OutboxRef>& outboxes) {

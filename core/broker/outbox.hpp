@@ -5,8 +5,9 @@
 // handed over, by exchanging it back. Nothing here locks but the ReadyList, once per I/O thread and
 // batch.
 //
-// Lifetime: reference-counted. The connection makes it, submits `connect` with it, holds a reference
-// until it has submitted `close`; the processor holds one from `connect` until it applied `close`.
+// Lifetime: reference-counted. The connection makes it, submits `connect` with it, holds a
+// reference until it has submitted `close`; the processor holds one from `connect` until it applied
+// `close`.
 //
 // Threads: grouped by the thread that owns the fields.
 #pragma once
@@ -51,6 +52,7 @@ struct Delivery {
   bool retain : 1 = false;
   bool duplicate : 1 = false;
   bool as_is : 1 = false;
+  bool replayed : 1 = false;  // a stored value: no publish-to-write latency to tell
 
   // What the delivery takes of its connection's credit; reported back by `drained`.
   std::uint32_t charge_bytes() const { return message.packet_bytes; }
@@ -65,13 +67,11 @@ struct Handover {
   std::optional<Connected> connected;
   std::vector<std::uint8_t> control;  // encoded packets; ahead of all deliveries
   std::vector<Delivery> deliveries;
-  // Set: write what stands above, tell a v5 client (DISCONNECT with this reason; in place of CONNACK
-  // if it is not connected yet), and end the connection.
+  // Set: write what stands above, tell a v5 client (DISCONNECT with this reason; in place of
+  // CONNACK if it is not connected yet), and end the connection.
   std::optional<protocol::ReasonCode> close;
 
-  bool empty() const {
-    return !connected && control.empty() && deliveries.empty() && !close;
-  }
+  bool empty() const { return !connected && control.empty() && deliveries.empty() && !close; }
   void append(Handover&& later);
   void clear();
 };
@@ -112,19 +112,23 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   void forget_owner() { owner_ = nullptr; }
 
   // Backpressure. How much of what the connection submitted was applied; wraps around.
-  std::uint32_t applied_commands() const { return applied_commands_.load(std::memory_order_acquire); }
+  std::uint32_t applied_commands() const {
+    return applied_commands_.load(std::memory_order_acquire);
+  }
   std::uint32_t applied_bytes() const { return applied_bytes_.load(std::memory_order_acquire); }
-  // Asks for on_outbox_ready() as soon as the processor applied more. Check applied_*() again after
-  // this call, before waiting.
+  // Asks for one on_outbox_ready(), as soon as the processor applied more of what this connection
+  // submitted. Check applied_*() again after this call, before waiting.
   void pause() { paused_.exchange(true, std::memory_order_acq_rel); }
   void resume() { paused_.store(false, std::memory_order_relaxed); }
 
   // True when the session has a subscription that may be conflated: the connection then keeps the
-  // kernel's send buffer small (TCP_NOTSENT_LOWAT), as late binding needs. `latest` is the stricter.
+  // kernel's send buffer small (TCP_NOTSENT_LOWAT), as late binding needs. `latest` is the
+  // stricter.
   enum class Binding : std::uint8_t { early, late, latest };
   Binding binding() const { return binding_.load(std::memory_order_relaxed); }
 
-  // --- The processor ------------------------------------------------------------------------------
+  // --- The processor
+  // ------------------------------------------------------------------------------
 
   // The session that this connection speaks for; null before `connect`, and again once the
   // processor let go of the connection. This is the connection's epoch.

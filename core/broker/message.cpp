@@ -1,0 +1,97 @@
+#include "core/broker/message.hpp"
+
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+
+namespace millrace::broker {
+
+namespace {
+
+void fill_from_view(Message& message, const protocol::PublishView& view, protocol::Version version,
+                    std::uint32_t received_s) {
+  message.payload_offset = view.payload_offset;
+  // An interval of zero is expired at once; the clock starts at 1, so that 0 can mean never.
+  message.expires_at_s = view.has_message_expiry ? received_s + view.message_expiry_interval : 0;
+  if (view.has_message_expiry && message.expires_at_s < received_s) {
+    message.expires_at_s = 0;  // beyond the clock's range: as good as never
+  }
+  message.topic_bytes = static_cast<std::uint16_t>(view.topic.size());
+  message.packet_id = view.packet_id;
+  message.topic_offset = static_cast<std::uint8_t>(view.topic_offset);
+  message.qos = static_cast<std::uint8_t>(view.qos);
+  message.retain = view.retain;
+  message.duplicate = view.dup;
+  message.is_v5 = version == protocol::Version::v5;
+  message.has_properties = !view.properties.bytes.empty();
+  message.request = view.has_response_topic || view.has_correlation_data;
+}
+
+protocol::PublishView view_of(std::span<const std::uint8_t> packet, bool is_v5) {
+  const auto version = is_v5 ? protocol::Version::v5 : protocol::Version::v3_1_1;
+  const auto found = protocol::frame(packet, protocol::packet_bytes_limit, version);
+  assert(found && *found);
+  const auto view = protocol::decode_publish(**found, packet, version);
+  if (!view) std::abort();  // it was decoded once already
+  return *view;
+}
+
+}  // namespace
+
+protocol::RawProperties Message::properties() const {
+  if (!has_properties) return {};
+  return view_of(packet_span(), is_v5).properties;
+}
+
+Message Message::copy_to_keep() const {
+  Message copy = *this;
+  copy.buffer = Buffer::allocate(packet_bytes);
+  std::memcpy(copy.buffer->data(), packet(), packet_bytes);
+  copy.buffer->received_ns = buffer->received_ns;
+  copy.buffer->holds_v5 = is_v5;
+  copy.packet_offset = 0;
+  return copy;
+}
+
+Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
+                     const protocol::PublishView& view, protocol::Version version) {
+  assert(!view.topic.empty());
+  Message message;
+  const auto received_s = clock_seconds(buffer->received_ns);
+  message.buffer = std::move(buffer);
+  message.packet_offset = packet_offset;
+  message.packet_bytes = packet_bytes;
+  message.topic_hash = protocol::topic_hash(view.topic);
+  fill_from_view(message, view, version, received_s);
+  return message;
+}
+
+Message build_message(const MessageParts& parts, std::int64_t now_ns) {
+  protocol::PublishHeader header;
+  header.version = parts.version;
+  header.qos = static_cast<protocol::QoS>(parts.qos);
+  header.retain = parts.retain;
+  header.dup = parts.duplicate;
+  header.packet_id = parts.packet_id;
+  header.topic = parts.topic;
+  header.payload_bytes = parts.payload.size();
+  header.properties = parts.properties;
+  const std::size_t header_bytes = protocol::publish_header_bytes(header);
+  const auto packet_bytes = static_cast<std::uint32_t>(header_bytes + parts.payload.size());
+  BufferRef buffer = Buffer::allocate(packet_bytes);
+  buffer->received_ns = now_ns;
+  buffer->holds_v5 = parts.version == protocol::Version::v5;
+  std::uint8_t* end = protocol::encode_publish_header(header, buffer->data());
+  if (!parts.payload.empty()) std::memcpy(end, parts.payload.data(), parts.payload.size());
+  return message_of(std::move(buffer));
+}
+
+Message message_of(BufferRef kept) {
+  const std::span<const std::uint8_t> packet(kept->data(), kept->capacity());
+  const bool is_v5 = kept->holds_v5;
+  const protocol::PublishView view = view_of(packet, is_v5);
+  return make_message(std::move(kept), 0, static_cast<std::uint32_t>(packet.size()), view,
+                      is_v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
+}
+
+}  // namespace millrace::broker
