@@ -1,0 +1,86 @@
+// The one place that answers "may this peer do that?".
+//
+// An `Access` is an immutable snapshot made from the configuration. Any number of threads may use
+// it without locks; a reload makes a new one and hands the shared pointer to each I/O thread in
+// turn. `authenticate` derives a key (milliseconds of CPU, the same for unknown users) and is asked
+// once a connection; it answers with the peer's `Grants`, which the connection keeps, and which
+// stay valid as long as the connection holds them, whatever is reloaded meanwhile.
+//
+// Rules: the first that matches wins. When there are rules and none matches, `access.otherwise`
+// decides (deny unless configured); with no rules at all everything is allowed. A rule that allows
+// a subscription must cover the asked filter as a whole; a rule that denies matches as soon as the
+// two overlap, for else a wildcard would reach around it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/reason_code.hpp"
+#include "server/config.hpp"
+#include "server/passwd.hpp"
+
+namespace millrace::server {
+
+// What one user may do. Constant after construction.
+class Grants {
+ public:
+  Grants(std::string user, const AccessConfig& config);
+
+  // The verified user name; empty for the anonymous.
+  const std::string& user() const { return user_; }
+
+  // Per message: one branch when no rule limits this user's publishing.
+  bool may_publish(std::string_view topic) const {
+    return publish_is_open_ || publish_by_rules(topic);
+  }
+
+  // `filter` is the inner one: without a $share or $latest prefix.
+  bool may_subscribe(std::string_view filter) const {
+    return subscribe_is_open_ || subscribe_by_rules(filter);
+  }
+
+ private:
+  struct Rule {
+    bool allow;
+    std::string filter;
+  };
+
+  bool publish_by_rules(std::string_view topic) const;
+  bool subscribe_by_rules(std::string_view filter) const;
+
+  std::string user_;
+  std::vector<Rule> publish_rules_;  // those that concern this user, in order
+  std::vector<Rule> subscribe_rules_;
+  bool otherwise_allow_;
+  bool publish_is_open_;
+  bool subscribe_is_open_;
+};
+
+class Access {
+ public:
+  // Reads the password file. What is wrong with it is added to `faults` (then the result is null).
+  static std::shared_ptr<const Access> make(const AccessConfig& config,
+                                            std::vector<ConfigFault>& faults);
+
+  // BadUserNameOrPassword, or NotAuthorized if no name was given and the anonymous may not come in.
+  // `listener` is the listener's name. Without a password file names are not verified, so every
+  // peer that is let in is anonymous, whatever name it sent.
+  protocol::Result<std::shared_ptr<const Grants>> authenticate(
+      std::optional<std::string_view> user_name, std::optional<std::string_view> password,
+      std::string_view listener) const;
+
+  // Grants of the peers that authenticate elsewhere: the empty name is the anonymous.
+  std::shared_ptr<const Grants> grants_of(std::string_view user) const;
+
+ private:
+  Access(const AccessConfig& config, PasswordFile passwords);
+
+  AccessConfig config_;
+  PasswordFile passwords_;
+  std::shared_ptr<const Grants> anonymous_;
+};
+
+}  // namespace millrace::server
