@@ -1,0 +1,191 @@
+// ElasticMpscQueue<T>: a lock-free, bounded, elastic queue of any number of producers and one
+// consumer, for any T that moves without throwing.
+//
+// Who may call what
+//   any thread, at any time:      try_push, push_batch, push_for, len, capacity, stats
+//   the consumer:                 try_pop, pop_batch, pop_for, clear, drain, empty_for_consumer
+//   The consumer is a role with one holder at a time. It may move to another thread if the
+//   hand-over is ordered (a mutex, a join, a release/acquire flag). Construction and destruction
+//   are exclusive.
+//
+// What always holds
+//   - Positions are dense: a producer claims the next n of them with one CAS of `tail_`; the items
+//   of
+//     a batch are neighbours. The order of claims is the order of pops: FIFO over all producers.
+//   - tail - head <= max_capacity, exactly: a claim is made only against a head that was read.
+//   - Position p lives in slot p % S of the segment that `directory_[p / S % D]` names. D * S is at
+//     least max_capacity + S, so that no two live positions share an entry.
+//   - Who holds a claimed, unpublished position p keeps p's segment alive: the consumer takes a
+//   segment
+//     out of the directory only after it consumed the segment's last slot, and it cannot pass p. A
+//     producer looks at a segment only between its claim and its publish. So no hazard pointers and
+//     no epochs, and a segment may be freed at once.
+//   - The consumer progresses unless a producer stands between its claim and its publish at the
+//     queue's front; then try_pop says kEmpty although empty_for_consumer() says false.
+//
+// Growing and shrinking: memory comes in segments, linked into the directory one at a time and
+// never copied. `capacity()` is the mark at which a push first looks whether it may grow: it goes
+// up by growth_factor when a push finds that many items waiting, and down again, step by step, when
+// the consumer leaves a segment, or finds nothing, with less than shrink_threshold of it in use. A
+// segment that the consumer has left goes back behind the tail if fewer are waiting there than the
+// smaller of capacity and initial_capacity needs, and is freed otherwise: a steady flow does not
+// allocate.
+//
+// Sources: tickets and per-slot state from LCRQ (Morrison, Afek, PPoPP 2013) and Jiffy (Adas,
+// Friedman, DISC 2022); linked chunks and their recycling by the consumer from JCTools'
+// MpscUnboundedXaddArrayQueue. The directory in place of links is ours: nobody waits for somebody
+// else's link, and ownership by ticket replaces reclamation schemes. `model/elastic_mpsc_queue.pml`
+// is checked by the tests.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "core/queue/queue_types.hpp"
+#include "core/queue/segment.hpp"
+#include "core/queue/waiting.hpp"
+
+namespace millrace::queue {
+
+template <class T, class Wait = FutexWait>
+class ElasticMpscQueue {
+  static_assert(std::is_nothrow_move_constructible_v<T>,
+                "a claimed slot must be filled: moving an item into it may not throw");
+  static_assert(std::is_nothrow_destructible_v<T>);
+
+ public:
+  using value_type = T;
+
+  static Result<std::unique_ptr<ElasticMpscQueue>> create(const QueueConfig& config);
+
+  ElasticMpscQueue(const ElasticMpscQueue&) = delete;
+  ElasticMpscQueue& operator=(const ElasticMpscQueue&) = delete;
+  ~ElasticMpscQueue();
+
+  // ---- producers -------------------------------------------------------------------------------
+
+  /// Moves from `item` only on success. `reserve` is the number of slots below max_capacity that
+  /// this push has to leave free. Errors: kFull, kOutOfMemory.
+  [[nodiscard]] Result<void> try_push(T&& item, std::size_t reserve = 0);
+
+  /// Pushes as many of `items` as fit, from the front, with one claim: they are neighbours in the
+  /// queue. Returns how many; those are moved from.
+  [[nodiscard]] std::size_t push_batch(std::span<T> items, std::size_t reserve = 0);
+
+  /// Waits for room, at most `timeout`. Errors: kTimedOut, kOutOfMemory.
+  template <class Rep, class Period>
+  [[nodiscard]] Result<void> push_for(T&& item, std::chrono::duration<Rep, Period> timeout,
+                                      std::size_t reserve = 0) requires(Wait::kCanSleep);
+
+  // ---- the consumer ----------------------------------------------------------------------------
+
+  /// Error: kEmpty.
+  [[nodiscard]] Result<T> try_pop();
+
+  /// Calls `use(T&)` on up to `count` items in place, in order; each is destroyed afterwards, also
+  /// if `use` throws. Returns how many. `use` may push to this queue, but not pop from it.
+  template <class Use>
+  std::size_t pop_batch(std::size_t count, Use&& use) requires(std::is_invocable_v<Use&, T&>);
+
+  /// The same with `use(std::span<T>)`, once for each run of neighbours in memory.
+  template <class Use>
+  std::size_t pop_runs(std::size_t count,
+                       Use&& use) requires(std::is_invocable_v<Use&, std::span<T>>);
+
+  /// Sleeps until there is an item, at most `timeout`. Error: kTimedOut.
+  template <class Rep, class Period>
+  [[nodiscard]] Result<T> pop_for(std::chrono::duration<Rep, Period> timeout) requires(
+      Wait::kCanSleep);
+
+  /// True if no position is claimed beyond the consumer's: the check before it goes to sleep, after
+  /// it raised a flag (seq_cst) that producers load (seq_cst) after their push. See waiting.hpp.
+  bool empty_for_consumer() const {
+    return tail_.load(std::memory_order_seq_cst) == head_.load(std::memory_order_relaxed);
+  }
+
+  /// Destroys all that can be popped now; returns how many.
+  std::size_t clear() {
+    return pop_batch(max_capacity_all_, [](T&) {});
+  }
+
+  /// All that can be popped now.
+  std::vector<T> drain();
+
+  // ---- anybody ---------------------------------------------------------------------------------
+
+  /// Items claimed and not yet popped; a true value of some moment during the call.
+  std::size_t len() const;
+  std::size_t capacity() const { return capacity_.load(std::memory_order_relaxed); }
+  std::size_t max_capacity() const { return config_.max_capacity; }
+  /// `peak` is looked at whenever the consumer looks for new items, and when the queue grows.
+  QueueStats stats() const;
+
+ private:
+  enum class Room { kYes, kLookAgain, kFull };
+
+  ElasticMpscQueue(const QueueConfig& config, std::size_t slots, std::size_t entries);
+
+  std::atomic<std::uintptr_t>& entry(std::uint64_t segment) {
+    return directory_[segment & directory_mask_];
+  }
+
+  // Producers.
+  bool fits(std::uint64_t tail, std::size_t count, std::size_t bound) const;
+  Room look_for_room(std::uint64_t tail, std::size_t& count, std::size_t bound);
+  void grow_capacity(std::size_t needed);
+  bool install_segments(std::uint64_t first, std::uint64_t last);
+  void publish(std::uint64_t position, T* items, std::size_t count);
+
+  // The consumer.
+  std::size_t ready_run(std::size_t count);
+  void scan_ready(std::size_t count);
+  void advance(std::size_t count);
+  void leave_segment();
+  void recycle_or_free(SegmentRef segment);
+  void shrink_capacity(bool to_the_end);
+  void note_peak(std::size_t len);
+
+  // Constant after construction.
+  QueueConfig config_;
+  SegmentLayout<T> layout_;
+  std::size_t slot_mask_;                                     // S - 1
+  unsigned slot_shift_;                                       // log2 S
+  std::size_t directory_mask_;                                // D - 1
+  std::unique_ptr<std::atomic<std::uintptr_t>[]> directory_;  // SegmentRef bits
+  static constexpr std::size_t max_capacity_all_ = static_cast<std::size_t>(-1);
+
+  // Rarely written, by both ends.
+  std::atomic<std::size_t> capacity_;
+  [[no_unique_address]] Wait wait_;
+
+  // Written by producers.
+  alignas(2 * kCacheLine) std::atomic<std::uint64_t> tail_{0};
+  std::atomic<std::uint64_t> head_seen_{
+      0};  // a value that head_ had; saves reading the consumer's line
+
+  // Written by the consumer; `head_` is for others to read, the rest its own.
+  alignas(2 * kCacheLine) std::atomic<std::uint64_t> head_{0};
+  SegmentRef segment_;              // the one that the front lies in; null if not known yet
+  std::size_t ready_ = 0;           // slots from the front on that are known to be ready
+  std::uint64_t recycled_end_ = 0;  // every segment below this number has been in the directory
+
+  // Figures, off the fast path.
+  alignas(2 * kCacheLine) std::atomic<std::uint64_t> full_{0};
+  std::atomic<std::uint64_t> resizes_{0};
+  std::atomic<std::size_t> peak_{0};
+  std::atomic<std::size_t> segments_{0};
+};
+
+}  // namespace millrace::queue
+
+#include "core/queue/elastic_mpsc_queue.ipp"

@@ -1,0 +1,120 @@
+// How the two ends of a queue sleep and wake each other: a policy of the queue, so that who does
+// not sleep pays nothing.
+//
+//   NoWait     no sleeping: the owner brings its own (the broker's processor does);
+//              pop_for and push_for are then not available.
+//   FutexWait  the consumer sleeps on a futex word until a push; producers sleep until a pop. A
+//   push
+//              that finds nobody asleep pays one load of a line that is rarely written.
+//
+// Why no push is lost on a sleeper: a producer first claims its slot by a seq_cst read-modify-write
+// of the queue's tail, publishes the item, then loads `consumer_sleeps_` (seq_cst). The consumer
+// first stores `consumer_sleeps_` (seq_cst), then loads the tail (seq_cst, `empty_for_consumer`).
+// In the single order of those four, either the consumer sees the claim and stays awake, or the
+// producer sees the flag and wakes it. A user-made flag works by the same rule.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdint>
+#include <ctime>
+#include <thread>
+
+namespace millrace::queue {
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+/// `timeout` from now; a time-out too long for the clock means as long as the clock can tell.
+template <class Rep, class Period>
+Deadline deadline_after(std::chrono::duration<Rep, Period> timeout) {
+  const Deadline now = std::chrono::steady_clock::now();
+  const std::chrono::duration<double> room = Deadline::max() - now;
+  if (std::chrono::duration<double>(timeout) >= room) return Deadline::max();
+  return now + std::chrono::ceil<Deadline::duration>(timeout);
+}
+
+/// Sleeps while `word` holds `expected`, at most until `deadline`. May return early.
+inline void futex_wait_until(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                             Deadline deadline) {
+  const auto left = deadline - std::chrono::steady_clock::now();
+  if (left <= Deadline::duration::zero()) return;
+  const auto left_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::min<Deadline::duration>(left, std::chrono::hours(24)));
+  const timespec timeout{static_cast<time_t>(left_ns.count() / 1'000'000'000),
+                         static_cast<long>(left_ns.count() % 1'000'000'000)};
+  static_assert(sizeof(word) == sizeof(std::uint32_t));
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0);
+}
+
+inline void futex_wake(std::atomic<std::uint32_t>& word, int sleepers_max) {
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, sleepers_max, nullptr, nullptr, 0);
+}
+
+class NoWait {
+ public:
+  static constexpr bool kCanSleep = false;
+  void pushed() {}
+  void popped() {}
+};
+
+class FutexWait {
+ public:
+  static constexpr bool kCanSleep = true;
+
+  /// Any producer, after it published.
+  void pushed() {
+    if (consumer_sleeps_.load(std::memory_order_seq_cst) != 0) [[unlikely]] {
+      if (consumer_sleeps_.exchange(0, std::memory_order_seq_cst) != 0) {
+        futex_wake(consumer_sleeps_, 1);
+      }
+    }
+  }
+
+  /// The consumer, after it gave slots back. The load has no fence before it, which would cost
+  /// every pop; a sleeper that it overlooks finds the room at the end of its slice of sleep.
+  void popped() {
+    if (producers_asleep_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+      room_epoch_.fetch_add(1, std::memory_order_seq_cst);
+      futex_wake(room_epoch_, INT_MAX);
+    }
+  }
+
+  /// The consumer: sleeps until a push or `deadline`, unless `empty()` says that it need not.
+  template <class Empty>
+  void sleep_until_pushed(Deadline deadline, Empty&& empty) {
+    consumer_sleeps_.store(1, std::memory_order_seq_cst);
+    if (empty()) {
+      futex_wait_until(consumer_sleeps_, 1, deadline);
+    } else {
+      std::this_thread::yield();  // a producer is between its claim and its publish
+    }
+    consumer_sleeps_.store(0, std::memory_order_relaxed);
+  }
+
+  /// A producer: sleeps until a pop, `deadline`, or the end of its slice, unless `full()` denies.
+  template <class Full>
+  void sleep_until_popped(Deadline deadline, Full&& full) {
+    constexpr auto kSlice = std::chrono::milliseconds(1);
+    const std::uint32_t epoch = room_epoch_.load(std::memory_order_seq_cst);
+    producers_asleep_.fetch_add(1, std::memory_order_seq_cst);
+    if (full()) {
+      futex_wait_until(room_epoch_, epoch,
+                       std::min(deadline, std::chrono::steady_clock::now() + kSlice));
+    }
+    producers_asleep_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+
+ private:
+  // One line, written only when somebody goes to sleep or is woken.
+  alignas(64) std::atomic<std::uint32_t> consumer_sleeps_{0};
+  std::atomic<std::uint32_t> producers_asleep_{0};
+  std::atomic<std::uint32_t> room_epoch_{0};
+};
+
+}  // namespace millrace::queue
