@@ -1,0 +1,114 @@
+// A latest-only slot for trivially copyable values: no allocation, no reference counts.
+//
+// Who may call it: `store` one writer at a time, `load` and `version` any thread.
+// Always holds:
+//   - `store` takes a fixed number of steps and looks at nothing that readers write.
+//   - `load` writes nothing, so any number of readers cost the writer only the cache lines they
+//   share.
+//   - a value is returned whole, with the version it was stored under.
+//
+// How: a sequence lock (Lamport 1977; H. Boehm, "Can seqlocks get along with programming language
+// memory models?", 2012), but with several cells that the writer fills in turn. With one cell a hot
+// writer starves readers: the cell is nearly always being written. Here a reader copies the cell
+// that was finished last, while the writer is at the next ones; it has to look again only if the
+// writer came all the way round, kCells - 1 whole stores during one copy.
+//
+// The bytes that may race are copied as atomic words. Their release (writer) and acquire (reader)
+// replace the fences of the textbook form: a reader that copied one word of a newer value is sure
+// to see that value's odd sequence when it looks again. They cost nothing on x86.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <type_traits>
+
+#include "core/latest/versioned.hpp"
+
+namespace millrace::latest {
+
+template <typename T>
+requires std::is_trivially_copyable_v<T>
+class CellSlot {
+ public:
+  using Loaded = T;
+
+  /// Versions count from `start`.
+  explicit CellSlot(Version start = 0) noexcept : version_(start) {}
+  CellSlot(const CellSlot&) = delete;
+  CellSlot& operator=(const CellSlot&) = delete;
+
+  /// Makes `value` the newest and returns its version. Writer only.
+  Version store(const T& value) noexcept {
+    const Version version = version_.load(std::memory_order_relaxed) + 1;
+    Cell& cell = cells_[version % kCells];
+    cell.sequence.store(2 * version - 1, std::memory_order_relaxed);  // odd: being written
+    write(cell, value);
+    cell.sequence.store(2 * version, std::memory_order_release);  // pairs with read()
+    version_.store(version, std::memory_order_release);           // pairs with load()
+    return version;
+  }
+
+  /// The newest value with its version; nothing while nothing was stored. Any thread.
+  [[nodiscard]] std::optional<Versioned<T>> load() const noexcept {
+    for (;;) {
+      const Cell& cell = cells_[version_.load(std::memory_order_acquire) % kCells];
+      const std::uint64_t sequence = cell.sequence.load(std::memory_order_acquire);
+      if (sequence == 0) return std::nullopt;
+      if (sequence % 2 != 0) continue;  // the writer came round: there is a newer one
+      const Bytes bytes = read(cell);
+      // Relaxed: the acquires in read() keep it below them.
+      if (cell.sequence.load(std::memory_order_relaxed) == sequence) {
+        return Versioned<T>{std::bit_cast<T>(bytes), sequence / 2};
+      }
+    }
+  }
+
+  /// The newest version, or where versions start while nothing was stored. Any thread.
+  [[nodiscard]] Version version() const noexcept {
+    return version_.load(std::memory_order_acquire);
+  }
+
+ private:
+  using Word = std::uint64_t;
+  using Bytes = std::array<std::byte, sizeof(T)>;
+  static constexpr std::size_t kCells = 4;
+  static constexpr std::size_t kWords = (sizeof(T) + sizeof(Word) - 1) / sizeof(Word);
+
+  struct Cell {
+    std::atomic<std::uint64_t> sequence{0};  // 0 never written, odd being written, 2 * version
+    std::array<std::atomic<Word>, kWords> words{};
+  };
+
+  static constexpr std::size_t length_at(std::size_t word) noexcept {
+    return word + 1 < kWords ? sizeof(Word) : sizeof(T) - word * sizeof(Word);
+  }
+
+  static void write(Cell& cell, const T& value) noexcept {
+    const auto* bytes = reinterpret_cast<const std::byte*>(&value);
+    for (std::size_t i = 0; i < kWords; ++i) {
+      Word word = 0;
+      std::memcpy(&word, bytes + i * sizeof(Word), length_at(i));
+      // Release pairs with read(): carries the odd sequence to whoever sees this word.
+      cell.words[i].store(word, std::memory_order_release);
+    }
+  }
+
+  static Bytes read(const Cell& cell) noexcept {
+    Bytes bytes;
+    for (std::size_t i = 0; i < kWords; ++i) {
+      const Word word = cell.words[i].load(std::memory_order_acquire);  // pairs with write()
+      std::memcpy(bytes.data() + i * sizeof(Word), &word, length_at(i));
+    }
+    return bytes;
+  }
+
+  std::atomic<Version> version_;
+  std::array<Cell, kCells> cells_{};
+};
+
+}  // namespace millrace::latest

@@ -1,0 +1,168 @@
+// A latest-only slot for reference-counted values: 16 bytes, no allocation of its own.
+//
+// Who may call it: `store` and `newest` one writer at a time, `load` and `version` any thread.
+// Always holds:
+//   - `store` takes a bounded number of steps whatever readers do; `load` never blocks the writer.
+//   - what `load` returns is alive, whole, and carries exactly the version it was stored under.
+//   - an object in the slot is held by one reference of the slot's.
+//
+// How (split reference counts, after A. Williams, C++ Concurrency in Action, 7.2.4). A reader
+// cannot simply read the pointer and then count itself in: the writer may have dropped the last
+// reference in between. So one word holds both
+//
+//     63       52 51  48 47                                  0
+//     [ readers  | tag  | pointer                             ]
+//
+// and a reader enters by one fetch_add that counts it into the word and reads the pointer. It then
+// takes a real reference and leaves by taking its count out of the word again. If the writer has
+// replaced the word meanwhile, the count went with it: the writer has turned every reader it found
+// inside into one reference on the object, and the reader drops that one instead. Counts are
+// interchangeable, so it does no harm if the same pointer comes back in between.
+//
+// The writer adds those references *before* it takes the word away, as many as there can be
+// readers, and returns the surplus: a reader may leave at any moment, and the object must not die
+// of it. When nobody is inside, which is nearly always, one compare-exchange does it all.
+//
+// The tag is the version's lowest four bits. It lets a reader tell which version the pointer
+// belongs to from two readings of the version counter, unless 15 stores came in between; then it
+// reads again.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "core/latest/versioned.hpp"
+
+namespace millrace::latest {
+
+/// What a handle must offer: boost::intrusive_ptr's shape, and, found by argument-dependent
+/// look-up, `slot_add_refs(p, n)` and `slot_release_refs(p, n)`: n references at once, atomically,
+/// the release ordered as usual (acq_rel) and destroying the object when none is left. The count
+/// must have room for 4,095 more than its real holders. Objects derived from RefCounted have all
+/// that.
+template <typename H>
+concept SlotHandle = requires(H handle, typename H::element_type* object, std::uint32_t count) {
+  { handle.detach() } -> std::same_as<typename H::element_type*>;
+  H(object, false);
+  slot_add_refs(object, count);
+  slot_release_refs(object, count);
+};
+
+template <SlotHandle H>
+class HandleSlot {
+ public:
+  using Element = typename H::element_type;
+  using Loaded = H;
+
+  /// Versions count from `start`, so that a slot that replaces an older one of the same name need
+  /// not repeat the older one's versions.
+  explicit HandleSlot(Version start = 0) noexcept : version_(start) {}
+  HandleSlot(const HandleSlot&) = delete;
+  HandleSlot& operator=(const HandleSlot&) = delete;
+  ~HandleSlot() {
+    if (Element* last = newest()) slot_release_refs(last, 1);
+  }
+
+  /// Makes `value` the newest and returns its version; an empty handle empties the slot. The former
+  /// value's reference is dropped here, on the writer's thread. Writer only.
+  Version store(H value) noexcept {
+    const Version version = version_.load(std::memory_order_relaxed) + 1;
+    replace(pack(value.detach(), version));
+    // Release pairs with the acquires in load(): who sees this version finds its value or a newer.
+    version_.store(version, std::memory_order_release);
+    return version;
+  }
+
+  /// The newest value with its version; nothing while the slot is empty. Any thread.
+  [[nodiscard]] std::optional<Versioned<H>> load() const noexcept {
+    for (;;) {
+      const Version before = version_.load(std::memory_order_acquire);
+      auto [handle, tag] = take();
+      if (!handle) return std::nullopt;
+      const Version after = version_.load(std::memory_order_acquire);
+      // The value's version lies in [before, after + 1]: the word is replaced first, then the
+      // counter. Its last four bits name it if that range is not longer than they can count.
+      if (after - before < kTagValues - 1) {
+        return Versioned<H>{std::move(handle), before + ((tag - before) % kTagValues)};
+      }
+    }
+  }
+
+  /// The newest version, or where versions start while nothing was stored. Any thread.
+  [[nodiscard]] Version version() const noexcept {
+    return version_.load(std::memory_order_acquire);
+  }
+
+  /// The newest value without a reference; null while empty. Writer only.
+  [[nodiscard]] Element* newest() const noexcept {
+    return pointer(word_.load(std::memory_order_relaxed));
+  }
+
+ private:
+  using Word = std::uint64_t;
+  static constexpr int kTagShift = 48;
+  static constexpr int kReadersShift = 52;
+  static constexpr Word kTagValues = 16;
+  static constexpr Word kOneReader = Word{1} << kReadersShift;
+  static constexpr std::uint32_t kReadersMax = (1U << (64 - kReadersShift)) - 1;
+  static_assert(sizeof(void*) == 8, "a word holds a pointer of 48 bits and the counts beside it");
+
+  struct Taken {
+    H handle;
+    Word tag;
+  };
+
+  static Word pack(Element* object, Version version) noexcept {
+    return reinterpret_cast<Word>(object) | (version % kTagValues) << kTagShift;
+  }
+  static Element* pointer(Word word) noexcept {
+    return reinterpret_cast<Element*>(word & ((Word{1} << kTagShift) - 1));
+  }
+  static std::uint32_t readers(Word word) noexcept {
+    return static_cast<std::uint32_t>(word >> kReadersShift);
+  }
+
+  void replace(Word next) noexcept {
+    Word word = word_.load(std::memory_order_relaxed);
+    Element* old = pointer(word);  // only the writer changes it
+    // Acquire pairs with the release by which readers leave: their references are counted before
+    // ours is dropped. Release shows readers the object behind `next`.
+    if (readers(word) == 0 && word_.compare_exchange_strong(word, next, std::memory_order_acq_rel,
+                                                            std::memory_order_relaxed)) {
+      if (old != nullptr) slot_release_refs(old, 1);
+      return;
+    }
+    if (old != nullptr) slot_add_refs(old, kReadersMax);
+    word = word_.exchange(next, std::memory_order_acq_rel);
+    if (old != nullptr) slot_release_refs(old, kReadersMax - readers(word) + 1);
+  }
+
+  [[nodiscard]] Taken take() const noexcept {
+    if (pointer(word_.load(std::memory_order_acquire)) == nullptr) return {H(), 0};
+    Word word = word_.fetch_add(kOneReader, std::memory_order_acquire);  // pairs with replace()
+    const Word tag = (word >> kTagShift) % kTagValues;
+    Element* object = pointer(word);
+    if (object != nullptr) slot_add_refs(object, 1);
+    leave(word + kOneReader, object);
+    return {H(object, false), tag};
+  }
+
+  /// Takes one reader out of the word, or drops the reference that a store has turned it into.
+  void leave(Word word, Element* object) const noexcept {
+    while (pointer(word) == object && readers(word) > 0) {
+      if (word_.compare_exchange_weak(word, word - kOneReader, std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+        return;
+      }
+    }
+    if (object != nullptr) slot_release_refs(object, 1);
+  }
+
+  mutable std::atomic<Word> word_{0};
+  std::atomic<Version> version_;
+};
+
+}  // namespace millrace::latest

@@ -1,0 +1,79 @@
+// Lets readers walk a structure that one writer changes, without the writer ever waiting for them.
+//
+// Who may call it: `enter` any thread; everything else the writer.
+// Always holds: an object that was retired is freed only after every reader has left that was
+// inside when it was unlinked. A reader inside delays freeing, never the writer.
+//
+// How (epochs, after K. Fraser, Practical lock-freedom, 2004): readers are rare and pay. A reader
+// takes one of kPlaces padded places and writes the era it read into it. The writer unlinks an
+// object, begins a new era, and frees the object once nobody is left in an older one. With more
+// than kPlaces readers inside at once, further readers wait for each other.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+namespace millrace::latest {
+
+class ReaderRegistry {
+  struct Place;
+
+ public:
+  /// A reader's stay; leaves when destroyed. Keep it short: it holds back memory.
+  class Guard {
+   public:
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    // Release pairs with the writer's look in oldest_era(): our reads are over before it frees.
+    ~Guard() { place_.era.store(kIdle, std::memory_order_release); }
+
+   private:
+    friend class ReaderRegistry;
+    explicit Guard(Place& place) noexcept : place_(place) {}
+    Place& place_;
+  };
+
+  ReaderRegistry() = default;
+  ReaderRegistry(const ReaderRegistry&) = delete;
+  ReaderRegistry& operator=(const ReaderRegistry&) = delete;
+  /// No reader may be inside. Frees everything that was retired.
+  ~ReaderRegistry();
+
+  [[nodiscard]] Guard enter() const noexcept { return Guard(take_place()); }
+
+  /// Hands over an object that no new reader can reach any more, to be freed by `free(object)`.
+  void retire(void* object, void (*free)(void*));
+
+  /// Frees at most `objects_max` of what nobody can see any more.
+  void reclaim(std::size_t objects_max);
+
+  /// How many objects wait to be freed.
+  [[nodiscard]] std::size_t retired_count() const noexcept { return retired_.size(); }
+
+ private:
+  using Era = std::uint64_t;
+  static constexpr std::size_t kPlaces = 64;
+  static constexpr Era kIdle = 0;
+  static constexpr Era kEntering = 1;  // older than every era: holds everything back
+
+  struct alignas(64) Place {
+    std::atomic<Era> era{kIdle};
+  };
+  struct Retired {
+    Era era;
+    void* object;
+    void (*free)(void*);
+  };
+
+  [[nodiscard]] Place& take_place() const noexcept;
+  [[nodiscard]] Era oldest_era() const noexcept;
+
+  mutable std::array<Place, kPlaces> places_{};
+  alignas(64) std::atomic<Era> era_{kEntering + 1};
+  std::deque<Retired> retired_;  // the writer's; eras ascend
+};
+
+}  // namespace millrace::latest

@@ -1,0 +1,91 @@
+// Intrusive reference counting that a slot can hold: a count inside the object, a pointer to it.
+//
+// Who may call it: any thread; one Ref object belongs to one thread at a time.
+// Always holds: the object is deleted by the thread that drops the last reference, and that thread
+// sees everything the others did before they dropped theirs.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstdint>
+#include <utility>
+
+namespace millrace::latest {
+
+/// Base of objects that count their own references; a fresh object carries one, which `Ref::adopt`
+/// takes over. Deleted as Derived.
+template <typename Derived>
+class RefCounted {
+ public:
+  RefCounted() = default;
+  RefCounted(const RefCounted&) = delete;
+  RefCounted& operator=(const RefCounted&) = delete;
+
+  [[nodiscard]] std::uint32_t ref_count() const noexcept {
+    return references_.load(std::memory_order_relaxed);
+  }
+
+  friend void slot_add_refs(const Derived* object, std::uint32_t count) noexcept {
+    // Relaxed: whoever adds holds a reference already, so nothing needs to be ordered.
+    object->RefCounted::references_.fetch_add(count, std::memory_order_relaxed);
+  }
+
+  friend void slot_release_refs(const Derived* object, std::uint32_t count) noexcept {
+    // Release pairs with the acquire of the thread that takes the count to zero and deletes.
+    if (object->RefCounted::references_.fetch_sub(count, std::memory_order_acq_rel) == count) {
+      delete object;
+    }
+  }
+
+ protected:
+  ~RefCounted() = default;
+
+ private:
+  mutable std::atomic<std::uint32_t> references_{1};
+};
+
+/// The pointer to such an object; interchangeable with boost::intrusive_ptr as far as slots care.
+template <typename T>
+class Ref {
+ public:
+  using element_type = T;
+
+  Ref() = default;
+  Ref(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as every pointer
+  Ref(T* object, bool add_reference) noexcept : object_(object) {
+    if (object_ != nullptr && add_reference) slot_add_refs(object_, 1);
+  }
+  Ref(const Ref& other) noexcept : Ref(other.object_, true) {}
+  Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  template <typename U>
+  requires std::convertible_to<U*, T*> Ref(Ref<U> other)
+  noexcept : object_(other.detach()) {}
+  ~Ref() {
+    if (object_ != nullptr) slot_release_refs(object_, 1);
+  }
+  Ref& operator=(Ref other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+
+  /// Takes over the reference that a fresh object carries.
+  [[nodiscard]] static Ref adopt(T* object) noexcept { return Ref(object, false); }
+  /// Gives the reference away as a plain pointer.
+  [[nodiscard]] T* detach() noexcept { return std::exchange(object_, nullptr); }
+
+  [[nodiscard]] T* get() const noexcept { return object_; }
+  T& operator*() const noexcept { return *object_; }
+  T* operator->() const noexcept { return object_; }
+  explicit operator bool() const noexcept { return object_ != nullptr; }
+  friend bool operator==(const Ref&, const Ref&) = default;
+
+ private:
+  T* object_ = nullptr;
+};
+
+template <typename T, typename... Args>
+[[nodiscard]] Ref<T> make_ref(Args&&... args) {
+  return Ref<T>::adopt(new T(std::forward<Args>(args)...));
+}
+
+}  // namespace millrace::latest

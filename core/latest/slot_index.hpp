@@ -1,0 +1,230 @@
+// Entries by name: one writer inserts, finds and erases; readers look names up beside it.
+//
+// Who may call it: `reader` and `size` any thread; everything else the writer, one thread at a
+// time. Always holds:
+//   - the writer never waits for readers, and readers take no lock;
+//   - an entry that a Reader has returned lives at least as long as that Reader, erased or not;
+//   - a look-up finds every entry that is in the index throughout, and a walk visits each of those
+//     exactly once, even if it is made in pieces;
+//   - no insertion does more than split one segment: growth has no pause that grows with the size.
+//
+// How: extendible hashing (Fagin et al., 1979). A directory, indexed by the hash's top bits, points
+// to segments, small open-addressing tables. A segment that is full is split in two, built aside,
+// then published by the directory's pointers; the old one is left as it is for readers that are in
+// it, and freed when they are gone (reader_registry.hpp). The same holds for erased entries.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "core/latest/index_segment.hpp"
+#include "core/latest/reader_registry.hpp"
+
+namespace millrace::latest {
+
+/// An entry knows its name and its name's 64-bit hash; neither changes while it is in an index.
+/// What else a reader may touch of it, and how, is the entry's own contract.
+template <typename E>
+concept IndexEntry = requires(const E& entry) {
+  { entry.name() } -> std::convertible_to<std::string_view>;
+  { entry.hash() } -> std::convertible_to<std::uint64_t>;
+};
+
+/// Where a walk in pieces stands.
+class IndexCursor {
+ public:
+  [[nodiscard]] bool done() const noexcept { return done_; }
+
+ private:
+  template <typename, typename>
+  friend class SlotIndex;
+  std::uint64_t next_ = 0;  // the first mixed hash that was not visited
+  bool done_ = false;
+};
+
+template <typename Entry, typename Delete = std::default_delete<Entry>>
+class SlotIndex {
+  using Segment = IndexSegment<Entry>;
+  using Directory = IndexDirectory<Segment>;
+
+ public:
+  using Owner = std::unique_ptr<Entry, Delete>;
+
+  /// A reader's stay; entries that it returns are valid until it ends. Keep it short.
+  class Reader {
+   public:
+    [[nodiscard]] Entry* find(std::uint64_t hash, std::string_view name) const noexcept {
+      return index_.lookup(hash, name);
+    }
+    /// Visits the next segment's entries, some hundreds at most. The cursor may outlive the reader.
+    template <typename Visit>
+    void walk(IndexCursor& cursor, Visit&& visit) const {
+      index_.visit_segment(cursor, visit);
+    }
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+      for (IndexCursor cursor; !cursor.done();) index_.visit_segment(cursor, visit);
+    }
+
+   private:
+    friend class SlotIndex;
+    explicit Reader(const SlotIndex& index) : index_(index), guard_(index.readers_.enter()) {}
+    const SlotIndex& index_;
+    ReaderRegistry::Guard guard_;
+  };
+
+  static_assert(IndexEntry<Entry>);
+
+  /// Makes room for `expected` entries at once, so that they are inserted without a split.
+  explicit SlotIndex(std::size_t expected = 0) : directory_(Directory::make_for(expected)) {}
+  SlotIndex(const SlotIndex&) = delete;
+  SlotIndex& operator=(const SlotIndex&) = delete;
+  /// No reader may be inside. Deletes the entries.
+  ~SlotIndex();
+
+  [[nodiscard]] Reader reader() const { return Reader(*this); }
+  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+
+  [[nodiscard]] Entry* find(std::uint64_t hash, std::string_view name) const noexcept {
+    return lookup(hash, name);
+  }
+  /// Fetches the cache line where a look-up of `hash` begins; worth it a few look-ups ahead.
+  void prefetch(std::uint64_t hash) const noexcept {
+    const std::uint64_t mixed = mix_hash(hash);
+    __builtin_prefetch(current().at(mixed).cell(mixed));
+  }
+
+  /// Takes the entry in. If there is one of that name already, it stays: returns it, and false.
+  std::pair<Entry*, bool> insert(Owner entry);
+
+  /// Takes an entry of this index out; it is deleted when no reader can see it any more.
+  void erase(Entry& entry);
+
+  /// Deletes up to `objects_max` of what was erased and is unseen. Every change of the index does
+  /// this for a few; an idle writer may want to call it.
+  void reclaim(std::size_t objects_max) { readers_.reclaim(objects_max); }
+  [[nodiscard]] std::size_t retired_count() const noexcept { return readers_.retired_count(); }
+
+  /// Visits a segment, or all entries, on the writer's thread. `visit` must not change the index.
+  template <typename Visit>
+  void walk(IndexCursor& cursor, Visit&& visit) const {
+    visit_segment(cursor, visit);
+  }
+  template <typename Visit>
+  void for_each(Visit&& visit) const {
+    for (IndexCursor cursor; !cursor.done();) visit_segment(cursor, visit);
+  }
+
+  /// Bytes of the directory and its segments, without the entries. Writer only.
+  [[nodiscard]] std::size_t memory_bytes() const noexcept;
+
+ private:
+  static constexpr std::size_t kReclaimPerChange = 4;
+
+  [[nodiscard]] const Directory& current() const noexcept {
+    // Acquire pairs with the release in grow_directory(): shows the directory's contents.
+    return *directory_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] Directory& own() noexcept { return *directory_.load(std::memory_order_relaxed); }
+
+  [[nodiscard]] Entry* lookup(std::uint64_t hash, std::string_view name) const noexcept {
+    const std::uint64_t mixed = mix_hash(hash);
+    return current().at(mixed).find(mixed, name);
+  }
+  template <typename Visit>
+  void visit_segment(IndexCursor& cursor, Visit& visit) const;
+  void make_room(std::uint64_t mixed);
+  /// Not for few segments that chance, or malice, made much fuller than the others.
+  [[nodiscard]] bool directory_may_grow() noexcept {
+    return own().depth() < Segment::kDepthMax &&
+           size() >= own().count() * (Segment::kCellsSplit / 16);
+  }
+  void grow_directory();
+  template <typename Object>
+  void retire(Object* object) {
+    readers_.retire(object, [](void* pointer) { delete static_cast<Object*>(pointer); });
+  }
+
+  ReaderRegistry readers_;
+  std::atomic<Directory*> directory_;
+  std::atomic<std::size_t> size_{0};
+};
+
+template <typename Entry, typename Delete>
+SlotIndex<Entry, Delete>::~SlotIndex() {
+  for_each([](Entry& entry) { Delete{}(&entry); });
+  Directory& directory = own();
+  directory.for_each_segment([](Segment& segment) { delete &segment; });
+  delete &directory;
+}
+
+template <typename Entry, typename Delete>
+std::pair<Entry*, bool> SlotIndex<Entry, Delete>::insert(Owner entry) {
+  const std::uint64_t mixed = mix_hash(entry->hash());
+  if (Entry* present = own().at(mixed).find(mixed, entry->name())) return {present, false};
+  while (own().at(mixed).full()) make_room(mixed);
+  Entry* inserted = entry.release();
+  own().at(mixed).insert(mixed, inserted);
+  size_.store(size() + 1, std::memory_order_relaxed);
+  readers_.reclaim(kReclaimPerChange);
+  return {inserted, true};
+}
+
+template <typename Entry, typename Delete>
+void SlotIndex<Entry, Delete>::erase(Entry& entry) {
+  const std::uint64_t mixed = mix_hash(entry.hash());
+  own().at(mixed).erase(mixed, entry);
+  size_.store(size() - 1, std::memory_order_relaxed);
+  readers_.retire(&entry, [](void* pointer) { Delete{}(static_cast<Entry*>(pointer)); });
+  readers_.reclaim(kReclaimPerChange);
+}
+
+/// Replaces the full segment of `mixed` by what has room: a copy without the traces of erased
+/// entries, a larger one while it is small, or two halves.
+template <typename Entry, typename Delete>
+void SlotIndex<Entry, Delete>::make_room(std::uint64_t mixed) {
+  Segment* old = &own().at(mixed);
+  const bool shared = old->depth() < own().depth();  // by several of the directory's pointers
+  if (old->wants_split() && (shared || directory_may_grow())) {
+    if (!shared) grow_directory();
+    auto [low, high] = old->split();
+    own().replace(mixed, low, high);
+  } else {
+    Segment* rebuilt = old->rebuilt();
+    own().replace(mixed, rebuilt, rebuilt);
+  }
+  retire(old);
+}
+
+template <typename Entry, typename Delete>
+void SlotIndex<Entry, Delete>::grow_directory() {
+  Directory* old = &own();
+  directory_.store(old->doubled(), std::memory_order_release);  // pairs with current()
+  retire(old);
+}
+
+template <typename Entry, typename Delete>
+template <typename Visit>
+void SlotIndex<Entry, Delete>::visit_segment(IndexCursor& cursor, Visit& visit) const {
+  if (cursor.done_) return;
+  const Segment& segment = current().at(cursor.next_);
+  segment.for_each(visit);
+  // Segments are only ever split, so where one ends today, one begins tomorrow.
+  const std::uint64_t last = cursor.next_ | segment.range();
+  cursor.next_ = last + 1;
+  cursor.done_ = cursor.next_ == 0;
+}
+
+template <typename Entry, typename Delete>
+std::size_t SlotIndex<Entry, Delete>::memory_bytes() const noexcept {
+  std::size_t bytes = current().memory_bytes();
+  current().for_each_segment([&](const Segment& segment) { bytes += segment.memory_bytes(); });
+  return bytes;
+}
+
+}  // namespace millrace::latest

@@ -1,0 +1,90 @@
+#include "core/latest/wait_list.hpp"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <utility>
+
+namespace millrace::latest {
+
+namespace {
+
+void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value,
+                WaitClock::time_point deadline) noexcept {
+  timespec until{};
+  const bool timed = deadline != WaitClock::time_point::max();
+  if (timed) {
+    const auto since = deadline.time_since_epoch();
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
+    until.tv_sec = seconds.count();
+    until.tv_nsec = std::chrono::nanoseconds(since - seconds).count();
+  }
+  // An absolute deadline on CLOCK_MONOTONIC, which is what steady_clock counts.
+  syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, value, timed ? &until : nullptr, nullptr,
+          FUTEX_BITSET_MATCH_ANY);
+}
+
+}  // namespace
+
+bool WaitList::leave(Waiter& waiter) noexcept {
+  const std::lock_guard guard(lock_);
+  if (waiter.link_ == nullptr) return false;
+  unlink(waiter);
+  return true;
+}
+
+void WaitList::link(Waiter& waiter, const void* key) noexcept {
+  waiter.key_ = key;
+  waiter.next_ = first_;
+  waiter.link_ = &first_;
+  if (first_ != nullptr) first_->link_ = &waiter.next_;
+  first_ = &waiter;
+}
+
+void WaitList::unlink(Waiter& waiter) noexcept {
+  *waiter.link_ = waiter.next_;
+  if (waiter.next_ != nullptr) waiter.next_->link_ = waiter.link_;
+  waiter.link_ = nullptr;
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void WaitList::notify(const void* key, bool all) noexcept {
+  Waiter* woken = nullptr;
+  {
+    const std::lock_guard guard(lock_);
+    for (Waiter* waiter = first_; waiter != nullptr;) {
+      Waiter* next = waiter->next_;
+      if (all || waiter->key_ == key) {
+        unlink(*waiter);
+        waiter->next_ = std::exchange(woken, waiter);
+      }
+      waiter = next;
+    }
+  }
+  while (woken != nullptr) std::exchange(woken, woken->next_)->notify();
+}
+
+bool ThreadWaiter::sleep_until(WaitClock::time_point deadline) noexcept {
+  // Acquire pairs with notify().
+  while (notified_.load(std::memory_order_acquire) == 0) {
+    if (deadline != WaitClock::time_point::max() && WaitClock::now() >= deadline) return false;
+    futex_wait(notified_, 0, deadline);
+  }
+  return true;
+}
+
+void ThreadWaiter::notify() noexcept {
+  std::atomic<std::uint32_t>& word = notified_;
+  word.store(1, std::memory_order_release);
+  // From here on the sleeper may be gone. The kernel only compares the address; at worst it wakes
+  // somebody who looks at his own word and sleeps on.
+  futex_wake(word);
+}
+
+}  // namespace millrace::latest
