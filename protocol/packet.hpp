@@ -151,6 +151,9 @@ using Packet = std::variant<Connect, Connack, Publish, Puback, Pubrec, Pubrel, P
   return static_cast<PacketType>(packet.index() + 1);
 }
 
+// Does MQTT 5 have this reason in this packet, from this side?
+[[nodiscard]] bool reason_allowed(PacketType type, ReasonCode reason, Sender sender) noexcept;
+
 // Else `return ReasonCode::X` from a function of Result<Packet> would be a packet, not a fault.
 static_assert(!std::is_constructible_v<Packet, ReasonCode>);
 

@@ -12,6 +12,9 @@ namespace millrace::protocol {
 // accepted.
 [[nodiscard]] bool valid_utf8(std::string_view text) noexcept;
 
+// What Payload Format Indicator 1 promises: the same, but U+0000 is a character like any other.
+[[nodiscard]] bool valid_utf8_payload(std::string_view payload) noexcept;
+
 // One pass over the topic name of a PUBLISH: valid_utf8, and neither '+' nor '#' in it. Does not
 // look at emptiness or length. [MQTT-3.3.2-1], [MQTT-3.3.2-2]
 enum class TopicBytes : unsigned char { Valid, HasWildcard, BadUtf8 };

@@ -1,0 +1,202 @@
+// The packets that open, refuse and close a connection: CONNECT, CONNACK, AUTH, DISCONNECT.
+#include <utility>
+
+#include "protocol/decode_parts.hpp"
+#include "protocol/topic.hpp"
+
+namespace millrace::protocol {
+namespace {
+
+using detail::DecodeContext;
+using detail::Reader;
+
+// The connect flags, by their bits. (MQTT 5.0, 3.1.2.3)
+struct ConnectFlags {
+  std::uint8_t bits;
+
+  [[nodiscard]] bool reserved() const noexcept { return (bits & 0x01) != 0; }
+  [[nodiscard]] bool clean_start() const noexcept { return (bits & 0x02) != 0; }
+  [[nodiscard]] bool will() const noexcept { return (bits & 0x04) != 0; }
+  [[nodiscard]] unsigned will_qos() const noexcept { return bits >> 3 & 3u; }
+  [[nodiscard]] bool will_retain() const noexcept { return (bits & 0x20) != 0; }
+  [[nodiscard]] bool password() const noexcept { return (bits & 0x40) != 0; }
+  [[nodiscard]] bool user_name() const noexcept { return (bits & 0x80) != 0; }
+};
+
+std::optional<Version> version_of(std::string_view name, unsigned level) noexcept {
+  if (name == "MQTT" && level == 5) return Version::v5;
+  if (name == "MQTT" && level == 4) return Version::v3_1_1;
+  if (name == "MQIsdp" && level == 3) return Version::v3_1;
+  return std::nullopt;
+}
+
+ReasonCode check_flags(ConnectFlags flags, Version version) noexcept {
+  constexpr auto malformed = ReasonCode::MalformedPacket;
+  if (flags.will_qos() == 3) return malformed;  // [MQTT-3.1.2-12] (3.1.1: [MQTT-3.1.2-14])
+  // MQTT 5 may have a token alone. [MQTT-3.1.2-22] of 3.1.1
+  if (version != Version::v5 && flags.password() && !flags.user_name()) return malformed;
+  // 3.1 calls what follows unused.
+  if (version == Version::v3_1) return ReasonCode::Success;
+  if (flags.reserved()) return malformed;  // [MQTT-3.1.2-3]
+  // No will, no attributes of it. [MQTT-3.1.2-11], [MQTT-3.1.2-13] (3.1.1: also [MQTT-3.1.2-15])
+  if (!flags.will() && (flags.will_qos() != 0 || flags.will_retain())) return malformed;
+  return ReasonCode::Success;
+}
+
+Will read_will(Reader& reader, ConnectFlags flags, DecodeContext context) {
+  Will will;
+  will.properties = read_properties(reader, PropertyScope::Will, context);
+  will.topic = reader.text();  // [MQTT-3.1.3-11] (3.1.1: [MQTT-3.1.3-10])
+  if (reader.ok() && !valid_topic_name(will.topic)) reader.fail(ReasonCode::TopicNameInvalid);
+  will.payload = reader.binary();
+  will.qos = static_cast<QoS>(flags.will_qos());
+  will.retain = flags.will_retain();
+  return will;
+}
+
+void read_credentials(Reader& reader, ConnectFlags flags, Connect& connect) {
+  // 3.1 forgives flags whose fields are missing: the length of the packet has the last word.
+  const bool lenient = connect.version == Version::v3_1;
+  if (flags.user_name() && !(lenient && reader.at_end())) connect.user_name = reader.text();
+  if (flags.password() && !(lenient && reader.at_end())) connect.password = reader.binary();
+}
+
+// An empty identifier asks the server for one. 3.1.1 has that only for a clean session
+// [MQTT-3.1.3-7], [MQTT-3.1.3-8], and 3.1 not at all.
+bool client_id_acceptable(const Connect& connect) noexcept {
+  if (!connect.client_id.empty() || connect.version == Version::v5) return true;
+  return connect.version == Version::v3_1_1 && connect.clean_start;
+}
+
+}  // namespace
+
+std::optional<Version> connect_version(const Frame& frame,
+                                       std::span<const std::uint8_t> packet) noexcept {
+  if (frame.type != PacketType::Connect) return std::nullopt;
+  Reader reader(packet.subspan(frame.header_bytes, frame.packet_bytes - frame.header_bytes));
+  const std::string_view name = reader.binary();
+  const unsigned level = reader.byte();
+  return reader.ok() ? version_of(name, level) : std::nullopt;
+}
+
+namespace detail {
+
+Result<Packet> decode_connect(Reader& reader) {
+  const std::string_view name = reader.text();
+  const unsigned level = reader.byte();
+  if (!reader.ok()) return reader.fault();
+  const std::optional<Version> version = version_of(name, level);
+  // [MQTT-3.1.2-1], [MQTT-3.1.2-2]
+  if (!version) return ReasonCode::UnsupportedProtocolVersion;
+  const DecodeContext context{*version, Sender::Client};
+
+  const ConnectFlags flags{reader.byte()};
+  if (!reader.ok()) return reader.fault();
+  if (const auto fault = check_flags(flags, *version); fault != ReasonCode::Success) return fault;
+
+  Connect connect;
+  connect.version = *version;
+  connect.clean_start = flags.clean_start();
+  connect.keep_alive_seconds = reader.two_bytes();
+  connect.properties = read_properties(reader, property_scope(PacketType::Connect), context);
+  // The payload, in this order. [MQTT-3.1.3-1]
+  connect.client_id = reader.text();  // [MQTT-3.1.3-4]
+  if (flags.will()) connect.will = read_will(reader, flags, context);
+  read_credentials(reader, flags, connect);
+  reader.expect_end();
+  if (!reader.ok()) return reader.fault();
+  if (!client_id_acceptable(connect)) return ReasonCode::ClientIdentifierNotValid;
+  return Packet{std::move(connect)};
+}
+
+namespace {
+
+// The return codes of 3.x as the reasons of MQTT 5 that say the same.
+std::optional<ReasonCode> reason_of_return_code(std::uint8_t code) noexcept {
+  switch (code) {
+    case 0:
+      return ReasonCode::Success;
+    case 1:
+      return ReasonCode::UnsupportedProtocolVersion;
+    case 2:
+      return ReasonCode::ClientIdentifierNotValid;
+    case 3:
+      return ReasonCode::ServerUnavailable;
+    case 4:
+      return ReasonCode::BadUserNameOrPassword;
+    case 5:
+      return ReasonCode::NotAuthorized;
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+Result<Packet> decode_connack(Reader& reader, DecodeContext context) {
+  const unsigned flags = reader.byte();
+  const std::uint8_t code = reader.byte();
+  if (!reader.ok()) return reader.fault();
+  // 3.1 has no flags there.
+  const bool with_flags = context.version != Version::v3_1;
+  if (with_flags && flags > 1) return ReasonCode::MalformedPacket;  // [MQTT-3.2.2-1]
+  Connack connack;
+  connack.session_present = with_flags && flags == 1;
+  if (context.v5()) {
+    connack.reason = static_cast<ReasonCode>(code);
+    // [MQTT-3.2.2-8]
+    if (!reason_allowed(PacketType::Connack, connack.reason, context.sender)) {
+      return ReasonCode::ProtocolError;
+    }
+  } else {
+    const auto reason = reason_of_return_code(code);
+    if (!reason) return ReasonCode::ProtocolError;
+    connack.reason = *reason;
+  }
+  // [MQTT-3.2.2-6] (3.1.1: [MQTT-3.2.2-4])
+  if (connack.session_present && code != 0) return ReasonCode::ProtocolError;
+  connack.properties = read_properties(reader, property_scope(PacketType::Connack), context);
+  reader.expect_end();
+  if (!reader.ok()) return reader.fault();
+  return Packet{std::move(connack)};
+}
+
+Result<Packet> decode_disconnect(Reader& reader, DecodeContext context) {
+  Disconnect disconnect;
+  // Nothing at all is a normal disconnection; a reason may stand alone. (MQTT 5.0, 3.14.2)
+  if (context.v5() && !reader.at_end()) {
+    disconnect.reason = static_cast<ReasonCode>(reader.byte());
+    // [MQTT-3.14.2-1]
+    if (!reason_allowed(PacketType::Disconnect, disconnect.reason, context.sender)) {
+      return ReasonCode::ProtocolError;
+    }
+    if (!reader.at_end()) {
+      disconnect.properties =
+          read_properties(reader, property_scope(PacketType::Disconnect), context);
+    }
+  }
+  reader.expect_end();
+  if (!reader.ok()) return reader.fault();
+  return Packet{std::move(disconnect)};
+}
+
+Result<Packet> decode_auth(Reader& reader, DecodeContext context) {
+  Auth auth;
+  const bool empty = reader.at_end();
+  if (!empty) auth.reason = static_cast<ReasonCode>(reader.byte());
+  // [MQTT-3.15.2-1]
+  if (!reason_allowed(PacketType::Auth, auth.reason, context.sender)) {
+    return ReasonCode::ProtocolError;
+  }
+  if (!empty) {
+    auth.properties = read_properties(reader, property_scope(PacketType::Auth), context);
+    reader.expect_end();
+    if (!reader.ok()) return reader.fault();
+    // It is an error to leave the method out, but for the empty packet. (MQTT 5.0, 3.15.2.2.2)
+    if (!auth.properties.authentication_method) return ReasonCode::ProtocolError;
+  }
+  return Packet{std::move(auth)};
+}
+
+}  // namespace detail
+}  // namespace millrace::protocol

@@ -1,0 +1,110 @@
+// SUBSCRIBE and UNSUBSCRIBE, and what answers them.
+#include <utility>
+
+#include "protocol/decode_parts.hpp"
+#include "protocol/topic.hpp"
+
+namespace millrace::protocol::detail {
+namespace {
+
+std::string read_filter(Reader& reader) {
+  const std::string_view filter = reader.text();  // [MQTT-3.8.3-1], [MQTT-3.10.3-1]
+  // What stands behind `$latest/` is our own affair: parse_filter refuses it entry by entry.
+  if (reader.ok() && !filter.starts_with("$latest/") && !valid_topic_filter(filter)) {
+    reader.fail(ReasonCode::TopicFilterInvalid);
+  }
+  return std::string(filter);
+}
+
+// 3.x: QoS alone. MQTT 5: QoS, No Local, Retain As Published, Retain Handling. (3.8.3.1)
+Subscription read_subscription(Reader& reader, DecodeContext context) {
+  Subscription subscription;
+  subscription.filter = read_filter(reader);
+  const unsigned options = reader.byte();
+  const unsigned qos = options & 0x03;
+  const unsigned retain_handling = options >> 4 & 0x03;
+  const unsigned reserved = context.v5() ? 0xC0 : 0xFC;
+  if ((options & reserved) != 0) {
+    reader.fail(ReasonCode::MalformedPacket);  // [MQTT-3.8.3-5] (3.1.1: [MQTT-3-8.3-4])
+  } else if (qos == 3) {
+    reader.fail(context.v5() ? ReasonCode::ProtocolError : ReasonCode::MalformedPacket);
+  } else if (retain_handling == 3) {
+    reader.fail(ReasonCode::ProtocolError);
+  } else {
+    subscription.qos = static_cast<QoS>(qos);
+    subscription.no_local = (options & 0x04) != 0;
+    subscription.retain_as_published = (options & 0x08) != 0;
+    subscription.retain_handling = static_cast<RetainHandling>(retain_handling);
+    // [MQTT-3.8.3-4]
+    if (subscription.no_local && subscription.filter.starts_with("$share/")) {
+      reader.fail(ReasonCode::ProtocolError);
+    }
+  }
+  return subscription;
+}
+
+// One reason for each entry, to the end of the packet.
+std::vector<ReasonCode> read_reasons(PacketType type, Reader& reader, DecodeContext context) {
+  std::vector<ReasonCode> reasons;
+  reasons.reserve(reader.left());
+  while (!reader.at_end()) {
+    const auto reason = static_cast<ReasonCode>(reader.byte());
+    const bool allowed =
+        context.v5() ? reason_allowed(type, reason, context.sender)
+                     : reason <= ReasonCode::GrantedQoS2 || reason == ReasonCode::UnspecifiedError;
+    if (!allowed) reader.fail(ReasonCode::ProtocolError);  // [MQTT-3.9.3-2], [MQTT-3.11.3-2]
+    reasons.push_back(reason);
+  }
+  if (reasons.empty()) reader.fail(ReasonCode::ProtocolError);
+  return reasons;
+}
+
+}  // namespace
+
+Result<Packet> decode_subscribe(Reader& reader, DecodeContext context) {
+  Subscribe subscribe;
+  subscribe.packet_id = reader.packet_id();
+  subscribe.properties = read_properties(reader, property_scope(PacketType::Subscribe), context);
+  while (!reader.at_end()) {
+    subscribe.subscriptions.push_back(read_subscription(reader, context));
+  }
+  if (!reader.ok()) return reader.fault();
+  // [MQTT-3.8.3-2] (3.1.1: [MQTT-3.8.3-3])
+  if (subscribe.subscriptions.empty()) return ReasonCode::ProtocolError;
+  return Packet{std::move(subscribe)};
+}
+
+Result<Packet> decode_suback(Reader& reader, DecodeContext context) {
+  Suback suback;
+  suback.packet_id = reader.packet_id();
+  suback.properties = read_properties(reader, property_scope(PacketType::Suback), context);
+  suback.reasons = read_reasons(PacketType::Suback, reader, context);
+  if (!reader.ok()) return reader.fault();
+  return Packet{std::move(suback)};
+}
+
+Result<Packet> decode_unsubscribe(Reader& reader, DecodeContext context) {
+  Unsubscribe unsubscribe;
+  unsubscribe.packet_id = reader.packet_id();
+  unsubscribe.properties =
+      read_properties(reader, property_scope(PacketType::Unsubscribe), context);
+  while (!reader.at_end()) unsubscribe.filters.push_back(read_filter(reader));
+  if (!reader.ok()) return reader.fault();
+  // [MQTT-3.10.3-2]
+  if (unsubscribe.filters.empty()) return ReasonCode::ProtocolError;
+  return Packet{std::move(unsubscribe)};
+}
+
+Result<Packet> decode_unsuback(Reader& reader, DecodeContext context) {
+  Unsuback unsuback;
+  unsuback.packet_id = reader.packet_id();
+  if (context.v5()) {
+    unsuback.properties = read_properties(reader, property_scope(PacketType::Unsuback), context);
+    unsuback.reasons = read_reasons(PacketType::Unsuback, reader, context);
+  }
+  reader.expect_end();
+  if (!reader.ok()) return reader.fault();
+  return Packet{std::move(unsuback)};
+}
+
+}  // namespace millrace::protocol::detail

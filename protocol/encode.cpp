@@ -1,0 +1,207 @@
+#include "protocol/encode.hpp"
+
+#include "protocol/require.hpp"
+#include "protocol/writer.hpp"
+
+namespace millrace::protocol {
+namespace {
+
+using detail::require;
+using detail::Writer;
+
+// One overload a packet; each appends the whole of it.
+class Encoder {
+ public:
+  Encoder(Version version, std::vector<std::uint8_t>& out) noexcept
+      : version_(version), out_(out), writer_(out) {}
+
+  void operator()(const Connect& packet);
+  void operator()(const Connack& packet);
+  void operator()(const Publish& packet);
+  void operator()(const Subscribe& packet);
+  void operator()(const Suback& packet);
+  void operator()(const Unsubscribe& packet);
+  void operator()(const Unsuback& packet);
+  void operator()(const Pingreq&) { empty(PacketType::Pingreq); }
+  void operator()(const Pingresp&) { encode_pingresp(out_); }
+  void operator()(const Disconnect& packet);
+  void operator()(const Auth& packet);
+
+  template <PacketType type>
+  void operator()(const Acknowledgement<type>& packet) {
+    require(packet.packet_id != 0, "an acknowledgement names an identifier");
+    if (!v5() || nothing_in(packet.properties)) {
+      encode_ack(type, packet.packet_id, packet.reason, version_, out_);
+      return;
+    }
+    header(type, type == PacketType::Pubrel ? 0x02 : 0x00, [&] {
+      writer_.two_bytes(packet.packet_id);
+      writer_.byte(static_cast<unsigned>(packet.reason));
+      properties(packet.properties, type);
+    });
+  }
+
+ private:
+  [[nodiscard]] bool v5() const noexcept { return version_ == Version::v5; }
+
+  static bool nothing_in(const Properties& properties) noexcept {
+    return properties_bytes(properties) == 0;
+  }
+
+  template <class Body>
+  void header(PacketType type, unsigned flags, Body&& body) {
+    writer_.byte(static_cast<unsigned>(type) << 4 | flags);
+    writer_.with_length(body);
+  }
+
+  void empty(PacketType type) {
+    header(type, 0, [] {});
+  }
+
+  void properties(const Properties& properties, PacketType type) {
+    if (v5()) encode_properties(properties, property_scope(type), out_);
+  }
+
+  void reasons(const std::vector<ReasonCode>& reasons) {
+    require(!reasons.empty(), "every entry is answered");
+    for (const ReasonCode reason : reasons) {
+      const bool plain_failure = !v5() && is_failure(reason);
+      writer_.byte(static_cast<unsigned>(plain_failure ? ReasonCode::UnspecifiedError : reason));
+    }
+  }
+
+  void packet_id(std::uint16_t id) {
+    require(id != 0, "a packet identifier is never 0");  // [MQTT-2.2.1-3]
+    writer_.two_bytes(id);
+  }
+
+  // DISCONNECT and AUTH: a reason and properties, left out from the end when they say nothing.
+  void reason_and_properties(PacketType type, ReasonCode reason, const Properties& properties) {
+    header(type, 0, [&] {
+      const bool bare = nothing_in(properties);
+      if (bare && reason == ReasonCode::Success) return;
+      writer_.byte(static_cast<unsigned>(reason));
+      if (!bare || type == PacketType::Auth) this->properties(properties, type);
+    });
+  }
+
+  Version version_;
+  std::vector<std::uint8_t>& out_;
+  Writer writer_;
+};
+
+unsigned connect_flags(const Connect& packet) noexcept {
+  unsigned flags = packet.clean_start ? 0x02 : 0;
+  if (packet.will) {
+    flags |=
+        0x04 | static_cast<unsigned>(packet.will->qos) << 3 | (packet.will->retain ? 0x20u : 0u);
+  }
+  if (packet.password) flags |= 0x40;
+  if (packet.user_name) flags |= 0x80;
+  return flags;
+}
+
+void Encoder::operator()(const Connect& packet) {
+  version_ = packet.version;
+  require(v5() || packet.user_name || !packet.password, "no password without a user name in 3.x");
+  header(PacketType::Connect, 0, [&] {
+    writer_.text(version_ == Version::v3_1 ? "MQIsdp" : "MQTT");
+    writer_.byte(static_cast<unsigned>(version_));
+    writer_.byte(connect_flags(packet));
+    writer_.two_bytes(packet.keep_alive_seconds);
+    properties(packet.properties, PacketType::Connect);
+    writer_.text(packet.client_id);
+    if (packet.will) {
+      if (v5()) encode_properties(packet.will->properties, PropertyScope::Will, out_);
+      writer_.text(packet.will->topic);
+      writer_.text(packet.will->payload);
+    }
+    if (packet.user_name) writer_.text(*packet.user_name);
+    if (packet.password) writer_.text(*packet.password);
+  });
+}
+
+void Encoder::operator()(const Connack& packet) {
+  header(PacketType::Connack, 0, [&] {
+    // 3.1 has no such flag, and a refusal leaves no session. [MQTT-3.2.2-6]
+    const bool present = packet.session_present && !is_failure(packet.reason);
+    writer_.byte(present && version_ != Version::v3_1 ? 1 : 0);
+    writer_.byte(v5() ? static_cast<unsigned>(packet.reason) : connack_return_code(packet.reason));
+    properties(packet.properties, PacketType::Connack);
+  });
+}
+
+void Encoder::operator()(const Publish& packet) {
+  const unsigned flags = (packet.dup ? 0x08u : 0u) | static_cast<unsigned>(packet.qos) << 1 |
+                         (packet.retain ? 0x01u : 0u);
+  header(PacketType::Publish, flags, [&] {
+    writer_.text(packet.topic);
+    if (packet.qos != QoS::AtMostOnce) packet_id(packet.packet_id);
+    properties(packet.properties, PacketType::Publish);
+    writer_.raw(packet.payload);
+  });
+}
+
+void Encoder::operator()(const Subscribe& packet) {
+  header(PacketType::Subscribe, 0x02, [&] {  // [MQTT-3.8.1-1]
+    packet_id(packet.packet_id);
+    properties(packet.properties, PacketType::Subscribe);
+    require(!packet.subscriptions.empty(), "a SUBSCRIBE asks for something");
+    for (const Subscription& subscription : packet.subscriptions) {
+      writer_.text(subscription.filter);
+      unsigned options = static_cast<unsigned>(subscription.qos);
+      if (v5()) {
+        options |= (subscription.no_local ? 0x04u : 0u) |
+                   (subscription.retain_as_published ? 0x08u : 0u) |
+                   static_cast<unsigned>(subscription.retain_handling) << 4;
+      }
+      writer_.byte(options);
+    }
+  });
+}
+
+void Encoder::operator()(const Suback& packet) {
+  header(PacketType::Suback, 0, [&] {
+    packet_id(packet.packet_id);
+    properties(packet.properties, PacketType::Suback);
+    reasons(packet.reasons);
+  });
+}
+
+void Encoder::operator()(const Unsubscribe& packet) {
+  header(PacketType::Unsubscribe, 0x02, [&] {  // [MQTT-3.10.1-1]
+    packet_id(packet.packet_id);
+    properties(packet.properties, PacketType::Unsubscribe);
+    require(!packet.filters.empty(), "an UNSUBSCRIBE names something");
+    for (const std::string& filter : packet.filters) writer_.text(filter);
+  });
+}
+
+void Encoder::operator()(const Unsuback& packet) {
+  header(PacketType::Unsuback, 0, [&] {
+    packet_id(packet.packet_id);
+    properties(packet.properties, PacketType::Unsuback);
+    if (v5()) reasons(packet.reasons);
+  });
+}
+
+void Encoder::operator()(const Disconnect& packet) {
+  if (v5()) {
+    reason_and_properties(PacketType::Disconnect, packet.reason, packet.properties);
+  } else {
+    empty(PacketType::Disconnect);
+  }
+}
+
+void Encoder::operator()(const Auth& packet) {
+  require(v5(), "AUTH is of MQTT 5");
+  reason_and_properties(PacketType::Auth, packet.reason, packet.properties);
+}
+
+}  // namespace
+
+void encode(const Packet& packet, Version version, std::vector<std::uint8_t>& out) {
+  std::visit(Encoder(version, out), packet);
+}
+
+}  // namespace millrace::protocol

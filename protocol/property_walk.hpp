@@ -1,0 +1,124 @@
+// The one place that reads properties: all decoders of protocol/ walk through them with this.
+//
+// walk_properties checks everything that MQTT 5 says about a property list and hands each property
+// to a sink; what the sink keeps is its own affair. No allocation. Source: MQTT 5.0,
+// section 2.2.2.2 (table of types and packets) and the property lists of chapter 3.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "protocol/properties.hpp"
+#include "protocol/reader.hpp"
+
+namespace millrace::protocol::detail {
+
+enum class PropertyKind : std::uint8_t {
+  Unknown,
+  Boolean,  // a byte that is 0 or 1
+  TwoBytes,
+  FourBytes,
+  Variable,
+  Text,
+  Binary,
+  TextPair,
+};
+
+struct PropertyRule {
+  PropertyKind kind = PropertyKind::Unknown;
+  std::uint16_t scopes = 0;  // one bit for each PropertyScope
+};
+
+constexpr std::uint16_t scope_bit(PropertyScope scope) noexcept {
+  return static_cast<std::uint16_t>(1u << static_cast<unsigned>(scope));
+}
+
+constexpr std::size_t property_id_end = 0x2B;
+
+extern const std::array<PropertyRule, property_id_end> property_rules;
+
+// One property, read but not kept. The views point into the packet.
+struct PropertyItem {
+  PropertyId id;
+  std::uint32_t offset;    // of its identifier, from the start of the list
+  std::uint32_t number;    // of the four numeric kinds
+  std::string_view text;   // of Text and Binary; the name of a TextPair
+  std::string_view value;  // of a TextPair
+};
+
+inline PropertyItem read_property(Reader& reader, PropertyKind kind) noexcept {
+  PropertyItem item{};
+  switch (kind) {
+    case PropertyKind::Boolean:
+      item.number = reader.byte();
+      break;
+    case PropertyKind::TwoBytes:
+      item.number = reader.two_bytes();
+      break;
+    case PropertyKind::FourBytes:
+      item.number = reader.four_bytes();
+      break;
+    case PropertyKind::Variable:
+      item.number = reader.variable();
+      break;
+    case PropertyKind::Text:
+      item.text = reader.text();
+      break;
+    case PropertyKind::Binary:
+      item.text = reader.binary();
+      break;
+    case PropertyKind::TextPair:
+      item.text = reader.text();
+      item.value = reader.text();
+      break;
+    case PropertyKind::Unknown:
+      break;
+  }
+  return item;
+}
+
+// Success, or why this value may not stand there.
+[[nodiscard]] ReasonCode check_value(const PropertyItem& item, PropertyKind kind,
+                                     PropertyScope scope, Sender sender) noexcept;
+
+// Only these may come more than once: User Property anywhere [MQTT-3.3.2-18], and in what a server
+// publishes one Subscription Identifier for each subscription that matched [MQTT-3.3.4-4].
+constexpr bool may_repeat(PropertyId id, PropertyScope scope) noexcept {
+  return id == PropertyId::UserProperty ||
+         (id == PropertyId::SubscriptionIdentifier && scope == property_scope(PacketType::Publish));
+}
+
+template <class Sink>
+[[nodiscard]] ReasonCode walk_properties(std::span<const std::uint8_t> bytes, PropertyScope scope,
+                                         Sender sender, Sink&& sink) {
+  Reader reader(bytes);
+  std::uint64_t seen = 0;
+  while (!reader.at_end()) {
+    const auto offset = static_cast<std::uint32_t>(reader.offset());
+    const std::uint32_t id = reader.variable();
+    if (!reader.ok()) return reader.fault();
+    if (id >= property_id_end) return ReasonCode::MalformedPacket;
+    const PropertyRule rule = property_rules[id];
+    // Unknown ones are allowed nowhere: both are malformed. (MQTT 5.0, 2.2.2.2)
+    if ((rule.scopes & scope_bit(scope)) == 0) return ReasonCode::MalformedPacket;
+    PropertyItem item = read_property(reader, rule.kind);
+    if (!reader.ok()) return reader.fault();
+    item.id = static_cast<PropertyId>(id);
+    item.offset = offset;
+    if ((seen >> id & 1) != 0 && !may_repeat(item.id, scope)) return ReasonCode::ProtocolError;
+    seen |= std::uint64_t{1} << id;
+    const ReasonCode fault = check_value(item, rule.kind, scope, sender);
+    if (fault != ReasonCode::Success) return fault;
+    sink(item);
+  }
+  // Data without a method means nothing. (MQTT 5.0, 3.1.2.11.10)
+  const auto has = [seen](PropertyId id) { return (seen >> static_cast<unsigned>(id) & 1) != 0; };
+  if (has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod)) {
+    return ReasonCode::ProtocolError;
+  }
+  return ReasonCode::Success;
+}
+
+}  // namespace millrace::protocol::detail

@@ -1,0 +1,283 @@
+#include "protocol/publish.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "protocol/property_walk.hpp"
+#include "protocol/utf8.hpp"
+#include "protocol/writer.hpp"
+
+namespace millrace::protocol {
+namespace {
+
+constexpr auto publish_scope = property_scope(PacketType::Publish);
+constexpr std::size_t alias_bytes = 3;   // as a property: identifier and two bytes
+constexpr std::size_t expiry_bytes = 5;  // identifier and four bytes
+
+ReasonCode read_properties(PublishView& view, Sender sender) noexcept {
+  RawProperties& raw = view.properties;
+  return detail::walk_properties(
+      raw.bytes, publish_scope, sender, [&](const detail::PropertyItem& item) {
+        switch (item.id) {
+          case PropertyId::TopicAlias:
+            view.topic_alias = static_cast<std::uint16_t>(item.number);
+            raw.topic_alias_at = item.offset;
+            break;
+          case PropertyId::MessageExpiryInterval:
+            view.has_message_expiry = true;
+            view.message_expiry_interval = item.number;
+            raw.expiry_at = item.offset;
+            break;
+          case PropertyId::SubscriptionIdentifier:
+            raw.subscription_identifiers_bytes +=
+                static_cast<std::uint32_t>(1 + detail::variable_bytes(item.number));
+            break;
+          case PropertyId::PayloadFormatIndicator:
+            view.payload_format_indicator = static_cast<std::uint8_t>(item.number);
+            break;
+          case PropertyId::ResponseTopic:
+            view.has_response_topic = true;
+            break;
+          case PropertyId::CorrelationData:
+            view.has_correlation_data = true;
+            break;
+          case PropertyId::UserProperty:
+            view.has_user_properties = true;
+            break;
+          default:
+            break;
+        }
+      });
+}
+
+ReasonCode check_topic(const PublishView& view, Version version) noexcept {
+  if (view.topic.empty()) {
+    // [MQTT-4.7.3-1]; an alias stands for the name. (MQTT 5.0, 3.3.2.1)
+    if (version != Version::v5) return ReasonCode::TopicNameInvalid;
+    return view.topic_alias != 0 ? ReasonCode::Success : ReasonCode::ProtocolError;
+  }
+  switch (check_topic_bytes(view.topic)) {
+    case TopicBytes::Valid:
+      return ReasonCode::Success;
+    case TopicBytes::HasWildcard:
+      return ReasonCode::TopicNameInvalid;  // [MQTT-3.3.2-2]
+    case TopicBytes::BadUtf8:
+      break;  // [MQTT-3.3.2-1]
+  }
+  return ReasonCode::MalformedPacket;
+}
+
+ReasonCode read_publish(const Frame& frame, std::span<const std::uint8_t> packet, Version version,
+                        Sender sender, PublishView& view) noexcept {
+  const unsigned qos = frame.flags >> 1 & 3;
+  if (qos == 3) return ReasonCode::MalformedPacket;  // [MQTT-3.3.1-4]
+  view.qos = static_cast<QoS>(qos);
+  view.retain = (frame.flags & 0x01) != 0;
+  view.dup = (frame.flags & 0x08) != 0;
+
+  detail::Reader reader(
+      packet.subspan(frame.header_bytes, frame.packet_bytes - frame.header_bytes));
+  view.topic = reader.binary();
+  view.topic_offset = frame.header_bytes + 2u;
+  if (qos != 0) view.packet_id = reader.packet_id();
+  std::uint32_t properties_bytes = 0;
+  if (version == Version::v5) properties_bytes = reader.variable();
+  view.properties_offset = frame.header_bytes + static_cast<std::uint32_t>(reader.offset());
+  view.properties.bytes = reader.bytes(properties_bytes);
+  view.payload_offset = frame.header_bytes + static_cast<std::uint32_t>(reader.offset());
+  view.payload = reader.rest();
+  if (!reader.ok()) return reader.fault();
+
+  if (properties_bytes != 0) {
+    const ReasonCode fault = read_properties(view, sender);
+    if (fault != ReasonCode::Success) return fault;
+  }
+  return check_topic(view, version);
+}
+
+}  // namespace
+
+Result<PublishView> decode_publish(const Frame& frame, std::span<const std::uint8_t> packet,
+                                   Version version, Sender sender) noexcept {
+  // The view is built where the caller will find it.
+  Result<PublishView> result;
+  const ReasonCode fault = read_publish(frame, packet, version, sender, *result);
+  if (fault != ReasonCode::Success) [[unlikely]]
+    result = fault;
+  return result;
+}
+
+// --- hash ----------------------------------------------------------------------------------------
+
+namespace {
+
+// Odd, about half of their bits set, no pattern: the fractions of the square roots of 2, 3 and 5.
+constexpr std::uint64_t salt_length = 0x6A09'E667'F3BC'C909;
+constexpr std::uint64_t salt_left = 0xBB67'AE85'84CA'A73B;
+constexpr std::uint64_t salt_right = 0x3C6E'F372'FE94'F82B;
+
+std::uint64_t folded_product(std::uint64_t a, std::uint64_t b) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = static_cast<Wide>(a) * b;
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+template <class Word>
+std::uint64_t load(const char* at) noexcept {
+  Word word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+}  // namespace
+
+std::uint64_t topic_hash(std::string_view topic) noexcept {
+  const char* at = topic.data();
+  const std::size_t count = topic.size();
+  std::uint64_t state = count * salt_length ^ salt_right;
+  std::uint64_t left = 0;
+  std::uint64_t right = 0;
+  if (count > 16) [[unlikely]] {
+    const char* const last = at + count - 16;
+    for (; at < last; at += 16) {
+      state =
+          folded_product(load<std::uint64_t>(at) ^ salt_left, load<std::uint64_t>(at + 8) ^ state);
+    }
+    at = last;  // overlaps what was mixed in already; its bytes count once more, which does no harm
+  }
+  if (count >= 8) {
+    left = load<std::uint64_t>(at);
+    right = load<std::uint64_t>(topic.data() + count - 8);
+  } else if (count >= 4) {
+    left = load<std::uint32_t>(at);
+    right = load<std::uint32_t>(at + count - 4);
+  } else if (count > 0) {
+    left = load<std::uint8_t>(at) << 16 | load<std::uint8_t>(at + count / 2) << 8 |
+           load<std::uint8_t>(at + count - 1);
+  }
+  const std::uint64_t mixed = folded_product(left ^ salt_left, right ^ state);
+  return folded_product(mixed ^ salt_right, state ^ salt_left);
+}
+
+// --- encode --------------------------------------------------------------------------------------
+
+namespace {
+
+bool has(std::uint32_t offset) noexcept {
+  return offset != RawProperties::nowhere;
+}
+
+struct HeaderSizes {
+  std::size_t properties;  // without their length
+  std::size_t remaining;   // what the fixed header announces
+};
+
+HeaderSizes sizes_of(const PublishHeader& header) noexcept {
+  std::size_t remaining = 2 + header.topic.size() + header.payload_bytes;
+  if (header.qos != QoS::AtMostOnce) remaining += 2;
+  if (header.version != Version::v5) return {0, remaining};
+
+  const RawProperties& raw = header.properties;
+  std::size_t properties = raw.bytes.size() - raw.subscription_identifiers_bytes;
+  if (has(raw.topic_alias_at)) properties -= alias_bytes;
+  if (header.message_expiry_interval && !has(raw.expiry_at)) properties += expiry_bytes;
+  if (header.topic_alias != 0) properties += alias_bytes;
+  for (const std::uint32_t id : header.subscription_identifiers) {
+    properties += 1 + detail::variable_bytes(id);
+  }
+  return {properties, remaining + detail::variable_bytes(properties) + properties};
+}
+
+// Copies the received properties but for alias and subscription identifiers, and puts `expiry` in
+// the place of the received interval.
+std::uint8_t* put_kept(const PublishHeader& header, std::uint8_t* out) noexcept {
+  const RawProperties& raw = header.properties;
+  const auto piece = [&](std::size_t from, std::size_t to) {
+    std::uint8_t* const end = detail::put_bytes(out, raw.bytes.data() + from, to - from);
+    if (header.message_expiry_interval && raw.expiry_at >= from && raw.expiry_at < to) {
+      detail::put_four_bytes(out + (raw.expiry_at - from) + 1, *header.message_expiry_interval);
+    }
+    out = end;
+  };
+  const std::size_t count = raw.bytes.size();
+  if (raw.subscription_identifiers_bytes != 0) [[unlikely]] {
+    // Only what a server sent has them, so this path may take its time: property by property.
+    detail::Reader reader(raw.bytes);
+    while (!reader.at_end()) {
+      const std::size_t from = reader.offset();
+      const std::uint32_t id = reader.variable();
+      detail::require(id < detail::property_id_end, "raw properties come from decode_publish");
+      detail::read_property(reader, detail::property_rules[id].kind);
+      const auto known = static_cast<PropertyId>(id);
+      if (known != PropertyId::SubscriptionIdentifier && known != PropertyId::TopicAlias) {
+        piece(from, reader.offset());
+      }
+    }
+  } else if (has(raw.topic_alias_at)) {
+    piece(0, raw.topic_alias_at);
+    piece(raw.topic_alias_at + alias_bytes, count);
+  } else {
+    piece(0, count);
+  }
+  return out;
+}
+
+std::uint8_t* put_properties(const PublishHeader& header, std::size_t properties_bytes,
+                             std::uint8_t* out) noexcept {
+  const auto id = [](PropertyId property) { return static_cast<unsigned>(property); };
+  out = detail::put_variable(out, properties_bytes);
+  if (properties_bytes == 0) return out;
+  if (!header.properties.bytes.empty()) out = put_kept(header, out);
+  if (header.message_expiry_interval && !has(header.properties.expiry_at)) {
+    out = detail::put_byte(out, id(PropertyId::MessageExpiryInterval));
+    out = detail::put_four_bytes(out, *header.message_expiry_interval);
+  }
+  if (header.topic_alias != 0) {
+    out = detail::put_byte(out, id(PropertyId::TopicAlias));
+    out = detail::put_two_bytes(out, header.topic_alias);
+  }
+  for (const std::uint32_t identifier : header.subscription_identifiers) {
+    out = detail::put_byte(out, id(PropertyId::SubscriptionIdentifier));
+    out = detail::put_variable(out, identifier);
+  }
+  return out;
+}
+
+std::uint8_t* put_header(const PublishHeader& header, const HeaderSizes& sizes,
+                         std::uint8_t* out) noexcept {
+  const unsigned flags =
+      (header.dup ? 8u : 0u) | static_cast<unsigned>(header.qos) << 1 | (header.retain ? 1u : 0u);
+  out = detail::put_byte(out, static_cast<unsigned>(PacketType::Publish) << 4 | flags);
+  out = detail::put_variable(out, sizes.remaining);
+  out = detail::put_two_bytes(out, static_cast<unsigned>(header.topic.size()));
+  out = detail::put_bytes(out, header.topic.data(), header.topic.size());
+  if (header.qos != QoS::AtMostOnce) {
+    detail::require(header.packet_id != 0, "a PUBLISH at QoS 1 or 2 has an identifier");
+    out = detail::put_two_bytes(out, header.packet_id);
+  }
+  if (header.version != Version::v5) return out;
+  return put_properties(header, sizes.properties, out);
+}
+
+std::size_t header_bytes(const PublishHeader& header, const HeaderSizes& sizes) noexcept {
+  return 1 + detail::variable_bytes(sizes.remaining) + sizes.remaining - header.payload_bytes;
+}
+
+}  // namespace
+
+std::size_t publish_header_bytes(const PublishHeader& header) noexcept {
+  return header_bytes(header, sizes_of(header));
+}
+
+std::uint8_t* encode_publish_header(const PublishHeader& header, std::uint8_t* out) noexcept {
+  return put_header(header, sizes_of(header), out);
+}
+
+void encode_publish_header(const PublishHeader& header, std::vector<std::uint8_t>& out) {
+  const HeaderSizes sizes = sizes_of(header);
+  const std::size_t begin = out.size();
+  out.resize(begin + header_bytes(header, sizes));
+  put_header(header, sizes, out.data() + begin);
+}
+
+}  // namespace millrace::protocol

@@ -1,0 +1,160 @@
+#include "protocol/topic.hpp"
+
+#include <algorithm>
+
+#include "protocol/utf8.hpp"
+
+namespace millrace::protocol {
+namespace {
+
+constexpr std::string_view share_prefix = "$share/";
+constexpr std::string_view latest_prefix = "$latest/";
+
+// The levels of a name or filter, from the left. "a/" has two; the empty text has one, which is
+// empty.
+class Levels {
+ public:
+  explicit Levels(std::string_view text) noexcept : rest_(text) {}
+
+  [[nodiscard]] bool done() const noexcept { return done_; }
+
+  std::string_view next() noexcept {
+    const std::size_t slash = rest_.find('/');
+    const std::string_view level = rest_.substr(0, slash);
+    if (slash == std::string_view::npos) {
+      done_ = true;
+    } else {
+      rest_.remove_prefix(slash + 1);
+    }
+    return level;
+  }
+
+ private:
+  std::string_view rest_;
+  bool done_ = false;
+};
+
+constexpr bool starts_with_wildcard(std::string_view filter) noexcept {
+  return filter.starts_with('#') || filter.starts_with('+');
+}
+
+// The Server does not match a filter that starts with a wildcard with a name that starts with '$'.
+// [MQTT-4.7.2-1]
+constexpr bool kept_apart(std::string_view filter, std::string_view other) noexcept {
+  return other.starts_with('$') && starts_with_wildcard(filter);
+}
+
+bool valid_length_and_text(std::string_view text) noexcept {
+  // At least one character [MQTT-4.7.3-1], no U+0000 [MQTT-4.7.3-2], at most 65,535 [MQTT-4.7.3-3].
+  return !text.empty() && text.size() <= topic_bytes_max && valid_utf8(text);
+}
+
+bool wildcards_in_place(std::string_view filter) noexcept {
+  for (std::size_t i = 0; i < filter.size(); ++i) {
+    const char c = filter[i];
+    if (c != '+' && c != '#') continue;
+    // A wildcard has a level to itself [MQTT-4.7.1-2] (3.1.1: -3), and after '#' nothing comes
+    // [MQTT-4.7.1-1] (3.1.1: -2).
+    if (i != 0 && filter[i - 1] != '/') return false;
+    const bool last = i + 1 == filter.size();
+    if (c == '#' ? !last : !last && filter[i + 1] != '/') return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::size_t level_count(std::string_view topic) noexcept {
+  return 1 + static_cast<std::size_t>(std::count(topic.begin(), topic.end(), '/'));
+}
+
+bool valid_topic_name(std::string_view topic, std::size_t levels_max) noexcept {
+  return !topic.empty() && topic.size() <= topic_bytes_max &&
+         check_topic_bytes(topic) == TopicBytes::Valid && level_count(topic) <= levels_max;
+}
+
+bool valid_topic_filter(std::string_view filter, std::size_t levels_max) noexcept {
+  return valid_length_and_text(filter) && wildcards_in_place(filter) &&
+         level_count(filter) <= levels_max;
+}
+
+Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_max) noexcept {
+  ParsedFilter parsed;
+  parsed.filter = filter;
+  if (filter == "$share" || filter == "$latest") return ReasonCode::TopicFilterInvalid;
+  if (filter.starts_with(share_prefix)) {
+    // A group of at least one character, none of them a wildcard, and a filter after it.
+    // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
+    filter.remove_prefix(share_prefix.size());
+    const std::size_t slash = filter.find('/');
+    if (slash == 0 || slash == std::string_view::npos) return ReasonCode::TopicFilterInvalid;
+    parsed.share_group = filter.substr(0, slash);
+    parsed.filter = filter.substr(slash + 1);
+    if (!valid_utf8(parsed.share_group) ||
+        parsed.share_group.find_first_of("+#") != std::string_view::npos) {
+      return ReasonCode::TopicFilterInvalid;
+    }
+  } else if (filter.starts_with(latest_prefix)) {
+    parsed.latest = true;
+    parsed.filter = filter.substr(latest_prefix.size());
+  }
+  if (parsed.latest || parsed.shared()) {
+    // One prefix, once.
+    if (parsed.filter == "$share" || parsed.filter.starts_with(share_prefix) ||
+        is_latest_topic(parsed.filter)) {
+      return ReasonCode::TopicFilterInvalid;
+    }
+  }
+  if (!valid_topic_filter(parsed.filter, levels_max)) return ReasonCode::TopicFilterInvalid;
+  return parsed;
+}
+
+bool is_latest_topic(std::string_view topic) noexcept {
+  return topic.starts_with(latest_prefix) || topic == "$latest";
+}
+
+bool matches(std::string_view filter, std::string_view topic) noexcept {
+  if (kept_apart(filter, topic)) return false;
+  Levels wanted(filter);
+  Levels given(topic);
+  while (!wanted.done() && !given.done()) {
+    const std::string_view level = wanted.next();
+    if (level == "#") return true;
+    if (const std::string_view name = given.next(); level != "+" && level != name) return false;
+  }
+  // "a/#" matches "a" itself too.
+  return given.done() && (wanted.done() || wanted.next() == "#");
+}
+
+bool covers(std::string_view wide, std::string_view narrow) noexcept {
+  if (kept_apart(wide, narrow)) return false;
+  // There is no topic without a level, so "+/#" means the same as "#".
+  if (wide == "+/#") return true;
+  Levels outer(wide);
+  Levels inner(narrow);
+  while (!outer.done()) {
+    const std::string_view level = outer.next();
+    if (level == "#") return true;
+    if (inner.done()) return false;
+    const std::string_view name = inner.next();
+    if (name == "#") return false;
+    if (level != "+" && level != name) return false;
+  }
+  return inner.done();
+}
+
+bool overlaps(std::string_view a, std::string_view b) noexcept {
+  if (kept_apart(a, b) || kept_apart(b, a)) return false;
+  Levels left(a);
+  Levels right(b);
+  while (!left.done() && !right.done()) {
+    const std::string_view x = left.next();
+    const std::string_view y = right.next();
+    if (x == "#" || y == "#") return true;
+    if (x != "+" && y != "+" && x != y) return false;
+  }
+  if (!left.done()) return left.next() == "#";
+  return right.done() || right.next() == "#";
+}
+
+}  // namespace millrace::protocol

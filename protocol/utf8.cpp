@@ -1,0 +1,141 @@
+#include "protocol/utf8.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+namespace millrace::protocol {
+namespace {
+
+// The bytes that are looked at one by one: all but plain ASCII. NUL is among them, and for topics
+// '+' and '#', which differ in one bit: both are '+' once 0x08 is set.
+enum class Ask : bool { Text, Topic };
+
+constexpr std::uint64_t every_byte(std::uint8_t value) noexcept {
+  return 0x0101'0101'0101'0101u * value;
+}
+
+// Not 0 when one of the eight bytes is special; it may also err on that side after a special byte.
+template <Ask ask>
+std::uint64_t special_in(std::uint64_t word) noexcept {
+  const std::uint64_t zero = (word - every_byte(1)) & ~word;
+  std::uint64_t found = word | zero;
+  if constexpr (ask == Ask::Topic) {
+    const std::uint64_t plus = (word | every_byte(0x08)) ^ every_byte('+');
+    found |= (plus - every_byte(1)) & ~plus;
+  }
+  return found & every_byte(0x80);
+}
+
+template <class Word>
+Word load(const char* at) noexcept {
+  Word word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+template <Ask ask>
+bool special_in_16(const char* at) noexcept {
+#ifdef __SSE2__
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  __m128i found = _mm_or_si128(bytes, _mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+  if constexpr (ask == Ask::Topic) {
+    const __m128i folded = _mm_or_si128(bytes, _mm_set1_epi8(0x08));
+    found = _mm_or_si128(found, _mm_cmpeq_epi8(folded, _mm_set1_epi8('+')));
+  }
+  return _mm_movemask_epi8(found) != 0;
+#else
+  return (special_in<ask>(load<std::uint64_t>(at)) |
+          special_in<ask>(load<std::uint64_t>(at + 8))) != 0;
+#endif
+}
+
+// Is all of it plain? The last step overlaps the one before it instead of going byte by byte.
+template <Ask ask>
+bool all_plain(const char* at, std::size_t count) noexcept {
+  if (count >= 16) {
+    const char* const last = at + count - 16;
+    for (; at < last; at += 16) {
+      if (special_in_16<ask>(at)) return false;
+    }
+    return !special_in_16<ask>(last);
+  }
+  if (count >= 8) {
+    return (special_in<ask>(load<std::uint64_t>(at)) |
+            special_in<ask>(load<std::uint64_t>(at + count - 8))) == 0;
+  }
+  if (count >= 4) {
+    const std::uint64_t front = load<std::uint32_t>(at);
+    return special_in<ask>(front | std::uint64_t{load<std::uint32_t>(at + count - 4)} << 32) == 0;
+  }
+  // Up to three bytes, and letters where there are none.
+  std::uint64_t word = every_byte('a');
+  std::memcpy(&word, at, count);
+  return special_in<ask>(word) == 0;
+}
+
+constexpr bool continues(unsigned char byte) noexcept {
+  return (byte & 0xC0) == 0x80;
+}
+
+// The bytes of the well-formed character of two to four bytes at `at`; 0 if it is none.
+// The second byte's range shuts out overlong forms, surrogates and all above U+10FFFF.
+std::size_t long_character_bytes(const unsigned char* at, std::size_t left) noexcept {
+  const unsigned char lead = at[0];
+  if (lead < 0xC2 || lead > 0xF4) return 0;
+  if (lead < 0xE0) return left >= 2 && continues(at[1]) ? 2 : 0;
+  if (lead < 0xF0) {
+    const unsigned char low = lead == 0xE0 ? 0xA0 : 0x80;
+    const unsigned char high = lead == 0xED ? 0x9F : 0xBF;  // U+D800 and up are surrogates
+    return left >= 3 && at[1] >= low && at[1] <= high && continues(at[2]) ? 3 : 0;
+  }
+  const unsigned char low = lead == 0xF0 ? 0x90 : 0x80;
+  const unsigned char high = lead == 0xF4 ? 0x8F : 0xBF;
+  return left >= 4 && at[1] >= low && at[1] <= high && continues(at[2]) && continues(at[3]) ? 4 : 0;
+}
+
+enum class Nul : bool { Forbidden, Allowed };
+
+bool well_formed(std::string_view text, Nul nul) noexcept {
+  const auto* at = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* const end = at + text.size();
+  while (at < end) {
+    if (*at < 0x80) {
+      if (*at == 0 && nul == Nul::Forbidden) return false;
+      ++at;
+      // Text comes in runs: take as much plain text at once as there is.
+      while (end - at >= 16 && !special_in_16<Ask::Text>(reinterpret_cast<const char*>(at))) {
+        at += 16;
+      }
+      continue;
+    }
+    const std::size_t bytes = long_character_bytes(at, static_cast<std::size_t>(end - at));
+    if (bytes == 0) return false;
+    at += bytes;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool valid_utf8(std::string_view text) noexcept {
+  return all_plain<Ask::Text>(text.data(), text.size()) || well_formed(text, Nul::Forbidden);
+}
+
+bool valid_utf8_payload(std::string_view payload) noexcept {
+  return all_plain<Ask::Text>(payload.data(), payload.size()) || well_formed(payload, Nul::Allowed);
+}
+
+TopicBytes check_topic_bytes(std::string_view topic) noexcept {
+  if (all_plain<Ask::Topic>(topic.data(), topic.size())) [[likely]]
+    return TopicBytes::Valid;
+  if (!well_formed(topic, Nul::Forbidden)) return TopicBytes::BadUtf8;
+  return topic.find_first_of("+#") == std::string_view::npos ? TopicBytes::Valid
+                                                             : TopicBytes::HasWildcard;
+}
+
+}  // namespace millrace::protocol
