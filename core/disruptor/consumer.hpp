@@ -1,0 +1,184 @@
+// The loop of one consumer: wait, take what there is, hand it to the handler, say so.
+//
+// A handler is either
+//     void(Event&, std::int64_t sequence, bool end_of_batch)              one event at a time, or
+//     void(std::span<Event>, std::int64_t first, bool end_of_batch)       a run of neighbours.
+// end_of_batch is true with the last one that was there when the consumer looked: the time to
+// flush.
+//
+// Thread contract: run() is called once, on the consumer's own thread.
+// What holds: an event is passed (its sequence stored) only after its handler returned or threw.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "core/disruptor/control.hpp"
+#include "core/disruptor/graph.hpp"
+#include "core/disruptor/ring.hpp"
+
+namespace millrace::disruptor {
+
+// What all the consumers of one pipeline share; outlives them.
+template <class Wait>
+struct Pipeline {
+  Wait wait;
+  ErrorHandler on_error;
+  Control control;
+  Sequence cursor;         // the last published event
+  Parker producer_parker;  // where the producer waits for the gate
+  std::vector<std::unique_ptr<Stage>> stages;
+
+  // After a change of `control`: everybody looks again.
+  void wake_all() {
+    for (const auto& stage : stages) stage->wake_workers();
+    producer_parker.wake();
+  }
+};
+
+class ConsumerBase {
+ public:
+  virtual ~ConsumerBase() = default;
+  virtual void run() = 0;
+};
+
+template <class Event, class Wait, class Handler>
+class Consumer final : public ConsumerBase {
+ public:
+  static constexpr bool takes_runs =
+      std::is_invocable_v<Handler&, std::span<Event>, std::int64_t, bool>;
+  static_assert(takes_runs || std::is_invocable_v<Handler&, Event&, std::int64_t, bool>,
+                "a handler takes (Event&, int64_t, bool) or (std::span<Event>, int64_t, bool)");
+
+  // `step` is how many events are passed at once at the most: a consumer that catches up with a
+  // full ring lets the producer go on meanwhile. A worker of a pool takes at most so many.
+  Consumer(Pipeline<Wait>& pipeline, Stage& stage, Worker& worker, bool pooled,
+           Segment<Event>* segment, std::int64_t step, Handler handler)
+      : pipeline_(pipeline),
+        stage_(stage),
+        worker_(worker),
+        pooled_(pooled),
+        cursor_(segment),
+        step_(step),
+        handler_(std::move(handler)) {}
+
+  void run() override {
+    bool on = true;
+    while (on) {
+      const std::int64_t next = this->next();
+      std::int64_t limit = before_first;
+      pipeline_.wait.wait(
+          worker_.parker,
+          [&] {
+            limit = stage_.limit();
+            return limit >= this->next() || asked_to_stop();
+          },
+          never);
+      if (pipeline_.control.state() == Control::State::halted) return;
+      if (worker_.leave_asked.load(std::memory_order_seq_cst)) break;
+      if (limit >= next) {
+        on = pooled_ ? work(limit) : consume(next, limit);
+      } else if (drained()) {
+        return;
+      }
+    }
+    if (pipeline_.control.state() != Control::State::halted) {
+      stage_.mark_left(worker_);
+      stage_.wake_followers(pipeline_.producer_parker);
+    }
+  }
+
+ private:
+  std::int64_t next() const { return pooled_ ? stage_.next() : worker_.sequence.own() + 1; }
+
+  // After drain() nothing more is published: whoever stands behind the cursor has seen all.
+  bool drained() const {
+    return pipeline_.control.state() == Control::State::draining &&
+           this->next() > pipeline_.cursor.look();
+  }
+
+  bool asked_to_stop() const {
+    return pipeline_.control.state() == Control::State::halted || drained() ||
+           worker_.leave_asked.load(std::memory_order_seq_cst);
+  }
+
+  void pass(std::int64_t sequence) {
+    const bool ordered = pipeline_.wait.sleeps();
+    worker_.sequence.store(sequence, ordered);
+    if (ordered) stage_.wake_followers(pipeline_.producer_parker);
+  }
+
+  // Everything up to `limit`, step by step. False: this consumer is to leave, or all stops.
+  bool consume(std::int64_t next, std::int64_t limit) {
+    while (next <= limit) {
+      const std::int64_t last = std::min(limit, next + step_ - 1);
+      if (!handle(next, last, limit)) return false;
+      pass(last);
+      next = last + 1;
+      if (worker_.leave_asked.load(std::memory_order_relaxed)) return false;
+      if (pipeline_.control.state() == Control::State::halted) return false;
+    }
+    return true;
+  }
+
+  // This worker's share of what there is.
+  bool work(std::int64_t limit) {
+    const auto [first, last] = stage_.take(worker_, limit, step_);
+    if (first > last) {
+      // Others took all of it; but those after us may have seen our sequence lowered meanwhile.
+      if (pipeline_.wait.sleeps()) stage_.wake_followers(pipeline_.producer_parker);
+      return true;
+    }
+    if (!handle(first, last, last)) return false;
+    pass(idle);
+    return true;
+  }
+
+  bool handle(std::int64_t first, std::int64_t last, std::int64_t batch_last) {
+    while (first <= last) {
+      const std::span<Event> run = cursor_.run(first, last);
+      const auto size = static_cast<std::int64_t>(run.size());
+      std::int64_t at = first;
+      while (at < first + size) {
+        try {
+          if constexpr (takes_runs) {
+            const std::int64_t from = std::exchange(at, first + size);
+            handler_(run, from, first + size - 1 == batch_last);
+          } else {
+            for (Event* event = run.data() + (at - first); at < first + size; ++event) {
+              const std::int64_t sequence = at++;
+              handler_(*event, sequence, sequence == batch_last);
+            }
+          }
+        } catch (...) {
+          const std::int64_t culprit = takes_runs ? first : at - 1;
+          if (!survives({stage_.name(), culprit, std::current_exception()})) return false;
+        }
+      }
+      first += size;
+    }
+    return true;
+  }
+
+  bool survives(const HandlerError& error) {
+    if (pipeline_.control.report(pipeline_.on_error, error) == OnError::go_on) return true;
+    pipeline_.control.halt();
+    pipeline_.wake_all();
+    return false;
+  }
+
+  Pipeline<Wait>& pipeline_;
+  Stage& stage_;
+  Worker& worker_;
+  const bool pooled_;
+  RingCursor<Event> cursor_;
+  const std::int64_t step_;
+  Handler handler_;
+};
+
+}  // namespace millrace::disruptor

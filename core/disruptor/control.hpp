@@ -1,0 +1,58 @@
+// How a pipeline stops, and what becomes of an exception that a handler threw.
+//
+// Thread contract: any thread may look and ask; the first error is kept.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <string>
+
+namespace millrace::disruptor {
+
+struct HandlerError {
+  const std::string& stage;
+  std::int64_t sequence;  // of the event, or of the first one of the run that was handed over
+  std::exception_ptr error;
+};
+
+enum class OnError { go_on, stop };
+
+// Called on the thread whose handler threw. It must not throw itself.
+using ErrorHandler = std::function<OnError(const HandlerError&)>;
+
+class Control {
+ public:
+  enum class State : std::uint8_t { running, draining, halted };
+
+  State state() const { return state_.load(std::memory_order_seq_cst); }
+
+  // Draining may become halted, never the other way round.
+  void drain() {
+    State expected = State::running;
+    state_.compare_exchange_strong(expected, State::draining, std::memory_order_seq_cst);
+  }
+  void halt() { state_.store(State::halted, std::memory_order_seq_cst); }
+
+  OnError report(const ErrorHandler& handler, const HandlerError& error) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!first_error_) first_error_ = error.error;
+    }
+    return handler ? handler(error) : OnError::stop;
+  }
+
+  std::exception_ptr first_error() const {
+    std::lock_guard lock(mutex_);
+    return first_error_;
+  }
+
+ private:
+  std::atomic<State> state_{State::running};
+  mutable std::mutex mutex_;
+  std::exception_ptr first_error_;
+};
+
+}  // namespace millrace::disruptor

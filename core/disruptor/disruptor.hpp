@@ -1,0 +1,164 @@
+// A pipeline in one process: one producer, a ring, a graph of consumers, each on its own thread.
+//
+//     Disruptor<Tick, Block> line({.capacity = 4096});
+//     auto parse = line.add("parse", [](Tick& t, std::int64_t, bool) { ... });
+//     auto store = line.add("store", ..., {parse});                     // after parse
+//     auto index = line.add_workers("index", {worker_a, worker_b}, {parse});  // share the events
+//     line.start();
+//     line.producer().publish_with([](Tick& t) { ... });
+//     line.drain();                                                     // all seen, threads joined
+//
+// Thread contract: built, started and ended by one thread. producer() is for one thread at a time.
+// leave(), halt() and first_error() may be called from any, handlers included.
+// What holds: every consumer sees each event in order, exactly once, after all the stages before
+// it; of a pool, exactly one worker sees it. Only the last stages hold up the producer. Source:
+// Thompson et al., "Disruptor: High performance alternative to bounded queues" (2011).
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "core/disruptor/consumer.hpp"
+#include "core/disruptor/producer.hpp"
+#include "core/disruptor/ring.hpp"
+
+namespace millrace::disruptor {
+
+template <class Wait>
+struct Options {
+  std::size_t capacity = 1024;  // a power of two
+  Wait wait{};
+  ErrorHandler on_error{};  // none: the first exception stops the pipeline
+  Growth growth{};          // off: see its warning
+};
+
+template <class Event, class Wait = Block>
+class Disruptor {
+ public:
+  // Names a stage, to stand after it or to ask it to leave.
+  class Ref {
+   public:
+    const std::string& name() const { return stage_->name(); }
+    // How far it has come.
+    std::int64_t passed() const { return stage_->passed(); }
+    bool left() const { return stage_->left(); }
+
+   private:
+    friend class Disruptor;
+    explicit Ref(Stage* stage) : stage_(stage) {}
+    Stage* stage_;
+  };
+  using After = std::initializer_list<Ref>;
+
+  explicit Disruptor(Options<Wait> options)
+      : ring_(options.capacity), producer_(pipeline_, ring_, options.growth) {
+    pipeline_.wait = options.wait;
+    pipeline_.on_error = std::move(options.on_error);
+  }
+  ~Disruptor() { halt_and_join(); }
+  Disruptor(const Disruptor&) = delete;
+  Disruptor& operator=(const Disruptor&) = delete;
+
+  // One consumer, which sees every event. With several stages in `after`: after all of them.
+  template <class Handler>
+  Ref add(std::string name, Handler handler, After after = {}) {
+    Stage& stage = make_stage(std::move(name), after, 1, false);
+    add_consumer(stage, 0, false, std::move(handler));
+    return Ref(&stage);
+  }
+
+  // Workers who share the events: each event goes to one of them.
+  template <class Handler>
+  Ref add_workers(std::string name, std::vector<Handler> handlers, After after = {}) {
+    if (handlers.empty()) throw std::invalid_argument("a pool needs at least one worker");
+    Stage& stage = make_stage(std::move(name), after, handlers.size(), true);
+    for (std::size_t i = 0; i < handlers.size(); ++i) {
+      add_consumer(stage, i, true, std::move(handlers[i]));
+    }
+    return Ref(&stage);
+  }
+
+  void start() {
+    if (started_) throw std::logic_error("a pipeline starts once");
+    started_ = true;
+    for (auto& consumer : consumers_) {
+      threads_.emplace_back([&consumer] { consumer->run(); });
+    }
+  }
+
+  Producer<Event, Wait>& producer() { return producer_; }
+
+  // Asks a stage to leave: it ends with the events in its hands, then gates nobody, and those after
+  // it stand where it stood. What it has not passed it never sees.
+  void leave(Ref ref) {
+    for (std::size_t i = 0; i < ref.stage_->worker_count(); ++i) {
+      ref.stage_->worker(i).leave_asked.store(true, std::memory_order_seq_cst);
+    }
+    ref.stage_->wake_workers();
+  }
+
+  // No more is published; returns when every stage has seen all that was. Not from a handler.
+  void drain() {
+    pipeline_.control.drain();
+    pipeline_.wake_all();
+    join();
+  }
+
+  // Everybody stops after the step in hand; a waiting claim comes back empty.
+  void halt() {
+    pipeline_.control.halt();
+    pipeline_.wake_all();
+  }
+
+  // The first exception that a handler threw, whatever became of it.
+  std::exception_ptr first_error() const { return pipeline_.control.first_error(); }
+
+ private:
+  Stage& make_stage(std::string name, After after, std::size_t workers, bool shared) {
+    if (started_) throw std::logic_error("the graph is declared before start");
+    std::vector<Stage*> before;
+    for (const Ref& ref : after) before.push_back(ref.stage_);
+    pipeline_.stages.push_back(std::make_unique<Stage>(std::move(name), pipeline_.cursor,
+                                                       std::move(before), workers, shared));
+    producer_.follow_graph();
+    return *pipeline_.stages.back();
+  }
+
+  template <class Handler>
+  void add_consumer(Stage& stage, std::size_t i, bool pooled, Handler handler) {
+    // A worker takes little at a time, so that its neighbours get their share.
+    const auto capacity = static_cast<std::int64_t>(ring_.capacity());
+    const std::int64_t step = std::max<std::int64_t>(1, capacity / (pooled ? 32 : 4));
+    consumers_.push_back(std::make_unique<Consumer<Event, Wait, Handler>>(
+        pipeline_, stage, stage.worker(i), pooled, ring_.first_segment(), step,
+        std::move(handler)));
+  }
+
+  void halt_and_join() {
+    halt();
+    join();
+  }
+
+  void join() {
+    for (std::thread& thread : threads_) {
+      if (thread.joinable()) thread.join();
+    }
+  }
+
+  Pipeline<Wait> pipeline_;
+  Ring<Event> ring_;
+  Producer<Event, Wait> producer_;
+  std::vector<std::unique_ptr<ConsumerBase>> consumers_;
+  std::vector<std::thread> threads_;
+  bool started_ = false;
+};
+
+}  // namespace millrace::disruptor

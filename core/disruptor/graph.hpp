@@ -1,0 +1,132 @@
+// Who stands after whom: the stages between the producer and the gate.
+//
+// A stage is one consumer, or a pool of workers who share its events. It may read what every stage
+// it stands after has passed; the first ones stand after the producer's cursor. The producer in
+// turn may overwrite what every last stage has passed: that is the gate.
+//
+// Thread contract: the graph is built before start and constant afterwards, but for `left`.
+// What holds: a stage that left is looked through. Those after it stand where it stood, and the
+// gate forgets it, without anybody rewriting an edge: whoever computes a limit walks on to its
+// predecessors instead. The leaver sets `left` after its last touch of an event, so no limit can
+// overtake it.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/disruptor/sequence.hpp"
+#include "core/disruptor/wait.hpp"
+
+namespace millrace::disruptor {
+
+// Holds nothing at the moment: it holds nobody up.
+inline constexpr std::int64_t idle = std::numeric_limits<std::int64_t>::max();
+
+// One thread of a stage.
+struct Worker {
+  // A single consumer: what it has passed. A worker of a pool: one below what it holds, or `idle`.
+  Sequence sequence;
+  Parker parker;
+  std::atomic<bool> leave_asked{false};
+  std::atomic<bool> left{false};
+};
+
+class Stage {
+ public:
+  Stage(std::string name, const Sequence& cursor, std::vector<Stage*> after, std::size_t workers,
+        bool shared)
+      : name_(std::move(name)), cursor_(cursor), after_(std::move(after)), shared_(shared) {
+    for (std::size_t i = 0; i < workers; ++i) {
+      workers_.push_back(std::make_unique<Worker>());
+      if (shared_) workers_.back()->sequence.store(idle, false);
+    }
+    for (Stage* stage : after_) stage->followers_.push_back(this);
+  }
+
+  const std::string& name() const { return name_; }
+  bool is_first() const { return after_.empty(); }
+  bool is_last() const { return followers_.empty(); }
+  Worker& worker(std::size_t i) { return *workers_[i]; }
+  std::size_t worker_count() const { return workers_.size(); }
+  bool left() const { return left_.load(std::memory_order_seq_cst); }
+
+  // How far this stage may read.
+  std::int64_t limit() const {
+    if (after_.empty()) return cursor_.look();
+    std::int64_t lowest = idle;
+    for (const Stage* stage : after_) lowest = std::min(lowest, stage->passed());
+    return lowest;
+  }
+
+  // How far those after it may read.
+  std::int64_t passed() const {
+    if (left()) return limit();
+    if (!shared_) return workers_.front()->sequence.look();
+    // What was handed out, less what is still in somebody's hands. `next_` is read first: a worker
+    // lowers its own sequence before it takes, so each one who took below `next` is seen.
+    std::int64_t lowest = next_.load(std::memory_order_seq_cst) - 1;
+    for (const auto& worker : workers_) lowest = std::min(lowest, worker->sequence.look());
+    return lowest;
+  }
+
+  // A pool's hand-out: takes up to `count_max` events not above `limit` for `worker`. Returns the
+  // first and the last, or an empty range (first > last) when others took them all.
+  std::pair<std::int64_t, std::int64_t> take(Worker& worker, std::int64_t limit,
+                                             std::int64_t count_max) {
+    std::int64_t first = next_.load(std::memory_order_seq_cst);
+    while (first <= limit) {
+      worker.sequence.store(first - 1, true);
+      const std::int64_t last = std::min(limit, first + count_max - 1);
+      if (next_.compare_exchange_weak(first, last + 1, std::memory_order_seq_cst)) {
+        return {first, last};
+      }
+    }
+    worker.sequence.store(idle, true);
+    return {first, first - 1};
+  }
+
+  // The sequence that the pool hands out next.
+  std::int64_t next() const { return next_.load(std::memory_order_seq_cst); }
+
+  // The last touch of the leaving worker. The stage has left when all its workers have.
+  void mark_left(Worker& worker) {
+    if (shared_) worker.sequence.store(idle, true);
+    worker.left.store(true, std::memory_order_seq_cst);
+    for (const auto& one : workers_) {
+      if (!one->left.load(std::memory_order_seq_cst)) return;
+    }
+    left_.store(true, std::memory_order_seq_cst);
+  }
+
+  // Wakes whoever may go on now that this stage has come further: those after it, through those of
+  // them who left, and the producer if this is the gate.
+  void wake_followers(Parker& producer) {
+    if (is_last()) producer.wake();
+    for (Stage* stage : followers_) {
+      stage->wake_workers();
+      if (stage->left()) stage->wake_followers(producer);
+    }
+  }
+
+  void wake_workers() {
+    for (const auto& worker : workers_) worker->parker.wake();
+  }
+
+ private:
+  const std::string name_;
+  const Sequence& cursor_;
+  const std::vector<Stage*> after_;
+  std::vector<Stage*> followers_;  // complete before start, constant afterwards
+  const bool shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  alignas(padding_bytes) std::atomic<std::int64_t> next_{0};  // a pool's next event
+  alignas(padding_bytes) std::atomic<bool> left_{false};
+};
+
+}  // namespace millrace::disruptor

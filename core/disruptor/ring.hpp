@@ -1,0 +1,108 @@
+// The events themselves: a power of two of them, allocated once and used over and over.
+//
+// Sequence s lives at s & mask. A ring that may grow does so by a further segment, twice as large:
+// sequences below the segment's `end` live in the old one, the others in the next. The old one
+// stays until the ring is destroyed, since a slow consumer may still read it; as each is twice the
+// one before, all old ones together are never larger than the one in use.
+//
+// Thread contract: the producer alone calls append_segment(). Whoever holds a sequence (the
+// producer by a claim, a consumer by its barrier) may touch its event through a cursor of its own.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "core/disruptor/sequence.hpp"
+
+namespace millrace::disruptor {
+
+inline constexpr std::int64_t open_end = std::numeric_limits<std::int64_t>::max();
+
+template <class Event>
+struct Segment {
+  Segment(std::int64_t first_sequence, std::size_t capacity)
+      : first(first_sequence),
+        mask(static_cast<std::int64_t>(capacity) - 1),
+        events(std::make_unique<Event[]>(capacity)) {}
+
+  const std::int64_t first;
+  const std::int64_t mask;
+  const std::unique_ptr<Event[]> events;
+  // Set by the producer before it publishes the first sequence of the next segment: whoever has
+  // seen that sequence published sees these two, so relaxed is enough.
+  std::atomic<std::int64_t> end{open_end};
+  Segment* next = nullptr;
+};
+
+// One party's place in the chain of segments. It only moves forward.
+template <class Event>
+class RingCursor {
+ public:
+  explicit RingCursor(Segment<Event>* segment) : segment_(segment) {}
+
+  // The longest run of neighbours in memory that starts at `first` and does not go past `last`.
+  std::span<Event> run(std::int64_t first, std::int64_t last) {
+    std::int64_t end = segment_->end.load(std::memory_order_relaxed);
+    while (first >= end) {
+      segment_ = segment_->next;
+      end = segment_->end.load(std::memory_order_relaxed);
+    }
+    const std::int64_t offset = first & segment_->mask;
+    std::int64_t count = segment_->mask + 1 - offset;
+    if (last - first + 1 < count) count = last - first + 1;
+    if (end - first < count) count = end - first;
+    return {segment_->events.get() + offset, static_cast<std::size_t>(count)};
+  }
+
+  // One event; the caller's sequences go up.
+  Event& at(std::int64_t sequence) {
+    while (sequence >= segment_->end.load(std::memory_order_relaxed)) segment_ = segment_->next;
+    return segment_->events[static_cast<std::size_t>(sequence & segment_->mask)];
+  }
+
+ private:
+  Segment<Event>* segment_;
+};
+
+template <class Event>
+class Ring {
+ public:
+  // Throws std::invalid_argument: start-up is the one time for exceptions.
+  explicit Ring(std::size_t capacity) {
+    if (capacity == 0 || (capacity & (capacity - 1)) != 0 || capacity > capacity_limit) {
+      throw std::invalid_argument("ring capacity must be a power of two, at most 2^30");
+    }
+    segments_.push_back(std::make_unique<Segment<Event>>(0, capacity));
+  }
+
+  static constexpr std::size_t capacity_limit = std::size_t{1} << 30;
+
+  std::size_t capacity() const { return static_cast<std::size_t>(segments_.back()->mask) + 1; }
+  Segment<Event>* first_segment() const { return segments_.front().get(); }
+
+  // Sequences from `first` on live in a segment of `capacity` events.
+  void append_segment(std::int64_t first, std::size_t capacity) {
+    segments_.push_back(std::make_unique<Segment<Event>>(first, capacity));
+    Segment<Event>& old = *segments_[segments_.size() - 2];
+    old.next = segments_.back().get();
+    old.end.store(first, std::memory_order_relaxed);
+  }
+
+  // The producer's own way to an event: it may hold claims on both sides of a segment's border.
+  Event& at(std::int64_t sequence) {
+    std::size_t i = segments_.size() - 1;
+    while (sequence < segments_[i]->first) --i;
+    return segments_[i]->events[static_cast<std::size_t>(sequence & segments_[i]->mask)];
+  }
+
+ private:
+  std::vector<std::unique_ptr<Segment<Event>>> segments_;
+};
+
+}  // namespace millrace::disruptor
