@@ -27,10 +27,13 @@ namespace millrace::broker {
 
 class Processor;
 
+// The processor brings its own way of sleeping.
+using CommandQueue = queue::ElasticMpscQueue<Command, queue::NoWait>;
+
 enum class WaitStrategy : std::uint8_t { spin, yield, block };
 
 struct InboxLimits {
-  queue::ElasticConfig queue;           // queue.initial / min / max_capacity
+  queue::QueueConfig queue;
   std::uint64_t bytes_max = 256 << 20;  // of messages that wait in the queue
   std::uint32_t control_reserve = 0;    // slots that only control commands may use; 0: a 16th
   WaitStrategy wait = WaitStrategy::block;
@@ -60,19 +63,26 @@ class Inbox {
   static std::int64_t now_ns();
 
   std::uint64_t queued_bytes() const { return queued_bytes_.load(std::memory_order_relaxed); }
-  const queue::ElasticMpscQueue<Command>& queue() const { return *queue_; }
+  const CommandQueue& queue() const { return *queue_; }
 
  private:
-  void run();                 // the thread
-  bool run_batch();           // by the holder; true if there is more to do at once
-  void serve(bool borrowed);  // by the holder, until it could let go of the role
-  void wake_thread();
+  std::size_t push(std::span<Command> commands);
   void signal();
-  bool wake_waiters();
+  void wake_thread();
+  void run();           // the thread
+  void run_spinning();  // the thread, if it never sleeps
+  void sleep_until_needed(std::uint32_t word);
+  bool try_take_role();
+  // By the holder, until it could let go of the role.
+  enum class Holder : std::uint8_t { thread, borrower };
+  void serve(Holder holder);
+  bool run_batch();  // true if there is more to do at once
+  void publish_deadline();
+  void wake_waiters();
 
   const InboxLimits limits_;
   Processor& processor_;
-  std::unique_ptr<queue::ElasticMpscQueue<Command>> queue_;
+  std::unique_ptr<CommandQueue> queue_;
 
   static constexpr std::uint64_t held = 1;
   static constexpr std::uint64_t one_signal = 2;
@@ -82,7 +92,8 @@ class Inbox {
   alignas(128) std::atomic<std::uint32_t> thread_word_{0};  // futex of the processor's thread
   std::atomic<bool> role_passed_{false};  // a borrower left the role to the thread
   std::atomic<bool> stopping_{false};
-  std::atomic<std::int64_t> armed_deadline_ns_;  // when the sleeping thread will look by itself
+  std::atomic<std::int64_t> next_deadline_ns_{INT64_MAX};   // the processor's, at the last release
+  std::atomic<std::int64_t> armed_deadline_ns_{INT64_MAX};  // what the sleeping thread waits for
 
   std::mutex waiters_mutex_;
   std::vector<OutboxRef> waiters_;  // under waiters_mutex_

@@ -64,6 +64,7 @@ bool Outbox::hand_over() {
 }
 
 bool Outbox::publish_applied() {
+  if (applied_commands_here_ == applied_commands_.load(std::memory_order_relaxed)) return false;
   applied_commands_.store(applied_commands_here_, std::memory_order_release);
   applied_bytes_.store(applied_bytes_here_, std::memory_order_release);
   // A read-modify-write, so that it is ordered with pause(): either the connection sees the new

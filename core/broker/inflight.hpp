@@ -1,0 +1,85 @@
+// InflightWindow: the QoS 1 and 2 messages that were sent to a client and are not settled yet.
+//
+// Packet identifiers start at 1 in a session and rise by one, so the window is a deque and an
+// identifier is an index into it; acknowledgements out of order leave settled entries behind until
+// the front is settled too. A message here is never dropped and never replaced.
+// Source: MQTT 5.0 sections 2.2.1, 4.3, 4.4, 4.9.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+
+#include "core/broker/outbox.hpp"
+
+namespace millrace::broker {
+
+enum class InflightState : std::uint8_t { awaits_puback, awaits_pubrec, awaits_pubcomp, settled };
+
+struct Inflight {
+  Delivery delivery;
+  std::uint32_t subscription = 0;  // Subscription::number that it was sent for
+  InflightState state = InflightState::awaits_puback;
+};
+
+class InflightWindow {
+ public:
+  static constexpr std::uint32_t identifier_count = 65535;
+
+  // Unsettled messages: what Receive Maximum limits.
+  std::uint32_t unsettled() const { return unsettled_; }
+  bool empty() const { return unsettled_ == 0; }
+  // False: the next identifier is still in use, 65,535 messages later.
+  bool has_identifier() const { return entries_.size() < identifier_count; }
+
+  // Assigns the identifier and keeps the delivery. Requires has_identifier().
+  std::uint16_t add(Delivery delivery, std::uint32_t subscription) {
+    const std::uint16_t packet_id = id_at(entries_.size());
+    delivery.packet_id = packet_id;
+    const auto state =
+        delivery.qos == 2 ? InflightState::awaits_pubrec : InflightState::awaits_puback;
+    entries_.push_back({std::move(delivery), subscription, state});
+    ++unsettled_;
+    return packet_id;
+  }
+
+  // Null: no such message is inflight.
+  Inflight* find(std::uint16_t packet_id) {
+    if (packet_id == 0) return nullptr;
+    const std::uint32_t position =
+        (packet_id - 1 + identifier_count - front_identifier_) % identifier_count;
+    if (position >= entries_.size()) return nullptr;
+    Inflight& entry = entries_[position];
+    return entry.state == InflightState::settled ? nullptr : &entry;
+  }
+
+  void settle(Inflight& entry) {
+    entry.state = InflightState::settled;
+    entry.delivery = Delivery{};
+    --unsettled_;
+    while (!entries_.empty() && entries_.front().state == InflightState::settled) {
+      entries_.pop_front();
+      front_identifier_ = (front_identifier_ + 1) % identifier_count;
+    }
+  }
+
+  // In the order in which they were sent first [MQTT-4.6.0-1].
+  template <class F>
+  void for_each_unsettled(F&& f) {
+    for (Inflight& entry : entries_) {
+      if (entry.state != InflightState::settled) f(entry);
+    }
+  }
+
+ private:
+  std::uint16_t id_at(std::size_t position) const {
+    return static_cast<std::uint16_t>((front_identifier_ + position) % identifier_count + 1);
+  }
+
+  std::deque<Inflight> entries_;
+  std::uint32_t front_identifier_ = 0;  // identifier of the front, less one
+  std::uint32_t unsettled_ = 0;
+};
+
+}  // namespace millrace::broker

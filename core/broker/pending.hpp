@@ -1,0 +1,152 @@
+// PendingQueue: what waits for a connection's credit, private to the processor.
+//
+// Two lanes, served in turn. `every` is a plain FIFO with limits. `newest` holds what may be
+// conflated: entries of an adaptive subscription are appended until the backlog collapses; entries
+// of a `latest` one, and all after a collapse, are cells: one a (subscription, topic), replaced in
+// place. A cell keeps its position, so topics are served round-robin and a hot one neither starves
+// nor evicts a rare one.
+//
+// Per-topic order holds between the lanes because one topic of a session is served by one mode (its
+// strongest), and when subscriptions change, seal() closes what waits: sealed entries are no longer
+// replaced and go out, from both lanes, before anything that came later.
+//
+// Threads: the processor's holder alone. Messages in here are copies of their own
+// (Message::copy_to_keep), so nothing pins a receive buffer.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+
+#include "core/broker/outbox.hpp"
+
+namespace millrace::broker {
+
+struct PendingEntry {
+  Delivery delivery;               // packet_id not assigned yet
+  std::uint32_t subscription = 0;  // Subscription::number
+  std::uint32_t epoch = 0;         // of seal()
+  std::int64_t since_ns = 0;       // when the position was taken
+  std::uint32_t interval_ms = 0;   // rate limit of the subscription
+
+  std::uint32_t bytes() const { return delivery.message.packet_bytes; }
+};
+
+struct ConflationKey {
+  std::uint32_t subscription = 0;
+  std::uint64_t topic_hash = 0;
+  friend bool operator==(const ConflationKey&, const ConflationKey&) = default;
+};
+struct ConflationKeyHash {
+  std::size_t operator()(const ConflationKey& key) const {
+    return static_cast<std::size_t>(key.topic_hash ^ (key.subscription * 0x9E3779B97F4A7C15ull));
+  }
+};
+inline ConflationKey key_of(const PendingEntry& entry) {
+  return {entry.subscription, entry.delivery.message.topic_hash};
+}
+
+class PendingQueue {
+ public:
+  enum class Lane : std::uint8_t { every, newest };
+
+  bool empty() const { return every_.empty() && newest_.empty(); }
+  std::size_t size() const { return every_.size() + newest_.size(); }
+  std::uint64_t bytes() const { return every_bytes_ + newest_bytes_; }
+
+  std::size_t every_size() const { return every_.size(); }
+  std::uint64_t every_bytes() const { return every_bytes_; }
+  std::size_t newest_size() const { return newest_.size(); }
+  std::uint64_t newest_bytes() const { return newest_bytes_; }
+
+  void push_every(PendingEntry entry);
+  // Removes the oldest entry of `every` and returns it.
+  PendingEntry drop_oldest();
+
+  // An adaptive subscription's message, in order; after a collapse it goes into its cell.
+  // Returns true if a pending value was replaced.
+  bool push_adaptive(PendingEntry entry);
+  // A `latest` value: into its cell. Returns true if a pending value was replaced.
+  bool push_cell(PendingEntry entry);
+
+  // A message that must not be conflated, in the order of `newest`: later values of its topic stay
+  // behind it.
+  void push_fixed(PendingEntry entry);
+  bool has_cell(const ConflationKey& key) const { return cells_.contains(key); }
+
+  // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
+  // keeps folding until nothing is pending. Returns how many values were replaced.
+  std::size_t collapse();
+  bool collapsed() const { return collapsed_; }
+  // Entries wait in order that a collapse would fold.
+  bool has_adaptive() const { return adaptive_count_ > 0; }
+  // When the front of `newest` was put there; nothing if the lane is empty.
+  std::optional<std::int64_t> newest_since_ns() const;
+
+  // Subscriptions changed: nothing that waits now is replaced or overtaken any more.
+  void seal();
+
+  // The entry at the front of a lane, or null if the lane is empty or must wait for the other one.
+  PendingEntry* front(Lane lane);
+  PendingEntry pop(Lane lane);
+  // `newest` may be served only under the small credit of `latest`: it holds cells.
+  bool front_is_cell() const;
+
+  void clear() {
+    remove_if([](const PendingEntry&) { return true; });
+  }
+  template <class F>
+  void for_each(F&& f) const {
+    for (const PendingEntry& entry : every_) f(entry);
+    for (const Cell& cell : newest_) f(cell.entry);
+  }
+
+  // Removes every entry for which `f` is true; for the end of a connection. Returns how many.
+  template <class F>
+  std::size_t remove_if(F&& f);
+
+ private:
+  bool replace_cell(PendingEntry& entry);
+  void append_newest(PendingEntry entry, bool as_cell);
+  void index_all();
+
+  struct Cell {
+    PendingEntry entry;
+    bool is_cell = false;
+    bool is_fixed = false;
+    bool is_adaptive() const { return !is_cell && !is_fixed; }
+  };
+
+  std::deque<PendingEntry> every_;
+  std::deque<Cell> newest_;
+  std::uint64_t newest_base_ = 0;  // position of newest_.front()
+  // Position in `newest` of each cell that may be replaced.
+  std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells_;
+  std::uint64_t every_bytes_ = 0;
+  std::uint64_t newest_bytes_ = 0;
+  std::size_t adaptive_count_ = 0;  // entries of `newest` that are neither cells nor fixed
+  std::uint32_t epoch_ = 0;
+  bool collapsed_ = false;
+};
+
+template <class F>
+std::size_t PendingQueue::remove_if(F&& f) {
+  const std::size_t before = size();
+  std::erase_if(every_, [&](PendingEntry& entry) {
+    if (!f(entry)) return false;
+    every_bytes_ -= entry.bytes();
+    return true;
+  });
+  std::erase_if(newest_, [&](Cell& cell) {
+    if (!f(cell.entry)) return false;
+    newest_bytes_ -= cell.entry.bytes();
+    if (cell.is_adaptive()) --adaptive_count_;
+    return true;
+  });
+  index_all();
+  if (newest_.empty()) collapsed_ = false;
+  return before - size();
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,206 @@
+#include "core/broker/processor.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace millrace::broker {
+
+Processor::Processor(const ProcessorLimits& limits) : limits_(limits), topics_(limits.slots) {}
+
+Processor::~Processor() = default;
+
+void Processor::set_limits(const ProcessorLimits& limits) {
+  limits_ = limits;
+  topics_.set_limits(limits.slots);
+}
+
+const Session* Processor::find_session(std::string_view client_id) const {
+  const auto found = sessions_.find(std::string(client_id));
+  return found == sessions_.end() ? nullptr : found->second.get();
+}
+
+std::int64_t Processor::next_deadline_ns() const {
+  return timers_.empty() ? no_deadline : std::get<0>(*timers_.begin());
+}
+
+void Processor::begin(std::int64_t now_ns) {
+  assert(now_ns >= now_ns_);
+  now_ns_ = now_ns;
+  now_s_ = clock_seconds(now_ns);
+  seed_budget_ = limits_.seeds_per_batch;
+  batch_commands_ = 0;
+  has_more_ = false;
+}
+
+void Processor::apply(Command& command) {
+  ++batch_commands_;
+  Outbox* const outbox = command.outbox;
+  if (outbox == nullptr) {  // a front-end of the server's own
+    assert(command.kind == CommandKind::publish);
+    return apply_publish(nullptr, command);
+  }
+  touch(*outbox);
+  outbox->count_applied(command.kind == CommandKind::publish ? command.bytes : 0);
+  if (command.kind == CommandKind::connect) return apply_connect(command);
+  if (command.kind == CommandKind::close) return apply_close(command);
+  if (!outbox->attached()) {
+    stats_.stale_commands.add();
+    return;
+  }
+  Session& session = *outbox->session;
+  switch (command.kind) {
+    case CommandKind::publish:
+      return apply_publish(&session, command);
+    case CommandKind::subscribe:
+      return apply_subscribe(session, static_cast<SubscribeRequest&>(*command.request));
+    case CommandKind::unsubscribe:
+      return apply_unsubscribe(session, static_cast<UnsubscribeRequest&>(*command.request));
+    case CommandKind::puback:
+      return apply_puback(session, command);
+    case CommandKind::pubrec:
+      return apply_pubrec(session, command);
+    case CommandKind::pubrel:
+      return apply_pubrel(session, command);
+    case CommandKind::pubcomp:
+      return apply_pubcomp(session, command);
+    case CommandKind::drained:
+      assert(command.bytes <= outbox->outstanding_bytes);
+      outbox->outstanding_bytes -= command.bytes;
+      return serve_later(session);
+    case CommandKind::connect:
+    case CommandKind::close:
+      break;
+  }
+}
+
+void Processor::touch(Outbox& outbox) {
+  if (outbox.in_batch) return;
+  outbox.in_batch = true;
+  touched_.push_back(&outbox);
+}
+
+void Processor::serve_later(Session& session) {
+  if (session.waits_for_service) return;
+  if (session.pending.empty() && session.seeds.empty() && session.redeliver.empty()) return;
+  session.waits_for_service = true;
+  to_serve_.push_back(&session);
+}
+
+void Processor::finish() {
+  fire_timers();
+  publish_due_wills();
+  store_batch_values();
+  // Serving one session may end another one's wait, so the list may grow while it is walked.
+  for (std::size_t i = 0; i < to_serve_.size(); ++i) {
+    to_serve_[i]->waits_for_service = false;
+    if (to_serve_[i]->connected()) serve(*to_serve_[i]);
+  }
+  to_serve_.clear();
+  hand_over_all();
+  ended_sessions_.clear();
+  ended_subscriptions_.clear();
+  ended_groups_.clear();
+  for (Session* session : serve_again_) {
+    session->waits_for_service = true;
+    to_serve_.push_back(session);
+  }
+  serve_again_.clear();
+  has_more_ = has_more_ || !to_serve_.empty();
+  update_gauges();
+  stats_.batches.add();
+  if (batch_commands_ > 0) stats_.batch_commands.record(batch_commands_);
+}
+
+// [6] publish: one copy per topic and batch, however often the topic was published in it.
+void Processor::store_batch_values() {
+  for (BatchValue& value : batch_values_) {
+    Topic& topic = *value.topic;
+    Message newest = value.newest.is_slice() ? value.newest.copy_to_keep() : value.newest;
+    if (value.clears_retained) topics_.store_retained(topic, nullptr);
+    if (value.retained) {
+      const bool same = value.retained.buffer == value.newest.buffer &&
+                        value.retained.packet_offset == value.newest.packet_offset;
+      Message retained = same                        ? newest
+                         : value.retained.is_slice() ? value.retained.copy_to_keep()
+                                                     : value.retained;
+      topics_.store_retained(topic, std::move(retained.buffer));
+    }
+    topics_.store_newest(topic, std::move(newest.buffer));
+    topic.batch_value = 0;
+  }
+  if (batch_values_.empty()) return;
+  batch_values_.clear();
+  last_topic_ = nullptr;  // may be evicted now
+  if (const std::size_t evicted = topics_.evict()) stats_.drop(Drop::slot_evicted, evicted);
+}
+
+// [8] deliver: each touched outbox is handed over once, each I/O thread is woken once.
+void Processor::hand_over_all() {
+  for (Outbox* outbox : touched_) {
+    outbox->in_batch = false;
+    bool ring = outbox->publish_applied() && outbox->announce();
+    if (outbox->has_staged()) {
+      compact(outbox->staged());
+      ring = outbox->hand_over() || ring;
+    }
+    if (!ring) continue;
+    const auto bell = std::find_if(bells_.begin(), bells_.end(), [&](const Bell& candidate) {
+      return candidate.list == &outbox->ready_list();
+    });
+    if (bell != bells_.end()) {
+      bell->outboxes.emplace_back(outbox);
+    } else {
+      bells_.push_back({&outbox->ready_list(), {OutboxRef(outbox)}});
+    }
+  }
+  touched_.clear();
+  for (Bell& bell : bells_) {
+    if (!bell.outboxes.empty()) bell.list->push(bell.outboxes);
+  }
+  closed_.clear();
+}
+
+void Processor::fire_timers() {
+  std::uint32_t budget = limits_.timers_per_batch;
+  while (!timers_.empty() && std::get<0>(*timers_.begin()) <= now_ns_) {
+    if (budget-- == 0) {
+      has_more_ = true;
+      return;
+    }
+    Session& session = *std::get<2>(*timers_.begin());
+    timers_.erase(timers_.begin());
+    session.timer_ns = 0;
+    fire(session);
+  }
+}
+
+// Keeps at most one entry per session, never later than what is due. An entry that fires too early
+// finds nothing to do and is set anew.
+void Processor::reschedule(Session& session) {
+  std::int64_t due = no_deadline;
+  const auto consider = [&](std::int64_t at) {
+    if (at != 0) due = std::min(due, at);
+  };
+  consider(session.will_at_ns);
+  consider(session.expires_at_ns);
+  if (!session.rate_due.empty()) consider(session.rate_due.begin()->first);
+  if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
+    const std::int64_t stale_ns = std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;
+    consider(*session.pending.newest_since_ns() + stale_ns);
+  }
+  if (due == no_deadline || (session.timer_ns != 0 && session.timer_ns <= due)) return;
+  if (session.timer_ns != 0) timers_.erase({session.timer_ns, session.number, &session});
+  session.timer_ns = due;
+  timers_.insert({due, session.number, &session});
+}
+
+void Processor::update_gauges() {
+  stats_.sessions.set(sessions_.size());
+  stats_.subscriptions.set(index_.size());
+  stats_.shared_groups.set(groups_.size());
+  stats_.topics.set(topics_.size());
+  stats_.topic_bytes.set(topics_.bytes());
+  stats_.retained.set(topics_.retained_count());
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,232 @@
+// Credit, binding and acknowledgements: from a pending message to one that belongs to a connection.
+// Source: MQTT 5.0 sections 3.3.4, 4.3, 4.4, 4.9.
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "core/broker/processor.hpp"
+#include "protocol/encode.hpp"
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+namespace {
+
+// Slices that take less than this share of a large buffer are copied out of it, so that what a slow
+// connection pins is at most so many times what it is charged for.
+constexpr std::uint32_t pinned_share = 4;
+constexpr std::uint32_t large_buffer_bytes = 4096;
+
+}  // namespace
+
+bool Processor::has_window(const Session& session) const {
+  return session.inflight.unsettled() - session.redeliver.size() < session.receive_maximum &&
+         session.inflight.has_identifier();
+}
+
+void Processor::serve(Session& session) {
+  redeliver(session);
+  for (bool progress = true; progress;) {
+    progress = bind_front(session, PendingQueue::Lane::every);
+    progress |= bind_front(session, PendingQueue::Lane::newest);
+    if (session.seeds.empty()) continue;
+    const Seeded seeded = bind_one_seed(session);
+    progress |= seeded == Seeded::one;
+    if (seeded == Seeded::out_of_budget && !progress) {
+      serve_again_.push_back(&session);
+      break;
+    }
+  }
+  if (!session.withheld.empty() && session.pending.every_size() <= limits_.queue_messages / 4 * 3 &&
+      session.pending.every_bytes() <= limits_.queue_bytes / 4 * 3) {
+    release_withheld(session);
+  }
+  note_pending(session);
+  reschedule(session);
+}
+
+bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
+  const PendingEntry* front = session.pending.front(lane);
+  if (front == nullptr) return false;
+  const bool conflates = lane == PendingQueue::Lane::newest &&
+                         (session.pending.collapsed() || session.pending.front_is_cell());
+  const Mode mode = conflates ? Mode::latest : Mode::every;
+  if (session.outbox->outstanding_bytes >= credit_bytes(mode)) return false;
+  if (front->delivery.qos > 0 && !has_window(session)) return false;
+  PendingEntry entry = session.pending.pop(lane);
+  if (entry.interval_ms != 0) {
+    const std::int64_t next_ns = now_ns_ + std::int64_t{entry.interval_ms} * 1'000'000;
+    session.rate_limits[key_of(entry)].next_ns = next_ns;
+    session.rate_due.emplace(next_ns, key_of(entry));
+  }
+  bind(session, std::move(entry.delivery), entry.subscription);
+  return true;
+}
+
+// After a resumption: what the window did not allow at once, with DUP [MQTT-3.3.1-1].
+void Processor::redeliver(Session& session) {
+  while (!session.redeliver.empty()) {
+    if (session.inflight.unsettled() - session.redeliver.size() >= session.receive_maximum) return;
+    Inflight* entry = session.inflight.find(session.redeliver.front());
+    session.redeliver.pop_front();
+    if (entry == nullptr) continue;
+    Delivery delivery = entry->delivery;
+    delivery.duplicate = true;
+    delivery.replayed = true;
+    stage(session, std::move(delivery));
+  }
+}
+
+bool Processor::is_deliverable(const Session& session, const Delivery& delivery) {
+  const Message& message = delivery.message;
+  if (message.expires_at_s != 0 && message.expires_at_s <= now_s_) {  // [MQTT-3.3.2-5]
+    stats_.drop(Drop::expired);
+    return false;
+  }
+  if (session.packet_bytes_max == 0) return true;
+  protocol::PublishHeader header;
+  header.version = session.outbox->version;
+  header.qos = static_cast<protocol::QoS>(delivery.qos);
+  header.packet_id = delivery.qos > 0 ? 1 : 0;
+  header.topic = message.topic();
+  header.payload_bytes = message.payload_bytes();
+  header.properties = message.properties();
+  if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
+  const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
+  if (bytes <= session.packet_bytes_max) return true;
+  stats_.drop(Drop::too_large);  // [MQTT-3.1.2-25]: as if it had been sent
+  return false;
+}
+
+void Processor::bind(Session& session, Delivery&& delivery, std::uint32_t subscription) {
+  if (!is_deliverable(session, delivery)) return;
+  if (delivery.qos > 0) {
+    delivery.packet_id = session.inflight.add(delivery, subscription);
+    stats_.inflight.add();
+  }
+  stats_.delivered[delivery.qos].add();
+  stage(session, std::move(delivery));
+}
+
+void Processor::stage(Session& session, Delivery&& delivery) {
+  Outbox& outbox = *session.outbox;
+  outbox.outstanding_bytes += delivery.charge_bytes();
+  outbox.staged().deliveries.push_back(std::move(delivery));
+  touch(outbox);
+}
+
+void Processor::stage_as_is(Outbox& outbox, const Message& message) {
+  stats_.delivered[0].add();
+  outbox.outstanding_bytes += message.packet_bytes;
+  touch(outbox);
+  auto& deliveries = outbox.staged().deliveries;
+  if (!deliveries.empty()) {
+    Delivery& last = deliveries.back();
+    if (last.as_is && last.message.buffer == message.buffer &&
+        last.message.packet_offset + last.message.packet_bytes == message.packet_offset) {
+      last.message.packet_bytes += message.packet_bytes;
+      ++last.count;
+      return;
+    }
+  }
+  Delivery& delivery = deliveries.emplace_back();
+  delivery.message = message;
+  delivery.retain = message.retain;
+  delivery.as_is = true;
+}
+
+// A few small slices of a large buffer would keep all of it alive for as long as the connection is
+// slow: they move, together, to a buffer of their own size.
+void Processor::compact(Handover& handover) {
+  auto& deliveries = handover.deliveries;
+  for (std::size_t first = 0; first < deliveries.size();) {
+    const BufferRef buffer = deliveries[first].message.buffer;
+    std::uint32_t bytes = 0;
+    std::size_t end = first;
+    for (; end < deliveries.size() && deliveries[end].message.buffer == buffer; ++end) {
+      bytes += deliveries[end].message.packet_bytes;
+    }
+    const std::uint32_t capacity = buffer->capacity();
+    if (capacity >= large_buffer_bytes && bytes < capacity / pinned_share) {
+      BufferRef own = Buffer::allocate(bytes);
+      own->received_ns = buffer->received_ns;
+      std::uint32_t at = 0;
+      for (std::size_t i = first; i < end; ++i) {
+        Message& message = deliveries[i].message;
+        std::memcpy(own->data() + at, message.packet(), message.packet_bytes);
+        message.buffer = own;
+        message.packet_offset = at;
+        at += message.packet_bytes;
+      }
+    }
+    first = end;
+  }
+}
+
+void Processor::note_pending(Session& session) {
+  const std::uint64_t messages = session.pending.size();
+  const std::uint64_t bytes = session.pending.bytes();
+  stats_.pending.add(messages - session.counted_messages);
+  stats_.pending_bytes.add(bytes - session.counted_bytes);
+  session.counted_messages = messages;
+  session.counted_bytes = bytes;
+  const bool slow = session.connected() && session.pending.collapsed();
+  if (slow != session.counted_slow) {
+    slow ? stats_.slow_sessions.add() : stats_.slow_sessions.subtract();
+    session.counted_slow = slow;
+  }
+}
+
+void Processor::settle(Session& session, Inflight& entry) {
+  session.inflight.settle(entry);
+  stats_.inflight.subtract();
+  serve_later(session);
+}
+
+void Processor::apply_puback(Session& session, const Command& command) {
+  Inflight* entry = session.inflight.find(command.packet_id);
+  if (entry == nullptr) return;  // settled before: nothing to say for PUBACK
+  if (entry->state != InflightState::awaits_puback) {
+    return disconnect(session, ReasonCode::ProtocolError);
+  }
+  settle(session, *entry);
+}
+
+void Processor::apply_pubrec(Session& session, const Command& command) {
+  Outbox& outbox = *session.outbox;
+  Inflight* entry = session.inflight.find(command.packet_id);
+  const auto release = [&](ReasonCode reason) {
+    protocol::encode_ack(protocol::PacketType::Pubrel, command.packet_id, reason, outbox.version,
+                         outbox.staged().control);
+    touch(outbox);
+  };
+  if (entry == nullptr) return release(ReasonCode::PacketIdentifierNotFound);
+  if (entry->state == InflightState::awaits_puback) {
+    return disconnect(session, ReasonCode::ProtocolError);
+  }
+  if (protocol::is_failure(command.reason)) return settle(session, *entry);  // [MQTT-4.3.3-4]
+  entry->state = InflightState::awaits_pubcomp;
+  entry->delivery.message = Message{};  // only the identifier is needed from here on
+  release(ReasonCode::Success);
+}
+
+void Processor::apply_pubcomp(Session& session, const Command& command) {
+  Inflight* entry = session.inflight.find(command.packet_id);
+  if (entry == nullptr) return;
+  if (entry->state != InflightState::awaits_pubcomp) {
+    return disconnect(session, ReasonCode::ProtocolError);
+  }
+  settle(session, *entry);
+}
+
+void Processor::apply_pubrel(Session& session, const Command& command) {
+  const bool known = session.received_qos2.erase(command.packet_id) > 0;
+  Outbox& outbox = *session.outbox;
+  protocol::encode_ack(protocol::PacketType::Pubcomp, command.packet_id,
+                       known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,
+                       outbox.version, outbox.staged().control);
+  touch(outbox);
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,338 @@
+// Routing: from a PUBLISH to the sessions that match, and what waits when they have no credit.
+// Source: MQTT 5.0 sections 3.3, 4.3, 4.8; the delivery contract in the README.
+#include <algorithm>
+#include <cassert>
+
+#include "core/broker/processor.hpp"
+#include "protocol/encode.hpp"
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+void Processor::apply_publish(Session* from, Command& command) {
+  Message& message = command.message;
+  const std::uint8_t qos = message.qos;
+  stats_.published[qos].add();
+  if (from == nullptr || qos == 0) {
+    publish(std::move(message), from);
+    return;
+  }
+  const std::uint16_t packet_id = message.packet_id;
+  if (qos == 2) {
+    if (!from->received_qos2.insert(packet_id).second) {  // [MQTT-4.3.3-10]: not passed on again
+      return acknowledge(*from, qos, packet_id, ReasonCode::Success);
+    }
+    if (from->is_v5 && from->received_qos2.size() > limits_.receive_maximum) {
+      return disconnect(*from, ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
+    }
+  }
+  withholder_ = nullptr;
+  const std::size_t matched = publish(std::move(message), from);
+  if (!from->connected()) return;  // its own overflow policy ended it
+  if (withholder_ != nullptr) return withhold(*withholder_, *from, qos, packet_id);
+  acknowledge(*from, qos, packet_id,
+              matched > 0 ? ReasonCode::Success : ReasonCode::NoMatchingSubscribers);
+}
+
+std::size_t Processor::publish(Message&& message, Session* from) {
+  ++sequence_;
+  Topic& topic = topic_of(message);
+  topic.sequence = sequence_;
+  const Route& route = route_of(topic);
+  for (const RouteTarget& target : route.targets) route_to(target, message, from);
+  std::size_t matched = route.targets.size();
+  for (SharedGroup* group : route.groups) matched += route_to_group(*group, message) ? 1 : 0;
+  if (matched == 0) stats_.unmatched.add();
+  note_batch_value(topic, std::move(message));
+  return matched;
+}
+
+Topic& Processor::topic_of(const Message& message) {
+  if (last_topic_ != nullptr && last_topic_->hash == message.topic_hash &&
+      last_topic_->name == message.topic()) {
+    return *last_topic_;
+  }
+  last_topic_ = &topics_.obtain(message.topic_hash, message.topic());
+  return *last_topic_;
+}
+
+Route& Processor::route_of(Topic& topic) {
+  if (!topic.route) {
+    topic.route = std::make_unique<Route>();
+    compute_route(topic);
+  } else if (topic.route->version != index_.version()) {
+    if (index_.changed_since(topic.route->version, topic.name)) {
+      compute_route(topic);
+    } else {
+      topic.route->version = index_.version();
+    }
+  }
+  return *topic.route;
+}
+
+void Processor::compute_route(Topic& topic) {
+  stats_.routes_computed.add();
+  Route& route = *topic.route;
+  route.version = index_.version();
+  route.targets.clear();
+  route.groups.clear();
+  ++route_stamp_;
+  std::vector<Subscription*> matches;
+  index_.match(topic.name, [&](Subscription* subscription) {
+    if (SharedGroup* group = subscription->group) {
+      if (group->route_stamp == route_stamp_) return;
+      group->route_stamp = route_stamp_;
+      route.groups.push_back(group);
+      return;
+    }
+    Session& session = *subscription->session;
+    if (session.route_stamp != route_stamp_) {
+      session.route_stamp = route_stamp_;
+      session.route_mode = subscription->mode;
+      session.route_first = UINT32_MAX;
+    }
+    session.route_mode = std::max(session.route_mode, subscription->mode);
+    matches.push_back(subscription);
+  });
+  for (Subscription* subscription : matches) add_target(route, *subscription);
+}
+
+// Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless
+// an option or a Subscription Identifier tells them apart [MQTT-3.3.4-2].
+void Processor::add_target(Route& route, const Subscription& subscription) {
+  Session& session = *subscription.session;
+  const Mode mode = session.route_mode;
+  const std::uint32_t interval_ms = mode == Mode::every ? 0 : subscription.interval_ms;
+  for (std::size_t i = session.route_first; i < route.targets.size(); ++i) {
+    RouteTarget& target = route.targets[i];
+    if (target.session == &session && target.no_local == subscription.no_local &&
+        target.retain_as_published == subscription.retain_as_published &&
+        target.identifier == subscription.identifier) {
+      target.qos = std::max(target.qos, subscription.qos);
+      target.interval_ms = std::min(target.interval_ms, interval_ms);
+      return;
+    }
+  }
+  if (session.route_first == UINT32_MAX) {
+    session.route_first = static_cast<std::uint32_t>(route.targets.size());
+  }
+  RouteTarget target;
+  target.session = &session;
+  target.subscription = subscription.number;
+  target.identifier = subscription.identifier;
+  target.identifiers = subscription.identifiers;
+  target.qos = subscription.qos;
+  target.no_local = subscription.no_local;
+  target.retain_as_published = subscription.retain_as_published;
+  target.interval_ms = interval_ms;
+  // A rate limit is a promise to skip values.
+  target.mode = interval_ms != 0 ? Mode::latest : mode;
+  route.targets.push_back(std::move(target));
+}
+
+void Processor::note_batch_value(Topic& topic, Message&& message) {
+  if (topic.batch_value == 0) {
+    batch_values_.push_back({&topic, {}, {}, false});
+    topic.batch_value = static_cast<std::uint32_t>(batch_values_.size());
+  }
+  BatchValue& value = batch_values_[topic.batch_value - 1];
+  // The copy that a session's queue made serves the slot as well.
+  Message newest = kept_ ? std::exchange(kept_, Message{}) : std::move(message);
+  if (newest.retain) {
+    value.retained = Message{};
+    value.clears_retained = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
+    if (!value.clears_retained) {
+      if (topics_.can_retain(topic, newest.packet_bytes)) {
+        value.retained = newest;
+      } else {
+        stats_.drop(Drop::retained_refused);
+      }
+    }
+  }
+  value.newest = std::move(newest);
+}
+
+const Message& Processor::kept(const Message& message) {
+  if (!kept_) kept_ = message.is_slice() ? message.copy_to_keep() : message;
+  return kept_;
+}
+
+void Processor::route_to(const RouteTarget& target, const Message& message, const Session* from) {
+  Session& session = *target.session;
+  if (target.no_local && &session == from) return;  // [MQTT-3.8.3-3]
+  const std::uint8_t qos = std::min(message.qos, target.qos);
+  // A session that ended while this message was routed is still listed, without a connection.
+  if (!session.connected() && (qos == 0 || session.ended)) return;
+  // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; in 3.1.1 the flag is never set on a live message.
+  const bool retain = message.retain && target.retain_as_published;
+  if (session.connected() && session.pending.empty() && target.interval_ms == 0 &&
+      session.outbox->outstanding_bytes < credit_bytes(target.mode)) {
+    if (qos == 0 && message.qos == 0 && retain == message.retain && target.identifier == 0 &&
+        message.expires_at_s == 0 && session.bytes_may_pass && session.is_v5 == message.is_v5) {
+      return stage_as_is(*session.outbox, message);
+    }
+    if (qos == 0 || has_window(session)) {
+      Delivery delivery;
+      delivery.message = qos == 0 ? message : kept(message);
+      delivery.identifiers = target.identifiers;
+      delivery.qos = qos;
+      delivery.retain = retain;
+      return bind(session, std::move(delivery), target.subscription);
+    }
+  }
+  PendingEntry entry;
+  entry.delivery.message = kept(message);
+  entry.delivery.identifiers = target.identifiers;
+  entry.delivery.qos = qos;
+  entry.delivery.retain = retain;
+  entry.subscription = target.subscription;
+  entry.since_ns = now_ns_;
+  entry.interval_ms = target.interval_ms;
+  enqueue(session, target.mode, std::move(entry));
+}
+
+// A live member takes it, in turn; one that has room before one that is behind; an offline one only
+// if it will come back and the message waits for it [MQTT-4.8.2-4].
+bool Processor::route_to_group(SharedGroup& group, const Message& message) {
+  const std::size_t count = group.members.size();
+  Subscription* chosen = nullptr;
+  int chosen_rank = 0;
+  std::size_t chosen_at = 0;
+  for (std::size_t i = 0; i < count && chosen_rank < 3; ++i) {
+    const std::size_t at = (group.next + i) % count;
+    const Session& session = *group.members[at]->session;
+    const bool waits = std::min(message.qos, group.members[at]->qos) > 0;
+    const int rank = session.connected() ? (session.pending.empty() ? 3 : 2) : (waits ? 1 : 0);
+    if (rank <= chosen_rank) continue;
+    chosen = group.members[at];
+    chosen_rank = rank;
+    chosen_at = at;
+  }
+  if (chosen == nullptr) return false;
+  group.next = (chosen_at + 1) % count;
+  RouteTarget target;
+  target.session = chosen->session;
+  target.subscription = chosen->number;
+  target.identifier = chosen->identifier;
+  target.identifiers = chosen->identifiers;
+  target.qos = chosen->qos;
+  target.retain_as_published = chosen->retain_as_published;
+  target.mode = Mode::every;  // never conflated
+  route_to(target, message, nullptr);
+  return true;
+}
+
+void Processor::enqueue(Session& session, Mode mode, PendingEntry entry) {
+  if (mode == Mode::every) {
+    enqueue_every(session, std::move(entry));
+  } else if (entry.delivery.message.request) {
+    session.pending.push_fixed(std::move(entry));  // a request is not a value: never conflated
+  } else if (entry.interval_ms != 0) {
+    enqueue_limited(session, std::move(entry));
+  } else if (mode == Mode::latest) {
+    if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
+  } else {
+    if (session.pending.push_adaptive(std::move(entry))) stats_.conflated.add();
+    const bool over = session.pending.newest_bytes() > limits_.adaptive_backlog_bytes;
+    if (over && !session.pending.collapsed()) collapse(session);
+  }
+  note_pending(session);
+  if (session.connected()) {
+    serve_later(session);
+    reschedule(session);
+  }
+}
+
+void Processor::enqueue_every(Session& session, PendingEntry entry) {
+  PendingQueue& pending = session.pending;
+  const auto over = [&] {
+    return pending.every_size() >= limits_.queue_messages ||
+           pending.every_bytes() + entry.bytes() > limits_.queue_bytes;
+  };
+  if (over()) {
+    Overflow policy = limits_.overflow;
+    if (policy == Overflow::disconnect && session.connected()) {
+      stats_.drop(Drop::queue_disconnect);
+      disconnect(session, ReasonCode::QuotaExceeded);
+      if (session.ended) return;
+      policy = Overflow::drop_oldest;
+    }
+    if (policy == Overflow::disconnect) policy = Overflow::drop_oldest;
+    const bool can_withhold = session.connected() && entry.delivery.qos > 0;
+    if (policy == Overflow::backpressure && !can_withhold) policy = Overflow::drop_oldest;
+    if (policy == Overflow::drop_newest) return stats_.drop(Drop::queue_newest);
+    if (policy == Overflow::backpressure) {
+      withholder_ = &session;
+    } else {
+      while (over() && pending.every_size() > 0) {
+        pending.drop_oldest();
+        stats_.drop(Drop::queue_oldest);
+      }
+    }
+  }
+  pending.push_every(std::move(entry));
+}
+
+// A rate limit sends the first at once, then at most one per interval, and always the last.
+void Processor::enqueue_limited(Session& session, PendingEntry entry) {
+  const ConflationKey key = key_of(entry);
+  RateLimit& limit = session.rate_limits[key];
+  if (session.pending.has_cell(key) || now_ns_ >= limit.next_ns) {
+    if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
+    return;
+  }
+  if (limit.held) stats_.conflated.add();
+  limit.held = std::move(entry);
+}
+
+void Processor::fire_rate_limits(Session& session) {
+  while (!session.rate_due.empty() && session.rate_due.begin()->first <= now_ns_) {
+    const ConflationKey key = session.rate_due.begin()->second;
+    session.rate_due.erase(session.rate_due.begin());
+    const auto found = session.rate_limits.find(key);
+    if (found == session.rate_limits.end()) continue;  // unsubscribed meanwhile
+    if (found->second.held) {
+      PendingEntry entry = std::move(*found->second.held);
+      found->second.held.reset();
+      if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
+    } else if (!session.pending.has_cell(key)) {
+      session.rate_limits.erase(found);
+    }
+  }
+  note_pending(session);
+}
+
+void Processor::collapse(Session& session) {
+  stats_.conflated.add(session.pending.collapse());
+  note_pending(session);
+}
+
+void Processor::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                            ReasonCode reason) {
+  Outbox& outbox = *publisher.outbox;
+  const auto type = qos == 1 ? protocol::PacketType::Puback : protocol::PacketType::Pubrec;
+  protocol::encode_ack(type, packet_id, reason, outbox.version, outbox.staged().control);
+  touch(outbox);
+}
+
+// The policy `backpressure`: the publisher's own inflight limit holds it back. One that goes beyond
+// the limit is ended: a v5 client was told it (0x93), a 3.1.1 one cannot be told.
+void Processor::withhold(Session& receiver, Session& publisher, std::uint8_t qos,
+                         std::uint16_t packet_id) {
+  if (++publisher.withheld_from_me > limits_.receive_maximum) {
+    return disconnect(publisher, ReasonCode::ReceiveMaximumExceeded);
+  }
+  receiver.withheld.push_back({publisher.outbox, packet_id, qos});
+}
+
+void Processor::release_withheld(Session& receiver) {
+  for (const WithheldAck& ack : std::exchange(receiver.withheld, {})) {
+    if (!ack.publisher->attached()) continue;
+    Session& publisher = *ack.publisher->session;
+    --publisher.withheld_from_me;
+    acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::Success);
+  }
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,210 @@
+// Subscriptions, shared groups, and the stored values that a new subscription begins with.
+// Source: MQTT 5.0 sections 3.8 to 3.11, 4.8.2; for `latest`, the delivery contract in the README.
+#include <algorithm>
+#include <cassert>
+
+#include "core/broker/processor.hpp"
+#include "protocol/encode.hpp"
+#include "protocol/topic.hpp"
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
+  protocol::Suback suback;
+  suback.packet_id = request.packet_id;
+  session.pending.seal();  // what waits keeps its order whatever changes now
+  for (const SubscriptionRequest& wanted : request.filters) {
+    suback.reasons.push_back(wanted.refused ? *wanted.refused
+                                            : subscribe(session, wanted, request.identifier));
+  }
+  note_binding(session);
+  touch(*session.outbox);
+  protocol::encode(suback, session.outbox->version, session.outbox->staged().control);
+  serve_later(session);
+}
+
+ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
+                                std::uint32_t identifier) {
+  auto& place = session.subscriptions[wanted.name];
+  const bool is_new = place == nullptr;
+  if (is_new) {
+    if (session.subscriptions.size() > limits_.subscriptions_max) {
+      session.subscriptions.erase(wanted.name);
+      return ReasonCode::QuotaExceeded;
+    }
+    place = std::make_unique<Subscription>();
+    place->session = &session;
+    place->filter = wanted.filter;
+    place->number = ++subscription_number_;
+  }
+  Subscription& subscription = *place;
+  if (!is_new) --session.mode_counts[static_cast<std::size_t>(subscription.mode)];
+  ++session.mode_counts[static_cast<std::size_t>(wanted.mode)];
+  subscription.qos = wanted.qos;
+  subscription.mode = wanted.mode;
+  subscription.no_local = wanted.no_local;
+  subscription.retain_as_published = wanted.retain_as_published;
+  subscription.interval_ms = wanted.interval_ms;
+  subscription.identifier = identifier;
+  subscription.identifiers.reset();
+  if (identifier != 0) {
+    subscription.identifiers.reset(new SubscriptionIdentifiers);
+    subscription.identifiers->values.push_back(identifier);
+  }
+  if (!is_new) {
+    index_.touch(subscription.filter);  // [MQTT-3.8.4-3]
+  } else {
+    if (!wanted.share_group.empty()) add_to_group(subscription, wanted.share_group);
+    index_.add(subscription.filter, &subscription);
+  }
+  plant_seed(session, wanted, subscription, is_new);
+  return static_cast<ReasonCode>(wanted.qos);
+}
+
+void Processor::add_to_group(Subscription& subscription, const std::string& group_name) {
+  // A share name holds no '/', so the key is unambiguous.
+  auto& group = groups_[group_name + "/" + subscription.filter];
+  if (!group) {
+    group = std::make_unique<SharedGroup>();
+    group->name = group_name;
+    group->filter = subscription.filter;
+  }
+  group->members.push_back(&subscription);
+  subscription.group = group.get();
+}
+
+void Processor::leave_group(Subscription& subscription) {
+  SharedGroup& group = *subscription.group;
+  std::erase(group.members, &subscription);
+}
+
+void Processor::remove(Subscription& subscription) {
+  index_.remove(subscription.filter, &subscription);
+  if (subscription.group == nullptr) return;
+  leave_group(subscription);
+  if (!subscription.group->members.empty()) return;
+  const auto found = groups_.find(subscription.group->name + "/" + subscription.group->filter);
+  ended_groups_.push_back(std::move(found->second));
+  groups_.erase(found);
+}
+
+void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
+  protocol::Unsuback unsuback;
+  unsuback.packet_id = request.packet_id;
+  session.pending.seal();
+  for (const std::string& name : request.names) {
+    const auto found = session.subscriptions.find(name);
+    if (found == session.subscriptions.end()) {
+      unsuback.reasons.push_back(ReasonCode::NoSubscriptionExisted);
+      continue;
+    }
+    const std::uint32_t number = found->second->number;
+    --session.mode_counts[static_cast<std::size_t>(found->second->mode)];
+    remove(*found->second);
+    std::erase_if(session.seeds,
+                  [&](const SeedCursor& seed) { return seed.subscription == number; });
+    std::erase_if(session.rate_limits,
+                  [&](const auto& limit) { return limit.first.subscription == number; });
+    ended_subscriptions_.push_back(std::move(found->second));
+    session.subscriptions.erase(found);
+    unsuback.reasons.push_back(ReasonCode::Success);
+  }
+  note_binding(session);
+  touch(*session.outbox);
+  protocol::encode(unsuback, session.outbox->version, session.outbox->staged().control);
+}
+
+// Tells the connection how small to keep the kernel's buffer: the strictest of its modes.
+void Processor::note_binding(Session& session) {
+  auto binding = Outbox::Binding::early;
+  if (session.mode_counts[static_cast<std::size_t>(Mode::adaptive)] > 0) {
+    binding = Outbox::Binding::late;
+  }
+  if (session.mode_counts[static_cast<std::size_t>(Mode::latest)] > 0) {
+    binding = Outbox::Binding::latest;
+  }
+  session.outbox->set_binding(binding);
+}
+
+void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
+                           const Subscription& subscription, bool is_new) {
+  if (subscription.group != nullptr) return;  // [MQTT-3.8.4-4]: none for shared subscriptions
+  SeedCursor seed;
+  // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+  seed.with_retained = wanted.retain_handling == 0 || (wanted.retain_handling == 1 && is_new);
+  seed.with_newest = wanted.mode == Mode::latest;
+  if (!seed.with_retained && !seed.with_newest) return;
+  seed.subscription = subscription.number;
+  seed.name = wanted.name;
+  seed.filter = wanted.filter;
+  seed.since = sequence_;
+  // Subscribing again begins again.
+  std::erase_if(session.seeds, [&](const SeedCursor& earlier) {
+    return earlier.subscription == subscription.number;
+  });
+  session.seeds.push_back(std::move(seed));
+}
+
+// Topics are walked in the order of their names.
+Topic* Processor::next_seed_topic(SeedCursor& cursor, bool& out_of_budget) {
+  const std::size_t wildcard = cursor.filter.find_first_of("+#");
+  if (wildcard == std::string::npos) {
+    if (cursor.started) return nullptr;
+    cursor.started = true;
+    return topics_.find(protocol::topic_hash(cursor.filter), cursor.filter);
+  }
+  // All names that match begin with what stands before the first wildcard; "a/#" also matches "a".
+  std::string_view prefix = std::string_view(cursor.filter).substr(0, wildcard);
+  if (cursor.filter[wildcard] == '#' && !prefix.empty()) prefix.remove_suffix(1);
+  while (seed_budget_ > 0) {
+    --seed_budget_;
+    Topic* topic = cursor.started ? topics_.next(cursor.after, /*inclusive=*/false)
+                                  : topics_.next(prefix, /*inclusive=*/true);
+    if (topic == nullptr || !topic->name.starts_with(prefix)) return nullptr;
+    cursor.started = true;
+    cursor.after = topic->name;
+    if (protocol::matches(cursor.filter, topic->name)) return topic;
+  }
+  out_of_budget = true;
+  return nullptr;
+}
+
+Processor::Seeded Processor::bind_one_seed(Session& session) {
+  while (!session.seeds.empty()) {
+    SeedCursor& cursor = session.seeds.front();
+    const auto found = session.subscriptions.find(cursor.name);
+    assert(found != session.subscriptions.end() && found->second->number == cursor.subscription);
+    const Subscription& subscription = *found->second;
+    if (session.outbox->outstanding_bytes >= credit_bytes(subscription.mode)) {
+      return Seeded::no_credit;
+    }
+    if (subscription.qos > 0 && !has_window(session)) return Seeded::no_credit;
+    bool out_of_budget = false;
+    Topic* topic = next_seed_topic(cursor, out_of_budget);
+    if (out_of_budget) return Seeded::out_of_budget;
+    if (topic == nullptr) {
+      session.seeds.erase(session.seeds.begin());
+      continue;
+    }
+    // A later value reached the subscription by itself; an older one after it would be stale.
+    if (topic->sequence > cursor.since) continue;
+    const bool retained = topic->retained && cursor.with_retained &&
+                          (!cursor.with_newest || topic->retained == topic->newest);
+    if (!retained && (!cursor.with_newest || topic->retained == topic->newest)) continue;
+    Message message = message_of(retained ? topic->retained : topic->newest);
+    if (message.payload_bytes() == 0) continue;
+    Delivery delivery;
+    delivery.qos = std::min(message.qos, subscription.qos);
+    delivery.retain = retained;  // [MQTT-3.3.1-8]
+    delivery.replayed = true;
+    delivery.identifiers = subscription.identifiers;
+    delivery.message = std::move(message);
+    bind(session, std::move(delivery), subscription.number);
+    return Seeded::one;
+  }
+  return Seeded::none;
+}
+
+}  // namespace millrace::broker

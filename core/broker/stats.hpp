@@ -1,0 +1,90 @@
+// What the processor counts: one writer (the role's holder), any reader.
+//
+// Every counter is a relaxed atomic that only the processor writes, so counting costs a plain load
+// and store; a scrape reads them without disturbing it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace millrace::broker {
+
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) { value_.store(value() + n, std::memory_order_relaxed); }
+  void subtract(std::uint64_t n = 1) { value_.store(value() - n, std::memory_order_relaxed); }
+  void set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
+  std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// Buckets whose upper bounds are 1, 2, 4, ... ; the last one has no bound.
+template <std::size_t bucket_count>
+class PowerHistogram {
+ public:
+  void record(std::uint64_t value) {
+    std::size_t bucket = 0;
+    while (bucket + 1 < bucket_count && (std::uint64_t{1} << bucket) < value) ++bucket;
+    buckets[bucket].add();
+    sum.add(value);
+  }
+  static constexpr std::size_t size = bucket_count;
+  std::array<Counter, bucket_count> buckets;
+  Counter sum;
+};
+
+// Why a message, or a copy of one, did not go where it would have gone.
+enum class Drop : std::uint8_t {
+  queue_oldest,      // overflow policy drop_oldest
+  queue_newest,      // overflow policy drop_newest
+  queue_disconnect,  // the policy ended the connection, and this message with it
+  expired,           // Message Expiry Interval passed
+  too_large,         // over the receiver's Maximum Packet Size
+  disconnected,      // QoS 0, pending when the receiver's connection ended
+  session_ended,     // pending or inflight when the session ended
+  slot_evicted,      // least recently published topic made room
+  retained_refused,  // no room for one more retained message
+  count
+};
+constexpr std::array<std::string_view, static_cast<std::size_t>(Drop::count)> drop_names = {
+    "queue_oldest", "queue_newest",  "queue_disconnect", "expired",         "too_large",
+    "disconnected", "session_ended", "slot_evicted",     "retained_refused"};
+
+struct ProcessorStats {
+  std::array<Counter, 3> published;  // PUBLISH applied, by QoS
+  std::array<Counter, 3> delivered;  // messages bound to a connection, by QoS
+  Counter unmatched;                 // published without a subscriber
+  Counter conflated;                 // values replaced by a newer one before they were sent
+  std::array<Counter, static_cast<std::size_t>(Drop::count)> dropped;
+  Counter stale_commands;  // of a connection that was let go of
+
+  Counter sessions;            // all
+  Counter sessions_connected;  // with a connection
+  Counter subscriptions;
+  Counter shared_groups;
+  Counter topics;  // slots in use
+  Counter topic_bytes;
+  Counter retained;
+  Counter inflight;  // QoS 1 and 2 messages sent and not yet settled
+  Counter pending;   // messages that wait for credit
+  Counter pending_bytes;
+  Counter slow_sessions;  // that are conflating now
+  Counter takeovers;
+  Counter wills;
+  Counter sessions_expired;
+  Counter routes_computed;  // matches that were not in the cache
+
+  Counter batches;
+  PowerHistogram<14> batch_commands;  // commands in a batch
+  PowerHistogram<24> batch_ns;        // time a batch took
+  Counter borrowed_batches;           // run by a front-end's thread
+
+  void drop(Drop why, std::uint64_t n = 1) { dropped[static_cast<std::size_t>(why)].add(n); }
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,169 @@
+#include "core/broker/subscription_index.hpp"
+
+#include <cassert>
+
+#include "core/broker/session.hpp"
+#include "protocol/publish.hpp"
+#include "protocol/topic.hpp"
+
+namespace millrace::broker {
+
+namespace {
+
+// Behind by more changes than this, matching anew is cheaper than asking each change.
+constexpr std::uint64_t changes_worth_asking = 32;
+
+template <class F>
+void for_each_level(std::string_view filter, F&& f) {
+  for (;;) {
+    const std::size_t slash = filter.find('/');
+    f(filter.substr(0, slash));
+    if (slash == std::string_view::npos) return;
+    filter.remove_prefix(slash + 1);
+  }
+}
+
+}  // namespace
+
+SubscriptionIndex::SubscriptionIndex() : nodes_(2), edges_(64, none), log_(log_size) {}
+
+std::uint32_t SubscriptionIndex::edge_hash(NodeId parent, std::string_view level) {
+  const std::uint64_t hash = protocol::topic_hash(level) ^ (parent * 0x9E3779B97F4A7C15ull);
+  return static_cast<std::uint32_t>((hash * 0xD6E8FEB86659FD93ull) >> 32);
+}
+
+SubscriptionIndex::NodeId SubscriptionIndex::find_child(NodeId parent,
+                                                        std::string_view level) const {
+  const std::size_t mask = edges_.size() - 1;
+  const std::uint32_t hash = edge_hash(parent, level);
+  for (std::size_t i = hash & mask; edges_[i] != none; i = (i + 1) & mask) {
+    const Node& node = nodes_[edges_[i]];
+    if (node.level_hash == hash && node.parent == parent && node.level == level) return edges_[i];
+  }
+  return none;
+}
+
+SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::string_view level) {
+  if (const NodeId found = find_child(parent, level); found != none) return found;
+  NodeId id;
+  if (!free_nodes_.empty()) {
+    id = free_nodes_.back();
+    free_nodes_.pop_back();
+  } else {
+    id = static_cast<NodeId>(nodes_.size());
+    nodes_.emplace_back();
+  }
+  Node& node = nodes_[id];
+  node.parent = parent;
+  node.level = level;
+  node.level_hash = edge_hash(parent, level);
+  insert_edge(id);
+  Node& above = nodes_[parent];
+  ++above.child_count;
+  if (level == "+") above.plus = id;
+  if (level == "#") above.pound = id;
+  return id;
+}
+
+void SubscriptionIndex::insert_edge(NodeId id) {
+  if ((edge_count_ + 1) * 4 > edges_.size() * 3) grow_edges();
+  const std::size_t mask = edges_.size() - 1;
+  std::size_t i = nodes_[id].level_hash & mask;
+  while (edges_[i] != none) i = (i + 1) & mask;
+  edges_[i] = id;
+  ++edge_count_;
+}
+
+void SubscriptionIndex::grow_edges() {
+  std::vector<NodeId> old(edges_.size() * 2, none);
+  old.swap(edges_);
+  const std::size_t mask = edges_.size() - 1;
+  for (const NodeId id : old) {
+    if (id == none) continue;
+    std::size_t i = nodes_[id].level_hash & mask;
+    while (edges_[i] != none) i = (i + 1) & mask;
+    edges_[i] = id;
+  }
+}
+
+// Linear probing without tombstones: what follows the hole moves up where it may.
+void SubscriptionIndex::erase_edge(NodeId id) {
+  const std::size_t mask = edges_.size() - 1;
+  std::size_t hole = nodes_[id].level_hash & mask;
+  while (edges_[hole] != id) hole = (hole + 1) & mask;
+  for (std::size_t i = (hole + 1) & mask; edges_[i] != none; i = (i + 1) & mask) {
+    const std::size_t home = nodes_[edges_[i]].level_hash & mask;
+    if (((i - home) & mask) >= ((i - hole) & mask)) {
+      edges_[hole] = edges_[i];
+      hole = i;
+    }
+  }
+  edges_[hole] = none;
+  --edge_count_;
+}
+
+void SubscriptionIndex::remove_if_bare(NodeId id) {
+  while (id != root && nodes_[id].child_count == 0 && nodes_[id].subscriptions.empty()) {
+    erase_edge(id);
+    const NodeId parent = nodes_[id].parent;
+    Node& above = nodes_[parent];
+    --above.child_count;
+    if (above.plus == id) above.plus = none;
+    if (above.pound == id) above.pound = none;
+    nodes_[id] = Node{};
+    free_nodes_.push_back(id);
+    id = parent;
+  }
+}
+
+SubscriptionIndex::NodeId SubscriptionIndex::find(std::string_view filter) const {
+  NodeId id = root;
+  for_each_level(filter, [&](std::string_view level) {
+    if (id != none) id = find_child(id, level);
+  });
+  return id;
+}
+
+void SubscriptionIndex::add(std::string_view filter, Subscription* subscription) {
+  NodeId id = root;
+  for_each_level(filter, [&](std::string_view level) { id = make_child(id, level); });
+  auto& subscriptions = nodes_[id].subscriptions;
+  subscription->index_position = static_cast<std::uint32_t>(subscriptions.size());
+  subscriptions.push_back(subscription);
+  ++size_;
+  log_change(filter);
+}
+
+void SubscriptionIndex::remove(std::string_view filter, Subscription* subscription) {
+  const NodeId id = find(filter);
+  assert(id != none);
+  auto& subscriptions = nodes_[id].subscriptions;
+  const std::uint32_t at = subscription->index_position;
+  assert(subscriptions.at(at) == subscription);
+  subscriptions[at] = subscriptions.back();
+  subscriptions[at]->index_position = at;
+  subscriptions.pop_back();
+  if (subscriptions.empty()) subscriptions.shrink_to_fit();
+  --size_;
+  remove_if_bare(id);
+  log_change(filter);
+}
+
+void SubscriptionIndex::touch(std::string_view filter) {
+  log_change(filter);
+}
+
+void SubscriptionIndex::log_change(std::string_view filter) {
+  log_[version_ % log_size] = filter;
+  ++version_;
+}
+
+bool SubscriptionIndex::changed_since(std::uint64_t version, std::string_view topic) const {
+  if (version_ - version > changes_worth_asking) return true;
+  for (std::uint64_t v = version; v != version_; ++v) {
+    if (protocol::matches(log_[v % log_size], topic)) return true;
+  }
+  return false;
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,108 @@
+// SubscriptionIndex: which subscriptions match a topic, and what changed since a match was cached.
+//
+// Filters stand in a tree, one node a level; the edges of all nodes are one hash table, keyed by
+// (parent, level), so that a node with a million children costs no more than a million nodes with
+// one. `+` and `#` are ordinary children that a node also knows by number.
+//
+// A cached match (Route) remembers version(). When the index moved on, changed_since() says whether
+// any change since then touches the topic; most do not, and then the cache stays. The log of
+// changes is short: who is further behind matches anew.
+//
+// Threads: the processor's holder alone. Subscriptions are the caller's; the index only keeps its
+// own place in them (index_position).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace millrace::broker {
+
+struct Subscription;
+
+class SubscriptionIndex {
+ public:
+  SubscriptionIndex();
+
+  // The filter must be valid, without prefixes. A subscription is added once.
+  void add(std::string_view filter, Subscription* subscription);
+  void remove(std::string_view filter, Subscription* subscription);
+  // The subscription changed in place (QoS, mode): cached matches must be made anew.
+  void touch(std::string_view filter);
+
+  // Calls visit(Subscription*) for each subscription whose filter matches, in a fixed order.
+  // [MQTT-4.7.1], [MQTT-4.7.2-1]
+  template <class Visit>
+  void match(std::string_view topic, Visit&& visit) const {
+    match_level(root, topic, 0, visit);
+  }
+
+  std::uint64_t version() const { return version_; }
+  bool changed_since(std::uint64_t version, std::string_view topic) const;
+
+  std::size_t size() const { return size_; }
+  std::size_t node_count() const { return nodes_.size() - free_nodes_.size(); }
+
+ private:
+  using NodeId = std::uint32_t;
+  static constexpr NodeId none = 0;
+  static constexpr NodeId root = 1;
+  static constexpr std::size_t log_size = 256;
+
+  struct Node {
+    NodeId parent = none;
+    std::uint32_t level_hash = 0;
+    NodeId plus = none;   // child "+"
+    NodeId pound = none;  // child "#"
+    std::uint32_t child_count = 0;
+    std::string level;
+    std::vector<Subscription*> subscriptions;  // whose filter ends here
+  };
+
+  static std::uint32_t edge_hash(NodeId parent, std::string_view level);
+  NodeId find_child(NodeId parent, std::string_view level) const;
+  NodeId make_child(NodeId parent, std::string_view level);
+  void remove_if_bare(NodeId id);
+  NodeId find(std::string_view filter) const;
+  void insert_edge(NodeId id);
+  void erase_edge(NodeId id);
+  void grow_edges();
+  void log_change(std::string_view filter);
+
+  template <class Visit>
+  void visit_node(NodeId id, Visit& visit) const {
+    for (Subscription* subscription : nodes_[id].subscriptions) visit(subscription);
+  }
+
+  template <class Visit>
+  void match_level(NodeId id, std::string_view rest, int depth, Visit& visit) const {
+    const Node& node = nodes_[id];
+    // A filter that starts with a wildcard does not match a topic that starts with '$'.
+    const bool wildcards = depth > 0 || rest.empty() || rest.front() != '$';
+    // "a/#" also matches "a": see the end of the topic below.
+    if (wildcards && node.pound != none) visit_node(node.pound, visit);
+    const std::size_t slash = rest.find('/');
+    const std::string_view level = rest.substr(0, slash);
+    const auto descend = [&](NodeId child) {
+      if (slash != std::string_view::npos) {
+        match_level(child, rest.substr(slash + 1), depth + 1, visit);
+        return;
+      }
+      visit_node(child, visit);
+      if (nodes_[child].pound != none) visit_node(nodes_[child].pound, visit);
+    };
+    if (const NodeId exact = find_child(id, level); exact != none) descend(exact);
+    if (wildcards && node.plus != none) descend(node.plus);
+  }
+
+  std::vector<Node> nodes_;
+  std::vector<NodeId> free_nodes_;
+  std::vector<NodeId> edges_;  // open addressing; a power of two
+  std::size_t edge_count_ = 0;
+  std::size_t size_ = 0;
+  std::uint64_t version_ = 0;
+  std::vector<std::string> log_;  // filter of change v stands at v % log_size
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,90 @@
+#include "core/broker/topic_table.hpp"
+
+#include <utility>
+
+namespace millrace::broker {
+
+TopicTable::~TopicTable() {
+  by_age_.clear();
+  by_name_.clear();
+}
+
+Topic* TopicTable::find(std::uint64_t hash, std::string_view name) {
+  const auto found = topics_.find(Key{hash, name});
+  return found == topics_.end() ? nullptr : found->second.get();
+}
+
+Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name) {
+  if (Topic* topic = find(hash, name)) return *topic;
+  auto made = std::make_unique<Topic>(name, hash);
+  Topic& topic = *made;
+  topics_.emplace(Key{hash, topic.name}, std::move(made));
+  by_name_.insert(topic);
+  by_age_.push_back(topic);
+  bytes_ += cost_bytes(topic);
+  return topic;
+}
+
+// What the topic takes of bytes_max: its values and, roughly, its entry.
+std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
+  std::uint64_t bytes = topic.name.size();
+  if (topic.newest) bytes += topic.newest->capacity();
+  if (topic.retained && topic.retained != topic.newest) bytes += topic.retained->capacity();
+  return bytes;
+}
+
+void TopicTable::store_newest(Topic& topic, BufferRef value) {
+  bytes_ -= cost_bytes(topic);
+  topic.newest = std::move(value);
+  bytes_ += cost_bytes(topic);
+  if (topic.age_hook.is_linked()) {
+    by_age_.splice(by_age_.end(), by_age_, by_age_.iterator_to(topic));
+  }
+}
+
+bool TopicTable::can_retain(const Topic& topic, std::uint32_t bytes) const {
+  if (topic.retained) return true;
+  return retained_count_ < limits_.count_max && retained_bytes_ + bytes <= limits_.bytes_max;
+}
+
+void TopicTable::store_retained(Topic& topic, BufferRef value) {
+  bytes_ -= cost_bytes(topic);
+  if (topic.retained) {
+    --retained_count_;
+    retained_bytes_ -= topic.retained->capacity();
+  }
+  topic.retained = std::move(value);
+  if (topic.retained) {
+    ++retained_count_;
+    retained_bytes_ += topic.retained->capacity();
+  }
+  bytes_ += cost_bytes(topic);
+  const bool evictable = !topic.retained;
+  if (evictable && !topic.age_hook.is_linked()) by_age_.push_back(topic);
+  if (!evictable && topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
+}
+
+std::size_t TopicTable::evict() {
+  std::size_t evicted = 0;
+  while ((topics_.size() > limits_.count_max || bytes_ > limits_.bytes_max) && !by_age_.empty()) {
+    Topic& oldest = by_age_.front();
+    if (oldest.batch_value != 0) break;
+    erase(oldest);
+    ++evicted;
+  }
+  return evicted;
+}
+
+void TopicTable::erase(Topic& topic) {
+  bytes_ -= cost_bytes(topic);
+  if (topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
+  by_name_.erase(by_name_.iterator_to(topic));
+  topics_.erase(Key{topic.hash, topic.name});
+}
+
+Topic* TopicTable::next(std::string_view after, bool inclusive) {
+  const auto found = inclusive ? by_name_.lower_bound(after) : by_name_.upper_bound(after);
+  return found == by_name_.end() ? nullptr : &*found;
+}
+
+}  // namespace millrace::broker

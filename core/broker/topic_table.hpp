@@ -1,0 +1,124 @@
+// TopicTable: every topic that was published, with its newest value, its retained value and the
+// cached match of its subscribers.
+//
+// A stored value is a copy of its own (Message::copy_to_keep), kept as one pointer. Topics are also
+// ordered by name, so that a filter's walk is a range and its place a name. Within count_max and
+// bytes_max the least recently published topic that is not retained makes room.
+//
+// Threads: the processor's holder, but for Topic::newest, which any thread may read through
+// TopicTable::readers().
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/set.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/broker/command.hpp"
+#include "core/broker/session.hpp"
+
+namespace millrace::broker {
+
+// One subscriber of a topic, resolved: overlapping subscriptions of a 3.1.1 client are merged, and
+// a session's strongest mode counts for all of its subscriptions to the topic.
+struct RouteTarget {
+  Session* session = nullptr;
+  std::uint32_t subscription = 0;
+  std::uint32_t identifier = 0;
+  std::uint32_t interval_ms = 0;
+  std::uint8_t qos = 0;
+  Mode mode = Mode::adaptive;
+  bool retain_as_published = false;
+  bool no_local = false;
+  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;
+};
+
+// The cached match of a topic; valid while the index says that nothing touching it has changed.
+struct Route {
+  std::vector<RouteTarget> targets;
+  std::vector<SharedGroup*> groups;
+  std::uint64_t version = 0;
+};
+
+struct Topic {
+  Topic(std::string_view name_in, std::uint64_t hash_in) : name(name_in), hash(hash_in) {}
+
+  const std::string name;
+  const std::uint64_t hash;
+  BufferRef newest;               // null until the end of the batch that made the topic
+  BufferRef retained;             // often the same
+  std::uint64_t sequence = 0;     // of the last publish, over all topics
+  std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
+  std::unique_ptr<Route> route;
+  boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
+  boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
+};
+
+struct TopicLimits {
+  std::uint64_t count_max = 1'000'000;
+  std::uint64_t bytes_max = 256ull << 20;
+};
+
+class TopicTable {
+ public:
+  explicit TopicTable(const TopicLimits& limits) : limits_(limits) {}
+  ~TopicTable();
+
+  Topic* find(std::uint64_t hash, std::string_view name);
+  Topic& obtain(std::uint64_t hash, std::string_view name);
+
+  // Stores the newest value and makes the topic the most recently published one.
+  void store_newest(Topic& topic, BufferRef value);
+  // Null clears it. False: there is no room for one more retained value.
+  bool can_retain(const Topic& topic, std::uint32_t bytes) const;
+  void store_retained(Topic& topic, BufferRef value);
+
+  // Evicts until the limits hold; returns how many topics went. A topic that has a value in the
+  // current batch stays.
+  std::size_t evict();
+
+  // The first topic whose name is greater than `after` (or not less, if `inclusive`).
+  Topic* next(std::string_view after, bool inclusive);
+
+  std::size_t size() const { return topics_.size(); }
+  std::uint64_t bytes() const { return bytes_; }
+  std::size_t retained_count() const { return retained_count_; }
+  void set_limits(const TopicLimits& limits) { limits_ = limits; }
+
+ private:
+  struct Key {
+    std::uint64_t hash;
+    std::string_view name;
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  struct KeyHash {
+    std::size_t operator()(const Key& key) const { return static_cast<std::size_t>(key.hash); }
+  };
+  struct ByName {
+    using type = std::string_view;
+    type operator()(const Topic& topic) const { return topic.name; }
+  };
+  using AgeList = boost::intrusive::list<
+      Topic, boost::intrusive::member_hook<Topic, decltype(Topic::age_hook), &Topic::age_hook>>;
+  using NameSet = boost::intrusive::set<
+      Topic, boost::intrusive::member_hook<Topic, decltype(Topic::name_hook), &Topic::name_hook>,
+      boost::intrusive::key_of_value<ByName>>;
+
+  static std::uint64_t cost_bytes(const Topic& topic);
+  void erase(Topic& topic);
+
+  TopicLimits limits_;
+  std::unordered_map<Key, std::unique_ptr<Topic>, KeyHash> topics_;
+  NameSet by_name_;
+  AgeList by_age_;  // least recently published first; retained topics are not in it
+  std::uint64_t bytes_ = 0;
+  std::uint64_t retained_bytes_ = 0;
+  std::size_t retained_count_ = 0;
+};
+
+}  // namespace millrace::broker
