@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -25,6 +26,23 @@ class RefCounted {
     return references_.load(std::memory_order_relaxed);
   }
 
+  /// Takes a reference on behalf of somebody who only knows that the object is still there, unless
+  /// it is sealed.
+  [[nodiscard]] bool try_add_ref() const noexcept {
+    std::uint32_t count = references_.load(std::memory_order_relaxed);
+    while ((count & kSealed) == 0) {
+      if (references_.compare_exchange_weak(count, count + 1, std::memory_order_relaxed))
+        return true;
+    }
+    return false;
+  }
+
+  /// If there is only one reference, sees to it that it stays the last one. Its holder calls it.
+  [[nodiscard]] bool seal_if_single() const noexcept {
+    std::uint32_t single = 1;
+    return references_.compare_exchange_strong(single, kSealed | 1, std::memory_order_relaxed);
+  }
+
   friend void slot_add_refs(const Derived* object, std::uint32_t count) noexcept {
     // Relaxed: whoever adds holds a reference already, so nothing needs to be ordered.
     object->RefCounted::references_.fetch_add(count, std::memory_order_relaxed);
@@ -32,15 +50,17 @@ class RefCounted {
 
   friend void slot_release_refs(const Derived* object, std::uint32_t count) noexcept {
     // Release pairs with the acquire of the thread that takes the count to zero and deletes.
-    if (object->RefCounted::references_.fetch_sub(count, std::memory_order_acq_rel) == count) {
-      delete object;
-    }
+    const std::uint32_t former =
+        object->RefCounted::references_.fetch_sub(count, std::memory_order_acq_rel);
+    if ((former & ~kSealed) == count) delete object;
   }
 
  protected:
   ~RefCounted() = default;
 
  private:
+  static constexpr std::uint32_t kSealed = std::uint32_t{1} << 31;
+
   mutable std::atomic<std::uint32_t> references_{1};
 };
 

@@ -39,6 +39,12 @@ bool WaitList::leave(Waiter& waiter) noexcept {
   return true;
 }
 
+bool WaitList::cancel(Waiter& waiter) noexcept {
+  if (!leave(waiter)) return false;
+  waiter.notify();
+  return true;
+}
+
 void WaitList::link(Waiter& waiter, const void* key) noexcept {
   waiter.key_ = key;
   waiter.next_ = first_;
@@ -54,8 +60,9 @@ void WaitList::unlink(Waiter& waiter) noexcept {
   waiting_.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void WaitList::notify(const void* key, bool all) noexcept {
+std::uint32_t WaitList::notify(const void* key, bool all) noexcept {
   Waiter* woken = nullptr;
+  std::uint32_t count = 0;
   {
     const std::lock_guard guard(lock_);
     for (Waiter* waiter = first_; waiter != nullptr;) {
@@ -63,11 +70,13 @@ void WaitList::notify(const void* key, bool all) noexcept {
       if (all || waiter->key_ == key) {
         unlink(*waiter);
         waiter->next_ = std::exchange(woken, waiter);
+        ++count;
       }
       waiter = next;
     }
   }
   while (woken != nullptr) std::exchange(woken, woken->next_)->notify();
+  return count;
 }
 
 bool ThreadWaiter::sleep_until(WaitClock::time_point deadline) noexcept {

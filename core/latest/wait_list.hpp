@@ -71,14 +71,17 @@ class WaitList {
   /// Takes the waiter out. False: it was out already, and has been, or is just being, notified.
   bool leave(Waiter& waiter) noexcept;
 
-  /// Notifies all, or all that wait for `key`.
-  void notify_all() noexcept { notify(nullptr, true); }
-  void notify_key(const void* key) noexcept { notify(key, false); }
+  /// Takes the waiter out and notifies it, if it was not out already.
+  bool cancel(Waiter& waiter) noexcept;
+
+  /// Notifies all, or all that wait for `key`; returns how many.
+  std::uint32_t notify_all() noexcept { return notify(nullptr, true); }
+  std::uint32_t notify_key(const void* key) noexcept { return notify(key, false); }
 
  private:
   void link(Waiter& waiter, const void* key) noexcept;
   void unlink(Waiter& waiter) noexcept;
-  void notify(const void* key, bool all) noexcept;
+  std::uint32_t notify(const void* key, bool all) noexcept;
 
   std::atomic<std::uint32_t> waiting_{0};
   std::mutex lock_;
@@ -111,21 +114,24 @@ class WaitRoom {
     // Release and acquire pair with the increment in wait().
     return waiting_.fetch_add(0, std::memory_order_acq_rel) != 0;
   }
-  void notify(const void* key) noexcept { list_of(key).notify_key(key); }
+  void notify(const void* key) noexcept { gone(list_of(key).notify_key(key)); }
   void notify_all() noexcept {
-    for (WaitList& list : lists_) list.notify_all();
+    for (WaitList& list : lists_) gone(list.notify_all());
   }
 
-  /// As in WaitList. After true, the caller owes one `left()` once the wait is over, either way.
+  /// As in WaitList.
   template <typename News>
   [[nodiscard]] bool wait(const void* key, Waiter& waiter, News&& news) {
-    waiting_.fetch_add(1, std::memory_order_acq_rel);
+    waiting_.fetch_add(1, std::memory_order_acq_rel);  // pairs with anyone_waits()
     const bool waits = list_of(key).wait(waiter, news, key);
-    if (!waits) left();
+    if (!waits) gone(1);
     return waits;
   }
-  bool leave(const void* key, Waiter& waiter) noexcept { return list_of(key).leave(waiter); }
-  void left() noexcept { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+  bool leave(const void* key, Waiter& waiter) noexcept {
+    const bool left = list_of(key).leave(waiter);
+    if (left) gone(1);
+    return left;
+  }
 
  private:
   static constexpr std::size_t kLists = 64;
@@ -134,6 +140,7 @@ class WaitRoom {
     const auto address = reinterpret_cast<std::uintptr_t>(key);
     return lists_[address * 0x9e3779b97f4a7c15 >> 58];
   }
+  void gone(std::uint32_t count) noexcept { waiting_.fetch_sub(count, std::memory_order_relaxed); }
 
   std::atomic<std::uint32_t> waiting_{0};
   std::array<WaitList, kLists> lists_;

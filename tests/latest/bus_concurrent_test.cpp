@@ -1,0 +1,74 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/latest/bus.hpp"
+
+namespace millrace::latest {
+namespace {
+
+std::string name_of(int number) {
+  return "topic/" + std::to_string(number);
+}
+
+TEST(BusUnderFire, ThreadsThatMakeTheSameTopicsGetTheSameOnes) {
+  constexpr int kThreads = 4, kTopics = 3000;
+  Bus<int> bus;
+  std::vector<std::vector<Ref<Topic<int>>>> made(kThreads);
+  std::vector<std::thread> threads;
+  for (auto& mine : made) {
+    threads.emplace_back([&bus, &mine] {
+      for (int i = 0; i < kTopics; ++i) mine.push_back(bus.topic(name_of(i)));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(bus.topic_count(), static_cast<std::size_t>(kTopics));
+  for (const auto& mine : made) EXPECT_EQ(mine, made[0]);
+}
+
+/// Cleaning up must never part a subscriber from those who publish under the same name.
+TEST(BusUnderFire, CleaningUpNeverLosesATopicThatIsFollowed) {
+  constexpr int kRounds = 3000;
+  Bus<std::string> bus;
+  std::atomic<bool> over{false};
+  std::thread cleaner([&] {
+    while (!over.load()) bus.cleanup_unused_topics();
+  });
+  std::thread noise([&] {
+    for (int i = 0; !over.load(); ++i) bus.publish(name_of(i % 50), "noise");
+  });
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string name = "followed/" + std::to_string(round % 7);
+    auto subscriber = bus.subscribe(name);
+    ASSERT_GT(bus.publish(name, std::to_string(round)), 0u);
+    ASSERT_EQ(*subscriber.wait().value(), std::to_string(round));
+    if (round % 64 == 0) {
+      for (const std::string& known : bus.topic_names()) ASSERT_NE(known, "");
+    }
+  }
+  over.store(true);
+  cleaner.join();
+  noise.join();
+}
+
+TEST(BusUnderFire, WhoWaitsIsWokenByPublishersThatKnowTheNameAlone) {
+  constexpr int kRounds = 1000;
+  auto bus = Bus<int>::high_throughput();
+  std::thread echo([&] {
+    auto subscriber = bus.subscribe("ping");
+    while (const auto poll = subscriber.wait()) bus.publish("pong", poll.value());
+  });
+  auto subscriber = bus.subscribe("pong");
+  for (int i = 1; i <= kRounds; ++i) {
+    bus.publish("ping", i);
+    ASSERT_EQ(subscriber.wait().value(), i);
+  }
+  bus.close();
+  echo.join();
+}
+
+}  // namespace
+}  // namespace millrace::latest

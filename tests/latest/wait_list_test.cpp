@@ -1,0 +1,98 @@
+#include "core/latest/wait_list.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "core/latest/slot.hpp"
+
+namespace millrace::latest {
+namespace {
+
+class Noted final : public Waiter {
+ public:
+  int notified = 0;
+
+ private:
+  void notify() noexcept override { ++notified; }
+};
+
+constexpr auto kNoNews = [] { return false; };
+constexpr auto kNews = [] { return true; };
+
+TEST(WaitList, CountsWhoWaits) {
+  WaitList list;
+  Noted waiter;
+  EXPECT_FALSE(list.any());
+  EXPECT_FALSE(list.any_after_store());
+  ASSERT_TRUE(list.wait(waiter, kNoNews));
+  EXPECT_TRUE(list.any());
+  EXPECT_TRUE(list.any_after_store());
+  EXPECT_TRUE(list.leave(waiter));
+  EXPECT_FALSE(list.any());
+  EXPECT_FALSE(list.leave(waiter));
+}
+
+TEST(WaitList, TakesNobodyInWhoHasNewsAlready) {
+  WaitList list;
+  Noted waiter;
+  EXPECT_FALSE(list.wait(waiter, kNews));
+  EXPECT_FALSE(list.any());
+  list.notify_all();
+  EXPECT_EQ(waiter.notified, 0);
+}
+
+TEST(WaitList, NotifiesEachOnce) {
+  WaitList list;
+  std::vector<Noted> waiters(5);
+  for (Noted& waiter : waiters) ASSERT_TRUE(list.wait(waiter, kNoNews));
+  ASSERT_TRUE(list.leave(waiters[2]));
+  list.notify_all();
+  list.notify_all();
+  for (std::size_t i = 0; i < waiters.size(); ++i) EXPECT_EQ(waiters[i].notified, i == 2 ? 0 : 1);
+  EXPECT_FALSE(list.any());
+}
+
+TEST(WaitList, NotifiesTheOneThatIsCancelled) {
+  WaitList list;
+  Noted one, two;
+  ASSERT_TRUE(list.wait(one, kNoNews));
+  ASSERT_TRUE(list.wait(two, kNoNews));
+  EXPECT_TRUE(list.cancel(one));
+  EXPECT_FALSE(list.cancel(one));
+  EXPECT_EQ(one.notified, 1);
+  EXPECT_EQ(two.notified, 0);
+  list.notify_all();
+}
+
+TEST(WaitRoom, NotifiesThoseWhoWaitForThatSlotAlone) {
+  WaitRoom room;
+  std::vector<Slot<int>> slots(200);
+  std::vector<Noted> waiters(200);
+  EXPECT_FALSE(room.anyone_waits());
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    ASSERT_TRUE(room.wait(&slots[i], waiters[i], [&] { return slots[i].version() != 0; }));
+  }
+  EXPECT_TRUE(room.anyone_waits());
+  slots[17].store(1);
+  room.notify(&slots[17]);
+  for (std::size_t i = 0; i < slots.size(); ++i) EXPECT_EQ(waiters[i].notified, i == 17 ? 1 : 0);
+  room.notify_all();
+  for (const Noted& waiter : waiters) EXPECT_EQ(waiter.notified, 1);
+  EXPECT_FALSE(room.anyone_waits());
+}
+
+TEST(WaitRoom, LetsWhoLeavesGo) {
+  WaitRoom room;
+  Slot<int> slot;
+  Noted waiter;
+  ASSERT_TRUE(room.wait(&slot, waiter, kNoNews));
+  EXPECT_TRUE(room.leave(&slot, waiter));
+  EXPECT_FALSE(room.leave(&slot, waiter));
+  EXPECT_FALSE(room.anyone_waits());
+  EXPECT_FALSE(room.wait(&slot, waiter, kNews));
+  EXPECT_FALSE(room.anyone_waits());
+}
+
+}  // namespace
+}  // namespace millrace::latest
