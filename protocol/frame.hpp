@@ -48,37 +48,35 @@ constexpr std::array<std::uint16_t, 16> allowed_flags_v3_1 = {
 [[nodiscard]] inline Result<std::optional<Frame>> frame(std::span<const std::uint8_t> bytes,
                                                         std::size_t packet_bytes_max,
                                                         Version version = Version::v5) noexcept {
-  using Found = std::optional<Frame>;
-  if (bytes.empty()) return Found{};
+  // Built in place and never copied: gcc 12 warns of copies of an empty optional.
+  constexpr auto in_place = boost::system::in_place_value;
+  if (bytes.empty()) return {in_place, std::nullopt};
   const std::uint8_t first = bytes[0];
   const auto& allowed =
       version == Version::v3_1 ? detail::allowed_flags_v3_1 : detail::allowed_flags;
-  if (((allowed[first >> 4] >> (first & 0x0F)) & 1) == 0) return ReasonCode::MalformedPacket;
+  if ((allowed[first >> 4] >> (first & 0x0F) & 1) == 0) return ReasonCode::MalformedPacket;
 
   std::uint32_t remaining = 0;
-  std::uint32_t length_bytes = 0;
-  for (;;) {
-    if (length_bytes == 4) return ReasonCode::MalformedPacket;
-    if (1 + length_bytes == bytes.size()) return Found{};
-    const std::uint8_t byte = bytes[1 + length_bytes];
-    remaining |= static_cast<std::uint32_t>(byte & 0x7F) << (7 * length_bytes);
-    ++length_bytes;
-    // The bytes so far can only grow: a refusal need not wait for the last of them.
-    if (remaining + 1 + length_bytes > packet_bytes_max) [[unlikely]] {
-      if (length_bytes < 4 || (byte & 0x80) == 0) return ReasonCode::PacketTooLarge;
-    }
-    if ((byte & 0x80) == 0) {
-      // The shortest form is the only one in MQTT 5. [MQTT-1.5.5-1]
-      if (byte == 0 && length_bytes > 1 && version == Version::v5) {
-        return ReasonCode::MalformedPacket;
-      }
-      break;
-    }
-  }
-  const std::uint32_t header_bytes = 1 + length_bytes;
-  if (bytes.size() - header_bytes < remaining) return Found{};
-  return Found{Frame{static_cast<PacketType>(first >> 4), static_cast<std::uint8_t>(first & 0x0F),
-                     static_cast<std::uint8_t>(header_bytes), header_bytes + remaining}};
+  std::uint32_t header_bytes = 1;
+  std::uint8_t byte = 0;
+  do {
+    if (header_bytes == bytes.size()) return {in_place, std::nullopt};
+    byte = bytes[header_bytes];
+    remaining |= static_cast<std::uint32_t>(byte & 0x7F) << 7 * (header_bytes - 1);
+    ++header_bytes;
+    // A fifth byte of length; or, in MQTT 5, a form that is not the shortest. [MQTT-1.5.5-1]
+    const bool fifth = header_bytes == 5 && (byte & 0x80) != 0;
+    const bool padded = header_bytes > 2 && byte == 0 && version == Version::v5;
+    if (fifth || padded) [[unlikely]]
+      return ReasonCode::MalformedPacket;
+    // What is still missing of the length can only add to it: a refusal need not wait.
+    if (header_bytes + remaining > packet_bytes_max) [[unlikely]]
+      return ReasonCode::PacketTooLarge;
+  } while ((byte & 0x80) != 0);
+  if (bytes.size() - header_bytes < remaining) return {in_place, std::nullopt};
+  return {in_place,
+          Frame{static_cast<PacketType>(first >> 4), static_cast<std::uint8_t>(first & 0x0F),
+                static_cast<std::uint8_t>(header_bytes), header_bytes + remaining}};
 }
 
 }  // namespace millrace::protocol

@@ -1,0 +1,117 @@
+#include "protocol/frame.hpp"
+
+#include "bytes.hpp"
+
+namespace millrace::protocol::test {
+namespace {
+
+constexpr std::size_t unlimited = packet_bytes_limit;
+
+ReasonCode fault_of(std::string_view text, std::size_t packet_bytes_max = unlimited,
+                    Version version = Version::v5) {
+  const Bytes input = bytes(text);
+  const auto found = frame(input, packet_bytes_max, version);
+  return found.has_error() ? found.error() : ReasonCode::Success;
+}
+
+TEST(Frame, FindsTheEndOfAPacketAmongMoreBytes) {
+  const Bytes input = bytes("30 05 0001'a' 'xy' c0 00");
+  const auto found = frame(input, unlimited).value();
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->type, PacketType::Publish);
+  EXPECT_EQ(found->flags, 0);
+  EXPECT_EQ(found->header_bytes, 2);
+  EXPECT_EQ(found->packet_bytes, 7u);
+}
+
+TEST(Frame, AsksForMoreAtEveryPrefix) {
+  Bytes input = bytes("3b c801");
+  input.resize(3 + 200);
+  for (std::size_t count = 0; count < input.size(); ++count) {
+    const auto found = frame(std::span(input).first(count), unlimited);
+    ASSERT_TRUE(found.has_value()) << count;
+    EXPECT_FALSE(found->has_value()) << count;
+  }
+  const auto whole = frame(input, unlimited).value();
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->flags, 0x0B);
+  EXPECT_EQ(whole->header_bytes, 3);
+  EXPECT_EQ(whole->packet_bytes, 203u);
+}
+
+TEST(Frame, ReadsLengthsOfOneToFourBytesAtTheirEdges) {
+  struct Row {
+    const char* header;
+    std::uint8_t header_bytes;
+    std::uint32_t remaining;
+  };
+  for (const Row& row : {Row{"30 00", 2, 0}, Row{"30 7f", 2, 127}, Row{"30 8001", 3, 128},
+                         Row{"30 ff7f", 3, 16'383}, Row{"30 808001", 4, 16'384},
+                         Row{"30 ffff7f", 4, 2'097'151}, Row{"30 80808001", 5, 2'097'152}}) {
+    Bytes input = bytes(row.header);
+    input.resize(row.header_bytes + row.remaining);
+    const auto found = frame(input, unlimited).value();
+    ASSERT_TRUE(found) << row.header;
+    EXPECT_EQ(found->header_bytes, row.header_bytes);
+    EXPECT_EQ(found->packet_bytes, row.header_bytes + row.remaining);
+  }
+  // 256 MB are asked for, not had.
+  EXPECT_FALSE(frame(bytes("30 ffffff7f"), unlimited).value().has_value());
+}
+
+TEST(Frame, RejectsALengthOfFiveBytes) {
+  EXPECT_EQ(fault_of("30 80808080"), ReasonCode::MalformedPacket);
+  EXPECT_EQ(fault_of("30 ffffffff01"), ReasonCode::MalformedPacket);
+  EXPECT_EQ(fault_of("30 80808080 01", 10), ReasonCode::MalformedPacket);
+}
+
+TEST(Frame, RejectsALengthThatIsNotTheShortestInMqtt5Alone) {
+  EXPECT_EQ(fault_of("c0 8000"), ReasonCode::MalformedPacket);
+  EXPECT_EQ(fault_of("c0 80808000"), ReasonCode::MalformedPacket);
+  EXPECT_EQ(fault_of("c0 8000", unlimited, Version::v3_1_1), ReasonCode::Success);
+}
+
+TEST(Frame, RefusesAPacketThatIsTooLargeFromItsHeaderAlone) {
+  EXPECT_EQ(fault_of("30 63", 100), ReasonCode::PacketTooLarge);
+  EXPECT_EQ(fault_of("30 62", 100), ReasonCode::Success);
+  EXPECT_EQ(fault_of("30 ffffff7f", 2 << 20), ReasonCode::PacketTooLarge);
+  EXPECT_EQ(fault_of("30 00", 1), ReasonCode::PacketTooLarge);
+  // The length is not whole yet, but can only be larger.
+  EXPECT_EQ(fault_of("30 e4", 100), ReasonCode::PacketTooLarge);
+}
+
+TEST(Frame, AllowsExactlyTheFlagsOfEachType) {
+  const auto allowed = [](unsigned type, unsigned flags, Version version) -> bool {
+    if (type == 0) return false;
+    switch (static_cast<PacketType>(type)) {
+      case PacketType::Publish: {
+        const unsigned qos = flags >> 1 & 3;
+        const bool dup = (flags & 8) != 0;
+        return qos != 3 && (qos != 0 || !dup || version == Version::v3_1);
+      }
+      case PacketType::Pubrel:
+      case PacketType::Subscribe:
+      case PacketType::Unsubscribe:
+        return flags == 2 || (flags == 10 && version == Version::v3_1);
+      case PacketType::Auth:
+        return flags == 0 && version != Version::v3_1;
+      default:
+        return flags == 0;
+    }
+  };
+  for (const Version version : {Version::v3_1, Version::v3_1_1, Version::v5}) {
+    for (unsigned first = 0; first < 256; ++first) {
+      const Bytes input = {static_cast<std::uint8_t>(first)};  // the first byte is enough
+      const auto found = frame(input, unlimited, version);
+      if (allowed(first >> 4, first & 15, version)) {
+        EXPECT_TRUE(found.has_value()) << first;
+      } else {
+        ASSERT_TRUE(found.has_error()) << first;
+        EXPECT_EQ(found.error(), ReasonCode::MalformedPacket) << first;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace millrace::protocol::test
