@@ -1,0 +1,38 @@
+"""The server configurations that claims ask for by name."""
+
+import base64
+import hashlib
+import os
+import tempfile
+
+USERS = {"reader": "reader-secret", "writer": "writer-secret"}
+_folder = tempfile.TemporaryDirectory(prefix="millrace-users-")
+
+
+def password_line(user, password):
+    """A line as mosquitto's tools write it: PBKDF2 over SHA-512."""
+    salt, iterations = os.urandom(12), 101
+    key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations)
+    return f"{user}:$7${iterations}${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}\n"
+
+
+def access():
+    """Two users; `reader` may not publish to denied/, nobody may subscribe to test/nosubscribe."""
+    path = os.path.join(_folder.name, "users")
+    with open(path, "w") as file:
+        file.writelines(password_line(*user) for user in USERS.items())
+    return {"access": {
+        "password_file": path,
+        "rules": [
+            {"effect": "deny", "action": "subscribe", "filter": "test/nosubscribe"},
+            {"effect": "deny", "user": "reader", "action": "publish", "filter": "denied/#"},
+            {"effect": "allow", "action": "all", "filter": "#"}]}}
+
+
+CONFIGURATIONS = {
+    "plain": lambda: {},
+    "quiet": lambda: {},
+    "access": access,
+    "qos0": lambda: {"mqtt": {"qos_max": 0, "retain_available": False}},
+    "small": lambda: {"receive_maximum": 10},
+}
