@@ -99,6 +99,8 @@ Result<Packet> decode(const Frame& frame, std::span<const std::uint8_t> packet, 
   Reader reader = reader_of(frame, packet);
   if (!may_send(frame.type, context)) return ReasonCode::ProtocolError;
   switch (frame.type) {
+    case PacketType::Connect:
+      return detail::decode_connect(reader);
     case PacketType::Connack:
       return detail::decode_connack(reader, context);
     case PacketType::Publish:
@@ -127,9 +129,8 @@ Result<Packet> decode(const Frame& frame, std::span<const std::uint8_t> packet, 
       return detail::decode_disconnect(reader, context);
     case PacketType::Auth:
       return detail::decode_auth(reader, context);
-    default:
-      return ReasonCode::MalformedPacket;
   }
+  return ReasonCode::MalformedPacket;
 }
 
 namespace detail {
