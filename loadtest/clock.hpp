@@ -1,0 +1,30 @@
+// The one clock of the load generator: nanoseconds of CLOCK_MONOTONIC. Sender and reader are the
+// same process, so a stamp taken by one may be subtracted by the other. Any thread.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace millrace::loadtest {
+
+using Nanos = std::int64_t;
+
+inline constexpr Nanos kMicrosecond = 1'000;
+inline constexpr Nanos kMillisecond = 1'000'000;
+inline constexpr Nanos kSecond = 1'000'000'000;
+
+inline Nanos now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * kSecond + t.tv_nsec;
+}
+
+inline Nanos from_seconds(double seconds) {
+  return static_cast<Nanos>(seconds * static_cast<double>(kSecond));
+}
+inline double to_seconds(Nanos ns) {
+  return static_cast<double>(ns) / static_cast<double>(kSecond);
+}
+
+}  // namespace millrace::loadtest

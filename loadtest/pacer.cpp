@@ -1,0 +1,64 @@
+#include "loadtest/pacer.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace millrace::loadtest {
+
+std::uint64_t ClosedLoop::credit(Nanos now, std::uint64_t received) {
+  if (received != received_before_ || last_progress_ns_ == 0) {
+    received_before_ = received;
+    last_progress_ns_ = now;
+  }
+  if (in_flight_max_ == 0) return std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t outstanding = published_ - received;
+  given_up_ = std::min(given_up_, outstanding);  // some came after all
+  if (now - last_progress_ns_ > stall_ns_ && outstanding > given_up_) {
+    given_up_ = outstanding;
+    last_progress_ns_ = now;
+    ++stalls_;
+  }
+  const std::uint64_t waited_for = outstanding - given_up_;
+  return in_flight_max_ - std::min(in_flight_max_, waited_for);
+}
+
+Nanos ClosedLoop::step(Nanos now, std::uint64_t received, std::uint64_t published_max) {
+  std::uint64_t left = std::min(credit(now, received), published_max - published_);
+  const std::size_t count = publishers_.size();
+  bool can_go_on = false;
+  for (std::size_t i = 0; i < count && left > 0; ++i) {
+    Client& client = *publishers_[(first_ + i) % count];
+    const std::uint64_t share = (left + count - i - 1) / (count - i);
+    const std::uint64_t n = std::min<std::uint64_t>(share, client.publish_room());
+    if (n == 0) continue;
+    client.stamp(n, now, now);
+    client.flush();
+    left -= n;
+    published_ += n;
+    if (client.publish_room() > 0) can_go_on = true;
+  }
+  first_ = (first_ + 1) % count;
+  return left > 0 && can_go_on ? 0 : 100 * kMillisecond;
+}
+
+Nanos OpenLoop::step(Nanos now, std::uint64_t published_max) {
+  Nanos next_due = now + 100 * kMillisecond;
+  for (std::size_t p = 0; p < publishers_.size(); ++p) {
+    Client& client = *publishers_[p];
+    bool any = false;
+    while (published_ < published_max && due_at(p, next_[p]) <= now && client.publish_room() > 0) {
+      client.stamp(1, due_at(p, next_[p]), now);
+      ++next_[p];
+      ++published_;
+      any = true;
+      if (client.publish_room() == 0) client.flush();
+    }
+    if (any) client.flush();
+    const Nanos due = due_at(p, next_[p]);
+    // One that is due but has no room is served when its socket or its acknowledgements come.
+    if (due > now) next_due = std::min(next_due, due);
+  }
+  return next_due - now;
+}
+
+}  // namespace millrace::loadtest

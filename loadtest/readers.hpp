@@ -1,0 +1,59 @@
+// The receivers of a run taken together: what arrived, what is missing. One thread.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "loadtest/fleet.hpp"
+#include "loadtest/receiver.hpp"
+#include "loadtest/result.hpp"
+
+namespace millrace::loadtest {
+
+class Readers {
+ public:
+  Receiver* add(const Fleet& fleet, Measurement* measurement, MessageObserver* observer = nullptr) {
+    readers_.push_back(std::make_unique<Receiver>(fleet.topics(), fleet.run(), fleet.streams(),
+                                                  measurement, observer));
+    return readers_.back().get();
+  }
+
+  // Publications that every reader has: the smallest count of any.
+  std::uint64_t received_by_all() const {
+    std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+    for (const auto& r : readers_) least = std::min(least, r->tally().received);
+    return least;
+  }
+
+  std::uint64_t arrivals() const {
+    std::uint64_t sum = 0;
+    for (const auto& r : readers_) sum += r->arrivals();
+    return sum;
+  }
+
+  SequenceTally tally() const {
+    SequenceTally sum;
+    for (const auto& r : readers_) sum.add(r->tally());
+    return sum;
+  }
+
+  Nanos last_arrival_ns() const {
+    Nanos last = 0;
+    for (const auto& r : readers_) last = std::max(last, r->last_arrival_ns());
+    return last;
+  }
+
+  // Loss and disorder, over the whole run, warm-up and drain included.
+  void report(Result& result, std::uint64_t wanted) const;
+
+ private:
+  std::vector<std::unique_ptr<Receiver>> readers_;
+};
+
+// Connections that broke and packets that made no sense.
+void note_connection_faults(Result& result, const Fleet& fleet);
+
+}  // namespace millrace::loadtest
