@@ -1,0 +1,195 @@
+#include "core/broker/inbox.hpp"
+
+#include <gtest/gtest.h>
+
+#include <latch>
+#include <thread>
+
+#include "core/broker/processor.hpp"
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+struct Case {
+  WaitStrategy wait;
+  bool borrow;
+};
+
+class InboxThreads : public testing::TestWithParam<Case> {};
+
+// A front-end as an I/O thread is one: submits, and sleeps until its ready list rings.
+class FrontEnd : public OutboxOwner {
+ public:
+  FrontEnd(Inbox& inbox, std::string id)
+      : inbox_(inbox),
+        ready_([this] {
+          bell_.store(true);
+          bell_.notify_all();
+        }),
+        outbox_(new Outbox(ready_, *this)) {
+    auto request = std::make_unique<ConnectRequest>();
+    request->client_id = std::move(id);
+    Command command;
+    command.kind = CommandKind::connect;
+    command.request = std::move(request);
+    submit(std::move(command));
+  }
+  ~FrontEnd() {
+    Command command;
+    command.kind = CommandKind::close;
+    submit(std::move(command));
+    outbox_->forget_owner();
+  }
+
+  void submit(Command command) {
+    command.outbox = outbox_.get();
+    while (inbox_.submit({&command, 1}) == 0) {
+      inbox_.wait_for_room(outbox_);
+      if (inbox_.submit({&command, 1}) == 1) return;
+      wait();
+    }
+  }
+  void on_outbox_ready() override {
+    auto handover = outbox_->take();
+    if (!handover) return;
+    std::uint32_t drained = 0;
+    for (const Delivery& delivery : handover->deliveries) {
+      received += delivery.count;
+      drained += delivery.charge_bytes();
+    }
+    acknowledged += handover->control.size() / 4;
+    outbox_->recycle(std::move(handover));
+    if (drained == 0) return;
+    Command command;
+    command.kind = CommandKind::drained;
+    command.bytes = drained;
+    submit(std::move(command));
+  }
+  // Blocks until something was ready, and handles it.
+  void wait() {
+    std::vector<OutboxRef> outboxes;
+    while (!ready_.take(outboxes)) {
+      if (ready_.prepare_to_sleep()) {
+        bell_.wait(false);
+        bell_.store(false);
+        ready_.awake();
+      }
+    }
+    for (OutboxRef& outbox : outboxes) outbox->dispatch();
+  }
+
+  std::uint64_t received = 0;
+  std::uint64_t acknowledged = 0;
+
+ private:
+  Inbox& inbox_;
+  std::atomic<bool> bell_{false};
+  ReadyList ready_;
+  OutboxRef outbox_;
+};
+
+TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
+  constexpr std::uint64_t messages = 2000;
+  constexpr int writers = 3;
+  ProcessorLimits processor_limits;
+  Processor processor(processor_limits);
+  InboxLimits limits;
+  limits.queue.min_capacity = limits.queue.initial_capacity = 32;
+  limits.queue.max_capacity = 128;  // small, so that the queue is full now and then
+  limits.wait = GetParam().wait;
+  limits.borrow_role = GetParam().borrow;
+  Inbox inbox(limits, processor);
+  inbox.start();
+  std::latch subscribed(1);
+  std::thread reader([&] {
+    FrontEnd front_end(inbox, "reader");
+    auto request = std::make_unique<SubscribeRequest>();
+    request->packet_id = 1;
+    SubscriptionRequest wanted;
+    wanted.name = wanted.filter = "#";
+    wanted.qos = 0;
+    wanted.mode = Mode::every;
+    request->filters.push_back(wanted);
+    Command command;
+    command.kind = CommandKind::subscribe;
+    command.request = std::move(request);
+    front_end.submit(std::move(command));
+    while (front_end.acknowledged == 0) front_end.wait();
+    subscribed.count_down();
+    while (front_end.received < messages * writers) front_end.wait();
+  });
+  std::vector<std::thread> threads;
+  for (int i = 0; i < writers; ++i) {
+    threads.emplace_back([&, i] {
+      subscribed.wait();
+      FrontEnd front_end(inbox, "writer" + std::to_string(i));
+      for (std::uint64_t n = 0; n < messages; ++n) {
+        Command command;
+        command.message = message("a", "x", 1, false, static_cast<std::uint16_t>(n % 1000 + 1));
+        command.bytes = command.message.packet_bytes;
+        front_end.submit(std::move(command));
+      }
+      while (front_end.acknowledged < messages) front_end.wait();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  reader.join();
+  inbox.stop();
+  EXPECT_EQ(inbox.queued_bytes(), 0u);
+  EXPECT_EQ(processor.stats().sessions.value(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Strategies, InboxThreads,
+                         testing::Values(Case{WaitStrategy::block, true},
+                                         Case{WaitStrategy::block, false},
+                                         Case{WaitStrategy::yield, false}));
+
+TEST(Inbox, FiresATimerWithoutACommand) {
+  World world;  // for its peers; the processor below is the Inbox's
+  Processor processor(ProcessorLimits{});
+  Inbox inbox(InboxLimits{}, processor);
+  inbox.start();
+  std::thread([&] {
+    FrontEnd reader(inbox, "reader");
+    auto subscribe = std::make_unique<SubscribeRequest>();
+    subscribe->packet_id = 1;
+    SubscriptionRequest wanted;
+    wanted.name = wanted.filter = "will";
+    subscribe->filters.push_back(wanted);
+    Command command;
+    command.kind = CommandKind::subscribe;
+    command.request = std::move(subscribe);
+    reader.submit(std::move(command));
+    ReadyList ready([] {});
+    OutboxRef outbox(new Outbox(ready, reader));
+    auto request = std::make_unique<ConnectRequest>();
+    request->client_id = "mortal";
+    request->session_expiry_s = 100;
+    request->will = ConnectRequest::Will{message("will", "late", 0, false, 0, Inbox::now_ns()), 1};
+    Command connect;
+    connect.kind = CommandKind::connect;
+    connect.outbox = outbox.get();
+    connect.request = std::move(request);
+    ASSERT_EQ(inbox.submit({&connect, 1}), 1u);
+    Command close;
+    close.kind = CommandKind::close;
+    close.reason = protocol::ReasonCode::UnspecifiedError;
+    close.outbox = outbox.get();
+    ASSERT_EQ(inbox.submit({&close, 1}), 1u);
+    outbox->forget_owner();
+    while (reader.received == 0) reader.wait();
+  }).join();
+  inbox.stop();
+  EXPECT_EQ(processor.stats().wills.value(), 1u);
+}
+
+TEST(Inbox, RefusesAnInvalidQueueByName) {
+  Processor processor(ProcessorLimits{});
+  InboxLimits limits;
+  limits.queue.min_capacity = 0;
+  EXPECT_THROW(Inbox(limits, processor), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace millrace::broker

@@ -1,0 +1,281 @@
+// The delivery contract: `every`, `adaptive`, `latest`, and what happens at their limits.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/broker/processor.hpp"
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::ReasonCode;
+using protocol::Version;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+// A message of this payload takes all of the `latest` credit.
+const std::string big(20'000, 'x');
+
+std::uint64_t dropped(const World& world, Drop why) {
+  return world.processor.stats().dropped[static_cast<std::size_t>(why)].value();
+}
+
+TEST(Latest, BeginsWithTheNewestValueRetainedOrNot) {
+  World world;
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("live", "1").publish("live", "2").publish("kept", "r", 0, true);
+  writer.publish("both", "old", 0, true).publish("both", "new").publish("empty", "");
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  reader.read();
+  ASSERT_THAT(reader.payloads(), ElementsAre("new", "r", "2"));
+  EXPECT_FALSE(reader.got[0].retain);
+  EXPECT_TRUE(reader.got[1].retain);
+  EXPECT_FALSE(reader.got[2].retain);
+}
+
+TEST(Latest, ReplacesAWaitingValueInPlace) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("fill", big);
+  for (int i = 0; i < 100; ++i) {
+    writer.publish("hot", std::to_string(i));
+    if (i == 50) writer.publish("rare", "r");
+  }
+  reader.read();
+  EXPECT_THAT(reader.payloads(), ElementsAre(big, "99", "r"));
+  EXPECT_EQ(world.processor.stats().conflated.value(), 99u);
+}
+
+TEST(Latest, AtQoS1LeavesInflightAloneAndEndsWithTheFinalValue) {
+  World world;
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  reader.connect().subscribe("a", 1, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i), 1);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("0"));
+  reader.send(CommandKind::puback, 1);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "9"));
+}
+
+TEST(Latest, KeepsTheFinalValueForASessionThatComesBack) {
+  World world;
+  world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::latest).close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i), 1);
+  EXPECT_THAT(world.peer("reader").connect(false, 100).read().payloads(), ElementsAre("9"));
+}
+
+TEST(Latest, NeverConflatesARequest) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("fill", "").publish("a", big);
+  const std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
+  const auto request = [&](std::string_view payload) {
+    MessageParts parts;
+    parts.topic = "a";
+    parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+    parts.properties.bytes = response_topic;
+    Command command;
+    command.message = build_message(parts, world.now_ns);
+    ASSERT_TRUE(command.message.request);
+    world.apply(std::move(command));
+  };
+  writer.publish("a", "1").publish("a", "2");
+  request("r1");
+  request("r2");
+  writer.publish("a", "3").publish("a", "4");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "2", "r1", "r2", "4"));
+}
+
+TEST(Adaptive, DeliversEachMessageInOrderWhileItKeepsUp) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("a");
+  Peer& writer = world.peer("writer").connect();
+  std::vector<std::string> sent;
+  for (int i = 0; i < 1000; ++i) {
+    sent.push_back(std::to_string(i) + std::string(1000, '.'));
+    writer.publish("a", sent.back());
+  }
+  // 1 MB waits: more than the credit, less than the backlog.
+  EXPECT_EQ(reader.read().payloads(), sent);
+  EXPECT_EQ(world.processor.stats().conflated.value(), 0u);
+}
+
+TEST(Adaptive, CollapsesWhenTooMuchWaits) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 10'000;
+  limits.adaptive_backlog_bytes = 100'000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("rare", "r");
+  for (int i = 0; i < 1000; ++i) {
+    writer.publish("hot/" + std::to_string(i % 2), std::to_string(i) + std::string(1000, '.'));
+  }
+  reader.read();
+  EXPECT_LT(reader.handed_over_bytes, 20'000u);
+  EXPECT_EQ(reader.got.front().payload, "r");
+  const auto payloads = reader.payloads();
+  EXPECT_TRUE(payloads[payloads.size() - 2].starts_with("998"));
+  EXPECT_TRUE(payloads.back().starts_with("999"));
+  // It keeps up again, so it sees each message again.
+  reader.got.clear();
+  for (int i = 0; i < 5; ++i) writer.publish("hot", std::to_string(i));
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "1", "2", "3", "4"));
+}
+
+TEST(Adaptive, CollapsesWhenTheOldestHasWaitedTooLong) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 10'000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("a");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", big);
+  for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i));
+  world.advance_ms(999);
+  EXPECT_EQ(world.processor.stats().conflated.value(), 0u);
+  world.advance_ms(2);
+  EXPECT_EQ(world.processor.stats().conflated.value(), 9u);
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "9"));
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
+}
+
+TEST(Every, DropsTheOldestAtItsLimit) {
+  ProcessorLimits limits;
+  limits.queue_messages = 3;
+  World world(limits);
+  world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every).close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
+  Peer& reader = world.peer("reader").connect(false, 100);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("2", "3", "4"));
+  EXPECT_EQ(dropped(world, Drop::queue_oldest), 2u);
+}
+
+TEST(Every, DropsTheNewestIfToldSo) {
+  ProcessorLimits limits;
+  limits.queue_bytes = 40;
+  limits.overflow = Overflow::drop_newest;
+  World world(limits);
+  world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every).close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("a", "1234567" + std::to_string(i), 1);
+  Peer& reader = world.peer("reader").connect(false, 100);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("12345670", "12345671"));
+  EXPECT_EQ(dropped(world, Drop::queue_newest), 3u);
+}
+
+TEST(Every, DisconnectsIfToldSo) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.overflow = Overflow::disconnect;
+  World world(limits);
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  reader.connect().subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
+  reader.read();
+  EXPECT_EQ(reader.closed, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(dropped(world, Drop::queue_disconnect), 1u);
+}
+
+TEST(Every, WithholdsAcknowledgementsIfToldSo) {
+  ProcessorLimits limits;
+  limits.queue_messages = 4;
+  limits.overflow = Overflow::backpressure;
+  limits.receive_maximum = 3;
+  World world(limits);
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  reader.connect().subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  for (int i = 0; i < 8; ++i) writer.publish("a", std::to_string(i), 1);
+  EXPECT_EQ(writer.read().control.size(), 5u);  // one inflight, four waiting; three withheld
+  for (std::uint16_t id = 1; id <= 8; ++id) {
+    reader.read();
+    reader.send(CommandKind::puback, id);
+  }
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "1", "2", "3", "4", "5", "6", "7"));
+  EXPECT_EQ(writer.read().control.size(), 8u);
+  for (int i = 0; i < 9; ++i) writer.publish("a", "more", 1);
+  EXPECT_EQ(writer.read().closed, ReasonCode::ReceiveMaximumExceeded);
+}
+
+TEST(RateLimit, SendsTheFirstAtOnceThenOnePerIntervalAndAlwaysTheLast) {
+  World world;
+  SubscriptionRequest wanted;
+  wanted.name = wanted.filter = "a";
+  wanted.mode = Mode::latest;
+  wanted.interval_ms = 100;
+  Peer& reader = world.peer("reader").connect().subscribe(wanted);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 25; ++i) {
+    writer.publish("a", std::to_string(i));
+    reader.read();
+    world.advance_ms(10);
+  }
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "9", "19", "24"));
+}
+
+TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("a", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", big).publish("a", "1").publish("a", "2");
+  reader.subscribe("a", 1, Mode::every);
+  writer.publish("a", "3").publish("a", "4", 1);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "2", "3", "4"));
+}
+
+TEST(Modes, TheStrongestOfASessionCountsForATopic) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect();
+  reader.subscribe("a", 0, Mode::latest);
+  SubscriptionRequest wanted;
+  wanted.name = wanted.filter = "#";
+  wanted.mode = Mode::every;
+  reader.subscribe(wanted, 5);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", std::string(300'000, 'x'));
+  for (int i = 0; i < 3; ++i) writer.publish("a", std::to_string(i));
+  reader.read();
+  std::vector<std::string> rest = reader.payloads();
+  rest.erase(rest.begin(), rest.begin() + 2);
+  EXPECT_THAT(rest, ElementsAre("0", "0", "1", "1", "2", "2"));
+}
+
+TEST(Credit, BindsNoMoreThanTheConnectionMayHold) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 1000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 100; ++i) writer.publish("a", std::string(100, 'x'), 1);
+  reader.take();
+  EXPECT_LE(reader.undrained_bytes, 1000u + 110u);
+  EXPECT_EQ(reader.read().got.size(), 100u);
+}
+
+TEST(Credit, CopiesASmallSliceOutOfALargeBuffer) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("a");
+  const Message small = message("a", "v");
+  BufferRef large = Buffer::allocate(65536);
+  std::memcpy(large->data() + 100, small.packet(), small.packet_bytes);
+  Command command;
+  command.message = small;
+  command.message.buffer = large;
+  command.message.packet_offset = 100;
+  world.apply(std::move(command));
+  EXPECT_TRUE(large->unique());
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("v"));
+}
+
+}  // namespace
+}  // namespace millrace::broker

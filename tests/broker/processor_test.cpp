@@ -1,0 +1,331 @@
+#include "core/broker/processor.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::ReasonCode;
+using protocol::Version;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+TEST(Processor, DeliversToAMatchingSubscriber) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("a/#");
+  world.peer("writer").connect().publish("a/b", "hi").publish("c", "no");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("hi"));
+  EXPECT_EQ(reader.got[0].topic, "a/b");
+}
+
+TEST(Processor, MergesNeighbouringPacketsIntoOneRun) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  const Message first = message("a", "1");
+  BufferRef both = Buffer::allocate(first.packet_bytes * 2);
+  std::memcpy(both->data(), first.packet(), first.packet_bytes);
+  std::memcpy(both->data() + first.packet_bytes, first.packet(), first.packet_bytes);
+  world.processor.begin(world.now_ns);
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    Command command;
+    command.outbox = writer.outbox.get();
+    command.message = first;
+    command.message.buffer = both;
+    command.message.packet_offset = i * first.packet_bytes;
+    world.processor.apply(command);
+  }
+  world.processor.finish();
+  auto handover = reader.outbox->take();
+  ASSERT_TRUE(handover);
+  ASSERT_EQ(handover->deliveries.size(), 1u);
+  EXPECT_EQ(handover->deliveries[0].count, 2u);
+  EXPECT_EQ(handover->deliveries[0].message.packet_bytes, 2 * first.packet_bytes);
+}
+
+TEST(Processor, GrantsTheLowerQoS) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "0", 0).publish("a", "1", 1).publish("a", "2", 2);
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 3u);
+  EXPECT_EQ(reader.got[0].qos, 0);
+  EXPECT_EQ(reader.got[1].qos, 1);
+  EXPECT_EQ(reader.got[2].qos, 1);
+  EXPECT_EQ(reader.got[1].packet_id, 1);
+  EXPECT_EQ(reader.got[2].packet_id, 2);
+}
+
+TEST(Processor, AcknowledgesAndPassesAQoS2MessageOnOnce) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("a");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "x", 2);
+  --writer.next_packet_id;
+  writer.publish("a", "x", 2);  // the same identifier again: a retransmission
+  writer.send(CommandKind::pubrel, 1);
+  writer.read();
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("x"));
+  ASSERT_EQ(writer.control.size(), 3u);
+  EXPECT_EQ(protocol::packet_type(writer.control[0]), protocol::PacketType::Pubrec);
+  EXPECT_EQ(protocol::packet_type(writer.control[1]), protocol::PacketType::Pubrec);
+  EXPECT_EQ(protocol::packet_type(writer.control[2]), protocol::PacketType::Pubcomp);
+}
+
+TEST(Processor, SendsAgainWhatWasNotAcknowledged) {
+  World world;
+  Peer& first = world.peer("reader").connect(false, 100).subscribe("a", 2, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1", 1).publish("a", "2", 2).publish("a", "3", 1);
+  first.read();
+  first.send(CommandKind::puback, 1);
+  first.send(CommandKind::pubrec, 2);
+  first.close();
+  writer.publish("a", "4", 1).publish("a", "gone", 0);
+  Peer& second = world.peer("reader").connect(false, 100);
+  second.read();
+  EXPECT_EQ(second.session_present, true);
+  // Message 2 is released by PUBREL; 3 comes again; 4 was queued; QoS 0 is not kept.
+  ASSERT_EQ(second.control.size(), 1u);
+  EXPECT_EQ(std::get<protocol::Pubrel>(second.control[0]).packet_id, 2);
+  EXPECT_THAT(second.payloads(), ElementsAre("3", "4"));
+  EXPECT_TRUE(second.got[0].duplicate);
+  EXPECT_FALSE(second.got[1].duplicate);
+}
+
+TEST(Processor, KeepsToTheReceiveMaximum) {
+  World world;
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 2;
+  reader.connect().subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
+  EXPECT_EQ(reader.read().got.size(), 2u);
+  reader.send(CommandKind::puback, 1);
+  EXPECT_EQ(reader.read().got.size(), 3u);
+  reader.send(CommandKind::puback, 3);
+  EXPECT_EQ(reader.read().got.size(), 4u);
+}
+
+TEST(Processor, RetainsTheLastValueAndClearsIt) {
+  World world;
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a/b", "old", 0, true).publish("a/b", "new", 1, true).publish("a/b", "live");
+  Peer& reader = world.peer("reader").connect().subscribe("a/#", 1, Mode::every);
+  reader.read();
+  ASSERT_THAT(reader.payloads(), ElementsAre("new"));
+  EXPECT_TRUE(reader.got[0].retain);
+  EXPECT_EQ(reader.got[0].qos, 1);
+  writer.publish("a/b", "", 0, true);
+  EXPECT_THAT(world.peer("late").connect().subscribe("#").read().payloads(), IsEmpty());
+}
+
+TEST(Processor, WalksAllStoredValuesWithinABudget) {
+  ProcessorLimits limits;
+  limits.seeds_per_batch = 10;
+  World world(limits);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 500; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
+  writer.publish("t", "parent", 0, true).publish("tx", "other", 0, true);
+  Peer& reader = world.peer("reader").connect().subscribe("t/#");
+  EXPECT_EQ(reader.read().got.size(), 501u);
+}
+
+TEST(Processor, TakesASessionOver) {
+  World world;
+  Peer& first = world.peer("same").connect(false, 100).subscribe("a", 1, Mode::every);
+  Peer& second = world.peer("same").connect(false, 100);
+  first.read();
+  EXPECT_EQ(first.closed, ReasonCode::SessionTakenOver);
+  second.read();
+  EXPECT_EQ(second.session_present, true);
+  first.publish("a", "stale", 1);  // a command of the old epoch
+  first.subscribe("b");
+  first.close();
+  world.peer("writer").connect().publish("a", "fresh", 1).publish("b", "x");
+  EXPECT_THAT(second.read().payloads(), ElementsAre("fresh"));
+  EXPECT_EQ(world.processor.stats().stale_commands.value(), 2u);
+  EXPECT_TRUE(world.processor.find_session("same")->connected());
+}
+
+TEST(Processor, EndsASessionWhenItExpires) {
+  World world;
+  world.peer("gone").connect(false, 2).subscribe("a", 1, Mode::every).close();
+  world.advance_ms(1900);
+  EXPECT_NE(world.processor.find_session("gone"), nullptr);
+  world.advance_ms(200);
+  EXPECT_EQ(world.processor.find_session("gone"), nullptr);
+  EXPECT_EQ(world.processor.index().size(), 0u);
+}
+
+ConnectRequest::Will will(std::string_view payload, std::uint32_t delay_s) {
+  return {message("will", payload), delay_s};
+}
+
+TEST(Processor, PublishesAWillUnlessTheClientSaidGoodbye) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("will");
+  world.peer("a").connect(true, 0, will("a", 0)).close();
+  world.peer("b").connect(true, 0, will("b", 0)).close(ReasonCode::NormalDisconnection);
+  world.peer("c").connect(true, 0, will("c", 0)).close(ReasonCode::DisconnectWithWillMessage);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("a", "c"));
+}
+
+TEST(Processor, DelaysAWillAndForgetsItWhenTheClientComesBack) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("will");
+  world.peer("a", Version::v5).connect(true, 100, will("late", 5)).close();
+  world.peer("b", Version::v5).connect(true, 100, will("never", 5)).close();
+  world.peer("c", Version::v5).connect(true, 1, will("at the session's end", 5)).close();
+  world.advance_ms(500);
+  EXPECT_THAT(reader.read().payloads(), IsEmpty());
+  world.peer("b", Version::v5).connect(false, 100);
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("at the session's end"));
+  world.advance_ms(5000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("at the session's end", "late"));
+}
+
+TEST(Processor, MergesOverlappingSubscriptionsAtTheHighestQoS) {
+  World world;
+  Peer& reader = world.peer("reader").connect();
+  reader.subscribe("a/+").subscribe("a/b", 1, Mode::every).subscribe("#");
+  world.peer("writer").connect().publish("a/b", "once", 2);
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 1u);
+  EXPECT_EQ(reader.got[0].qos, 1);
+}
+
+TEST(Processor, KeepsSubscriptionIdentifiersApart) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect();
+  for (std::uint32_t identifier : {7u, 9u}) {
+    SubscriptionRequest wanted;
+    wanted.name = wanted.filter = identifier == 7 ? "a/+" : "a/b";
+    reader.subscribe(wanted, identifier);
+  }
+  world.peer("writer").connect().publish("a/b", "x");
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 2u);
+  EXPECT_THAT(reader.got[0].identifiers, ElementsAre(9u));
+  EXPECT_THAT(reader.got[1].identifiers, ElementsAre(7u));
+}
+
+TEST(Processor, HonoursNoLocalAndRetainAsPublished) {
+  World world;
+  Peer& client = world.peer("client", Version::v5).connect();
+  SubscriptionRequest wanted;
+  wanted.name = wanted.filter = "a";
+  wanted.no_local = true;
+  wanted.retain_as_published = true;
+  client.subscribe(wanted);
+  client.publish("a", "own", 0, true);
+  world.peer("other").connect().publish("a", "theirs", 0, true);
+  client.read();
+  ASSERT_THAT(client.payloads(), ElementsAre("theirs"));
+  EXPECT_TRUE(client.got[0].retain);
+}
+
+SubscriptionRequest shared(std::string group, std::string filter, int qos) {
+  SubscriptionRequest wanted;
+  wanted.name = "$share/" + group + "/" + filter;
+  wanted.filter = std::move(filter);
+  wanted.share_group = std::move(group);
+  wanted.qos = static_cast<std::uint8_t>(qos);
+  wanted.mode = Mode::every;
+  return wanted;
+}
+
+TEST(Processor, SharesASubscriptionAmongItsMembers) {
+  World world;
+  Peer& one = world.peer("one").connect().subscribe(shared("g", "a", 1));
+  Peer& two = world.peer("two").connect().subscribe(shared("g", "a", 1));
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i), 1);
+  EXPECT_EQ(one.read().got.size(), 5u);
+  EXPECT_EQ(two.read().got.size(), 5u);
+  // What one had not acknowledged goes to the other when its session ends.
+  one.close();
+  EXPECT_EQ(two.read().got.size(), 10u);
+}
+
+TEST(Processor, GivesASharedMessageToALiveMember) {
+  World world;
+  Peer& gone = world.peer("gone").connect(false, 100).subscribe(shared("g", "a", 1));
+  Peer& live = world.peer("live").connect().subscribe(shared("g", "a", 1));
+  gone.close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 4; ++i) writer.publish("a", "x", 1);
+  EXPECT_EQ(live.read().got.size(), 4u);
+}
+
+TEST(Processor, DropsAnExpiredMessage) {
+  World world;
+  Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
+  reader.close();
+  const std::uint8_t expiry[] = {0x02, 0, 0, 0, 5};
+  MessageParts parts;
+  parts.topic = "a";
+  parts.properties.bytes = expiry;
+  parts.properties.expiry_at = 0;
+  parts.qos = 1;
+  parts.packet_id = 1;
+  Command command;
+  command.message = build_message(parts, world.now_ns);
+  world.apply(std::move(command));
+  world.advance_ms(6000);
+  EXPECT_THAT(world.peer("reader").connect(false, 100).read().got, IsEmpty());
+  EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::expired)].value(), 1u);
+}
+
+TEST(Processor, SkipsAMessageThatTheClientCannotTake) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5);
+  reader.packet_bytes_max = 30;
+  reader.connect().subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", std::string(100, 'x'), 1).publish("a", "small", 1);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("small"));
+  EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::too_large)].value(), 1u);
+}
+
+TEST(Processor, EvictsTheLeastRecentlyPublishedTopicButNoRetainedOne) {
+  ProcessorLimits limits;
+  limits.slots.count_max = 3;
+  World world(limits);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("kept", "v", 0, true).publish("1", "v").publish("2", "v").publish("1", "w");
+  writer.publish("3", "v");
+  EXPECT_EQ(world.processor.topics().size(), 3u);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  reader.read();
+  std::vector<std::string> topics;
+  for (const Got& one : reader.got) topics.push_back(one.topic);
+  EXPECT_THAT(topics, ElementsAre("1", "3", "kept"));
+}
+
+TEST(Processor, LeavesNothingBehindWhenAllHaveGone) {
+  World world;
+  for (int i = 0; i < 50; ++i) {
+    Peer& peer = world.peer("c" + std::to_string(i)).connect(i % 2 == 0, i % 2);
+    peer.subscribe("a/" + std::to_string(i), 1, Mode::every).subscribe("#");
+    peer.subscribe(shared("g", "x", 0));
+  }
+  for (auto& peer : world.peers) peer->close();
+  world.advance_ms(2000);
+  EXPECT_EQ(world.processor.stats().sessions.value(), 0u);
+  EXPECT_EQ(world.processor.index().size(), 0u);
+  EXPECT_EQ(world.processor.index().node_count(), 2u);
+  EXPECT_EQ(world.processor.stats().shared_groups.value(), 0u);
+  std::vector<OutboxRef> rung;
+  world.ready.take(rung);
+  rung.clear();
+  for (auto& peer : world.peers) EXPECT_EQ(peer->outbox->use_count(), 1u);
+}
+
+}  // namespace
+}  // namespace millrace::broker

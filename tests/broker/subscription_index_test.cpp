@@ -1,0 +1,98 @@
+#include "core/broker/subscription_index.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+
+#include "core/broker/session.hpp"
+#include "protocol/topic.hpp"
+
+namespace millrace::broker {
+namespace {
+
+std::set<Subscription*> match(const SubscriptionIndex& index, std::string_view topic) {
+  std::set<Subscription*> found;
+  index.match(topic, [&](Subscription* subscription) {
+    EXPECT_TRUE(found.insert(subscription).second) << "visited twice";
+  });
+  return found;
+}
+
+TEST(SubscriptionIndex, MatchesAsTheSpecificationSays) {
+  struct Case {
+    const char* filter;
+    const char* topic;
+    bool matches;
+  };
+  for (const Case& one :
+       {Case{"a/b", "a/b", true}, Case{"a/b", "a/c", false}, Case{"a/#", "a", true},
+        Case{"a/#", "a/b/c", true}, Case{"#", "a", true}, Case{"#", "$SYS/a", false},
+        Case{"+/a", "$SYS/a", false}, Case{"$SYS/#", "$SYS/a", true}, Case{"+", "a", true},
+        Case{"+", "/a", false}, Case{"/+", "/a", true}, Case{"+/+", "/a", true},
+        Case{"a/+/c", "a//c", true}, Case{"a/+", "a", false}}) {
+    SubscriptionIndex index;
+    Subscription subscription;
+    index.add(one.filter, &subscription);
+    EXPECT_EQ(!match(index, one.topic).empty(), one.matches) << one.filter << " " << one.topic;
+  }
+}
+
+TEST(SubscriptionIndex, AgreesWithMatchingEachFilterThroughRandomChanges) {
+  std::mt19937 random(7);
+  const auto word = [&] {
+    const char* words[] = {"a", "b", "", "$x", "c"};
+    std::string name = words[random() % 5];
+    for (unsigned i = random() % 4; i > 0; --i) name += std::string("/") + words[random() % 5];
+    return name;
+  };
+  const auto filter = [&] {
+    std::string made = word();
+    if (random() % 2 == 0)
+      made = std::string("+") + made.substr(std::min(made.find('/'), made.size()));
+    if (random() % 3 == 0) made += "/#";
+    return made;
+  };
+  SubscriptionIndex index;
+  std::map<std::unique_ptr<Subscription>, std::string> held;
+  for (int step = 0; step < 5000; ++step) {
+    if (random() % 2 == 0 || held.empty()) {
+      auto made = std::make_unique<Subscription>();
+      std::string name = filter();
+      index.add(name, made.get());
+      held.emplace(std::move(made), std::move(name));
+    } else {
+      auto at = std::next(held.begin(), static_cast<long>(random() % held.size()));
+      index.remove(at->second, at->first.get());
+      held.erase(at);
+    }
+    const std::string topic = word();
+    std::set<Subscription*> expected;
+    for (const auto& [subscription, name] : held) {
+      if (protocol::matches(name, topic)) expected.insert(subscription.get());
+    }
+    ASSERT_EQ(match(index, topic), expected) << "topic " << topic << " at step " << step;
+  }
+  for (const auto& [subscription, name] : held) index.remove(name, subscription.get());
+  EXPECT_EQ(index.size(), 0u);
+  EXPECT_EQ(index.node_count(), 2u) << "the root and the null node";
+}
+
+TEST(SubscriptionIndex, SaysWhetherAChangeTouchesATopic) {
+  SubscriptionIndex index;
+  Subscription one, two;
+  index.add("a/+", &one);
+  const std::uint64_t version = index.version();
+  index.add("b/#", &two);
+  EXPECT_FALSE(index.changed_since(version, "a/x"));
+  EXPECT_TRUE(index.changed_since(version, "b/x"));
+  index.touch("a/x");
+  EXPECT_TRUE(index.changed_since(version, "a/x"));
+  for (int i = 0; i < 1000; ++i) index.touch("other");
+  EXPECT_TRUE(index.changed_since(version, "unrelated")) << "too far behind to tell";
+}
+
+}  // namespace
+}  // namespace millrace::broker

@@ -1,0 +1,264 @@
+// A processor without sockets: peers that speak to it in commands and read their hand-overs.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/broker/processor.hpp"
+#include "protocol/decode.hpp"
+#include "protocol/frame.hpp"
+
+namespace millrace::broker {
+
+inline Message message(std::string_view topic, std::string_view payload, int qos = 0,
+                       bool retain = false, std::uint16_t packet_id = 0, std::int64_t now_ns = 1,
+                       protocol::Version version = protocol::Version::v3_1_1) {
+  MessageParts parts;
+  parts.topic = topic;
+  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+  parts.qos = static_cast<std::uint8_t>(qos);
+  parts.retain = retain;
+  parts.packet_id = packet_id;
+  parts.version = version;
+  return build_message(parts, now_ns);
+}
+
+// One received PUBLISH.
+struct Got {
+  std::string topic;
+  std::string payload;
+  int qos = 0;
+  bool retain = false;
+  bool duplicate = false;
+  bool replayed = false;
+  std::uint16_t packet_id = 0;
+  std::vector<std::uint32_t> identifiers;
+};
+
+class World;
+
+// One connection.
+class Peer : public OutboxOwner {
+ public:
+  Peer(World& world, std::string client_id, protocol::Version version);
+  ~Peer() { outbox->forget_owner(); }
+
+  void on_outbox_ready() override {}
+
+  Peer& connect(bool clean = true, std::uint32_t expiry_s = 0,
+                std::optional<ConnectRequest::Will> will = {});
+  Peer& subscribe(std::string filter, int qos = 0, Mode mode = Mode::adaptive);
+  Peer& subscribe(SubscriptionRequest wanted, std::uint32_t identifier = 0);
+  Peer& unsubscribe(std::string name);
+  Peer& publish(std::string_view topic, std::string_view payload, int qos = 0, bool retain = false);
+  Peer& close(protocol::ReasonCode reason = protocol::ReasonCode::UnspecifiedError);
+  void send(CommandKind kind, std::uint16_t packet_id = 0, std::uint32_t bytes = 0);
+
+  // Takes what was handed over; nothing is reported as drained yet.
+  void take();
+  // Takes and reports everything as written.
+  Peer& read();
+  void report_drained();
+
+  World& world;
+  std::string client_id;
+  OutboxRef outbox;
+  std::uint16_t receive_maximum = 65535;
+  std::uint32_t packet_bytes_max = 0;
+  std::optional<bool> session_present;
+  std::optional<protocol::ReasonCode> closed;
+  std::vector<Got> got;
+  std::vector<protocol::Packet> control;
+  std::uint32_t undrained_bytes = 0;
+  std::uint64_t handed_over_bytes = 0;
+  std::uint16_t next_packet_id = 1;
+
+  std::vector<std::string> payloads() const {
+    std::vector<std::string> result;
+    for (const Got& one : got) result.push_back(one.payload);
+    return result;
+  }
+};
+
+class World {
+ public:
+  explicit World(ProcessorLimits limits = {}) : processor(limits) {}
+
+  void apply(Command command) {
+    processor.begin(now_ns);
+    processor.apply(command);
+    processor.finish();
+  }
+  void run_until_idle() {
+    do {
+      processor.begin(now_ns);
+      processor.finish();
+    } while (processor.has_more());
+  }
+  void advance_ms(std::int64_t ms) {
+    now_ns += ms * 1'000'000;
+    run_until_idle();
+  }
+  Peer& peer(std::string client_id, protocol::Version version = protocol::Version::v3_1_1) {
+    peers.push_back(std::make_unique<Peer>(*this, std::move(client_id), version));
+    return *peers.back();
+  }
+
+  std::int64_t now_ns = 1'000'000'000;
+  ReadyList ready{[] {}};
+  Processor processor;
+  std::vector<std::unique_ptr<Peer>> peers;
+};
+
+inline Peer::Peer(World& world_in, std::string id, protocol::Version version)
+    : world(world_in), client_id(std::move(id)), outbox(new Outbox(world_in.ready, *this)) {
+  outbox->version = version;
+}
+
+inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
+                           std::optional<ConnectRequest::Will> will) {
+  auto request = std::make_unique<ConnectRequest>();
+  request->client_id = client_id;
+  request->version = outbox->version;
+  request->clean_start = clean;
+  request->session_expiry_s = expiry_s;
+  request->receive_maximum = receive_maximum;
+  request->packet_bytes_max = packet_bytes_max;
+  request->will = std::move(will);
+  Command command;
+  command.kind = CommandKind::connect;
+  command.outbox = outbox.get();
+  command.request = std::move(request);
+  world.apply(std::move(command));
+  return *this;
+}
+
+inline Peer& Peer::subscribe(std::string filter, int qos, Mode mode) {
+  SubscriptionRequest wanted;
+  wanted.name = mode == Mode::latest ? "$latest/" + filter : filter;
+  wanted.filter = std::move(filter);
+  wanted.qos = static_cast<std::uint8_t>(qos);
+  wanted.mode = mode;
+  return subscribe(std::move(wanted));
+}
+
+inline Peer& Peer::subscribe(SubscriptionRequest wanted, std::uint32_t identifier) {
+  auto request = std::make_unique<SubscribeRequest>();
+  request->packet_id = next_packet_id++;
+  request->identifier = identifier;
+  request->filters.push_back(std::move(wanted));
+  Command command;
+  command.kind = CommandKind::subscribe;
+  command.outbox = outbox.get();
+  command.request = std::move(request);
+  world.apply(std::move(command));
+  return *this;
+}
+
+inline Peer& Peer::unsubscribe(std::string name) {
+  auto request = std::make_unique<UnsubscribeRequest>();
+  request->packet_id = next_packet_id++;
+  request->names.push_back(std::move(name));
+  Command command;
+  command.kind = CommandKind::unsubscribe;
+  command.outbox = outbox.get();
+  command.request = std::move(request);
+  world.apply(std::move(command));
+  return *this;
+}
+
+inline Peer& Peer::publish(std::string_view topic, std::string_view payload, int qos, bool retain) {
+  Command command;
+  command.kind = CommandKind::publish;
+  command.outbox = outbox.get();
+  command.message = message(topic, payload, qos, retain,
+                            qos > 0 ? next_packet_id++ : std::uint16_t{0}, world.now_ns);
+  command.bytes = command.message.packet_bytes;
+  world.apply(std::move(command));
+  return *this;
+}
+
+inline Peer& Peer::close(protocol::ReasonCode reason) {
+  Command command;
+  command.kind = CommandKind::close;
+  command.reason = reason;
+  command.outbox = outbox.get();
+  world.apply(std::move(command));
+  return *this;
+}
+
+inline void Peer::send(CommandKind kind, std::uint16_t packet_id, std::uint32_t bytes) {
+  Command command;
+  command.kind = kind;
+  command.packet_id = packet_id;
+  command.bytes = bytes;
+  command.outbox = outbox.get();
+  world.apply(std::move(command));
+}
+
+inline void Peer::take() {
+  std::unique_ptr<Handover> handover = outbox->take();
+  if (!handover) return;
+  if (handover->connected) session_present = handover->connected->session_present;
+  std::span<const std::uint8_t> bytes(handover->control);
+  while (!bytes.empty()) {
+    const auto frame = **protocol::frame(bytes, protocol::packet_bytes_limit, outbox->version);
+    control.push_back(*protocol::decode(frame, bytes, outbox->version, protocol::Sender::Server));
+    bytes = bytes.subspan(frame.packet_bytes);
+  }
+  for (const Delivery& delivery : handover->deliveries) {
+    undrained_bytes += delivery.charge_bytes();
+    handed_over_bytes += delivery.charge_bytes();
+    const Message& source = delivery.message;
+    if (!delivery.as_is) {
+      const auto payload = source.payload();
+      Got one{std::string(source.topic()),
+              {payload.begin(), payload.end()},
+              delivery.qos,
+              delivery.retain,
+              delivery.duplicate,
+              delivery.replayed,
+              delivery.packet_id,
+              {}};
+      if (delivery.identifiers) one.identifiers = delivery.identifiers->values;
+      got.push_back(std::move(one));
+      continue;
+    }
+    std::span<const std::uint8_t> run = source.packet_span();
+    for (std::uint32_t i = 0; i < delivery.count; ++i) {
+      const auto frame = **protocol::frame(run, protocol::packet_bytes_limit, outbox->version);
+      const auto view = *protocol::decode_publish(frame, run.first(frame.packet_bytes),
+                                                  outbox->version, protocol::Sender::Server);
+      got.push_back({std::string(view.topic),
+                     {view.payload.begin(), view.payload.end()},
+                     0,
+                     view.retain,
+                     false,
+                     false,
+                     0,
+                     {}});
+      run = run.subspan(frame.packet_bytes);
+    }
+  }
+  if (handover->close) closed = handover->close;
+  outbox->recycle(std::move(handover));
+}
+
+inline void Peer::report_drained() {
+  if (undrained_bytes > 0) send(CommandKind::drained, 0, std::exchange(undrained_bytes, 0));
+}
+
+inline Peer& Peer::read() {
+  do {
+    world.run_until_idle();
+    take();
+    report_drained();
+    take();
+  } while (undrained_bytes > 0);
+  return *this;
+}
+
+}  // namespace millrace::broker
