@@ -1,7 +1,7 @@
 // The one place that answers "may this peer do that?".
 //
 // An `Access` is an immutable snapshot made from the configuration. Any number of threads may use
-// it without locks; a reload makes a new one and hands the shared pointer to each I/O thread in
+// it; a reload makes a new one and hands the shared pointer to each I/O thread in
 // turn. `authenticate` derives a key (milliseconds of CPU, the same for unknown users) and is asked
 // once a connection; it answers with the peer's `Grants`, which the connection keeps, and which
 // stay valid as long as the connection holds them, whatever is reloaded meanwhile.
@@ -12,7 +12,9 @@
 // two overlap, for else a wildcard would reach around it.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,21 +68,22 @@ class Access {
                                             std::vector<ConfigFault>& faults);
 
   // BadUserNameOrPassword, or NotAuthorized if no name was given and the anonymous may not come in.
-  // `listener` is the listener's name. Without a password file names are not verified, so every
-  // peer that is let in is anonymous, whatever name it sent.
+  // Without a password file names are not verified, so every peer that is let in is anonymous,
+  // whatever name it sent.
   protocol::Result<std::shared_ptr<const Grants>> authenticate(
-      std::optional<std::string_view> user_name, std::optional<std::string_view> password,
-      std::string_view listener) const;
+      std::optional<std::string_view> user_name, std::optional<std::string_view> password) const;
 
-  // Grants of the peers that authenticate elsewhere: the empty name is the anonymous.
+  // Of a user that was verified (on an older snapshot, say); the empty name is the anonymous.
   std::shared_ptr<const Grants> grants_of(std::string_view user) const;
 
  private:
   Access(const AccessConfig& config, PasswordFile passwords);
 
-  AccessConfig config_;
-  PasswordFile passwords_;
-  std::shared_ptr<const Grants> anonymous_;
+  const AccessConfig config_;
+  const PasswordFile passwords_;
+  // One Grants a user, made when the user first comes: asked once a connection, so a lock is fine.
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, std::shared_ptr<const Grants>, std::less<>> grants_;
 };
 
 }  // namespace millrace::server

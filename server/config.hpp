@@ -65,7 +65,7 @@ struct HttpConfig {
 };
 
 struct ThreadsConfig {
-  std::uint32_t io = 0;  // 0: cores - 1, at least 1; see `io_threads()`
+  std::uint32_t io = 0;  // 0: cores - 1, at least 1; see io_threads()
 };
 
 struct ProcessorConfig {
@@ -210,14 +210,18 @@ struct ConfigFault {
 // Where this process was told to look. Kept by the app, since a reload looks there again.
 struct ConfigSources {
   std::string file;                        // empty: none
-  std::vector<std::string> environment;    // "NAME=value"; see `process_environment()`
+  std::vector<std::string> environment;    // "NAME=value"; see process_environment()
   std::vector<std::string> sets;           // "path=value"
   std::optional<std::uint16_t> mqtt_port;  // the first tcp listener's
   std::optional<std::uint16_t> ws_port;    // the first ws listener's
   std::optional<std::uint16_t> http_port;
 };
 
+// This process's variables that begin with MILLRACE_.
 std::vector<std::string> process_environment();
+std::string config_variable(
+    const std::string& path);  // "queue.bytes_max": MILLRACE_QUEUE_BYTES_MAX
+inline constexpr const char* config_file_variable = "MILLRACE_CONFIG";  // names the file
 
 struct LoadedConfig {
   Config config;
@@ -239,6 +243,9 @@ struct ReloadedConfig {
 };
 
 ReloadedConfig reload_config(const Config& running, const ConfigSources& sources);
+
+// 127.0.0.0/8 and ::1.
+bool is_loopback(const std::string& host);
 
 // Renderings of the one description of all keys.
 std::string config_help();            // for a terminal

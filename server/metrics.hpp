@@ -10,7 +10,6 @@
 
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
-#include <prometheus/registry.h>
 
 #include <cstdint>
 #include <functional>
@@ -70,8 +69,8 @@ class Metrics : public prometheus::Collectable {
 std::vector<MetricRow> io_metric_rows(std::vector<const IoCounters*> threads);
 std::vector<MetricRow> process_metric_rows();
 
-// The text exposition, by prometheus-cpp's serialiser. `metrics` must be registered there.
-std::string scrape(prometheus::Registry& registry);
+// The text exposition, by prometheus-cpp's serialiser.
+std::string scrape(const prometheus::Collectable& metrics);
 inline constexpr std::string_view metrics_content_type = "text/plain; version=0.0.4; charset=utf-8";
 
 // For README: one line a row.
