@@ -9,7 +9,8 @@ namespace millrace::server {
 namespace {
 
 std::string grouped(std::string digits) {
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), 1, ',');
   return digits;
 }
 
@@ -54,8 +55,10 @@ std::string type_of(const std::string& type, const std::string& limits) {
 
 std::string row(const std::string& path, const std::string& type, const std::string& fallback,
                 const std::string& help, const char* takes) {
-  return "| `" + path + "` | " + cell(type) + " | " + cell(fallback) + " | " + takes + " | " +
-         cell(help) + " |\n";
+  std::string line("| `");
+  line.append(path).append("` | ").append(cell(type)).append(" | ").append(cell(fallback));
+  line.append(" | ").append(takes).append(" | ").append(cell(help)).append(" |\n");
+  return line;
 }
 
 }  // namespace
