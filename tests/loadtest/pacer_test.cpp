@@ -1,0 +1,55 @@
+// The schedule of the open loop without a broker: publishers that never connect have no room, so
+// every due message stays unsent, and unsent() must tell all of them and when they were due.
+#include "loadtest/pacer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "loadtest/slope.hpp"
+
+namespace millrace::loadtest {
+namespace {
+
+struct NoEvents : ClientEvents {
+  void on_ready(Client&) override {}
+  void on_subscribed(Client&) override {}
+  void on_closed(Client&, const std::string&) override {}
+};
+
+TEST(OpenLoop, TellsEachMessageThatWasDueAndNotSent) {
+  EventLoop loop(false);
+  const Endpoint endpoint;
+  NoEvents events;
+  Client a(loop, endpoint, events, "a");
+  Client b(loop, endpoint, events, "b");
+  OpenLoop pacer({&a, &b}, 1000, 5'000'000);  // one each millisecond, by turns
+  pacer.step(5'000'000 + 10'500'000, 1'000'000);
+  EXPECT_EQ(pacer.published(), 0u);
+  std::vector<Nanos> due;
+  EXPECT_EQ(pacer.unsent(15'500'000, [&](Nanos at) { due.push_back(at); }), 11u);
+  std::sort(due.begin(), due.end());
+  for (std::size_t i = 0; i < due.size(); ++i) {
+    EXPECT_EQ(due[i], 5'000'000 + static_cast<Nanos>(i) * 1'000'000);
+  }
+}
+
+TEST(OpenLoop, SaysWhenTheNextMessageIsDue) {
+  EventLoop loop(false);
+  const Endpoint endpoint;
+  NoEvents events;
+  Client a(loop, endpoint, events, "a");
+  OpenLoop pacer({&a}, 1000, 5'000'000);
+  EXPECT_EQ(pacer.step(4'900'000, 10), 100'000);
+}
+
+TEST(Slope, IsThatOfTheLineBehindTheNoise) {
+  Slope slope;
+  for (int x = 0; x < 100; ++x) slope.add(x, x < 20 ? 7e9 : 1e9 + 3.0 * x + (x % 2 ? 0.5 : -0.5));
+  EXPECT_NEAR(slope.slope_from(20), 3.0, 0.01);
+  EXPECT_EQ(Slope().slope_from(0), 0);
+}
+
+}  // namespace
+}  // namespace millrace::loadtest
