@@ -1,0 +1,344 @@
+#include "tests/broker/simulator.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "protocol/topic.hpp"
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+namespace {
+
+constexpr std::uint32_t session_expiry_s = 1'000'000;  // longer than any run
+constexpr std::uint32_t client_count = 6;
+
+ProcessorLimits limits_for(const SimulatorOptions& options) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 2000;
+  limits.credit_latest_bytes = 300;
+  limits.adaptive_backlog_bytes = 4000;
+  limits.seeds_per_batch = 3;
+  limits.timers_per_batch = 2;
+  limits.receive_maximum = 65535;
+  if (options.small_limits) {
+    limits.queue_messages = 8;
+    limits.queue_bytes = 600;
+    limits.slots.count_max = 6;
+    limits.overflow = options.seed % 2 == 0 ? Overflow::drop_oldest : Overflow::drop_newest;
+  }
+  return limits;
+}
+
+}  // namespace
+
+Simulator::Simulator(SimulatorOptions options)
+    : options_(options), random_(options.seed), limits_(limits_for(options)), world_(limits_) {
+  for (std::uint32_t i = 0; i < client_count; ++i) {
+    Client client;
+    client.id = "client" + std::to_string(i);
+    client.v5 = i % 2 == 1;
+    clients_.push_back(std::move(client));
+  }
+}
+
+std::string Simulator::topic() {
+  static const char* first[] = {"a", "b", "$x"};
+  return std::string(first[pick(3)]) + "/" + std::to_string(pick(3));
+}
+
+std::string Simulator::filter() {
+  static const char* filters[] = {"#", "a/#", "+/1", "a/0", "b/2", "$x/#", "a/+", "b/#"};
+  return filters[pick(8)];
+}
+
+std::string Simulator::run() {
+  for (int i = 0; i < options_.steps && fault_.empty(); ++i) {
+    step();
+    check();
+  }
+  settle();
+  if (fault_.empty()) check_end();
+  if (fault_.empty()) return {};
+  return fault_ + " (seed " + std::to_string(options_.seed) + ")";
+}
+
+void Simulator::step() {
+  Client& client = clients_[pick(client_count)];
+  const std::uint32_t dice = pick(100);
+  if (dice < 55) return publish();
+  if (dice < 57) return publish_stale();
+  if (dice < 60) return world_.advance_ms(pick(2000));
+  if (client.peer == nullptr) return connect(client);
+  if (dice < 62) return connect(client);  // a takeover
+  if (dice < 65) return vanish(client);
+  if (dice < 71) return subscribe(client);
+  if (dice < 73) return unsubscribe(client);
+  if (dice < 90) return read(client, false);
+  acknowledge(client, false);
+}
+
+void Simulator::connect(Client& client) {
+  const bool clean = chance(25);
+  const bool existed = world_.processor.find_session(client.id) != nullptr;
+  Peer* const old = client.peer;
+  if (old != nullptr) ghosts_.push_back(old);
+  // A session that does not outlive its connection ends with a takeover, too.
+  if (clean || (old != nullptr && !client.persistent)) forget_session(client);
+  client.persistent = chance(70);
+  Peer& peer =
+      world_.peer(client.id, client.v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
+  peer.receive_maximum = static_cast<std::uint16_t>(1 + pick(8));
+  client.to_acknowledge.clear();
+  client.unsettled.clear();
+  client.newest_owed.clear();  // QoS 0 is not kept for the absent
+  peer.connect(clean, client.persistent ? session_expiry_s : 0);
+  client.peer = &peer;
+  if (old != nullptr) {
+    old->take();
+    if (old->closed != ReasonCode::SessionTakenOver) fail("a takeover did not end the old");
+  }
+  if (!existed && !clean && client.filters.size() > 0) fail("a persistent session was lost");
+}
+
+void Simulator::forget_session(Client& client) {
+  client.filters.clear();
+  client.has_shared = false;
+  client.owed.clear();
+  client.last_seen.clear();
+  client.received_qos2.clear();
+  client.awaits_pubrel.clear();
+}
+
+void Simulator::vanish(Client& client) {
+  client.peer->close(chance(50) ? ReasonCode::NormalDisconnection : ReasonCode::UnspecifiedError);
+  client.peer = nullptr;
+  if (!client.persistent) forget_session(client);
+}
+
+void Simulator::subscribe(Client& client) {
+  SubscriptionRequest wanted;
+  wanted.filter = filter();
+  wanted.qos = static_cast<std::uint8_t>(pick(3));
+  const std::uint32_t kind = pick(10);
+  wanted.mode = kind < 4 ? Mode::every : kind < 7 ? Mode::adaptive : Mode::latest;
+  wanted.name = (wanted.mode == Mode::latest ? "$latest/" : "") + wanted.filter;
+  if (wanted.mode == Mode::latest) wanted.qos = std::min<std::uint8_t>(wanted.qos, 1);
+  if (kind == 0) {
+    wanted.share_group = "g";
+    client.has_shared = true;
+    wanted.name = "$share/g/" + wanted.filter;
+  }
+  // A client that names its subscriptions gets a copy for each; one that does not gets one.
+  client.peer->subscribe(wanted, client.v5 ? 1 + pick(2) : 0);
+  client.filters[wanted.name] = {wanted.filter, wanted.qos, wanted.mode,
+                                 !wanted.share_group.empty(), number_};
+  // Which values are owed to the end depends on the mode, which may just have changed.
+  client.newest_owed.clear();
+}
+
+void Simulator::unsubscribe(Client& client) {
+  if (client.filters.empty()) return;
+  const auto chosen =
+      std::next(client.filters.begin(),
+                static_cast<long>(pick(static_cast<std::uint32_t>(client.filters.size()))));
+  client.peer->unsubscribe(chosen->first);
+  client.filters.erase(chosen);
+  client.newest_owed.clear();
+}
+
+void Simulator::publish() {
+  const std::string name = topic();
+  const int qos = static_cast<int>(pick(3));
+  ++number_;
+  newest_[name] = number_;
+  for (Client& client : clients_) {
+    bool every = false;
+    bool matched = false;
+    int granted = 0;
+    for (const auto& [key, one] : client.filters) {
+      if (one.sharing || !protocol::matches(one.filter, name)) continue;
+      matched = true;
+      granted = std::max(granted, std::min(one.qos, qos));
+      every |= one.mode == Mode::every;
+    }
+    if (every && granted > 0) client.owed.insert(number_);
+    if (matched && client.peer != nullptr) client.newest_owed[name] = number_;
+  }
+  Command command;
+  command.message = message(name, std::to_string(number_) + std::string(pick(60), '.'), qos,
+                            chance(20), qos > 0 ? 1 : 0, world_.now_ns,
+                            chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1);
+  world_.apply(std::move(command));
+}
+
+// Whatever a connection still says after its session was taken over must have no effect.
+void Simulator::publish_stale() {
+  if (ghosts_.empty()) return;
+  Peer& ghost = *ghosts_[pick(static_cast<std::uint32_t>(ghosts_.size()))];
+  switch (pick(4)) {
+    case 0:
+      ghost.publish("a/0", "stale", static_cast<int>(pick(3)));
+      break;
+    case 1:
+      ghost.subscribe("#", 2, Mode::every);
+      break;
+    case 2:
+      ghost.send(CommandKind::puback, static_cast<std::uint16_t>(1 + pick(5)));
+      break;
+    default:
+      ghost.close();
+      std::erase(ghosts_, &ghost);
+  }
+}
+
+void Simulator::read(Client& client, bool acknowledge_all) {
+  Peer& peer = *client.peer;
+  const std::size_t control_before = peer.control.size();
+  peer.take();
+  if (peer.closed) return fail("an honest client was disconnected");
+  for (std::size_t i = control_before; i < peer.control.size(); ++i) {
+    if (const auto* pubrel = std::get_if<protocol::Pubrel>(&peer.control[i])) {
+      client.to_acknowledge.emplace_back(CommandKind::pubcomp, pubrel->packet_id);
+    }
+  }
+  const std::vector<Got> got = std::exchange(peer.got, {});
+  for (const Got& one : got) receive(client, one);
+  if (chance(70) || acknowledge_all) peer.report_drained();
+}
+
+void Simulator::receive(Client& client, const Got& got) {
+  if (got.payload == "stale") return fail("a stale connection published");
+  const std::uint64_t number = std::stoull(got.payload);
+  if (got.qos > 0) {
+    if (got.packet_id == 0) return fail("QoS without a packet identifier");
+    if (!got.duplicate && !client.unsettled.insert(got.packet_id).second) {
+      return fail("a packet identifier was used twice");
+    }
+    client.unsettled.insert(got.packet_id);
+    if (client.unsettled.size() > client.peer->receive_maximum) {
+      return fail("beyond the Receive Maximum");
+    }
+    client.to_acknowledge.emplace_back(got.qos == 1 ? CommandKind::puback : CommandKind::pubrec,
+                                       got.packet_id);
+    if (got.qos == 2 && !client.awaits_pubrel.insert(got.packet_id).second) return;  // again
+  }
+  client.owed.erase(number);
+  const auto owed = client.newest_owed.find(got.topic);
+  if (owed != client.newest_owed.end() && owed->second == number) client.newest_owed.erase(owed);
+  // Redelivery repeats, and a stored value may be older than what was seen before; all else keeps
+  // the order of its topic.
+  if (got.duplicate || got.replayed) return;
+  std::uint64_t& last = client.last_seen[got.topic];
+  if (number < last && !client.has_shared) {
+    return fail("order: topic " + got.topic + " got " + std::to_string(number) + " after " +
+                std::to_string(last) + " at " + client.id);
+  }
+  last = std::max(last, number);
+}
+
+void Simulator::acknowledge(Client& client, bool all) {
+  std::size_t count = all ? client.to_acknowledge.size()
+                          : pick(static_cast<std::uint32_t>(client.to_acknowledge.size() + 1));
+  while (count-- > 0 && !client.to_acknowledge.empty()) {
+    const auto [kind, packet_id] = client.to_acknowledge.front();
+    client.to_acknowledge.erase(client.to_acknowledge.begin());
+    if (kind != CommandKind::pubrec) {
+      client.unsettled.erase(packet_id);
+      client.awaits_pubrel.erase(packet_id);
+    }
+    client.peer->send(kind, packet_id);
+  }
+}
+
+// Everybody comes back, reads and acknowledges until nothing moves any more.
+void Simulator::settle() {
+  for (Client& client : clients_) {
+    if (!fault_.empty()) return;
+    if (client.peer == nullptr && client.persistent && !client.filters.empty()) {
+      Peer& peer =
+          world_.peer(client.id, client.v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
+      client.to_acknowledge.clear();
+      client.unsettled.clear();
+      client.newest_owed.clear();
+      peer.connect(false, session_expiry_s);
+      client.peer = &peer;
+    }
+  }
+  for (int round = 0; round < 2000 && fault_.empty(); ++round) {
+    bool moved = false;
+    world_.run_until_idle();
+    for (Client& client : clients_) {
+      if (client.peer == nullptr) continue;
+      const std::uint64_t before = client.peer->handed_over_bytes;
+      read(client, true);
+      moved |= client.peer->handed_over_bytes != before || !client.to_acknowledge.empty();
+      acknowledge(client, true);
+    }
+    if (!moved) return;
+  }
+  fail("the server never came to rest");
+}
+
+void Simulator::check() {
+  for (const Client& client : clients_) {
+    const Session* session = world_.processor.find_session(client.id);
+    if (client.peer != nullptr && (session == nullptr || !session->connected())) {
+      return fail("a connected client has no session");
+    }
+    if (session == nullptr) continue;
+    if (session->pending.every_size() > limits_.queue_messages ||
+        session->pending.every_bytes() > limits_.queue_bytes) {
+      return fail("a queue went over its limit");
+    }
+    if (session->connected() &&
+        session->outbox->outstanding_bytes > limits_.credit_bytes + 200 /* one message */) {
+      return fail("more bound than the credit");
+    }
+  }
+  if (world_.processor.topics().size() > limits_.slots.count_max) fail("too many slots");
+}
+
+void Simulator::check_end() {
+  std::uint64_t missing = 0;
+  for (Client& client : clients_) {
+    if (client.peer == nullptr) continue;
+    missing += client.owed.size();
+    if (!client.owed.empty() && !options_.small_limits) {
+      return fail("lost: message " + std::to_string(*client.owed.begin()) + " at " + client.id);
+    }
+    for (const auto& [name, number] : client.newest_owed) {
+      if (newest_[name] == number && !options_.small_limits) {
+        return fail("not the newest value of " + name + " at " + client.id);
+      }
+    }
+  }
+  const ProcessorStats& stats = world_.processor.stats();
+  const auto dropped = [&](Drop why) {
+    return stats.dropped[static_cast<std::size_t>(why)].value();
+  };
+  if (missing > dropped(Drop::queue_oldest) + dropped(Drop::queue_newest)) {
+    return fail("lost without being counted");
+  }
+  if (stats.pending.value() != 0) fail("something still waits");
+  if (stats.pending_bytes.value() != 0) fail("bytes are miscounted");
+  for (Peer* ghost : ghosts_) ghost->close();
+  for (Client& client : clients_) {
+    if (client.peer == nullptr) continue;
+    client.peer->close();
+    client.peer = &world_.peer(client.id);
+    client.peer->connect(true, 0).close();  // ends the session
+  }
+  for (Client& client : clients_) {
+    if (world_.processor.find_session(client.id) != nullptr) {
+      world_.peer(client.id).connect(true, 0).close();
+    }
+  }
+  world_.run_until_idle();
+  if (stats.sessions.value() != 0) fail("a session stayed");
+  if (stats.inflight.value() != 0) fail("inflight messages are miscounted");
+  if (world_.processor.index().size() != 0) fail("a subscription stayed");
+}
+
+}  // namespace millrace::broker

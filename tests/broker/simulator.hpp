@@ -1,0 +1,94 @@
+// The simulator: a seeded random life of a server, replayed through the real processor, with the
+// delivery contract checked after each step.
+//
+// Clients come, subscribe, publish, read at their own pace, are taken over, vanish and come back;
+// every publish carries its global number as payload. What the contract promises is kept beside the
+// processor as plain sets, found by protocol::matches alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+
+struct SimulatorOptions {
+  std::uint64_t seed = 1;
+  int steps = 1500;
+  bool small_limits = false;  // queues overflow, slots are evicted: every loss must be counted
+};
+
+class Simulator {
+ public:
+  explicit Simulator(SimulatorOptions options);
+  // Runs to the end. Empty, or the first broken promise.
+  std::string run();
+
+ private:
+  struct Filter {
+    std::string filter;
+    int qos = 0;
+    Mode mode = Mode::adaptive;
+    bool sharing = false;
+    std::uint64_t since = 0;  // number of the last publish before it
+  };
+  // What the tester knows of one client identifier.
+  struct Client {
+    std::string id;
+    bool v5 = false;
+    bool persistent = false;
+    bool has_shared = false;  // a share of a topic is a stream of its own: no order with the rest
+    Peer* peer = nullptr;  // its live connection
+    std::map<std::string, Filter> filters;
+    // Promised at QoS 1 or 2 in mode `every` and not yet received; by publish number.
+    std::set<std::uint64_t> owed;
+    std::map<std::string, std::uint64_t> last_seen;    // by topic
+    std::map<std::string, std::uint64_t> newest_owed;  // by topic: a conflating subscription's end
+    std::set<std::uint64_t> received_qos2;
+    std::vector<std::pair<CommandKind, std::uint16_t>> to_acknowledge;
+    std::set<std::uint16_t> unsettled;  // packet identifiers
+    std::set<std::uint16_t> awaits_pubrel;
+  };
+
+  std::uint32_t pick(std::uint32_t count) { return static_cast<std::uint32_t>(random_() % count); }
+  bool chance(std::uint32_t percent) { return pick(100) < percent; }
+  std::string topic();
+  std::string filter();
+
+  void step();
+  void connect(Client& client);
+  void vanish(Client& client);
+  void subscribe(Client& client);
+  void unsubscribe(Client& client);
+  void publish();
+  void publish_stale();
+  void read(Client& client, bool acknowledge_all);
+  void receive(Client& client, const Got& got);
+  void acknowledge(Client& client, bool all);
+  void forget_session(Client& client);
+  void settle();
+
+  void check();
+  void check_end();
+  void fail(const std::string& what) {
+    if (fault_.empty()) fault_ = what;
+  }
+
+  SimulatorOptions options_;
+  std::mt19937_64 random_;
+  ProcessorLimits limits_;
+  World world_;
+  std::vector<Client> clients_;
+  std::vector<Peer*> ghosts_;                    // taken over, their close not sent yet
+  std::map<std::string, std::uint64_t> newest_;  // by topic: the last publish
+  std::uint64_t number_ = 0;
+  std::string fault_;
+};
+
+}  // namespace millrace::broker
