@@ -72,7 +72,8 @@ bool all_plain(const char* at, std::size_t count) noexcept {
     const std::uint64_t front = load<std::uint32_t>(at);
     return special_in<ask>(front | std::uint64_t{load<std::uint32_t>(at + count - 4)} << 32) == 0;
   }
-  // Up to three bytes, and letters where there are none.
+  // Up to three bytes, and letters where there are none. (No bytes may be no address either.)
+  if (count == 0) return true;
   std::uint64_t word = every_byte('a');
   std::memcpy(&word, at, count);
   return special_in<ask>(word) == 0;

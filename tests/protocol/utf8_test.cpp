@@ -82,6 +82,12 @@ TEST(Utf8, RejectsMalformedTextWhereverItStands) {
   }
 }
 
+TEST(Utf8, TakesATextThatIsNowhere) {
+  EXPECT_TRUE(valid_utf8(std::string_view()));
+  EXPECT_TRUE(valid_utf8_payload(std::string_view()));
+  EXPECT_EQ(check_topic_bytes(std::string_view()), TopicBytes::Valid);
+}
+
 TEST(Utf8, RejectsNulInTextButNotInPayloads) {
   embed_everywhere("\0"s, [](const std::string& text) {
     EXPECT_FALSE(valid_utf8(text));
