@@ -48,7 +48,7 @@ class Bus {
   using TopicRef = Ref<Topic<T>>;
 
   explicit Bus(BusOptions options = {})
-      : options_(options), index_(options.topics_expected), refused_(make_ref<Topic<T>>("")) {
+      : options_(options), index_(options.topics_expected), refused_(Topic<T>::make("")) {
     refused_->close();
   }
   Bus(const Bus&) = delete;
@@ -120,7 +120,8 @@ Ref<Topic<T>> Bus<T>::make(std::uint64_t hash, std::string_view name) {
   // What is in the index under this lock is not sealed.
   if (Topic<T>* made_meanwhile = index_.find(hash, name)) return TopicRef(made_meanwhile, true);
   if (closed_ || index_.size() >= options_.topics_max) return TopicRef();
-  return TopicRef(index_.insert(typename Index::Owner(new Topic<T>(name, hash))).first, true);
+  return TopicRef(index_.insert(typename Index::Owner(Topic<T>::make(name, hash).detach())).first,
+                  true);
 }
 
 template <typename T>

@@ -4,6 +4,10 @@
 // Who may call it: const members any thread inside a reader's stay; the others the writer.
 // Always holds: an entry never moves inside its segment, and a segment that was replaced never
 // changes again, so a reader that is in either finds what it should.
+//
+// A cell is one word, an entry's address with 16 bits of its hash above it, so that a search seldom
+// looks at an entry in vain. The directory's pointers carry the segment's size in the same place:
+// from the directory a search goes straight to the cell, past the segment's head.
 #pragma once
 
 #include <algorithm>
@@ -12,158 +16,216 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string_view>
 #include <utility>
 
 namespace millrace::latest {
 
-/// Spreads a hash over all bits: its top bits choose the segment, others the cell.
+/// Spreads a hash over all bits. The top bits choose the segment, bits 20 and up the cell, bits 4
+/// to 19 go into the cell.
 inline std::uint64_t mix_hash(std::uint64_t hash) noexcept {
   return (hash ^ hash >> 32) * 0x9e3779b97f4a7c15;
 }
 
-template <typename Entry>
-class IndexSegment {
- public:
-  static constexpr std::size_t kCellsMin = 16;
-  static constexpr std::size_t kCellsSplit = 1024;  // 16 KiB: rebuilt in a few microseconds
-  static constexpr unsigned kDepthMax = 32;
+/// A pointer of 48 bits and 16 bits of something else in one word.
+template <typename T>
+struct TaggedPointer {
+  static constexpr int kTagShift = 48;
 
-  IndexSegment(unsigned depth, std::size_t cells)
-      : cells_(new Cell[cells]), mask_(cells - 1), depth_(depth) {}
+  static std::uint64_t pack(T* pointer, std::uint64_t tag) noexcept {
+    return reinterpret_cast<std::uint64_t>(pointer) | tag << kTagShift;
+  }
+  static T* pointer(std::uint64_t word) noexcept {
+    return reinterpret_cast<T*>(word & ((std::uint64_t{1} << kTagShift) - 1));
+  }
+  static std::uint64_t tag(std::uint64_t word) noexcept { return word >> kTagShift; }
+};
+
+/// The cells of a segment, as a search sees them.
+template <typename Entry>
+class IndexCells {
+ public:
+  using Pointer = TaggedPointer<Entry>;
+  static constexpr std::uint64_t kEmpty = 0;
+  static constexpr std::uint64_t kErased = 1;  // gone, but a search must pass
+
+  IndexCells(std::atomic<std::uint64_t>* cells, std::size_t count) noexcept
+      : cells_(cells), mask_(count - 1) {}
 
   [[nodiscard]] Entry* find(std::uint64_t mixed, std::string_view name) const noexcept {
-    for (std::size_t i = home(mixed);; i = (i + 1) & mask_) {
-      // Acquire pairs with insert(): shows the hash beside it and the entry's contents.
-      Entry* entry = cells_[i].entry.load(std::memory_order_acquire);
-      if (entry == nullptr) return nullptr;
-      if (cells_[i].mixed.load(std::memory_order_relaxed) == mixed && entry != erased() &&
-          std::string_view(entry->name()) == name) {
-        return entry;
+    const std::uint64_t wanted = tag(mixed);
+    for (std::size_t i = home(mixed);; i = next(i)) {
+      // Acquire pairs with the segment's insert(): shows what the entry holds.
+      const std::uint64_t word = cells_[i].load(std::memory_order_acquire);
+      if (Pointer::tag(word) == wanted && word > kErased) {
+        Entry* entry = Pointer::pointer(word);
+        if (std::string_view(entry->name()) == name) return entry;
       }
+      if (word == kEmpty) return nullptr;
     }
   }
 
+  void prefetch(std::uint64_t mixed) const noexcept { __builtin_prefetch(&cells_[home(mixed)]); }
+  void prefetch_entry(std::uint64_t mixed) const noexcept {
+    const std::uint64_t word = cells_[home(mixed)].load(std::memory_order_relaxed);
+    __builtin_prefetch(Pointer::pointer(word));
+  }
+
+  static std::uint64_t tag(std::uint64_t mixed) noexcept { return mixed >> 4 & 0xffff; }
+  [[nodiscard]] std::size_t home(std::uint64_t mixed) const noexcept { return mixed >> 20 & mask_; }
+  [[nodiscard]] std::size_t next(std::size_t i) const noexcept { return (i + 1) & mask_; }
+  [[nodiscard]] std::size_t before(std::size_t i) const noexcept { return (i - 1) & mask_; }
+  [[nodiscard]] std::size_t count() const noexcept { return mask_ + 1; }
+  [[nodiscard]] std::uint64_t own(std::size_t i) const noexcept {  // the writer's look
+    return cells_[i].load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::atomic<std::uint64_t>& operator[](std::size_t i) const noexcept {
+    return cells_[i];
+  }
+
+  /// All entries; what is inserted or erased meanwhile may or may not be among them.
   template <typename Visit>
-  void for_each(Visit& visit) const {
+  void for_each(Visit&& visit) const {
     for (std::size_t i = 0; i <= mask_; ++i) {
-      Entry* entry = cells_[i].entry.load(std::memory_order_acquire);  // pairs with insert()
-      if (entry != nullptr && entry != erased()) visit(*entry);
+      const std::uint64_t word = cells_[i].load(std::memory_order_acquire);  // pairs with insert()
+      if (word > kErased) visit(*Pointer::pointer(word));
     }
+  }
+
+ private:
+  std::atomic<std::uint64_t>* cells_;
+  std::size_t mask_;
+};
+
+/// The head of a segment; its cells follow it in memory.
+template <typename Entry>
+class alignas(64) IndexSegment {
+  using Cells = IndexCells<Entry>;
+
+ public:
+  static constexpr std::size_t kCellsMin = 16;
+  static constexpr std::size_t kCellsSplit = 512;  // 4 KiB: rebuilt in some ten microseconds
+  static constexpr unsigned kDepthMax = 32;
+
+  [[nodiscard]] static IndexSegment* make(unsigned depth, std::size_t cells) {
+    void* memory = ::operator new(bytes_of(cells), std::align_val_t(alignof(IndexSegment)));
+    return new (memory) IndexSegment(depth, cells);
+  }
+  static void destroy(IndexSegment* segment) noexcept {
+    ::operator delete(segment, std::align_val_t(alignof(IndexSegment)));
+  }
+
+  [[nodiscard]] Cells cells() noexcept {
+    return {reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1), count_};
   }
 
   /// The caller made sure that the name is new and the segment not full.
   void insert(std::uint64_t mixed, Entry* entry) noexcept {
-    std::size_t i = home(mixed);
-    while (taken(i)) i = (i + 1) & mask_;
-    if (cells_[i].entry.load(std::memory_order_relaxed) == nullptr) ++used_;
+    const Cells cells = this->cells();
+    std::size_t i = cells.home(mixed);
+    while (cells.own(i) > Cells::kErased) i = cells.next(i);
+    if (cells.own(i) == Cells::kEmpty) ++used_;
     ++live_;
-    // Relaxed, then release: a reader that sees the entry sees its hash (pairs with find()).
-    cells_[i].mixed.store(mixed, std::memory_order_relaxed);
-    cells_[i].entry.store(entry, std::memory_order_release);
+    // Release pairs with find() and for_each().
+    cells[i].store(Cells::Pointer::pack(entry, Cells::tag(mixed)), std::memory_order_release);
   }
 
   void erase(std::uint64_t mixed, const Entry& entry) noexcept {
-    std::size_t i = home(mixed);
-    while (cells_[i].entry.load(std::memory_order_relaxed) != &entry) i = (i + 1) & mask_;
+    const Cells cells = this->cells();
+    std::size_t i = cells.home(mixed);
+    while (Cells::Pointer::pointer(cells.own(i)) != &entry) i = cells.next(i);
     --live_;
-    cells_[i].entry.store(erased(), std::memory_order_release);
+    cells[i].store(Cells::kErased, std::memory_order_relaxed);
     // No search goes past an empty cell, so marks in front of one are not needed.
-    if (cells_[(i + 1) & mask_].entry.load(std::memory_order_relaxed) != nullptr) return;
-    for (; cells_[i].entry.load(std::memory_order_relaxed) == erased(); i = (i - 1) & mask_) {
-      cells_[i].entry.store(nullptr, std::memory_order_release);
+    if (cells.own(cells.next(i)) != Cells::kEmpty) return;
+    for (; cells.own(i) == Cells::kErased; i = cells.before(i)) {
+      cells[i].store(Cells::kEmpty, std::memory_order_relaxed);
       --used_;
     }
   }
 
-  /// Full at three quarters, marks of erased entries included, so that searches stay short.
-  [[nodiscard]] bool full() const noexcept { return used_ + 1 > cells() - cells() / 4; }
-  [[nodiscard]] bool wants_split() const noexcept {
-    return cells() >= kCellsSplit && live_ > cells() / 2;
-  }
+  /// Full at five eighths, marks of erased entries included, so that searches stay short.
+  [[nodiscard]] bool full() const noexcept { return used_ + 1 > count_ - count_ * 3 / 8; }
+  [[nodiscard]] bool wants_split() const noexcept { return count_ >= kCellsSplit && crowded(); }
 
   /// The same entries without marks, in twice the cells if they would soon fill this many.
-  [[nodiscard]] IndexSegment* rebuilt() const {
-    auto copy = std::make_unique<IndexSegment>(depth_, live_ > cells() / 2 ? 2 * cells() : cells());
-    for_each_cell([&](std::uint64_t mixed, Entry* entry) { copy->insert(mixed, entry); });
-    return copy.release();
+  [[nodiscard]] IndexSegment* rebuilt() {
+    IndexSegment* copy = make(depth_, crowded() ? 2 * count_ : count_);
+    for_each_prefetched([&](Entry& entry) { copy->insert(mix_hash(entry.hash()), &entry); });
+    return copy;
   }
 
   /// Two segments, each with the entries of one half of the range. A half that got nearly all has
   /// room for one more all the same.
-  [[nodiscard]] std::pair<IndexSegment*, IndexSegment*> split() const {
-    auto low = std::make_unique<IndexSegment>(depth_ + 1, cells());
-    auto high = std::make_unique<IndexSegment>(depth_ + 1, cells());
+  [[nodiscard]] std::pair<IndexSegment*, IndexSegment*> split() {
+    IndexSegment* low = make(depth_ + 1, count_);
+    IndexSegment* high = make(depth_ + 1, count_);
     const std::uint64_t bit = std::uint64_t{1} << (63 - depth_);
-    for_each_cell([&](std::uint64_t mixed, Entry* entry) {
-      (mixed & bit ? high : low)->insert(mixed, entry);
+    for_each_prefetched([&](Entry& entry) {
+      const std::uint64_t mixed = mix_hash(entry.hash());
+      (mixed & bit ? high : low)->insert(mixed, &entry);
     });
-    return {low.release(), high.release()};
+    return {low, high};
   }
 
-  /// How many of a hash's top bits all entries here have in common, and the bits that are left.
+  /// How many of a hash's top bits all entries here have in common, and the mask of those that are
+  /// left.
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
-  [[nodiscard]] std::uint64_t range() const noexcept {
-    return depth_ == 0 ? ~std::uint64_t{0} : ~std::uint64_t{0} >> depth_;
-  }
-  [[nodiscard]] const void* cell(std::uint64_t mixed) const noexcept {
-    return &cells_[home(mixed)];
-  }
-  [[nodiscard]] std::size_t memory_bytes() const noexcept {
-    return sizeof(*this) + cells() * sizeof(Cell);
-  }
+  [[nodiscard]] std::uint64_t range() const noexcept { return ~std::uint64_t{0} >> depth_; }
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] std::size_t memory_bytes() const noexcept { return bytes_of(count_); }
 
  private:
-  struct Cell {
-    std::atomic<std::uint64_t> mixed{0};
-    std::atomic<Entry*> entry{nullptr};
-  };
-
-  /// Marks a cell whose entry is gone but which a search must pass.
-  static Entry* erased() noexcept { return reinterpret_cast<Entry*>(std::uintptr_t{1}); }
-
-  [[nodiscard]] std::size_t cells() const noexcept { return mask_ + 1; }
-  [[nodiscard]] std::size_t home(std::uint64_t mixed) const noexcept {
-    return (mixed >> 20) & mask_;
+  IndexSegment(unsigned depth, std::size_t count) : count_(count), depth_(depth) {
+    auto* first = reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1);
+    std::uninitialized_value_construct_n(first, count);
   }
-  [[nodiscard]] bool taken(std::size_t i) const noexcept {
-    const Entry* entry = cells_[i].entry.load(std::memory_order_relaxed);
-    return entry != nullptr && entry != erased();
+
+  static std::size_t bytes_of(std::size_t cells) noexcept {
+    return sizeof(IndexSegment) + cells * sizeof(std::atomic<std::uint64_t>);
   }
+  [[nodiscard]] bool crowded() const noexcept { return live_ > count_ / 2; }
+
+  /// The entries lie anywhere: fetched side by side they take a fraction of one after the other.
   template <typename Visit>
-  void for_each_cell(Visit visit) const {
-    for (std::size_t i = 0; i <= mask_; ++i) {
-      if (taken(i)) {
-        visit(cells_[i].mixed.load(std::memory_order_relaxed),
-              cells_[i].entry.load(std::memory_order_relaxed));
-      }
+  void for_each_prefetched(Visit visit) {
+    constexpr std::size_t kAhead = 16;
+    const Cells cells = this->cells();
+    for (std::size_t i = 0; i < count_ + kAhead; ++i) {
+      if (i < count_) __builtin_prefetch(Cells::Pointer::pointer(cells.own(i)));
+      if (i < kAhead) continue;
+      const std::uint64_t word = cells.own(i - kAhead);
+      if (word > Cells::kErased) visit(*Cells::Pointer::pointer(word));
     }
   }
 
-  const std::unique_ptr<Cell[]> cells_;
-  const std::size_t mask_;
-  const unsigned depth_;
+  const std::size_t count_;
   std::size_t live_ = 0;  // entries, and with the marks of erased ones; the writer's
   std::size_t used_ = 0;
+  const unsigned depth_;
 };
 
 /// 2^depth pointers; several point to one segment while that has not been split as often.
-template <typename Segment>
+template <typename Entry>
 class IndexDirectory {
+  using Segment = IndexSegment<Entry>;
+  using Pointer = TaggedPointer<Segment>;
+
  public:
   explicit IndexDirectory(unsigned depth)
-      : segments_(new std::atomic<Segment*>[std::size_t{1} << depth]), depth_(depth) {}
+      : segments_(new std::atomic<std::uint64_t>[std::size_t{1} << depth]), depth_(depth) {}
 
   /// With segments that take `expected` entries without being split.
   [[nodiscard]] static IndexDirectory* make_for(std::size_t expected) {
-    // Half full on average: far enough from three quarters that chance does not split one.
+    // Half full on average: far enough from five eighths that chance splits few.
     const std::size_t cells = std::bit_ceil(std::max(2 * expected, Segment::kCellsMin));
     const std::size_t segment_cells = std::min(cells, Segment::kCellsSplit);
-    const auto depth = static_cast<unsigned>(
-        std::min(std::countr_zero(cells / segment_cells), static_cast<int>(Segment::kDepthMax)));
+    const auto depth = std::min(static_cast<unsigned>(std::countr_zero(cells / segment_cells)),
+                                Segment::kDepthMax);
     auto directory = std::make_unique<IndexDirectory>(depth);
     for (std::size_t i = 0; i < directory->count(); ++i) {
-      directory->set(i, new Segment(depth, segment_cells));
+      directory->set(i, Segment::make(depth, segment_cells));
     }
     return directory.release();
   }
@@ -174,16 +236,20 @@ class IndexDirectory {
     return sizeof(*this) + count() * sizeof(segments_[0]);
   }
 
+  [[nodiscard]] IndexCells<Entry> cells_at(std::uint64_t mixed) const noexcept {
+    const std::uint64_t word = load(mixed);
+    return {reinterpret_cast<std::atomic<std::uint64_t>*>(Pointer::pointer(word) + 1),
+            std::size_t{1} << Pointer::tag(word)};
+  }
   [[nodiscard]] Segment& at(std::uint64_t mixed) const noexcept {
-    // Acquire pairs with set(): shows what the segment held when it was published.
-    return *segments_[place(mixed)].load(std::memory_order_acquire);
+    return *Pointer::pointer(load(mixed));
   }
 
   template <typename Visit>
   void for_each_segment(Visit visit) const {
-    const Segment* former = nullptr;
+    Segment* former = nullptr;
     for (std::size_t i = 0; i < count(); ++i) {
-      Segment* segment = segments_[i].load(std::memory_order_relaxed);
+      Segment* segment = Pointer::pointer(segments_[i].load(std::memory_order_relaxed));
       if (std::exchange(former, segment) != segment) visit(*segment);
     }
   }
@@ -191,7 +257,8 @@ class IndexDirectory {
   [[nodiscard]] IndexDirectory* doubled() const {
     auto* twice = new IndexDirectory(depth_ + 1);
     for (std::size_t i = 0; i < twice->count(); ++i) {
-      twice->set(i, segments_[i / 2].load(std::memory_order_relaxed));
+      const std::uint64_t word = segments_[i / 2].load(std::memory_order_relaxed);
+      twice->segments_[i].store(word, std::memory_order_relaxed);  // published as a whole
     }
     return twice;
   }
@@ -207,11 +274,16 @@ class IndexDirectory {
   [[nodiscard]] std::size_t place(std::uint64_t mixed) const noexcept {
     return mixed >> 1 >> (63 - depth_);  // in two steps: depth may be 0
   }
+  [[nodiscard]] std::uint64_t load(std::uint64_t mixed) const noexcept {
+    // Acquire pairs with set(): shows what the segment held when it was published.
+    return segments_[place(mixed)].load(std::memory_order_acquire);
+  }
   void set(std::size_t i, Segment* segment) noexcept {
-    segments_[i].store(segment, std::memory_order_release);  // pairs with at()
+    const auto size = static_cast<std::uint64_t>(std::countr_zero(segment->count()));
+    segments_[i].store(Pointer::pack(segment, size), std::memory_order_release);  // with load()
   }
 
-  const std::unique_ptr<std::atomic<Segment*>[]> segments_;
+  const std::unique_ptr<std::atomic<std::uint64_t>[]> segments_;
   const unsigned depth_;
 };
 

@@ -50,7 +50,7 @@ class IndexCursor {
 template <typename Entry, typename Delete = std::default_delete<Entry>>
 class SlotIndex {
   using Segment = IndexSegment<Entry>;
-  using Directory = IndexDirectory<Segment>;
+  using Directory = IndexDirectory<Entry>;
 
  public:
   using Owner = std::unique_ptr<Entry, Delete>;
@@ -93,10 +93,15 @@ class SlotIndex {
   [[nodiscard]] Entry* find(std::uint64_t hash, std::string_view name) const noexcept {
     return lookup(hash, name);
   }
-  /// Fetches the cache line where a look-up of `hash` begins; worth it a few look-ups ahead.
+  /// For look-ups of a whole batch: fetch the cache line where each begins some steps ahead, and
+  /// the entry that probably is meant a few steps later. Neither needs to be done, nor does harm.
   void prefetch(std::uint64_t hash) const noexcept {
     const std::uint64_t mixed = mix_hash(hash);
-    __builtin_prefetch(current().at(mixed).cell(mixed));
+    current().cells_at(mixed).prefetch(mixed);
+  }
+  void prefetch_entry(std::uint64_t hash) const noexcept {
+    const std::uint64_t mixed = mix_hash(hash);
+    current().cells_at(mixed).prefetch_entry(mixed);
   }
 
   /// Takes the entry in. If there is one of that name already, it stays: returns it, and false.
@@ -134,7 +139,7 @@ class SlotIndex {
 
   [[nodiscard]] Entry* lookup(std::uint64_t hash, std::string_view name) const noexcept {
     const std::uint64_t mixed = mix_hash(hash);
-    return current().at(mixed).find(mixed, name);
+    return current().cells_at(mixed).find(mixed, name);
   }
   template <typename Visit>
   void visit_segment(IndexCursor& cursor, Visit& visit) const;
@@ -145,9 +150,11 @@ class SlotIndex {
            size() >= own().count() * (Segment::kCellsSplit / 16);
   }
   void grow_directory();
-  template <typename Object>
-  void retire(Object* object) {
-    readers_.retire(object, [](void* pointer) { delete static_cast<Object*>(pointer); });
+  void retire(Segment* segment) {
+    readers_.retire(segment, [](void* it) { Segment::destroy(static_cast<Segment*>(it)); });
+  }
+  void retire(Directory* directory) {
+    readers_.retire(directory, [](void* it) { delete static_cast<Directory*>(it); });
   }
 
   ReaderRegistry readers_;
@@ -159,14 +166,14 @@ template <typename Entry, typename Delete>
 SlotIndex<Entry, Delete>::~SlotIndex() {
   for_each([](Entry& entry) { Delete{}(&entry); });
   Directory& directory = own();
-  directory.for_each_segment([](Segment& segment) { delete &segment; });
+  directory.for_each_segment([](Segment& segment) { Segment::destroy(&segment); });
   delete &directory;
 }
 
 template <typename Entry, typename Delete>
 std::pair<Entry*, bool> SlotIndex<Entry, Delete>::insert(Owner entry) {
   const std::uint64_t mixed = mix_hash(entry->hash());
-  if (Entry* present = own().at(mixed).find(mixed, entry->name())) return {present, false};
+  if (Entry* present = lookup(entry->hash(), entry->name())) return {present, false};
   while (own().at(mixed).full()) make_room(mixed);
   Entry* inserted = entry.release();
   own().at(mixed).insert(mixed, inserted);
@@ -212,8 +219,8 @@ template <typename Entry, typename Delete>
 template <typename Visit>
 void SlotIndex<Entry, Delete>::visit_segment(IndexCursor& cursor, Visit& visit) const {
   if (cursor.done_) return;
-  const Segment& segment = current().at(cursor.next_);
-  segment.for_each(visit);
+  Segment& segment = current().at(cursor.next_);
+  segment.cells().for_each(visit);
   // Segments are only ever split, so where one ends today, one begins tomorrow.
   const std::uint64_t last = cursor.next_ | segment.range();
   cursor.next_ = last + 1;

@@ -15,13 +15,18 @@
 // publish.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <new>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <utility>
 
+#include "core/latest/gate.hpp"
 #include "core/latest/name_hash.hpp"
 #include "core/latest/ref.hpp"
 #include "core/latest/relax.hpp"
@@ -38,8 +43,14 @@ class Topic final : public RefCounted<Topic<T>> {
  public:
   using Loaded = typename Slot<T>::Loaded;
 
-  explicit Topic(std::string_view name) : Topic(name, hash_name(name)) {}
-  Topic(std::string_view name, std::uint64_t hash) : hash_(hash), name_(name) {}
+  [[nodiscard]] static Ref<Topic> make(std::string_view name) {
+    return make(name, hash_name(name));
+  }
+  [[nodiscard]] static Ref<Topic> make(std::string_view name, std::uint64_t hash) {
+    return Ref<Topic>::adopt(new (NameBytes{name.size()}) Topic(name, hash));
+  }
+
+  void operator delete(void* memory) noexcept { ::operator delete(memory, kAlignment); }
 
   /// Makes `value` the newest, wakes who waits, returns its version. 0: refused, because the topic
   /// is closed or the value an empty handle.
@@ -56,7 +67,9 @@ class Topic final : public RefCounted<Topic<T>> {
   /// The newest value, without a subscription.
   [[nodiscard]] std::optional<Versioned<Loaded>> load() const noexcept { return slot_.load(); }
   [[nodiscard]] Version version() const noexcept { return slot_.version(); }
-  [[nodiscard]] std::string_view name() const noexcept { return name_; }
+  [[nodiscard]] std::string_view name() const noexcept {
+    return {reinterpret_cast<const char*>(this + 1), name_bytes_};
+  }
   [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
 
  private:
@@ -66,10 +79,28 @@ class Topic final : public RefCounted<Topic<T>> {
   friend class Bus;
   friend class Subscriber<T>;
 
+  struct NameBytes {
+    std::size_t count;
+  };
+  /// A line of its own, or more: publishers of one topic do not slow down those of its neighbours.
+  static constexpr std::align_val_t kAlignment{std::max<std::size_t>(64, alignof(Slot<T>))};
+
+  static void* operator new(std::size_t bytes, NameBytes name) {
+    return ::operator new(bytes + name.count, kAlignment);
+  }
+  static void operator delete(void* memory, NameBytes /*name*/) noexcept {
+    ::operator delete(memory, kAlignment);
+  }
+
   struct Stored {
     Version version;
     bool awaited;  // somebody waits: notify, once nothing is held any more
   };
+
+  Topic(std::string_view name, std::uint64_t hash) noexcept
+      : name_bytes_(static_cast<std::uint32_t>(name.size())), hash_(hash) {
+    std::memcpy(reinterpret_cast<char*>(this + 1), name.data(), name.size());
+  }
 
   template <typename Value>
   Stored store(Value&& value);
@@ -77,16 +108,14 @@ class Topic final : public RefCounted<Topic<T>> {
     if (stored.awaited) waiters_.notify_all();
     return stored.version;
   }
-  void enter() noexcept;
-  void leave() noexcept { gate_.store(0, std::memory_order_release); }  // pairs with enter()
   [[nodiscard]] bool has_news_since(Version seen) const noexcept;
 
-  std::atomic<std::uint32_t> gate_{0};
+  Gate gate_;
   std::atomic<bool> closed_{false};
+  const std::uint32_t name_bytes_;  // the name follows the topic in memory
+  const std::uint64_t hash_;
   WaitList waiters_;
   Slot<T> slot_;
-  const std::uint64_t hash_;
-  const std::string name_;
 };
 
 template <typename T>
@@ -95,37 +124,27 @@ typename Topic<T>::Stored Topic<T>::store(Value&& value) {
   if constexpr (SlotHandle<T>) {
     if (!value) return {0, false};
   }
-  enter();
-  Stored stored{0, false};
-  if (!closed_.load(std::memory_order_relaxed)) {
-    stored.awaited = waiters_.any();
-    stored.version = slot_.store(std::forward<Value>(value));
-  }
-  leave();
-  return stored;
+  const std::lock_guard guard(gate_);
+  if (closed_.load(std::memory_order_relaxed)) return {0, false};
+  const bool awaited = waiters_.any();
+  return {slot_.store(std::forward<Value>(value)), awaited};
 }
 
 template <typename T>
 void Topic<T>::close() noexcept {
-  enter();
-  const bool awaited = waiters_.any();
-  closed_.store(true, std::memory_order_release);  // pairs with closed()
-  leave();
+  bool awaited = false;
+  {
+    const std::lock_guard guard(gate_);
+    awaited = waiters_.any();
+    closed_.store(true, std::memory_order_release);  // pairs with closed()
+  }
   if (awaited) waiters_.notify_all();
 }
 
-template <typename T>
-void Topic<T>::enter() noexcept {
-  // Acquire pairs with leave(); sequentially consistent for has_news_since().
-  for (Backoff backoff; gate_.exchange(1, std::memory_order_seq_cst) != 0;) {
-    while (gate_.load(std::memory_order_relaxed) != 0) backoff.pause();
-  }
-}
-
-/// For a waiter that is counted in already. Pairs with enter() and any() in store() and close().
+/// For a waiter that is counted in already. Pairs with the gate and any() in store() and close().
 template <typename T>
 bool Topic<T>::has_news_since(Version seen) const noexcept {
-  for (Backoff backoff; gate_.load(std::memory_order_seq_cst) != 0; backoff.pause()) {
+  for (Backoff backoff; gate_.taken(); backoff.pause()) {
     if (version() > seen) return true;
   }
   return version() > seen || closed();

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "core/latest/gate.hpp"
+
 namespace millrace::latest {
 
 using WaitClock = std::chrono::steady_clock;
@@ -84,7 +86,7 @@ class WaitList {
   std::uint32_t notify(const void* key, bool all) noexcept;
 
   std::atomic<std::uint32_t> waiting_{0};
-  std::mutex lock_;
+  Gate lock_;
   Waiter* first_ = nullptr;
 };
 

@@ -23,7 +23,7 @@ Words words_of(std::uint64_t number) {
 
 TEST(TopicUnderFire, SeveralPublishersGetVersionsOfTheirOwnAndNoValueIsTorn) {
   constexpr int kPublishers = 3, kEach = 10'000;
-  auto topic = make_ref<Topic<Words>>("t");
+  auto topic = Topic<Words>::make("t");
   std::vector<std::vector<Version>> versions(kPublishers);
   std::vector<std::thread> threads;
   for (int i = 0; i < kPublishers; ++i) {
@@ -56,8 +56,8 @@ TEST(TopicUnderFire, SeveralPublishersGetVersionsOfTheirOwnAndNoValueIsTorn) {
 TEST(TopicUnderFire, NoWakeUpIsLost) {
   constexpr int kRounds = 3000;
   for (const unsigned spins : {0U, 200U}) {
-    auto ping = make_ref<Topic<int>>("ping");
-    auto pong = make_ref<Topic<int>>("pong");
+    auto ping = Topic<int>::make("ping");
+    auto pong = Topic<int>::make("pong");
     std::thread echo([&] {
       Subscriber<int> subscriber(ping, spins);
       while (const auto poll = subscriber.wait()) pong->publish(poll.value());
@@ -74,7 +74,7 @@ TEST(TopicUnderFire, NoWakeUpIsLost) {
 
 TEST(TopicUnderFire, EverySleeperWakesUpForEveryRound) {
   constexpr int kSleepers = 4, kRounds = 300;
-  auto topic = make_ref<Topic<std::string>>("t");
+  auto topic = Topic<std::string>::make("t");
   std::atomic<int> arrived{0};
   std::vector<std::thread> sleepers;
   for (int i = 0; i < kSleepers; ++i) {
@@ -99,7 +99,7 @@ TEST(TopicUnderFire, EverySleeperWakesUpForEveryRound) {
 
 TEST(TopicUnderFire, TimedWaitsThatEndAsNewsArriveLoseNothing) {
   constexpr int kLast = 2000;
-  auto topic = make_ref<Topic<int>>("t");
+  auto topic = Topic<int>::make("t");
   std::thread publisher([&] {
     for (int i = 1; i <= kLast; ++i) {
       topic->publish(i);
@@ -119,7 +119,7 @@ TEST(TopicUnderFire, TimedWaitsThatEndAsNewsArriveLoseNothing) {
 
 TEST(TopicUnderFire, ClosingWakesWhoSleeps) {
   for (int round = 0; round < 200; ++round) {
-    auto topic = make_ref<Topic<int>>("t");
+    auto topic = Topic<int>::make("t");
     std::thread sleeper([subscriber = topic->subscribe()]() mutable {
       EXPECT_EQ(subscriber.wait().news(), News::closed);
     });

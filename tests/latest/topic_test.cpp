@@ -13,7 +13,7 @@ namespace {
 
 template <typename T>
 Ref<Topic<T>> topic_of() {
-  return make_ref<Topic<T>>("plant/temperature");
+  return Topic<T>::make("plant/temperature");
 }
 
 TEST(Topic, KnowsItsName) {
@@ -40,9 +40,9 @@ TEST(Topic, RefusesValuesAfterItWasClosed) {
 
 TEST(Topic, RefusesEmptyHandles) {
   struct Thing : RefCounted<Thing> {};
-  Topic<Ref<Thing>> topic("things");
-  EXPECT_EQ(topic.publish(Ref<Thing>()), 0u);
-  EXPECT_EQ(topic.publish(make_ref<Thing>()), 1u);
+  const auto topic = Topic<Ref<Thing>>::make("things");
+  EXPECT_EQ(topic->publish(Ref<Thing>()), 0u);
+  EXPECT_EQ(topic->publish(make_ref<Thing>()), 1u);
 }
 
 TEST(Subscriber, GetsEachNewValueOnce) {
