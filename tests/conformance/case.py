@@ -14,14 +14,14 @@ per configuration.
 """
 
 import itertools
-import os
-import sys
 import time
 import unittest
 
+import suite
 import wire
 from peer import Peer
 from server import Server
+from suite import main  # noqa: F401  (every claims_*.py ends with it)
 
 _count = itertools.count(1)
 _servers = {}
@@ -146,14 +146,4 @@ def stop_servers():
     _servers.clear()
 
 
-def main():
-    """Runs the claims of the calling module and prints how many there were."""
-    try:
-        program = unittest.main(module="__main__", exit=False, verbosity=1)
-    finally:
-        stop_servers()
-    result = program.result
-    bad = len(result.failures) + len(result.errors)
-    print(f"{os.path.basename(sys.argv[0])}: {result.testsRun} tests, {bad} failed, "
-          f"{len(result.skipped)} skipped")
-    sys.exit(1 if bad or not result.testsRun else 0)
+suite.at_end.append(stop_servers)

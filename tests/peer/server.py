@@ -26,11 +26,14 @@ def binary():
 
 
 class Server:
-    """One server process. `config` is the JSON configuration; `arguments` go behind `serve`."""
+    """One server process. `config` is the JSON configuration; `arguments` go behind `serve`. A
+    configuration that lists its own listeners has to give them port 0."""
 
     def __init__(self, config=None, arguments=()):
         self.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
-        command = [binary(), "serve", "--mqtt-port", "0", "--ws-port", "0", "--http-port", "0"]
+        command = [binary(), "serve", "--http-port", "0"]
+        if "listeners" not in (config or {}):
+            command += ["--mqtt-port", "0", "--ws-port", "0"]
         if config is not None:
             path = os.path.join(self.folder.name, "millrace.json")
             with open(path, "w") as out:

@@ -1,0 +1,100 @@
+"""What the end-to-end tests share: a server a class, peers on it, and stock clients as processes."""
+
+import itertools
+import os
+import queue
+import shutil
+import subprocess
+import threading
+import unittest
+
+from peer import Peer
+from server import Server
+from suite import EVENT_TIMEOUT_S, eventually, main  # noqa: F401
+
+_count = itertools.count(1)
+
+
+class Case(unittest.TestCase):
+    CONFIG = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(cls.CONFIG)
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        self.unique = f"e{next(_count)}"
+
+    def topic(self, tail="t"):
+        return f"{self.unique}/{tail}"
+
+    def raw(self, version=5, **options):
+        peer = Peer(self.server.mqtt_port, version, **options)
+        self.addCleanup(peer.close)
+        return peer
+
+    def peer(self, client_id=None, version=5, receive_buffer=None, **options):
+        peer = self.raw(version, receive_buffer=receive_buffer)
+        peer.client_id = f"{self.unique}n{next(_count)}" if client_id is None else client_id
+        peer.connack = peer.connect(peer.client_id, **options)
+        return peer
+
+    def program(self, *command, **options):
+        program = Program(*command, **options)
+        self.addCleanup(program.stop)
+        return program
+
+
+class Program:
+    """A client in a process of its own; its lines are events."""
+
+    def __init__(self, *command, env=None):
+        if not shutil.which(command[0]):
+            raise unittest.SkipTest(f"{command[0]} is not installed")
+        self.command = command
+        self._lines = queue.Queue()
+        self.output = []
+        self.process = subprocess.Popen(
+            [shutil.which("stdbuf") or "stdbuf", "-oL", *command], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def line(self, starts_with=""):
+        """The next line that starts like this; others are passed over."""
+        while True:
+            try:
+                line = self._lines.get(timeout=EVENT_TIMEOUT_S)
+            except queue.Empty:
+                line = None
+            if line is None:
+                raise AssertionError(f"{self.command} never said {starts_with!r}:\n" +
+                                     "\n".join(self.output))
+            self.output.append(line)
+            if line.startswith(starts_with):
+                return line
+
+    def finish(self):
+        """Waits for its end, which has to be a success; the lines it still had to say."""
+        status = self.process.wait(EVENT_TIMEOUT_S)
+        self._reader.join()
+        rest = []
+        while (line := self._lines.get()) is not None:
+            rest.append(line)
+        if status:
+            raise AssertionError(f"{self.command} ended with {status}:\n" +
+                                 "\n".join(self.output + rest))
+        return rest
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        self.process.stdout.close()

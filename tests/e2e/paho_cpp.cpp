@@ -1,0 +1,153 @@
+// The Eclipse Paho C++ client (asynchronous), 5.0: paho_cpp ADDRESS, for example
+// tcp://127.0.0.1:1883. Each check ends the program when it does not hold.
+
+#include <mqtt/async_client.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <string>
+
+namespace {
+
+constexpr auto timeout = std::chrono::seconds(60);
+std::string address;
+int checks = 0;
+
+void check(bool holds, const std::string& what) {
+  if (!holds) {
+    std::cerr << "does not hold: " << what << '\n';
+    std::exit(1);
+  }
+  ++checks;
+}
+
+// A client whose messages wait in a queue.
+class Client {
+ public:
+  explicit Client(const std::string& name, bool clean = true, int expiry_seconds = 0,
+                  const mqtt::will_options* will = nullptr)
+      : client_(address, name, mqtt::create_options(MQTTVERSION_5)) {
+    client_.start_consuming();
+    auto options = mqtt::connect_options_builder().mqtt_version(MQTTVERSION_5).clean_start(clean);
+    options.properties({{mqtt::property::SESSION_EXPIRY_INTERVAL, expiry_seconds}});
+    if (will) options.will(*will);
+    auto token = client_.connect(options.finalize());
+    check(token->wait_for(timeout), name + " connects");
+    session_present_ = token->get_connect_response().is_session_present();
+  }
+
+  bool session_present() const { return session_present_; }
+
+  void subscribe(const std::string& filter, int qos) {
+    check(client_.subscribe(filter, qos)->wait_for(timeout), "subscribes to " + filter);
+  }
+
+  void publish(const std::string& topic, const std::string& text, int qos, bool retained = false,
+               const mqtt::properties& properties = {}) {
+    auto message = mqtt::make_message(topic, text, qos, retained);
+    message->set_properties(properties);
+    check(client_.publish(message)->wait_for(timeout), "publishes to " + topic);
+  }
+
+  mqtt::const_message_ptr receive(const std::string& topic, const std::string& text) {
+    mqtt::const_message_ptr message;
+    check(client_.try_consume_message_for(&message, timeout) && message, "a message on " + topic);
+    check(message->get_topic() == topic, "its topic is " + topic + ", not " + message->get_topic());
+    check(message->to_string() == text, "it says " + text + ", not " + message->to_string());
+    return message;
+  }
+
+  void leave() { check(client_.disconnect()->wait_for(timeout), "disconnects"); }
+
+ private:
+  mqtt::async_client client_;
+  bool session_present_ = false;
+};
+
+void every_qos_and_retained() {
+  Client client("paho-cpp");
+  for (int qos = 0; qos <= 2; ++qos) {
+    const std::string topic = "cpp/qos/" + std::to_string(qos);
+    client.subscribe(topic, qos);
+    client.publish(topic, "hello", qos);
+    check(client.receive(topic, "hello")->get_qos() == qos, "it has QoS " + std::to_string(qos));
+  }
+  client.publish("cpp/kept", "kept", 1, true);
+  client.subscribe("cpp/kept", 1);
+  check(client.receive("cpp/kept", "kept")->is_retained(), "it is retained");
+  client.leave();
+}
+
+void session_with_queued_messages() {
+  {
+    Client sleeper("paho-cpp-sleeper", false, 60);
+    sleeper.subscribe("cpp/queued", 1);
+    sleeper.leave();
+  }
+  Client sender("paho-cpp-sender");
+  for (int number = 0; number < 5; ++number) sender.publish("cpp/queued", std::to_string(number), 1);
+  Client sleeper("paho-cpp-sleeper", false, 60);
+  check(sleeper.session_present(), "the session is there");
+  for (int number = 0; number < 5; ++number) sleeper.receive("cpp/queued", std::to_string(number));
+  sleeper.leave();
+  sender.leave();
+}
+
+void will_at_a_takeover() {
+  Client watcher("paho-cpp-watcher");
+  watcher.subscribe("cpp/will", 1);
+  const mqtt::will_options will("cpp/will", std::string("gone"), 1, false, mqtt::properties{});
+  auto mortal = std::make_unique<Client>("paho-cpp-mortal", true, 0, &will);
+  Client heir("paho-cpp-mortal");
+  watcher.receive("cpp/will", "gone");
+  heir.leave();
+  watcher.leave();
+}
+
+void latest_value() {
+  Client client("paho-cpp-latest");
+  for (int number = 0; number < 4; ++number) client.publish("cpp/now", std::to_string(number), 1);
+  client.subscribe("$latest/cpp/now", 0);
+  client.receive("cpp/now", "3");
+  client.leave();
+}
+
+void request_and_response() {
+  Client asks("paho-cpp-asks"), answers("paho-cpp-answers");
+  answers.subscribe("$share/workers/cpp/ask", 1);
+  asks.subscribe("cpp/answer", 1);
+  asks.publish("cpp/ask", "2+2", 1, false,
+               {{mqtt::property::RESPONSE_TOPIC, "cpp/answer"},
+                {mqtt::property::CORRELATION_DATA, "seven"},
+                {mqtt::property::USER_PROPERTY, "key", "value"}});
+  const auto request = answers.receive("cpp/ask", "2+2");
+  const auto& properties = request->get_properties();
+  const auto user = mqtt::get<mqtt::string_pair>(properties, mqtt::property::USER_PROPERTY);
+  check(std::get<0>(user) == "key" && std::get<1>(user) == "value", "the user property is there");
+  answers.publish(mqtt::get<std::string>(properties, mqtt::property::RESPONSE_TOPIC), "4", 1, false,
+                  {{mqtt::property::CORRELATION_DATA,
+                    mqtt::get<std::string>(properties, mqtt::property::CORRELATION_DATA)}});
+  const auto answer = asks.receive("cpp/answer", "4");
+  check(mqtt::get<std::string>(answer->get_properties(), mqtt::property::CORRELATION_DATA) == "seven",
+        "the correlation data came back");
+  asks.leave();
+  answers.leave();
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 2) {
+    std::cerr << "paho_cpp ADDRESS\n";
+    return 2;
+  }
+  address = arguments[1];
+  every_qos_and_retained();
+  session_with_queued_messages();
+  will_at_a_takeover();
+  latest_value();
+  request_and_response();
+  std::cout << "paho C++: " << checks << " checks hold\n";
+}

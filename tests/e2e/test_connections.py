@@ -1,0 +1,73 @@
+"""Ten thousand idle connections, and half of them killed."""
+
+import os
+import resource
+import subprocess
+import sys
+
+from case import Case, eventually, main
+
+COUNT = int(os.environ.get("MILLRACE_IDLE_CONNECTIONS", "10000"))
+HALF = COUNT // 2
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+class Idle(Case):
+    @classmethod
+    def setUpClass(cls):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard < COUNT + 200:
+            raise AssertionError(f"{COUNT} connections need more than {hard} descriptors")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        super().setUpClass()
+
+    def clients(self, prefix):
+        held = subprocess.Popen([sys.executable, os.path.join(FOLDER, "idle_clients.py"),
+                                 str(self.server.mqtt_port), str(HALF), prefix],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+        def end():
+            held.kill()
+            held.wait()
+            held.stdin.close()
+            held.stdout.close()
+        self.addCleanup(end)
+        self.assertEqual(held.stdout.readline(), "ready\n")
+        return held
+
+    def gauge(self, name):
+        return sum(value for key, value in self.server.metrics().items()
+                   if key.partition("{")[0] == name)
+
+    def state(self):
+        return (self.server.descriptors(), self.gauge("millrace_clients_open"),
+                self.gauge("millrace_sessions"))
+
+    def test_killing_half_of_ten_thousand_leaves_nothing_behind(self):
+        empty = self.server.resident_bytes()
+        self.clients("stays")
+        with_half = eventually(lambda: self.settled(HALF), "half of the clients are there")
+        peaks = []
+        for number in range(3):
+            killed = self.clients(f"goes{number}-")
+            eventually(lambda: self.settled(COUNT), "all clients are there")
+            peaks.append(self.server.resident_bytes())
+            killed.kill()
+            killed.wait()
+            self.assertEqual(eventually(lambda: self.settled(HALF), "the killed ones are gone"),
+                             with_half)
+        # Memory that a killed client left behind would add up: 5,000 clients a round.
+        self.assertLess(peaks[2] - peaks[0], HALF * 100)
+        print(f"{COUNT} idle connections: {(peaks[0] - empty) // COUNT} bytes each; growth over two "
+              f"rounds of {HALF} killed clients: {peaks[2] - peaks[0]} bytes")
+
+    def settled(self, clients):
+        """(descriptors, clients, sessions) once there are exactly so many clients and sessions; the
+        scrape's own descriptor does not count."""
+        descriptors, open_, sessions = self.state()
+        return (open_, sessions) == (clients, clients) and (open_, sessions) \
+            if descriptors >= clients and descriptors < clients + 100 else None
+
+
+if __name__ == "__main__":
+    main()

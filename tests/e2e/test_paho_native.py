@@ -1,0 +1,23 @@
+"""The Paho clients for C and C++: paho_c.c and paho_cpp.cpp, built beside the server."""
+
+import os
+
+from case import Case, main
+
+
+class Native(Case):
+    def run_client(self, name):
+        path = os.path.join(os.environ["MILLRACE_E2E_PROGRAMS"], name)
+        if not os.path.exists(path):
+            self.skipTest(f"{name} was not built: its library is not installed")
+        print(*self.program(path, f"tcp://127.0.0.1:{self.server.mqtt_port}").finish(), sep="\n")
+
+    def test_paho_c(self):
+        self.run_client("paho_c")
+
+    def test_paho_cpp(self):
+        self.run_client("paho_cpp")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A subscriber that stops reading: the server's memory stays where it is, others are not slowed, and
+what it reads at last is the newest value of every topic, after few bytes.
+
+100 topics get 20,000 messages of 256 bytes a second for 5 seconds. The reader's receive buffer is 64 KiB,
+set before it connects. What is asserted are bytes and values, never times.
+"""
+
+import struct
+import threading
+import time
+
+import wire
+from case import Case, main
+
+TOPICS, RATE_HZ, SECONDS, PAYLOAD_BYTES = 100, 20_000, 5, 256
+RECEIVE_BUFFER_BYTES = 64 << 10
+MEMORY_GROWTH_BYTES_MAX = 4 << 20
+
+
+def payload(number):
+    return struct.pack(">Q", number) + bytes(PAYLOAD_BYTES - 8)
+
+
+class Drain(threading.Thread):
+    """A reader that keeps up: counts what it gets and remembers each topic's last value."""
+
+    def __init__(self, peer, count):
+        super().__init__(daemon=True)
+        self.peer, self.count, self.last, self.seen, self.fault = peer, count, {}, 0, None
+
+    def run(self):
+        try:
+            while self.seen < self.count:
+                got = self.peer.expect(wire.PUBLISH)
+                number = struct.unpack_from(">Q", got.payload)[0]
+                if number <= self.last.get(got.topic, -1):
+                    raise AssertionError(f"{got.topic}: {number} behind {self.last[got.topic]}")
+                self.last[got.topic] = number
+                self.seen += 1
+        except AssertionError as fault:
+            self.fault = fault
+
+
+class SlowReader(Case):
+    def publish(self, sender, first, count, paced=True):
+        """`count` messages over all topics in turn, at RATE_HZ."""
+        start, per_write = time.monotonic(), 100
+        for offset in range(0, count, per_write):
+            sender.send(*[wire.publish(self.topic(str(n % TOPICS)), payload(n), version=4)
+                          for n in range(first + offset, first + offset + per_write)])
+            if paced:
+                ahead = start + (offset + per_write) / RATE_HZ - time.monotonic()
+                if ahead > 0:
+                    time.sleep(ahead)
+        sender.send(wire.pingreq())
+        sender.expect(wire.PINGRESP)
+
+    def bytes_until_newest(self, filter_, bytes_max):
+        """Stalls a reader of `filter_`, and lets it read on."""
+        total, warm_up = RATE_HZ * SECONDS, RATE_HZ // 10
+        healthy = Drain(self.peer(version=4), warm_up + total)
+        healthy.peer.subscribe(self.topic("#"))
+        stalled = self.peer(version=4, receive_buffer=RECEIVE_BUFFER_BYTES)
+        stalled.subscribe(filter_)
+        healthy.start()
+        sender = self.peer(version=4)
+        self.publish(sender, 0, warm_up)
+        baseline = self.server.resident_bytes()
+
+        self.publish(sender, warm_up, total)
+        healthy.join(120)
+        growth = self.server.resident_bytes() - baseline
+        self.assertIsNone(healthy.fault)
+        self.assertEqual(healthy.seen, warm_up + total, "a healthy reader missed messages")
+
+        newest = {self.topic(str(n % TOPICS)): n
+                  for n in range(warm_up + total - TOPICS, warm_up + total)}
+        self.assertEqual(healthy.last, newest)
+        before, seen = stalled.bytes_read, {}
+        taken = 0
+        while seen != newest:
+            got = stalled.expect(wire.PUBLISH)
+            taken += got.size
+            number = struct.unpack_from(">Q", got.payload)[0]
+            self.assertGreater(number, seen.get(got.topic, -1), "an older value behind a newer one")
+            seen[got.topic] = number
+        print(f"{filter_}: {taken} bytes until the newest of {TOPICS} topics, memory grew by {growth}"
+              f" bytes (read in all: {stalled.bytes_read - before})")
+        self.assertLessEqual(taken, bytes_max)
+        self.assertLessEqual(growth, MEMORY_GROWTH_BYTES_MAX)
+
+    def test_adaptive_takes_600_kb_to_the_newest_values(self):
+        self.bytes_until_newest(self.topic("#"), 600_000)
+
+    def test_latest_takes_300_kb_to_the_newest_values(self):
+        self.bytes_until_newest("$latest/" + self.topic("#"), 300_000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""MQTT and WebSocket inside TLS, with a certificate made for this run."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import unittest
+
+import wire
+from case import Case, main
+from peer import TIMEOUT_S, Peer
+from websocket import WebSocket
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class Tls(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-tls-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.certificate = os.path.join(cls.folder.name, "certificate.pem")
+        key = os.path.join(cls.folder.name, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                        "-keyout", key, "-out", cls.certificate], check=True,
+                       stderr=subprocess.DEVNULL)
+        tls = {"certificate_file": cls.certificate, "key_file": key}
+        cls.CONFIG = {"listeners": [
+            {"name": "mqtt", "transport": "tcp", "port": 0},
+            {"name": "mqtts", "transport": "tls", "port": 0, "tls": tls},
+            {"name": "wss", "transport": "wss", "port": 0, "tls": tls}]}
+        super().setUpClass()
+
+    def tls_socket(self, port, **options):
+        context = ssl.create_default_context(cafile=self.certificate)
+        for name, value in options.items():
+            setattr(context, name, value)
+        plain = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        self.addCleanup(plain.close)
+        return context.wrap_socket(plain, server_hostname="localhost")
+
+    def test_a_peer_over_tls_reaches_one_over_tcp(self):
+        inside = Peer(None, sock=self.tls_socket(self.server.port("mqtts")))
+        inside.connect(self.unique)
+        inside.subscribe((self.topic(), 2))
+        self.peer().publish(self.topic(), b"x" * 300_000, qos=2)
+        inside.receive(payload=b"x" * 300_000)
+
+    def test_a_peer_over_wss_reaches_one_over_tcp(self):
+        outer = self.tls_socket(self.server.port("wss"))
+        inside = Peer(None, sock=WebSocket(self.server.port("wss"), sock=outer))
+        inside.connect(self.unique)
+        inside.subscribe((self.topic(), 1))
+        self.peer().publish(self.topic(), b"x" * 300_000, qos=1)
+        inside.receive(payload=b"x" * 300_000)
+        inside.publish(self.topic("back"), b"y" * 300_000, qos=2)
+
+    def test_mosquitto_clients_over_tls(self):
+        options = ["-h", "localhost", "-p", str(self.server.port("mqtts")), "--cafile",
+                   self.certificate]
+        reader = self.program("mosquitto_sub", *options, "-d", "-t", self.topic(), "-q", "1",
+                              "-F", "got %p")
+        reader.line("Subscribed")
+        self.program("mosquitto_pub", *options, "-t", self.topic(), "-m", "secret", "-q", "1").finish()
+        self.assertEqual(reader.line("got"), "got secret")
+
+    def test_paho_over_tls_and_wss(self):
+        try:
+            from test_paho_python import Client, paho
+        except ImportError:
+            paho = None
+        if not paho:
+            self.skipTest("python3-paho-mqtt is not installed")
+        for transport, name in (("tcp", "mqtts"), ("websockets", "wss")):
+            client = Client(self.server.port(name), self.unique + name, paho.MQTTv311,
+                            transport=transport, tls=self.certificate)
+            client.subscribe(self.topic(), 1)
+            client.publish(self.topic(), b"secret", 1)
+            self.assertEqual(client.message().payload, b"secret")
+            client.disconnect()
+
+    def test_bytes_that_are_no_tls_end_their_connection_alone(self):
+        for name in ("mqtts", "wss"):
+            plain = Peer(self.server.port(name))
+            self.addCleanup(plain.close)
+            plain.send(wire.connect("plain"))
+            while plain.sock.recv(1000):  # A TLS alert, perhaps; then the end.
+                pass
+        self.peer().publish(self.topic(), b"", qos=1)
+
+    def test_a_peer_that_stops_in_its_handshake_holds_nobody(self):
+        waiting = socket.create_connection(("127.0.0.1", self.server.port("mqtts")), TIMEOUT_S)
+        self.addCleanup(waiting.close)
+        waiting.sendall(b"\x16\x03\x01")
+        inside = Peer(None, sock=self.tls_socket(self.server.port("mqtts")))
+        inside.connect(self.unique)
+
+    def test_versions_before_1_2_are_refused(self):
+        with self.assertRaises((ssl.SSLError, ConnectionError, ValueError)):
+            self.tls_socket(self.server.port("mqtts"), minimum_version=ssl.TLSVersion.TLSv1,
+                            maximum_version=ssl.TLSVersion.TLSv1_1)
+
+
+if __name__ == "__main__":
+    main()
