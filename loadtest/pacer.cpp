@@ -4,6 +4,15 @@
 #include <limits>
 
 namespace millrace::loadtest {
+namespace {
+
+// A publisher that writes more at once than a young connection's window holds has its packets cut
+// at the window's end, which costs every server an extra read (and a bare forwarder its framing).
+constexpr std::size_t kBurstBytes = 60 * 1024;
+// What is in flight at first; it grows by what arrives.
+constexpr std::uint64_t kFirstInFlight = 64;
+
+}  // namespace
 
 std::uint64_t ClosedLoop::credit(Nanos now, std::uint64_t received) {
   if (received != received_before_ || last_progress_ns_ == 0) {
@@ -19,7 +28,8 @@ std::uint64_t ClosedLoop::credit(Nanos now, std::uint64_t received) {
     ++stalls_;
   }
   const std::uint64_t waited_for = outstanding - given_up_;
-  return in_flight_max_ - std::min(in_flight_max_, waited_for);
+  const std::uint64_t window = std::min(in_flight_max_, kFirstInFlight + received);
+  return window - std::min(window, waited_for);
 }
 
 Nanos ClosedLoop::step(Nanos now, std::uint64_t received, std::uint64_t published_max) {
@@ -29,7 +39,9 @@ Nanos ClosedLoop::step(Nanos now, std::uint64_t received, std::uint64_t publishe
   for (std::size_t i = 0; i < count && left > 0; ++i) {
     Client& client = *publishers_[(first_ + i) % count];
     const std::uint64_t share = (left + count - i - 1) / (count - i);
-    const std::uint64_t n = std::min<std::uint64_t>(share, client.publish_room());
+    const std::uint64_t burst =
+        std::max<std::size_t>(1, kBurstBytes / client.ring()->packet_bytes());
+    const std::uint64_t n = std::min<std::uint64_t>({share, burst, client.publish_room()});
     if (n == 0) continue;
     client.stamp(n, now, now);
     client.flush();

@@ -20,8 +20,8 @@ class ClosedLoop {
   ClosedLoop(std::vector<Client*> publishers, std::uint64_t in_flight_max, Nanos stall_ns)
       : publishers_(std::move(publishers)), in_flight_max_(in_flight_max), stall_ns_(stall_ns) {}
 
-  // `received`: publications that every reader has; `published_max`: stop there. Sends at most one
-  // ring's worth per publisher, so that none of them bursts; returns how long nothing more can be
+  // `received`: publications that every reader has; `published_max`: stop there. Sends a
+  // bounded burst per publisher; returns how long nothing more can be
   // sent unless something arrives.
   Nanos step(Nanos now, std::uint64_t received, std::uint64_t published_max);
 

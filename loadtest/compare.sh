@@ -1,0 +1,285 @@
+#!/usr/bin/env bash
+# Runs the same scenarios against Millrace and each broker found on this machine, in turn and repeatedly,
+# and prints medians and ratios side by side. Every measurement gets a server process of its own.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+loadtest/compare.sh [options]
+
+  --repeat N           rounds; medians are taken over them (3)
+  --duration S         measured seconds of each run (3)
+  --servers "A B"      only these (default: all that are found)
+  --scenarios "A B"    only these (default: all but tls, ws, ws-packet)
+  --out DIR            keep every result here (default: a new folder under /tmp); a folder that is not
+                       empty is added to
+  --port P             the servers use P to P+3 (21883)
+  --list               name the servers found and the scenarios, and end
+
+Servers are found in the PATH, or where these variables say:
+  MILLRACE, MILLRACE_LOAD   (default: build/release/bin/ of this repository)
+  MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
+  FORWARDER, SHAPE          measuring sticks: programs that take a port as their argument
+
+Everybody has TCP_NODELAY on and no queue limits, so that nobody drops what a healthy reader wants.
+Close other programs first: the servers and the generator share this machine's cores.
+END
+}
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+load=${MILLRACE_LOAD:-$root/build/release/bin/millrace-load}
+repeat=3
+duration=3
+out=
+only_servers=
+list_only=
+port_base=21883
+scenarios="one2one fanin fanin-1k fanout10 fanout100 qos1 qos1-250 lat5k lat-fan10 slow slow-latest
+           fresh fresh-latest idle connect connect8"
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --repeat) repeat=$2; shift 2 ;;
+    --duration) duration=$2; shift 2 ;;
+    --servers) only_servers=$2; shift 2 ;;
+    --scenarios) scenarios=$2; shift 2 ;;
+    --out) out=$2; shift 2 ;;
+    --port) port_base=$2; shift 2 ;;
+    --list) list_only=1; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
+
+program_of() {
+  case $1 in
+    millrace) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
+    mosquitto) echo "${MOSQUITTO:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mosquitto)}" ;;
+    nats) echo "${NATS_SERVER:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server)}" ;;
+    flashmq) echo "${FLASHMQ:-$(command -v flashmq)}" ;;
+    nanomq) echo "${NANOMQ:-$(command -v nanomq)}" ;;
+    forwarder) echo "${FORWARDER:-}" ;;
+    shape) echo "${SHAPE:-}" ;;
+  esac
+}
+
+servers=
+for server in ${only_servers:-forwarder shape millrace flashmq nats nanomq mosquitto}; do
+  program=$(program_of "$server" || true)
+  if [ -n "$program" ] && [ -x "$program" ]; then
+    servers="$servers $server"
+  elif [ -n "$only_servers" ]; then
+    echo "compare.sh: no program for '$server'" >&2
+    exit 1
+  fi
+done
+if [ -n "$list_only" ]; then
+  echo "servers:$servers"
+  # shellcheck disable=SC2086
+  echo "scenarios:" $scenarios tls ws ws-packet
+  exit 0
+fi
+[ -x "$load" ] || { echo "compare.sh: $load is not there: build it first" >&2; exit 1; }
+
+out=${out:-$(mktemp -d /tmp/millrace-compare-XXXXXX)}
+mkdir -p "$out"
+work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
+server_pid=
+stop_server() {
+  [ -n "$server_pid" ] || return 0
+  kill "$server_pid" 2>/dev/null || true
+  # A server that does not end on request is ended: the next one needs its core.
+  for _ in $(seq 50); do
+    kill -0 "$server_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -9 "$server_pid" 2>/dev/null || true
+  wait "$server_pid" 2>/dev/null || true
+  server_pid=
+}
+trap 'stop_server; rm -rf "$work"' EXIT
+
+tcp=$port_base
+tls=$((port_base + 1))
+ws=$((port_base + 2))
+
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+  -addext subjectAltName=IP:127.0.0.1 -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
+
+configure() {
+  case $1 in
+    millrace)
+      cat >"$work/millrace.json" <<END
+{"listeners": [
+  {"transport": "tcp", "port": $tcp},
+  {"transport": "tls", "port": $tls,
+   "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
+  {"transport": "ws", "port": $ws}],
+ "http": {"port": 0}}
+END
+      ;;
+    mosquitto)
+      cat >"$work/mosquitto.conf" <<END
+user root
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 0
+max_queued_bytes 0
+max_inflight_messages 0
+persistence false
+log_type error
+listener $tcp 127.0.0.1
+listener $tls 127.0.0.1
+certfile $work/cert.pem
+keyfile $work/key.pem
+listener $ws 127.0.0.1
+protocol websockets
+END
+      ;;
+    nats)
+      rm -rf "$work/jetstream"
+      cat >"$work/nats.conf" <<END
+server_name: bench
+host: 127.0.0.1
+port: $((port_base + 3))
+max_pending: 1073741824
+jetstream { store_dir: "$work/jetstream" }
+mqtt { host: 127.0.0.1, port: $tcp, max_ack_pending: 20000 }
+END
+      ;;
+    flashmq)
+      mkdir -p "$work/flashmq"
+      cat >"$work/flashmq.conf" <<END
+allow_anonymous true
+log_file $work/flashmq.log
+storage_dir $work/flashmq
+max_qos_msg_pending_per_client 60000
+max_qos_bytes_pending_per_client 1073741824
+client_max_write_buffer_size 1073741824
+listen {
+  protocol mqtt
+  port $tcp
+  inet_protocol ip4
+  inet4_bind_address 127.0.0.1
+}
+END
+      ;;
+    nanomq)
+      cat >"$work/nanomq.conf" <<END
+mqtt { max_packet_size = 256MB, max_mqueue_len = 65535, max_inflight_window = 65535 }
+listeners.tcp { bind = "127.0.0.1:$tcp" }
+auth { allow_anonymous = true, no_match = allow }
+END
+      ;;
+  esac
+}
+
+command_of() {
+  local program
+  program=$(program_of "$1")
+  case $1 in
+    millrace) echo "env MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
+    mosquitto) echo "$program -c $work/mosquitto.conf" ;;
+    nats) echo "$program -c $work/nats.conf" ;;
+    flashmq) echo "$program --config-file $work/flashmq.conf" ;;
+    nanomq) echo "$program start --conf $work/nanomq.conf" ;;
+    *) echo "$program $tcp" ;;
+  esac
+}
+
+is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+start_server() {
+  local port
+  for port in $tcp $tls $ws; do
+    if is_listening "$port"; then
+      echo "compare.sh: something else listens on port $port: choose others with --port" >&2
+      exit 1
+    fi
+  done
+  configure "$1"
+  local command
+  read -ra command < <(command_of "$1")
+  "${command[@]}" >"$work/$1.log" 2>&1 &
+  server_pid=$!
+  for _ in $(seq 100); do
+    kill -0 "$server_pid" 2>/dev/null || break
+    if is_listening "$tcp"; then return 0; fi
+    sleep 0.1
+  done
+  echo "compare.sh: $1 did not start; its last words:" >&2
+  tail -5 "$work/$1.log" >&2
+  return 1
+}
+
+# Whether a server can take part: the measuring sticks know neither QoS nor WebSocket nor `$latest/`.
+takes_part() {
+  case $2 in
+    slow-latest | fresh-latest) [ "$1" = millrace ] ;;
+    tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = mosquitto ] ;;
+    qos1 | qos1-250 | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
+    slow | connect | connect8) [ "$1" != shape ] ;;
+  esac
+}
+
+arguments_of() {
+  local timed="-p $tcp --duration $duration"
+  case $1 in
+    one2one) echo "one2one $timed" ;;
+    fanin) echo "fanin $timed" ;;
+    fanin-1k) echo "fanin $timed --payload 1024 --in-flight 2000" ;;
+    fanout10) echo "fanout $timed --subscribers 10 --in-flight 500" ;;
+    fanout100) echo "fanout $timed --subscribers 100 --in-flight 100" ;;
+    qos1) echo "qos1 $timed --unacked 20" ;;
+    qos1-250) echo "qos1 $timed --unacked 250" ;;
+    lat5k) echo "latency $timed --rate 5000" ;;
+    lat-fan10) echo "latency $timed --rate 2000 --subscribers 10" ;;
+    slow) echo "slow -p $tcp" ;;
+    slow-latest) echo "slow -p $tcp --filter-prefix \$latest/" ;;
+    fresh) echo "fresh -p $tcp --duration 8" ;;
+    fresh-latest) echo "fresh -p $tcp --duration 8 --filter-prefix \$latest/" ;;
+    idle) echo "idle -p $tcp --connections 10000" ;;
+    connect) echo "connect $timed --diallers 1" ;;
+    connect8) echo "connect $timed --diallers 8" ;;
+    tls) echo "one2one -p $tls --duration $duration --transport tls --cafile $work/cert.pem" ;;
+    ws) echo "one2one -p $ws --duration $duration --transport ws" ;;
+    ws-packet) echo "one2one -p $ws --duration $duration --transport ws --ws-frame-bytes 0" ;;
+    *) echo "compare.sh: no scenario '$1'" >&2; return 1 ;;
+  esac
+}
+
+# A stick that forwards bytes unparsed may tear a packet or die of a closed reader: it gets more tries.
+measure() {
+  local server=$1 scenario=$2 round=$3 file tries=1
+  file="$out/$scenario.$server.$round.json"
+  case $server in forwarder | shape) tries=4 ;; esac
+  for _ in $(seq $tries); do
+    start_server "$server" || return 0
+    # shellcheck disable=SC2046
+    if "$load" $(arguments_of "$scenario") --pid "$server_pid" --label "$server" --out "$file" \
+      >"$work/run.log" 2>&1 && { [ $tries = 1 ] || ! grep -q "ended early" "$file"; }; then
+      stop_server
+      return 0
+    fi
+    stop_server
+    rm -f "$file"
+  done
+  echo "compare.sh: $scenario against $server failed: $(tail -1 "$work/run.log")" >&2
+}
+
+for scenario in $scenarios; do arguments_of "$scenario" >/dev/null; done
+echo "results: $out" >&2
+for round in $(seq "$repeat"); do
+  for scenario in $scenarios; do
+    for server in $servers; do
+      takes_part "$server" "$scenario" || continue
+      echo "round $round/$repeat: $scenario, $server" >&2
+      measure "$server" "$scenario" "$round"
+    done
+  done
+done
+
+echo "$(nproc) cores, $(uname -sr), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
+echo
+"$here/summarise" "$out"
