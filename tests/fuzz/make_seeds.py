@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seeds of the decoder's corpus: one good packet of each kind, by hand.
 
-What the fuzzer found on the way stands beside them under the names that it gave.
+Beside them stand inputs of the fuzzer: found-* each reached something new, crash-* broke something.
 """
 import pathlib
 import struct
