@@ -63,7 +63,7 @@ class Backoff {
 struct Spin {
   static constexpr bool sleeps() { return false; }
   int pauses_max = 8;
-  int looks_before_yield = 256;
+  int looks_before_yield = 64;
 
   template <class Ready>
   bool wait(Parker&, Ready&& ready, Clock::time_point deadline) const {

@@ -1,0 +1,64 @@
+// Real processes for the tests: a body in a forked child, and pipes to wait on instead of a clock.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <utility>
+
+namespace millrace::test {
+
+// One byte at a time from one process to another: the event that a test waits for.
+class Signal {
+ public:
+  Signal() { EXPECT_EQ(::pipe(ends_), 0); }
+  ~Signal() {
+    ::close(ends_[0]);
+    ::close(ends_[1]);
+  }
+  Signal(const Signal&) = delete;
+  void raise() const { EXPECT_EQ(::write(ends_[1], "x", 1), 1); }
+  void await() const {
+    char byte;
+    EXPECT_EQ(::read(ends_[0], &byte, 1), 1);
+  }
+
+ private:
+  int ends_[2];
+};
+
+class Child {
+ public:
+  // The child ends with what `body` returns: true is success.
+  template <class Body>
+  explicit Child(Body&& body) : pid_(::fork()) {
+    if (pid_ == 0) ::_exit(body() ? 0 : 1);
+  }
+  ~Child() {
+    if (pid_ > 0) {
+      send(SIGKILL);
+      await();
+    }
+  }
+  Child(const Child&) = delete;
+
+  void send(int signal) const { ::kill(pid_, signal); }
+
+  // The wait status.
+  int await() {
+    int status = 0;
+    EXPECT_EQ(::waitpid(std::exchange(pid_, -1), &status, 0) > 0, true);
+    return status;
+  }
+  bool succeeded() {
+    const int status = await();
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+}  // namespace millrace::test
