@@ -45,6 +45,14 @@ class Buffer {
   void add_references(std::uint32_t count) {
     references_.fetch_add(count, std::memory_order_relaxed);
   }
+  // The last of them frees the buffer.
+  void drop_references(std::uint32_t count) {
+    // Release: what this holder did comes before the free; acquire: the free comes after them all.
+    if (references_.fetch_sub(count, std::memory_order_acq_rel) == count) {
+      this->~Buffer();
+      std::free(this);
+    }
+  }
 
   // True for the only holder: it may write the bytes again. Acquire pairs with the releases below.
   bool unique() const { return references_.load(std::memory_order_acquire) == 1; }
@@ -55,12 +63,11 @@ class Buffer {
   friend void intrusive_ptr_add_ref(Buffer* buffer) {
     buffer->references_.fetch_add(1, std::memory_order_relaxed);
   }
-  friend void intrusive_ptr_release(Buffer* buffer) {
-    // Release: what this holder did comes before the free; acquire: the free comes after them all.
-    if (buffer->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      buffer->~Buffer();
-      std::free(buffer);
-    }
+  friend void intrusive_ptr_release(Buffer* buffer) { buffer->drop_references(1); }
+  // What a slot asks of a handle (core/latest/handle_slot.hpp).
+  friend void slot_add_refs(Buffer* buffer, std::uint32_t count) { buffer->add_references(count); }
+  friend void slot_release_refs(Buffer* buffer, std::uint32_t count) {
+    buffer->drop_references(count);
   }
 
   std::atomic<std::uint32_t> references_{1};

@@ -49,11 +49,11 @@ std::size_t Processor::publish(Message&& message, Session* from) {
 }
 
 Topic& Processor::topic_of(const Message& message) {
-  if (last_topic_ != nullptr && last_topic_->hash == message.topic_hash &&
-      last_topic_->name == message.topic()) {
+  if (last_topic_ != nullptr && last_topic_->hash() == message.topic_hash &&
+      last_topic_->name() == message.topic()) {
     return *last_topic_;
   }
-  last_topic_ = &topics_.obtain(message.topic_hash, message.topic());
+  last_topic_ = &topics_.obtain(message.topic_hash, message.topic(), sequence_);
   return *last_topic_;
 }
 
@@ -62,7 +62,7 @@ Route& Processor::route_of(Topic& topic) {
     topic.route = std::make_unique<Route>();
     compute_route(topic);
   } else if (topic.route->version != index_.version()) {
-    if (index_.changed_since(topic.route->version, topic.name)) {
+    if (index_.changed_since(topic.route->version, topic.name())) {
       compute_route(topic);
     } else {
       topic.route->version = index_.version();
@@ -79,7 +79,7 @@ void Processor::compute_route(Topic& topic) {
   route.groups.clear();
   ++route_stamp_;
   std::vector<Subscription*> matches;
-  index_.match(topic.name, [&](Subscription* subscription) {
+  index_.match(topic.name(), [&](Subscription* subscription) {
     if (SharedGroup* group = subscription->group) {
       if (group->route_stamp == route_stamp_) return;
       group->route_stamp = route_stamp_;

@@ -162,10 +162,10 @@ Topic* Processor::next_seed_topic(SeedCursor& cursor, bool& out_of_budget) {
     --seed_budget_;
     Topic* topic = cursor.started ? topics_.next(cursor.after, /*inclusive=*/false)
                                   : topics_.next(prefix, /*inclusive=*/true);
-    if (topic == nullptr || !topic->name.starts_with(prefix)) return nullptr;
+    if (topic == nullptr || !topic->name().starts_with(prefix)) return nullptr;
     cursor.started = true;
-    cursor.after = topic->name;
-    if (protocol::matches(cursor.filter, topic->name)) return topic;
+    cursor.after = topic->name();
+    if (protocol::matches(cursor.filter, topic->name())) return topic;
   }
   out_of_budget = true;
   return nullptr;
@@ -191,9 +191,9 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     // A later value reached the subscription by itself; an older one after it would be stale.
     if (topic->sequence > cursor.since) continue;
     const bool retained = topic->retained && cursor.with_retained &&
-                          (!cursor.with_newest || topic->retained == topic->newest);
-    if (!retained && (!cursor.with_newest || topic->retained == topic->newest)) continue;
-    Message message = message_of(retained ? topic->retained : topic->newest);
+                          (!cursor.with_newest || topic->retained == topic->newest());
+    if (!retained && (!cursor.with_newest || topic->retained == topic->newest())) continue;
+    Message message = message_of(retained ? topic->retained : BufferRef(topic->newest()));
     if (message.payload_bytes() == 0) continue;
     Delivery delivery;
     delivery.qos = std::min(message.qos, subscription.qos);

@@ -9,16 +9,9 @@ TopicTable::~TopicTable() {
   by_name_.clear();
 }
 
-Topic* TopicTable::find(std::uint64_t hash, std::string_view name) {
-  const auto found = topics_.find(Key{hash, name});
-  return found == topics_.end() ? nullptr : found->second.get();
-}
-
-Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name) {
+Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name, std::uint64_t sequence) {
   if (Topic* topic = find(hash, name)) return *topic;
-  auto made = std::make_unique<Topic>(name, hash);
-  Topic& topic = *made;
-  topics_.emplace(Key{hash, topic.name}, std::move(made));
+  Topic& topic = *topics_.insert(std::make_unique<Topic>(name, hash, sequence)).first;
   by_name_.insert(topic);
   by_age_.push_back(topic);
   bytes_ += cost_bytes(topic);
@@ -27,15 +20,15 @@ Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name) {
 
 // What the topic takes of bytes_max: its values and, roughly, its entry.
 std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
-  std::uint64_t bytes = topic.name.size();
-  if (topic.newest) bytes += topic.newest->capacity();
-  if (topic.retained && topic.retained != topic.newest) bytes += topic.retained->capacity();
+  std::uint64_t bytes = sizeof(Topic) + topic.name().size();
+  if (const Buffer* newest = topic.newest()) bytes += newest->capacity();
+  if (topic.retained && topic.retained != topic.newest()) bytes += topic.retained->capacity();
   return bytes;
 }
 
 void TopicTable::store_newest(Topic& topic, BufferRef value) {
   bytes_ -= cost_bytes(topic);
-  topic.newest = std::move(value);
+  topic.newest_slot.store(std::move(value));
   bytes_ += cost_bytes(topic);
   if (topic.age_hook.is_linked()) {
     by_age_.splice(by_age_.end(), by_age_, by_age_.iterator_to(topic));
@@ -79,7 +72,7 @@ void TopicTable::erase(Topic& topic) {
   bytes_ -= cost_bytes(topic);
   if (topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
   by_name_.erase(by_name_.iterator_to(topic));
-  topics_.erase(Key{topic.hash, topic.name});
+  topics_.erase(topic);  // deleted when no reader is at it
 }
 
 Topic* TopicTable::next(std::string_view after, bool inclusive) {

@@ -5,22 +5,22 @@
 // ordered by name, so that a filter's walk is a range and its place a name. Within count_max and
 // bytes_max the least recently published topic that is not retained makes room.
 //
-// Threads: the processor's holder, but for Topic::newest, which any thread may read through
-// TopicTable::readers().
+// Threads: the processor's holder, but for what a Reader shows: the names, and the newest values
+// through their slots. Readers never make the processor wait (core/latest/slot_index.hpp).
 #pragma once
 
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/broker/command.hpp"
 #include "core/broker/session.hpp"
+#include "core/latest/slot.hpp"
+#include "core/latest/slot_index.hpp"
 
 namespace millrace::broker {
 
@@ -45,18 +45,29 @@ struct Route {
   std::uint64_t version = 0;
 };
 
-struct Topic {
-  Topic(std::string_view name_in, std::uint64_t hash_in) : name(name_in), hash(hash_in) {}
+class Topic {
+ public:
+  // Versions of the newest value count from `start`: more than a topic of that name had before.
+  Topic(std::string_view name, std::uint64_t hash, latest::Version start)
+      : newest_slot(start), name_(name), hash_(hash) {}
 
-  const std::string name;
-  const std::uint64_t hash;
-  BufferRef newest;               // null until the end of the batch that made the topic
+  // Any thread.
+  std::string_view name() const { return name_; }
+  std::uint64_t hash() const { return hash_; }
+  latest::Slot<BufferRef> newest_slot;  // empty until the end of the batch that made the topic
+
+  // The processor.
+  Buffer* newest() const { return newest_slot.newest(); }
   BufferRef retained;             // often the same
   std::uint64_t sequence = 0;     // of the last publish, over all topics
   std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
   std::unique_ptr<Route> route;
   boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
+
+ private:
+  const std::string name_;
+  const std::uint64_t hash_;
 };
 
 struct TopicLimits {
@@ -69,8 +80,13 @@ class TopicTable {
   explicit TopicTable(const TopicLimits& limits) : limits_(limits) {}
   ~TopicTable();
 
-  Topic* find(std::uint64_t hash, std::string_view name);
-  Topic& obtain(std::uint64_t hash, std::string_view name);
+  using Index = latest::SlotIndex<Topic>;
+  // Any thread: look-ups and walks beside the processor.
+  Index::Reader reader() const { return topics_.reader(); }
+
+  Topic* find(std::uint64_t hash, std::string_view name) const { return topics_.find(hash, name); }
+  // `sequence` is that of the publish: it only grows.
+  Topic& obtain(std::uint64_t hash, std::string_view name, std::uint64_t sequence);
 
   // Stores the newest value and makes the topic the most recently published one.
   void store_newest(Topic& topic, BufferRef value);
@@ -91,17 +107,9 @@ class TopicTable {
   void set_limits(const TopicLimits& limits) { limits_ = limits; }
 
  private:
-  struct Key {
-    std::uint64_t hash;
-    std::string_view name;
-    friend bool operator==(const Key&, const Key&) = default;
-  };
-  struct KeyHash {
-    std::size_t operator()(const Key& key) const { return static_cast<std::size_t>(key.hash); }
-  };
   struct ByName {
     using type = std::string_view;
-    type operator()(const Topic& topic) const { return topic.name; }
+    type operator()(const Topic& topic) const { return topic.name(); }
   };
   using AgeList = boost::intrusive::list<
       Topic, boost::intrusive::member_hook<Topic, decltype(Topic::age_hook), &Topic::age_hook>>;
@@ -113,7 +121,7 @@ class TopicTable {
   void erase(Topic& topic);
 
   TopicLimits limits_;
-  std::unordered_map<Key, std::unique_ptr<Topic>, KeyHash> topics_;
+  Index topics_;
   NameSet by_name_;
   AgeList by_age_;  // least recently published first; retained topics are not in it
   std::uint64_t bytes_ = 0;
