@@ -111,7 +111,8 @@ struct alignas(128) IoCounters {
   Counter bytes_sent;
   Counter reads;
   Counter writes;
-  Counter read_pauses;  // a publisher was not read for a while: a limit of the way in
+  Counter read_pauses;    // a publisher was not read for a while: a limit of the way in
+  Counter accept_pauses;  // no descriptors or memory: nothing was accepted for a moment
 
   // From the read that brought a message to the write that took it out.
   Histogram<latency_bounds_ns.size()> publish_to_write{latency_bounds_ns};

@@ -176,6 +176,9 @@ std::vector<MetricRow> traffic_rows(const Threads& threads) {
       single(threads, "millrace_read_pauses_total",
              "Times that a publisher was not read for a while, by a limit of the way in.",
              &Io::read_pauses),
+      single(threads, "millrace_accept_pauses_total",
+             "Times that nothing was accepted for a moment: no descriptors or no memory.",
+             &Io::accept_pauses),
       latency_row(threads),
   };
 }

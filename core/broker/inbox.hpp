@@ -62,6 +62,14 @@ class Inbox {
   // The clock in use; replaced by tests. Monotonic nanoseconds.
   static std::int64_t now_ns();
 
+  // Nothing waits and nobody is at it: what was submitted before has been handed over. (While
+  // another thread submits, the answer is old at once.)
+  bool idle() const {
+    if (queue_->len() > 0) return false;
+    return limits_.wait != WaitStrategy::block ||
+           (signals_.load(std::memory_order_acquire) & held) == 0;
+  }
+
   std::uint64_t queued_bytes() const { return queued_bytes_.load(std::memory_order_relaxed); }
   const CommandQueue& queue() const { return *queue_; }
 

@@ -1,0 +1,81 @@
+#include "server/app.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "server/app_server.hpp"
+#include "server/log.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+void log_faults(std::string_view event, const std::vector<ConfigFault>& faults) {
+  for (const ConfigFault& fault : faults) log_error(event, {{"fault", fault.to_string()}});
+}
+
+// Null: the log says why.
+std::shared_ptr<const Settings> make_settings(const Config& config) {
+  std::vector<ConfigFault> faults;
+  auto access = Access::make(config.access, faults);
+  if (!access) {
+    log_faults("config.fault", faults);
+    return nullptr;
+  }
+  return std::make_shared<const Settings>(Settings{config, std::move(access)});
+}
+
+// A faulty configuration changes nothing, and says why.
+void reload(Server& server, const ConfigSources& sources) {
+  const ReloadedConfig loaded = reload_config(server.config(), sources);
+  if (!loaded.ok()) return log_faults("reload.fault", loaded.faults);
+  auto settings = make_settings(loaded.config);
+  if (!settings) return;
+  setup_log(loaded.config.log);
+  server.reload(std::move(settings));
+  for (const std::string& path : loaded.needs_restart) {
+    log_warn("reload.needs_restart", {{"path", path}});
+  }
+  log_info("reloaded", {{"changed", loaded.applied.size()}});
+}
+
+void serve_until_signal(Server& server, const ConfigSources& sources) {
+  boost::asio::io_context signals_context;
+  boost::asio::signal_set signals(signals_context, SIGTERM, SIGINT, SIGHUP);
+  std::function<void()> wait = [&] {
+    signals.async_wait([&](const boost::system::error_code& error, int signal) {
+      if (error || signal != SIGHUP) return;
+      reload(server, sources);
+      wait();
+    });
+  };
+  wait();
+  server.start();
+  signals_context.run();
+}
+
+}  // namespace
+
+int run(const Config& config, const ConfigSources& sources) {
+  // A peer that is gone is an error of the write, not of the process.
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    auto settings = make_settings(config);
+    if (!settings) return 1;
+    Server server(std::move(settings));
+    serve_until_signal(server, sources);
+    const bool clean = server.drain();
+    log_info("stopped", {{"clean", clean}});
+    return 0;
+  } catch (const std::exception& error) {
+    log_error("start.failed", {{"error", error.what()}});
+    return 1;
+  }
+}
+
+}  // namespace millrace::server

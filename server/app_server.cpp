@@ -1,0 +1,118 @@
+#include "server/app_server.hpp"
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "server/app_limits.hpp"
+#include "server/app_metrics.hpp"
+#include "server/log.hpp"
+
+namespace millrace::server {
+
+Server::Server(std::shared_ptr<const Settings> settings)
+    : settings_(std::move(settings)),
+      processor_(processor_limits(config())),
+      inbox_(inbox_limits(config()), processor_),
+      http_(config().http) {
+  for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
+    threads_.push_back(std::make_unique<IoThread>(inbox_, settings_));
+  }
+  std::vector<IoThread*> all;
+  for (const auto& thread : threads_) all.push_back(thread.get());
+  for (const ListenerConfig& listener : config().listeners) {
+    IoThread& home = *all[listeners_.size() % all.size()];
+    listeners_.push_back(std::make_unique<Listener>(listener, all, home));
+  }
+  add_metrics();
+  add_standard_routes(http_, metrics_, [this] { return readiness(); });
+}
+
+Server::~Server() {
+  // Connections submit, so their threads end before the inbox; outboxes ring the threads' bells, so
+  // the threads' objects are still there when the processor's thread ends.
+  for (const auto& thread : threads_) thread->stop();
+  for (const auto& thread : threads_) thread->join();
+  inbox_.stop();
+  http_.stop();
+}
+
+void Server::add_metrics() {
+  std::vector<const IoCounters*> counters;
+  for (const auto& thread : threads_) counters.push_back(&thread->counters());
+  metrics_.add(io_metric_rows(counters));
+  metrics_.add(process_metric_rows());
+  metrics_.add(http_metric_rows(http_.counters()));
+  metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
+}
+
+void Server::start() {
+  inbox_.start();
+  for (const auto& thread : threads_) thread->start();
+  http_.start();
+  log_info("listening", {{"transport", "http"},
+                         {"address", config().http.host},
+                         {"port", http_.port()},
+                         {"listener", "http"}});
+  for (const auto& listener : listeners_) listener->start();
+  ready_.store(true, std::memory_order_relaxed);
+}
+
+std::string Server::readiness() const {
+  return ready_.load(std::memory_order_relaxed) ? "" : "draining";
+}
+
+void Server::reload(std::shared_ptr<const Settings> settings) {
+  settings_ = std::move(settings);
+  on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
+}
+
+void Server::on_each_thread(const std::function<void(IoThread&)>& task) {
+  std::mutex mutex;
+  std::condition_variable done;
+  std::size_t left = threads_.size();
+  for (const auto& thread : threads_) {
+    thread->post([&, io = thread.get()] {
+      task(*io);
+      std::lock_guard lock(mutex);
+      --left;
+      done.notify_one();
+    });
+  }
+  std::unique_lock lock(mutex);
+  done.wait(lock, [&] { return left == 0; });
+}
+
+std::size_t Server::connection_count() const {
+  std::size_t count = 0;
+  for (const auto& thread : threads_) count += thread->resident_count();
+  return count;
+}
+
+bool Server::wait_until(Deadline deadline, const std::function<bool()>& done) {
+  while (!done()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+bool Server::drain() {
+  const Deadline deadline =
+      std::chrono::steady_clock::now() + std::chrono::seconds(config().drain_seconds);
+  ready_.store(false, std::memory_order_relaxed);
+  log_info("draining", {{"connections", connection_count()}});
+  for (const auto& listener : listeners_) listener->stop();
+  on_each_thread([](IoThread& thread) {
+    thread.wheel().for_each([](Resident& resident) { resident.stop_reading(); });
+  });
+  bool clean = wait_until(deadline, [&] { return inbox_.idle(); });
+  on_each_thread([](IoThread& thread) {
+    thread.dispatch_ready();
+    thread.wheel().for_each([](Resident& resident) { resident.end(); });
+  });
+  clean = wait_until(deadline, [&] { return connection_count() == 0; }) && clean;
+  return clean;
+}
+
+}  // namespace millrace::server

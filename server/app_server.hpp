@@ -1,0 +1,57 @@
+// Server: what runs while the app runs. Built in the order of the walk, ended in the opposite one.
+//
+// Threads: main's; the metrics that it registers are read by the HTTP thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/processor.hpp"
+#include "server/config.hpp"
+#include "server/http.hpp"
+#include "server/io_thread.hpp"
+#include "server/listener.hpp"
+#include "server/metrics.hpp"
+
+namespace millrace::server {
+
+class Server {
+ public:
+  // Binds every port. Throws std::exception that says what is wrong.
+  explicit Server(std::shared_ptr<const Settings> settings);
+  ~Server();
+
+  void start();
+  // Gives every I/O thread the new settings.
+  void reload(std::shared_ptr<const Settings> settings);
+  // True if everything ended by itself within the time that the configuration allows.
+  bool drain();
+
+  const Config& config() const { return settings_->config; }
+
+ private:
+  using Deadline = std::chrono::steady_clock::time_point;
+
+  void add_metrics();
+  std::string readiness() const;
+  // Runs `task` on every I/O thread and waits until it is done on all.
+  void on_each_thread(const std::function<void(IoThread&)>& task);
+  bool wait_until(Deadline deadline, const std::function<bool()>& done);
+  std::size_t connection_count() const;
+
+  std::shared_ptr<const Settings> settings_;
+  broker::Processor processor_;
+  broker::Inbox inbox_;
+  std::vector<std::unique_ptr<IoThread>> threads_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  Metrics metrics_;
+  HttpServer http_;
+  std::atomic<bool> ready_{false};
+};
+
+}  // namespace millrace::server

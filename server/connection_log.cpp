@@ -1,0 +1,75 @@
+#include "server/connection_log.hpp"
+
+#include <chrono>
+#include <string>
+
+#include "server/log.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+std::string_view word(CloseCause cause) {
+  switch (cause) {
+    case CloseCause::client_disconnect:
+      return "client_disconnect";
+    case CloseCause::peer_closed:
+      return "peer_closed";
+    case CloseCause::protocol_fault:
+      return "protocol_fault";
+    case CloseCause::handshake_fault:
+      return "handshake_fault";
+    case CloseCause::connect_timeout:
+      return "connect_timeout";
+    case CloseCause::keep_alive_timeout:
+      return "keep_alive_timeout";
+    case CloseCause::refused:
+      return "refused";
+    case CloseCause::processor:
+      return "processor";
+    case CloseCause::limit:
+      return "limit";
+    case CloseCause::shutdown:
+      return "shutdown";
+  }
+  return "unknown";
+}
+
+bool is_fault(CloseCause cause) {
+  return cause == CloseCause::protocol_fault || cause == CloseCause::handshake_fault ||
+         cause == CloseCause::refused;
+}
+
+// A peer that repeats its fault does not fill the disk.
+LogLimiter& limiter() {
+  static LogLimiter limiter(std::chrono::seconds(10));
+  return limiter;
+}
+
+}  // namespace
+
+void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
+                        protocol::ReasonCode reason, CloseCause cause) {
+  const LogLevel level = is_fault(cause) ? LogLevel::warn : LogLevel::debug;
+  if (!logs(level)) return;
+  boost::system::error_code error;
+  const auto peer = stream.socket().remote_endpoint(error);
+  const std::string address = error ? "unknown" : peer.address().to_string();
+  std::uint64_t suppressed = 0;
+  if (is_fault(cause)) {
+    const auto verdict = limiter().ask(address + ' ' + std::string(word(cause)) + ' ' +
+                                       std::string(protocol::to_string(reason)));
+    if (!verdict.log) return;
+    suppressed = verdict.suppressed;
+  }
+  log(level, "connection.end",
+      {{"cause", word(cause)},
+       {"reason", protocol::to_string(reason)},
+       {"listener", listener.config.name},
+       {"peer", address},
+       {"port", error ? 0 : int{peer.port()}},
+       {"mqtt", protocol::to_string(version)},
+       {"suppressed", suppressed}});
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,16 @@
+// What the log says about connections: one line for an end that somebody should know of.
+#pragma once
+
+#include "protocol/reason_code.hpp"
+#include "protocol/version.hpp"
+#include "server/listener_info.hpp"
+#include "server/metrics_counters.hpp"
+#include "server/transport.hpp"
+
+namespace millrace::server {
+
+// Ordinary ends at debug, a peer's faults at warning.
+void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
+                        protocol::ReasonCode reason, CloseCause cause);
+
+}  // namespace millrace::server

@@ -1,0 +1,126 @@
+// IoThread: one thread, one io_context, the connections that live and die on it, and what they
+// share: the receive buffer, the write scratch, the counters, the timer wheel.
+//
+// Its loop: serve the outboxes that the processor filled, run a pass of ready handlers, sleep only
+// when neither found anything. There is one bell, an eventfd, rung only while the thread sleeps;
+// nothing is posted per message or per connection.
+//
+// Threads: post() and stop() from any thread; start() and join() from the owner; counters() may be
+// read by any; everything else on the thread itself.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/broker/command.hpp"
+#include "core/broker/inbox.hpp"
+#include "core/broker/outbox.hpp"
+#include "server/access.hpp"
+#include "server/config.hpp"
+#include "server/io_thread_buffers.hpp"
+#include "server/io_thread_wheel.hpp"
+#include "server/metrics_counters.hpp"
+#include "server/writer_piece.hpp"
+
+namespace millrace::server {
+
+// What a reload replaces as one. Immutable.
+struct Settings {
+  Config config;
+  std::shared_ptr<const Access> access;
+};
+
+class IoThread {
+ public:
+  // The wheel's step. Time-outs are late by at most two of them.
+  static constexpr std::int64_t tick_ns = 250'000'000;
+
+  // Seconds as ticks.
+  static constexpr std::uint32_t ticks(std::uint32_t seconds) {
+    return static_cast<std::uint32_t>(seconds * (1'000'000'000 / tick_ns));
+  }
+
+  IoThread(broker::Inbox& inbox, std::shared_ptr<const Settings> settings);
+  ~IoThread();
+  IoThread(const IoThread&) = delete;
+  IoThread& operator=(const IoThread&) = delete;
+
+  void start();
+  void stop();
+  void join();
+
+  // Runs `task` on the thread soon. For rare things: a new connection, a reload, the end.
+  void post(std::function<void()> task);
+
+  const IoCounters& counters() const { return counters_; }
+  // Residents of this thread, as the last change left them.
+  std::size_t resident_count() const { return resident_count_.load(std::memory_order_relaxed); }
+
+  // --- On the thread
+  // ------------------------------------------------------------------------------
+
+  boost::asio::io_context& context() { return context_; }
+  broker::Inbox& inbox() { return inbox_; }
+  broker::ReadyList& ready_list() { return ready_list_; }
+  const Settings& settings() const { return *settings_; }
+  const Config& config() const { return settings_->config; }
+  void set_settings(std::shared_ptr<const Settings> settings) { settings_ = std::move(settings); }
+  IoCounters& counters() { return counters_; }
+  ReceiveBuffers& receive_buffers() { return receive_buffers_; }
+  WriterPiece& piece() { return piece_; }
+  // Empty between two reads; its capacity stays.
+  std::vector<broker::Command>& commands() { return commands_; }
+  TimerWheel& wheel() { return wheel_; }
+
+  // Tells the processor that the bell need not be rung. Every handler begins with it.
+  void awake() { ready_list_.awake(); }
+  // Counts towards the end of the pass: after that many bytes the outboxes come first.
+  void count_received(std::size_t bytes) { pass_bytes_ += bytes; }
+
+  // Serves the outboxes that were filled; false if there were none.
+  bool dispatch_ready();
+
+  // Bracket a resident's life. The wheel is the thread's list of them: schedule it at once.
+  void count_resident() { resident_count_.fetch_add(1, std::memory_order_relaxed); }
+  void discount_resident() { resident_count_.fetch_sub(1, std::memory_order_relaxed); }
+
+ private:
+  void run();
+  bool run_pass();
+  void wait_for_bell();
+  void run_posted();
+  void wait_for_tick();
+
+  // No locks inside: only this thread touches it once it runs.
+  boost::asio::io_context context_{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
+  const int bell_fd_;
+  broker::ReadyList ready_list_;
+  broker::Inbox& inbox_;
+  std::shared_ptr<const Settings> settings_;
+  IoCounters counters_;
+  ReceiveBuffers receive_buffers_;
+  WriterPiece piece_;
+  TimerWheel wheel_;
+  std::vector<broker::Command> commands_;
+  std::vector<broker::OutboxRef> ready_;
+  std::size_t pass_bytes_ = 0;
+  std::atomic<std::size_t> resident_count_{0};
+
+  std::mutex posted_mutex_;
+  std::vector<std::function<void()>> posted_;  // under posted_mutex_
+  std::atomic<bool> stopping_{false};
+
+  boost::asio::posix::stream_descriptor bell_;
+  boost::asio::steady_timer timer_;
+  std::thread thread_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,166 @@
+#include "server/listener.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "server/connection.hpp"
+#include "server/log.hpp"
+#include "server/tls_context.hpp"
+#include "server/transport_make.hpp"
+
+namespace millrace::server {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr int accepted_in_a_row_max = 64;
+constexpr std::chrono::milliseconds pause_time{200};
+
+// On the connection's own I/O thread from here on.
+void adopt(IoThread& thread, const ListenerInfo& info, int fd, asio::ip::tcp protocol) {
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  TcpSocket socket(thread.context());
+  boost::system::error_code error;
+  socket.assign(protocol, fd, error);
+  if (error) {
+    ::close(fd);
+    return;
+  }
+  boost::intrusive_ptr<Connection> connection(
+      new Connection(thread, info, make_stream(info, std::move(socket))));
+  connection->start();
+}
+
+}  // namespace
+
+Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home)
+    : info_{config, nullptr},
+      threads_(std::move(threads)),
+      home_(home),
+      acceptor_(home.context()),
+      pause_(home.context()) {
+  if (config.uses_tls()) info_.tls = make_tls_context(config.tls);
+  try {
+    open();
+  } catch (const boost::system::system_error& error) {
+    throw std::runtime_error("cannot listen on " + config.host + ':' + std::to_string(config.port) +
+                             " (" + config.name + "): " + error.code().message());
+  }
+}
+
+void Listener::open() {
+  asio::ip::tcp::resolver resolver(home_.context());
+  const auto found = resolver.resolve(info_.config.host, std::to_string(info_.config.port),
+                                      asio::ip::tcp::resolver::passive);
+  const asio::ip::tcp::endpoint endpoint = *found.begin();
+  acceptor_.open(endpoint.protocol());
+  acceptor_.set_option(asio::socket_base::reuse_address(true));
+  acceptor_.non_blocking(true);
+  acceptor_.bind(endpoint);
+  acceptor_.listen(asio::socket_base::max_listen_connections);
+  port_ = acceptor_.local_endpoint().port();
+}
+
+void Listener::start() {
+  log_info("listening", {{"transport", to_string(info_.config.transport)},
+                         {"address", info_.config.host},
+                         {"port", port_},
+                         {"listener", info_.config.name}});
+  home_.post([this] { wait(); });
+}
+
+void Listener::stop() {
+  home_.post([this] {
+    boost::system::error_code ignored;
+    acceptor_.close(ignored);
+    pause_.cancel();
+  });
+}
+
+void Listener::wait() {
+  acceptor_.async_wait(Acceptor::wait_read, [this](const boost::system::error_code& error) {
+    if (error || !acceptor_.is_open()) return;
+    home_.awake();
+    accept_some();
+  });
+}
+
+void Listener::accept_some() {
+  for (int i = 0; i < accepted_in_a_row_max; ++i) {
+    const int fd =
+        ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      paused_before_ = false;
+      hand_out(fd);
+      continue;
+    }
+    switch (errno) {
+      case EMFILE:
+      case ENFILE:
+      case ENOBUFS:
+      case ENOMEM:
+        return pause(errno);
+      case EINTR:
+      case ECONNABORTED:
+        continue;
+      default:
+        return wait();  // nobody waits; or a network error of that one connection
+    }
+  }
+  wait();
+}
+
+void Listener::pause(int error) {
+  home_.counters().accept_pauses.add();
+  if (!paused_before_) {
+    paused_before_ = true;
+    log_error("listener.paused",
+              {{"listener", info_.config.name}, {"error", std::strerror(error)}});
+  }
+  pause_.expires_after(pause_time);
+  pause_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (!cancelled && acceptor_.is_open()) wait();
+  });
+}
+
+bool Listener::at_limit() const {
+  std::size_t count = 0;
+  for (const IoThread* thread : threads_) count += thread->resident_count();
+  return count >= home_.config().connection.count_max;
+}
+
+void Listener::hand_out(int fd) {
+  if (at_limit()) {
+    ::close(fd);
+    home_.counters().closed_by_cause[static_cast<std::size_t>(CloseCause::limit)].add();
+    if (!limited_before_) {
+      log_warn("listener.limit", {{"listener", info_.config.name},
+                                  {"connections", home_.config().connection.count_max}});
+    }
+    limited_before_ = true;
+    return;
+  }
+  limited_before_ = false;
+  IoThread& thread = *threads_[next_thread_];
+  next_thread_ = (next_thread_ + 1) % threads_.size();
+  const auto protocol =
+      acceptor_.local_endpoint().address().is_v6() ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
+  if (&thread == &home_) {
+    adopt(thread, info_, fd, protocol);
+  } else {
+    thread.post([&thread, this, fd, protocol] { adopt(thread, info_, fd, protocol); });
+  }
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,79 @@
+// Stream: the byte stream under a connection, whatever carries it: TCP, TLS, WebSocket, or both.
+//
+// Non-blocking on both sides: read() and write() move what they can and say so; wait_readable() and
+// wait_writable() ask for one call when more can move. One virtual call moves a whole batch of
+// packets, so nothing here is paid per message.
+//
+// Threads: everything on the connection's I/O thread. A stream is owned by its StreamUser and
+// may be asked for anything but open() only after on_open(). Each pending operation holds a
+// reference to the user, so both live until the last one has been called back.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace millrace::server {
+
+// A socket that knows its executor's type, which saves a type-erased one per connection.
+using TcpSocket =
+    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
+
+enum class IoStatus : std::uint8_t {
+  ok,      // `bytes` were moved, at least one
+  again,   // nothing moved; wait
+  end,     // the peer has finished sending
+  broken,  // the peer broke the stream's own rules; shutdown() will say so to it
+  failed,  // the connection is lost
+};
+
+struct IoResult {
+  IoStatus status;
+  std::size_t bytes = 0;
+};
+
+// What a transport calls. Each call may end in the transport being closed, never in its
+// destruction.
+class StreamUser : public boost::intrusive_ref_counter<StreamUser, boost::thread_unsafe_counter> {
+ public:
+  virtual ~StreamUser() = default;
+  virtual void on_open() = 0;
+  virtual void on_open_failed() = 0;  // the handshake
+  virtual void on_readable() = 0;
+  virtual void on_writable() = 0;
+};
+using StreamUserRef = boost::intrusive_ptr<StreamUser>;
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  // Handshakes, then one of on_open() and on_open_failed(), possibly before this returns.
+  virtual void open(StreamUser& user) = 0;
+
+  virtual IoResult read(std::span<std::uint8_t> into) = 0;
+  // Takes the bytes in order; fewer than given means that the next call would say `again`.
+  virtual IoResult write(std::span<const iovec> from) = 0;
+  // Moves on what write() took but the kernel did not: `ok` when nothing is left. Then
+  // wait_writable() is for that too.
+  virtual IoStatus flush() { return IoStatus::ok; }
+
+  // One call to on_readable() or on_writable(). Idempotent while one is pending.
+  virtual void wait_readable() = 0;
+  virtual void wait_writable() = 0;
+
+  // Says that no more will be written. The peer may still send; what it sends can be read.
+  virtual void shutdown() = 0;
+  // Ends it at once; pending waits are not called back. Idempotent.
+  virtual void close() = 0;
+
+  virtual TcpSocket& socket() = 0;
+};
+
+}  // namespace millrace::server

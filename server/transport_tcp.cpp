@@ -1,0 +1,64 @@
+#include "server/transport_tcp.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace millrace::server {
+
+void TcpStream::open(StreamUser& user) {
+  attach(user);
+  user.on_open();
+}
+
+IoResult TcpStream::read(std::span<std::uint8_t> into) {
+  for (;;) {
+    const ssize_t got = ::recv(socket_.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
+    if (got > 0) return {IoStatus::ok, static_cast<std::size_t>(got)};
+    if (got == 0) return {IoStatus::end};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {IoStatus::again};
+    if (errno != EINTR) return {IoStatus::failed};
+  }
+}
+
+IoResult TcpStream::write(std::span<const iovec> from) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(from.data());
+  message.msg_iovlen = from.size();
+  for (;;) {
+    const ssize_t put = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put >= 0) return {IoStatus::ok, static_cast<std::size_t>(put)};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {IoStatus::again};
+    if (errno != EINTR) return {IoStatus::failed};
+  }
+}
+
+void TcpStream::wait(TcpSocket::wait_type what, bool& waits) {
+  if (waits || !socket_.is_open()) return;
+  waits = true;
+  socket_.async_wait(what, [this, what, &waits,
+                            keep = StreamUserRef(user_)](const boost::system::error_code& error) {
+    waits = false;
+    if (!error && socket_.is_open()) on_wait_over(what);
+  });
+}
+
+void TcpStream::on_wait_over(TcpSocket::wait_type what) {
+  if (what == TcpSocket::wait_read) {
+    user_->on_readable();
+  } else {
+    user_->on_writable();
+  }
+}
+
+void TcpStream::shutdown() {
+  boost::system::error_code ignored;
+  socket_.shutdown(TcpSocket::shutdown_send, ignored);
+}
+
+void TcpStream::close() {
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,22 @@
+// MQTT over WebSocket, plain or over TLS, by Beast. Source: MQTT 5.0 section 6; RFC 6455.
+//
+// Packets may span frames and share them: what is read is a stream of bytes. A batch of packets
+// goes out as one binary frame. A text frame ends the connection with 1003 [MQTT-6.0.0-1]; a
+// handshake that does not offer the subprotocol `mqtt` [MQTT-6.0.0-3], or asks for another path, is
+// answered by HTTP 400 or 404.
+#pragma once
+
+#include <boost/asio/ssl/context.hpp>
+#include <memory>
+#include <string>
+
+#include "server/transport.hpp"
+
+namespace millrace::server {
+
+std::unique_ptr<Stream> make_websocket_stream(TcpSocket socket, const std::string& path);
+std::unique_ptr<Stream> make_secure_websocket_stream(TcpSocket socket,
+                                                     boost::asio::ssl::context& context,
+                                                     const std::string& path);
+
+}  // namespace millrace::server
