@@ -86,6 +86,7 @@ class Client {
   bool is_open() const { return fd_ >= 0; }
   bool is_ready() const { return state_ == State::ready; }
   const std::string& id() const { return id_; }
+  void rename(std::string id) { id_ = std::move(id); }  // for the next dial()
   PublishRing* ring() { return ring_.get(); }
   const PublishRing* ring() const { return ring_.get(); }
   Receiver* receiver() { return receiver_; }
@@ -120,7 +121,7 @@ class Client {
   EventLoop& loop_;
   const Endpoint& endpoint_;
   ClientEvents& events_;
-  const std::string id_;
+  std::string id_;
   int fd_ = -1;
   State state_ = State::closed;
   std::unique_ptr<Transport> transport_;

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 
 #include <memory>
+#include <random>
 
 #include "loadtest/fleet.hpp"
 #include "loadtest/meter.hpp"
@@ -20,10 +21,11 @@ class ConnectRun final : public ClientEvents {
       : options_(options),
         loop_(options.wait == Wait::spin),
         endpoint_(make_endpoint(options)),
-        meter_(options, loop_) {
+        meter_(options, loop_),
+        name_prefix_(options.client_id_prefix + "-" +
+                     std::to_string(std::random_device()() % 100'000) + "-") {
     for (std::uint32_t i = 0; i < options.diallers; ++i) {
-      diallers_.push_back(std::make_unique<Client>(
-          loop_, endpoint_, *this, options.client_id_prefix + "-" + std::to_string(i)));
+      diallers_.push_back(std::make_unique<Client>(loop_, endpoint_, *this, std::string()));
     }
   }
 
@@ -72,6 +74,8 @@ class ConnectRun final : public ClientEvents {
     if (endpoint_.address.ss_family == AF_INET && (ntohl(to->sin_addr.s_addr) >> 24) == 127) {
       client.bind_source(htonl((127u << 24) + 2 + next_source_++ % kSources));
     }
+    // A new name each time: a broker may make a name that returns at once wait.
+    client.rename(name_prefix_ + std::to_string(dialled_++));
     client.dial();
   }
 
@@ -97,6 +101,8 @@ class ConnectRun final : public ClientEvents {
   Histogram times_;
   std::vector<std::unique_ptr<Client>> diallers_;
   std::vector<Client*> to_redial_;
+  std::string name_prefix_;
+  std::uint64_t dialled_ = 0;
   std::uint32_t next_source_ = 0;
   std::uint64_t connected_ = 0;
   std::uint64_t failed_ = 0;

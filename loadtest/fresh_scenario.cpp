@@ -112,8 +112,10 @@ class FreshRun {
       fleet_.pump(std::max<Nanos>(0, idle));
       meter_.tick(now, traffic(), "measuring");
     }
+    if (fleet_.broken() == 0) pacer.step(end, std::numeric_limits<std::uint64_t>::max());
     const Nanos finished = now_ns();
     meter_.end(finished, traffic());
+    never_sent_ = pacer.record_unsent(end, healthy_times_, options_.healthy);
     for (const auto& w : watches_) w->finish(finished);
     Result result = report(finished);
     fleet_.close_all();
@@ -138,6 +140,7 @@ class FreshRun {
     r.add("rate_per_s", options_.rates_per_s.front());
     r.add("read_rate_bytes_per_s", options_.read_rate_bytes_per_s);
     meter_.report_rates(r);
+    note_never_sent(r, never_sent_);
     Histogram all;
     Histogram final_part;
     Nanos unseen = 0;
@@ -186,6 +189,7 @@ class FreshRun {
   std::vector<Client*> clients_;
   double granted_before_ = 0;
   double carried_ = 0;
+  std::uint64_t never_sent_ = 0;
 };
 
 }  // namespace

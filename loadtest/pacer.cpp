@@ -73,4 +73,16 @@ Nanos OpenLoop::step(Nanos now, std::uint64_t published_max) {
   return next_due - now;
 }
 
+std::uint64_t OpenLoop::record_unsent(Nanos until, Measurement& measurement,
+                                      std::uint32_t readers) const {
+  std::uint64_t count = 0;
+  for (std::size_t p = 0; p < publishers_.size(); ++p) {
+    for (std::uint64_t i = next_[p]; due_at(p, i) < until; ++i, ++count) {
+      if (due_at(p, i) < measurement.window_begin_ns) continue;
+      measurement.latency.record(until - due_at(p, i), readers);
+    }
+  }
+  return count;
+}
+
 }  // namespace millrace::loadtest

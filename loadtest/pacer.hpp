@@ -54,15 +54,10 @@ class OpenLoop {
   Nanos step(Nanos now, std::uint64_t published_max);
 
   std::uint64_t published() const { return published_; }
-  // Messages that were due before `until` and could not be sent; `note` is told of each one's time.
-  template <class Note>
-  std::uint64_t unsent(Nanos until, Note note) const {
-    std::uint64_t count = 0;
-    for (std::size_t p = 0; p < publishers_.size(); ++p) {
-      for (std::uint64_t i = next_[p]; due_at(p, i) < until; ++i, ++count) note(due_at(p, i));
-    }
-    return count;
-  }
+  // Messages that were due before `until` and could not be sent. Each has waited until now at
+  // least, and is recorded so, once per reader, if the measurement covers it: to leave it out would
+  // hide the worst of the latency.
+  std::uint64_t record_unsent(Nanos until, Measurement& measurement, std::uint32_t readers) const;
 
  private:
   Nanos due_at(std::size_t publisher, std::uint64_t i) const {

@@ -20,6 +20,13 @@ void Readers::report(Result& result, std::uint64_t wanted) const {
   if (lost + sum.duplicates + sum.reordered + foreign + wrong_topic > 0) result.has_faults = true;
 }
 
+void note_never_sent(Result& result, std::uint64_t count) {
+  result.add("never_sent", count);
+  if (count == 0) return;
+  result.warnings.push_back("the rate was not reached: " + std::to_string(count) +
+                            " due messages were never sent; latency counts them up to the end");
+}
+
 void note_connection_faults(Result& result, const Fleet& fleet) {
   if (fleet.broken() > 0) {
     result.has_faults = true;

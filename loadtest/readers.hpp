@@ -53,6 +53,9 @@ class Readers {
   std::vector<std::unique_ptr<Receiver>> readers_;
 };
 
+// Messages that an open loop's schedule wanted and the sockets did not take by the end.
+void note_never_sent(Result& result, std::uint64_t count);
+
 // Connections that broke and packets that made no sense.
 void note_connection_faults(Result& result, const Fleet& fleet);
 

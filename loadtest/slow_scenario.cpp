@@ -46,6 +46,7 @@ class SlowRun {
     meter_.begin(now_ns(), traffic());
     publish_for(options_.pause_s, "stopped");
     meter_.end(now_ns(), traffic());
+    never_sent_ = pacer_->record_unsent(published_until_ns_, healthy_times_, options_.healthy);
     settle();
     rss_while_stopped_ = meter_.server().rss_bytes();
     read_again();
@@ -74,6 +75,8 @@ class SlowRun {
       fleet_.pump(std::min(idle, until - now));
       meter_.tick(now, traffic(), what);
     }
+    if (fleet_.broken() == 0) pacer_->step(until, std::numeric_limits<std::uint64_t>::max());
+    published_until_ns_ = until;
   }
 
   // Until everything is written and the healthy readers have it all, or nothing more comes.
@@ -132,6 +135,7 @@ class SlowRun {
     r.add("rate_per_s", options_.rates_per_s.front());
     r.add("pause_s", options_.pause_s);
     r.add("published_meanwhile", published_meanwhile);
+    note_never_sent(r, never_sent_);
     report_slow(r);
     const SequenceTally tally = stopped_.tally();
     r.add("slow_duplicates", tally.duplicates);
@@ -186,6 +190,8 @@ class SlowRun {
   std::vector<Stopped> slow_;
   std::unique_ptr<OpenLoop> pacer_;
   std::uint64_t rss_while_stopped_ = 0;
+  Nanos published_until_ns_ = 0;
+  std::uint64_t never_sent_ = 0;
 };
 
 }  // namespace

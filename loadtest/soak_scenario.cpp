@@ -120,8 +120,11 @@ class SoakRun {
     measurement_.window_begin_ns = begin;
     begin_ns_ = begin;
     meter_.begin(now_ns(), traffic());
-    load_until(begin + from_seconds(options_.duration_s), "soaking");
+    const Nanos end = begin + from_seconds(options_.duration_s);
+    load_until(end, "soaking");
     meter_.end(now_ns(), traffic());
+    never_sent_ =
+        pacer_->record_unsent(std::min(end, now_ns()), measurement_, options_.subscribers);
     drain();
     Result result = report();
     fleet_.close_all();
@@ -139,6 +142,7 @@ class SoakRun {
       meter_.tick(now, traffic(), what);
       sample_memory(now);
     }
+    if (fleet_.broken() == 0) pacer_->step(until, std::numeric_limits<std::uint64_t>::max());
   }
 
   // One point a second from the window's begin on.
@@ -169,6 +173,7 @@ class SoakRun {
     meter_.report_rates(r);
     readers_.report(r, pacer_->published() * options_.subscribers);
     if (options_.qos > 0) r.add("refused", fleet_.refused());
+    note_never_sent(r, never_sent_);
     r.add("visitors", visitors_.came());
     r.add("visitors_turned_away", visitors_.turned_away());
     if (visitors_.turned_away() > 0) {
@@ -196,6 +201,7 @@ class SoakRun {
   Slope memory_;
   Nanos begin_ns_ = 0;
   Nanos next_sample_ns_ = 0;
+  std::uint64_t never_sent_ = 0;
 };
 
 }  // namespace
