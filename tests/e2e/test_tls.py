@@ -29,8 +29,8 @@ class Tls(Case):
                        stderr=subprocess.DEVNULL)
         tls = {"certificate_file": cls.certificate, "key_file": key}
         cls.CONFIG = {"listeners": [
-            {"name": "mqtt", "transport": "tcp", "port": 0},
-            {"name": "mqtts", "transport": "tls", "port": 0, "tls": tls},
+            {"name": "tcp", "transport": "tcp", "port": 0},
+            {"name": "tls", "transport": "tls", "port": 0, "tls": tls},
             {"name": "wss", "transport": "wss", "port": 0, "tls": tls}]}
         super().setUpClass()
 
@@ -43,7 +43,7 @@ class Tls(Case):
         return context.wrap_socket(plain, server_hostname="localhost")
 
     def test_a_peer_over_tls_reaches_one_over_tcp(self):
-        inside = Peer(None, sock=self.tls_socket(self.server.port("mqtts")))
+        inside = Peer(None, sock=self.tls_socket(self.server.port("tls")))
         inside.connect(self.unique)
         inside.subscribe((self.topic(), 2))
         self.peer().publish(self.topic(), b"x" * 300_000, qos=2)
@@ -59,7 +59,7 @@ class Tls(Case):
         inside.publish(self.topic("back"), b"y" * 300_000, qos=2)
 
     def test_mosquitto_clients_over_tls(self):
-        options = ["-h", "localhost", "-p", str(self.server.port("mqtts")), "--cafile",
+        options = ["-h", "localhost", "-p", str(self.server.port("tls")), "--cafile",
                    self.certificate]
         reader = self.program("mosquitto_sub", *options, "-d", "-t", self.topic(), "-q", "1",
                               "-F", "got %p")
@@ -74,7 +74,7 @@ class Tls(Case):
             paho = None
         if not paho:
             self.skipTest("python3-paho-mqtt is not installed")
-        for transport, name in (("tcp", "mqtts"), ("websockets", "wss")):
+        for transport, name in (("tcp", "tls"), ("websockets", "wss")):
             client = Client(self.server.port(name), self.unique + name, paho.MQTTv311,
                             transport=transport, tls=self.certificate)
             client.subscribe(self.topic(), 1)
@@ -83,7 +83,7 @@ class Tls(Case):
             client.disconnect()
 
     def test_bytes_that_are_no_tls_end_their_connection_alone(self):
-        for name in ("mqtts", "wss"):
+        for name in ("tls", "wss"):
             plain = Peer(self.server.port(name))
             self.addCleanup(plain.close)
             plain.send(wire.connect("plain"))
@@ -92,15 +92,15 @@ class Tls(Case):
         self.peer().publish(self.topic(), b"", qos=1)
 
     def test_a_peer_that_stops_in_its_handshake_holds_nobody(self):
-        waiting = socket.create_connection(("127.0.0.1", self.server.port("mqtts")), TIMEOUT_S)
+        waiting = socket.create_connection(("127.0.0.1", self.server.port("tls")), TIMEOUT_S)
         self.addCleanup(waiting.close)
         waiting.sendall(b"\x16\x03\x01")
-        inside = Peer(None, sock=self.tls_socket(self.server.port("mqtts")))
+        inside = Peer(None, sock=self.tls_socket(self.server.port("tls")))
         inside.connect(self.unique)
 
     def test_versions_before_1_2_are_refused(self):
         with self.assertRaises((ssl.SSLError, ConnectionError, ValueError)):
-            self.tls_socket(self.server.port("mqtts"), minimum_version=ssl.TLSVersion.TLSv1,
+            self.tls_socket(self.server.port("tls"), minimum_version=ssl.TLSVersion.TLSv1,
                             maximum_version=ssl.TLSVersion.TLSv1_1)
 
 

@@ -86,13 +86,14 @@ class Server:
             raise AssertionError(f"no /{pattern}/ in the log:\n" + "\n".join(self.lines[-40:]))
         return match
 
-    def port(self, name):
-        """The port that the listener of this name (mqtt, mqtts, ws, wss, http) got."""
-        return int(self.wait_for_log(PORT_LINE.format(name=re.escape(name)))[1])
+    def port(self, listener):
+        """The port that the listener of this name got; the default ones are tcp, ws and http."""
+        line = rf"\blistening\b.* port=(\d+) listener={re.escape(listener)}\b"
+        return int(self.wait_for_log(line)[1])
 
     @property
     def mqtt_port(self):
-        return self.port("mqtt")
+        return self.port("tcp")
 
     @property
     def ws_port(self):
@@ -141,6 +142,3 @@ class Server:
         self.process.stdout.close()
         self.folder.cleanup()
 
-
-# How the log names a listener's port; the one place that knows.
-PORT_LINE = r"\b{name}\b.*?127\.0\.0\.1:(\d+)"
