@@ -72,7 +72,7 @@ class ElasticMpscQueue {
   ElasticMpscQueue& operator=(const ElasticMpscQueue&) = delete;
   ~ElasticMpscQueue();
 
-  // ---- producers -------------------------------------------------------------------------------
+  // ---- producers ----
 
   /// Moves from `item` only on success. `reserve` is the number of slots below max_capacity that
   /// this push has to leave free. Errors: kFull, kOutOfMemory.
@@ -87,7 +87,7 @@ class ElasticMpscQueue {
   [[nodiscard]] Result<void> push_for(T&& item, std::chrono::duration<Rep, Period> timeout,
                                       std::size_t reserve = 0) requires(Wait::kCanSleep);
 
-  // ---- the consumer ----------------------------------------------------------------------------
+  // ---- the consumer ----
 
   /// Error: kEmpty.
   [[nodiscard]] Result<T> try_pop();
@@ -113,15 +113,15 @@ class ElasticMpscQueue {
     return tail_.load(std::memory_order_seq_cst) == head_.load(std::memory_order_relaxed);
   }
 
-  /// Destroys all that can be popped now; returns how many.
+  /// Destroys what can be popped of the items that wait now; returns how many.
   std::size_t clear() {
-    return pop_batch(max_capacity_all_, [](T&) {});
+    return pop_batch(len(), [](T&) {});
   }
 
-  /// All that can be popped now.
+  /// What can be popped of the items that wait now.
   std::vector<T> drain();
 
-  // ---- anybody ---------------------------------------------------------------------------------
+  // ---- anybody ----
 
   /// Items claimed and not yet popped; a true value of some moment during the call.
   std::size_t len() const;
@@ -131,26 +131,51 @@ class ElasticMpscQueue {
   QueueStats stats() const;
 
  private:
-  enum class Room { kYes, kLookAgain, kFull };
+  enum class Room { kYes, kLookAgain, kFull, kOutOfMemory };
 
-  ElasticMpscQueue(const QueueConfig& config, std::size_t slots, std::size_t entries);
+  ElasticMpscQueue(const QueueConfig& config, SegmentLayout<T> layout);
 
-  std::atomic<std::uintptr_t>& entry(std::uint64_t segment) {
-    return directory_[segment & directory_mask_];
+  std::atomic<std::uintptr_t>& entry(std::uint64_t number) const {
+    return directory_[number & directory_mask_];
+  }
+  // acquire: partner of install_segments() and recycle_or_free().
+  SegmentRef segment_at(std::uint64_t position) const {
+    return SegmentRef(entry(layout_.number(position)).load(std::memory_order_acquire));
   }
 
   // Producers.
+  static constexpr std::size_t kPrefetchBytes = 512;
+  std::size_t bound_for(std::size_t reserve) const {
+    return config_.max_capacity - std::min(reserve, config_.max_capacity);
+  }
+  /// Success also means that `tail` did not move since it was read, so that a segment looked up
+  /// between is still the one of that position.
+  bool claim(std::uint64_t& tail, std::size_t count) {
+    // seq_cst: partner of empty_for_consumer (see waiting.hpp).
+    return tail_.compare_exchange_strong(tail, tail + count, std::memory_order_seq_cst,
+                                         std::memory_order_relaxed);
+  }
+  void fill(SegmentRef segment, std::uint64_t position, T& item) {
+    const auto slot = layout_.slot(segment, position);
+    Wait::step();
+    prefetch_to_write(slot.item, kPrefetchBytes);
+    std::construct_at(slot.item, std::move(item));
+    // release: partner of scan_ready().
+    slot.ready->store(segment.generation(), std::memory_order_release);
+  }
+  [[gnu::noinline]] Result<void> try_push_again(T& item, std::size_t reserve);
   bool fits(std::uint64_t tail, std::size_t count, std::size_t bound) const;
-  Room look_for_room(std::uint64_t tail, std::size_t& count, std::size_t bound);
+  [[gnu::noinline]] Room make_room(std::uint64_t& tail, std::size_t& count, std::size_t bound);
   void grow_capacity(std::size_t needed);
-  bool install_segments(std::uint64_t first, std::uint64_t last);
+  bool installed(std::uint64_t tail, std::size_t count) const;
+  bool install_segments(std::uint64_t tail, std::size_t count);
   void publish(std::uint64_t position, T* items, std::size_t count);
 
   // The consumer.
   std::size_t ready_run(std::size_t count);
-  void scan_ready(std::size_t count);
+  [[gnu::noinline]] void scan_ready();
   void advance(std::size_t count);
-  void leave_segment();
+  [[gnu::noinline]] void leave_segment();
   void recycle_or_free(SegmentRef segment);
   void shrink_capacity(bool to_the_end);
   void note_peak(std::size_t len);
@@ -158,11 +183,8 @@ class ElasticMpscQueue {
   // Constant after construction.
   QueueConfig config_;
   SegmentLayout<T> layout_;
-  std::size_t slot_mask_;                                     // S - 1
-  unsigned slot_shift_;                                       // log2 S
   std::size_t directory_mask_;                                // D - 1
   std::unique_ptr<std::atomic<std::uintptr_t>[]> directory_;  // SegmentRef bits
-  static constexpr std::size_t max_capacity_all_ = static_cast<std::size_t>(-1);
 
   // Rarely written, by both ends.
   std::atomic<std::size_t> capacity_;
@@ -170,14 +192,19 @@ class ElasticMpscQueue {
 
   // Written by producers.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> tail_{0};
-  std::atomic<std::uint64_t> head_seen_{
-      0};  // a value that head_ had; saves reading the consumer's line
+  // A value that head_ had; saves reading the consumer's line.
+  std::atomic<std::uint64_t> head_seen_{0};
 
-  // Written by the consumer; `head_` is for others to read, the rest its own.
+  // Written by the consumer for others to read.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> head_{0};
+
+  // The consumer's own.
+  alignas(2 * kCacheLine) std::uint64_t front_ = 0;  // what head_ will be next
   SegmentRef segment_;              // the one that the front lies in; null if not known yet
   std::size_t ready_ = 0;           // slots from the front on that are known to be ready
   std::uint64_t recycled_end_ = 0;  // every segment below this number has been in the directory
+  std::uint64_t next_peak_look_ = 0;
+  static constexpr std::size_t kPeakLookSlots = 512;
 
   // Figures, off the fast path.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> full_{0};

@@ -9,17 +9,14 @@ auto ElasticMpscQueue<T, Wait>::create(const QueueConfig& config)
     -> Result<std::unique_ptr<ElasticMpscQueue>> {
   if (const Result<void> valid = validate(config); !valid) return valid.error();
   // Small enough that memory goes back in small steps, large enough that the directory stays small.
-  constexpr std::size_t kSlotsMin = 16;
+  constexpr std::size_t kSlotsMin = 64;
   constexpr std::size_t kSlotsUsual = 1024;
   constexpr std::size_t kEntriesUsual = 2048;
-  const std::size_t slots =
-      std::max(std::clamp(std::bit_floor(config.min_capacity), kSlotsMin, kSlotsUsual),
-               std::bit_ceil(config.max_capacity / kEntriesUsual));
-  const std::size_t entries = std::bit_ceil(config.max_capacity / slots + 2);
+  const SegmentLayout<T> layout(std::max(std::clamp(config.min_capacity, kSlotsMin, kSlotsUsual),
+                                         config.max_capacity / kEntriesUsual));
   try {
-    std::unique_ptr<ElasticMpscQueue> queue(new ElasticMpscQueue(config, slots, entries));
-    const std::uint64_t last = (config.initial_capacity - 1) / slots;
-    if (!queue->install_segments(0, last)) return QueueError::kOutOfMemory;
+    std::unique_ptr<ElasticMpscQueue> queue(new ElasticMpscQueue(config, layout));
+    if (!queue->install_segments(0, config.initial_capacity)) return QueueError::kOutOfMemory;
     return queue;
   } catch (const std::bad_alloc&) {
     return QueueError::kOutOfMemory;
@@ -27,14 +24,11 @@ auto ElasticMpscQueue<T, Wait>::create(const QueueConfig& config)
 }
 
 template <class T, class Wait>
-ElasticMpscQueue<T, Wait>::ElasticMpscQueue(const QueueConfig& config, std::size_t slots,
-                                            std::size_t entries)
+ElasticMpscQueue<T, Wait>::ElasticMpscQueue(const QueueConfig& config, SegmentLayout<T> layout)
     : config_(config),
-      layout_(slots),
-      slot_mask_(slots - 1),
-      slot_shift_(static_cast<unsigned>(std::countr_zero(slots))),
-      directory_mask_(entries - 1),
-      directory_(std::make_unique<std::atomic<std::uintptr_t>[]>(entries)),
+      layout_(layout),
+      directory_mask_(std::bit_ceil(config.max_capacity / layout.slots() + 2) - 1),
+      directory_(std::make_unique<std::atomic<std::uintptr_t>[]>(directory_mask_ + 1)),
       capacity_(config.initial_capacity) {}
 
 template <class T, class Wait>
@@ -46,55 +40,58 @@ ElasticMpscQueue<T, Wait>::~ElasticMpscQueue() {
   }
 }
 
-// ---- claim
-// ---------------------------------------------------------------------------------------
+// ---- claim ----
 
+/// The usual case, small enough to be inlined: there is room, and nobody else claims.
 template <class T, class Wait>
 Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) {
-  const std::size_t bound = config_.max_capacity - std::min(reserve, config_.max_capacity);
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-  for (;;) {
-    std::size_t count = 1;
-    if (!fits(tail, 1, bound)) [[unlikely]] {
-      const Room room = look_for_room(tail, count, bound);
-      if (room == Room::kFull) return QueueError::kFull;
-      if (room == Room::kLookAgain) {
-        tail = tail_.load(std::memory_order_relaxed);
-        continue;
-      }
-    }
-    const std::uint64_t number = tail >> slot_shift_;
-    if (entry(number).load(std::memory_order_relaxed) == 0) [[unlikely]] {
-      if (!install_segments(number, number)) return QueueError::kOutOfMemory;
-    }
-    // seq_cst: partner of empty_for_consumer (see waiting.hpp).
-    if (tail_.compare_exchange_weak(tail, tail + 1, std::memory_order_seq_cst,
-                                    std::memory_order_relaxed)) {
-      publish(tail, &item, 1);
+  if (fits(tail, 1, bound_for(reserve))) [[likely]] {
+    Wait::step();
+    const SegmentRef segment = segment_at(tail);  // only after a head by which `tail` fits
+    Wait::step();
+    if (segment && claim(tail, 1)) [[likely]] {
+      fill(segment, tail, item);
       wait_.pushed();
       return {};
     }
   }
+  return try_push_again(item, reserve);
+}
+
+template <class T, class Wait>
+Result<void> ElasticMpscQueue<T, Wait>::try_push_again(T& item, std::size_t reserve) {
+  std::uint64_t tail = tail_.load(std::memory_order_relaxed);
+  for (;;) {
+    std::size_t count = 1;
+    if (!fits(tail, 1, bound_for(reserve)) || !segment_at(tail)) {
+      const Room room = make_room(tail, count, bound_for(reserve));
+      if (room == Room::kLookAgain) continue;
+      if (room == Room::kFull) return QueueError::kFull;
+      if (room == Room::kOutOfMemory) return QueueError::kOutOfMemory;
+    }
+    Wait::step();
+    if (claim(tail, 1)) break;
+  }
+  fill(segment_at(tail), tail, item);
+  wait_.pushed();
+  return {};
 }
 
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::push_batch(std::span<T> items, std::size_t reserve) {
   if (items.empty()) return 0;
-  const std::size_t bound = config_.max_capacity - std::min(reserve, config_.max_capacity);
+  const std::size_t bound = bound_for(reserve);
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   for (;;) {
     std::size_t count = items.size();
-    if (!fits(tail, count, bound)) {
-      const Room room = look_for_room(tail, count, bound);
-      if (room == Room::kFull) return 0;
-      if (room == Room::kLookAgain) {
-        tail = tail_.load(std::memory_order_relaxed);
-        continue;
-      }
+    if (!fits(tail, count, bound) || !installed(tail, count)) {
+      const Room room = make_room(tail, count, bound);
+      if (room == Room::kLookAgain) continue;
+      if (room != Room::kYes) return 0;
     }
-    if (!install_segments(tail >> slot_shift_, (tail + count - 1) >> slot_shift_)) return 0;
-    if (tail_.compare_exchange_weak(tail, tail + count, std::memory_order_seq_cst,
-                                    std::memory_order_relaxed)) {
+    Wait::step();
+    if (claim(tail, count)) {
       if (count < items.size()) full_.fetch_add(1, std::memory_order_relaxed);
       publish(tail, items.data(), count);
       wait_.pushed();
@@ -133,15 +130,19 @@ bool ElasticMpscQueue<T, Wait>::fits(std::uint64_t tail, std::size_t count,
   return used < limit && count <= limit - used;
 }
 
-/// The slow half of `fits`: reads the consumer's head, grows the capacity, cuts `count` to what may
-/// be claimed.
+/// The slow half of a claim: reads the consumer's head, grows the capacity, cuts `count` to what
+/// may be claimed and puts segments under it. A `tail` that proves old is read again.
 template <class T, class Wait>
-auto ElasticMpscQueue<T, Wait>::look_for_room(std::uint64_t tail, std::size_t& count,
-                                              std::size_t bound) -> Room {
+auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& count,
+                                          std::size_t bound) -> Room {
   const std::uint64_t head = head_.load(std::memory_order_acquire);  // partner: advance()
   // Another producer may just have stored a newer head; an older one only makes the next look here.
+  Wait::step();
   head_seen_.store(head, std::memory_order_release);
-  if (head > tail) return Room::kLookAgain;  // the tail that the caller read is long gone
+  if (head > tail) {
+    tail = tail_.load(std::memory_order_relaxed);
+    return Room::kLookAgain;
+  }
   const std::uint64_t used = tail - head;
   if (used >= bound) {
     full_.fetch_add(1, std::memory_order_relaxed);
@@ -149,7 +150,8 @@ auto ElasticMpscQueue<T, Wait>::look_for_room(std::uint64_t tail, std::size_t& c
   }
   count = std::min<std::size_t>(count, bound - used);
   grow_capacity(used + count);
-  return Room::kYes;
+  const bool installed = install_segments(tail, count);
+  return installed ? Room::kYes : Room::kOutOfMemory;
 }
 
 template <class T, class Wait>
@@ -165,17 +167,28 @@ void ElasticMpscQueue<T, Wait>::grow_capacity(std::size_t needed) {
   }
 }
 
-/// Puts a fresh segment into each empty entry of first..last; false when memory is out. The
-/// caller's tail may be stale by now: then a segment lands in an entry that nobody asked for yet,
-/// which is as good as one that the consumer put there.
 template <class T, class Wait>
-bool ElasticMpscQueue<T, Wait>::install_segments(std::uint64_t first, std::uint64_t last) {
-  for (std::uint64_t number = first; number <= last; ++number) {
+bool ElasticMpscQueue<T, Wait>::installed(std::uint64_t tail, std::size_t count) const {
+  const std::uint64_t last = layout_.number(tail + count - 1);
+  for (std::uint64_t number = layout_.number(tail); number <= last; ++number) {
+    if (entry(number).load(std::memory_order_relaxed) == 0) return false;
+  }
+  return true;
+}
+
+/// Puts a fresh segment into each empty entry under `count` positions from `tail` on; false when
+/// memory is out. `tail` may be old by now: then a segment lands in an entry that nobody asked for
+/// yet, which is as good as one that the consumer put there.
+template <class T, class Wait>
+bool ElasticMpscQueue<T, Wait>::install_segments(std::uint64_t tail, std::size_t count) {
+  const std::uint64_t last = layout_.number(tail + count - 1);
+  for (std::uint64_t number = layout_.number(tail); number <= last; ++number) {
     if (entry(number).load(std::memory_order_relaxed) != 0) continue;
     const SegmentRef fresh = layout_.make();
     if (!fresh) return false;
+    Wait::step();
     std::uintptr_t none = 0;
-    // release: partner of the acquire in publish() and ready_run().
+    // release: partner of segment_at().
     if (entry(number).compare_exchange_strong(none, fresh.bits(), std::memory_order_release,
                                               std::memory_order_relaxed)) {
       segments_.fetch_add(1, std::memory_order_relaxed);
@@ -186,20 +199,19 @@ bool ElasticMpscQueue<T, Wait>::install_segments(std::uint64_t first, std::uint6
   return true;
 }
 
-// ---- publish
-// -------------------------------------------------------------------------------------
+// ---- publish ----
 
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::publish(std::uint64_t position, T* items, std::size_t count) {
   while (count > 0) {
-    // acquire: partner of install_segments() and recycle_or_free().
-    const SegmentRef segment(entry(position >> slot_shift_).load(std::memory_order_acquire));
-    const std::size_t slot = position & slot_mask_;
-    const std::size_t run = std::min(count, slot_mask_ + 1 - slot);
-    std::uninitialized_move_n(items, run, layout_.items(segment) + slot);
-    ReadyByte* ready = layout_.ready_bytes(segment) + slot;
+    const SegmentRef segment = segment_at(position);
+    const auto slot = layout_.slot(segment, position);
+    const std::size_t run = std::min(count, slot.run);
+    Wait::step();
+    std::uninitialized_move_n(items, run, slot.item);
     for (std::size_t i = 0; i < run; ++i) {
-      ready[i].store(segment.generation(), std::memory_order_release);  // partner: scan_ready()
+      // release: partner of scan_ready().
+      slot.ready[i].store(segment.generation(), std::memory_order_release);
     }
     position += run;
     items += run;
@@ -207,13 +219,12 @@ void ElasticMpscQueue<T, Wait>::publish(std::uint64_t position, T* items, std::s
   }
 }
 
-// ---- pop
-// -----------------------------------------------------------------------------------------
+// ---- pop ----
 
 template <class T, class Wait>
 Result<T> ElasticMpscQueue<T, Wait>::try_pop() {
   if (ready_run(1) == 0) return QueueError::kEmpty;
-  T& front = layout_.items(segment_)[head_.load(std::memory_order_relaxed) & slot_mask_];
+  T& front = *layout_.slot(segment_, front_).item;
   Result<T> popped(std::move(front));
   std::destroy_at(&front);
   advance(1);
@@ -246,8 +257,7 @@ std::size_t ElasticMpscQueue<T, Wait>::pop_runs(std::size_t count, Use&& use) re
   while (popped < count) {
     const std::size_t run = ready_run(count - popped);
     if (run == 0) break;
-    const std::size_t slot = head_.load(std::memory_order_relaxed) & slot_mask_;
-    const Release release{*this, std::span<T>(layout_.items(segment_) + slot, run)};
+    const Release release{*this, std::span<T>(layout_.slot(segment_, front_).item, run)};
     use(release.run);
     popped += run;
   }
@@ -270,70 +280,72 @@ Result<T> ElasticMpscQueue<T, Wait>::pop_for(std::chrono::duration<Rep, Period> 
 template <class T, class Wait>
 std::vector<T> ElasticMpscQueue<T, Wait>::drain() {
   std::vector<T> items;
-  items.reserve(len());
-  pop_batch(max_capacity_all_, [&items](T& item) { items.push_back(std::move(item)); });
+  const std::size_t waiting = len();
+  items.reserve(waiting);
+  pop_batch(waiting, [&items](T& item) { items.push_back(std::move(item)); });
   return items;
 }
 
 /// How many slots from the front on are ready, at most `count`; all in one segment.
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::ready_run(std::size_t count) {
-  if (ready_ == 0) scan_ready(count);
+  if (ready_ == 0) scan_ready();
   return std::min(ready_, count);
 }
 
 template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::scan_ready(std::size_t count) {
-  const std::uint64_t head = head_.load(std::memory_order_relaxed);
+void ElasticMpscQueue<T, Wait>::scan_ready() {
   if (!segment_) {
-    // acquire: partner of install_segments().
-    segment_ = SegmentRef(entry(head >> slot_shift_).load(std::memory_order_acquire));
+    segment_ = segment_at(front_);
     if (!segment_) return shrink_capacity(true);
   }
-  // One cache line of ready bytes at least, since it is here anyway.
-  const std::size_t slot = head & slot_mask_;
-  const std::size_t slots = std::min(std::max(count, kCacheLine), slot_mask_ + 1 - slot);
-  const ReadyByte* ready = layout_.ready_bytes(segment_) + slot;
+  const auto slot = layout_.slot(segment_, front_);
   const std::uint8_t generation = segment_.generation();
   std::size_t run = 0;
   // acquire: partner of publish().
-  while (run < slots && ready[run].load(std::memory_order_acquire) == generation) ++run;
+  while (run < slot.run && slot.ready[run].load(std::memory_order_acquire) == generation) ++run;
   ready_ = run;
   if (run == 0) return shrink_capacity(true);
-  note_peak(len());
+  if (run < slot.run) return note_peak(run);
+  // More may wait than was looked at. Asking for the tail takes its line from the producers, so not
+  // every time.
+  if (front_ >= next_peak_look_) {
+    next_peak_look_ = front_ + kPeakLookSlots;
+    note_peak(len());
+  }
 }
 
 /// Gives `count` slots from the front on back; their items are destroyed.
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::advance(std::size_t count) {
   ready_ -= count;
-  const std::uint64_t head = head_.load(std::memory_order_relaxed) + count;
-  if ((head & slot_mask_) == 0) leave_segment();
-  // release: partner of look_for_room(); the directory is changed before.
-  head_.store(head, std::memory_order_release);
+  front_ += count;
+  if (layout_.number(front_) != layout_.number(front_ - 1)) leave_segment();
+  Wait::step();
+  // release: partner of make_room(); the directory is changed before.
+  head_.store(front_, std::memory_order_release);
   wait_.popped();
 }
 
-// ---- recycle
-// -------------------------------------------------------------------------------------
+// ---- recycle ----
 
 /// The front segment's last slot was consumed. All its positions were published, so no producer is
 /// in it any more.
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::leave_segment() {
-  const std::uint64_t number = head_.load(std::memory_order_relaxed) >> slot_shift_;
-  entry(number).store(0, std::memory_order_relaxed);  // ordered by the store of head_
+  // Ordered by the store of head_ that follows.
+  entry(layout_.number(front_) - 1).store(0, std::memory_order_relaxed);
+  Wait::step();
   shrink_capacity(false);
   recycle_or_free(std::exchange(segment_, SegmentRef()));
 }
 
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::recycle_or_free(SegmentRef segment) {
-  const std::uint64_t front = (head_.load(std::memory_order_relaxed) >> slot_shift_) + 1;
-  const std::uint64_t tail = tail_.load(std::memory_order_relaxed) >> slot_shift_;
-  const std::size_t kept = std::min(capacity(), config_.initial_capacity);
-  const std::uint64_t end =
-      std::min(tail + 1 + ((kept - 1) >> slot_shift_), front + directory_mask_);
+  const std::uint64_t front = layout_.number(front_);
+  const std::uint64_t tail = layout_.number(tail_.load(std::memory_order_relaxed));
+  const std::uint64_t end = std::min(tail + 1 + (config_.initial_capacity - 1) / layout_.slots(),
+                                     front + directory_mask_);
   for (std::uint64_t number = std::max({recycled_end_, front, tail}); number <= end; ++number) {
     std::uintptr_t none = 0;
     const bool placed = entry(number).compare_exchange_strong(
@@ -360,8 +372,7 @@ void ElasticMpscQueue<T, Wait>::shrink_capacity(bool to_the_end) {
   }
 }
 
-// ---- figures
-// -------------------------------------------------------------------------------------
+// ---- figures ----
 
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::note_peak(std::size_t len) {

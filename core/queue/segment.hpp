@@ -1,7 +1,11 @@
-// A segment: the unit in which an elastic queue takes and returns memory. S slots (S a power of
-// two), first one ready byte for each slot, then the items, in one aligned block:
+// A segment: the unit in which an elastic queue takes and returns memory. One aligned block of
+// groups of 64 slots; a group is a cache line of ready bytes, then 64 items:
 //
-//     [ready bytes: S, rounded up to a cache line][items: S * sizeof(T)]
+//     [64 ready bytes | item item item ...][64 ready bytes | item item item ...] ...
+//
+// Ready bytes apart from the items keep the items dense (8-byte items cost 9 bytes, not 16) and
+// aligned, and let the consumer see many of them in one line. (Measured against one byte beside
+// each item, and against groups of one line: this was the fastest with one producer and with four.)
 //
 // A slot is ready when its byte holds the segment's generation. Every slot of a segment is written
 // once in each use of the segment, so that in the next use, one generation later, all bytes are
@@ -13,9 +17,9 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <new>
 
@@ -24,6 +28,20 @@ namespace millrace::queue {
 inline constexpr std::size_t kCacheLine = 64;
 
 using ReadyByte = std::atomic<std::uint8_t>;
+
+/// Asks for the cache line `ahead` bytes behind `address`, to be written soon. The next push waits
+/// for this one's stores at its atomic claim, so the line had better be here by then.
+inline void prefetch_to_write(const void* address, std::size_t ahead) {
+  // As integers: the sum may lie outside the segment, which is harmless for a prefetch.
+  const auto line = reinterpret_cast<std::uintptr_t>(address) + ahead;
+#if defined(__x86_64__)
+  // By hand, since the compiler's builtin means a prefetch for reading unless told of the
+  // instruction.
+  asm volatile("prefetchw (%0)" : : "r"(line));
+#else
+  __builtin_prefetch(reinterpret_cast<const void*>(line), 1);
+#endif
+}
 
 /// Pointer and generation of a segment in one word; null when there is none.
 class SegmentRef {
@@ -51,24 +69,48 @@ class SegmentRef {
 /// Where things lie in the segments of one queue, and how such a segment is made and freed.
 template <class T>
 class SegmentLayout {
- public:
-  explicit SegmentLayout(std::size_t slots)
-      : slots_(slots), items_at_((slots + kAlign - 1) / kAlign * kAlign) {}
-
-  ReadyByte* ready_bytes(SegmentRef segment) const {
-    return std::launder(reinterpret_cast<ReadyByte*>(segment.block()));
+  static constexpr std::size_t round_up(std::size_t size, std::size_t unit) {
+    return (size + unit - 1) / unit * unit;
   }
-  /// Items are constructed and destroyed in place; the memory of an empty slot is raw.
-  T* items(SegmentRef segment) const { return reinterpret_cast<T*>(segment.block() + items_at_); }
 
-  std::size_t bytes() const { return items_at_ + slots_ * sizeof(T); }
+ public:
+  /// One slot, and how many neighbours follow in its group (itself included).
+  struct Slot {
+    ReadyByte* ready;
+    T* item;
+    std::size_t run;
+  };
+
+  /// Segments of at least `slots_min` slots.
+  explicit SegmentLayout(std::size_t slots_min)
+      : group_shift_(static_cast<unsigned>(
+            std::countr_zero(std::bit_ceil((slots_min + kGroupSlots - 1) / kGroupSlots)))) {}
+
+  std::size_t slots() const { return kGroupSlots << group_shift_; }
+  std::size_t bytes() const { return kGroupBytes << group_shift_; }
+
+  /// The number of the segment that a position lies in.
+  std::uint64_t number(std::uint64_t position) const {
+    return (position / kGroupSlots) >> group_shift_;
+  }
+
+  Slot slot(SegmentRef segment, std::uint64_t position) const {
+    const std::uint64_t group = (position / kGroupSlots) & ((std::uint64_t{1} << group_shift_) - 1);
+    const std::size_t place = position % kGroupSlots;
+    std::byte* start = segment.block() + group * kGroupBytes;
+    // An empty slot's item is raw memory, to be constructed.
+    return {reinterpret_cast<ReadyByte*>(start) + place,
+            reinterpret_cast<T*>(start + kItemsAt) + place, kGroupSlots - place};
+  }
 
   /// Null when memory is out.
   SegmentRef make() const {
     void* block = ::operator new (bytes(), std::align_val_t{kAlign}, std::nothrow);
     if (block == nullptr) return {};
-    auto* ready = static_cast<ReadyByte*>(block);
-    std::uninitialized_value_construct_n(ready, slots_);
+    for (std::size_t at = 0; at < bytes(); at += kGroupBytes) {
+      std::uninitialized_value_construct_n(
+          reinterpret_cast<ReadyByte*>(static_cast<std::byte*>(block) + at), kGroupSlots);
+    }
     return SegmentRef(reinterpret_cast<std::uintptr_t>(block) | 1);
   }
 
@@ -77,10 +119,13 @@ class SegmentLayout {
   }
 
  private:
+  static constexpr std::size_t kGroupSlots = 64;
   static constexpr std::size_t kAlign = alignof(T) > kCacheLine ? alignof(T) : kCacheLine;
+  static constexpr std::size_t kItemsAt = round_up(kGroupSlots, alignof(T));
+  static constexpr std::size_t kGroupBytes =
+      round_up(kItemsAt + kGroupSlots * sizeof(T), alignof(T));
 
-  std::size_t slots_;
-  std::size_t items_at_;
+  unsigned group_shift_;  // a segment has 2^this groups
 };
 
 }  // namespace millrace::queue

@@ -59,6 +59,8 @@ inline void futex_wake(std::atomic<std::uint32_t>& word, int sleepers_max) {
 class NoWait {
  public:
   static constexpr bool kCanSleep = false;
+  static void step() {
+  }  // between any two steps of the queue that others can observe: for stress tests
   void pushed() {}
   void popped() {}
 };
@@ -66,23 +68,19 @@ class NoWait {
 class FutexWait {
  public:
   static constexpr bool kCanSleep = true;
+  static void step() {}
 
   /// Any producer, after it published.
   void pushed() {
-    if (consumer_sleeps_.load(std::memory_order_seq_cst) != 0) [[unlikely]] {
-      if (consumer_sleeps_.exchange(0, std::memory_order_seq_cst) != 0) {
-        futex_wake(consumer_sleeps_, 1);
-      }
-    }
+    if (consumer_sleeps_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+      wake_consumer();
   }
 
   /// The consumer, after it gave slots back. The load has no fence before it, which would cost
   /// every pop; a sleeper that it overlooks finds the room at the end of its slice of sleep.
   void popped() {
-    if (producers_asleep_.load(std::memory_order_relaxed) != 0) [[unlikely]] {
-      room_epoch_.fetch_add(1, std::memory_order_seq_cst);
-      futex_wake(room_epoch_, INT_MAX);
-    }
+    if (producers_asleep_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+      wake_producers();
   }
 
   /// The consumer: sleeps until a push or `deadline`, unless `empty()` says that it need not.
@@ -111,6 +109,16 @@ class FutexWait {
   }
 
  private:
+  [[gnu::noinline]] void wake_consumer() {
+    if (consumer_sleeps_.exchange(0, std::memory_order_seq_cst) != 0) {
+      futex_wake(consumer_sleeps_, 1);
+    }
+  }
+  [[gnu::noinline]] void wake_producers() {
+    room_epoch_.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake(room_epoch_, INT_MAX);
+  }
+
   // One line, written only when somebody goes to sleep or is woken.
   alignas(64) std::atomic<std::uint32_t> consumer_sleeps_{0};
   std::atomic<std::uint32_t> producers_asleep_{0};
