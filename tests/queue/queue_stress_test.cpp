@@ -51,7 +51,7 @@ struct Item {
   std::unique_ptr<std::uint32_t> copy;
 };
 
-constexpr std::uint32_t kEach = 20000;
+constexpr std::uint32_t kEach = 8000;
 
 template <class Queue>
 void produce(Queue& queue, std::uint32_t producer, std::size_t batch_max) {
