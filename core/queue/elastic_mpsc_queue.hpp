@@ -27,9 +27,9 @@
 // never copied. `capacity()` is the mark at which a push first looks whether it may grow: it goes
 // up by growth_factor when a push finds that many items waiting, and down again, step by step, when
 // the consumer leaves a segment, or finds nothing, with less than shrink_threshold of it in use. A
-// segment that the consumer has left goes back behind the tail if fewer are waiting there than the
-// smaller of capacity and initial_capacity needs, and is freed otherwise: a steady flow does not
-// allocate.
+// segment that the consumer has left goes back behind the tail if fewer are waiting there than
+// initial_capacity needs, and is freed otherwise: a steady flow does not allocate, nor does one
+// that swings within initial_capacity, and a burst's memory goes back while the burst drains.
 //
 // Sources: tickets and per-slot state from LCRQ (Morrison, Afek, PPoPP 2013) and Jiffy (Adas,
 // Friedman, DISC 2022); linked chunks and their recycling by the consumer from JCTools'
