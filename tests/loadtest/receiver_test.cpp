@@ -135,7 +135,7 @@ TEST_F(Loop, NoticesAWrongTopicAndWhatIsNotOurs) {
   stranger.stamp(0, 0, 0);
   move(stranger, 1 << 20);
   deliver(packets().front(), 1);
-  deliver("\x30\x05\x00\x01txy", 1);
+  deliver(std::string("\x30\x05\x00\x01txy", 7), 1);  // no room for a stamp
   EXPECT_EQ(receiver_.foreign(), 2u);
 }
 
