@@ -56,6 +56,7 @@ class CellSlot {
   /// The newest value with its version; nothing while nothing was stored. Any thread.
   [[nodiscard]] std::optional<Versioned<T>> load() const noexcept {
     for (;;) {
+      prefetch();
       const Cell& cell = cells_[version_.load(std::memory_order_acquire) % kCells];
       const std::uint64_t sequence = cell.sequence.load(std::memory_order_acquire);
       if (sequence == 0) return std::nullopt;
@@ -79,7 +80,11 @@ class CellSlot {
   static constexpr std::size_t kCells = 4;
   static constexpr std::size_t kWords = (sizeof(T) + sizeof(Word) - 1) / sizeof(Word);
 
-  struct Cell {
+  static constexpr std::size_t kLine = 64;
+  // Large cells do not share lines, so that reading one does not disturb the writing of the next.
+  static constexpr bool kPadded = sizeof(T) > kLine / 2;
+
+  struct alignas(kPadded ? kLine : alignof(Word)) Cell {
     std::atomic<std::uint64_t> sequence{0};  // 0 never written, odd being written, 2 * version
     std::array<std::atomic<Word>, kWords> words{};
   };
@@ -95,6 +100,17 @@ class CellSlot {
       std::memcpy(&word, bytes + i * sizeof(Word), length_at(i));
       // Release pairs with read(): carries the odd sequence to whoever sees this word.
       cell.words[i].store(word, std::memory_order_release);
+    }
+  }
+
+  /// Fetches the beginnings of all cells beside the version, rather than one of them after it:
+  /// under a hot writer each is a cache line that comes from another core.
+  void prefetch() const noexcept {
+    if constexpr (kPadded) {
+      for (const Cell& cell : cells_) {
+        __builtin_prefetch(&cell);
+        __builtin_prefetch(reinterpret_cast<const std::byte*>(&cell) + kLine);
+      }
     }
   }
 
