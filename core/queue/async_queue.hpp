@@ -1,0 +1,322 @@
+// AsyncQueue<Queue, Executor>: either queue with C++20 awaitables, driven by any executor. The
+// queue underneath knows nothing of it and pays nothing for it.
+//
+//   AsyncQueue<ElasticMpscQueue<Job, NoWait>, MyExecutor> jobs(std::move(queue), executor);
+//   Result<Job> job = co_await jobs.async_pop(50ms);
+//
+// An executor is anything with
+//   post(std::function<void()>)                  runs it later, from any thread
+//   post_at(Deadline, std::function<void()>)     runs it at that time, and returns a
+//                                                std::function<void()> that calls it off
+//
+// Who may call what: try_push and push_batch any thread. Everything that pops, and every coroutine
+// that awaits here, runs on the executor; over the MPSC queue, whose consumer is a role with one
+// holder at a time, the executor must run one function at a time (one thread, or a strand).
+// Coroutines are resumed on the executor, in the order in which they began to wait.
+//
+// What always holds: no wake-up is lost. A waiter is first counted (`waiting_`, seq_cst), then
+// tries once more. A push claims its slot by a seq_cst read-modify-write and then loads the count;
+// a pop looks at it by a read-modify-write, since it only stores the head before. So either the
+// waiter sees the item (or the room), or the other side sees the waiter. A suspended coroutine that
+// is destroyed leaves the line.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/queue/queue_types.hpp"
+#include "core/queue/waiting.hpp"
+
+namespace millrace::queue {
+
+namespace detail {
+
+/// A coroutine that waits. Its memory is the awaiter in the coroutine's frame.
+class Waiter {
+ public:
+  virtual bool attempt() = 0;  // true: done, the result is there
+  virtual void time_out() = 0;
+
+  std::uint64_t id = 0;  // 0: not in line
+  std::coroutine_handle<> coroutine;
+  std::function<void()> call_off_timer;
+
+ protected:
+  ~Waiter() = default;
+};
+
+/// The coroutines that wait for the same thing, first come first served.
+class WaitingLine {
+ public:
+  std::uint64_t join(Waiter& waiter) {
+    const std::lock_guard lock(mutex_);
+    waiter.id = ++last_id_;
+    line_.push_back(&waiter);
+    waiting_.fetch_add(1, std::memory_order_seq_cst);
+    return waiter.id;
+  }
+
+  /// Null if it is not in line any more.
+  Waiter* leave(std::uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    for (auto it = line_.begin(); it != line_.end(); ++it) {
+      if ((*it)->id == id) return take(it);
+    }
+    return nullptr;
+  }
+
+  /// The first in line if its attempt succeeds now; null if not, or if nobody waits.
+  Waiter* serve_one() {
+    const std::lock_guard lock(mutex_);
+    if (line_.empty() || !line_.front()->attempt()) return nullptr;
+    return take(line_.begin());
+  }
+
+  bool anybody() const { return waiting_.load(std::memory_order_seq_cst) != 0; }
+  /// The same, ordered after a plain store of the caller's.
+  bool anybody_after_store() { return waiting_.fetch_add(0, std::memory_order_seq_cst) != 0; }
+
+ private:
+  Waiter* take(std::list<Waiter*>::iterator place) {
+    Waiter* waiter = *place;
+    waiter->id = 0;
+    line_.erase(place);
+    waiting_.fetch_sub(1, std::memory_order_seq_cst);
+    return waiter;
+  }
+
+  std::mutex mutex_;
+  std::list<Waiter*> line_;
+  std::uint64_t last_id_ = 0;
+  std::atomic<std::size_t> waiting_{0};
+};
+
+}  // namespace detail
+
+template <class Queue, class Executor>
+class AsyncQueue {
+  using T = typename Queue::value_type;
+
+  // Shared with what was posted, which may run when the AsyncQueue is gone.
+  struct State : std::enable_shared_from_this<State> {
+    State(std::unique_ptr<Queue> its_queue, Executor its_executor)
+        : queue(std::move(its_queue)), executor(std::move(its_executor)) {}
+
+    void after_push() {
+      if (for_items.anybody()) post_serve_pops();
+    }
+    void after_pop() {
+      if (for_room.anybody_after_store()) post_serve_pushes();
+    }
+    void post_serve_pops() {
+      executor.post([self = this->shared_from_this()] { self->serve_pops(); });
+    }
+    void post_serve_pushes() {
+      executor.post([self = this->shared_from_this()] { self->serve_pushes(); });
+    }
+
+    void serve_pops() {
+      bool popped = false;
+      while (detail::Waiter* waiter = for_items.serve_one()) {
+        popped = true;
+        resume(*waiter);
+      }
+      if (popped) after_pop();
+      // A producer that claimed and has not published yet may have looked before anybody waited.
+      if (for_items.anybody() && !queue->empty_for_consumer()) post_serve_pops();
+    }
+    void serve_pushes() {
+      bool pushed = false;
+      while (detail::Waiter* waiter = for_room.serve_one()) {
+        pushed = true;
+        resume(*waiter);
+      }
+      if (pushed) after_push();
+    }
+    void resume(detail::Waiter& waiter) {
+      if (waiter.call_off_timer) waiter.call_off_timer();
+      waiter.coroutine.resume();
+    }
+
+    std::unique_ptr<Queue> queue;
+    Executor executor;
+    detail::WaitingLine for_items;
+    detail::WaitingLine for_room;
+  };
+
+  /// What co_await works on. `Operation` has attempt(), which tries once and says whether it is
+  /// done, time_out(), and result().
+  template <class Operation>
+  class Awaiter final : detail::Waiter {
+   public:
+    Awaiter(std::shared_ptr<State> state, detail::WaitingLine& line, Operation operation,
+            std::optional<Deadline> deadline)
+        : state_(std::move(state)),
+          line_(line),
+          operation_(std::move(operation)),
+          deadline_(deadline) {}
+    Awaiter(const Awaiter&) = delete;
+    Awaiter& operator=(const Awaiter&) = delete;
+    ~Awaiter() {
+      if (id != 0 && line_.leave(id) != nullptr && call_off_timer) call_off_timer();
+    }
+
+    /// At once, unless others wait already.
+    bool await_ready() {
+      if (line_.anybody() || !operation_.attempt(*state_)) return false;
+      tell_others();
+      return true;
+    }
+
+    void await_suspend(std::coroutine_handle<> handle) {
+      coroutine = handle;
+      // The coroutine may be resumed, and this gone, as soon as it stands in line and does not run
+      // on the executor's only thread.
+      const std::shared_ptr<State> state = state_;
+      const bool pops = &line_ == &state->for_items;
+      const std::uint64_t ticket = line_.join(*this);
+      if (deadline_) {
+        call_off_timer = state->executor.post_at(
+            *deadline_, [state, ticket, &line = line_] { time_out_one(*state, line, ticket); });
+      }
+      pops ? state->post_serve_pops() : state->post_serve_pushes();
+    }
+
+    auto await_resume() { return operation_.result(); }
+
+   private:
+    static void time_out_one(State& state, detail::WaitingLine& line, std::uint64_t ticket) {
+      if (detail::Waiter* waiter = line.leave(ticket)) {
+        waiter->time_out();
+        state.resume(*waiter);
+      }
+    }
+
+    bool attempt() override { return operation_.attempt(*state_); }
+    void time_out() override { operation_.time_out(); }
+    void tell_others() {
+      &line_ == &state_->for_items ? state_->after_pop() : state_->after_push();
+    }
+
+    std::shared_ptr<State> state_;
+    detail::WaitingLine& line_;
+    Operation operation_;
+    std::optional<Deadline> deadline_;
+  };
+
+  struct Push {
+    T item;
+    std::optional<Result<void>> outcome{};
+    bool attempt(State& state) {
+      outcome = state.queue->try_push(std::move(item));
+      return *outcome || outcome->error() != QueueError::kFull;
+    }
+    void time_out() { outcome = QueueError::kTimedOut; }
+    Result<void> result() { return *outcome; }
+  };
+
+  struct PushBatch {
+    std::span<T> items;
+    std::size_t pushed = 0;
+    bool attempt(State& state) {
+      const std::size_t more = state.queue->push_batch(items.subspan(pushed));
+      pushed += more;
+      if (more > 0 && pushed < items.size()) state.after_push();
+      return pushed == items.size();
+    }
+    void time_out() {}
+    std::size_t result() { return pushed; }
+  };
+
+  struct Pop {
+    std::optional<Result<T>> outcome{};
+    bool attempt(State& state) {
+      outcome.emplace(state.queue->try_pop());
+      return outcome->has_value();
+    }
+    void time_out() { outcome.emplace(QueueError::kTimedOut); }
+    Result<T> result() { return std::move(*outcome); }
+  };
+
+  struct PopBatch {
+    std::size_t count;
+    std::vector<T> items{};
+    bool attempt(State& state) {
+      state.queue->pop_batch(count, [this](T& item) { items.push_back(std::move(item)); });
+      return !items.empty() || count == 0;
+    }
+    void time_out() {}
+    Result<std::vector<T>> result() {
+      if (items.empty() && count != 0) return QueueError::kTimedOut;
+      return std::move(items);
+    }
+  };
+
+ public:
+  AsyncQueue(std::unique_ptr<Queue> queue, Executor executor)
+      : state_(std::make_shared<State>(std::move(queue), std::move(executor))) {}
+
+  [[nodiscard]] Result<void> try_push(T&& item, std::size_t reserve = 0) {
+    const Result<void> pushed = state_->queue->try_push(std::move(item), reserve);
+    if (pushed) state_->after_push();
+    return pushed;
+  }
+  [[nodiscard]] std::size_t push_batch(std::span<T> items, std::size_t reserve = 0) {
+    const std::size_t pushed = state_->queue->push_batch(items, reserve);
+    if (pushed > 0) state_->after_push();
+    return pushed;
+  }
+  [[nodiscard]] Result<T> try_pop() {
+    Result<T> popped = state_->queue->try_pop();
+    if (popped) state_->after_pop();
+    return popped;
+  }
+  template <class Use>
+  std::size_t pop_batch(std::size_t count, Use&& use) {
+    const std::size_t popped = state_->queue->pop_batch(count, std::forward<Use>(use));
+    if (popped > 0) state_->after_pop();
+    return popped;
+  }
+
+  /// co_await gives Result<void>: kTimedOut, kOutOfMemory.
+  auto async_push(T item, std::optional<Deadline::duration> timeout = {}) {
+    return Awaiter<Push>(state_, state_->for_room, Push{std::move(item)}, at(timeout));
+  }
+  /// co_await gives how many of `items` were pushed: all, unless the time was up. `items` must
+  /// stay.
+  auto async_push_batch(std::span<T> items, std::optional<Deadline::duration> timeout = {}) {
+    return Awaiter<PushBatch>(state_, state_->for_room, PushBatch{items}, at(timeout));
+  }
+  /// co_await gives Result<T>: kTimedOut.
+  auto async_pop(std::optional<Deadline::duration> timeout = {}) {
+    return Awaiter<Pop>(state_, state_->for_items, Pop{}, at(timeout));
+  }
+  /// co_await gives Result<std::vector<T>>, at least one item and up to `count`: kTimedOut.
+  auto async_pop_batch(std::size_t count, std::optional<Deadline::duration> timeout = {}) {
+    return Awaiter<PopBatch>(state_, state_->for_items, PopBatch{count}, at(timeout));
+  }
+
+  /// For len(), stats() and the like; pushes and pops there wake nobody here.
+  const Queue& queue() const { return *state_->queue; }
+
+ private:
+  static std::optional<Deadline> at(std::optional<Deadline::duration> timeout) {
+    if (!timeout) return std::nullopt;
+    return deadline_after(*timeout);
+  }
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace millrace::queue
