@@ -9,6 +9,7 @@ namespace millrace::loadtest {
 namespace {
 
 constexpr double kMegabyte = 1e6;
+constexpr double kStarved = 0.1;
 constexpr double kFullCore = 0.97;  // the window's edges and the kernel's ticks blur the rest
 
 }  // namespace
@@ -27,7 +28,8 @@ Meter::~Meter() {
 Meter::Mark Meter::mark(Nanos now, Traffic so_far) {
   server_.sample();
   // A spinning loop's vain polls are taken off: they are no work.
-  return {now, so_far, server_.cpu_s(), thread_cpu_s() - to_seconds(loop_.spun_ns())};
+  return {now, so_far, server_.cpu_s(), thread_cpu_s() - to_seconds(loop_.spun_ns()),
+          thread_starved_s()};
 }
 
 void Meter::begin(Nanos now, Traffic so_far) {
@@ -63,6 +65,11 @@ double Meter::generator_core() const {
   return wall_s > 0 ? std::max(0.0, (end_.own_cpu_s - begin_.own_cpu_s) / wall_s) : 0;
 }
 
+double Meter::generator_starved() const {
+  const double wall_s = seconds();
+  return wall_s > 0 ? (end_.own_starved_s - begin_.own_starved_s) / wall_s : 0;
+}
+
 void Meter::report_rates(Result& result) const {
   const double wall_s = seconds();
   const std::uint64_t published = end_.traffic.published - begin_.traffic.published;
@@ -89,6 +96,11 @@ void Meter::report_cost(Result& result) {
   }
   if (wall_s <= 0) return;
   result.add("generator_core", generator_core());
+  result.add("generator_starved", generator_starved());
+  if (generator_starved() >= kStarved) {
+    result.warnings.push_back(
+        "the generator had to wait for a core that other programs used: times and rates suffer");
+  }
   if (generator_core() >= kFullCore) {
     result.warnings.push_back(
         "the generator's own core was at 100 %: the server may be faster than this says");

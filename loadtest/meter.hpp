@@ -35,6 +35,8 @@ class Meter {
   std::uint64_t delivered() const { return end_.traffic.delivered - begin_.traffic.delivered; }
   // Share of one core that this thread used in the window; spinning in vain is not use.
   double generator_core() const;
+  // Share of the window in which this thread waited for a core that others used.
+  double generator_starved() const;
 
   void report_rates(Result& result) const;
   void report_cost(Result& result);
@@ -45,6 +47,7 @@ class Meter {
     Traffic traffic;
     double server_cpu_s = 0;
     double own_cpu_s = 0;
+    double own_starved_s = 0;
   };
   Mark mark(Nanos now, Traffic so_far);
 

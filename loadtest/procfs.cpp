@@ -78,4 +78,11 @@ double thread_cpu_s() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
+double thread_starved_s() {
+  std::ifstream schedstat("/proc/thread-self/schedstat");
+  double ran_ns = 0;
+  double starved_ns = 0;
+  return schedstat >> ran_ns >> starved_ns ? starved_ns / 1e9 : 0;
+}
+
 }  // namespace millrace::loadtest

@@ -45,5 +45,8 @@ class ServerProbe {
 
 // CPU seconds of the calling thread, user and system.
 double thread_cpu_s();
+// Seconds for which the calling thread could have run and no core was free; 0 where the kernel does
+// not tell.
+double thread_starved_s();
 
 }  // namespace millrace::loadtest

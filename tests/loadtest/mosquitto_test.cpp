@@ -154,7 +154,10 @@ class Mosquitto : public testing::Test {
       EXPECT_EQ(whole(r, name), 0) << name;
     }
     EXPECT_FALSE(r.has_faults);
-    EXPECT_THAT(r.warnings, testing::IsEmpty());
+    for (const std::string& warning : r.warnings) {
+      // How busy the machine is does not matter here.
+      EXPECT_THAT(warning, testing::HasSubstr("core"));
+    }
   }
 
   static inline std::string folder_;
