@@ -67,12 +67,16 @@ class RingReader {
       frame.time_ns = header.time_ns;
       frame.kind = header.kind;
       frame.flags = header.flags;
+      last_ = position_;
       missed_ += header.sequence - expected_;
       expected_ = header.sequence + 1;
       position_ += frame_bytes(header.topic_bytes, header.payload_bytes);
       return true;
     }
   }
+
+  // Is the frame handed out last still what it was? To be asked after looking at it.
+  bool last_is_intact() const { return is_intact(last_); }
 
   // Everything handed out so far may be overwritten. True if it was valid up to now.
   bool release();
@@ -101,6 +105,7 @@ class RingReader {
     return header_->tail.load(std::memory_order_relaxed) - position_;
   }
   std::uint64_t epoch() const { return header_->epoch; }
+  std::uint64_t data_bytes() const { return data_bytes_; }
   bool is_lossless() const { return header_->lossless != 0; }
   // Lossless: frames wait at the server for this reader or another; ring the bell after release().
   bool is_waited_for() const {
@@ -146,6 +151,7 @@ class RingReader {
   std::uint64_t data_bytes_ = 0;
 
   std::uint64_t position_ = 0;  // of the next frame
+  std::uint64_t last_ = 0;      // of the frame handed out last
   std::uint64_t released_ = 0;
   std::uint64_t limit_ = 0;  // may be read without another look at the tail
   std::uint64_t expected_ = 0;

@@ -1,0 +1,98 @@
+// millrace::local::Latest: a TableReader that asks the door for what is too large for a cell.
+#include <utility>
+
+#include "core/shm/client/door_client.hpp"
+#include "core/shm/include/millrace/local.hpp"
+#include "core/shm/slot_table.hpp"
+
+namespace millrace::local {
+
+using shm::DoorClient;
+
+namespace {
+
+constexpr auto value_timeout = std::chrono::seconds(5);
+
+}  // namespace
+
+class Latest::Impl {
+ public:
+  Impl(std::string filter, std::string socket)
+      : filter_(std::move(filter)), socket_(std::move(socket)) {
+    if (!open()) throw Error(error_);
+  }
+
+  bool get(std::string_view topic, Value& value) {
+    if (!is_connected() && !open()) return false;
+    const auto found = table_.read(topic, value_);
+    if (found == shm::TableReader::Found::elsewhere) return ask(topic, value);
+    if (found != shm::TableReader::Found::yes) return false;
+    value.payload.assign(reinterpret_cast<const char*>(value_.payload.data()),
+                         value_.payload.size());
+    value.sequence = value_.sequence;
+    value.time_ns = value_.time_ns;
+    value.retained = (value_.flags & shm::frame_retain) != 0;
+    return true;
+  }
+
+  bool is_connected() const { return door_ && !door_->is_closed(); }
+  std::uint64_t epoch() const { return epoch_; }
+
+ private:
+  bool open() {
+    door_.reset();
+    DoorClient::Item answer;
+    auto door = DoorClient::knock(socket_, shm::TableRequest{filter_}, answer, error_);
+    if (!door) return false;
+    const auto* opened = std::get_if<shm::TableOpened>(&answer.reply);
+    if (!opened || answer.descriptors.size() != 1) {
+      return error_ = "the door gave an answer to another question", false;
+    }
+    if (const char* fault = table_.open(answer.descriptors[0].get())) return error_ = fault, false;
+    epoch_ = opened->epoch;
+    door_ = std::move(door);
+    door_->watch([] {});
+    return true;
+  }
+
+  bool ask(std::string_view topic, Value& value) {
+    if (!door_->send(shm::ValueRequest{std::string(topic)})) return false;
+    auto item = door_->wait_for_item(value_timeout);
+    auto* reply = item ? std::get_if<shm::ValueReply>(&item->reply) : nullptr;
+    if (!reply || !reply->found) {
+      if (!reply) door_.reset();  // an answer that comes late must not be taken for the next one
+      return false;
+    }
+    value.payload = std::move(reply->payload);
+    value.sequence = reply->sequence;
+    value.time_ns = reply->time_ns;
+    value.retained = (reply->flags & shm::frame_retain) != 0;
+    return true;
+  }
+
+  const std::string filter_;
+  const std::string socket_;
+  std::string error_;
+  shm::TableReader table_;
+  shm::TableReader::Value value_;
+  std::unique_ptr<DoorClient> door_;
+  std::uint64_t epoch_ = 0;
+};
+
+Latest::Latest(std::string filter, std::string socket)
+    : impl_(std::make_unique<Impl>(std::move(filter), std::move(socket))) {}
+Latest::~Latest() = default;
+Latest::Latest(Latest&&) noexcept = default;
+Latest& Latest::operator=(Latest&&) noexcept = default;
+
+bool Latest::get(std::string_view topic, Value& value) {
+  return impl_->get(topic, value);
+}
+bool Latest::is_connected() const {
+  return impl_->is_connected();
+}
+std::uint64_t Latest::epoch() const {
+  return impl_->epoch();
+}
+
+}  // namespace millrace::local

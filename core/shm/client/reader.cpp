@@ -1,0 +1,302 @@
+// millrace::local::Reader: a RingReader that finds its server again.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "core/disruptor/wait.hpp"
+#include "core/shm/client/door_client.hpp"
+#include "core/shm/include/millrace/local.hpp"
+#include "core/shm/ring_reader.hpp"
+
+namespace millrace::local {
+
+using disruptor::AnyWait;
+using disruptor::Clock;
+using disruptor::WaitKind;
+using shm::DoorClient;
+
+namespace {
+
+constexpr int frames_between_releases = 64;
+constexpr auto knock_interval = std::chrono::milliseconds(20);
+
+WaitKind kind_of(Wait wait) {
+  switch (wait) {
+    case Wait::spin:
+      return WaitKind::spin;
+    case Wait::yield:
+      return WaitKind::yield;
+    case Wait::block:
+      break;
+  }
+  return WaitKind::block;
+}
+
+Clock::time_point deadline_after(std::chrono::nanoseconds timeout) {
+  const auto now = Clock::now();
+  return timeout >= disruptor::never - now ? disruptor::never : now + timeout;
+}
+
+}  // namespace
+
+class Reader::Impl {
+ public:
+  Impl(std::string filter, ReaderOptions options)
+      : filter_(std::move(filter)), options_(std::move(options)), wait_{kind_of(options_.wait)} {
+    if (!attach()) throw Error(error_);
+  }
+  ~Impl() { door_.reset(); }  // its thread wakes ring_: it goes first
+
+  Status next(Message& message, Clock::time_point deadline) {
+    if (door_ && seed_at_ < seeds_bytes_) return next_seed(message);
+    for (;;) {
+      if (stopped_.exchange(false)) return Status::stopped;
+      if (!door_) return find_server(deadline);
+      if (++in_hand_ > frames_between_releases) release();
+      shm::RingReader::Frame frame;
+      if (ring_->next(frame)) return fill(message, frame), Status::message;
+      release();
+      if (door_->has_event()) {
+        if (const Status status = on_events(); status != Status::message) return status;
+        continue;
+      }
+      if (!ring_->wait(wait_, deadline)) {
+        ring_->resume_waiting();
+        if (door_->has_event() || stopped_.load()) continue;
+        if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
+        if (Clock::now() >= deadline) return Status::timeout;
+      }
+    }
+  }
+
+  bool is_valid() const { return in_seeds_ || !ring_ || ring_->last_is_intact(); }
+
+  bool release() {
+    in_hand_ = 0;
+    if (!ring_) return true;
+    const bool valid = ring_->release();
+    // Frames wait for somebody to move on: the server wants to know, once for each stretch.
+    if (ring_->is_waited_for() && door_ &&
+        (ring_->has_caught_up() || ring_->position() >= rung_at_ + ring_quarter_)) {
+      rung_at_ = ring_->position();
+      door_->send(shm::Bell{});
+    }
+    return valid;
+  }
+
+  // A message that was overwritten while it was copied is as good as missed.
+  void lose_one() { ++missed_before_; }
+  std::uint64_t missed() const { return missed_before_ + (ring_ ? ring_->missed() : 0); }
+  std::uint64_t epoch() const { return epoch_; }
+  std::uint64_t lag_bytes() const { return ring_ ? ring_->lag_bytes() : 0; }
+  const std::string& error() const { return error_; }
+
+  void stop() {
+    stopped_.store(true);
+    const std::lock_guard lock(ring_mutex_);
+    if (ring_) ring_->stop_waiting();
+  }
+
+ private:
+  bool attach() {
+    shm::AttachRequest request;
+    request.policy = static_cast<shm::Policy>(options_.policy);
+    request.start = static_cast<shm::StartAt>(options_.start);
+    request.filter = filter_;
+    request.name = options_.name;
+    request.after = options_.after;
+    DoorClient::Item answer;
+    auto door = DoorClient::knock(options_.socket, request, answer, error_);
+    if (!door) return false;
+    const auto* attached = std::get_if<shm::Attached>(&answer.reply);
+    if (!attached) return error_ = "the door gave an answer to another question", false;
+    if (!open(*attached, answer.descriptors)) return false;
+    if (!door->send(shm::MappedNotice{})) return error_ = "the door closed at once", false;
+    door_ = std::move(door);
+    door_->watch([this] {
+      const std::lock_guard lock(ring_mutex_);
+      if (ring_) ring_->stop_waiting();
+    });
+    return true;
+  }
+
+  bool open(const shm::Attached& attached, std::vector<shm::UniqueFd>& descriptors) {
+    const std::size_t seeds = attached.seed_bytes > 0 ? 1 : 0;
+    if (descriptors.size() != 2 + seeds + attached.predecessors.size()) {
+      return error_ = "the door's answer lacks descriptors", false;
+    }
+    auto ring = std::make_unique<shm::RingReader>();
+    if (const char* fault = ring->open(descriptors[0].get(), descriptors[1].get(),
+                                       attached.position, attached.sequence)) {
+      return error_ = fault, false;
+    }
+    for (std::size_t i = 0; i < attached.predecessors.size(); ++i) {
+      if (!ring->add_predecessor(attached.predecessors[i], descriptors[2 + seeds + i].get())) {
+        return error_ = "a neighbour's page cannot be mapped", false;
+      }
+    }
+    seeds_ = {};
+    seeds_bytes_ = seed_at_ = 0;
+    if (seeds > 0) {
+      seeds_ = shm::Mapping::map(descriptors[2].get(), attached.seed_bytes, shm::Access::read_only);
+      if (!seeds_) return error_ = "the newest values cannot be mapped", false;
+      seeds_bytes_ = attached.seed_bytes;
+    }
+    // Of the same server's run, what lies between is known to be missed.
+    if (ring_) missed_before_ += ring_->missed();
+    const bool same_run = ring_ && epoch_ == attached.epoch;
+    if (same_run && attached.sequence > ring_->next_sequence()) {
+      missed_before_ += attached.sequence - ring_->next_sequence();
+    }
+    epoch_ = attached.epoch;
+    rung_at_ = attached.position;
+    ring_quarter_ = ring->data_bytes() / 4;
+    const std::lock_guard lock(ring_mutex_);
+    ring_ = std::move(ring);
+    return true;
+  }
+
+  // The first call after the server went away says so; from then on it is looked for.
+  Status find_server(Clock::time_point deadline) {
+    for (;;) {
+      if (stopped_.exchange(false)) return Status::stopped;
+      if (attach()) return Status::reconnected;
+      const auto now = Clock::now();
+      if (now >= deadline) return Status::timeout;
+      std::this_thread::sleep_until(std::min(deadline, now + knock_interval));
+    }
+  }
+
+  // What came through the door; `message` when there is nothing to report.
+  Status on_events() {
+    for (DoorClient::Item& item : door_->take()) {
+      if (auto* came = std::get_if<shm::NeighbourCame>(&item.reply)) {
+        if (item.descriptors.empty()) continue;
+        const int page = item.descriptors.front().get();
+        if (came->stands_before_you) {
+          ring_->add_predecessor(came->consumer_id, page);
+        } else {
+          ring_->add_follower(came->consumer_id, page);
+        }
+      } else if (auto* gone = std::get_if<shm::NeighbourGone>(&item.reply)) {
+        ring_->remove_neighbour(gone->consumer_id);
+      } else if (auto* notice = std::get_if<shm::EvictedNotice>(&item.reply)) {
+        return evicted(notice->reason);
+      }
+    }
+    if (!door_->is_closed()) return Status::message;
+    if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
+    door_.reset();
+    error_ = "the server went away";
+    return Status::disconnected;
+  }
+
+  Status evicted(shm::Eviction reason) {
+    error_ = shm::describe(reason);
+    door_.reset();
+    return reason == shm::Eviction::ring_closed ? Status::disconnected : Status::evicted;
+  }
+
+  void fill(Message& message, const shm::RingReader::Frame& frame) {
+    in_seeds_ = false;
+    message = {frame.topic,
+               {reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size()},
+               frame.sequence,
+               frame.time_ns,
+               (frame.flags & shm::frame_retain) != 0,
+               frame.kind == shm::FrameKind::oversize,
+               0};
+    if (!message.oversize) return;
+    std::memcpy(&message.oversize_bytes, message.payload.data(), sizeof message.oversize_bytes);
+    message.payload = {};
+  }
+
+  Status next_seed(Message& message) {
+    const std::byte* at = seeds_.data() + seed_at_;
+    const shm::FrameHeader header = shm::load_header(at);
+    const auto* text = reinterpret_cast<const char*>(at + sizeof header);
+    message = {{text, header.topic_bytes},
+               {text + header.topic_bytes, header.payload_bytes},
+               0,
+               header.time_ns,
+               (header.flags & shm::frame_retain) != 0,
+               false,
+               0};
+    in_seeds_ = true;
+    seed_at_ += shm::frame_bytes(header.topic_bytes, header.payload_bytes);
+    return Status::message;
+  }
+
+  const std::string filter_;
+  const ReaderOptions options_;
+  const AnyWait wait_;
+  std::string error_;
+  std::mutex ring_mutex_;  // only around the exchange of ring_, which stop() may meet
+  std::unique_ptr<shm::RingReader> ring_;
+  std::unique_ptr<DoorClient> door_;
+  shm::Mapping seeds_;
+  std::size_t seeds_bytes_ = 0;
+  std::size_t seed_at_ = 0;
+  bool in_seeds_ = false;
+  int in_hand_ = 0;
+  std::uint64_t epoch_ = 0;
+  std::uint64_t missed_before_ = 0;
+  std::uint64_t rung_at_ = 0;
+  std::uint64_t ring_quarter_ = 0;
+  std::atomic<bool> stopped_{false};
+};
+
+Reader::Reader(std::string filter, ReaderOptions options)
+    : impl_(std::make_unique<Impl>(std::move(filter), std::move(options))) {}
+Reader::~Reader() = default;
+Reader::Reader(Reader&&) noexcept = default;
+Reader& Reader::operator=(Reader&&) noexcept = default;
+
+Status Reader::next(Message& message, std::chrono::nanoseconds timeout) {
+  return impl_->next(message, deadline_after(timeout));
+}
+
+Status Reader::next_copy(MessageCopy& copy, std::chrono::nanoseconds timeout) {
+  const auto deadline = deadline_after(timeout);
+  for (;;) {
+    Message message;
+    const Status status = impl_->next(message, deadline);
+    if (status != Status::message) return status;
+    copy.topic = message.topic;
+    copy.payload = message.payload;
+    copy.sequence = message.sequence;
+    copy.time_ns = message.time_ns;
+    copy.retained = message.retained;
+    copy.oversize = message.oversize;
+    copy.oversize_bytes = message.oversize_bytes;
+    if (impl_->is_valid()) return status;
+    impl_->lose_one();
+  }
+}
+
+bool Reader::is_valid() const {
+  return impl_->is_valid();
+}
+bool Reader::release() {
+  return impl_->release();
+}
+std::uint64_t Reader::missed() const {
+  return impl_->missed();
+}
+std::uint64_t Reader::epoch() const {
+  return impl_->epoch();
+}
+std::uint64_t Reader::lag_bytes() const {
+  return impl_->lag_bytes();
+}
+std::string Reader::last_error() const {
+  return impl_->error();
+}
+void Reader::stop() {
+  impl_->stop();
+}
+
+}  // namespace millrace::local

@@ -1,0 +1,123 @@
+/* Millrace for a process on the same host, in C: see local.hpp for what the words mean.
+ *
+ *   char error[256];
+ *   millrace_reader* reader = millrace_reader_open("md/#", NULL, error, sizeof error);
+ *   millrace_message message;
+ *   while (millrace_reader_next(reader, &message, -1) == MILLRACE_MESSAGE) use(&message);
+ *   millrace_reader_close(reader);
+ *
+ * Each object belongs to one thread at a time, but for millrace_reader_stop. Nothing here throws;
+ * what can fail says so by its result. Links with -lmillrace-local.
+ */
+#ifndef MILLRACE_LOCAL_H
+#define MILLRACE_LOCAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct millrace_reader millrace_reader;
+typedef struct millrace_publisher millrace_publisher;
+typedef struct millrace_latest millrace_latest;
+
+enum { MILLRACE_LOSSY = 0, MILLRACE_LOSSLESS = 1 };
+enum { MILLRACE_NOW = 0, MILLRACE_OLDEST = 1, MILLRACE_LATEST = 2 };
+enum { MILLRACE_SPIN = 0, MILLRACE_YIELD = 1, MILLRACE_BLOCK = 2 };
+
+typedef struct millrace_reader_options {
+  const char* socket; /* NULL: /run/millrace/local.sock */
+  int policy;
+  int start;
+  int wait;
+  const char* name;         /* NULL: none */
+  const char* const* after; /* names of readers of the same filter */
+  size_t after_count;
+} millrace_reader_options;
+
+typedef struct millrace_message {
+  const char* topic; /* not terminated */
+  size_t topic_bytes;
+  const void* payload;
+  size_t payload_bytes;
+  uint64_t sequence; /* 0: a newest value from before (MILLRACE_LATEST) */
+  uint64_t time_ns;  /* since 1970 */
+  int retained;
+  int oversize; /* too large for the ring: no payload */
+  uint64_t oversize_bytes;
+} millrace_message;
+
+typedef enum millrace_status {
+  MILLRACE_MESSAGE = 0,
+  MILLRACE_TIMEOUT = 1,
+  MILLRACE_DISCONNECTED = 2,
+  MILLRACE_RECONNECTED = 3,
+  MILLRACE_EVICTED = 4,
+  MILLRACE_STOPPED = 5,
+  MILLRACE_FAILED = 6 /* out of memory, or a broken argument */
+} millrace_status;
+
+/* The defaults: lossy, from now on, blocking. */
+void millrace_reader_options_init(millrace_reader_options* options);
+
+/* NULL when the door could not be opened; `error` then says why. */
+millrace_reader* millrace_reader_open(const char* filter, const millrace_reader_options* options,
+                                      char* error, size_t error_bytes);
+void millrace_reader_close(millrace_reader* reader);
+
+/* The next message. It is copied and checked; it stays good until the next call. A negative
+ * time-out waits for ever. */
+millrace_status millrace_reader_next(millrace_reader* reader, millrace_message* message,
+                                     int64_t timeout_ns);
+/* The same in place, without a copy: ask millrace_reader_is_valid() after using it. */
+millrace_status millrace_reader_next_in_place(millrace_reader* reader, millrace_message* message,
+                                              int64_t timeout_ns);
+int millrace_reader_is_valid(const millrace_reader* reader);
+int millrace_reader_release(millrace_reader* reader);
+uint64_t millrace_reader_missed(const millrace_reader* reader);
+uint64_t millrace_reader_epoch(const millrace_reader* reader);
+uint64_t millrace_reader_lag_bytes(const millrace_reader* reader);
+void millrace_reader_stop(millrace_reader* reader); /* any thread */
+
+typedef enum millrace_published {
+  MILLRACE_TAKEN = 0,
+  MILLRACE_FULL = 1,
+  MILLRACE_TOO_LARGE = 2,
+  MILLRACE_NO_SERVER = 3,
+  MILLRACE_NOT_PUBLISHED = 4 /* out of memory, or a broken argument */
+} millrace_published;
+
+millrace_publisher* millrace_publisher_open(const char* socket, const char* name, char* error,
+                                            size_t error_bytes);
+void millrace_publisher_close(millrace_publisher* publisher);
+millrace_published millrace_publish(millrace_publisher* publisher, const char* topic,
+                                    const void* payload, size_t payload_bytes, int retain, int qos);
+/* In batches: put many, then flush once. */
+millrace_published millrace_put(millrace_publisher* publisher, const char* topic,
+                                const void* payload, size_t payload_bytes, int retain, int qos);
+void millrace_flush(millrace_publisher* publisher);
+/* 1 once the server has taken everything, 0 at the time-out or without a server. */
+int millrace_drain(millrace_publisher* publisher, int64_t timeout_ns);
+uint64_t millrace_publisher_refused(const millrace_publisher* publisher);
+
+typedef struct millrace_value {
+  const void* payload; /* good until the next call */
+  size_t payload_bytes;
+  uint64_t sequence;
+  uint64_t time_ns;
+  int retained;
+} millrace_value;
+
+millrace_latest* millrace_latest_open(const char* filter, const char* socket, char* error,
+                                      size_t error_bytes);
+void millrace_latest_close(millrace_latest* latest);
+/* 1 when there is a value, 0 when none is known. */
+int millrace_latest_get(millrace_latest* latest, const char* topic, millrace_value* value);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
