@@ -1,0 +1,365 @@
+// The door with real sockets, clients and processes: who comes in, what they get, how they leave.
+#include <dirent.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "core/shm/include/millrace/local.hpp"
+#include "process.hpp"
+#include "test_server.hpp"
+
+namespace millrace::local {
+namespace {
+
+using shm::DoorCore;
+using test::Child;
+using test::ServerOptions;
+using test::Signal;
+using test::TempDirectory;
+using test::TestServer;
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  DIR* directory = ::opendir("/proc/self/fd");
+  while (::readdir(directory)) ++count;
+  ::closedir(directory);
+  return count;
+}
+
+class Door : public ::testing::Test {
+ protected:
+  ReaderOptions options() const {
+    ReaderOptions options;
+    options.socket = directory.socket();
+    return options;
+  }
+  ReaderOptions lossless(std::string name = {}, std::vector<std::string> after = {}) const {
+    ReaderOptions options = this->options();
+    options.policy = Policy::lossless;
+    options.name = std::move(name);
+    options.after = std::move(after);
+    return options;
+  }
+  static std::string next_payload(Reader& reader) {
+    MessageCopy message;
+    const Status status = reader.next_copy(message);
+    return status == Status::message ? message.payload : "status " + std::to_string(int(status));
+  }
+  static std::string refusal(const std::string& filter, const ReaderOptions& options) {
+    try {
+      Reader reader(filter, options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "let in";
+  }
+
+  TempDirectory directory;
+};
+
+TEST_F(Door, ReaderGetsWhatMatchesItsFilter) {
+  TestServer server(directory.socket());
+  Reader reader("md/+", options());
+  server.publish("md/a", "1");
+  server.publish("other", "2");
+  server.publish("md/b", "3");
+  Message message;
+  ASSERT_EQ(reader.next(message), Status::message);
+  EXPECT_EQ(message.topic, "md/a");
+  EXPECT_EQ(message.payload, "1");
+  EXPECT_TRUE(reader.is_valid());
+  EXPECT_EQ(next_payload(reader), "3");
+  EXPECT_EQ(reader.next(message, std::chrono::milliseconds(1)), Status::timeout);
+  EXPECT_EQ(reader.missed(), 0u);
+}
+
+TEST_F(Door, ReadersOfOneFilterShareOneRing) {
+  TestServer server(directory.socket());
+  Reader first("#", options()), second("#", options()), third("#", lossless());
+  server.call([] {});
+  server.await([](DoorCore& core) { return core.feed_count() == 2; });
+}
+
+TEST_F(Door, LatestComesFirstThenWhatIsPublished) {
+  TestServer server(directory.socket());
+  server.publish("md/a", "old");
+  server.publish("md/a", "newest a");
+  server.publish("md/b", "newest b");
+  ReaderOptions latest = options();
+  latest.start = Start::latest;
+  Reader reader("md/#", latest);
+  server.publish("md/a", "live");
+  EXPECT_EQ(next_payload(reader), "newest a");
+  EXPECT_EQ(next_payload(reader), "newest b");
+  EXPECT_EQ(next_payload(reader), "live");
+}
+
+TEST_F(Door, OldestReplaysWhatIsStillInTheRing) {
+  TestServer server(directory.socket());
+  Reader keeps_it("#", options());
+  server.publish("a", "1");
+  server.publish("a", "2");
+  ReaderOptions oldest = options();
+  oldest.start = Start::oldest;
+  Reader reader("#", oldest);
+  EXPECT_EQ(next_payload(reader), "1");
+  EXPECT_EQ(next_payload(reader), "2");
+}
+
+TEST_F(Door, PublisherReachesReaders) {
+  TestServer server(directory.socket());
+  Reader reader("#", lossless());
+  Publisher publisher({directory.socket(), "p"});
+  for (int i = 0; i < 5'000; ++i) {
+    while (publisher.put("t", std::to_string(i)) == Published::full) ::sched_yield();
+    if (i % 16 == 0) publisher.flush();
+  }
+  EXPECT_TRUE(publisher.drain());
+  for (int i = 0; i < 5'000; ++i) ASSERT_EQ(next_payload(reader), std::to_string(i));
+  EXPECT_EQ(publisher.publish("bad/#", "x"), Published::taken);
+  EXPECT_TRUE(publisher.drain());
+  EXPECT_EQ(publisher.refused(), 1u);
+}
+
+TEST_F(Door, LatestFindsTheNewestValueSmallOrLarge) {
+  TestServer server(directory.socket());
+  server.publish("a", "before");
+  Latest latest("#", directory.socket());
+  Value value;
+  ASSERT_TRUE(latest.get("a", value));
+  EXPECT_EQ(value.payload, "before");
+  server.publish("a", "after");
+  ASSERT_TRUE(latest.get("a", value));
+  EXPECT_EQ(value.payload, "after");
+  const std::string large(100'000, 'x');
+  server.publish("b", large);
+  ASSERT_TRUE(latest.get("b", value));
+  EXPECT_EQ(value.payload, large);
+  EXPECT_FALSE(latest.get("c", value));
+}
+
+TEST_F(Door, RefusesWithTheReason) {
+  ServerOptions limits;
+  limits.core.consumers_max = 1;
+  TestServer server(directory.socket(), limits);
+  EXPECT_NE(refusal("secret/#", options()).find("not allowed"), std::string::npos);
+  EXPECT_NE(refusal("", options()).find("no topic filter"), std::string::npos);
+  EXPECT_NE(refusal("#", lossless("b", {"nobody"})).find("no such consumer"), std::string::npos);
+  Reader only("#", options());
+  EXPECT_NE(refusal("#", options()).find("limit"), std::string::npos);
+}
+
+TEST_F(Door, RefusesTheWrongUser) {
+  ServerOptions nobody;
+  nobody.forbidden_uids = {::getuid()};
+  TestServer server(directory.socket(), nobody);
+  EXPECT_NE(refusal("#", options()).find("not allowed"), std::string::npos);
+}
+
+TEST_F(Door, MalformedRequestEndsTheConversationAlone) {
+  TestServer server(directory.socket());
+  Reader reader("#", options());
+  shm::UniqueFd socket = shm::connect_to(directory.socket());
+  ASSERT_EQ(::send(socket.get(), "\x77 nonsense nonsense", 19, MSG_NOSIGNAL), 19);
+  std::string answer;
+  char room[256];
+  for (ssize_t count; (count = ::recv(socket.get(), room, sizeof room, 0)) > 0;) {
+    answer.append(room, static_cast<std::size_t>(count));
+  }
+  EXPECT_FALSE(answer.empty()) << "it is told, then cut off";
+  server.publish("a", "still here");
+  EXPECT_EQ(next_payload(reader), "still here");
+}
+
+TEST_F(Door, DescriptorsThatAreSentToTheServerAreClosed) {
+  TestServer server(directory.socket());
+  shm::UniqueFd socket = shm::connect_to(directory.socket());
+  int pipe_ends[2];
+  ASSERT_EQ(::pipe(pipe_ends), 0);
+  shm::send_with_descriptors(socket.get(), "\x01", std::span(&pipe_ends[1], 1), 0);
+  ::close(pipe_ends[1]);
+  char byte;
+  EXPECT_EQ(::read(pipe_ends[0], &byte, 1), 0) << "nobody holds the writing end";
+  ::close(pipe_ends[0]);
+}
+
+TEST_F(Door, AThousandReadersLeaveNothingBehind) {
+  TestServer server(directory.socket());
+  { Reader warm_up("#", options()); }
+  server.await([](DoorCore& core) { return core.consumer_count() == 0; });
+  const std::size_t before = open_descriptors();
+  for (int i = 0; i < 1'000; ++i) {
+    Reader reader(i % 2 == 0 ? "#" : "a/+", i % 3 == 0 ? lossless() : options());
+  }
+  server.await([](DoorCore& core) {
+    core.tick(~0ull >> 1);
+    return core.consumer_count() == 0 && core.feed_count() == 0;
+  });
+  while (server.loop().figures().clients != 0) ::sched_yield();
+  EXPECT_LE(open_descriptors(), before);
+}
+
+TEST_F(Door, KilledLosslessReaderLiftsItsGateAtOnce) {
+  ServerOptions small;
+  small.core.ring_bytes = 4'096;
+  small.core.frame_bytes_max = 1'024;
+  small.core.lease_ns = 0;  // never: only the socket's end can help
+  TestServer server(directory.socket(), small);
+  Signal attached;
+  Child victim([&] {
+    Reader reader("#", lossless());
+    attached.raise();
+    for (;;) ::pause();
+    return false;
+  });
+  attached.await();
+  for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
+  server.await([](DoorCore& core) { return core.figures().front().stats.overflow_frames > 0; });
+  victim.send(SIGKILL);
+  victim.await();
+  server.await([](DoorCore& core) { return core.consumer_count() == 0; });
+}
+
+TEST_F(Door, StoppedLosslessReaderIsEvictedAndToldSo) {
+  ServerOptions small;
+  small.core.ring_bytes = 4'096;
+  small.core.frame_bytes_max = 1'024;
+  small.core.lease_ns = 50'000'000;
+  TestServer server(directory.socket(), small);
+  Signal attached;
+  Child victim([&] {
+    Reader reader("#", lossless());
+    attached.raise();
+    ::raise(SIGSTOP);
+    for (;;) {
+      MessageCopy message;
+      const Status status = reader.next_copy(message);
+      if (status == Status::evicted) {
+        return reader.last_error().find("lease") != std::string::npos;
+      }
+      if (status != Status::message) return false;
+    }
+  });
+  attached.await();
+  server.publish("a", "x");
+  for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
+  server.await([](DoorCore& core) { return core.consumer_count() == 0; });
+  victim.send(SIGCONT);
+  EXPECT_TRUE(victim.succeeded());
+}
+
+TEST_F(Door, ConsumerStandsAfterAnotherAndSurvivesItsDeath) {
+  TestServer server(directory.socket());
+  Signal first_attached, go_on;
+  Child first([&] {
+    Reader reader("#", lossless("first"));
+    first_attached.raise();
+    MessageCopy message;
+    if (reader.next_copy(message) != Status::message) return false;
+    reader.release();
+    go_on.await();
+    for (;;) ::pause();
+    return false;
+  });
+  first_attached.await();
+  // Its page is shown to others once it says that it has mapped it.
+  std::optional<Reader> second;
+  while (!second) {
+    try {
+      second.emplace("#", lossless("second", {"first"}));
+    } catch (const Error&) {
+      ::sched_yield();
+    }
+  }
+  server.publish("a", "1");
+  server.publish("a", "2");
+  EXPECT_EQ(next_payload(*second), "1");
+  MessageCopy message;
+  EXPECT_EQ(second->next_copy(message, std::chrono::milliseconds(20)), Status::timeout)
+      << "the first one holds the second message";
+  go_on.raise();
+  first.send(SIGKILL);
+  first.await();
+  EXPECT_EQ(next_payload(*second), "2") << "it stands where the dead one stood";
+}
+
+TEST_F(Door, KilledServerIsNoticedAtOnceAndFoundAgain) {
+  const auto serve = [&](std::uint64_t epoch, const Signal& up) {
+    ServerOptions options;
+    options.core.epoch = epoch;
+    TestServer server(directory.socket(), options);
+    if (!server.error().empty()) return false;
+    up.raise();
+    for (int i = 0;; ++i) {
+      server.publish("a", std::to_string(i));
+      ::usleep(200);
+    }
+    return true;
+  };
+  Signal first_up, second_up;
+  auto first = std::make_unique<Child>([&] { return serve(1, first_up); });
+  first_up.await();
+  Reader reader("#", options());
+  Publisher publisher({directory.socket(), "p"});
+  EXPECT_EQ(reader.epoch(), 1u);
+  MessageCopy message;
+  ASSERT_EQ(reader.next_copy(message), Status::message);
+  first->send(SIGKILL);
+  first->await();
+  Status status;
+  while ((status = reader.next_copy(message)) == Status::message) {
+  }
+  EXPECT_EQ(status, Status::disconnected);
+  while (publisher.publish("b", "x") != Published::disconnected) ::sched_yield();
+  Child second([&] { return serve(2, second_up); });  // the stale socket does not stop it
+  second_up.await();
+  EXPECT_EQ(reader.next_copy(message), Status::reconnected);
+  EXPECT_EQ(reader.epoch(), 2u);
+  EXPECT_EQ(reader.next_copy(message), Status::message);
+  EXPECT_EQ(publisher.publish("b", "x"), Published::taken);
+  EXPECT_EQ(publisher.epoch(), 2u);
+  second.send(SIGKILL);
+  second.await();
+}
+
+TEST_F(Door, StopIsHeardByASleepingReader) {
+  TestServer server(directory.socket());
+  Reader reader("#", options());
+  std::thread stopper([&] { reader.stop(); });
+  MessageCopy message;
+  EXPECT_EQ(reader.next_copy(message), Status::stopped);
+  stopper.join();
+}
+
+TEST_F(Door, SecondServerAtTheSamePathIsToldSo) {
+  TestServer first(directory.socket());
+  TestServer second(directory.socket());
+  EXPECT_NE(second.error().find("another server listens"), std::string::npos);
+}
+
+TEST_F(Door, StoppedServerLeavesNothingOnTheFileSystem) {
+  { TestServer server(directory.socket()); }
+  EXPECT_NE(::access(directory.socket().c_str(), F_OK), 0);
+}
+
+TEST_F(Door, LossyReaderKnowsWhatItMissed) {
+  ServerOptions small;
+  small.core.ring_bytes = 4'096;
+  small.core.frame_bytes_max = 1'024;
+  TestServer server(directory.socket(), small);
+  Reader reader("#", options());
+  for (int i = 1; i <= 500; ++i) server.publish("a", std::to_string(i));
+  std::uint64_t seen = 0;
+  MessageCopy message;
+  while (reader.next_copy(message, std::chrono::milliseconds(1)) == Status::message) ++seen;
+  EXPECT_GT(seen, 0u);
+  EXPECT_EQ(seen + reader.missed(), 500u);
+}
+
+}  // namespace
+}  // namespace millrace::local
