@@ -10,8 +10,8 @@ auto ElasticMpscQueue<T, Wait>::create(const QueueConfig& config)
   if (const Result<void> valid = validate(config); !valid) return valid.error();
   // Small enough that memory goes back in small steps, large enough that the directory stays small.
   constexpr std::size_t kSlotsMin = 64;
-  constexpr std::size_t kSlotsUsual = 1024;
-  constexpr std::size_t kEntriesUsual = 2048;
+  constexpr std::size_t kSlotsUsual = std::clamp<std::size_t>(16384 / sizeof(T), kSlotsMin, 1024);
+  constexpr std::size_t kEntriesUsual = 4096;
   const SegmentLayout<T> layout(std::max(std::clamp(config.min_capacity, kSlotsMin, kSlotsUsual),
                                          config.max_capacity / kEntriesUsual));
   try {
