@@ -321,7 +321,11 @@ void DoorLoop::write(Client& client) {
   if (client.wants_write) {
     client.wants_write = !watch(client.socket.get(), client.id, EPOLLIN, false);
   }
-  if (client.is_finished) finished_.push_back(client.id);
+  if (!client.is_finished) return;
+  // The rest of what it says is not read, but not cut off either: closing now would take the answer
+  // with it. Its end closes it, unless too many linger.
+  ::shutdown(client.socket.get(), SHUT_WR);
+  if (clients_.size() > 2 * options_.clients_max) finished_.push_back(client.id);
 }
 
 void DoorLoop::take_posted() {

@@ -29,10 +29,7 @@ std::unique_ptr<DoorClient> DoorClient::knock(const std::string& path, const Req
   const timeval timeout{answer_timeout_s, 0};
   ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   std::unique_ptr<DoorClient> door(new DoorClient(std::move(socket)));
-  if (!door->send(request)) {
-    error = "the door closed at once";
-    return nullptr;
-  }
+  door->send(request);  // if it fails, the answer says why
   while (door->items_.empty()) {
     if (!door->receive()) {
       error = "the door closed, or does not speak this version";
