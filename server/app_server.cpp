@@ -38,9 +38,7 @@ Server::~Server() {
 }
 
 void Server::add_metrics() {
-  std::vector<const IoCounters*> counters;
-  for (const auto& thread : threads_) counters.push_back(&thread->counters());
-  metrics_.add(io_metric_rows(counters));
+  metrics_.add(io_metric_rows(counters()));
   metrics_.add(process_metric_rows());
   metrics_.add(http_metric_rows(http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
@@ -56,6 +54,21 @@ void Server::start() {
                          {"listener", "http"}});
   for (const auto& listener : listeners_) listener->start();
   ready_.store(true, std::memory_order_relaxed);
+}
+
+std::uint16_t Server::port(std::string_view listener) const {
+  for (const auto& candidate : listeners_) {
+    if (candidate->info().config.name == listener) return candidate->port();
+  }
+  return 0;
+}
+
+std::vector<const IoCounters*> Server::counters() const {
+  std::vector<const IoCounters*> counters;
+  for (const auto& thread : threads_) {
+    counters.push_back(&static_cast<const IoThread&>(*thread).counters());
+  }
+  return counters;
 }
 
 std::string Server::readiness() const {

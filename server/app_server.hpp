@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/broker/inbox.hpp"
@@ -33,6 +34,11 @@ class Server {
   bool drain();
 
   const Config& config() const { return settings_->config; }
+  // Of the listener of that name, after construction; 0: there is none.
+  std::uint16_t port(std::string_view listener) const;
+  std::size_t connection_count() const;
+  // For the tests: what the I/O threads counted.
+  std::vector<const IoCounters*> counters() const;
 
  private:
   using Deadline = std::chrono::steady_clock::time_point;
@@ -42,7 +48,6 @@ class Server {
   // Runs `task` on every I/O thread and waits until it is done on all.
   void on_each_thread(const std::function<void(IoThread&)>& task);
   bool wait_until(Deadline deadline, const std::function<bool()>& done);
-  std::size_t connection_count() const;
 
   std::shared_ptr<const Settings> settings_;
   broker::Processor processor_;

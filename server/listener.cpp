@@ -64,7 +64,8 @@ void Listener::open() {
   const auto found = resolver.resolve(info_.config.host, std::to_string(info_.config.port),
                                       asio::ip::tcp::resolver::passive);
   const asio::ip::tcp::endpoint endpoint = *found.begin();
-  acceptor_.open(endpoint.protocol());
+  protocol_ = endpoint.protocol();
+  acceptor_.open(protocol_);
   acceptor_.set_option(asio::socket_base::reuse_address(true));
   acceptor_.non_blocking(true);
   acceptor_.bind(endpoint);
@@ -154,12 +155,10 @@ void Listener::hand_out(int fd) {
   limited_before_ = false;
   IoThread& thread = *threads_[next_thread_];
   next_thread_ = (next_thread_ + 1) % threads_.size();
-  const auto protocol =
-      acceptor_.local_endpoint().address().is_v6() ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
   if (&thread == &home_) {
-    adopt(thread, info_, fd, protocol);
+    adopt(thread, info_, fd, protocol_);
   } else {
-    thread.post([&thread, this, fd, protocol] { adopt(thread, info_, fd, protocol); });
+    thread.post([&thread, this, fd] { adopt(thread, info_, fd, protocol_); });
   }
 }
 

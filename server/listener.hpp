@@ -47,6 +47,7 @@ class Listener {
   Acceptor acceptor_;
   boost::asio::steady_timer pause_;
   std::uint16_t port_ = 0;
+  boost::asio::ip::tcp protocol_ = boost::asio::ip::tcp::v4();
   std::size_t next_thread_ = 0;
   bool paused_before_ = false;  // said so in the log already
   bool limited_before_ = false;
