@@ -103,6 +103,7 @@ std::string format_log_line(LogFormat format, std::chrono::system_clock::time_po
 void setup_log(const LogConfig& config) {
   format_in_use.store(config.format, std::memory_order_relaxed);
   logger().set_level(spdlog_level(config.level));
+  peer_log_limiter().set_interval(std::chrono::seconds(config.repeat_seconds));
 }
 
 bool logs(LogLevel level) {
@@ -116,9 +117,19 @@ void log(LogLevel level, std::string_view event, LogFields fields) {
   logger().log(spdlog_level(level), spdlog::string_view_t(line));
 }
 
-LogLimiter::Verdict LogLimiter::ask(std::string_view key, Clock::time_point now) {
-  if (interval_ <= Clock::duration::zero()) return {true, 0};
+LogLimiter& peer_log_limiter() {
+  static LogLimiter limiter(std::chrono::seconds(LogConfig().repeat_seconds));
+  return limiter;
+}
+
+void LogLimiter::set_interval(Clock::duration interval) {
   const std::lock_guard lock(mutex_);
+  interval_ = interval;
+}
+
+LogLimiter::Verdict LogLimiter::ask(std::string_view key, Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  if (interval_ <= Clock::duration::zero()) return {true, 0};
   if (entries_.size() >= peers_max_) forget_old(now);
   const bool full = entries_.size() >= peers_max_ && !entries_.contains(std::string(key));
   const auto [found, is_new] = entries_.try_emplace(full ? std::string() : std::string(key));

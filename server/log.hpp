@@ -83,6 +83,7 @@ class LogLimiter {
     bool log = false;
     std::uint64_t suppressed = 0;  // since the last line of this key
   };
+  void set_interval(Clock::duration interval);
   // `key` says who and what, for instance "10.0.0.7 malformed packet".
   Verdict ask(std::string_view key, Clock::time_point now = Clock::now());
 
@@ -98,5 +99,8 @@ class LogLimiter {
   std::size_t peers_max_;
   std::unordered_map<std::string, Entry> entries_;
 };
+
+// The one that all connections share; setup_log gives it log.repeat_seconds.
+LogLimiter& peer_log_limiter();
 
 }  // namespace millrace::server

@@ -25,6 +25,12 @@ def binary():
     return path
 
 
+def environment():
+    """What the server inherits: without MILLRACE_... variables, for those are its configuration, and
+    the ones that are set here are the tests' own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
+
+
 class Server:
     """One server process. `config` is the JSON configuration; `arguments` go behind `serve`. A
     configuration that lists its own listeners has to give them port 0."""
@@ -43,7 +49,8 @@ class Server:
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(command + list(arguments), stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True, errors="replace")
+                                        stderr=subprocess.STDOUT, text=True, errors="replace",
+                                        env=environment())
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 

@@ -1,0 +1,40 @@
+# The Debian packages that Millrace needs, and how to get those that are missing. Sourced by
+# deploy/run.sh, tests/run.sh and the Dockerfile's stages.
+
+# To build the server.
+build_packages="
+  g++ cmake ninja-build
+  libboost1.81-dev libboost-program-options1.81-dev
+  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev
+"
+
+# To build and run the tests too: GoogleTest, the benchmarks, and other people's MQTT programs.
+test_packages="
+  $build_packages
+  libgtest-dev libgmock-dev libbenchmark-dev
+  mosquitto mosquitto-clients prometheus
+  python3 python3-paho-mqtt openssl curl systemd
+"
+
+# install_missing PACKAGE...: as root, or through sudo.
+install_missing() {
+  missing=""
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+      missing="$missing $package"
+  done
+  [ -z "$missing" ] && return 0
+  as_root=""
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "missing packages, and neither root nor sudo to install them:$missing" >&2
+      return 1
+    fi
+    as_root="sudo"
+  fi
+  echo "installing:$missing" >&2
+  $as_root apt-get update -qq
+  # Services that come with packages (mosquitto, prometheus) are not wanted: their programs are.
+  $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}

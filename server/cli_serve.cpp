@@ -1,0 +1,33 @@
+#include <iostream>
+
+#include "server/app.hpp"
+#include "server/cli.hpp"
+#include "server/log.hpp"
+
+namespace millrace::server {
+
+namespace po = boost::program_options;
+
+int run_serve(const Arguments& arguments) {
+  po::options_description options = source_options();
+  options.add_options()("help,h", "this text");
+  const po::variables_map values = parse_options(arguments, options);
+  if (values.count("help") > 0) {
+    std::cout << "usage: millrace [serve] [options]\n\n"
+              << options << "\nKeys (--set KEY=VALUE, or in the file, or as a variable: "
+              << config_variable("queue.bytes_max") << " is queue.bytes_max):\n"
+              << config_help();
+    return 0;
+  }
+  const ConfigSources sources = sources_of(values);
+  const LoadedConfig loaded = load_config(sources);
+  if (!loaded.ok()) {
+    for (const ConfigFault& fault : loaded.faults) std::cerr << fault.to_string() << "\n";
+    std::cerr << "millrace: the configuration is faulty; nothing was started\n";
+    return 1;
+  }
+  setup_log(loaded.config.log);
+  return run(loaded.config, sources);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,23 @@
+#include "server/metrics_all.hpp"
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/processor.hpp"
+#include "server/app_metrics.hpp"
+#include "server/http.hpp"
+#include "server/metrics.hpp"
+
+namespace millrace::server {
+
+std::string all_metrics_markdown() {
+  broker::Processor processor{broker::ProcessorLimits{}};
+  const broker::Inbox inbox{broker::InboxLimits{}, processor};
+  const HttpCounters http;
+  Metrics metrics;
+  metrics.add(io_metric_rows({}));
+  metrics.add(broker_metric_rows(processor.stats(), inbox));
+  metrics.add(http_metric_rows(http));
+  metrics.add(process_metric_rows());
+  return metrics_table_markdown(metrics.rows());
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,111 @@
+// Nothing includes upward: protocol <- core <- server, and inside core as the README's map says.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Include {
+  std::string file;    // from the root
+  std::string target;  // as written
+  bool quoted;
+};
+
+bool is_source(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".hpp" || extension == ".cpp" || extension == ".ipp" || extension == ".h";
+}
+
+std::vector<Include> includes_below(const std::string& folder) {
+  static const std::regex pattern(R"(^\s*#\s*include\s*([<"])([^>"]+)[>"])");
+  const fs::path root = MILLRACE_SOURCE_DIR;
+  std::vector<Include> includes;
+  if (!fs::exists(root / folder)) return includes;
+  for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+    if (!entry.is_regular_file() || !is_source(entry.path())) continue;
+    std::ifstream stream(entry.path());
+    std::string line;
+    while (std::getline(stream, line)) {
+      std::smatch match;
+      if (!std::regex_search(line, match, pattern)) continue;
+      includes.push_back(
+          {fs::relative(entry.path(), root).string(), match[2].str(), match[1].str() == "\""});
+    }
+  }
+  return includes;
+}
+
+// Files of `folder` that include something that begins with one of `forbidden`.
+std::vector<std::string> offenders(const std::string& folder,
+                                   const std::vector<std::string>& forbidden) {
+  std::vector<std::string> found;
+  for (const Include& include : includes_below(folder)) {
+    for (const std::string& prefix : forbidden) {
+      if (include.target.starts_with(prefix)) {
+        found.push_back(include.file + " includes " + include.target);
+      }
+    }
+  }
+  return found;
+}
+
+const std::vector<std::string> none;
+
+TEST(Layering, SeesTheIncludesOfEveryLayer) {
+  for (const char* folder : {"protocol", "core/queue", "core/broker", "server"}) {
+    EXPECT_FALSE(includes_below(folder).empty()) << folder;
+  }
+}
+
+TEST(Layering, ProtocolKnowsNothingAboveIt) {
+  EXPECT_EQ(offenders("protocol", {"core/", "server/", "loadtest/", "bench/"}), none);
+}
+
+TEST(Layering, CoreKnowsNoServer) {
+  EXPECT_EQ(offenders("core", {"server/", "loadtest/", "bench/"}), none);
+}
+
+TEST(Layering, QueueLatestAndDisruptorKnowNothingOfMqttOrOfEachOther) {
+  EXPECT_EQ(offenders("core/queue",
+                      {"protocol/", "core/broker", "core/shm", "core/latest", "core/disruptor"}),
+            none);
+  EXPECT_EQ(offenders("core/latest",
+                      {"protocol/", "core/broker", "core/shm", "core/queue", "core/disruptor"}),
+            none);
+  EXPECT_EQ(offenders("core/disruptor",
+                      {"protocol/", "core/broker", "core/shm", "core/latest", "core/queue"}),
+            none);
+}
+
+TEST(Layering, SharedMemoryKnowsNoBroker) {
+  EXPECT_EQ(offenders("core/shm", {"core/broker"}), none);
+}
+
+TEST(Layering, OnlyTheServerIncludesAsioAndBeast) {
+  const std::vector<std::string> network = {"boost/asio", "boost/beast"};
+  EXPECT_EQ(offenders("protocol", network), none);
+  EXPECT_EQ(offenders("core", network), none);
+}
+
+TEST(Layering, ProtocolUsesNoSocketThreadOrClock) {
+  EXPECT_EQ(offenders("protocol", {"sys/socket.h", "thread", "mutex", "atomic", "chrono"}), none);
+}
+
+TEST(Layering, IncludesAreWrittenFromTheRoot) {
+  const fs::path root = MILLRACE_SOURCE_DIR;
+  for (const char* folder : {"protocol", "core", "server", "loadtest", "bench"}) {
+    for (const Include& include : includes_below(folder)) {
+      if (!include.quoted) continue;
+      EXPECT_TRUE(fs::exists(root / include.target))
+          << include.file << " includes " << include.target;
+    }
+  }
+}
+
+}  // namespace

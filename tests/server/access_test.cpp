@@ -1,0 +1,136 @@
+// Who may come in, and who may do what.
+#include "server/access.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/server/files.hpp"
+
+namespace millrace::server {
+namespace {
+
+using protocol::ReasonCode;
+
+constexpr auto allow = AccessEffect::allow;
+constexpr auto deny = AccessEffect::deny;
+constexpr auto publish = AccessAction::publish;
+constexpr auto subscribe = AccessAction::subscribe;
+constexpr auto all = AccessAction::all;
+
+AccessConfig with_rules(std::vector<AccessRule> rules, AccessEffect otherwise = deny) {
+  AccessConfig config;
+  config.rules = std::move(rules);
+  config.otherwise = otherwise;
+  return config;
+}
+
+TEST(Grants, WithoutRulesAllowEverything) {
+  const Grants grants("", AccessConfig{});
+  EXPECT_TRUE(grants.may_publish("a/b"));
+  EXPECT_TRUE(grants.may_subscribe("#"));
+}
+
+TEST(Grants, TheFirstRuleThatMatchesWins) {
+  const Grants grants("", with_rules({{deny, {}, publish, "a/secret"}, {allow, {}, all, "a/#"}}));
+  EXPECT_FALSE(grants.may_publish("a/secret"));
+  EXPECT_TRUE(grants.may_publish("a/other"));
+  const Grants other("", with_rules({{allow, {}, all, "a/#"}, {deny, {}, publish, "a/secret"}}));
+  EXPECT_TRUE(other.may_publish("a/secret"));
+}
+
+TEST(Grants, WithRulesButNoMatchTheDefaultDecides) {
+  const std::vector<AccessRule> rules = {{allow, {}, all, "a/#"}};
+  EXPECT_FALSE(Grants("", with_rules(rules)).may_publish("b"));
+  EXPECT_FALSE(Grants("", with_rules(rules)).may_subscribe("b"));
+  EXPECT_TRUE(Grants("", with_rules(rules, allow)).may_publish("b"));
+}
+
+TEST(Grants, RulesForSubscribersDoNotTouchPublishers) {
+  const Grants grants("", with_rules({{deny, {}, subscribe, "#"}}, allow));
+  EXPECT_TRUE(grants.may_publish("a"));
+  EXPECT_FALSE(grants.may_subscribe("a"));
+}
+
+TEST(Grants, AnAllowedSubscriptionMustBeCoveredAsAWhole) {
+  const Grants grants("", with_rules({{allow, {}, subscribe, "a/+"}}));
+  EXPECT_TRUE(grants.may_subscribe("a/b"));
+  EXPECT_TRUE(grants.may_subscribe("a/+"));
+  EXPECT_FALSE(grants.may_subscribe("a/#"));
+  EXPECT_FALSE(grants.may_subscribe("#"));
+}
+
+TEST(Grants, AWildcardDoesNotReachAroundADeniedTopic) {
+  const Grants grants("", with_rules({{deny, {}, subscribe, "a/secret"}}, allow));
+  EXPECT_FALSE(grants.may_subscribe("a/secret"));
+  EXPECT_FALSE(grants.may_subscribe("a/+"));
+  EXPECT_FALSE(grants.may_subscribe("#"));
+  EXPECT_TRUE(grants.may_subscribe("b/#"));
+}
+
+TEST(Grants, RulesConcernTheirUserAlone) {
+  const auto config = with_rules({{allow, "ann", all, "ann/#"}, {allow, "", all, "public/#"}});
+  EXPECT_TRUE(Grants("ann", config).may_publish("ann/x"));
+  EXPECT_FALSE(Grants("bob", config).may_publish("ann/x"));
+  EXPECT_TRUE(Grants("", config).may_publish("public/x"));
+  EXPECT_FALSE(Grants("ann", config).may_publish("public/x"));
+}
+
+class Authenticate : public ::testing::Test {
+ protected:
+  Authenticate() {
+    const std::string text = with_user("", "ann", PasswordHash::make("secret", 10));
+    config_.password_file = folder_.write("passwd", text);
+  }
+  std::shared_ptr<const Access> access() {
+    std::vector<ConfigFault> faults;
+    auto made = Access::make(config_, faults);
+    EXPECT_TRUE(faults.empty());
+    return made;
+  }
+  test::Folder folder_;
+  AccessConfig config_;
+};
+
+TEST_F(Authenticate, LetsTheRightPasswordIn) {
+  const auto result = access()->authenticate("ann", "secret");
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ((*result)->user(), "ann");
+}
+
+TEST_F(Authenticate, RefusesWhatIsWrong) {
+  const auto who = access();
+  EXPECT_EQ(who->authenticate("ann", "Secret").error(), ReasonCode::BadUserNameOrPassword);
+  EXPECT_EQ(who->authenticate("ann", "").error(), ReasonCode::BadUserNameOrPassword);
+  EXPECT_EQ(who->authenticate("ann", {}).error(), ReasonCode::BadUserNameOrPassword);
+  EXPECT_EQ(who->authenticate("bob", "secret").error(), ReasonCode::BadUserNameOrPassword);
+  EXPECT_EQ(who->authenticate("", "").error(), ReasonCode::BadUserNameOrPassword);
+  EXPECT_EQ(who->authenticate({}, {}).error(), ReasonCode::NotAuthorized);
+}
+
+TEST_F(Authenticate, LetsTheAnonymousInOnlyIfAllowed) {
+  config_.allow_anonymous = true;
+  const auto who = access();
+  EXPECT_EQ((*who->authenticate({}, {}))->user(), "");
+  // A name that was given is verified nevertheless.
+  EXPECT_EQ(who->authenticate("ann", "x").error(), ReasonCode::BadUserNameOrPassword);
+}
+
+TEST_F(Authenticate, WithoutAPasswordFileNobodysNameIsBelieved) {
+  config_.password_file.clear();
+  EXPECT_EQ((*access()->authenticate("admin", "x"))->user(), "");
+}
+
+TEST_F(Authenticate, SharesOneGrantsAUser) {
+  const auto who = access();
+  EXPECT_EQ(*who->authenticate("ann", "secret"), *who->authenticate("ann", "secret"));
+}
+
+TEST_F(Authenticate, AMissingFileIsAFault) {
+  config_.password_file = "/nonexistent";
+  std::vector<ConfigFault> faults;
+  EXPECT_EQ(Access::make(config_, faults), nullptr);
+  ASSERT_EQ(faults.size(), 1u);
+  EXPECT_EQ(faults[0].path, "access.password_file");
+}
+
+}  // namespace
+}  // namespace millrace::server
