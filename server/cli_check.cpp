@@ -17,11 +17,11 @@ int report(const LoadedConfig& loaded) {
   }
   for (const ListenerConfig& listener : loaded.config.listeners) {
     std::cout << "listener " << listener.name << ": " << to_string(listener.transport) << " on "
-              << listener.host << " port " << listener.port
+              << address_text(listener.host, listener.port)
               << (listener.uses_websocket() ? " path " + listener.path : "") << "\n";
   }
   const HttpConfig& http = loaded.config.http;
-  std::cout << "http on " << http.host << " port " << http.port << "\n"
+  std::cout << "http on " << address_text(http.host, http.port) << "\n"
             << "the configuration is valid\n";
   return 0;
 }

@@ -246,6 +246,8 @@ ReloadedConfig reload_config(const Config& running, const ConfigSources& sources
 
 // 127.0.0.0/8 and ::1.
 bool is_loopback(const std::string& host);
+// "127.0.0.1:1883", "[::1]:1883".
+std::string address_text(const std::string& host, std::uint16_t port);
 
 // Renderings of the one description of all keys.
 std::string config_help();            // for a terminal

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -22,15 +23,16 @@ constexpr std::size_t file_bytes_max = 16u << 20;
 constexpr std::string_view variable_prefix = "MILLRACE_";
 
 bool read_file(const std::string& name, std::string& text, const FaultSink& faults) {
-  std::ifstream stream(name, std::ios::binary);
-  if (!stream) {
-    faults.add("cannot read the file: " + std::string(std::strerror(errno)));
+  std::error_code ignored;
+  if (std::filesystem::is_directory(name, ignored)) {
+    faults.add("cannot read the file: it is a folder");
     return false;
   }
+  std::ifstream stream(name, std::ios::binary);
   std::ostringstream whole;
   whole << stream.rdbuf();
-  if (stream.bad() || (stream.peek() != EOF)) {
-    faults.add("cannot read the file: it is not an ordinary file, or reading failed");
+  if (!stream.is_open() || stream.bad()) {
+    faults.add("cannot read the file: " + std::string(std::strerror(errno)));
     return false;
   }
   text = whole.str();
@@ -188,6 +190,21 @@ void apply_port(Config& config, Transport transport, std::optional<std::uint16_t
   config.listeners.push_back(std::move(listener));
 }
 
+// What a listener is called unless the configuration says otherwise.
+const char* default_name(Transport transport) {
+  switch (transport) {
+    case Transport::tcp:
+      return "mqtt";
+    case Transport::tls:
+      return "mqtts";
+    case Transport::ws:
+      return "ws";
+    case Transport::wss:
+      return "wss";
+  }
+  return "mqtt";
+}
+
 // Every listener has a name, and "localhost" is the address it stands for.
 void finish(Config& config) {
   std::set<std::string> taken;
@@ -195,7 +212,7 @@ void finish(Config& config) {
   for (ListenerConfig& listener : config.listeners) {
     if (listener.host == "localhost") listener.host = "127.0.0.1";
     if (!listener.name.empty()) continue;
-    const std::string word(word_of(listener.transport));
+    const std::string word = default_name(listener.transport);
     listener.name = word;
     for (int i = 2; !taken.insert(listener.name).second; ++i) {
       listener.name = word + "-" + std::to_string(i);
@@ -233,7 +250,7 @@ const char* to_string(AccessAction value) {
 
 Config::Config() {
   ListenerConfig tcp;
-  tcp.name = "tcp";
+  tcp.name = "mqtt";
   ListenerConfig ws;
   ws.name = "ws";
   ws.transport = Transport::ws;
@@ -258,6 +275,12 @@ std::vector<std::string> process_environment() {
     if (std::string_view(*entry).starts_with(variable_prefix)) entries.emplace_back(*entry);
   }
   return entries;
+}
+
+std::string address_text(const std::string& host, std::uint16_t port) {
+  std::string text(host);
+  if (host.find(':') != std::string::npos) text.insert(0, 1, '[').push_back(']');
+  return text.append(":").append(std::to_string(port));
 }
 
 std::string config_variable(const std::string& path) {

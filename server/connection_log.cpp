@@ -40,12 +40,6 @@ bool is_fault(CloseCause cause) {
          cause == CloseCause::refused;
 }
 
-// A peer that repeats its fault does not fill the disk.
-LogLimiter& limiter() {
-  static LogLimiter limiter(std::chrono::seconds(10));
-  return limiter;
-}
-
 }  // namespace
 
 void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
@@ -56,9 +50,9 @@ void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::
   const auto peer = stream.socket().remote_endpoint(error);
   const std::string address = error ? "unknown" : peer.address().to_string();
   std::uint64_t suppressed = 0;
-  if (is_fault(cause)) {
-    const auto verdict = limiter().ask(address + ' ' + std::string(word(cause)) + ' ' +
-                                       std::string(protocol::to_string(reason)));
+  if (is_fault(cause)) {  // a peer that repeats its fault does not fill the disk
+    const auto verdict = peer_log_limiter().ask(address + ' ' + std::string(word(cause)) + ' ' +
+                                                std::string(protocol::to_string(reason)));
     if (!verdict.log) return;
     suppressed = verdict.suppressed;
   }

@@ -9,7 +9,7 @@ import subprocess
 import wire
 from case import Case, eventually, main
 from peer import Peer
-from server import Server, binary
+from server import Server, binary, environment
 from websocket import TEXT, WebSocket
 
 
@@ -154,7 +154,7 @@ class Start(Case):
     def run_server(self, *arguments, command="serve", env=None):
         done = subprocess.run([binary(), command, *arguments], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=60,
-                              env={**os.environ, **(env or {})})
+                              env={**environment(), **(env or {})})
         return done.returncode, done.stdout
 
     def file(self, text):

@@ -56,7 +56,7 @@ TEST(Cli, RefusesWrongArguments) {
 TEST(Check, AcceptsTheDefaultsAndShowsThem) {
   const Finished finished = millrace("check --mqtt-port 1999");
   EXPECT_EQ(finished.code, 0) << finished.output;
-  EXPECT_THAT(finished.output, HasSubstr("listener tcp: tcp on 127.0.0.1 port 1999"));
+  EXPECT_THAT(finished.output, HasSubstr("listener mqtt: tcp on 127.0.0.1:1999"));
   EXPECT_THAT(finished.output, HasSubstr("the configuration is valid"));
 }
 
@@ -75,7 +75,7 @@ TEST(Check, FindsTheFileByItsVariable) {
   const Folder folder;
   const std::string file = folder.write("m.json", R"({"http": {"port": 1234}})");
   const auto finished = test::run("MILLRACE_CONFIG=" + file + " " + MILLRACE_BINARY + " check");
-  EXPECT_THAT(finished.output, HasSubstr("http on 127.0.0.1 port 1234"));
+  EXPECT_THAT(finished.output, HasSubstr("http on 127.0.0.1:1234"));
 }
 
 TEST(Check, AsksARunningServerForItsHealth) {
