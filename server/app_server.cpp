@@ -48,9 +48,10 @@ void Server::start() {
   inbox_.start();
   for (const auto& thread : threads_) thread->start();
   http_.start();
-  log_info("listening", {{"listener", "http"},
-                         {"transport", "http"},
-                         {"address", address_text(config().http.host, http_.port())}});
+  log_info("listening", {{"transport", "http"},
+                         {"address", config().http.host},
+                         {"port", http_.port()},
+                         {"listener", "http"}});
   for (const auto& listener : listeners_) listener->start();
   ready_.store(true, std::memory_order_relaxed);
 }

@@ -19,8 +19,8 @@ Schema<ListenerConfig> listener_schema() {
   Schema<ListenerConfig> schema;
   schema
       .key(FIELD(name),
-           "What rules and logs call it. If unset: `mqtt`, `mqtts`, `ws` or `wss`, by transport; "
-           "from the second on with a number, `mqtt-2`")
+           "What rules and logs call it. If unset, its transport, from the second on with a "
+           "number: `tcp`, `tcp-2`")
       .key(FIELD(transport), "`wss` is WebSocket inside TLS")
       .key(FIELD(host), "An address of this machine, or `localhost`")
       .key(FIELD(port), Limits{0, 65535},
@@ -55,7 +55,7 @@ Schema<DeliveryRule> delivery_rule_schema() {
 void add_front_end(Schema<Config>& schema) {
   schema
       .list(FIELD(listeners), listener_schema(), 64,
-            "Where MQTT is spoken. A list given here replaces the default one: `mqtt` on 1883 "
+            "Where MQTT is spoken. A list given here replaces the default one: `tcp` on 1883 "
             "and `ws` on 8083, both on 127.0.0.1")
       .key(FIELD(http.host), "Where metrics, health and topics are served")
       .key(FIELD(http.port), Limits{0, 65535}, "0: any free port, named in the log")

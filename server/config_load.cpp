@@ -190,21 +190,6 @@ void apply_port(Config& config, Transport transport, std::optional<std::uint16_t
   config.listeners.push_back(std::move(listener));
 }
 
-// What a listener is called unless the configuration says otherwise.
-const char* default_name(Transport transport) {
-  switch (transport) {
-    case Transport::tcp:
-      return "mqtt";
-    case Transport::tls:
-      return "mqtts";
-    case Transport::ws:
-      return "ws";
-    case Transport::wss:
-      return "wss";
-  }
-  return "mqtt";
-}
-
 // Every listener has a name, and "localhost" is the address it stands for.
 void finish(Config& config) {
   std::set<std::string> taken;
@@ -212,7 +197,7 @@ void finish(Config& config) {
   for (ListenerConfig& listener : config.listeners) {
     if (listener.host == "localhost") listener.host = "127.0.0.1";
     if (!listener.name.empty()) continue;
-    const std::string word = default_name(listener.transport);
+    const std::string word(word_of(listener.transport));
     listener.name = word;
     for (int i = 2; !taken.insert(listener.name).second; ++i) {
       listener.name = word + "-" + std::to_string(i);
@@ -250,7 +235,7 @@ const char* to_string(AccessAction value) {
 
 Config::Config() {
   ListenerConfig tcp;
-  tcp.name = "mqtt";
+  tcp.name = "tcp";
   ListenerConfig ws;
   ws.name = "ws";
   ws.transport = Transport::ws;

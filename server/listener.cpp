@@ -74,9 +74,10 @@ void Listener::open() {
 }
 
 void Listener::start() {
-  log_info("listening", {{"listener", info_.config.name},
-                         {"transport", to_string(info_.config.transport)},
-                         {"address", address_text(info_.config.host, port_)}});
+  log_info("listening", {{"transport", to_string(info_.config.transport)},
+                         {"address", info_.config.host},
+                         {"port", port_},
+                         {"listener", info_.config.name}});
   home_.post([this] { wait(); });
 }
 

@@ -99,7 +99,7 @@ TEST(Layering, ProtocolUsesNoSocketThreadOrClock) {
 
 TEST(Layering, IncludesAreWrittenFromTheRoot) {
   const fs::path root = MILLRACE_SOURCE_DIR;
-  for (const char* folder : {"protocol", "core", "server", "loadtest", "bench"}) {
+  for (const char* folder : {"protocol", "core", "server"}) {
     for (const Include& include : includes_below(folder)) {
       if (!include.quoted) continue;
       EXPECT_TRUE(fs::exists(root / include.target))

@@ -56,7 +56,7 @@ TEST(Cli, RefusesWrongArguments) {
 TEST(Check, AcceptsTheDefaultsAndShowsThem) {
   const Finished finished = millrace("check --mqtt-port 1999");
   EXPECT_EQ(finished.code, 0) << finished.output;
-  EXPECT_THAT(finished.output, HasSubstr("listener mqtt: tcp on 127.0.0.1:1999"));
+  EXPECT_THAT(finished.output, HasSubstr("listener tcp: tcp on 127.0.0.1:1999"));
   EXPECT_THAT(finished.output, HasSubstr("the configuration is valid"));
 }
 

@@ -125,8 +125,8 @@ TEST(Config, PortFlagsMoveTheListenerOfTheirKindOrAddOne) {
 TEST(Config, ListenersGetTheirTransportsPortAndAName) {
   const auto loaded = with_sets({R"(listeners=[{}, {"port": 2000}, {"transport": "ws"}])"});
   EXPECT_THAT(faults_of(loaded), IsEmpty());
-  EXPECT_EQ(loaded.config.listeners[0].name, "mqtt");
-  EXPECT_EQ(loaded.config.listeners[1].name, "mqtt-2");
+  EXPECT_EQ(loaded.config.listeners[0].name, "tcp");
+  EXPECT_EQ(loaded.config.listeners[1].name, "tcp-2");
   EXPECT_EQ(loaded.config.listeners[2].name, "ws");
   EXPECT_EQ(loaded.config.listeners[2].port, 8083);
 }
@@ -237,8 +237,8 @@ TEST(Config, RelationsBetweenKeysAreChecked) {
   EXPECT_THAT(faults_of(with_sets({"outbox.credit_bytes=1024"})),
               HasSubstr("outbox.latest_credit_bytes: must not exceed"));
   EXPECT_THAT(faults_of(with_sets({"listeners[1].port=1883"})),
-              HasSubstr("listeners[1].port: is taken by \"mqtt\""));
-  EXPECT_THAT(faults_of(with_sets({"listeners[1].name=mqtt"})), HasSubstr("another listener's"));
+              HasSubstr("listeners[1].port: is taken by \"tcp\""));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].name=tcp"})), HasSubstr("another listener's"));
   EXPECT_THAT(faults_of(with_sets({"listeners=[]"})), HasSubstr("at least one"));
   EXPECT_THAT(faults_of(with_sets({"access.allow_anonymous=false"})), HasSubstr("nobody could"));
 }
@@ -259,8 +259,8 @@ TEST(Config, RulesAreChecked) {
               HasSubstr("access.rules[0].filter: is not a topic filter"));
   EXPECT_THAT(faults_of(with_sets({R"(access.rules=[{"user": "ann"}])"})),
               HasSubstr("access.rules[0].user: names a user"));
-  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "mqqt"}])"})),
-              HasSubstr("no listener is called \"mqqt\"; did you mean \"mqtt\"?"));
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "tpc"}])"})),
+              HasSubstr("no listener is called \"tpc\"; did you mean \"tcp\"?"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"filter": "a"}])"})),
               HasSubstr("says neither mode nor max_rate_hz"));
   const auto good = with_sets({R"(delivery.rules=[{"filter": "a/#", "mode": "latest",
