@@ -13,7 +13,8 @@ test_packages="
   $build_packages
   libgtest-dev libgmock-dev libbenchmark-dev
   mosquitto mosquitto-clients prometheus
-  python3 python3-paho-mqtt openssl curl systemd
+  python3 python3-paho-mqtt libpaho-mqtt-dev libpaho-mqttpp-dev npm
+  spin openssl curl systemd
 "
 
 # install_missing PACKAGE...: as root, or through sudo.
