@@ -21,6 +21,8 @@ test_packages="
 install_missing() {
   missing=""
   for package in "$@"; do
+    # Where Node.js came from elsewhere, npm came with it, and Debian's package would not fit.
+    [ "$package" = npm ] && command -v npm >/dev/null && continue
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
       missing="$missing $package"
   done
