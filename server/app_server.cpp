@@ -120,10 +120,13 @@ bool Server::drain() {
     thread.wheel().for_each([](Resident& resident) { resident.stop_reading(); });
   });
   bool clean = wait_until(deadline, [&] { return inbox_.idle(); });
-  on_each_thread([](IoThread& thread) {
-    thread.dispatch_ready();
-    thread.wheel().for_each([](Resident& resident) { resident.end(); });
-  });
+  for (const auto which : {Resident::Which::with_will, Resident::Which::all}) {
+    on_each_thread([&](IoThread& thread) {
+      thread.dispatch_ready();
+      thread.wheel().for_each([&](Resident& resident) { resident.end(which); });
+    });
+    clean = wait_until(deadline, [&] { return inbox_.idle(); }) && clean;
+  }
   clean = wait_until(deadline, [&] { return connection_count() == 0; }) && clean;
   return clean;
 }

@@ -80,8 +80,9 @@ void Connection::stop_reading() {
   read_stopped_ = true;
 }
 
-void Connection::end() {
-  if (!ended()) close({ReasonCode::ServerShuttingDown, CloseCause::shutdown, true});
+void Connection::end(Which which) {
+  if (ended() || (which == Which::with_will && !has_will_)) return;
+  close({ReasonCode::ServerShuttingDown, CloseCause::shutdown, true});
 }
 
 void Connection::abandon() {

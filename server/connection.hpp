@@ -62,7 +62,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   // --- Resident ---
   void on_due() override;
   void stop_reading() override;
-  void end() override;
+  void end(Which which) override;
   void abandon() override;
 
  private:
@@ -218,6 +218,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   bool read_stopped_ : 1 = false;   // the server drains
   bool write_blocked_ : 1 = false;  // waits for writability
   bool in_read_ : 1 = false;        // commands of a read are being gathered
+  bool has_will_ : 1 = false;
   bool close_appended_ : 1 = false;
   bool close_submitted_ : 1 = false;
   bool released_ : 1 = false;

@@ -24,8 +24,10 @@ class Resident : public WheelHook {
   virtual void on_due() = 0;
   // The server drains: no more is read.
   virtual void stop_reading() = 0;
-  // The server ends: say so to the peer and leave.
-  virtual void end() = 0;
+  // The server ends: say so to the peer and leave. Those with a will go first, so that the others
+  // still hear of it.
+  enum class Which : std::uint8_t { with_will, all };
+  virtual void end(Which which) = 0;
   // The thread is over: leave without a word.
   virtual void abandon() = 0;
 

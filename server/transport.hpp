@@ -25,6 +25,10 @@ namespace millrace::server {
 using TcpSocket =
     boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
 
+// Throws away what has arrived and nobody will read: closing a socket with unread bytes resets it,
+// and the peer may lose our last words. Bounded; never waits.
+void discard_received(TcpSocket& socket);
+
 enum class IoStatus : std::uint8_t {
   ok,      // `bytes` were moved, at least one
   again,   // nothing moved; wait

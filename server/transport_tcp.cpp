@@ -6,6 +6,13 @@
 
 namespace millrace::server {
 
+void discard_received(TcpSocket& socket) {
+  std::uint8_t bytes[4096];
+  for (int i = 0; i < 16; ++i) {
+    if (::recv(socket.native_handle(), bytes, sizeof bytes, MSG_DONTWAIT) <= 0) return;
+  }
+}
+
 void TcpStream::open(StreamUser& user) {
   attach(user);
   user.on_open();

@@ -40,6 +40,7 @@ void TlsStream::handshake() {
     default:
       ERR_clear_error();
       handshaking_ = false;
+      discard_received(this->socket());
       return user().on_open_failed();
   }
 }

@@ -180,7 +180,9 @@ void WebSocketStream<Layer>::refuse(http::status status, std::string_view why) {
 
 template <class Layer>
 void WebSocketStream<Layer>::fail_open() {
-  if (!closed()) user_->on_open_failed();
+  if (closed()) return;
+  discard_received(socket());
+  user_->on_open_failed();
 }
 
 // --- Reading

@@ -126,6 +126,7 @@ void Processor::stage_as_is(Outbox& outbox, const Message& message) {
     if (last.as_is && last.message.buffer == message.buffer &&
         last.message.packet_offset + last.message.packet_bytes == message.packet_offset) {
       last.message.packet_bytes += message.packet_bytes;
+      last.message.payload_offset += message.payload_offset;  // so payload_bytes() is the run's
       ++last.count;
       return;
     }

@@ -18,7 +18,7 @@ struct Sleeper : Resident {
     wheel->schedule(*this, wheel->tick() + next_after);
   }
   void stop_reading() override {}
-  void end() override { unlink(); }
+  void end(Which) override { unlink(); }
   void abandon() override { unlink(); }
 };
 
@@ -62,7 +62,7 @@ TEST(TimerWheel, VisitsEachResidentAndLetsItLeave) {
   int visits = 0;
   wheel.for_each([&](Resident& resident) {
     ++visits;
-    resident.end();
+    resident.end(Resident::Which::all);
   });
   EXPECT_EQ(visits, 50);
   wheel.for_each([&](Resident&) { ++visits; });
