@@ -73,6 +73,9 @@ class Access {
   protocol::Result<std::shared_ptr<const Grants>> authenticate(
       std::optional<std::string_view> user_name, std::optional<std::string_view> password) const;
 
+  // Whether a name and a password make a difference at all.
+  bool verifies_names() const { return !config_.password_file.empty(); }
+
   // Of a user that was verified (on an older snapshot, say); the empty name is the anonymous.
   std::shared_ptr<const Grants> grants_of(std::string_view user) const;
 

@@ -14,7 +14,8 @@ Server::Server(std::shared_ptr<const Settings> settings)
     : settings_(std::move(settings)),
       processor_(processor_limits(config())),
       inbox_(inbox_limits(config()), processor_),
-      http_(config().http) {
+      http_(config().http),
+      topics_http_(http_, processor_.topics(), config().http, settings_->access) {
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
     threads_.push_back(std::make_unique<IoThread>(inbox_, settings_));
   }
@@ -41,6 +42,7 @@ void Server::add_metrics() {
   metrics_.add(io_metric_rows(counters()));
   metrics_.add(process_metric_rows());
   metrics_.add(http_metric_rows(http_.counters()));
+  metrics_.add(topic_metric_rows(topics_http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
 }
 
@@ -77,6 +79,7 @@ std::string Server::readiness() const {
 
 void Server::reload(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
+  topics_http_.set_access(settings_->access);
   on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
 }
 

@@ -18,6 +18,7 @@
 #include "server/io_thread.hpp"
 #include "server/listener.hpp"
 #include "server/metrics.hpp"
+#include "server/topics_http.hpp"
 
 namespace millrace::server {
 
@@ -56,6 +57,7 @@ class Server {
   std::vector<std::unique_ptr<Listener>> listeners_;
   Metrics metrics_;
   HttpServer http_;
+  TopicRoutes topics_http_;
   std::atomic<bool> ready_{false};
 };
 

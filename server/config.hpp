@@ -62,6 +62,8 @@ struct HttpConfig {
   std::uint32_t header_bytes_max = 16 * 1024;
   std::uint32_t body_bytes_max = 64 * 1024;
   std::uint32_t timeout_seconds = 15;
+  std::uint32_t long_polls_max = 128;
+  std::uint32_t wait_seconds_max = 60;
 };
 
 struct ThreadsConfig {

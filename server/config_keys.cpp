@@ -64,6 +64,10 @@ void add_front_end(Schema<Config>& schema) {
       .key(FIELD(http.body_bytes_max), Limits{0, 64 * mib}, "Of a request; more is answered 413")
       .key(FIELD(http.timeout_seconds), Limits{1, 3600},
            "For a request to arrive, and for its answer to be taken")
+      .key(FIELD(http.long_polls_max), Limits{0, 65535},
+           "Requests at once that wait for a newer value; more are answered 503")
+      .key(FIELD(http.wait_seconds_max), Limits{1, 3600},
+           "How long one of those waits at most, whatever `Prefer: wait` asks for")
       .key(FIELD(threads.io), Limits{0, 256}, "Threads for the sockets; 0: cores - 1, at least 1")
       .key(FIELD(connection.count_max), Limits{1, 10'000'000},
            "MQTT connections at once; more are closed")

@@ -133,11 +133,12 @@ void HttpServer::Connection::do_write(HttpResponse answer) {
   response_.emplace(static_cast<http::status>(answer.status), parser_->get().version());
   Response& response = *response_;
   response.set(http::field::server, "millrace");
-  response.set(http::field::content_type, answer.content_type);
+  const bool not_modified = answer.status == 304;  // has no content, and says nothing of its size
+  if (!not_modified) response.set(http::field::content_type, answer.content_type);
   for (const auto& [name, value] : answer.headers) response.insert(name, value);
   response.keep_alive(keep_alive_);
   response.body() = std::move(answer.body);
-  response.prepare_payload();
+  if (!not_modified) response.prepare_payload();
   if (is_head_) response.body().clear();  // Content-Length stays what GET would say
   stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
   http::async_write(

@@ -5,6 +5,7 @@
 #include "server/app_metrics.hpp"
 #include "server/http.hpp"
 #include "server/metrics.hpp"
+#include "server/topics_http.hpp"
 
 namespace millrace::server {
 
@@ -12,10 +13,12 @@ std::string all_metrics_markdown() {
   broker::Processor processor{broker::ProcessorLimits{}};
   const broker::Inbox inbox{broker::InboxLimits{}, processor};
   const HttpCounters http;
+  const TopicCounters topics;
   Metrics metrics;
   metrics.add(io_metric_rows({}));
   metrics.add(broker_metric_rows(processor.stats(), inbox));
   metrics.add(http_metric_rows(http));
+  metrics.add(topic_metric_rows(topics));
   metrics.add(process_metric_rows());
   return metrics_table_markdown(metrics.rows());
 }

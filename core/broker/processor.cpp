@@ -129,6 +129,9 @@ void Processor::store_batch_values() {
     topic.batch_value = 0;
   }
   if (batch_values_.empty()) return;
+  if (topics_.anyone_waits()) {
+    for (const BatchValue& value : batch_values_) topics_.notify(*value.topic);
+  }
   batch_values_.clear();
   last_topic_ = nullptr;  // may be evicted now
   if (const std::size_t evicted = topics_.evict()) stats_.drop(Drop::slot_evicted, evicted);

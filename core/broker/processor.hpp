@@ -77,9 +77,11 @@ class Processor {
   const ProcessorStats& stats() const { return stats_; }
   ProcessorStats& stats() { return stats_; }
 
+  // Any thread, for what the table offers to any thread.
+  const TopicTable& topics() const { return topics_; }
+
   // For tests and the simulator, between batches.
   const Session* find_session(std::string_view client_id) const;
-  const TopicTable& topics() const { return topics_; }
   const SubscriptionIndex& index() const { return index_; }
 
  private:

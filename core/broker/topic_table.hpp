@@ -6,7 +6,9 @@
 // bytes_max the least recently published topic that is not retained makes room.
 //
 // Threads: the processor's holder, but for what a Reader shows: the names, and the newest values
-// through their slots. Readers never make the processor wait (core/latest/slot_index.hpp).
+// through their slots. Readers never make the processor wait (core/latest/slot_index.hpp). Who
+// wants the next value of a topic joins its wait room; that nobody does costs one operation a
+// batch.
 #pragma once
 
 #include <boost/intrusive/list.hpp>
@@ -21,6 +23,7 @@
 #include "core/broker/session.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/slot_index.hpp"
+#include "core/latest/wait_list.hpp"
 
 namespace millrace::broker {
 
@@ -84,6 +87,21 @@ class TopicTable {
   // Any thread: look-ups and walks beside the processor.
   Index::Reader reader() const { return topics_.reader(); }
 
+  // Any thread: waits for the next value that is stored for a topic of this hash, which need not be
+  // there yet. Joins unless `news()` says that there is no need to; then false. A waiter may be
+  // woken for another topic of the same hash, so it looks again.
+  template <typename News>
+  [[nodiscard]] bool wait(std::uint64_t hash, latest::Waiter& waiter, News&& news) const {
+    return waiters_.wait(wait_key(hash), waiter, news);
+  }
+  // False: it was out already, and has been, or is just being, notified.
+  bool leave(std::uint64_t hash, latest::Waiter& waiter) const {
+    return waiters_.leave(wait_key(hash), waiter);
+  }
+  // The processor, once after the stores of a batch; then, if so, for each topic that it stored.
+  [[nodiscard]] bool anyone_waits() const { return waiters_.anyone_waits(); }
+  void notify(const Topic& topic) { waiters_.notify(wait_key(topic.hash())); }
+
   Topic* find(std::uint64_t hash, std::string_view name) const { return topics_.find(hash, name); }
   // `sequence` is that of the publish: it only grows.
   Topic& obtain(std::uint64_t hash, std::string_view name, std::uint64_t sequence);
@@ -117,11 +135,14 @@ class TopicTable {
       Topic, boost::intrusive::member_hook<Topic, decltype(Topic::name_hook), &Topic::name_hook>,
       boost::intrusive::key_of_value<ByName>>;
 
+  // A name's hash outlives its topic: one that is evicted and comes back wakes who waits for it.
+  static const void* wait_key(std::uint64_t hash) { return reinterpret_cast<const void*>(hash); }
   static std::uint64_t cost_bytes(const Topic& topic);
   void erase(Topic& topic);
 
   TopicLimits limits_;
   Index topics_;
+  mutable latest::WaitRoom waiters_;
   NameSet by_name_;
   AgeList by_age_;  // least recently published first; retained topics are not in it
   std::uint64_t bytes_ = 0;
