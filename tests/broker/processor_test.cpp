@@ -232,7 +232,7 @@ TEST(Processor, HonoursNoLocalAndRetainAsPublished) {
 
 SubscriptionRequest shared(std::string group, std::string filter, int qos) {
   SubscriptionRequest wanted;
-  wanted.name = "$share/" + group + "/" + filter;
+  wanted.name.append("$share/").append(group).append("/").append(filter);
   wanted.filter = std::move(filter);
   wanted.share_group = std::move(group);
   wanted.qos = static_cast<std::uint8_t>(qos);

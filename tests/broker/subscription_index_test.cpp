@@ -45,14 +45,13 @@ TEST(SubscriptionIndex, AgreesWithMatchingEachFilterThroughRandomChanges) {
   const auto word = [&] {
     const char* words[] = {"a", "b", "", "$x", "c"};
     std::string name = words[random() % 5];
-    for (unsigned i = random() % 4; i > 0; --i) name += std::string("/") + words[random() % 5];
+    for (unsigned i = random() % 4; i > 0; --i) name.append("/").append(words[random() % 5]);
     return name;
   };
   const auto filter = [&] {
     std::string made = word();
-    if (random() % 2 == 0)
-      made = std::string("+") + made.substr(std::min(made.find('/'), made.size()));
-    if (random() % 3 == 0) made += "/#";
+    if (random() % 2 == 0) made.replace(0, std::min(made.find('/'), made.size()), "+");
+    if (random() % 3 == 0) made.append("/#");
     return made;
   };
   SubscriptionIndex index;
