@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "core/broker/message.hpp"
-#include "protocol/encode.hpp"
 #include "protocol/topic.hpp"
 #include "server/connection.hpp"
 
@@ -86,15 +85,14 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
   return std::nullopt;
 }
 
-// Acknowledged, with the reason where there is a word for it; dropped, and counted.
+// Acknowledged in its turn, with the reason where there is a word for it; dropped, and counted.
 void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode reason) {
   thread_.counters().publish_denied.add();
   if (view.qos == QoS::AtMostOnce) return;
-  const auto type =
-      view.qos == QoS::AtLeastOnce ? protocol::PacketType::Puback : protocol::PacketType::Pubrec;
-  protocol::encode_ack(type, view.packet_id, reason, version_, writer_.control());
-  thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
-  if (version_ == Version::v5) --unacknowledged_;  // in MQTT 5 the refusal ends the exchange
+  broker::Command& command = add_command(broker::CommandKind::publish);
+  command.packet_id = view.packet_id;
+  command.reason = reason;
+  command.message.qos = static_cast<std::uint8_t>(view.qos);
 }
 
 broker::Message Connection::take_message(const protocol::PublishView& view, Bytes packet,

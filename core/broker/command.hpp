@@ -30,7 +30,7 @@ enum class Mode : std::uint8_t { latest, adaptive, every };
 enum class Overflow : std::uint8_t { drop_oldest, drop_newest, disconnect, backpressure };
 
 enum class CommandKind : std::uint8_t {
-  publish,      // message
+  publish,      // message; one without a buffer was refused: message.qos, packet_id, reason
   connect,      // request: ConnectRequest
   subscribe,    // request: SubscribeRequest
   unsubscribe,  // request: UnsubscribeRequest
