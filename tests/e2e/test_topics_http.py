@@ -91,6 +91,8 @@ class Topics(Case):
         self.assertEqual(self.value(self.topic(), If_None_Match=etag, Prefer="wait=1")[0], 304)
 
     def test_a_client_that_does_not_wait_for_its_answer_leaves_nothing(self):
+        self.waiting(0)
+        self.assertTrue(self.server.mqtt_port and self.server.ws_port)  # It listens everywhere.
         before = self.server.descriptors()
         for _ in range(5):
             client = socket.create_connection(("127.0.0.1", self.server.http_port))
