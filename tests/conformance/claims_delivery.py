@@ -240,6 +240,17 @@ class Order(Case):
         for pid in pids:
             peer.expect(wire.PUBREC, pid=pid)
 
+    @shows(v311="4.6.0-2")
+    def a_refused_message_is_acknowledged_in_its_turn(self):
+        self.server = self.server_with("access")
+        peer = self.peer(username="reader", password="reader-secret")
+        for start in range(1, 200, 4):
+            topics = ["open/x", "denied/x", "open/x", "denied/x"]
+            peer.send(*[self.publish_bytes(topic, b"", 1, start + at)
+                        for at, topic in enumerate(topics)])
+            for at in range(4):
+                peer.expect(wire.PUBACK, pid=start + at)
+
     @shows(v311="4.6.0-4")
     def pubrels_keep_the_order_of_the_pubrecs(self):
         peer = self.peer()

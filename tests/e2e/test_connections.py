@@ -39,34 +39,31 @@ class Idle(Case):
         return sum(value for key, value in self.server.metrics().items()
                    if key.partition("{")[0] == name)
 
-    def state(self):
-        return (self.server.descriptors(), self.gauge("millrace_clients_open"),
-                self.gauge("millrace_sessions"))
+    def wait_for(self, clients):
+        """Until the server holds exactly so many clients, sessions and descriptors."""
+        def settled():
+            return (self.server.descriptors() - self.descriptors == clients and
+                    self.gauge("millrace_clients_open") == clients and
+                    self.gauge("millrace_sessions") == clients)
+        eventually(settled, f"{clients} clients, sessions and descriptors")
 
     def test_killing_half_of_ten_thousand_leaves_nothing_behind(self):
-        empty = self.server.resident_bytes()
+        self.server.mqtt_port, self.server.ws_port  # It listens.
+        self.descriptors, empty = self.server.descriptors(), self.server.resident_bytes()
         self.clients("stays")
-        with_half = eventually(lambda: self.settled(HALF), "half of the clients are there")
+        self.wait_for(HALF)
         peaks = []
         for number in range(3):
             killed = self.clients(f"goes{number}-")
-            eventually(lambda: self.settled(COUNT), "all clients are there")
+            self.wait_for(COUNT)
             peaks.append(self.server.resident_bytes())
             killed.kill()
             killed.wait()
-            self.assertEqual(eventually(lambda: self.settled(HALF), "the killed ones are gone"),
-                             with_half)
-        # Memory that a killed client left behind would add up: 5,000 clients a round.
+            self.wait_for(HALF)
+        # Memory that a killed client left behind would add up, 5,000 times a round.
         self.assertLess(peaks[2] - peaks[0], HALF * 100)
-        print(f"{COUNT} idle connections: {(peaks[0] - empty) // COUNT} bytes each; growth over two "
-              f"rounds of {HALF} killed clients: {peaks[2] - peaks[0]} bytes")
-
-    def settled(self, clients):
-        """(descriptors, clients, sessions) once there are exactly so many clients and sessions; the
-        scrape's own descriptor does not count."""
-        descriptors, open_, sessions = self.state()
-        return (open_, sessions) == (clients, clients) and (open_, sessions) \
-            if descriptors >= clients and descriptors < clients + 100 else None
+        print(f"{COUNT} idle connections: {(peaks[0] - empty) // COUNT} bytes each; two more rounds of "
+              f"{HALF} killed clients: {peaks[2] - peaks[0]} bytes more")
 
 
 if __name__ == "__main__":
