@@ -52,9 +52,10 @@ class Protocol(Case):
 
     @shows(v311="3.2.2-6")
     def a_fault_without_a_return_code_gets_no_connack(self):
-        peer = self.raw()
-        peer.send(self.connect_bytes(self.name(), name="MQTX"))
-        peer.expect_end()
+        for packet in (self.connect_bytes(self.name(), flags=0x03), wire.packet(wire.CONNECT, 0, b"")):
+            peer = self.raw()
+            peer.send(packet)
+            peer.expect_end()
 
     @shows(v311="3.1.2-2", v5="3.1.2-2")
     def an_unknown_protocol_level_is_refused_by_its_code(self):

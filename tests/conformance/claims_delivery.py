@@ -283,7 +283,7 @@ class Order(Case):
         for qos, reader in readers.items():
             seen = {}
             for _ in range(count):
-                got = reader.receive(qos=qos)
+                got = reader.expect(wire.PUBLISH, qos=qos)
                 seen.setdefault(got.topic, []).append(int(got.payload))
             self.assertEqual(len(seen), 3)
             for numbers in seen.values():

@@ -20,8 +20,11 @@ class WebSockets(Case):
         socket = self.socket()
         peer = self.over(socket)
         peer.connect(self.name())  # WebSocket.recv refuses anything but binary frames.
-        socket.send_frame(TEXT, wire.pingreq())
-        self.assertIsNone(peer.next())
+        socket.send_frame(TEXT, b"text")
+        got = peer.next()
+        if got is not None:  # 5.0 has a word for it.
+            self.assertEqual((got.kind, self.version), (wire.DISCONNECT, 5), got)
+            peer.expect_end()
         self.assertIn(socket.closed_with, (None, 1002, 1003))
 
     @shows(v311="6.0.0-2", v5="6.0.0-2")

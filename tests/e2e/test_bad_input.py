@@ -30,18 +30,18 @@ class Packets(Case):
         return sum(value for name, value in self.server.metrics().items()
                    if name.startswith("millrace_protocol_faults_total"))
 
-    def counted_and_logged(self, act):
-        """Runs `act`; it has to add one fault to the metrics and one line to the log."""
+    def counted_and_logged(self, peer, bad, expect):
+        """Sends what is bad; it has to add one fault to the metrics and a line to the log."""
         before, lines = self.faults(), len(self.server.lines)
-        act()
+        peer.send(bad)
+        expect()
         eventually(lambda: self.faults() == before + 1, "one protocol fault more")
         self.server.wait_for_log(r"connection\.end cause=protocol_fault", since=lines)
 
     def test_a_malformed_packet_ends_its_connection_with_its_code(self):
         for version in (5, 4):
             peer = self.peer(version=version)
-            peer.send(b"\x00\x00")
-            self.counted_and_logged(lambda: peer.expect_fault(0x81))
+            self.counted_and_logged(peer, b"\x00\x00", lambda: peer.expect_fault(0x81))
 
     def test_half_a_packet_is_waited_for_and_then_forgotten(self):
         peer = self.peer()
@@ -66,8 +66,8 @@ class Packets(Case):
         before = self.server.resident_bytes()
         for version in (5, 4):
             peer = self.peer(version=version)
-            peer.send(b"\x30\xff\xff\xff\x7f" + b"x" * 1000)
-            self.counted_and_logged(lambda: peer.expect_fault(0x95))
+            self.counted_and_logged(peer, b"\x30\xff\xff\xff\x7f" + b"x" * 1000,
+                                    lambda: peer.expect_fault(0x95))
         huge = self.raw()
         huge.send(b"\x10\xff\xff\xff\x7f")
         huge.expect_refused(0x95)
@@ -76,27 +76,27 @@ class Packets(Case):
     def test_a_length_of_five_bytes_is_malformed(self):
         for version in (5, 4):
             peer = self.peer(version=version)
-            peer.send(b"\x30\xff\xff\xff\xff\x01")
-            self.counted_and_logged(lambda: peer.expect_fault(0x81))
+            self.counted_and_logged(peer, b"\x30\xff\xff\xff\xff\x01",
+                                    lambda: peer.expect_fault(0x81))
         first = self.raw()
         first.send(b"\x10\x80\x80\x80\x80\x01")
         first.expect_refused(0x81)
         inside = self.peer()
-        inside.send(wire.packet(wire.SUBSCRIBE, 2, b"\0\1\x80\x80\x80\x80\x01"))
-        self.counted_and_logged(lambda: inside.expect_fault(0x81))
+        self.counted_and_logged(inside, wire.packet(wire.SUBSCRIBE, 2, b"\0\1\x80\x80\x80\x80\x01"),
+                                lambda: inside.expect_fault(0x81))
 
     def test_a_publish_before_connect_is_not_processed(self):
         for version in (5, 4):
             peer = self.raw(version)
-            peer.send(wire.publish(self.topic(), b"early", version=version))
-            self.counted_and_logged(peer.expect_end)
+            self.counted_and_logged(peer, wire.publish(self.topic(), b"early", version=version),
+                                    peer.expect_end)
         self.bystander.expect_nothing_more()
 
     def test_two_connects_end_the_connection(self):
         for version in (5, 4):
             peer = self.peer(version=version)
-            peer.send(wire.connect(peer.client_id, version=version))
-            self.counted_and_logged(lambda: peer.expect_fault(0x82))
+            self.counted_and_logged(peer, wire.connect(peer.client_id, version=version),
+                                    lambda: peer.expect_fault(0x82))
 
     def test_random_bytes_never_end_the_server(self):
         import random
@@ -119,8 +119,8 @@ class WebSockets(Case):
         socket_ = self.open()
         peer = Peer(None, sock=socket_)
         peer.connect("text")
-        socket_.send_frame(TEXT, wire.pingreq())
-        peer.expect_end()
+        socket_.send_frame(TEXT, b"text")
+        peer.expect_fault(0x81, 0x82)
         self.assertEqual(socket_.closed_with, 1003)
 
     def test_a_wrong_subprotocol_is_refused(self):

@@ -7,7 +7,7 @@ import sys
 
 from case import Case, eventually, main
 
-COUNT = int(os.environ.get("MILLRACE_IDLE_CONNECTIONS", "10000"))
+COUNT = int(os.environ.get("IDLE_CONNECTIONS", "10000"))
 HALF = COUNT // 2
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 

@@ -33,7 +33,7 @@ class Metrics(Case):
                 sender.publish(self.topic(), b"x" * 10 * (qos + 1), qos=qos)
         for reader in readers:
             for _ in range(sum(sent.values())):
-                reader.receive()
+                reader.expect(wire.PUBLISH)
         for qos, count in sent.items():
             size = 10 * (qos + 1)
             self.adds_up(before, count, "millrace_messages_received_total", qos=qos)

@@ -1,4 +1,4 @@
-"""MQTT.js over ws://: mqttjs/mqttjs.test.mjs against a server. MILLRACE_MQTTJS names the folder into
+"""MQTT.js over ws://: mqttjs/mqttjs.test.mjs against a server. MQTTJS_FOLDER names the folder into
 which npm has put the package."""
 
 import os
@@ -11,7 +11,7 @@ from case import Case, EVENT_TIMEOUT_S, main
 
 class MqttJs(Case):
     def test_everything_that_mqttjs_can_do(self):
-        folder = os.environ["MILLRACE_MQTTJS"]
+        folder = os.environ["MQTTJS_FOLDER"]
         if not shutil.which("node"):
             self.skipTest("node is not installed")
         shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "mqttjs",
@@ -19,7 +19,7 @@ class MqttJs(Case):
         done = subprocess.run(
             ["node", "--test", "mqttjs.test.mjs"], cwd=folder, timeout=5 * EVENT_TIMEOUT_S, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**os.environ, "MILLRACE_WS_URL": f"ws://127.0.0.1:{self.server.ws_port}/mqtt"})
+            env={**os.environ, "SERVER_WS_URL": f"ws://127.0.0.1:{self.server.ws_port}/mqtt"})
         self.assertEqual(done.returncode, 0, done.stdout)
         passed = int(re.search(r"^(?:#|ℹ) pass (\d+)", done.stdout, re.M)[1])
         self.assertGreaterEqual(passed, 1, done.stdout)

@@ -7,7 +7,7 @@ from case import Case, main
 
 class Native(Case):
     def run_client(self, name):
-        path = os.path.join(os.environ["MILLRACE_E2E_PROGRAMS"], name)
+        path = os.path.join(os.environ["CLIENT_PROGRAMS"], name)
         if not os.path.exists(path):
             self.skipTest(f"{name} was not built: its library is not installed")
         print(*self.program(path, f"tcp://127.0.0.1:{self.server.mqtt_port}").finish(), sep="\n")

@@ -1,6 +1,6 @@
 """Starts the server under test and ends it again, by process id.
 
-The binary is named by MILLRACE_BINARY (ctest sets it). Ports are 0: the operating system picks them
+The binary is named by SERVER_BINARY (ctest sets it). Ports are 0: the operating system picks them
 and the server's log names them, so any number of tests may run side by side.
 """
 
@@ -18,9 +18,9 @@ EXIT_TIMEOUT_S = 60
 
 
 def binary():
-    path = os.environ.get("MILLRACE_BINARY")
+    path = os.environ.get("SERVER_BINARY")
     if not path:
-        raise SystemExit("MILLRACE_BINARY names the server to test, for example "
+        raise SystemExit("SERVER_BINARY names the server to test, for example "
                          "build/release/bin/millrace")
     return path
 

@@ -1,11 +1,11 @@
 // MQTT.js over WebSocket, in both versions: what a web page or a Node program does with the server.
-// MILLRACE_WS_URL names the server, for example ws://127.0.0.1:8083/mqtt.
+// SERVER_WS_URL names the server, for example ws://127.0.0.1:8083/mqtt.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { after, test } from 'node:test'
 import mqtt from 'mqtt'
 
-const url = process.env.MILLRACE_WS_URL
+const url = process.env.SERVER_WS_URL
 const open = new Set()
 let count = 0
 
