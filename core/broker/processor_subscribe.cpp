@@ -22,7 +22,9 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   note_binding(session);
   touch(*session.outbox);
   protocol::encode(suback, session.outbox->version, session.outbox->staged().control);
-  serve_later(session);
+  // What was stored up to here goes out ahead of what this batch still brings.
+  store_batch_values();
+  serve(session);
 }
 
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,

@@ -124,6 +124,33 @@ TEST(Processor, RetainsTheLastValueAndClearsIt) {
   EXPECT_THAT(world.peer("late").connect().subscribe("#").read().payloads(), IsEmpty());
 }
 
+TEST(Processor, SendsARetainedValueAheadOfWhatTheSameBatchStillBrings) {
+  World world;
+  Peer& client = world.peer("client").connect();
+  client.publish("a", "kept", 0, true);
+  const auto publish = [&](std::string_view payload, bool retain) {
+    Command command;
+    command.outbox = client.outbox.get();
+    command.message = message("a", payload, 0, retain);
+    world.processor.apply(command);
+  };
+  Command subscribe;
+  auto request = std::make_unique<SubscribeRequest>();
+  request->packet_id = 1;
+  request->filters.emplace_back();
+  request->filters[0].name = request->filters[0].filter = "a";
+  subscribe.kind = CommandKind::subscribe;
+  subscribe.outbox = client.outbox.get();
+  subscribe.request = std::move(request);
+  world.processor.begin(world.now_ns);
+  publish("kept anew", true);
+  publish("before", false);
+  world.processor.apply(subscribe);
+  publish("after", false);
+  world.processor.finish();
+  EXPECT_THAT(client.read().payloads(), ElementsAre("kept anew", "after"));
+}
+
 TEST(Processor, WalksAllStoredValuesWithinABudget) {
   ProcessorLimits limits;
   limits.seeds_per_batch = 10;
