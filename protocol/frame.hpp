@@ -70,8 +70,13 @@ constexpr std::array<std::uint16_t, 16> allowed_flags_v3_1 = {
     if (fifth || padded) [[unlikely]]
       return ReasonCode::MalformedPacket;
     // What is still missing of the length can only add to it: a refusal need not wait.
-    if (header_bytes + remaining > packet_bytes_max) [[unlikely]]
+    if (header_bytes + remaining > packet_bytes_max) [[unlikely]] {
+      // A length of five bytes is no length at all, however large.
+      if (bytes.size() >= 5 && (bytes[1] & bytes[2] & bytes[3] & bytes[4] & 0x80) != 0) {
+        return ReasonCode::MalformedPacket;
+      }
       return ReasonCode::PacketTooLarge;
+    }
   } while ((byte & 0x80) != 0);
   if (bytes.size() - header_bytes < remaining) return {in_place, std::nullopt};
   return {in_place,

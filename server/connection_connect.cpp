@@ -153,6 +153,7 @@ void Connection::accept(protocol::Connect& connect) {
   request->receive_maximum =
       version_ == Version::v5 ? properties.receive_maximum.value_or(65535)
                               : static_cast<std::uint16_t>(std::min(config.inflight_max, 65535u));
+  zero_expiry_ = properties.session_expiry_interval.value_or(0) == 0;
   has_will_ = connect.will.has_value();
   if (has_will_) {
     const std::uint32_t delay_s = connect.will->properties.will_delay_interval.value_or(0);

@@ -75,6 +75,7 @@ TEST(Frame, RefusesAPacketThatIsTooLargeFromItsHeaderAlone) {
   EXPECT_EQ(fault_of("30 63", 100), ReasonCode::PacketTooLarge);
   EXPECT_EQ(fault_of("30 62", 100), ReasonCode::Success);
   EXPECT_EQ(fault_of("30 ffffff7f", 2 << 20), ReasonCode::PacketTooLarge);
+  EXPECT_EQ(fault_of("30 ffffffff01", 2 << 20), ReasonCode::MalformedPacket);
   EXPECT_EQ(fault_of("30 00", 1), ReasonCode::PacketTooLarge);
   // The length is not whole yet, but can only be larger.
   EXPECT_EQ(fault_of("30 e4", 100), ReasonCode::PacketTooLarge);

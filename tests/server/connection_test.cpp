@@ -203,6 +203,15 @@ TEST_F(ConnectionTest, PublishesTheWillOfALostConnectionAlone) {
   EXPECT_EQ(watcher.expect<Publish>().topic, "will/lost");
 }
 
+TEST_F(ConnectionTest, RefusesToKeepASessionThatWasToEndWithItsConnection) {
+  Peer peer(port);
+  peer.connect("c");
+  Disconnect disconnect;
+  disconnect.properties.session_expiry_interval = 10;
+  peer.send(Packet(disconnect));
+  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::ProtocolError);
+}
+
 TEST_F(ConnectionTest, TellsItsClientsWhenTheServerEnds) {
   Peer five(port), three(port, Version::v3_1_1);
   five.connect("five");
