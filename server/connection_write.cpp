@@ -110,12 +110,14 @@ void Connection::write() {
   report_drained();
 }
 
-// Rarely enough that light traffic never pays for it, often enough that credit never runs dry: the
-// smallest credit counts, because a session that was `adaptive` may be conflating by now.
+// Rarely enough that light traffic never pays for it, often enough that credit never runs dry: at a
+// quarter of the smallest credit that may apply. A backlog that collapsed has that of `latest`.
 void Connection::report_drained() {
   if (ended()) return;
   const OutboxConfig& config = thread_.config().outbox;
-  const std::uint64_t credit = std::min(config.latest_credit_bytes, config.credit_bytes);
+  const std::uint64_t credit = outbox_->binding() == Outbox::Binding::early
+                                   ? config.credit_bytes
+                                   : std::min(config.credit_bytes, config.latest_credit_bytes);
   if (writer_.unreported_bytes() < credit / 4) return;
   broker::Command& command = add_command(broker::CommandKind::drained);
   command.bytes = writer_.unreported_bytes();
