@@ -148,7 +148,6 @@ void Connection::accept(protocol::Connect& connect) {
   request->version = version_;
   request->clean_start = connect.clean_start;
   request->session_expiry_s = agree_session_expiry(connect, *greeting_);
-  zero_expiry_ = connect.properties.session_expiry_interval.value_or(0) == 0;
   request->packet_bytes_max = properties.maximum_packet_size.value_or(0);
   request->receive_maximum =
       version_ == Version::v5 ? properties.receive_maximum.value_or(65535)
