@@ -71,7 +71,7 @@ class Flooder(Case):
         flood_reader = self.peer()
         flood_reader.subscribe(self.topic("flood"))
         flooder = self.peer()
-        done, sent, received = threading.Event(), [0], [0]
+        done, sent, received, faults = threading.Event(), [0], [0], []
         batch = wire.publish(self.topic("flood"), bytes(200)) * 200
 
         def flood():
@@ -81,8 +81,11 @@ class Flooder(Case):
             flooder.send(wire.publish(self.topic("flood"), b"end"))
 
         def drain():
-            while flood_reader.expect(wire.PUBLISH).payload != b"end":
-                received[0] += 1
+            try:
+                while flood_reader.expect(wire.PUBLISH).payload != b"end":
+                    received[0] += 1
+            except AssertionError as fault:
+                faults.append(fault)
         threads = [threading.Thread(target=work) for work in (flood, drain)]
         for thread in threads:
             thread.start()
@@ -94,6 +97,7 @@ class Flooder(Case):
             done.set()
             for thread in threads:
                 thread.join()
+        self.assertEqual(faults, [], "the end of the flood never came")
         # The flood is QoS 0: a reader that falls behind may be given the newest alone.
         self.assertGreater(received[0], 0)
         self.assertLessEqual(received[0], sent[0])
