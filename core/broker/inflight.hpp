@@ -8,8 +8,8 @@
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <boost/container/deque.hpp>
 #include <cstdint>
-#include <deque>
 
 #include "core/broker/outbox.hpp"
 
@@ -77,7 +77,7 @@ class InflightWindow {
     return static_cast<std::uint16_t>((front_identifier_ + position) % identifier_count + 1);
   }
 
-  std::deque<Inflight> entries_;
+  boost::container::deque<Inflight> entries_;
   std::uint32_t front_identifier_ = 0;  // identifier of the front, less one
   std::uint32_t unsettled_ = 0;
 };

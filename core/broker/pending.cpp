@@ -63,7 +63,7 @@ void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
 
 std::size_t PendingQueue::collapse() {
   const std::size_t before = newest_.size();
-  std::deque<Cell> backlog = std::exchange(newest_, {});
+  auto backlog = std::exchange(newest_, {});
   newest_bytes_ = 0;
   newest_base_ = 0;
   adaptive_count_ = 0;

@@ -14,8 +14,9 @@
 // (Message::copy_to_keep), so nothing pins a receive buffer.
 #pragma once
 
+#include <algorithm>
+#include <boost/container/deque.hpp>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <unordered_map>
 
@@ -118,8 +119,9 @@ class PendingQueue {
     bool is_adaptive() const { return !is_cell && !is_fixed; }
   };
 
-  std::deque<PendingEntry> every_;
-  std::deque<Cell> newest_;
+  // Boost's deque holds no memory while it is empty, as nearly all of them are.
+  boost::container::deque<PendingEntry> every_;
+  boost::container::deque<Cell> newest_;
   std::uint64_t newest_base_ = 0;  // position of newest_.front()
   // Position in `newest` of each cell that may be replaced.
   std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells_;
@@ -133,17 +135,19 @@ class PendingQueue {
 template <class F>
 std::size_t PendingQueue::remove_if(F&& f) {
   const std::size_t before = size();
-  std::erase_if(every_, [&](PendingEntry& entry) {
+  const auto every_end = std::remove_if(every_.begin(), every_.end(), [&](PendingEntry& entry) {
     if (!f(entry)) return false;
     every_bytes_ -= entry.bytes();
     return true;
   });
-  std::erase_if(newest_, [&](Cell& cell) {
+  every_.erase(every_end, every_.end());
+  const auto newest_end = std::remove_if(newest_.begin(), newest_.end(), [&](Cell& cell) {
     if (!f(cell.entry)) return false;
     newest_bytes_ -= cell.entry.bytes();
     if (cell.is_adaptive()) --adaptive_count_;
     return true;
   });
+  newest_.erase(newest_end, newest_.end());
   index_all();
   if (newest_.empty()) collapsed_ = false;
   return before - size();

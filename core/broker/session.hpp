@@ -6,8 +6,8 @@
 #pragma once
 
 #include <array>
+#include <boost/container/deque.hpp>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -95,7 +95,8 @@ struct Session {
   // --- Outbound ---
   PendingQueue pending;
   InflightWindow inflight;
-  std::deque<std::uint16_t> redeliver;  // inflight, not yet sent again on this connection
+  boost::container::deque<std::uint16_t>
+      redeliver;  // inflight, not yet sent again on this connection
   std::vector<SeedCursor> seeds;
   std::unordered_map<ConflationKey, RateLimit, ConflationKeyHash> rate_limits;
   std::multimap<std::int64_t, ConflationKey> rate_due;
