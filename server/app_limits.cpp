@@ -44,4 +44,30 @@ broker::InboxLimits inbox_limits(const Config& config) {
   return limits;
 }
 
+shm::DoorOptions door_options(const Config& config, std::uint64_t epoch) {
+  const LocalConfig& local = config.local;
+  shm::DoorOptions options;
+  options.epoch = epoch;
+  options.rings_max = local.rings_max;
+  options.ring_bytes = local.ring_bytes;
+  options.frame_bytes_max = local.ring_bytes / 4;
+  options.overflow_bytes_max = local.overflow_bytes;
+  options.consumers_max = local.consumers_max;
+  options.table_cells = local.table_cells;
+  options.lease_ns = local.lease_ms * 1'000'000ull;
+  options.linger_ns = local.linger_ms * 1'000'000ull;
+  return options;
+}
+
+shm::DoorLoopOptions door_loop_options(const Config& config, std::uint64_t epoch) {
+  const LocalConfig& local = config.local;
+  shm::DoorLoopOptions options;
+  options.path = local.socket;
+  options.mode = 0666;  // anybody may knock; local.allow says who comes in
+  options.epoch = epoch;
+  options.clients_max = std::size_t{2} * local.consumers_max + local.publishers_max;
+  options.lanes_max = local.publishers_max;
+  return options;
+}
+
 }  // namespace millrace::server

@@ -25,6 +25,9 @@ Server::Server(std::shared_ptr<const Settings> settings)
     IoThread& home = *all[listeners_.size() % all.size()];
     listeners_.push_back(std::make_unique<Listener>(listener, all, home));
   }
+  if (!config().local.socket.empty()) {
+    door_ = std::make_unique<Door>(settings_, processor_, inbox_);
+  }
   add_metrics();
   add_standard_routes(http_, metrics_, [this] { return readiness(); });
 }
@@ -32,6 +35,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
 Server::~Server() {
   // Connections submit, so their threads end before the inbox; outboxes ring the threads' bells, so
   // the threads' objects are still there when the processor's thread ends.
+  if (door_) door_->stop();
   for (const auto& thread : threads_) thread->stop();
   for (const auto& thread : threads_) thread->join();
   inbox_.stop();
@@ -44,6 +48,7 @@ void Server::add_metrics() {
   metrics_.add(http_metric_rows(http_.counters()));
   metrics_.add(topic_metric_rows(topics_http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
+  if (door_) metrics_.add(door_metric_rows(door_.get()));
 }
 
 void Server::start() {
@@ -55,6 +60,7 @@ void Server::start() {
                          {"port", http_.port()},
                          {"listener", "http"}});
   for (const auto& listener : listeners_) listener->start();
+  if (door_) door_->start();
   ready_.store(true, std::memory_order_relaxed);
 }
 
@@ -81,6 +87,7 @@ void Server::reload(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
   topics_http_.set_access(settings_->access);
   on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
+  if (door_) door_->set_settings(settings_);
 }
 
 void Server::on_each_thread(const std::function<void(IoThread&)>& task) {

@@ -14,6 +14,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
 #include "server/config.hpp"
+#include "server/door.hpp"
 #include "server/http.hpp"
 #include "server/io_thread.hpp"
 #include "server/listener.hpp"
@@ -55,6 +56,7 @@ class Server {
   broker::Inbox inbox_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<Door> door_;  // null: local.socket is empty
   Metrics metrics_;
   HttpServer http_;
   TopicRoutes topics_http_;

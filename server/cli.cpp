@@ -17,6 +17,8 @@ constexpr const char* usage =
     "usage: millrace [serve] [options]   run the server\n"
     "       millrace check [options]     say all that is wrong with a configuration\n"
     "       millrace passwd FILE USER    set a user's password\n"
+    "       millrace tap [FILTER]        print what local shared memory carries\n"
+    "       millrace pub TOPIC           publish through local shared memory\n"
     "       millrace COMMAND --help      the options of a command\n"
     "       millrace --version\n";
 
@@ -102,8 +104,10 @@ int run_cli(const Arguments& arguments) {
   if (first == "serve") return run_serve(rest);
   if (first == "check") return run_check(rest);
   if (first == "passwd") return run_passwd(rest);
+  if (first == "tap") return run_tap(rest);
+  if (first == "pub") return run_pub(rest);
   throw UsageError("unknown command \"" + first + "\"" +
-                   suggestion(first, {"serve", "check", "passwd"}));
+                   suggestion(first, {"serve", "check", "passwd", "tap", "pub"}));
 }
 
 }  // namespace millrace::server

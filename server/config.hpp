@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/broker/command.hpp"
+#include "core/shm/wire.hpp"
 
 namespace millrace::server {
 
@@ -28,6 +29,7 @@ enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 enum class LogFormat : std::uint8_t { text, json };
 enum class AccessEffect : std::uint8_t { allow, deny };
 enum class AccessAction : std::uint8_t { publish, subscribe, all };
+using RingPolicy = shm::Policy;
 
 const char* to_string(Transport);
 const char* to_string(WaitStrategy);
@@ -37,6 +39,7 @@ const char* to_string(LogLevel);
 const char* to_string(LogFormat);
 const char* to_string(AccessEffect);
 const char* to_string(AccessAction);
+const char* to_string(RingPolicy);
 
 struct TlsConfig {
   std::string certificate_file;  // PEM, the whole chain
@@ -173,6 +176,34 @@ struct LogConfig {
   std::uint32_t repeat_seconds = 10;  // a peer's repeated fault is logged once in this time
 };
 
+// A process on the same host that may come in, and whose rights in the access rules it then has.
+struct LocalPeer {
+  std::optional<std::uint32_t> uid;  // either, or both
+  std::optional<std::uint32_t> gid;  // its primary group
+  std::string user;                  // "": the anonymous
+};
+
+// A ring that is there from the start and stays.
+struct LocalRing {
+  std::string filter = "#";
+  RingPolicy policy = RingPolicy::lossy;
+};
+
+// Shared memory for processes on the same host.
+struct LocalConfig {
+  std::string socket;            // of the door; empty: no door
+  std::vector<LocalPeer> allow;  // besides root and the server's own user
+  std::vector<LocalRing> rings;
+  std::uint64_t ring_bytes = 1ull << 20;
+  std::uint32_t rings_max = 64;
+  std::uint32_t consumers_max = 256;
+  std::uint32_t publishers_max = 64;
+  std::uint64_t overflow_bytes = 8ull << 20;
+  std::uint32_t lease_ms = 5000;
+  std::uint32_t linger_ms = 1000;
+  std::uint32_t table_cells = 4096;
+};
+
 struct Config {
   std::vector<ListenerConfig> listeners;  // default: MQTT on 1883, WebSocket on 8083, loopback
   HttpConfig http;
@@ -188,6 +219,7 @@ struct Config {
   AccessConfig access;
   DeliveryConfig delivery;
   LogConfig log;
+  LocalConfig local;
   std::uint32_t packet_bytes_max = 2u << 20;
   std::uint32_t connect_bytes_max = 256 * 1024;
   std::uint32_t connect_timeout_seconds = 5;

@@ -140,6 +140,43 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(mqtt.topic_levels_max), Limits{1, 65535}, "Levels of a topic or filter");
 }
 
+Schema<LocalPeer> local_peer_schema() {
+  Schema<LocalPeer> schema;
+  schema.key(FIELD(uid), Limits{0, 4'294'967'294}, "Of a user; unset: any")
+      .key(FIELD(gid), Limits{0, 4'294'967'294}, "Of its primary group; unset: any")
+      .key(FIELD(user), "Whose rights in access.rules it has; empty: the anonymous one's");
+  return schema;
+}
+
+Schema<LocalRing> local_ring_schema() {
+  Schema<LocalRing> schema;
+  schema.key(FIELD(filter), "What it carries, as a topic filter")
+      .key(FIELD(policy), "`lossy` never waits; `lossless` keeps what is unread, within limits");
+  return schema;
+}
+
+void add_local(Schema<Config>& schema) {
+  schema
+      .key(FIELD(local.socket),
+           "The Unix socket at which processes of this host attach to shared memory; empty: none")
+      .list(FIELD(local.allow), local_peer_schema(), 1'000,
+            "Who may, besides root and the server's own user; the first that fits decides")
+      .list(FIELD(local.rings), local_ring_schema(), 1'000,
+            "Rings that are there from the start; others come with their first reader and go after "
+            "their last")
+      .key(FIELD(local.ring_bytes), Limits{4096, gib}, "Of one ring; a power of two")
+      .key(FIELD(local.rings_max), Limits{1, 10'000}, "Rings at once")
+      .key(FIELD(local.consumers_max), Limits{1, 100'000}, "Readers at once, and tables' users")
+      .key(FIELD(local.publishers_max), Limits{0, 10'000}, "Publishing processes at once")
+      .key(FIELD(local.overflow_bytes), Limits{4096, 64 * gib},
+           "Of a `lossless` ring: what waits for its slowest reader; beyond, that one is evicted")
+      .key(FIELD(local.lease_ms), Limits{1, 3'600'000},
+           "How long a `lossless` reader may hold up its ring without moving on")
+      .key(FIELD(local.linger_ms), Limits{0, 3'600'000}, "How long a ring outlives its last reader")
+      .key(FIELD(local.table_cells), Limits{8, 16'777'216},
+           "Topics in one table of newest values; a power of two");
+}
+
 void add_operator(Schema<Config>& schema) {
   schema
       .key(FIELD(access.allow_anonymous),
@@ -183,6 +220,7 @@ const Schema<Config>& config_schema() {
     add_operator(all);
     add_protocol(all);
     add_core(all);
+    add_local(all);
     return all;
   }();
   return schema;

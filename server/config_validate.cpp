@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -138,6 +139,27 @@ void check_access(const Config& config, const FaultSink& faults) {
   for (const std::string& complaint : complaints) here.add(complaint);
 }
 
+void check_local(const Config& config, const FaultSink& faults) {
+  const LocalConfig& local = config.local;
+  const auto check_power = [&](const char* name, std::uint64_t value) {
+    if (!std::has_single_bit(value)) faults.at(name).add("must be a power of two");
+  };
+  check_power("local.ring_bytes", local.ring_bytes);
+  check_power("local.table_cells", local.table_cells);
+  constexpr std::size_t socket_bytes_max = 107;  // sockaddr_un
+  if (local.socket.size() > socket_bytes_max) faults.at("local.socket").add("is too long a path");
+  for (std::size_t i = 0; i < local.allow.size(); ++i) {
+    const FaultSink here = faults.at(item("local.allow", i));
+    if (!local.allow[i].uid && !local.allow[i].gid) here.add("says neither uid nor gid");
+  }
+  for (std::size_t i = 0; i < local.rings.size(); ++i) {
+    check_filter(local.rings[i].filter, config, faults.at(item("local.rings", i)));
+  }
+  if (local.rings.size() > local.rings_max) {
+    faults.at("local.rings").add("has more rings than local.rings_max");
+  }
+}
+
 void check_delivery(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.delivery.rules.size(); ++i) {
     const DeliveryRule& rule = config.delivery.rules[i];
@@ -198,6 +220,7 @@ void validate_config(const Config& config, std::vector<ConfigFault>& faults) {
   check_exposure(config, sink);
   check_access(config, sink);
   check_delivery(config, sink);
+  check_local(config, sink);
   check_numbers(config, sink);
 }
 

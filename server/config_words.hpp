@@ -76,6 +76,12 @@ struct Words<AccessAction> {
                                                       {"all", AccessAction::all}}};
 };
 
+template <>
+struct Words<RingPolicy> {
+  static constexpr WordList<RingPolicy, 2> list = {
+      {{"lossy", RingPolicy::lossy}, {"lossless", RingPolicy::lossless}}};
+};
+
 template <class Enum>
 constexpr std::string_view word_of(Enum value) {
   for (const auto& [word, candidate] : Words<Enum>::list) {

@@ -3,6 +3,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
 #include "server/app_metrics.hpp"
+#include "server/door.hpp"
 #include "server/http.hpp"
 #include "server/metrics.hpp"
 #include "server/topics_http.hpp"
@@ -19,6 +20,7 @@ std::string all_metrics_markdown() {
   metrics.add(broker_metric_rows(processor.stats(), inbox));
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));
+  metrics.add(door_metric_rows(nullptr));
   metrics.add(process_metric_rows());
   return metrics_table_markdown(metrics.rows());
 }

@@ -40,6 +40,7 @@ enum class CommandKind : std::uint8_t {
   pubcomp,      // packet_id, reason
   drained,      // bytes: of deliveries that were written since the last report
   close,        // reason, request: CloseRequest or none
+  local,        // request: LocalRequest, of the door; no outbox
 };
 
 struct Request {

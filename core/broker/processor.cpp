@@ -14,6 +14,10 @@ void Processor::set_limits(const ProcessorLimits& limits) {
   topics_.set_limits(limits.slots);
 }
 
+void Processor::open_local_side(const shm::DoorOptions& options, LocalSide::Deliver deliver) {
+  local_ = std::make_unique<LocalSide>(options, index_, topics_, std::move(deliver));
+}
+
 const Session* Processor::find_session(std::string_view client_id) const {
   const auto found = sessions_.find(std::string(client_id));
   return found == sessions_.end() ? nullptr : found->second.get();
@@ -36,6 +40,7 @@ void Processor::apply(Command& command) {
   ++batch_commands_;
   Outbox* const outbox = command.outbox;
   if (outbox == nullptr) {  // a front-end of the server's own
+    if (command.kind == CommandKind::local) return local_->hold(std::move(command.request));
     assert(command.kind == CommandKind::publish);
     return apply_publish(nullptr, command);
   }
@@ -69,6 +74,7 @@ void Processor::apply(Command& command) {
       return serve_later(session);
     case CommandKind::connect:
     case CommandKind::close:
+    case CommandKind::local:
       break;
   }
 }
@@ -90,6 +96,7 @@ void Processor::finish() {
   fire_timers();
   publish_due_wills();
   store_batch_values();
+  if (local_) local_->finish(now_ns_);
   // Serving one session may end another one's wait, so the list may grow while it is walked.
   for (std::size_t i = 0; i < to_serve_.size(); ++i) {
     to_serve_[i]->waits_for_service = false;
@@ -125,6 +132,7 @@ void Processor::store_batch_values() {
                                                      : value.retained;
       topics_.store_retained(topic, std::move(retained.buffer));
     }
+    if (topic.route && !topic.route->feeds.empty()) local_->store(topic.route->feeds, newest);
     topics_.store_newest(topic, std::move(newest.buffer));
     topic.batch_value = 0;
   }

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "core/broker/command.hpp"
+#include "core/broker/local_side.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/stats.hpp"
@@ -73,6 +74,12 @@ class Processor {
 
   // Between batches. Sessions and topics beyond a lowered limit go as new ones come.
   void set_limits(const ProcessorLimits& limits);
+
+  // Local consumers are served from now on. Before the first batch; the door asks by commands of
+  // the kind `local`. [7]
+  void open_local_side(const shm::DoorOptions& options, LocalSide::Deliver deliver);
+  LocalSide* local_side() { return local_.get(); }
+  const LocalSide* local_side() const { return local_.get(); }
 
   const ProcessorStats& stats() const { return stats_; }
   ProcessorStats& stats() { return stats_; }
@@ -176,6 +183,7 @@ class Processor {
 
   TopicTable topics_;
   SubscriptionIndex index_;
+  std::unique_ptr<LocalSide> local_;  // null: no door
   std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
   std::unordered_map<std::string, std::unique_ptr<SharedGroup>> groups_;  // by "name/filter"
   std::set<std::tuple<std::int64_t, std::uint64_t, Session*>> timers_;

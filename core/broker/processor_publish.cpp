@@ -44,7 +44,8 @@ std::size_t Processor::publish(Message&& message, Session* from) {
   topic.sequence = sequence_;
   const Route& route = route_of(topic);
   for (const RouteTarget& target : route.targets) route_to(target, message, from);
-  std::size_t matched = route.targets.size();
+  if (!route.feeds.empty()) local_->append(route.feeds, message);
+  std::size_t matched = route.targets.size() + route.feeds.size();
   for (SharedGroup* group : route.groups) matched += route_to_group(*group, message) ? 1 : 0;
   if (matched == 0) stats_.unmatched.add();
   note_batch_value(topic, std::move(message));
@@ -80,9 +81,14 @@ void Processor::compute_route(Topic& topic) {
   route.version = index_.version();
   route.targets.clear();
   route.groups.clear();
+  route.feeds.clear();
   ++route_stamp_;
   std::vector<Subscription*> matches;
   index_.match(topic.name(), [&](Subscription* subscription) {
+    if (subscription->feed != nullptr) {
+      route.feeds.push_back(subscription->feed);
+      return;
+    }
     if (SharedGroup* group = subscription->group) {
       if (group->route_stamp == route_stamp_) return;
       group->route_stamp = route_stamp_;

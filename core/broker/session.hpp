@@ -21,6 +21,10 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/pending.hpp"
 
+namespace millrace::shm {
+struct Feed;
+}
+
 namespace millrace::broker {
 
 struct Session;
@@ -29,6 +33,7 @@ struct SharedGroup;
 struct Subscription {
   Session* session = nullptr;
   SharedGroup* group = nullptr;      // null: not shared
+  shm::Feed* feed = nullptr;         // a ring or table of local readers: then there is no session
   std::uint32_t number = 0;          // unique; the half of a conflation key
   std::uint32_t index_position = 0;  // SubscriptionIndex's
   std::uint32_t identifier = 0;      // MQTT 5 Subscription Identifier; 0: none

@@ -25,6 +25,10 @@
 #include "core/latest/slot_index.hpp"
 #include "core/latest/wait_list.hpp"
 
+namespace millrace::shm {
+struct Feed;
+}
+
 namespace millrace::broker {
 
 // One subscriber of a topic, resolved: overlapping subscriptions of a 3.1.1 client are merged, and
@@ -45,6 +49,7 @@ struct RouteTarget {
 struct Route {
   std::vector<RouteTarget> targets;
   std::vector<SharedGroup*> groups;
+  std::vector<shm::Feed*> feeds;
   std::uint64_t version = 0;
 };
 

@@ -157,6 +157,14 @@ std::unique_ptr<Feed> DoorCore::make_feed(Kind kind, const std::string& filter) 
   return feed->ring ? std::move(feed) : nullptr;
 }
 
+bool DoorCore::declare(const std::string& filter, Policy policy) {
+  Refusal refusal{};
+  const Kind kind = policy == Policy::lossless ? Kind::lossless_ring : Kind::lossy_ring;
+  Feed* feed = feed_for(kind, filter, 0, refusal);
+  if (feed) ++feed->users;  // one who never leaves
+  return feed != nullptr;
+}
+
 void DoorCore::leave(Feed& feed, std::uint64_t now_ns) {
   if (--feed.users == 0) feed.unused_since_ns = now_ns;
 }

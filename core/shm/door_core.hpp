@@ -102,6 +102,9 @@ class DoorCore {
   DoorCore(const DoorCore&) = delete;
   DoorCore& operator=(const DoorCore&) = delete;
 
+  // A ring that is there from now on and stays; false: no room for it.
+  bool declare(const std::string& filter, Policy policy);
+
   // What a client asks; the filter is valid and the access rules have allowed it.
   void handle(ClientId client, const Request& request, std::uint64_t now_ns);
   // Its socket has ended.

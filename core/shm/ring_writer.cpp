@@ -231,7 +231,9 @@ Attachment RingWriter::add_reader(std::uint64_t consumer_id, bool from_oldest,
 void RingWriter::inspect(std::uint64_t now_ns) {
   now_ns_ = now_ns;
   for (std::size_t i = 0; i < seats_.size();) {
-    if (seats_[i]->is_lifted() || seats_[i]->look(released_, now_ns)) {
+    const auto position = seats_[i]->look(released_, now_ns);
+    if (seats_[i]->is_lifted() || position) {
+      if (position && !options_.lossless) lapped_ += released_ - *position > options_.data_bytes;
       ++i;
     } else {
       evict(i, Eviction::bad_position);
@@ -265,6 +267,7 @@ RingStats RingWriter::stats() const {
   stats.position = tail_;
   stats.sequence = next_sequence_ - 1;
   stats.oversize = oversize_;
+  stats.lapped = lapped_;
   stats.evictions = evictions_;
   stats.wakes = wakes_;
   stats.readers = seats_.size();

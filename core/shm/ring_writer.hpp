@@ -45,6 +45,7 @@ struct RingStats {
   std::uint64_t position = 0;  // bytes written since the ring was made
   std::uint64_t sequence = 0;  // messages appended
   std::uint64_t oversize = 0;  // of them replaced by a marker
+  std::uint64_t lapped = 0;    // times that inspect() found a reader a whole ring behind
   std::uint64_t evictions = 0;
   std::uint64_t wakes = 0;          // system calls made to wake a sleeper
   std::uint64_t lag_max_bytes = 0;  // of the slowest reader
@@ -183,6 +184,7 @@ class RingWriter {
   std::vector<std::shared_ptr<Seat>> seats_;
   std::vector<Evicted> evicted_;
   std::uint64_t oversize_ = 0;
+  std::uint64_t lapped_ = 0;
   std::uint64_t evictions_ = 0;
   std::uint64_t wakes_ = 0;
 };

@@ -4,7 +4,7 @@
     for message in Reader("md/#"):
         print(message.topic, message.payload)
 
-Standard library only; needs libmillrace-local.so (MILLRACE_LOCAL_LIBRARY may name it).
+Standard library only; needs libmillrace-local.so (LIBMILLRACE_LOCAL may name it).
 """
 
 import ctypes
@@ -49,7 +49,7 @@ class _Value(ctypes.Structure):
 
 
 def _load():
-    library = ctypes.CDLL(os.environ.get("MILLRACE_LOCAL_LIBRARY", "libmillrace-local.so.0"))
+    library = ctypes.CDLL(os.environ.get("LIBMILLRACE_LOCAL", "libmillrace-local.so.0"))
     pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     publish = [pointer, text, text, size, ctypes.c_int, ctypes.c_int]
     for name, result, arguments in (

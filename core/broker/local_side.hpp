@@ -1,0 +1,94 @@
+// [7] publish: the processor's side of local consumers (core/shm): which rings and tables there
+// are, and what goes into them.
+//
+// A ring or a table stands in the subscription index as a subscription without a session, so that
+// the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
+// matches that it touches. What clients ask at the door is held to the end of the batch, behind the
+// stored values: whoever starts at `latest` finds every value in the seeds or in the ring, never in
+// neither.
+//
+// Threads: the processor's holder alone; figures() any thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/broker/command.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/subscription_index.hpp"
+#include "core/broker/topic_table.hpp"
+#include "core/shm/door_core.hpp"
+
+namespace millrace::broker {
+
+struct LocalRequest : Request {
+  enum class What : std::uint8_t { ask, gone, tick };
+  What what = What::tick;
+  shm::ClientId client = 0;
+  shm::Request request;
+};
+
+class LocalSide final : public shm::DoorCore::Watcher {
+ public:
+  // `deliver` hands the door's thread what it is to send; called once a batch at most.
+  using Deliver = std::function<void(std::vector<shm::Outgoing>)>;
+
+  LocalSide(const shm::DoorOptions& options, SubscriptionIndex& index, TopicTable& topics,
+            Deliver deliver);
+  ~LocalSide() override;
+
+  // Before the first batch; false: the system refuses the memory.
+  bool declare(const std::string& filter, shm::Policy policy) {
+    return core_.declare(filter, policy);
+  }
+
+  // Until the end of the batch.
+  void hold(std::unique_ptr<Request> request);
+
+  // Each message, to the rings that match it.
+  void append(std::span<shm::Feed* const> feeds, const Message& message);
+  // Each topic's newest value of the batch, to the tables that match it.
+  void store(std::span<shm::Feed* const> feeds, const Message& newest);
+  // The end of the batch, after its values are stored.
+  void finish(std::int64_t now_ns);
+
+  struct Figures {
+    std::vector<shm::DoorCore::RingFigures> rings;
+    std::size_t consumers = 0;
+  };
+  Figures figures() const;
+
+  // --- DoorCore::Watcher ---
+  void feed_made(shm::Feed& feed) override;
+  void feed_ends(shm::Feed& feed) override;
+  bool each_newest(
+      std::string_view filter,
+      const std::function<bool(std::string_view topic, std::span<const std::byte> payload,
+                               std::uint8_t flags)>& visit) override;
+  bool newest(std::string_view topic, std::string& payload, std::uint8_t& flags) override;
+
+ private:
+  void apply(const LocalRequest& request);
+  std::uint64_t batch_time_ns();
+
+  SubscriptionIndex& index_;
+  TopicTable& topics_;
+  const Deliver deliver_;
+  std::unordered_map<shm::Feed*, std::unique_ptr<Subscription>> subscriptions_;
+  std::vector<std::unique_ptr<Request>> held_;
+  std::int64_t now_ns_ = 0;
+  std::uint64_t batch_time_ns_ = 0;  // CLOCK_REALTIME, read once a batch; 0: not yet
+  shm::DoorCore core_;               // last: it tells us of its feeds' end
+  mutable std::mutex figures_mutex_;
+  Figures figures_;
+  std::int64_t figures_at_ns_ = 0;
+};
+
+}  // namespace millrace::broker

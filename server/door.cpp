@@ -1,0 +1,234 @@
+#include "server/door.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <stdexcept>
+#include <utility>
+
+#include "core/broker/message.hpp"
+#include "protocol/topic.hpp"
+#include "server/app_limits.hpp"
+#include "server/log.hpp"
+
+namespace millrace::server {
+namespace {
+
+// Different for each run of the server, so that clients see that it is another one.
+std::uint64_t new_epoch() {
+  return static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+}
+
+bool fits(const LocalPeer& allowed, const shm::Credentials& peer) {
+  return (!allowed.uid || *allowed.uid == peer.uid) && (!allowed.gid || *allowed.gid == peer.gid);
+}
+
+}  // namespace
+
+Door::Door(std::shared_ptr<const Settings> settings, broker::Processor& processor,
+           broker::Inbox& inbox)
+    : settings_(std::move(settings)), processor_(processor), inbox_(inbox) {
+  const Config& config = settings_->config;
+  const std::uint64_t epoch = new_epoch();
+  std::string error;
+  loop_ = shm::DoorLoop::open(door_loop_options(config, epoch), *this, error);
+  if (!loop_) throw std::runtime_error("local.socket: " + error);
+  processor_.open_local_side(door_options(config, epoch),
+                             [this](auto outgoing) { loop_->post(std::move(outgoing)); });
+  for (const LocalRing& ring : config.local.rings) {
+    if (!processor_.local_side()->declare(ring.filter, ring.policy)) {
+      throw std::runtime_error("local.rings: no memory for the ring of " + ring.filter);
+    }
+  }
+}
+
+Door::~Door() {
+  stop();
+}
+
+void Door::start() {
+  loop_->start();
+  log_info("listening", {{"transport", "local"},
+                         {"address", settings()->config.local.socket},
+                         {"listener", "local"}});
+}
+
+void Door::stop() {
+  loop_->stop();
+}
+
+void Door::set_settings(std::shared_ptr<const Settings> settings) {
+  std::lock_guard lock(settings_mutex_);
+  settings_ = std::move(settings);
+}
+
+std::shared_ptr<const Settings> Door::settings() const {
+  std::lock_guard lock(settings_mutex_);
+  return settings_;
+}
+
+const Grants& Door::grants_of(const std::string& user, const Settings& settings) {
+  if (!grants_from_ || grants_from_.get() != &settings) {
+    grants_from_ = this->settings();
+    grants_.clear();
+  }
+  auto& grants = grants_[user];
+  if (!grants) grants = settings.access->grants_of(user);
+  return *grants;
+}
+
+std::optional<std::string> Door::admit(const shm::Credentials& peer) {
+  const auto settings = this->settings();
+  for (const LocalPeer& allowed : settings->config.local.allow) {
+    if (fits(allowed, peer)) return allowed.user;
+  }
+  if (peer.uid == 0 || peer.uid == ::geteuid()) return std::string();
+  log_warn("local process refused", {{"uid", peer.uid}, {"gid", peer.gid}, {"pid", peer.pid}});
+  return std::nullopt;
+}
+
+std::optional<shm::Refusal> Door::check_filter(const std::string& user, const std::string& filter) {
+  const auto settings = this->settings();
+  const bool is_filter =
+      protocol::valid_topic_filter(filter, settings->config.mqtt.topic_levels_max) &&
+      !filter.starts_with("$share/") && !filter.starts_with("$latest/");
+  if (!is_filter) return shm::Refusal::bad_filter;
+  if (!grants_of(user, *settings).may_subscribe(filter)) return shm::Refusal::not_allowed;
+  return std::nullopt;
+}
+
+void Door::submit(broker::LocalRequest::What what, shm::ClientId client, shm::Request request) {
+  auto local = std::make_unique<broker::LocalRequest>();
+  local->what = what;
+  local->client = client;
+  local->request = std::move(request);
+  broker::Command command;
+  command.kind = broker::CommandKind::local;
+  command.request = std::move(local);
+  waiting_.push_back(std::move(command));
+  submit_waiting();
+}
+
+bool Door::submit_waiting() {
+  if (waiting_.empty()) return true;
+  const std::size_t taken = inbox_.submit(waiting_);
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(taken));
+  return waiting_.empty();
+}
+
+void Door::ask(shm::ClientId client, shm::Request request) {
+  submit(broker::LocalRequest::What::ask, client, std::move(request));
+}
+
+void Door::gone(shm::ClientId client) {
+  submit(broker::LocalRequest::What::gone, client, {});
+}
+
+void Door::tick() {
+  submit(broker::LocalRequest::What::tick, 0, {});
+}
+
+bool Door::has_room_for_publishes() {
+  return submit_waiting();
+}
+
+bool Door::publish(shm::ClientId, const std::string& user, const shm::LaneMessage& message) {
+  const auto settings = this->settings();
+  const MqttConfig& mqtt = settings->config.mqtt;
+  const bool retain = (message.flags & shm::frame_retain) != 0;
+  const auto qos = static_cast<std::uint8_t>(message.flags >> 1 & 3);
+  // What a client may do through a socket, it may do here; [MQTT-3.3.2-2] no wildcards.
+  if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
+  if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
+  if (message.topic.starts_with("$latest/") || message.topic.starts_with("$share/")) return false;
+  if (!grants_of(user, *settings).may_publish(message.topic)) return false;
+  const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
+  broker::Command command;
+  command.kind = broker::CommandKind::publish;
+  command.message = broker::build_message({.topic = message.topic,
+                                           .payload = {payload, message.payload.size()},
+                                           .qos = qos,
+                                           .retain = retain,
+                                           .version = protocol::Version::v3_1_1},
+                                          broker::Inbox::now_ns());
+  command.bytes = command.message.packet_bytes;
+  waiting_.push_back(std::move(command));
+  return true;
+}
+
+void Door::flush_publishes() {
+  submit_waiting();
+}
+
+namespace {
+
+MetricRow of_door(const Door* door, MetricType type, std::string name, std::string help,
+                  std::uint64_t shm::DoorFigures::*field) {
+  return {std::move(name), type, {}, std::move(help), [door, field](MetricWriter& writer) {
+            writer.sample(static_cast<double>(door->door_figures().*field));
+          }};
+}
+
+template <class Get>
+MetricRow of_rings(const Door* door, MetricType type, std::string name, std::string help, Get get) {
+  return {std::move(name),
+          type,
+          {"filter", "policy"},
+          std::move(help),
+          [door, get](MetricWriter& writer) {
+            for (const auto& ring : door->ring_figures().rings) {
+              writer.sample(static_cast<double>(get(ring.stats)),
+                            {ring.filter, to_string(ring.policy)});
+            }
+          }};
+}
+
+}  // namespace
+
+std::vector<MetricRow> door_metric_rows(const Door* door) {
+  using shm::DoorFigures;
+  using shm::RingStats;
+  constexpr auto counter = MetricType::counter;
+  constexpr auto gauge = MetricType::gauge;
+  return {
+      of_door(door, gauge, "millrace_local_clients", "Processes connected to the door.",
+              &DoorFigures::clients),
+      of_door(door, gauge, "millrace_local_publishers", "Local publishers with a lane.",
+              &DoorFigures::lanes),
+      of_door(door, counter, "millrace_local_published_total",
+              "Messages taken out of local publishers' lanes.", &DoorFigures::published),
+      of_door(door, counter, "millrace_local_publishes_refused_total",
+              "Of them, messages that were malformed or not allowed.",
+              &DoorFigures::publishes_refused),
+      of_door(door, counter, "millrace_local_refused_total",
+              "Requests at the door that were refused.", &DoorFigures::refused),
+      of_rings(door, counter, "millrace_ring_messages_total", "Messages written to a ring.",
+               [](const RingStats& ring) { return ring.sequence; }),
+      of_rings(door, counter, "millrace_ring_written_bytes_total", "Bytes written to a ring.",
+               [](const RingStats& ring) { return ring.position; }),
+      of_rings(door, counter, "millrace_ring_oversize_total",
+               "Messages too large for a ring, replaced by a marker.",
+               [](const RingStats& ring) { return ring.oversize; }),
+      of_rings(door, counter, "millrace_ring_lapped_total",
+               "Times that a reader was found a whole ring behind.",
+               [](const RingStats& ring) { return ring.lapped; }),
+      of_rings(door, counter, "millrace_ring_evictions_total", "Readers evicted from a ring.",
+               [](const RingStats& ring) { return ring.evictions; }),
+      of_rings(door, counter, "millrace_ring_wakes_total",
+               "System calls made to wake a ring's sleeping readers.",
+               [](const RingStats& ring) { return ring.wakes; }),
+      of_rings(door, gauge, "millrace_ring_readers", "Readers of a ring.",
+               [](const RingStats& ring) { return ring.readers; }),
+      of_rings(door, gauge, "millrace_ring_lag_bytes", "How far its slowest reader is behind.",
+               [](const RingStats& ring) { return ring.lag_max_bytes; }),
+      of_rings(door, gauge, "millrace_ring_overflow_bytes",
+               "What waits outside a lossless ring for its slowest reader.",
+               [](const RingStats& ring) { return ring.overflow_bytes; }),
+      of_rings(door, gauge, "millrace_ring_bytes", "Size of a ring.",
+               [](const RingStats& ring) { return ring.data_bytes; }),
+  };
+}
+
+}  // namespace millrace::server
