@@ -118,7 +118,8 @@ std::string HttpServer::allowed_methods(std::string_view path) const {
 
 void HttpServer::dispatch(HttpExchange::Ptr exchange) {
   HttpRequest& request = exchange->request_;
-  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  std::string_view method = request.method;
+  if (method == "HEAD") method = "GET";
   if (const Route* route = find(method, request.path)) {
     if (is_prefix_pattern(route->pattern)) {
       request.rest = request.path.substr(route->pattern.size() - 1);

@@ -69,6 +69,7 @@ class Peer : public OutboxOwner {
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;
   std::optional<bool> session_present;
+  bool is_open = false;  // `connect` was sent, `close` was not
   std::optional<protocol::ReasonCode> closed;
   std::vector<Got> got;
   std::vector<protocol::Packet> control;
@@ -86,6 +87,8 @@ class Peer : public OutboxOwner {
 class World {
  public:
   explicit World(ProcessorLimits limits = {}) : processor(limits) {}
+  // The processor holds an outbox until it applied the close.
+  ~World();
 
   void apply(Command command) {
     processor.begin(now_ns);
@@ -118,6 +121,12 @@ inline Peer::Peer(World& world_in, std::string id, protocol::Version version)
   outbox->version = version;
 }
 
+inline World::~World() {
+  for (auto& peer : peers) {
+    if (peer->is_open) peer->close();
+  }
+}
+
 inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
                            std::optional<ConnectRequest::Will> will) {
   auto request = std::make_unique<ConnectRequest>();
@@ -129,6 +138,7 @@ inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
   request->packet_bytes_max = packet_bytes_max;
   request->will = std::move(will);
   Command command;
+  is_open = true;
   command.kind = CommandKind::connect;
   command.outbox = outbox.get();
   command.request = std::move(request);
@@ -183,6 +193,7 @@ inline Peer& Peer::publish(std::string_view topic, std::string_view payload, int
 
 inline Peer& Peer::close(protocol::ReasonCode reason) {
   Command command;
+  is_open = false;
   command.kind = CommandKind::close;
   command.reason = reason;
   command.outbox = outbox.get();
