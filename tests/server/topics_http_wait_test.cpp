@@ -119,7 +119,7 @@ TEST(TopicsHttpWait, LeavesNothingOfAClientThatGoes) {
   HttpClient client(world);
   client.send("/topics/t", patient(""));
   world.wait_for_polls(1);
-  EXPECT_TRUE(world.processor.topics().anyone_waits());
+  wait_for([&] { return world.processor.topics().anyone_waits(); });
   client.close();
   world.wait_for_polls(0);
   wait_for([&] { return !world.processor.topics().anyone_waits(); });
