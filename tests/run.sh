@@ -29,7 +29,7 @@ suite() {
   fi
   echo "== $name: running"
   ctest --preset "$preset" -j "$(nproc)" "$@" 2>&1 | tee "$log" |
-    grep -v -E '^ *Start +[0-9]+:|Passed +[0-9.]+ sec$'
+    grep --line-buffered -v -E '^ *Start +[0-9]+:|Passed +[0-9.]+ sec$'
   total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$log" | tail -n 1)
   bad=$(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log" | tail -n 1)
   if [ -z "$total" ]; then
