@@ -1,5 +1,5 @@
-// TopicTable: every topic that was published, with its newest value, its retained value and the
-// cached match of its subscribers.
+// [6] publish: TopicTable, every topic that was published, with its newest value, its retained
+// value and the cached match of its subscribers.
 //
 // A stored value is a copy of its own (Message::copy_to_keep), kept as one pointer. Topics are also
 // ordered by name, so that a filter's walk is a range and its place a name. Within count_max and

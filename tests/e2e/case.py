@@ -40,6 +40,12 @@ class Case(unittest.TestCase):
         peer.connack = peer.connect(peer.client_id, **options)
         return peer
 
+    def run_until_subscribed(self, topic):
+        """Publishes there until somebody subscribes: PUBACK says 0x10 as long as nobody does."""
+        probe = self.peer()
+        while probe.publish(topic, b"probe", qos=1).code == 0x10:
+            pass
+
     def program(self, *command, **options):
         program = Program(*command, **options)
         self.addCleanup(program.stop)

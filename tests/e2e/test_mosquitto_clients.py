@@ -18,20 +18,6 @@ class Clients(Case):
     def run_pub(self, *arguments, version="mqttv5"):
         self.program("mosquitto_pub", *self.options(version), *arguments).finish()
 
-    def test_the_first_use_in_the_readme(self):
-        """mosquitto_sub -t 'a/#' -v, and mosquitto_pub -t a/b -m hi."""
-        address = ["-p", str(self.server.mqtt_port)]
-        probe = self.peer()  # Publishes until the subscription is there: -v has nothing to wait for.
-        reader = self.program("mosquitto_sub", *address, "-t", self.topic("#"), "-v")
-        self.run_until_subscribed(probe)
-        self.program("mosquitto_pub", *address, "-t", self.topic("b"), "-m", "hi").finish()
-        self.assertEqual(reader.line(self.topic("b")), f"{self.topic('b')} hi")
-
-    def run_until_subscribed(self, probe):
-        """PUBACK says 0x10 as long as nobody subscribes."""
-        while probe.publish(self.topic("probe"), b"", qos=1).code == 0x10:
-            pass
-
     def test_every_qos_in_every_version(self):
         for version in ("mqttv31", "mqttv311", "mqttv5"):
             for qos in "012":

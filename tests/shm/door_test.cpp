@@ -246,6 +246,7 @@ TEST_F(Door, StoppedLosslessReaderIsEvictedAndToldSo) {
     }
   });
   attached.await();
+  victim.await_stop();
   server.publish("a", "x");
   for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
   server.await([](DoorCore& core) { return core.consumer_count() == 0; });

@@ -46,6 +46,13 @@ class Child {
 
   void send(int signal) const { ::kill(pid_, signal); }
 
+  // Until it stopped itself. A SIGCONT that comes before its SIGSTOP would leave it so for good.
+  void await_stop() const {
+    int status = 0;
+    EXPECT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);
+    EXPECT_TRUE(WIFSTOPPED(status));
+  }
+
   // The wait status.
   int await() {
     int status = 0;

@@ -161,6 +161,7 @@ TEST(RingFault, StoppedLosslessReaderIsEvictedAfterItsLease) {
     RingReader reader;
     return !reader.open(writer->fd(), alive.seat->fd(), 0, 1) && read_to(reader, 2'000, Block{});
   });
+  victim.await_stop();
   std::uint64_t now = 1;
   while (writer->next_sequence() <= 2'000) {
     const std::uint64_t value = writer->next_sequence();
