@@ -1,4 +1,4 @@
-// `millrace passwd`: edits a password file that mosquitto understands too.
+// `millrace passwd`: edits a password file that mosquitto understands too, or one of SCRAM's keys.
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -12,6 +12,8 @@
 
 #include "server/cli.hpp"
 #include "server/passwd.hpp"
+#include "server/scram.hpp"
+#include "server/user_lines.hpp"
 
 namespace millrace::server {
 
@@ -112,10 +114,11 @@ po::options_description passwd_options() {
   options.add_options()("create,c", "begin a new file; an old one is overwritten");
   options.add_options()("batch,b", "the password stands on the command line, where others see it");
   options.add_options()("delete,D", "remove the user");
+  options.add_options()("scram", "the file is access.scram_file: keys for SCRAM-SHA-256");
   options.add_options()(
-      "iterations,I",
-      po::value<std::int64_t>()->default_value(password_iterations_default)->value_name("N"),
-      "rounds of PBKDF2; each connection with a user name costs them");
+      "iterations,I", po::value<std::int64_t>()->value_name("N"),
+      "rounds of PBKDF2: 1,000 unless given, and each connection with a user name "
+      "costs them; with --scram 15,000, at least 4,096, and the client pays");
   options.add_options()("help,h", "this text");
   options.add_options()("arguments", po::value<std::vector<std::string>>(), "FILE USER [PASSWORD]");
   return options;
@@ -125,7 +128,30 @@ constexpr const char* passwd_usage =
     "usage: millrace passwd [options] FILE USER          asks for the password, or reads a line\n"
     "       millrace passwd -b [options] FILE USER PASSWORD\n"
     "       millrace passwd -D FILE USER\n\n"
-    "The file has mosquitto's format ($7$, PBKDF2-SHA512); mosquitto_passwd works on it too.\n\n";
+    "The file has mosquitto's format ($7$, PBKDF2-SHA512); mosquitto_passwd works on it too. With\n"
+    "--scram it holds what the server needs for SCRAM-SHA-256 and nothing to log in with; a user "
+    "of\n"
+    "both ways to authenticate stands in two files.\n\n";
+
+// What stands behind the user's name.
+std::string secret_of(const std::string& password, bool scram, std::int64_t iterations) {
+  const auto count = static_cast<std::uint32_t>(iterations);
+  return scram ? ScramKeys::make(password, count).to_string()
+               : PasswordHash::make(password, count).to_string();
+}
+
+std::int64_t iterations_of(const po::variables_map& values, bool scram) {
+  const std::int64_t min = scram ? scram_iterations_min : 1;
+  const std::int64_t max = scram ? scram_iterations_max : password_iterations_max;
+  if (values.count("iterations") == 0) {
+    return scram ? scram_iterations_default : password_iterations_default;
+  }
+  const auto iterations = values["iterations"].as<std::int64_t>();
+  if (iterations < min || iterations > max) {
+    throw UsageError("--iterations must be " + std::to_string(min) + " to " + std::to_string(max));
+  }
+  return iterations;
+}
 
 }  // namespace
 
@@ -150,10 +176,8 @@ int run_passwd(const Arguments& arguments) {
   if (const std::string fault = user_name_fault(user); !fault.empty()) {
     throw UsageError("the user name " + fault);
   }
-  const std::int64_t iterations = values["iterations"].as<std::int64_t>();
-  if (iterations < 1 || iterations > password_iterations_max) {
-    throw UsageError("--iterations must be 1 to " + std::to_string(password_iterations_max));
-  }
+  const bool scram = values.count("scram") > 0;
+  const std::int64_t iterations = iterations_of(values, scram);
   std::string text = values.count("create") > 0 ? "" : read_text(file);
   if (deletes) {
     if (!without_user(text, user)) throw std::runtime_error("there is no user \"" + user + "\"");
@@ -162,8 +186,10 @@ int run_passwd(const Arguments& arguments) {
   }
   const std::string password = batch ? given[2] : ask_password();
   if (password.empty()) throw UsageError("the password is empty");
-  const auto hash = PasswordHash::make(password, static_cast<std::uint32_t>(iterations));
-  replace_file(file, with_user(text, user, hash));
+  if (const std::string fault = scram_password_fault(password); scram && !fault.empty()) {
+    throw UsageError("the password " + fault);
+  }
+  replace_file(file, with_user(text, user, secret_of(password, scram, iterations)));
   return 0;
 }
 

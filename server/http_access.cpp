@@ -1,37 +1,14 @@
 #include "server/http_access.hpp"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <array>
 #include <boost/beast/core/string.hpp>
 #include <utility>
-#include <vector>
+
+#include "server/crypto.hpp"
 
 namespace millrace::server {
 
 namespace {
-
-std::optional<std::string> decode_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::vector<unsigned char> bytes(text.size() / 4 * 3);
-  const int count =
-      EVP_DecodeBlock(bytes.data(), reinterpret_cast<const unsigned char*>(text.data()),
-                      static_cast<int>(text.size()));
-  if (count != static_cast<int>(bytes.size())) return std::nullopt;
-  std::size_t padding = 0;  // comes out as zero bytes
-  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') ++padding;
-  return std::string(bytes.begin(), bytes.end() - static_cast<std::ptrdiff_t>(padding));
-}
-
-std::string digest_of(std::string_view text) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned int bytes = 0;
-  if (EVP_Digest(text.data(), text.size(), digest.data(), &bytes, EVP_sha256(), nullptr) != 1) {
-    return {};
-  }
-  return {digest.begin(), digest.begin() + bytes};
-}
 
 HttpResponse unauthorized() {
   HttpResponse response;
@@ -58,7 +35,7 @@ std::optional<BasicCredentials> parse_basic_credentials(std::string_view authori
   }
   authorization.remove_prefix(std::min(authorization.find_first_not_of(' ', space),  //
                                        authorization.size()));
-  const auto text = decode_base64(authorization);
+  const auto text = from_base64(authorization);
   if (!text) return std::nullopt;
   const auto colon = text->find(':');
   if (colon == std::string::npos) return std::nullopt;
@@ -94,12 +71,12 @@ std::optional<HttpResponse> HttpAccess::refusal(const HttpRequest& request,
 std::shared_ptr<const Grants> HttpAccess::grants_of(const Access& access,
                                                     std::string_view authorization) {
   if (authorization.empty() || !access.verifies_names()) return verify(access, authorization);
-  const std::string digest = digest_of(authorization);
-  if (const auto found = verified_.find(digest); found != verified_.end()) return found->second;
+  const std::string hash = digest(Digest::sha256, authorization);
+  if (const auto found = verified_.find(hash); found != verified_.end()) return found->second;
   auto grants = verify(access, authorization);
-  if (!grants || digest.empty()) return grants;
+  if (!grants) return grants;
   if (verified_.size() >= verified_max) verified_.clear();
-  verified_.emplace(digest, grants);
+  verified_.emplace(hash, grants);
   return grants;
 }
 

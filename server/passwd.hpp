@@ -2,8 +2,7 @@
 // (PBKDF2-HMAC-SHA512, 64 bytes, salt and hash in base64; the older `$6$`, SHA512 of password and
 // salt, is read but never written).
 //
-// Who may call it: a `PasswordFile` is constant after construction and may be shared by threads.
-// The functions that edit files belong to `millrace passwd`.
+// Threads: a `PasswordFile` is constant after construction and may be shared.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +16,11 @@ namespace millrace::server {
 
 inline constexpr std::uint32_t password_iterations_default = 1000;
 inline constexpr std::uint32_t password_iterations_max = 10'000'000;
-inline constexpr std::size_t user_name_bytes_max = 65'535;
 
 struct PasswordHash {
   std::uint32_t iterations = 0;  // 0: a single salted SHA512, the `$6$` format
-  std::vector<unsigned char> salt;
-  std::vector<unsigned char> hash;
+  std::string salt;
+  std::string hash;
 
   static PasswordHash make(std::string_view password, std::uint32_t iterations);
   static bool parse(std::string_view text, PasswordHash& out);  // "$7$..." or "$6$..."
@@ -45,12 +43,5 @@ class PasswordFile {
   std::uint32_t iterations_max_ = password_iterations_default;
   PasswordHash nobody_;  // what an unknown user's password is compared with
 };
-
-// A user name that a line of the file can hold; else why not.
-std::string user_name_fault(std::string_view user);
-
-// Edits of the file's text; comments and other users' lines stay as they are.
-std::string with_user(std::string_view text, std::string_view user, const PasswordHash& hash);
-bool without_user(std::string& text, std::string_view user);  // false: there was none
 
 }  // namespace millrace::server

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "server/user_lines.hpp"
 #include "tests/server/files.hpp"
 
 namespace millrace::server {
@@ -77,7 +78,7 @@ TEST(Grants, RulesConcernTheirUserAlone) {
 class Authenticate : public ::testing::Test {
  protected:
   Authenticate() {
-    const std::string text = with_user("", "ann", PasswordHash::make("secret", 10));
+    const std::string text = with_user("", "ann", PasswordHash::make("secret", 10).to_string());
     config_.password_file = folder_.write("passwd", text);
   }
   std::shared_ptr<const Access> access() {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/user_lines.hpp"
 #include "tests/server/files.hpp"
 
 namespace millrace::server {
@@ -68,8 +69,8 @@ TEST(PasswordFile, SaysWhichLinesAreWrong) {
 }
 
 TEST(PasswordFile, ChecksUsersOfDifferentIterations) {
-  std::string text = with_user("", "ann", PasswordHash::make("a", 1));
-  text = with_user(text, "bob", PasswordHash::make("b", 50));
+  std::string text = with_user("", "ann", PasswordHash::make("a", 1).to_string());
+  text = with_user(text, "bob", PasswordHash::make("b", 50).to_string());
   const auto file = parse(text);
   EXPECT_TRUE(file.verify("ann", "a"));
   EXPECT_TRUE(file.verify("bob", "b"));
@@ -79,9 +80,9 @@ TEST(PasswordFile, ChecksUsersOfDifferentIterations) {
 
 TEST(PasswordFile, EditsLeaveOtherLinesAlone) {
   const std::string before = "# ours\nann:1\nanna:2\n";
-  const auto hash = PasswordHash::make("x", 1);
-  EXPECT_EQ(with_user(before, "ann", hash), "# ours\nann:" + hash.to_string() + "\nanna:2\n");
-  EXPECT_EQ(with_user("bob:1", "ann", hash), "bob:1\nann:" + hash.to_string() + "\n");
+  const std::string hash = PasswordHash::make("x", 1).to_string();
+  EXPECT_EQ(with_user(before, "ann", hash), "# ours\nann:" + hash + "\nanna:2\n");
+  EXPECT_EQ(with_user("bob:1", "ann", hash), "bob:1\nann:" + hash + "\n");
   std::string text = before;
   EXPECT_TRUE(without_user(text, "ann"));
   EXPECT_EQ(text, "# ours\nanna:2\n");
