@@ -15,6 +15,23 @@ bool concerns(const AccessRule& rule, const std::string& user) {
   return !rule.user || *rule.user == user;
 }
 
+// An empty File for no path.
+template <class File>
+File read_users(const std::string& path, const char* key, std::vector<ConfigFault>& faults) {
+  if (path.empty()) return {};
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (!stream.is_open() || stream.bad()) {
+    faults.push_back({key, "cannot read \"" + path + "\": " + std::strerror(errno), ""});
+    return {};
+  }
+  std::vector<std::string> complaints;
+  File file = File::parse(text.str(), complaints);
+  for (std::string& complaint : complaints) faults.push_back({key, std::move(complaint), ""});
+  return file;
+}
+
 }  // namespace
 
 Grants::Grants(std::string user, const AccessConfig& config) : user_(std::move(user)) {
@@ -45,28 +62,16 @@ bool Grants::subscribe_by_rules(std::string_view filter) const {
   return otherwise_allow_;
 }
 
-Access::Access(const AccessConfig& config, PasswordFile passwords)
-    : config_(config), passwords_(std::move(passwords)) {}
+Access::Access(const AccessConfig& config, PasswordFile passwords, ScramFile scram)
+    : config_(config), passwords_(std::move(passwords)), scram_(std::move(scram)) {}
 
 std::shared_ptr<const Access> Access::make(const AccessConfig& config,
                                            std::vector<ConfigFault>& faults) {
-  PasswordFile passwords;
-  if (!config.password_file.empty()) {
-    std::ifstream stream(config.password_file, std::ios::binary);
-    std::ostringstream text;
-    text << stream.rdbuf();
-    std::vector<std::string> complaints;
-    if (!stream.is_open() || stream.bad()) {
-      complaints.push_back("cannot read \"" + config.password_file + "\"");
-    } else {
-      passwords = PasswordFile::parse(text.str(), complaints);
-    }
-    for (std::string& complaint : complaints) {
-      faults.push_back({"access.password_file", std::move(complaint), ""});
-    }
-    if (!complaints.empty()) return nullptr;
-  }
-  return std::shared_ptr<const Access>(new Access(config, std::move(passwords)));
+  const std::size_t before = faults.size();
+  auto passwords = read_users<PasswordFile>(config.password_file, "access.password_file", faults);
+  auto scram = read_users<ScramFile>(config.scram_file, "access.scram_file", faults);
+  if (faults.size() > before) return nullptr;
+  return std::shared_ptr<const Access>(new Access(config, std::move(passwords), std::move(scram)));
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(

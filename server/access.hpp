@@ -2,9 +2,11 @@
 //
 // An `Access` is an immutable snapshot made from the configuration. Any number of threads may use
 // it; a reload makes a new one and hands the shared pointer to each I/O thread in
-// turn. `authenticate` derives a key (milliseconds of CPU, the same for unknown users) and is asked
-// once a connection; it answers with the peer's `Grants`, which the connection keeps, and which
-// stay valid as long as the connection holds them, whatever is reloaded meanwhile.
+// turn. `authenticate` is asked once a connection; where there is a password to check it derives a
+// key (milliseconds of CPU, the same for unknown users), so I/O threads leave that to the worker.
+// It answers with the peer's `Grants`, which the connection keeps, and which stay valid as long as
+// the connection holds them, whatever is reloaded meanwhile. Users of SCRAM prove themselves by an
+// exchange (scram.hpp) over the keys that are kept here.
 //
 // Rules: the first that matches wins. When there are rules and none matches, `access.otherwise`
 // decides (deny unless configured); with no rules at all everything is allowed. A rule that allows
@@ -23,6 +25,7 @@
 #include "protocol/reason_code.hpp"
 #include "server/config.hpp"
 #include "server/passwd.hpp"
+#include "server/scram.hpp"
 
 namespace millrace::server {
 
@@ -63,7 +66,8 @@ class Grants {
 
 class Access {
  public:
-  // Reads the password file. What is wrong with it is added to `faults` (then the result is null).
+  // Reads the files of users. What is wrong with them is added to `faults` (then the result is
+  // null).
   static std::shared_ptr<const Access> make(const AccessConfig& config,
                                             std::vector<ConfigFault>& faults);
 
@@ -75,15 +79,18 @@ class Access {
 
   // Whether a name and a password make a difference at all.
   bool verifies_names() const { return !config_.password_file.empty(); }
+  // Null: SCRAM is not offered.
+  const ScramFile* scram() const { return config_.scram_file.empty() ? nullptr : &scram_; }
 
   // Of a user that was verified (on an older snapshot, say); the empty name is the anonymous.
   std::shared_ptr<const Grants> grants_of(std::string_view user) const;
 
  private:
-  Access(const AccessConfig& config, PasswordFile passwords);
+  Access(const AccessConfig& config, PasswordFile passwords, ScramFile scram);
 
   const AccessConfig config_;
   const PasswordFile passwords_;
+  const ScramFile scram_;
   // One Grants a user, made when the user first comes: asked once a connection, so a lock is fine.
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::shared_ptr<const Grants>, std::less<>> grants_;

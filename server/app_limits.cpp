@@ -11,7 +11,8 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   limits.queue_messages = config.session.queue_messages;
   limits.queue_bytes = config.session.queue_bytes;
   limits.overflow = config.session.overflow;
-  limits.receive_maximum = config.receive_maximum;
+  const bool enforced = config.receive_maximum_policy == LimitPolicy::enforce;
+  limits.receive_maximum = enforced ? config.receive_maximum : 65535;
   limits.subscriptions_max = config.session.subscriptions_max;
   limits.sessions_max = config.session.count_max;
   limits.slots.count_max = config.slots.count_max;

@@ -17,7 +17,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
       http_(config().http),
       topics_http_(http_, processor_.topics(), config().http, settings_->access) {
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
-    threads_.push_back(std::make_unique<IoThread>(inbox_, settings_));
+    threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
   }
   std::vector<IoThread*> all;
   for (const auto& thread : threads_) all.push_back(thread.get());
@@ -38,12 +38,14 @@ Server::~Server() {
   if (door_) door_->stop();
   for (const auto& thread : threads_) thread->stop();
   for (const auto& thread : threads_) thread->join();
+  worker_.stop();  // it posts to the threads' objects
   inbox_.stop();
   http_.stop();
 }
 
 void Server::add_metrics() {
   metrics_.add(io_metric_rows(counters()));
+  metrics_.add(worker_metric_rows(worker_));
   metrics_.add(process_metric_rows());
   metrics_.add(http_metric_rows(http_.counters()));
   metrics_.add(topic_metric_rows(topics_http_.counters()));

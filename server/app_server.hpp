@@ -54,6 +54,7 @@ class Server {
   std::shared_ptr<const Settings> settings_;
   broker::Processor processor_;
   broker::Inbox inbox_;
+  Worker worker_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Door> door_;  // null: local.socket is empty

@@ -29,6 +29,7 @@ enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 enum class LogFormat : std::uint8_t { text, json };
 enum class AccessEffect : std::uint8_t { allow, deny };
 enum class AccessAction : std::uint8_t { publish, subscribe, all };
+enum class LimitPolicy : std::uint8_t { enforce, warn };
 using RingPolicy = shm::Policy;
 
 const char* to_string(Transport);
@@ -39,6 +40,7 @@ const char* to_string(LogLevel);
 const char* to_string(LogFormat);
 const char* to_string(AccessEffect);
 const char* to_string(AccessAction);
+const char* to_string(LimitPolicy);
 const char* to_string(RingPolicy);
 
 struct TlsConfig {
@@ -95,6 +97,7 @@ struct ConnectionConfig {
   std::uint32_t unapplied_commands = 8192;
   std::uint32_t read_bytes = 64 * 1024;
   std::uint32_t count_max = 100'000;
+  std::uint32_t turned_away_max = 256;  // over count_max, until they were told
 };
 
 // Limits of one connection's way out.
@@ -133,6 +136,8 @@ struct MqttConfig {
   bool subscription_identifiers_available = true;
   std::uint32_t keep_alive_max_seconds = 0;  // 0: whatever the client asks for
   std::uint32_t topic_levels_max = 128;
+  std::string response_prefix = "response";  // Response Information; empty: none
+  std::string server_reference;              // when full or shutting down; empty: none
 };
 
 struct TopicAliasMaximumConfig {
@@ -148,12 +153,15 @@ struct AccessRule {
 };
 
 struct AccessConfig {
-  std::optional<bool> allow_anonymous;  // unset: allowed as long as there is no password file
-  std::string password_file;            // mosquitto's format, made by `millrace passwd`
-  std::vector<AccessRule> rules;        // first match wins
+  std::optional<bool> allow_anonymous;          // unset: allowed as long as no file names users
+  std::string password_file;                    // mosquitto's format, made by `millrace passwd`
+  std::string scram_file;                       // made by `millrace passwd --scram`
+  std::uint32_t password_checks_max = 1024;     // that wait at once
+  std::vector<AccessRule> rules;                // first match wins
   AccessEffect otherwise = AccessEffect::deny;  // when there are rules and none matches
 
-  bool anonymous_allowed() const { return allow_anonymous.value_or(password_file.empty()); }
+  bool verifies_anyone() const { return !password_file.empty() || !scram_file.empty(); }
+  bool anonymous_allowed() const { return allow_anonymous.value_or(!verifies_anyone()); }
 };
 
 // An operator's word on how matching subscriptions are served; the first match wins. What is unset
@@ -224,6 +232,7 @@ struct Config {
   std::uint32_t connect_bytes_max = 256 * 1024;
   std::uint32_t connect_timeout_seconds = 5;
   std::uint32_t receive_maximum = 1024;
+  LimitPolicy receive_maximum_policy = LimitPolicy::enforce;
   std::uint32_t inflight_max = 1024;  // towards 3.1.1 clients, which cannot say their own
   TopicAliasMaximumConfig topic_alias_maximum;
   std::uint32_t drain_seconds = 10;

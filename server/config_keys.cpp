@@ -70,7 +70,10 @@ void add_front_end(Schema<Config>& schema) {
            "How long one of those waits at most, whatever `Prefer: wait` asks for")
       .key(FIELD(threads.io), Limits{0, 256}, "Threads for the sockets; 0: cores - 1, at least 1")
       .key(FIELD(connection.count_max), Limits{1, 10'000'000},
-           "MQTT connections at once; more are closed")
+           "MQTT connections at once; more are told `quota exceeded`", Takes::reload)
+      .key(FIELD(connection.turned_away_max), Limits{0, 1'000'000},
+           "Connections over that, at once, that wait to be told so; more are closed",
+           Takes::reload)
       .key(FIELD(connection.unapplied_bytes), Limits{4 * kib, gib},
            "What one connection may have submitted and not yet applied; at it, it is not read")
       .key(FIELD(connection.unapplied_commands), Limits{16, 1'048'576}, "The same, as a count")
@@ -124,6 +127,9 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000}, "Of one client")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "QoS 1 and 2 messages that an MQTT 5 client may have unacknowledged")
+      .key(FIELD(receive_maximum_policy),
+           "A client that sends more: `enforce` disconnects it, `warn` lets it, and says so in the "
+           "log")
       .key(FIELD(inflight_max), Limits{1, 65535},
            "QoS 1 and 2 messages unacknowledged towards one client")
       .key(FIELD(topic_alias_maximum.in), Limits{0, 65535}, "Aliases that a client may use")
@@ -137,7 +143,14 @@ void add_protocol(Schema<Config>& schema) {
            "Whether subscriptions may have identifiers")
       .key(FIELD(mqtt.keep_alive_max_seconds), Limits{0, 65535},
            "The longest keep alive; MQTT 5 clients are told. 0: whatever the client asks for")
-      .key(FIELD(mqtt.topic_levels_max), Limits{1, 65535}, "Levels of a topic or filter");
+      .key(FIELD(mqtt.topic_levels_max), Limits{1, 65535}, "Levels of a topic or filter")
+      .key(FIELD(mqtt.response_prefix),
+           "An MQTT 5 client that asks for Response Information gets this, `/` and its client "
+           "identifier, if it may subscribe to what is below; empty: nothing")
+      .key(FIELD(mqtt.server_reference),
+           "Other servers, as `host` or `host:port` with spaces between: MQTT 5 clients are sent "
+           "there while this one is full or shuts down; empty: nowhere",
+           Takes::reload);
 }
 
 Schema<LocalPeer> local_peer_schema() {
@@ -180,10 +193,16 @@ void add_local(Schema<Config>& schema) {
 void add_operator(Schema<Config>& schema) {
   schema
       .key(FIELD(access.allow_anonymous),
-           "Whether a client without a user name may connect. Unset: as long as there is no "
-           "password file and nothing listens beyond loopback",
+           "Whether a client without a user name may connect. Unset: as long as neither file below "
+           "is set and nothing listens beyond loopback",
            Takes::reload)
       .key(FIELD(access.password_file), "Made by `millrace passwd` or `mosquitto_passwd`",
+           Takes::reload)
+      .key(FIELD(access.scram_file),
+           "Made by `millrace passwd --scram`; set, it offers MQTT 5 clients SCRAM-SHA-256",
+           Takes::reload)
+      .key(FIELD(access.password_checks_max), Limits{1, 1'000'000},
+           "Clients at once whose password waits to be checked; more are told `server busy`",
            Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. `allow` for a subscription must "

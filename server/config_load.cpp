@@ -232,6 +232,9 @@ const char* to_string(AccessEffect value) {
 const char* to_string(AccessAction value) {
   return word_of(value).data();
 }
+const char* to_string(LimitPolicy value) {
+  return word_of(value).data();
+}
 const char* to_string(RingPolicy value) {
   return word_of(value).data();
 }

@@ -5,14 +5,12 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "protocol/topic.hpp"
+#include "server/access.hpp"
 #include "server/config_schema.hpp"
-#include "server/passwd.hpp"
 
 namespace millrace::server {
 
@@ -83,12 +81,13 @@ void check_listeners(const Config& config, const FaultSink& faults) {
 // Beyond loopback somebody must have said who may come in.
 void check_exposure(const Config& config, const FaultSink& faults) {
   const AccessConfig& access = config.access;
-  if (access.allow_anonymous.value_or(false) || !access.password_file.empty()) return;
+  if (access.allow_anonymous.value_or(false) || access.verifies_anyone()) return;
   const auto check = [&](const std::string& host, const FaultSink& here) {
     if (!is_address(host) || is_loopback(host)) return;
     here.at("host").add(host +
                         " is beyond loopback and there is no authentication: set "
-                        "access.password_file, or say access.allow_anonymous: true");
+                        "access.password_file or access.scram_file, or say "
+                        "access.allow_anonymous: true");
   };
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     check(config.listeners[i].host, faults.at(item("listeners", i)));
@@ -106,8 +105,9 @@ void check_filter(const std::string& filter, const Config& config, const FaultSi
 
 void check_user(const std::optional<std::string>& user, const Config& config,
                 const FaultSink& faults) {
-  if (user && !user->empty() && config.access.password_file.empty()) {
-    faults.at("user").add("names a user, but without access.password_file no name is verified");
+  if (user && !user->empty() && !config.access.verifies_anyone()) {
+    faults.at("user").add(
+        "names a user, but without access.password_file or access.scram_file no name is verified");
   }
 }
 
@@ -118,25 +118,27 @@ void check_access(const Config& config, const FaultSink& faults) {
     check_filter(access.rules[i].filter, config, here);
     check_user(access.rules[i].user, config, here);
   }
-  const FaultSink here = faults.at("access.password_file");
-  if (access.password_file.empty()) {
-    if (access.allow_anonymous == false) {
-      faults.at("access.allow_anonymous")
-          .add(
-              "is false and there is no access.password_file: "
-              "nobody could connect");
-    }
-    return;
+  if (access.allow_anonymous == false && !access.verifies_anyone()) {
+    faults.at("access.allow_anonymous")
+        .add(
+            "is false and there is neither access.password_file nor access.scram_file: "
+            "nobody could connect");
   }
-  std::ifstream stream(access.password_file, std::ios::binary);
-  if (!stream) {
-    return here.add("cannot read \"" + access.password_file + "\": " + std::strerror(errno));
+  std::vector<ConfigFault> complaints;
+  Access::make(access, complaints);
+  for (const ConfigFault& complaint : complaints) faults.at(complaint.path).add(complaint.message);
+}
+
+void check_mqtt(const Config& config, const FaultSink& faults) {
+  const MqttConfig& mqtt = config.mqtt;
+  const bool is_topic = protocol::valid_topic_name(mqtt.response_prefix, mqtt.topic_levels_max);
+  if (!mqtt.response_prefix.empty() && (!is_topic || mqtt.response_prefix.starts_with('$'))) {
+    faults.at("mqtt.response_prefix").add("must be a topic that clients may publish to");
   }
-  std::ostringstream text;
-  text << stream.rdbuf();
-  std::vector<std::string> complaints;
-  PasswordFile::parse(text.str(), complaints);
-  for (const std::string& complaint : complaints) here.add(complaint);
+  constexpr std::size_t text_bytes_max = 65'535;
+  if (mqtt.server_reference.size() > text_bytes_max) {
+    faults.at("mqtt.server_reference").add("is longer than 65,535 bytes");
+  }
 }
 
 void check_local(const Config& config, const FaultSink& faults) {
@@ -219,6 +221,7 @@ void validate_config(const Config& config, std::vector<ConfigFault>& faults) {
   check_listeners(config, sink);
   check_exposure(config, sink);
   check_access(config, sink);
+  check_mqtt(config, sink);
   check_delivery(config, sink);
   check_local(config, sink);
   check_numbers(config, sink);

@@ -77,6 +77,12 @@ struct Words<AccessAction> {
 };
 
 template <>
+struct Words<LimitPolicy> {
+  static constexpr WordList<LimitPolicy, 2> list = {
+      {{"enforce", LimitPolicy::enforce}, {"warn", LimitPolicy::warn}}};
+};
+
+template <>
 struct Words<RingPolicy> {
   static constexpr WordList<RingPolicy, 2> list = {
       {{"lossy", RingPolicy::lossy}, {"lossless", RingPolicy::lossless}}};

@@ -1,5 +1,4 @@
-#include "server/connection.hpp"
-
+#include "server/connection_authenticate.hpp"
 #include "server/connection_log.hpp"
 
 namespace millrace::server {
@@ -11,14 +10,16 @@ constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
 }  // namespace
 
 Connection::Connection(IoThread& thread, const ListenerInfo& listener,
-                       std::unique_ptr<Stream> stream)
-    : thread_(thread), listener_(listener), stream_(std::move(stream)) {}
+                       std::unique_ptr<Stream> stream, bool turned_away)
+    : thread_(thread), listener_(listener), stream_(std::move(stream)), turned_away_(turned_away) {}
 
-Connection::~Connection() = default;
+Connection::~Connection() {
+  forget_password_check();
+}
 
 void Connection::start() {
   intrusive_ptr_add_ref(this);  // until release_if_done()
-  thread_.count_resident();
+  thread_.count_resident(turned_away_);
   thread_.counters().accepted[static_cast<std::size_t>(listener_.config.transport)].add();
   last_received_tick_ = thread_.wheel().tick();
   patience_ticks_ = IoThread::ticks(thread_.config().connect_timeout_seconds);
@@ -61,7 +62,10 @@ void Connection::on_due() {
   switch (state_) {
     case State::opening:
     case State::awaiting_connect:
+    case State::authenticating:
       return close({ReasonCode::UnspecifiedError, CloseCause::connect_timeout});
+    case State::checking:  // that time is ours
+      return;
     case State::connecting:
     case State::connected:  // [MQTT-3.1.2-22]
       return close({ReasonCode::KeepAliveTimeout, CloseCause::keep_alive_timeout, true});
@@ -160,7 +164,7 @@ void Connection::release_if_done() {
   released_ = true;
   if (outbox_) outbox_->forget_owner();
   if (is_linked()) unlink();
-  thread_.discount_resident();
+  thread_.discount_resident(turned_away_);
   intrusive_ptr_release(static_cast<StreamUser*>(this));
 }
 

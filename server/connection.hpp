@@ -7,6 +7,8 @@
 //
 // Its life:   opening -> awaiting_connect -> connecting -> connected -> closing -> lingering ->
 // closed
+//     checking, authenticating: between the two; the worker checks the password of a CONNECT, or
+//     AUTH packets go to and fro
 //     connecting: CONNECT was submitted, CONNACK waits for the processor
 //     closing:    nothing is read any more; what must still be said is being written
 //     lingering:  said; waits for the peer to close, so that its unread bytes do not erase our
@@ -19,7 +21,8 @@
 //
 // The definitions stand by subject: connection.cpp (life and time), connection_read.cpp (receiving,
 // framing, submitting, back-pressure), connection_packets.cpp (what each packet means),
-// connection_connect.cpp, connection_publish.cpp, connection_subscribe.cpp, connection_write.cpp.
+// connection_connect.cpp, connection_authenticate.cpp, connection_publish.cpp,
+// connection_subscribe.cpp, connection_write.cpp.
 #pragma once
 
 #include <array>
@@ -48,7 +51,9 @@ struct DeliveryWish;
 
 class Connection final : public StreamUser, public Resident, private broker::OutboxOwner {
  public:
-  Connection(IoThread& thread, const ListenerInfo& listener, std::unique_ptr<Stream> stream);
+  // `turned_away`: there is no room, and its CONNECT will be told so.
+  Connection(IoThread& thread, const ListenerInfo& listener, std::unique_ptr<Stream> stream,
+             bool turned_away = false);
   ~Connection() override;
 
   void start();
@@ -69,6 +74,8 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   enum class State : std::uint8_t {
     opening,
     awaiting_connect,
+    checking,
+    authenticating,
     connecting,
     connected,
     closing,
@@ -112,7 +119,11 @@ class Connection final : public StreamUser, public Resident, private broker::Out
     std::string assigned_client_id;  // empty: the client had one
     std::optional<std::uint16_t> server_keep_alive_seconds;
     std::optional<std::uint32_t> session_expiry_seconds;
+    std::string response_information;  // empty: none
   };
+
+  struct PasswordCheck;
+  struct EnhancedAuthentication;
 
   // --- connection.cpp ---
   void schedule_check();
@@ -128,6 +139,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
 
   // --- connection_read.cpp ---
   bool read_once();
+  void read_on();  // asks for the next read, unless a limit says to pause
   IoResult receive(Incoming& incoming);
   IoResult receive_into_partial(Incoming& incoming);
   IoResult receive_into_shared(Incoming& incoming);
@@ -155,6 +167,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   bool handle(protocol::Subscribe& packet);
   bool handle(protocol::Unsubscribe& packet);
   bool handle(protocol::Disconnect& packet);
+  bool handle(protocol::Auth& packet);
   void resolve(const protocol::Subscription& wanted, const DeliveryWish& wish, bool has_identifier,
                broker::SubscriptionRequest& resolved);
   bool fault(ReasonCode reason);
@@ -165,21 +178,35 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   bool refuse_undecoded(ReasonCode reason, const protocol::Frame& frame, Bytes packet);
   bool refuse(ReasonCode reason);
   std::optional<ReasonCode> check_connect(const protocol::Connect& connect) const;
+  // The client is known now, or refused.
+  bool admit(protocol::Connect& connect, protocol::Result<std::shared_ptr<const Grants>> grants);
   std::optional<ReasonCode> check_will(const protocol::Will& will) const;
   // $SYS, $share and $latest are the server's own.
   static bool is_reserved_topic(std::string_view topic);
   void accept(protocol::Connect& connect);
   void set_keep_alive(std::uint16_t seconds, Greeting& greeting);
   std::uint32_t agree_session_expiry(const protocol::Connect& connect, Greeting& greeting) const;
+  // Empty: it gets none.
+  std::string response_information(const std::string& client_id) const;
   void send_connack(bool session_present);
   void send_refusal(ReasonCode reason);
+
+  // --- connection_authenticate.cpp ---
+  bool check_password(protocol::Connect& connect);
+  void on_password_checked(PasswordCheck& check);
+  void forget_password_check();
+  bool begin_authentication(protocol::Connect& connect);
+  bool challenge(const std::string& data);
+  bool conclude(const std::string& data);
+  bool fail_authentication();
+  bool send_auth(ReasonCode reason, std::string data);
 
   // --- connection_publish.cpp ---
   bool handle_publish(const protocol::Frame& frame, Bytes packet, Incoming& incoming);
   std::optional<ReasonCode> resolve_alias(protocol::PublishView& view);
   std::optional<ReasonCode> refusal_of(const protocol::PublishView& view);
   void refuse_publish(const protocol::PublishView& view, ReasonCode reason);
-  bool count_unacknowledged(const protocol::PublishView& view);
+  bool count_unacknowledged();
   broker::Message take_message(const protocol::PublishView& view, Bytes packet, Incoming& incoming);
   void prepare_holder(Incoming& incoming);
 
@@ -188,6 +215,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   void take_handover();
   void account_control(Bytes control);
   void write();
+  void redirect(ReasonCode& reason, protocol::Properties& properties) const;
   void report_drained();
   void apply_binding();
 
@@ -202,16 +230,20 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   std::unique_ptr<std::vector<std::string>> aliases_in_;
   std::unique_ptr<Greeting> greeting_;
   std::unique_ptr<broker::CloseRequest> close_request_;
+  std::shared_ptr<PasswordCheck> password_check_;           // of the state `checking`
+  std::unique_ptr<EnhancedAuthentication> authentication_;  // null: CONNECT named no method
   std::optional<Ending> ending_;
 
   std::uint32_t submitted_commands_ = 0;
   std::uint32_t submitted_bytes_ = 0;
   std::uint32_t last_received_tick_ = 0;
-  std::uint32_t patience_ticks_ = 0;  // silence, or time in this state, that is allowed; 0: any
-  std::uint16_t unacknowledged_ = 0;  // QoS 1 and 2 received and not answered
+  std::uint32_t patience_ticks_ = 0;    // silence, or time in this state, that is allowed; 0: any
+  std::uint32_t unacknowledged_ = 0;    // QoS 1 and 2 received and not answered
+  std::uint32_t packet_bytes_max_ = 0;  // the client's Maximum Packet Size; 0: none
   std::uint16_t receive_maximum_ = 0;
   State state_ = State::opening;
   protocol::Version version_ = protocol::Version::v5;
+  bool turned_away_ : 1 = false;
   bool zero_expiry_ : 1 = false;  // CONNECT asked for no session after the connection
   bool greeted_ : 1 = false;      // CONNACK with success is written, or about to be
   bool reading_paused_ : 1 = false;

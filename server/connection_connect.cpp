@@ -8,7 +8,7 @@
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "protocol/topic.hpp"
-#include "server/connection.hpp"
+#include "server/connection_authenticate.hpp"
 #include "server/connection_client_id.hpp"
 
 namespace millrace::server {
@@ -62,14 +62,20 @@ bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
   if (!decoded) return refuse_undecoded(decoded.error(), frame, packet);
   auto& connect = std::get<protocol::Connect>(*decoded);
   version_ = connect.version;
-  last_received_tick_ = thread_.wheel().tick();
+  if (turned_away_) {
+    close({ReasonCode::QuotaExceeded, CloseCause::limit, true});
+    return false;
+  }
   if (const auto refused = check_connect(connect)) return refuse(*refused);
+  if (connect.properties.authentication_method) return begin_authentication(connect);
+  const Access& access = *thread_.settings().access;
+  if (connect.user_name && access.verifies_names()) return check_password(connect);
+  return admit(connect, access.authenticate(connect.user_name, connect.password));
+}
 
-  const auto as_view = [](const std::optional<std::string>& text) {
-    return text ? std::optional<std::string_view>(*text) : std::nullopt;
-  };
-  auto grants = thread_.settings().access->authenticate(as_view(connect.user_name),
-                                                        as_view(connect.password));
+bool Connection::admit(protocol::Connect& connect,
+                       protocol::Result<std::shared_ptr<const Grants>> grants) {
+  last_received_tick_ = thread_.wheel().tick();
   if (!grants) {
     thread_.counters().authentication_failures.add();
     return refuse(grants.error());
@@ -98,6 +104,7 @@ bool Connection::refuse_undecoded(ReasonCode reason, const protocol::Frame& fram
   return false;
 }
 
+// CONNACK, and DISCONNECT for a client that fails to authenticate again.
 bool Connection::refuse(ReasonCode reason) {
   // A will to a name that nobody may publish to has no return code in MQTT 3: the connection ends.
   const bool has_answer = version_ == Version::v5 || reason != ReasonCode::TopicNameInvalid;
@@ -107,7 +114,6 @@ bool Connection::refuse(ReasonCode reason) {
 
 std::optional<protocol::ReasonCode> Connection::check_connect(
     const protocol::Connect& connect) const {
-  if (connect.properties.authentication_method) return ReasonCode::BadAuthenticationMethod;
   // [MQTT-3.1.3-8]: without an identifier there is no session to come back to in MQTT 3.
   if (connect.client_id.empty() && version_ != Version::v5 && !connect.clean_start) {
     return ReasonCode::ClientIdentifierNotValid;
@@ -144,11 +150,15 @@ void Connection::accept(protocol::Connect& connect) {
     request->client_id = random_client_id();
     greeting_->assigned_client_id = request->client_id;
   }
+  if (properties.request_response_information.value_or(0) == 1) {
+    greeting_->response_information = response_information(request->client_id);
+  }
   request->username = grants_->user();
   request->version = version_;
   request->clean_start = connect.clean_start;
   request->session_expiry_s = agree_session_expiry(connect, *greeting_);
-  request->packet_bytes_max = properties.maximum_packet_size.value_or(0);
+  packet_bytes_max_ = properties.maximum_packet_size.value_or(0);
+  request->packet_bytes_max = packet_bytes_max_;
   request->receive_maximum =
       version_ == Version::v5 ? properties.receive_maximum.value_or(65535)
                               : static_cast<std::uint16_t>(std::min(config.inflight_max, 65535u));
@@ -190,6 +200,17 @@ std::uint32_t Connection::agree_session_expiry(const protocol::Connect& connect,
   return std::min(wanted, max);
 }
 
+// A part of the tree for answers to this client, if it may read there. (MQTT 5.0, 3.2.2.3.15)
+std::string Connection::response_information(const std::string& client_id) const {
+  const MqttConfig& mqtt = thread_.config().mqtt;
+  const bool is_one_level = client_id.find_first_of("/+#") == std::string::npos;
+  if (mqtt.response_prefix.empty() || !is_one_level) return {};
+  std::string topic = mqtt.response_prefix + "/" + client_id;
+  const std::string all_below = topic + "/#";
+  if (!protocol::valid_topic_filter(all_below, mqtt.topic_levels_max)) return {};
+  return grants_->may_subscribe(all_below) ? topic : std::string();
+}
+
 // --- CONNACK
 // ----------------------------------------------------------------------------------------
 
@@ -201,6 +222,13 @@ void Connection::send_connack(bool session_present) {
     protocol::Properties& properties = connack.properties;
     if (!greeting_->assigned_client_id.empty()) {
       properties.assigned_client_identifier = std::move(greeting_->assigned_client_id);
+    }
+    if (!greeting_->response_information.empty()) {
+      properties.response_information = std::move(greeting_->response_information);
+    }
+    if (authentication_) {  // [MQTT-4.12.0-5]
+      properties.authentication_method = scram_method;
+      properties.authentication_data = std::move(authentication_->last_data);
     }
     properties.server_keep_alive = greeting_->server_keep_alive_seconds;
     properties.session_expiry_interval = greeting_->session_expiry_seconds;
@@ -230,7 +258,11 @@ void Connection::send_connack(bool session_present) {
 
 void Connection::send_refusal(ReasonCode reason) {
   protocol::Connack connack;
-  connack.reason = reason;
+  redirect(reason, connack.properties);
+  // Some ends have a word in DISCONNECT alone.
+  const bool has_word =
+      protocol::reason_allowed(protocol::PacketType::Connack, reason, protocol::Sender::Server);
+  connack.reason = has_word ? reason : ReasonCode::ServerUnavailable;
   thread_.counters().packets_sent[static_cast<std::size_t>(protocol::PacketType::Connack)].add();
   writer_.control().clear();
   protocol::encode(protocol::Packet(std::move(connack)), version_, writer_.control());

@@ -40,19 +40,29 @@ bool is_fault(CloseCause cause) {
          cause == CloseCause::refused;
 }
 
+struct PeerAddress {
+  std::string address = "unknown";
+  int port = 0;
+};
+
+PeerAddress peer_of(Stream& stream) {
+  boost::system::error_code error;
+  const auto peer = stream.socket().remote_endpoint(error);
+  if (error) return {};
+  return {peer.address().to_string(), peer.port()};
+}
+
 }  // namespace
 
 void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
                         protocol::ReasonCode reason, CloseCause cause) {
   const LogLevel level = is_fault(cause) ? LogLevel::warn : LogLevel::debug;
   if (!logs(level)) return;
-  boost::system::error_code error;
-  const auto peer = stream.socket().remote_endpoint(error);
-  const std::string address = error ? "unknown" : peer.address().to_string();
+  const PeerAddress peer = peer_of(stream);
   std::uint64_t suppressed = 0;
   if (is_fault(cause)) {  // a peer that repeats its fault does not fill the disk
-    const auto verdict = peer_log_limiter().ask(address + ' ' + std::string(word(cause)) + ' ' +
-                                                std::string(protocol::to_string(reason)));
+    const auto verdict = peer_log_limiter().ask(peer.address + ' ' + std::string(word(cause)) +
+                                                ' ' + std::string(protocol::to_string(reason)));
     if (!verdict.log) return;
     suppressed = verdict.suppressed;
   }
@@ -60,10 +70,22 @@ void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::
       {{"cause", word(cause)},
        {"reason", protocol::to_string(reason)},
        {"listener", listener.config.name},
-       {"peer", address},
-       {"port", error ? 0 : int{peer.port()}},
+       {"peer", peer.address},
+       {"port", peer.port},
        {"mqtt", protocol::to_string(version)},
        {"suppressed", suppressed}});
+}
+
+void log_receive_maximum_exceeded(Stream& stream, const ListenerInfo& listener) {
+  if (!logs(LogLevel::warn)) return;
+  const PeerAddress peer = peer_of(stream);
+  const auto verdict = peer_log_limiter().ask(peer.address + " receive maximum");
+  if (!verdict.log) return;
+  log(LogLevel::warn, "connection.receive_maximum",
+      {{"listener", listener.config.name},
+       {"peer", peer.address},
+       {"port", peer.port},
+       {"suppressed", verdict.suppressed}});
 }
 
 }  // namespace millrace::server

@@ -12,5 +12,7 @@ namespace millrace::server {
 // Ordinary ends at debug, a peer's faults at warning.
 void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
                         protocol::ReasonCode reason, CloseCause cause);
+// A client sent more than its Receive Maximum, and was let.
+void log_receive_maximum_exceeded(Stream& stream, const ListenerInfo& listener);
 
 }  // namespace millrace::server

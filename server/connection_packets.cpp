@@ -57,8 +57,8 @@ bool Connection::handle_other(const protocol::Frame& frame, Bytes packet) {
     thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::Pingresp)].add();
     return true;
   }
-  // AUTH without an authentication method in CONNECT [MQTT-4.12.0-6], or a server's packet.
-  return fault(ReasonCode::ProtocolError);
+  if (auto* auth = std::get_if<protocol::Auth>(&*decoded)) return handle(*auth);
+  return fault(ReasonCode::ProtocolError);  // a server's packet
 }
 
 bool Connection::handle(protocol::Unsubscribe& packet) {

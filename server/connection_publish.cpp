@@ -5,6 +5,7 @@
 #include "core/broker/message.hpp"
 #include "protocol/topic.hpp"
 #include "server/connection.hpp"
+#include "server/connection_log.hpp"
 
 namespace millrace::server {
 
@@ -28,7 +29,7 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Inco
   if (view.topic_alias != 0) {
     if (const auto reason = resolve_alias(view)) return fault(*reason);
   }
-  if (view.qos != QoS::AtMostOnce && !count_unacknowledged(view)) {
+  if (view.qos != QoS::AtMostOnce && !count_unacknowledged()) {
     return fault(ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
   }
   if (const auto reason = refusal_of(view)) {
@@ -64,9 +65,13 @@ std::optional<protocol::ReasonCode> Connection::resolve_alias(protocol::PublishV
 }
 
 // False: more than Receive Maximum are not acknowledged yet. MQTT 3 knows no such limit.
-bool Connection::count_unacknowledged(const protocol::PublishView&) {
+bool Connection::count_unacknowledged() {
   if (version_ != Version::v5) return true;
-  if (unacknowledged_ >= receive_maximum_) return false;
+  if (unacknowledged_ >= receive_maximum_) {
+    thread_.counters().receive_maximum_exceeded.add();
+    if (thread_.config().receive_maximum_policy == LimitPolicy::enforce) return false;
+    log_receive_maximum_exceeded(*stream_, listener_);
+  }
   ++unacknowledged_;
   return true;
 }

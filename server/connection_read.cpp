@@ -36,7 +36,11 @@ void Connection::on_readable() {
   const StreamUserRef keep(this);
   if (state_ == State::lingering) return discard_input();
   if (ended() || reading_paused_ || read_stopped_) return;
-  if (!read_once() || ended()) return;
+  if (read_once() && !ended()) read_on();
+}
+
+void Connection::read_on() {
+  if (state_ == State::checking) return;  // on_password_checked() will
   if (must_pause()) {
     reading_paused_ = true;
     thread_.counters().read_pauses.add();
@@ -70,7 +74,7 @@ bool Connection::read_once() {
   counters.reads.add();
   counters.bytes_received.add(result.bytes);
   thread_.count_received(result.bytes);
-  if (state_ != State::awaiting_connect) last_received_tick_ = thread_.wheel().tick();
+  if (past_connect()) last_received_tick_ = thread_.wheel().tick();
   if (!incoming.bytes.empty()) on_received(incoming);
   return true;
 }
@@ -132,7 +136,7 @@ void Connection::on_received(Incoming& incoming) {
   if (!ended()) keep_partial(incoming.bytes.subspan(handled));
   in_read_ = false;
   submit_commands();
-  if (greeted_ && !ended() && writer_.control_bytes() > 0) write();
+  if (!ended() && writer_.control_bytes() > 0) write();
 }
 
 // Handles the whole packets at the front and returns their bytes.
@@ -144,7 +148,7 @@ std::size_t Connection::handle_packets(Incoming& incoming) {
     const bool before_connect = state_ == State::awaiting_connect;
     const Config& config = thread_.config();
     const auto found = protocol::frame(
-        left, before_connect ? config.connect_bytes_max : config.packet_bytes_max, version_);
+        left, past_connect() ? config.packet_bytes_max : config.connect_bytes_max, version_);
     if (!found) {
       fault(found.error());
       break;
@@ -156,8 +160,15 @@ std::size_t Connection::handle_packets(Incoming& incoming) {
     }
     if (!*found) break;
     const protocol::Frame& frame = **found;
+    const bool exchanges =
+        frame.type == protocol::PacketType::Auth || frame.type == protocol::PacketType::Disconnect;
+    if (state_ == State::authenticating && !exchanges) {  // [MQTT-3.1.2-30]
+      fault(ReasonCode::ProtocolError);
+      break;
+    }
     if (!handle_packet(frame, left.first(frame.packet_bytes), incoming)) break;
     at += frame.packet_bytes;
+    if (state_ == State::checking) break;
   }
   return at;
 }
@@ -197,11 +208,11 @@ void Connection::keep_partial(Bytes rest) {
   const std::uint32_t announced = announced_packet_bytes(rest);
   const auto bytes = static_cast<std::uint32_t>(rest.size());
   std::uint32_t capacity = bytes;
-  if (announced > thread_.config().connection.read_bytes / 4) {
+  // Behind a CONNECT whose password is being checked there may be any number of packets.
+  if (announced > thread_.config().connection.read_bytes / 4 && state_ != State::checking) {
     partial_.packet_bytes = announced;
-    capacity = state_ == State::awaiting_connect
-                   ? std::min(announced, std::max(2 * bytes, connect_buffer_bytes))
-                   : announced;
+    capacity =
+        past_connect() ? announced : std::min(announced, std::max(2 * bytes, connect_buffer_bytes));
   }
   partial_.buffer = broker::Buffer::allocate(capacity);
   partial_.bytes = bytes;

@@ -72,8 +72,22 @@ void Connection::say_farewell() {
   if (version_ != protocol::Version::v5) return;  // MQTT 3 has no words for it
   protocol::Disconnect disconnect;
   disconnect.reason = ending_->reason;
+  redirect(disconnect.reason, disconnect.properties);
   protocol::encode(protocol::Packet(std::move(disconnect)), version_, writer_.control());
   thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::Disconnect)].add();
+}
+
+// A server that is full or shuts down may know another one. (MQTT 5.0, section 4.11)
+void Connection::redirect(ReasonCode& reason, protocol::Properties& properties) const {
+  constexpr std::size_t other_bytes = 16;  // of CONNACK or DISCONNECT, at most
+  const std::string& server = thread_.config().mqtt.server_reference;
+  const bool could_go =
+      reason == ReasonCode::ServerShuttingDown || ending_->cause == CloseCause::limit;
+  if (version_ != protocol::Version::v5 || server.empty() || !could_go) return;
+  // [MQTT-3.1.2-24]
+  if (packet_bytes_max_ != 0 && server.size() + other_bytes > packet_bytes_max_) return;
+  reason = ReasonCode::UseAnotherServer;
+  properties.server_reference = server;
 }
 
 void Connection::on_writable() {
@@ -87,8 +101,8 @@ void Connection::on_writable() {
 
 void Connection::write() {
   if (write_blocked_ || state_ >= State::lingering) return;
-  // Nothing precedes CONNACK.
-  if (!greeted_ && state_ != State::closing) return;
+  // Nothing precedes CONNACK but AUTH.
+  if (!greeted_ && state_ != State::closing && state_ != State::authenticating) return;
   Writer::Status status =
       writer_.write(*stream_, thread_.piece(), thread_.counters(), outbox_.get());
   if (status == Writer::Status::written) {
@@ -113,7 +127,7 @@ void Connection::write() {
 // Rarely enough that light traffic never pays for it, often enough that credit never runs dry: at a
 // quarter of the smallest credit that may apply. A backlog that collapsed has that of `latest`.
 void Connection::report_drained() {
-  if (ended()) return;
+  if (ended() || !past_connect()) return;
   const OutboxConfig& config = thread_.config().outbox;
   const std::uint64_t credit = outbox_->binding() == Outbox::Binding::early
                                    ? config.credit_bytes

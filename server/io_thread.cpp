@@ -30,10 +30,11 @@ void ring(int bell_fd) {
 
 }  // namespace
 
-IoThread::IoThread(broker::Inbox& inbox, std::shared_ptr<const Settings> settings)
+IoThread::IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const Settings> settings)
     : bell_fd_(make_bell()),
       ready_list_([fd = bell_fd_] { ring(fd); }),
       inbox_(inbox),
+      worker_(worker),
       settings_(std::move(settings)),
       receive_buffers_(settings_->config.connection.read_bytes),
       bell_(context_, bell_fd_),

@@ -28,6 +28,7 @@
 #include "server/io_thread_buffers.hpp"
 #include "server/io_thread_wheel.hpp"
 #include "server/metrics_counters.hpp"
+#include "server/worker.hpp"
 #include "server/writer_piece.hpp"
 
 namespace millrace::server {
@@ -48,7 +49,7 @@ class IoThread {
     return static_cast<std::uint32_t>(seconds * (1'000'000'000 / tick_ns));
   }
 
-  IoThread(broker::Inbox& inbox, std::shared_ptr<const Settings> settings);
+  IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const Settings> settings);
   ~IoThread();
   IoThread(const IoThread&) = delete;
   IoThread& operator=(const IoThread&) = delete;
@@ -61,14 +62,19 @@ class IoThread {
   void post(std::function<void()> task);
 
   const IoCounters& counters() const { return counters_; }
-  // Residents of this thread, as the last change left them.
+  // Residents of this thread, as the last change left them; and those among them that are only here
+  // to be told that there is no room.
   std::size_t resident_count() const { return resident_count_.load(std::memory_order_relaxed); }
+  std::size_t turned_away_count() const {
+    return turned_away_count_.load(std::memory_order_relaxed);
+  }
 
   // --- On the thread
   // ------------------------------------------------------------------------------
 
   boost::asio::io_context& context() { return context_; }
   broker::Inbox& inbox() { return inbox_; }
+  Worker& worker() { return worker_; }
   broker::ReadyList& ready_list() { return ready_list_; }
   const Settings& settings() const { return *settings_; }
   const Config& config() const { return settings_->config; }
@@ -89,8 +95,14 @@ class IoThread {
   bool dispatch_ready();
 
   // Bracket a resident's life. The wheel is the thread's list of them: schedule it at once.
-  void count_resident() { resident_count_.fetch_add(1, std::memory_order_relaxed); }
-  void discount_resident() { resident_count_.fetch_sub(1, std::memory_order_relaxed); }
+  void count_resident(bool turned_away) {
+    resident_count_.fetch_add(1, std::memory_order_relaxed);
+    if (turned_away) turned_away_count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  void discount_resident(bool turned_away) {
+    if (turned_away) turned_away_count_.fetch_sub(1, std::memory_order_relaxed);
+    resident_count_.fetch_sub(1, std::memory_order_relaxed);
+  }
 
  private:
   void run();
@@ -104,6 +116,7 @@ class IoThread {
   const int bell_fd_;
   broker::ReadyList ready_list_;
   broker::Inbox& inbox_;
+  Worker& worker_;
   std::shared_ptr<const Settings> settings_;
   IoCounters counters_;
   ReceiveBuffers receive_buffers_;
@@ -113,6 +126,7 @@ class IoThread {
   std::vector<broker::OutboxRef> ready_;
   std::size_t pass_bytes_ = 0;
   std::atomic<std::size_t> resident_count_{0};
+  std::atomic<std::size_t> turned_away_count_{0};
 
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;  // under posted_mutex_

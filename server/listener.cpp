@@ -27,7 +27,8 @@ constexpr int accepted_in_a_row_max = 64;
 constexpr std::chrono::milliseconds pause_time{200};
 
 // On the connection's own I/O thread from here on.
-void adopt(IoThread& thread, const ListenerInfo& info, int fd, asio::ip::tcp protocol) {
+void adopt(IoThread& thread, const ListenerInfo& info, int fd, asio::ip::tcp protocol,
+           bool turned_away) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   TcpSocket socket(thread.context());
@@ -38,7 +39,7 @@ void adopt(IoThread& thread, const ListenerInfo& info, int fd, asio::ip::tcp pro
     return;
   }
   boost::intrusive_ptr<Connection> connection(
-      new Connection(thread, info, make_stream(info, std::move(socket))));
+      new Connection(thread, info, make_stream(info, std::move(socket)), turned_away));
   connection->start();
 }
 
@@ -135,30 +136,37 @@ void Listener::pause(int error) {
   });
 }
 
-bool Listener::at_limit() const {
-  std::size_t count = 0;
-  for (const IoThread* thread : threads_) count += thread->resident_count();
-  return count >= home_.config().connection.count_max;
+Listener::Room Listener::room() const {
+  std::size_t all = 0, turned_away = 0;
+  for (const IoThread* thread : threads_) {
+    all += thread->resident_count();
+    turned_away += thread->turned_away_count();
+  }
+  const ConnectionConfig& limits = home_.config().connection;
+  if (all < limits.count_max + turned_away) return Room::for_one;
+  return turned_away < limits.turned_away_max ? Room::to_be_told : Room::none;
 }
 
 void Listener::hand_out(int fd) {
-  if (at_limit()) {
+  const Room room = this->room();
+  if (room != Room::for_one && !limited_before_) {
+    log_warn("listener.limit", {{"listener", info_.config.name},
+                                {"connections", home_.config().connection.count_max}});
+  }
+  limited_before_ = room != Room::for_one;
+  if (room == Room::none) {
     ::close(fd);
     home_.counters().closed_by_cause[static_cast<std::size_t>(CloseCause::limit)].add();
-    if (!limited_before_) {
-      log_warn("listener.limit", {{"listener", info_.config.name},
-                                  {"connections", home_.config().connection.count_max}});
-    }
-    limited_before_ = true;
     return;
   }
-  limited_before_ = false;
+  const bool turned_away = room == Room::to_be_told;
   IoThread& thread = *threads_[next_thread_];
   next_thread_ = (next_thread_ + 1) % threads_.size();
   if (&thread == &home_) {
-    adopt(thread, info_, fd, protocol_);
+    adopt(thread, info_, fd, protocol_, turned_away);
   } else {
-    thread.post([&thread, this, fd] { adopt(thread, info_, fd, protocol_); });
+    thread.post(
+        [&thread, this, fd, turned_away] { adopt(thread, info_, fd, protocol_, turned_away); });
   }
 }
 

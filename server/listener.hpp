@@ -39,7 +39,9 @@ class Listener {
   void accept_some();
   void pause(int error);
   void hand_out(int fd);
-  bool at_limit() const;
+  // Under connection.count_max; over it, and there to be told so; over that as well.
+  enum class Room : std::uint8_t { for_one, to_be_told, none };
+  Room room() const;
 
   ListenerInfo info_;
   std::vector<IoThread*> threads_;

@@ -7,6 +7,7 @@
 #include "server/http.hpp"
 #include "server/metrics.hpp"
 #include "server/topics_http.hpp"
+#include "server/worker.hpp"
 
 namespace millrace::server {
 
@@ -16,7 +17,9 @@ std::string all_metrics_markdown() {
   const HttpCounters http;
   const TopicCounters topics;
   Metrics metrics;
+  const Worker worker;
   metrics.add(io_metric_rows({}));
+  metrics.add(worker_metric_rows(worker));
   metrics.add(broker_metric_rows(processor.stats(), inbox));
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));

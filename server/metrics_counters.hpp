@@ -78,7 +78,7 @@ enum class CloseCause : std::uint8_t {
   handshake_fault,    // TLS or WebSocket
   connect_timeout,
   keep_alive_timeout,
-  refused,    // CONNACK with a failure
+  refused,    // CONNACK with a failure, or a failure to authenticate again
   processor,  // takeover, overflow, session removed
   limit,      // connection.count_max
   shutdown,
@@ -95,8 +95,10 @@ struct alignas(128) IoCounters {
   std::array<Counter, close_cause_count> closed_by_cause;
   std::array<Counter, reason_count> protocol_faults;  // connections ended for a peer's fault
   Counter authentication_failures;
-  Counter publish_denied;    // by access rules
-  Counter subscribe_denied;  // by access rules
+  Counter password_checks_refused;   // too many waited
+  Counter receive_maximum_exceeded;  // by clients; PUBLISH packets
+  Counter publish_denied;            // by access rules
+  Counter subscribe_denied;          // by access rules
 
   // Messages: PUBLISH packets; their bytes are those of the payload.
   std::array<Counter, qos_count> messages_received;

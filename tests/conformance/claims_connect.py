@@ -358,7 +358,8 @@ class Announcements(Case):
         for asked in (None, 0):
             pairs = [] if asked is None else [(wire.REQUEST_RESPONSE, asked)]
             self.assertNotIn(wire.RESPONSE_INFO, self.peer(properties=pairs).connack.props)
-        self.peer(properties=[(wire.REQUEST_RESPONSE, 1)])  # May be answered; has to be accepted.
+        asking = self.peer(properties=[(wire.REQUEST_RESPONSE, 1)])
+        self.assertIn(wire.RESPONSE_INFO, asking.connack.props)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,8 @@
 """Enhanced authentication (3.15, 4.12) with SCRAM-SHA-256 (RFC 5802, 7677)."""
 
-import base64
-import hashlib
-import hmac
-import os
-
 import wire
 from case import Case, main, shows
-
-METHOD = "SCRAM-SHA-256"
-
-# The server offers no authentication method yet: these claims are not run, and do not count.
-WAITS_FOR = "an authentication method"
-
-
-class Scram:
-    """The client's side; it may lie."""
-
-    def __init__(self, user, password):
-        self.password = password
-        self.nonce = base64.b64encode(os.urandom(18)).decode()
-        self.bare = f"n={user},r={self.nonce}"
-
-    def first(self):
-        return ("n,," + self.bare).encode()
-
-    def final(self, challenge):
-        challenge = challenge.decode()
-        fields = dict(part.split("=", 1) for part in challenge.split(","))
-        salted = hashlib.pbkdf2_hmac("sha256", self.password.encode(),
-                                     base64.b64decode(fields["s"]), int(fields["i"]))
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        without_proof = f"c=biws,r={fields['r']}"
-        message = ",".join([self.bare, challenge, without_proof]).encode()
-        proof = bytes(a ^ b for a, b in zip(
-            key, hmac.digest(hashlib.sha256(key).digest(), message, "sha256")))
-        server_key = hmac.digest(salted, b"Server Key", "sha256")
-        self.signature = hmac.digest(server_key, message, "sha256")
-        return f"{without_proof},p={base64.b64encode(proof).decode()}".encode()
-
-    def proves(self, last):
-        return last.decode() == "v=" + base64.b64encode(self.signature).decode()
+from scram import METHOD, Scram
 
 
 class Authentication(Case):
@@ -66,6 +28,14 @@ class Authentication(Case):
         connack = peer.expect(wire.CONNACK, code=0)
         self.assertTrue(scram.proves(connack.one(wire.AUTH_DATA)))
         return peer, challenge, connack
+
+    @shows(v5="4.12.0-1")
+    def a_method_that_is_not_offered_is_refused_by_connack(self):
+        peer = self.raw()
+        peer.send(wire.connect(self.name(), properties=[
+            (wire.AUTH_METHOD, METHOD + "-PLUS"), (wire.AUTH_DATA, b"p=tls-unique,,n=reader,r=x")]))
+        peer.expect(wire.CONNACK, code=0x8C, session_present=0)
+        peer.expect_end()
 
     @shows(v5="4.12.0-2 3.15.2-1")
     def a_server_that_needs_more_says_continue(self):
@@ -95,9 +65,10 @@ class Authentication(Case):
 
     @shows(v5="3.1.2-30")
     def other_packets_during_the_exchange_end_it(self):
-        peer, _, _ = self.start()
-        peer.send(wire.publish("open/x", b""))
-        peer.expect_refused(0x82)
+        for other in (wire.publish("open/x", b""), wire.pingreq(), wire.subscribe(1, [("x", 0)])):
+            peer, _, _ = self.start()
+            peer.send(other)
+            peer.expect_refused(0x82)
 
     @shows(v5="3.15.1-1")
     def reserved_flags_in_auth_are_a_fault(self):
@@ -138,7 +109,17 @@ class Authentication(Case):
         _, challenge, _ = self.accepted()
         peer, _, small = self.start(extra=[(wire.MAXIMUM_PACKET, challenge.size)])
         self.assertLessEqual(small.size, challenge.size)
+        self.assertNotIn(wire.REASON_STRING, small.props)
         self.assertNotIn(wire.USER, small.props)
+
+    @shows(v5="3.1.2-24")
+    def an_auth_above_the_maximum_packet_size_is_not_sent(self):
+        _, challenge, _ = self.accepted()
+        peer, scram = self.raw(), Scram("reader", "reader-secret")
+        peer.send(wire.connect(self.name(), properties=[
+            (wire.AUTH_METHOD, METHOD), (wire.AUTH_DATA, scram.first()),
+            (wire.MAXIMUM_PACKET, challenge.size - 1)]))
+        peer.expect_refused(0x95)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import hashlib
 import os
 import tempfile
 
+import scram
+
 USERS = {"reader": "reader-secret", "writer": "writer-secret"}
 _folder = tempfile.TemporaryDirectory(prefix="millrace-users-")
 
@@ -18,11 +20,14 @@ def password_line(user, password):
 
 def access():
     """Two users; `reader` may not publish to denied/, nobody may subscribe to test/nosubscribe."""
-    path = os.path.join(_folder.name, "users")
-    with open(path, "w") as file:
+    passwords, keys = (os.path.join(_folder.name, name) for name in ("passwords", "scram"))
+    with open(passwords, "w") as file:
         file.writelines(password_line(*user) for user in USERS.items())
+    with open(keys, "w") as file:
+        file.writelines(scram.user_line(*user) for user in USERS.items())
     return {"access": {
-        "password_file": path,
+        "password_file": passwords,
+        "scram_file": keys,
         "rules": [
             {"effect": "deny", "action": "subscribe", "filter": "test/nosubscribe"},
             {"effect": "deny", "user": "reader", "action": "publish", "filter": "denied/#"},

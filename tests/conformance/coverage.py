@@ -4,10 +4,8 @@ statements-3.1.1.tsv and statements-5.0.tsv list every tag of the two OASIS Stan
 2014, 5.0: 7 March 2019; drafts number theirs differently) with whom it binds and a line in our own
 words. Their last column names the claims that show it; it is made by --write from the claims
 themselves, and this check fails when the two disagree, when a statement that binds a server has no
-test, when a test names a tag that does not exist, or when the number of tags is not the standard's.
-
-A module of claims may say WAITS_FOR: what the server lacks for them. They are not run and do not count
-as covered; the table and this check name them.
+test, when a test names a tag that does not exist, when the number of tags is not the standard's, or
+when the suite leaves out a module of claims.
 """
 
 import glob
@@ -22,23 +20,21 @@ HEAD = ["statement", "binds", "what it says", "shown by"]
 
 
 def claims():
-    """({version: {tag: [module.Class.claim]}}, the same for those that wait, what they wait for)"""
+    """{version: {tag: [module.Class.claim]}}"""
     from case import Case
-    found, waiting, reasons = {4: {}, 5: {}}, {4: {}, 5: {}}, []
+    found = {4: {}, 5: {}}
     for path in sorted(glob.glob(os.path.join(HERE, "claims_*.py"))):
         name = os.path.basename(path)[:-3]
         module = importlib.import_module(name)
-        into = waiting if hasattr(module, "WAITS_FOR") else found
-        reasons += [module.WAITS_FOR] if into is waiting else []
         for kind in vars(module).values():
             if not isinstance(kind, type) or not issubclass(kind, Case) or kind is Case:
                 continue
             for claim in vars(kind).values():
                 for version, tags in getattr(claim, "statements", {}).items():
                     for tag in tags:
-                        into[version].setdefault(f"MQTT-{tag}", []).append(
+                        found[version].setdefault(f"MQTT-{tag}", []).append(
                             f"{name[len('claims_'):]}.{kind.__name__}.{claim.__name__}")
-    return found, waiting, reasons
+    return found
 
 
 def read(path):
@@ -51,14 +47,14 @@ def read(path):
 
 def main():
     sys.path.insert(0, HERE)
-    found, waiting, reasons = claims()
-    faults, covered, waits, binding = [], 0, [], 0
+    found = claims()
+    faults, covered, binding = [], 0, 0
     with open(os.path.join(HERE, "CMakeLists.txt")) as file:
         run = re.search(r"foreach\(name ([^)]*)\)", file.read())[1].split()
     for path in glob.glob(os.path.join(HERE, "claims_*.py")):
         name = os.path.basename(path)[len("claims_"):-3]
-        if (name in run) == hasattr(importlib.import_module(f"claims_{name}"), "WAITS_FOR"):
-            faults.append(f"claims_{name}.py: the suite runs it exactly if it waits for nothing")
+        if name not in run:
+            faults.append(f"claims_{name}.py: the suite does not run it")
     for version, (name, count) in TABLES.items():
         path = os.path.join(HERE, name)
         rows = read(path)
@@ -69,21 +65,17 @@ def main():
             faults.append(f"{name}: no statement {tag}, but {found[version][tag]}")
         for row in rows:
             shown = ", ".join(found[version].get(row[0], []))
-            later = ", ".join(waiting[version].get(row[0], []))
-            column = shown or (f"waits: {later}" if later else "")
             if row[1] not in ("server", "client", "both", "neither"):
                 faults.append(f"{name}: {row[0]} binds {row[1]!r}")
             if row[1] in ("server", "both"):
                 binding += 1
                 covered += bool(shown)
-                if later and not shown:
-                    waits.append(row[0])
-                elif not shown:
+                if not shown:
                     faults.append(f"{name}: no test shows {row[0]}: {row[2]}")
             if "--write" in sys.argv:
-                row[3:] = [column]
-            elif row[3] != column:
-                faults.append(f"{name}: {row[0]} is shown by {column!r}, the table says {row[3]!r}; "
+                row[3:] = [shown]
+            elif row[3] != shown:
+                faults.append(f"{name}: {row[0]} is shown by {shown!r}, the table says {row[3]!r}; "
                               "run coverage.py --write")
         if "--write" in sys.argv:
             with open(path, "w", encoding="utf-8") as file:
@@ -93,8 +85,6 @@ def main():
               f"{sum(bool(found[version].get(row[0])) for row in server)} of these are shown")
     for fault in faults:
         print(fault)
-    if waits:
-        print(f"{len(waits)} wait for {', '.join(reasons)}: {', '.join(waits)}")
     print(f"covered: {100 * covered / binding:.1f} % of {binding} server statements")
     sys.exit(1 if faults else 0)
 

@@ -5,6 +5,7 @@
 
 #include "server/http.hpp"
 #include "server/passwd.hpp"
+#include "server/scram.hpp"
 #include "tests/server/files.hpp"
 
 namespace millrace::server {
@@ -149,6 +150,27 @@ TEST(Passwd, RefusesWhatCannotWork) {
   EXPECT_EQ(millrace("passwd -b -I 0 " + file + " ann a").code, 2);
   EXPECT_EQ(millrace("passwd " + file + " ann < /dev/null").code, 2);
   EXPECT_EQ(millrace("passwd -b /nonexistent/passwd ann a").code, 1);
+}
+
+TEST(Passwd, MakesKeysForScram) {
+  const Folder folder;
+  const std::string file = folder.path("scram");
+  ASSERT_EQ(millrace("passwd --scram -b -I 4096 " + file + " ann secret").code, 0);
+  ASSERT_EQ(millrace("passwd --scram -b " + file + " bob b").code, 0);
+  EXPECT_EQ(millrace("passwd --scram -b -I 4095 " + file + " cid c").code, 2);
+  EXPECT_EQ(millrace("passwd --scram -b " + file + " cid \xc3\xa4").code, 2);
+  EXPECT_EQ(folder.read("scram").find("secret"), std::string::npos);
+  std::vector<std::string> faults;
+  const auto parsed = ScramFile::parse(folder.read("scram"), faults);
+  EXPECT_TRUE(faults.empty());
+  EXPECT_EQ(parsed.size(), 2u);
+  const ScramKeys ann = parsed.keys_of("ann");
+  EXPECT_EQ(ann.stored_key, ScramKeys::derive("secret", ann.salt, 4096).stored_key);
+  EXPECT_EQ(millrace("check --set access.scram_file=" + file).code, 0);
+  ASSERT_EQ(millrace("passwd -b " + file + " dan d").code, 0);  // a password's hash is no key
+  const Finished mixed = millrace("check --set access.scram_file=" + file);
+  EXPECT_EQ(mixed.code, 1);
+  EXPECT_THAT(mixed.output, HasSubstr("access.scram_file: line 3: not keys of SCRAM-SHA-256"));
 }
 
 TEST(Passwd, MosquittoPasswdWorksOnTheFile) {

@@ -1,0 +1,248 @@
+"""Passwords and SCRAM-SHA-256 against clients that hurry, lie, or come by the hundred."""
+
+import os
+import signal
+import subprocess
+import tempfile
+
+import wire
+from case import Case, eventually, main
+from scram import METHOD, Scram
+from server import binary
+
+# Long enough that anything that waited for one such password would be seen to wait.
+SLOW_ITERATIONS = 1_000_000
+
+
+def passwd(*arguments):
+    subprocess.run([binary(), "passwd", "-b", *map(str, arguments)], check=True)
+
+
+class Users(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-users-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.CONFIG = cls.config()
+        super().setUpClass()
+
+    @classmethod
+    def file(cls, name):
+        return os.path.join(cls.folder.name, name)
+
+
+class Exchanges(Users):
+    @classmethod
+    def config(cls):
+        passwd("--scram", cls.file("scram"), "ann", "secret")
+        passwd("--scram", "-I", 4096, cls.file("scram"), "bob", "b=,b")
+        return {"access": {"scram_file": cls.file("scram"), "rules": [
+            {"effect": "deny", "user": "ann", "action": "publish", "filter": "denied/#"},
+            {"effect": "allow", "filter": "#"}]}}
+
+    def begin(self, client, properties=()):
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, properties=[
+            (wire.AUTH_METHOD, METHOD), (wire.AUTH_DATA, client.first()), *properties]))
+        return peer
+
+    @staticmethod
+    def auth(peer, code, data, method=METHOD):
+        peer.send(wire.auth(code, [(wire.AUTH_METHOD, method), (wire.AUTH_DATA, data)]))
+
+    def connected(self, client):
+        peer = self.begin(client)
+        challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
+        self.auth(peer, 0x18, client.final(challenge))
+        connack = peer.expect(wire.CONNACK, code=0)
+        self.assertTrue(client.proves(connack.one(wire.AUTH_DATA)))
+        return peer
+
+    def failures(self):
+        return self.server.metrics()["millrace_authentication_failures_total"]
+
+    def test_users_made_by_millrace_passwd_come_in(self):
+        for client in (Scram("ann", "secret"), Scram("bob", "b=,b", "y,,"),
+                       Scram("ann", "secret", "n,a=ann,")):
+            self.connected(client)
+
+    def test_rights_are_those_of_the_proven_name(self):
+        peer = self.connected(Scram("ann", "secret"))
+        self.assertEqual(peer.publish("denied/x", b"", qos=1).code, 0x87)
+        self.assertEqual(peer.publish("open/x", b"", qos=1).code, 0x10)
+
+    def test_a_name_and_a_password_beside_it_count_for_nothing(self):
+        before = self.failures()
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, username="bob", password="b=,b", properties=[
+            (wire.AUTH_METHOD, METHOD), (wire.AUTH_DATA, Scram("ann", "wrong").first())]))
+        challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
+        self.auth(peer, 0x18, Scram("ann", "wrong").final(challenge))
+        self.assertEqual(peer.expect(wire.CONNACK, session_present=0).code, 0x87)
+        peer.expect_end()
+        self.assertEqual(self.failures(), before + 1)
+
+    def test_an_unknown_user_is_challenged_like_any_other(self):
+        salts = set()
+        for _ in range(2):
+            client = Scram("nobody", "secret")
+            peer = self.begin(client)
+            challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
+            salts.add(challenge.decode().split(",")[1])
+            self.auth(peer, 0x18, client.final(challenge))
+            peer.expect(wire.CONNACK, code=0x87)
+            peer.expect_end()
+        self.assertEqual(len(salts), 1)
+
+    def test_another_nonce_or_an_old_answer_proves_nothing(self):
+        client = Scram("ann", "secret")
+        peer = self.begin(client)
+        challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
+        answer = client.final(challenge)
+        self.auth(peer, 0x18, client.final(challenge, nonce=client.nonce + "other"))
+        peer.expect_refused(0x87)
+        replayed = self.begin(client)
+        self.assertNotEqual(replayed.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA), challenge)
+        self.auth(replayed, 0x18, answer)
+        replayed.expect_refused(0x87)
+
+    def test_what_is_no_client_first_message_is_refused(self):
+        for header in ("p=tls-unique,,", "n,a=bob,", "", "n,"):
+            self.begin(Scram("ann", "secret", header)).expect_refused(0x87)
+
+    def test_a_client_may_leave_in_the_middle(self):
+        peer = self.begin(Scram("ann", "secret"))
+        peer.expect(wire.AUTH, code=0x18)
+        peer.disconnect()
+
+    def test_an_exchange_has_one_step_at_a_time(self):
+        peer = self.connected(Scram("ann", "secret"))
+        self.auth(peer, 0x18, b"c=biws,r=x,p=x")  # No challenge is open.
+        peer.expect_fault(0x82)
+        peer = self.connected(Scram("ann", "secret"))
+        self.auth(peer, 0x19, Scram("ann", "secret").first())
+        peer.expect(wire.AUTH, code=0x18)
+        self.auth(peer, 0x19, Scram("ann", "secret").first())
+        peer.expect_fault(0x82)
+        peer = self.begin(Scram("ann", "secret"))
+        peer.expect(wire.AUTH, code=0x18)
+        self.auth(peer, 0x19, Scram("ann", "secret").first())
+        peer.expect_refused(0x82)
+
+    def test_nobody_becomes_somebody_else(self):
+        peer = self.connected(Scram("ann", "secret"))
+        self.auth(peer, 0x19, Scram("bob", "b=,b").first())
+        peer.expect_fault(0x87)
+
+    def test_names_without_a_proof_do_not_come_in(self):
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, username="ann", password="secret"))
+        peer.expect_refused(0x87)
+
+
+class Again(Users):
+    @classmethod
+    def config(cls):
+        passwd("--scram", cls.file("scram"), "ann", "secret")
+        return {"access": {"scram_file": cls.file("scram")}}
+
+    def test_a_user_who_is_gone_may_stay_but_not_authenticate_again(self):
+        client = Scram("ann", "secret")
+        peer = Exchanges.connected(self, client)
+        passwd("--scram", self.file("scram"), "bob", "b")
+        subprocess.run([binary(), "passwd", "-D", self.file("scram"), "ann"], check=True)
+        seen = len(self.server.lines)
+        self.server.process.send_signal(signal.SIGHUP)
+        self.server.wait_for_log(r"\breloaded\b", seen)
+        peer.publish(self.topic(), b"", qos=1)
+        again = Scram("ann", "secret")
+        Exchanges.auth(peer, 0x19, again.first())
+        challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
+        Exchanges.auth(peer, 0x18, again.final(challenge))
+        peer.expect_fault(0x87)
+
+    begin, auth = Exchanges.begin, staticmethod(Exchanges.auth)
+
+
+class Passwords(Users):
+    @classmethod
+    def config(cls):
+        passwd("-I", SLOW_ITERATIONS, cls.file("passwords"), "ann", "secret")
+        return {"threads": {"io": 1},
+                "access": {"password_file": cls.file("passwords"), "allow_anonymous": True,
+                           "password_checks_max": 2}}
+
+    def waiting(self):
+        return self.server.metrics()["millrace_password_checks_waiting"]
+
+    def test_others_are_served_while_a_password_is_checked(self):
+        other, slow = self.peer(), self.raw()
+        slow.send(wire.connect(self.unique, username="ann", password="secret"))
+        eventually(lambda: self.waiting() == 1, "the password is being checked")
+        rounds = 0
+        while self.waiting() == 1:
+            other.publish(self.topic(), b"", qos=1)
+            rounds += 1
+        # One, if the thread that serves sockets had checked it.
+        self.assertGreater(rounds, 10)
+        slow.expect(wire.CONNACK, code=0)
+
+    def test_what_comes_behind_connect_waits_and_is_not_lost(self):
+        for version in (4, 5):
+            for right in (True, False):
+                peer = self.raw(version)
+                behind = b"".join(wire.publish(self.topic(), bytes([i]) * 100, 1, i + 1,
+                                               version=version) for i in range(200))
+                peer.send(wire.connect(f"{self.unique}-{version}", version=version, username="ann",
+                                       password="secret" if right else "wrong") + wire.pingreq() +
+                          wire.subscribe(1000, [(self.topic(), 0)], version=version) + behind)
+                if not right:
+                    peer.expect_refused(0x86 if version == 5 else 4)
+                    continue
+                peer.expect(wire.CONNACK, code=0)
+                kinds = [peer.next() for _ in range(402)]
+                self.assertEqual([p.kind for p in kinds if p.kind > wire.PUBACK],
+                                 [wire.PINGRESP, wire.SUBACK])
+                self.assertEqual([p.payload[0] for p in kinds if p.kind == wire.PUBLISH],
+                                 list(range(200)))
+                self.assertEqual([p.pid for p in kinds if p.kind == wire.PUBACK],
+                                 list(range(1, 201)))
+
+    def test_a_large_message_behind_connect_arrives(self):
+        reader = self.peer()
+        reader.subscribe(self.topic())
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, username="ann", password="secret"),
+                  wire.publish(self.topic(), b"x" * 1_000_000))
+        peer.expect(wire.CONNACK, code=0)
+        reader.receive(payload=b"x" * 1_000_000)
+
+    def test_more_than_the_limit_are_told_that_the_server_is_busy(self):
+        waiting = [self.raw() for _ in range(2)]
+        for number, peer in enumerate(waiting):
+            peer.send(wire.connect(f"{self.unique}-{number}", username="ann", password="secret"))
+        eventually(lambda: self.waiting() == 2, "the line is full")
+        refused = self.server.metrics()["millrace_password_checks_refused_total"]
+        for version, code in ((5, 0x89), (4, 3)):
+            peer = self.raw(version)
+            peer.send(wire.connect("late", version=version, username="ann", password="secret"))
+            peer.expect_refused(code)
+        self.peer()  # Who has no password to check comes in.
+        self.assertEqual(self.server.metrics()["millrace_password_checks_refused_total"],
+                         refused + 2)
+        for peer in waiting:
+            peer.expect(wire.CONNACK, code=0)
+
+    def test_clients_that_do_not_wait_leave_nothing_behind(self):
+        for number in range(2):
+            peer = self.raw()
+            peer.send(wire.connect(f"{self.unique}-{number}", username="ann", password="secret"))
+            eventually(lambda: self.waiting() > number, "the password is being checked")
+            peer.abort()
+        eventually(lambda: self.waiting() == 0, "all were checked")
+        eventually(lambda: self.server.metrics()['millrace_connections_open{transport="tcp"}'] == 0,
+                   "all have gone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Limits that a client is told of, and what else the server says to MQTT 5 clients about itself."""
+
+import signal
+
+import wire
+from case import Case, eventually, main
+from server import Server
+
+
+class Room(Case):
+    CONFIG = {"connection": {"count_max": 2, "turned_away_max": 3}}
+
+    def closed_for_the_limit(self):
+        return self.server.metrics()['millrace_connections_closed_total{cause="limit"}']
+
+    def test_who_comes_when_there_is_no_room_is_told_so(self):
+        first, second = self.peer(), self.peer()
+        for version, code in ((5, 0x97), (4, 3), (3, 3)):
+            peer = self.raw(version)
+            peer.send(wire.connect("late", version=version))
+            peer.expect_refused(code)
+        self.server.wait_for_log(r"listener\.limit listener=tcp connections=2")
+        # Those who do not even ask are told nothing, and no more of them than the limit stay.
+        silent = [self.raw() for _ in range(8)]
+        eventually(lambda: self.closed_for_the_limit() >= 3 + 5, "five were closed at once")
+        for peer in silent:
+            peer.abort()
+        first.publish(self.topic(), b"", qos=1)
+        first.disconnect()
+        second.disconnect()
+
+        def comes_in():
+            peer = self.raw()
+            peer.send(wire.connect(self.unique))
+            got = peer.next()
+            peer.close()
+            return got is not None and got.code == 0
+        eventually(comes_in, "there is room again")
+
+
+class NoRoomToBeTold(Case):
+    CONFIG = {"connection": {"count_max": 1, "turned_away_max": 0}}
+
+    def test_the_connection_ends_and_is_counted(self):
+        self.peer()
+        peer = self.raw()
+        peer.send(wire.connect("late"))
+        peer.expect_end()
+        self.assertEqual(
+            self.server.metrics()['millrace_connections_closed_total{cause="limit"}'], 1)
+
+
+class Elsewhere(Case):
+    CONFIG = {"connection": {"count_max": 3}, "mqtt": {"server_reference": "other.example:1883"}}
+
+    def test_clients_are_sent_to_another_server(self):
+        five, small, three = self.peer(), self.peer(properties=[(wire.MAXIMUM_PACKET, 20)]), \
+            self.peer(version=4)
+        late = self.raw()
+        late.send(wire.connect("late"))
+        refused = late.expect(wire.CONNACK, code=0x9C)
+        self.assertEqual(refused.one(wire.SERVER_REFERENCE), "other.example:1883")
+        late.expect_end()
+        late = self.raw(4)
+        late.send(wire.connect("late", version=4))
+        late.expect_refused(3)
+        self.server.process.send_signal(signal.SIGTERM)
+        ended = five.expect(wire.DISCONNECT, code=0x9C)
+        self.assertEqual(ended.one(wire.SERVER_REFERENCE), "other.example:1883")
+        small.expect(wire.DISCONNECT, code=0x8B)
+        three.expect_end()
+
+
+class ReceiveMaximum(Case):
+    def excess(self, policy):
+        server = Server({"receive_maximum": 2, "receive_maximum_policy": policy})
+        self.addCleanup(server.stop)
+        self.server = server
+        peer = self.peer()
+        self.assertEqual(peer.connack.one(wire.RECEIVE_MAXIMUM), 2)
+        for pid in range(1, 6):
+            peer.send(wire.publish(self.topic(), b"", 2, pid))
+        return peer
+
+    def exceeded(self):
+        return self.server.metrics()["millrace_receive_maximum_exceeded_total"]
+
+    def test_enforced_it_ends_the_connection(self):
+        peer = self.excess("enforce")
+        got = peer.next()
+        while got.kind == wire.PUBREC:
+            got = peer.next()
+        self.assertEqual((got.kind, got.code), (wire.DISCONNECT, 0x93))
+        peer.expect_end()
+        self.assertEqual(self.exceeded(), 1)
+
+    def test_warned_of_it_goes_on(self):
+        peer = self.excess("warn")
+        for pid in range(1, 6):
+            peer.expect(wire.PUBREC, pid=pid)
+        self.server.wait_for_log(r"connection\.receive_maximum listener=tcp peer=127\.0\.0\.1")
+        self.assertEqual(self.exceeded(), 3)
+        for pid in range(1, 6):
+            peer.send(wire.ack(wire.PUBREL, pid))
+            peer.expect(wire.PUBCOMP, pid=pid)
+        for _ in range(3):
+            peer.publish(self.topic(), b"", qos=2)
+        self.assertEqual(self.exceeded(), 3)
+
+
+class ResponseInformation(Case):
+    def information(self, client_id, config=None):
+        server = Server(config or {})
+        self.addCleanup(server.stop)
+        self.server = server
+        peer = self.peer(client_id, properties=[(wire.REQUEST_RESPONSE, 1)])
+        return peer, peer.connack.one(wire.RESPONSE_INFO)
+
+    def test_it_is_a_place_for_answers_to_this_client(self):
+        requester, place = self.information("ann")
+        self.assertEqual(place, "response/ann")
+        requester.subscribe(f"{place}/#")
+        responder = self.peer()
+        responder.subscribe("do")
+        requester.publish("do", b"it", properties=[(wire.RESPONSE_TOPIC, f"{place}/1")])
+        request = responder.receive(topic="do")
+        responder.publish(request.one(wire.RESPONSE_TOPIC), b"done")
+        requester.receive(topic="response/ann/1", payload=b"done")
+
+    def test_an_assigned_identifier_has_a_place_too(self):
+        peer, place = self.information("")
+        self.assertEqual(place, "response/" + peer.connack.one(wire.ASSIGNED_ID))
+
+    def test_nobody_gets_another_ones_place_or_one_that_the_rules_forbid(self):
+        for client_id in ("ann/1", "+", "#"):
+            self.assertIsNone(self.information(client_id)[1])
+        rules = [{"effect": "deny", "action": "subscribe", "filter": "response/ann/x"},
+                 {"effect": "allow", "filter": "#"}]
+        self.assertIsNone(self.information("ann", {"access": {"rules": rules}})[1])
+        self.assertEqual(self.information("bob", {"access": {"rules": rules}})[1], "response/bob")
+
+    def test_it_can_be_elsewhere_or_off(self):
+        self.assertEqual(self.information("a", {"mqtt": {"response_prefix": "x/y"}})[1], "x/y/a")
+        self.assertIsNone(self.information("a", {"mqtt": {"response_prefix": ""}})[1])
+
+
+if __name__ == "__main__":
+    main()
