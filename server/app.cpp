@@ -36,8 +36,12 @@ void reload(Server& server, const ConfigSources& sources) {
   if (!loaded.ok()) return log_faults("reload.fault", loaded.faults);
   auto settings = make_settings(loaded.config);
   if (!settings) return;
+  try {
+    server.reload(std::move(settings));
+  } catch (const std::exception& error) {
+    return log_error("reload.fault", {{"fault", error.what()}});
+  }
   setup_log(loaded.config.log);
-  server.reload(std::move(settings));
   for (const std::string& path : loaded.needs_restart) {
     log_warn("reload.needs_restart", {{"path", path}});
   }

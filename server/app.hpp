@@ -4,7 +4,7 @@
 //
 // SIGTERM and SIGINT drain: not ready, nothing more is accepted or read, the queue empties, what
 // was handed over is written, clients are told, exit 0 within drain_seconds. SIGHUP reloads as one
-// step.
+// step: configuration, files of users, certificates.
 //
 // Threads: run() belongs to main's.
 #pragma once

@@ -7,6 +7,7 @@
 #include "server/app_limits.hpp"
 #include "server/app_metrics.hpp"
 #include "server/log.hpp"
+#include "server/tls_context.hpp"
 
 namespace millrace::server {
 
@@ -68,7 +69,7 @@ void Server::start() {
 
 std::uint16_t Server::port(std::string_view listener) const {
   for (const auto& candidate : listeners_) {
-    if (candidate->info().config.name == listener) return candidate->port();
+    if (candidate->config().name == listener) return candidate->port();
   }
   return 0;
 }
@@ -86,10 +87,28 @@ std::string Server::readiness() const {
 }
 
 void Server::reload(std::shared_ptr<const Settings> settings) {
+  std::vector<std::shared_ptr<boost::asio::ssl::context>> tls;
+  for (const auto& listener : listeners_) tls.push_back(make_tls_context(listener->config()));
+  // From here on nothing fails.
+  for (std::size_t i = 0; i < tls.size(); ++i) listeners_[i]->set_tls(std::move(tls[i]));
   settings_ = std::move(settings);
+  limit_processor();
   topics_http_.set_access(settings_->access);
   on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
   if (door_) door_->set_settings(settings_);
+}
+
+// The limits take their turn in the queue like everything that concerns sessions.
+void Server::limit_processor() {
+  auto request = std::make_unique<broker::LimitsRequest>();
+  request->limits = processor_limits(config());
+  broker::Command command;
+  command.kind = broker::CommandKind::limits;
+  command.request = std::move(request);
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  if (!wait_until(deadline, [&] { return inbox_.submit({&command, 1}) == 1; })) {
+    log_error("reload.limits", {{"error", "the queue to the processor is full"}});
+  }
 }
 
 void Server::on_each_thread(const std::function<void(IoThread&)>& task) {

@@ -30,7 +30,9 @@ class Server {
   ~Server();
 
   void start();
-  // Gives every I/O thread the new settings.
+  // Gives every I/O thread and the processor the new settings, and new TLS handshakes the
+  // certificates as they are now. Throws std::runtime_error that names a file that cannot be used;
+  // then nothing has changed.
   void reload(std::shared_ptr<const Settings> settings);
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
@@ -46,6 +48,7 @@ class Server {
   using Deadline = std::chrono::steady_clock::time_point;
 
   void add_metrics();
+  void limit_processor();
   std::string readiness() const;
   // Runs `task` on every I/O thread and waits until it is done on all.
   void on_each_thread(const std::function<void(IoThread&)>& task);

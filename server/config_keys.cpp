@@ -27,8 +27,9 @@ Schema<ListenerConfig> listener_schema() {
            "0: any free port, named in the log. If unset, by transport: 1883, 8883 (`tls`), 8083 "
            "(`ws`), 8084 (`wss`)")
       .key(FIELD(path), "WebSocket alone: the path that is upgraded")
-      .key(FIELD(tls.certificate_file), "`tls` and `wss`: the certificate chain, PEM")
-      .key(FIELD(tls.key_file), "`tls` and `wss`: the private key, PEM");
+      .key(FIELD(tls.certificate_file),
+           "`tls` and `wss`: the certificate chain, PEM; the file is read again on SIGHUP")
+      .key(FIELD(tls.key_file), "`tls` and `wss`: the private key, PEM; read again with it");
   return schema;
 }
 
@@ -109,22 +110,27 @@ void add_core(Schema<Config>& schema) {
       .key(FIELD(outbox.notsent_lowat_bytes), Limits{kib, gib},
            "TCP_NOTSENT_LOWAT of conflating connections: what the kernel holds unsent")
       .key(FIELD(adaptive.backlog_bytes), Limits{0, gib},
-           "More than this waiting collapses an `adaptive` subscription to the newest values")
+           "More than this waiting collapses an `adaptive` subscription to the newest values",
+           Takes::reload)
       .key(FIELD(adaptive.stale_after_ms), Limits{1, 3'600'000},
-           "So does a message older than this")
-      .key(FIELD(slots.count_max), Limits{1, 100'000'000}, "Topics whose newest value is kept")
-      .key(FIELD(slots.bytes_max), Limits{64 * kib, 1024 * gib}, "Memory for them");
+           "So does a message older than this", Takes::reload)
+      .key(FIELD(slots.count_max), Limits{1, 100'000'000}, "Topics whose newest value is kept",
+           Takes::reload)
+      .key(FIELD(slots.bytes_max), Limits{64 * kib, 1024 * gib}, "Memory for them", Takes::reload);
 }
 
 void add_protocol(Schema<Config>& schema) {
-  schema.key(FIELD(session.count_max), Limits{1, 100'000'000}, "Sessions, connected or not")
+  schema
+      .key(FIELD(session.count_max), Limits{1, 100'000'000}, "Sessions, connected or not",
+           Takes::reload)
       .key(FIELD(session.expiry_max_seconds), Limits{0, 4'294'967'295},
-           "A client's Session Expiry Interval is cut to this; 4294967295: never expires")
+           "A client's Session Expiry Interval is cut to this; 4294967295: never expires",
+           Takes::reload)
       .key(FIELD(session.queue_messages), Limits{1, 100'000'000},
-           "Messages that wait for one session (`every`)")
-      .key(FIELD(session.queue_bytes), Limits{kib, 1024 * gib}, "The same in bytes")
-      .key(FIELD(session.overflow), "What happens at either limit")
-      .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000}, "Of one client")
+           "Messages that wait for one session (`every`)", Takes::reload)
+      .key(FIELD(session.queue_bytes), Limits{kib, 1024 * gib}, "The same in bytes", Takes::reload)
+      .key(FIELD(session.overflow), "What happens at either limit", Takes::reload)
+      .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000}, "Of one client", Takes::reload)
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "QoS 1 and 2 messages that an MQTT 5 client may have unacknowledged")
       .key(FIELD(receive_maximum_policy),

@@ -9,7 +9,7 @@ constexpr std::uint32_t closing_ticks = IoThread::ticks(5);
 constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
 }  // namespace
 
-Connection::Connection(IoThread& thread, const ListenerInfo& listener,
+Connection::Connection(IoThread& thread, const ListenerConfig& listener,
                        std::unique_ptr<Stream> stream, bool turned_away)
     : thread_(thread), listener_(listener), stream_(std::move(stream)), turned_away_(turned_away) {}
 
@@ -20,7 +20,7 @@ Connection::~Connection() {
 void Connection::start() {
   intrusive_ptr_add_ref(this);  // until release_if_done()
   thread_.count_resident(turned_away_);
-  thread_.counters().accepted[static_cast<std::size_t>(listener_.config.transport)].add();
+  thread_.counters().accepted[static_cast<std::size_t>(listener_.transport)].add();
   last_received_tick_ = thread_.wheel().tick();
   patience_ticks_ = IoThread::ticks(thread_.config().connect_timeout_seconds);
   schedule_check();
@@ -152,7 +152,7 @@ void Connection::leave() {
   state_ = State::closed;
   stream_->close();
   IoCounters& counters = thread_.counters();
-  counters.closed[static_cast<std::size_t>(listener_.config.transport)].add();
+  counters.closed[static_cast<std::size_t>(listener_.transport)].add();
   if (greeted_) counters.gone[version_index(static_cast<std::uint8_t>(version_))].add();
   release_if_done();
 }

@@ -40,8 +40,8 @@
 #include "protocol/packet.hpp"
 #include "protocol/publish.hpp"
 #include "server/access.hpp"
+#include "server/config.hpp"
 #include "server/io_thread.hpp"
-#include "server/listener_info.hpp"
 #include "server/transport.hpp"
 #include "server/writer.hpp"
 
@@ -52,7 +52,7 @@ struct DeliveryWish;
 class Connection final : public StreamUser, public Resident, private broker::OutboxOwner {
  public:
   // `turned_away`: there is no room, and its CONNECT will be told so.
-  Connection(IoThread& thread, const ListenerInfo& listener, std::unique_ptr<Stream> stream,
+  Connection(IoThread& thread, const ListenerConfig& listener, std::unique_ptr<Stream> stream,
              bool turned_away = false);
   ~Connection() override;
 
@@ -220,7 +220,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   void apply_binding();
 
   IoThread& thread_;
-  const ListenerInfo& listener_;
+  const ListenerConfig& listener_;
   std::unique_ptr<Stream> stream_;
   broker::OutboxRef outbox_;  // from the accepted CONNECT on
   std::shared_ptr<const Grants> grants_;

@@ -54,7 +54,7 @@ PeerAddress peer_of(Stream& stream) {
 
 }  // namespace
 
-void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
+void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol::Version version,
                         protocol::ReasonCode reason, CloseCause cause) {
   const LogLevel level = is_fault(cause) ? LogLevel::warn : LogLevel::debug;
   if (!logs(level)) return;
@@ -69,20 +69,20 @@ void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::
   log(level, "connection.end",
       {{"cause", word(cause)},
        {"reason", protocol::to_string(reason)},
-       {"listener", listener.config.name},
+       {"listener", listener.name},
        {"peer", peer.address},
        {"port", peer.port},
        {"mqtt", protocol::to_string(version)},
        {"suppressed", suppressed}});
 }
 
-void log_receive_maximum_exceeded(Stream& stream, const ListenerInfo& listener) {
+void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener) {
   if (!logs(LogLevel::warn)) return;
   const PeerAddress peer = peer_of(stream);
   const auto verdict = peer_log_limiter().ask(peer.address + " receive maximum");
   if (!verdict.log) return;
   log(LogLevel::warn, "connection.receive_maximum",
-      {{"listener", listener.config.name},
+      {{"listener", listener.name},
        {"peer", peer.address},
        {"port", peer.port},
        {"suppressed", verdict.suppressed}});

@@ -3,16 +3,16 @@
 
 #include "protocol/reason_code.hpp"
 #include "protocol/version.hpp"
-#include "server/listener_info.hpp"
+#include "server/config.hpp"
 #include "server/metrics_counters.hpp"
 #include "server/transport.hpp"
 
 namespace millrace::server {
 
 // Ordinary ends at debug, a peer's faults at warning.
-void log_connection_end(Stream& stream, const ListenerInfo& listener, protocol::Version version,
+void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol::Version version,
                         protocol::ReasonCode reason, CloseCause cause);
 // A client sent more than its Receive Maximum, and was let.
-void log_receive_maximum_exceeded(Stream& stream, const ListenerInfo& listener);
+void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener);
 
 }  // namespace millrace::server

@@ -71,7 +71,7 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
   resolved.retain_handling = static_cast<std::uint8_t>(wanted.retain_handling);
 
   const DeliveryChoice choice = choose_delivery(*filter, resolved.qos, wish, config.delivery,
-                                                grants_->user(), listener_.config.name);
+                                                grants_->user(), listener_.name);
   resolved.mode = choice.mode;
   resolved.interval_ms = choice.interval_ms;
   // Values that may be replaced cannot be delivered exactly once.

@@ -26,32 +26,40 @@ namespace {
 constexpr int accepted_in_a_row_max = 64;
 constexpr std::chrono::milliseconds pause_time{200};
 
+struct Accepted {
+  const ListenerConfig& listener;
+  std::shared_ptr<asio::ssl::context> tls;
+  int fd;
+  asio::ip::tcp protocol;
+  bool turned_away;
+};
+
 // On the connection's own I/O thread from here on.
-void adopt(IoThread& thread, const ListenerInfo& info, int fd, asio::ip::tcp protocol,
-           bool turned_away) {
+void adopt(IoThread& thread, const Accepted& accepted) {
   const int on = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(accepted.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   TcpSocket socket(thread.context());
   boost::system::error_code error;
-  socket.assign(protocol, fd, error);
+  socket.assign(accepted.protocol, accepted.fd, error);
   if (error) {
-    ::close(fd);
+    ::close(accepted.fd);
     return;
   }
+  auto stream = make_stream(accepted.listener, accepted.tls.get(), std::move(socket));
   boost::intrusive_ptr<Connection> connection(
-      new Connection(thread, info, make_stream(info, std::move(socket)), turned_away));
+      new Connection(thread, accepted.listener, std::move(stream), accepted.turned_away));
   connection->start();
 }
 
 }  // namespace
 
 Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home)
-    : info_{config, nullptr},
+    : config_(config),
       threads_(std::move(threads)),
       home_(home),
       acceptor_(home.context()),
-      pause_(home.context()) {
-  if (config.uses_tls()) info_.tls = make_tls_context(config.tls);
+      pause_(home.context()),
+      tls_(make_tls_context(config)) {
   try {
     open();
   } catch (const boost::system::system_error& error) {
@@ -62,7 +70,7 @@ Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads,
 
 void Listener::open() {
   asio::ip::tcp::resolver resolver(home_.context());
-  const auto found = resolver.resolve(info_.config.host, std::to_string(info_.config.port),
+  const auto found = resolver.resolve(config_.host, std::to_string(config_.port),
                                       asio::ip::tcp::resolver::passive);
   const asio::ip::tcp::endpoint endpoint = *found.begin();
   protocol_ = endpoint.protocol();
@@ -75,10 +83,10 @@ void Listener::open() {
 }
 
 void Listener::start() {
-  log_info("listening", {{"transport", to_string(info_.config.transport)},
-                         {"address", info_.config.host},
+  log_info("listening", {{"transport", to_string(config_.transport)},
+                         {"address", config_.host},
                          {"port", port_},
-                         {"listener", info_.config.name}});
+                         {"listener", config_.name}});
   home_.post([this] { wait(); });
 }
 
@@ -88,6 +96,10 @@ void Listener::stop() {
     acceptor_.close(ignored);
     pause_.cancel();
   });
+}
+
+void Listener::set_tls(std::shared_ptr<asio::ssl::context> tls) {
+  home_.post([this, tls = std::move(tls)] { tls_ = tls; });
 }
 
 void Listener::wait() {
@@ -127,8 +139,7 @@ void Listener::pause(int error) {
   home_.counters().accept_pauses.add();
   if (!paused_before_) {
     paused_before_ = true;
-    log_error("listener.paused",
-              {{"listener", info_.config.name}, {"error", std::strerror(error)}});
+    log_error("listener.paused", {{"listener", config_.name}, {"error", std::strerror(error)}});
   }
   pause_.expires_after(pause_time);
   pause_.async_wait([this](const boost::system::error_code& cancelled) {
@@ -150,8 +161,8 @@ Listener::Room Listener::room() const {
 void Listener::hand_out(int fd) {
   const Room room = this->room();
   if (room != Room::for_one && !limited_before_) {
-    log_warn("listener.limit", {{"listener", info_.config.name},
-                                {"connections", home_.config().connection.count_max}});
+    log_warn("listener.limit",
+             {{"listener", config_.name}, {"connections", home_.config().connection.count_max}});
   }
   limited_before_ = room != Room::for_one;
   if (room == Room::none) {
@@ -159,14 +170,13 @@ void Listener::hand_out(int fd) {
     home_.counters().closed_by_cause[static_cast<std::size_t>(CloseCause::limit)].add();
     return;
   }
-  const bool turned_away = room == Room::to_be_told;
+  const Accepted accepted{config_, tls_, fd, protocol_, room == Room::to_be_told};
   IoThread& thread = *threads_[next_thread_];
   next_thread_ = (next_thread_ + 1) % threads_.size();
   if (&thread == &home_) {
-    adopt(thread, info_, fd, protocol_, turned_away);
+    adopt(thread, accepted);
   } else {
-    thread.post(
-        [&thread, this, fd, turned_away] { adopt(thread, info_, fd, protocol_, turned_away); });
+    thread.post([&thread, accepted] { adopt(thread, accepted); });
   }
 }
 

@@ -4,17 +4,20 @@
 // When the process runs out of descriptors or memory it stops accepting for a moment instead of
 // trying again at once: the connections that wait are not lost, and the processor is not burnt.
 //
-// Threads: constructed at start-up; start() and stop() post to its I/O thread, any thread.
+// Threads: constructed at start-up; start(), stop() and set_tls() post to its I/O thread, any
+// thread.
 #pragma once
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "server/config.hpp"
 #include "server/io_thread.hpp"
-#include "server/listener_info.hpp"
 
 namespace millrace::server {
 
@@ -26,9 +29,11 @@ class Listener {
 
   void start();
   void stop();
+  // For connections accepted from now on; those that are there keep what they began with.
+  void set_tls(std::shared_ptr<boost::asio::ssl::context> tls);
 
   std::uint16_t port() const { return port_; }
-  const ListenerInfo& info() const { return info_; }
+  const ListenerConfig& config() const { return config_; }
 
  private:
   using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::ip::tcp,
@@ -43,7 +48,7 @@ class Listener {
   enum class Room : std::uint8_t { for_one, to_be_told, none };
   Room room() const;
 
-  ListenerInfo info_;
+  const ListenerConfig config_;  // its connections refer to it
   std::vector<IoThread*> threads_;
   IoThread& home_;
   Acceptor acceptor_;
@@ -53,6 +58,7 @@ class Listener {
   std::size_t next_thread_ = 0;
   bool paused_before_ = false;  // said so in the log already
   bool limited_before_ = false;
+  std::shared_ptr<boost::asio::ssl::context> tls_;  // null: plain
 };
 
 }  // namespace millrace::server

@@ -10,7 +10,9 @@ namespace millrace::server {
 
 namespace ssl = boost::asio::ssl;
 
-std::shared_ptr<ssl::context> make_tls_context(const TlsConfig& config) {
+std::shared_ptr<ssl::context> make_tls_context(const ListenerConfig& listener) {
+  if (!listener.uses_tls()) return nullptr;
+  const TlsConfig& config = listener.tls;
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
   SSL_CTX* native = context->native_handle();
   SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);

@@ -1,13 +1,16 @@
-// The stream that a listener's connections speak through.
+// The stream that a listener's connections speak through. `tls`: null exactly if it uses none; the
+// stream keeps what it needs of it.
 #pragma once
 
+#include <boost/asio/ssl/context.hpp>
 #include <memory>
 
-#include "server/listener_info.hpp"
+#include "server/config.hpp"
 #include "server/transport.hpp"
 
 namespace millrace::server {
 
-std::unique_ptr<Stream> make_stream(const ListenerInfo& listener, TcpSocket socket);
+std::unique_ptr<Stream> make_stream(const ListenerConfig& listener, boost::asio::ssl::context* tls,
+                                    TcpSocket socket);
 
 }  // namespace millrace::server

@@ -41,6 +41,7 @@ enum class CommandKind : std::uint8_t {
   drained,      // bytes: of deliveries that were written since the last report
   close,        // reason, request: CloseRequest or none
   local,        // request: LocalRequest, of the door; no outbox
+  limits,       // request: LimitsRequest, of a reload; no outbox
 };
 
 struct Request {

@@ -39,11 +39,7 @@ void Processor::begin(std::int64_t now_ns) {
 void Processor::apply(Command& command) {
   ++batch_commands_;
   Outbox* const outbox = command.outbox;
-  if (outbox == nullptr) {  // a front-end of the server's own
-    if (command.kind == CommandKind::local) return local_->hold(std::move(command.request));
-    assert(command.kind == CommandKind::publish);
-    return apply_publish(nullptr, command);
-  }
+  if (outbox == nullptr) return apply_without_outbox(command);
   touch(*outbox);
   outbox->count_applied(command.kind == CommandKind::publish ? command.bytes : 0);
   if (command.kind == CommandKind::connect) return apply_connect(command);
@@ -75,8 +71,19 @@ void Processor::apply(Command& command) {
     case CommandKind::connect:
     case CommandKind::close:
     case CommandKind::local:
+    case CommandKind::limits:
       break;
   }
+}
+
+// Of a front-end of the server's own.
+void Processor::apply_without_outbox(Command& command) {
+  if (command.kind == CommandKind::local) return local_->hold(std::move(command.request));
+  if (command.kind == CommandKind::limits) {
+    return set_limits(static_cast<LimitsRequest&>(*command.request).limits);
+  }
+  assert(command.kind == CommandKind::publish);
+  apply_publish(nullptr, command);
 }
 
 void Processor::touch(Outbox& outbox) {

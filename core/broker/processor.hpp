@@ -55,6 +55,10 @@ struct ProcessorLimits {
   std::uint32_t timers_per_batch = 1024;
 };
 
+struct LimitsRequest : Request {
+  ProcessorLimits limits;
+};
+
 class Processor {
  public:
   static constexpr std::int64_t no_deadline = INT64_MAX;
@@ -71,9 +75,6 @@ class Processor {
   bool has_more() const { return has_more_; }
   // When the next timer is due; run a batch then.
   std::int64_t next_deadline_ns() const;
-
-  // Between batches. Sessions and topics beyond a lowered limit go as new ones come.
-  void set_limits(const ProcessorLimits& limits);
 
   // Local consumers are served from now on. Before the first batch; the door asks by commands of
   // the kind `local`. [7]
@@ -93,6 +94,9 @@ class Processor {
 
  private:
   // --- processor.cpp ---
+  void apply_without_outbox(Command& command);
+  // Topics beyond a lowered limit go as new ones come; sessions and subscriptions stay.
+  void set_limits(const ProcessorLimits& limits);
   void touch(Outbox& outbox);
   void serve_later(Session& session);
   void hand_over_all();

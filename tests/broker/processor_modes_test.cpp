@@ -156,6 +156,23 @@ TEST(Every, DropsTheOldestAtItsLimit) {
   EXPECT_EQ(dropped(world, Drop::queue_oldest), 2u);
 }
 
+TEST(Every, TakesNewLimitsWithWhatComesNext) {
+  World world;
+  world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every).close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
+  auto request = std::make_unique<LimitsRequest>();
+  request->limits.queue_messages = 2;
+  Command command;
+  command.kind = CommandKind::limits;
+  command.request = std::move(request);
+  world.apply(std::move(command));
+  EXPECT_EQ(dropped(world, Drop::queue_oldest), 0u);
+  writer.publish("a", "5", 1);
+  EXPECT_EQ(dropped(world, Drop::queue_oldest), 4u);
+  EXPECT_THAT(world.peer("reader").connect(false, 100).read().payloads(), ElementsAre("4", "5"));
+}
+
 TEST(Every, DropsTheNewestIfToldSo) {
   ProcessorLimits limits;
   limits.queue_bytes = 40;

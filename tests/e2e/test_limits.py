@@ -71,6 +71,21 @@ class Elsewhere(Case):
         three.expect_end()
 
 
+class Reload(Case):
+    CONFIG = {"session": {"subscriptions_max": 1}}
+
+    def test_the_processors_limits_change_under_its_clients(self):
+        peer = self.peer()
+        self.assertEqual(peer.subscribe(self.topic("1"), self.topic("2")).codes, [0, 0x97])
+        self.assertEqual(self.server.reload({"session": {"subscriptions_max": 2}}), "reloaded")
+        self.assertEqual(peer.subscribe(self.topic("2"), self.topic("3")).codes, [0, 0x97])
+        # Lowered, it takes nothing away.
+        self.assertEqual(self.server.reload({"session": {"subscriptions_max": 1}}), "reloaded")
+        self.assertEqual(peer.subscribe(self.topic("1"), self.topic("3")).codes, [0, 0x97])
+        peer.publish(self.topic("2"), b"still")
+        peer.receive(topic=self.topic("2"), payload=b"still")
+
+
 class ReceiveMaximum(Case):
     def excess(self, policy):
         server = Server({"receive_maximum": 2, "receive_maximum_policy": policy})

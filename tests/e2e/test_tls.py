@@ -22,18 +22,51 @@ class Tls(Case):
         cls.folder = tempfile.TemporaryDirectory(prefix="millrace-tls-")
         cls.addClassCleanup(cls.folder.cleanup)
         cls.certificate = os.path.join(cls.folder.name, "certificate.pem")
-        key = os.path.join(cls.folder.name, "key.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                        "-keyout", key, "-out", cls.certificate], check=True,
-                       stderr=subprocess.DEVNULL)
-        tls = {"certificate_file": cls.certificate, "key_file": key}
+        cls.key = os.path.join(cls.folder.name, "key.pem")
+        cls.make_certificate()
+        tls = {"certificate_file": cls.certificate, "key_file": cls.key}
         cls.CONFIG = {"listeners": [
             {"name": "tcp", "transport": "tcp", "port": 0},
             {"name": "tls", "transport": "tls", "port": 0, "tls": tls},
             {"name": "wss", "transport": "wss", "port": 0, "tls": tls}]}
         super().setUpClass()
+
+    @classmethod
+    def make_certificate(cls):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                        "-keyout", cls.key, "-out", cls.certificate], check=True,
+                       stderr=subprocess.DEVNULL)
+
+    def shown_certificates(self):
+        """What the two listeners show to a client that trusts the file as it is now."""
+        with open(self.certificate) as file:
+            newest = ssl.PEM_cert_to_DER_cert(file.read())
+        for name in ("tls", "wss"):
+            self.assertEqual(self.tls_socket(self.server.port(name)).getpeercert(True), newest)
+
+    def test_a_new_certificate_is_taken_by_sighup(self):
+        before = Peer(None, sock=self.tls_socket(self.server.port("tls")))
+        before.connect(self.unique)
+        self.make_certificate()
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            self.tls_socket(self.server.port("tls"))  # The server still shows the old one.
+        self.assertEqual(self.server.reload(), "reloaded")
+        self.shown_certificates()
+        before.publish(self.topic(), b"", qos=1)
+
+    def test_a_certificate_that_cannot_be_used_changes_nothing(self):
+        with open(self.key) as file:
+            key = file.read()
+        with open(self.key, "w") as file:
+            file.write(key[:100])
+        self.assertEqual(self.server.reload(), "reload.fault")
+        self.shown_certificates()
+        with open(self.key, "w") as file:
+            file.write(key)
+        self.assertEqual(self.server.reload(), "reloaded")
+        self.shown_certificates()
 
     def tls_socket(self, port, **options):
         context = ssl.create_default_context(cafile=self.certificate)
@@ -41,7 +74,9 @@ class Tls(Case):
             setattr(context, name, value)
         plain = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.addCleanup(plain.close)
-        return context.wrap_socket(plain, server_hostname="localhost")
+        wrapped = context.wrap_socket(plain, server_hostname="localhost")
+        self.addCleanup(wrapped.close)
+        return wrapped
 
     def test_a_peer_over_tls_reaches_one_over_tcp(self):
         inside = Peer(None, sock=self.tls_socket(self.server.port("tls")))

@@ -40,11 +40,10 @@ class Server:
         command = [binary(), "serve", "--http-port", "0"]
         if "listeners" not in (config or {}):
             command += ["--mqtt-port", "0", "--ws-port", "0"]
+        self._file = os.path.join(self.folder.name, "millrace.json")
         if config is not None:
-            path = os.path.join(self.folder.name, "millrace.json")
-            with open(path, "w") as out:
-                json.dump(config, out)
-            command += ["--config", path]
+            self._write(config)
+            command += ["--config", self._file]
         self.lines = []
         self._changed = threading.Condition()
         self._ended = False
@@ -53,6 +52,10 @@ class Server:
                                         env=environment())
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
+
+    def _write(self, config):
+        with open(self._file, "w") as out:
+            json.dump(config, out)
 
     def __enter__(self):
         return self
@@ -131,6 +134,18 @@ class Server:
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    # ---- changes -------------------------------------------------------------------------------------
+
+    def reload(self, config=None):
+        """SIGHUP, with another configuration if there is one; what the log says came of it:
+        `reloaded` or `reload.fault`."""
+        if config is not None:
+            self._write(config)
+        self.http_port  # It has begun to listen to signals, too.
+        seen = len(self.lines)
+        self.process.send_signal(signal.SIGHUP)
+        return self.wait_for_log(r"\b(reloaded|reload\.fault)\b", seen)[1]
 
     # ---- its end -------------------------------------------------------------------------------------
 
