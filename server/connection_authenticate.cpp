@@ -2,7 +2,6 @@
 // CONNACK and later whenever the client wants. Source: MQTT 5.0 sections 3.15 and 4.12; RFC 5802.
 #include "server/connection_authenticate.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "protocol/encode.hpp"

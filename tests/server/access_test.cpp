@@ -120,6 +120,18 @@ TEST_F(Authenticate, WithoutAPasswordFileNobodysNameIsBelieved) {
   EXPECT_EQ((*access()->authenticate("admin", "x"))->user(), "");
 }
 
+TEST_F(Authenticate, WithKeysForScramAloneNoPasswordIsTaken) {
+  EXPECT_EQ(access()->scram(), nullptr);
+  config_.scram_file =
+      folder_.write("scram", with_user("", "ann", ScramKeys::make("secret", 4096).to_string()));
+  config_.password_file.clear();
+  const auto who = access();
+  ASSERT_NE(who->scram(), nullptr);
+  EXPECT_EQ(who->scram()->size(), 1u);
+  EXPECT_EQ(who->authenticate("ann", "secret").error(), ReasonCode::NotAuthorized);
+  EXPECT_EQ(who->authenticate({}, {}).error(), ReasonCode::NotAuthorized);
+}
+
 TEST_F(Authenticate, SharesOneGrantsAUser) {
   const auto who = access();
   EXPECT_EQ(*who->authenticate("ann", "secret"), *who->authenticate("ann", "secret"));

@@ -215,6 +215,9 @@ TEST(Config, RefusesToListenBeyondLoopbackWithoutAuthentication) {
   const auto loaded = with_sets({open, "access.password_file=" + file});
   EXPECT_THAT(faults_of(loaded), IsEmpty());
   EXPECT_FALSE(loaded.config.access.anonymous_allowed());
+  const auto by_scram = with_sets({open, "access.scram_file=" + file});
+  EXPECT_THAT(faults_of(by_scram), IsEmpty());
+  EXPECT_FALSE(by_scram.config.access.anonymous_allowed());
 }
 
 TEST(Config, KnowsWhatLoopbackIs) {
@@ -269,6 +272,16 @@ TEST(Config, RulesAreChecked) {
   ASSERT_EQ(good.config.delivery.rules.size(), 1u);
   EXPECT_EQ(good.config.delivery.rules[0].mode, DeliveryMode::latest);
   EXPECT_EQ(good.config.delivery.rules[0].max_rate_hz, 0.5);
+}
+
+TEST(Config, WhatClientsAreToldHasToBeOfUseToThem) {
+  for (const char* prefix : {"a/#", "+", "$SYS"}) {
+    EXPECT_THAT(faults_of(with_sets({std::string("mqtt.response_prefix=") + prefix})),
+                HasSubstr("mqtt.response_prefix: must be a topic"));
+  }
+  EXPECT_THAT(faults_of(with_sets({"mqtt.response_prefix="})), IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({"mqtt.server_reference=" + std::string(65'536, 'x')})),
+              HasSubstr("mqtt.server_reference: is longer"));
 }
 
 TEST(Config, ABrokenPasswordFileIsAFaultOfItsKey) {
