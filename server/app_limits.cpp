@@ -5,6 +5,7 @@ namespace millrace::server {
 broker::ProcessorLimits processor_limits(const Config& config) {
   broker::ProcessorLimits limits;
   limits.credit_bytes = static_cast<std::uint32_t>(config.outbox.credit_bytes);
+  limits.credit_max_bytes = static_cast<std::uint32_t>(config.outbox.credit_max_bytes);
   limits.credit_latest_bytes = static_cast<std::uint32_t>(config.outbox.latest_credit_bytes);
   limits.adaptive_backlog_bytes = config.adaptive.backlog_bytes;
   limits.adaptive_stale_after_ms = config.adaptive.stale_after_ms;

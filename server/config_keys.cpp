@@ -104,6 +104,8 @@ void add_core(Schema<Config>& schema) {
       .key(FIELD(queue.control_reserve), Limits{0, 1'048'576},
            "Places that publishes leave to other commands; 0: a sixteenth of max_capacity")
       .key(FIELD(outbox.credit_bytes), Limits{kib, gib}, "What may be on its way to one connection")
+      .key(FIELD(outbox.credit_max_bytes), Limits{kib, gib},
+           "The same for one that takes it all at once while more waits")
       .key(FIELD(outbox.latest_credit_bytes), Limits{kib, gib}, "The same while it conflates")
       .key(FIELD(outbox.control_bytes_max), Limits{4 * kib, gib},
            "Acknowledgements and pings that wait for one connection; at it, it is not read")

@@ -201,6 +201,8 @@ void check_numbers(const Config& config, const FaultSink& faults) {
               faults);
   check_order(config.outbox.latest_credit_bytes, "outbox.latest_credit_bytes",
               config.outbox.credit_bytes, "outbox.credit_bytes", faults);
+  check_order(config.outbox.credit_bytes, "outbox.credit_bytes", config.outbox.credit_max_bytes,
+              "outbox.credit_max_bytes", faults);
   if (queue.shrink_threshold * queue.growth_factor >= 1) {
     faults.at("queue.shrink_threshold")
         .add("must be below 1 / queue.growth_factor, else the queue shrinks right after it grew");

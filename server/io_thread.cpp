@@ -12,9 +12,10 @@ namespace millrace::server {
 
 namespace {
 
-// A pass ends after this much, so that what the processor made of it is written while it is warm.
+// A pass ends after this much, a full read: the subscriber works on what came of it while the next
+// one is read. With passes of several reads both sides waited for each other in turn.
 constexpr int pass_handlers_max = 64;
-constexpr std::size_t pass_bytes_max = 256 * 1024;
+constexpr std::size_t pass_bytes_max = 48 * 1024;
 
 int make_bell() {
   const int fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -156,6 +156,7 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   void set_binding(Binding binding) { binding_.store(binding, std::memory_order_relaxed); }
 
   std::uint32_t outstanding_bytes = 0;  // bound and not reported as drained
+  std::uint32_t credit_raise = 0;       // what it may have bound beyond the configured credit
   bool in_batch = false;                // already listed among those that this batch touched
 
  private:

@@ -65,9 +65,7 @@ void Processor::apply(Command& command) {
     case CommandKind::pubcomp:
       return apply_pubcomp(session, command);
     case CommandKind::drained:
-      assert(command.bytes <= outbox->outstanding_bytes);
-      outbox->outstanding_bytes -= command.bytes;
-      return serve_later(session);
+      return apply_drained(session, command.bytes);
     case CommandKind::connect:
     case CommandKind::close:
     case CommandKind::local:

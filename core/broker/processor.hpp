@@ -41,6 +41,7 @@ namespace millrace::broker {
 
 struct ProcessorLimits {
   std::uint32_t credit_bytes = 256 * 1024;
+  std::uint32_t credit_max_bytes = 2 << 20;
   std::uint32_t credit_latest_bytes = 16 * 1024;
   std::uint64_t adaptive_backlog_bytes = 2 << 20;
   std::uint32_t adaptive_stale_after_ms = 1000;
@@ -163,8 +164,11 @@ class Processor {
   void apply_pubrec(Session& session, const Command& command);
   void apply_pubrel(Session& session, const Command& command);
   void apply_pubcomp(Session& session, const Command& command);
-  std::uint32_t credit_bytes(Mode mode) const {
-    return mode == Mode::latest ? limits_.credit_latest_bytes : limits_.credit_bytes;
+  void apply_drained(Session& session, std::uint32_t bytes);
+  bool has_credit(const Outbox& outbox, Mode mode) const {
+    const std::uint32_t credit = mode == Mode::latest ? limits_.credit_latest_bytes
+                                                      : limits_.credit_bytes + outbox.credit_raise;
+    return outbox.outstanding_bytes < credit;
   }
   bool has_window(const Session& session) const;
   // Binds what credit and window allow, from both lanes and the seeds in turn.

@@ -20,6 +20,22 @@ constexpr std::uint32_t large_buffer_bytes = 4096;
 
 }  // namespace
 
+// What waits for credit is copied out of its receive buffer, which costs more than sending it. So a
+// connection that takes what it gets at once, while more waits for it, gets more at a time; one
+// that does not is back at the configured credit soon, and owes little when it stalls.
+void Processor::apply_drained(Session& session, std::uint32_t bytes) {
+  Outbox& outbox = *session.outbox;
+  assert(bytes <= outbox.outstanding_bytes);
+  outbox.outstanding_bytes -= bytes;
+  const std::uint32_t credit = limits_.credit_bytes + outbox.credit_raise;
+  if (session.pending.empty() || session.pending.collapsed()) {
+    outbox.credit_raise -= outbox.credit_raise / 32;
+  } else if (outbox.outstanding_bytes <= credit / 2) {
+    outbox.credit_raise = std::min(2 * credit, limits_.credit_max_bytes) - limits_.credit_bytes;
+  }
+  serve_later(session);
+}
+
 bool Processor::has_window(const Session& session) const {
   return session.inflight.unsettled() - session.redeliver.size() < session.receive_maximum &&
          session.inflight.has_identifier();
@@ -52,7 +68,7 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
   const bool conflates = lane == PendingQueue::Lane::newest &&
                          (session.pending.collapsed() || session.pending.front_is_cell());
   const Mode mode = conflates ? Mode::latest : Mode::every;
-  if (session.outbox->outstanding_bytes >= credit_bytes(mode)) return false;
+  if (!has_credit(*session.outbox, mode)) return false;
   if (front->delivery.qos > 0 && !has_window(session)) return false;
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {

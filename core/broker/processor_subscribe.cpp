@@ -179,7 +179,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     const auto found = session.subscriptions.find(cursor.name);
     assert(found != session.subscriptions.end() && found->second->number == cursor.subscription);
     const Subscription& subscription = *found->second;
-    if (session.outbox->outstanding_bytes >= credit_bytes(subscription.mode)) {
+    if (!has_credit(*session.outbox, subscription.mode)) {
       return Seeded::no_credit;
     }
     if (subscription.qos > 0 && !has_window(session)) return Seeded::no_credit;

@@ -279,6 +279,38 @@ TEST(Credit, BindsNoMoreThanTheConnectionMayHold) {
   EXPECT_EQ(reader.read().got.size(), 100u);
 }
 
+// What the reader is handed over at most when it took all it had and more waits for it.
+std::uint32_t handed_over_next(Peer& reader) {
+  reader.report_drained();
+  reader.take();
+  return reader.undrained_bytes;
+}
+
+TEST(Credit, GrowsForWhoTakesAllAtOnceWhileMoreWaits) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 1000;
+  limits.credit_max_bytes = 3000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("a", 0, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 200; ++i) writer.publish("a", std::string(100, 'x'));
+  reader.take();
+  EXPECT_LE(reader.undrained_bytes, 1110u);
+  EXPECT_GE(handed_over_next(reader), 2000u);
+  EXPECT_GE(handed_over_next(reader), 3000u);
+  EXPECT_LE(handed_over_next(reader), 3110u) << "and no further";
+  // Nothing waits any more: what it may owe when it stalls becomes what it was.
+  for (int i = 0; i < 300; ++i) {
+    reader.read();
+    writer.publish("a", "x");
+  }
+  reader.take();
+  reader.report_drained();
+  for (int i = 0; i < 200; ++i) writer.publish("a", std::string(100, 'x'));
+  reader.take();
+  EXPECT_LE(reader.undrained_bytes, 1110u + 32);
+}
+
 TEST(Credit, CopiesASmallSliceOutOfALargeBuffer) {
   World world;
   Peer& reader = world.peer("reader").connect().subscribe("a");

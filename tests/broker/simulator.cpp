@@ -17,6 +17,7 @@ constexpr std::uint32_t client_count = 6;
 ProcessorLimits limits_for(const SimulatorOptions& options) {
   ProcessorLimits limits;
   limits.credit_bytes = 2000;
+  limits.credit_max_bytes = 8000;
   limits.credit_latest_bytes = 300;
   limits.adaptive_backlog_bytes = 4000;
   limits.seeds_per_batch = 3;
@@ -293,7 +294,7 @@ void Simulator::check() {
       return fail("a queue went over its limit");
     }
     if (session->connected() &&
-        session->outbox->outstanding_bytes > limits_.credit_bytes + 200 /* one message */) {
+        session->outbox->outstanding_bytes > limits_.credit_max_bytes + 200 /* one message */) {
       return fail("more bound than the credit");
     }
   }
