@@ -42,12 +42,7 @@ struct Elastic {
   std::unique_ptr<queue::ElasticMpscQueue<T>> queue =
       *queue::ElasticMpscQueue<T>::create({512, 1024, kFixedCapacity, 2.0, 0.25});
   bool push(T item) { return queue->try_push(std::move(item)).has_value(); }
-  bool pop(T& item) {
-    auto popped = queue->try_pop();
-    if (!popped) return false;
-    item = *popped;
-    return true;
-  }
+  bool pop(T& item) { return queue->try_pop(item); }
   std::size_t push_batch(T* items, std::size_t count) { return queue->push_batch({items, count}); }
   template <class Use>
   std::size_t pop_batch(std::size_t count, Use use) {

@@ -224,11 +224,16 @@ void ElasticMpscQueue<T, Wait>::publish(std::uint64_t position, T* items, std::s
 template <class T, class Wait>
 Result<T> ElasticMpscQueue<T, Wait>::try_pop() {
   if (ready_run(1) == 0) return QueueError::kEmpty;
-  T& front = *layout_.slot(segment_, front_).item;
-  Result<T> popped(std::move(front));
-  std::destroy_at(&front);
-  advance(1);
-  return popped;
+  const Release release{*this, std::span<T>(layout_.slot(segment_, front_).item, 1)};
+  return std::move(release.run.front());
+}
+
+template <class T, class Wait>
+bool ElasticMpscQueue<T, Wait>::try_pop(T& item) requires(std::is_nothrow_move_assignable_v<T>) {
+  if (ready_run(1) == 0) return false;
+  const Release release{*this, std::span<T>(layout_.slot(segment_, front_).item, 1)};
+  item = std::move(release.run.front());
+  return true;
 }
 
 template <class T, class Wait>
@@ -244,15 +249,6 @@ template <class T, class Wait>
 template <class Use>
 std::size_t ElasticMpscQueue<T, Wait>::pop_runs(std::size_t count, Use&& use) requires(
     std::is_invocable_v<Use&, std::span<T>>) {
-  // Gives the run back also when `use` throws: its items count as consumed.
-  struct Release {
-    ElasticMpscQueue& queue;
-    std::span<T> run;
-    ~Release() {
-      std::destroy(run.begin(), run.end());
-      queue.advance(run.size());
-    }
-  };
   std::size_t popped = 0;
   while (popped < count) {
     const std::size_t run = ready_run(count - popped);
@@ -301,9 +297,19 @@ void ElasticMpscQueue<T, Wait>::scan_ready() {
   }
   const auto slot = layout_.slot(segment_, front_);
   const std::uint8_t generation = segment_.generation();
-  std::size_t run = 0;
-  // acquire: partner of publish().
-  while (run < slot.run && slot.ready[run].load(std::memory_order_acquire) == generation) ++run;
+  const auto look_on = [&](std::size_t run) {
+    // acquire: partner of publish().
+    while (run < slot.run && slot.ready[run].load(std::memory_order_acquire) == generation) ++run;
+    return run;
+  };
+  std::size_t run = look_on(0);
+  if (run < slot.run && streaming_) {
+    // On the producers' heels: the line that they write next was just taken from them. Left to them
+    // for a moment they fill it, and it changes hands less often.
+    for (int i = 0; i < kPauses; ++i) relax();
+    run = look_on(run);
+  }
+  streaming_ = run >= kStream || run == slot.run;
   ready_ = run;
   if (run == 0) return shrink_capacity(true);
   if (run < slot.run) return note_peak(run);

@@ -91,6 +91,13 @@ class LockedMpmcQueue {
     return pop_locked();
   }
 
+  /// The same into `item`; false when there is none.
+  [[nodiscard]] bool try_pop(T& item) requires(std::is_nothrow_move_assignable_v<T>) {
+    Result<T> popped = try_pop();
+    if (popped) item = std::move(*popped);
+    return popped.has_value();
+  }
+
   /// Calls `use(T&)` on up to `count` items, in order; each is destroyed afterwards. Returns how
   /// many. If `use` throws, the rest of its group of at most 16 is lost with it.
   template <class Use>

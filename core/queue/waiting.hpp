@@ -30,6 +30,15 @@ namespace millrace::queue {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
+/// A moment's pause inside a spin: lets the owner of a cache line work.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#endif
+}
+
 /// `timeout` from now; a time-out too long for the clock means as long as the clock can tell.
 template <class Rep, class Period>
 Deadline deadline_after(std::chrono::duration<Rep, Period> timeout) {

@@ -76,6 +76,19 @@ TYPED_TEST(QueueContract, TakesMoveOnlyItemsAndKeepsTheirOrderAcrossResizes) {
   EXPECT_EQ(queue->try_pop().error(), QueueError::kEmpty);
 }
 
+TYPED_TEST(QueueContract, PopsIntoAnItemOfTheCallers) {
+  const auto queue = make<typename TypeParam::template Queue<std::unique_ptr<int>>>({});
+  auto item = std::make_unique<int>(7);
+  EXPECT_FALSE(queue->try_pop(item));
+  EXPECT_EQ(*item, 7);
+  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(queue->try_push(std::make_unique<int>(i)));
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_TRUE(queue->try_pop(item));
+    ASSERT_EQ(*item, i);
+  }
+  EXPECT_FALSE(queue->try_pop(item));
+}
+
 TYPED_TEST(QueueContract, HoldsExactlyMaxCapacityItems) {
   for (const std::size_t max : {1, 2, 3, 63, 64, 65, 127, 1000, 1024}) {
     const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, max, 2.0, 0.5});
