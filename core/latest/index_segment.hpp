@@ -20,6 +20,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/latest/name_hash.hpp"
+
 namespace millrace::latest {
 
 /// Spreads a hash over all bits. The top bits choose the segment, bits 20 and up the cell, bits 4
@@ -60,7 +62,7 @@ class IndexCells {
       const std::uint64_t word = cells_[i].load(std::memory_order_acquire);
       if (Pointer::tag(word) == wanted && word > kErased) {
         Entry* entry = Pointer::pointer(word);
-        if (std::string_view(entry->name()) == name) return entry;
+        if (same_name(entry->name(), name)) return entry;
       }
       if (word == kEmpty) return nullptr;
     }

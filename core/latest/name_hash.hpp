@@ -1,4 +1,4 @@
-// A quick 64-bit hash of names, every bit of it usable.
+// A quick 64-bit hash of names, every bit of it usable, and a quick test of two names for equality.
 //
 // Words of the name are folded by 64 x 64 -> 128 bit multiplication (the idea of wyhash and mum).
 // With a seed that peers cannot know, names cannot be made to collide cheaply; it is no
@@ -27,6 +27,28 @@ std::uint64_t word_at(const char* bytes) noexcept {
   return word;
 }
 
+/// The last 0 to 16 bytes of a name as two words, which overlap where they must. Of two such ends
+/// of one length, the words are equal if the bytes are.
+struct NameEnd {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+
+  NameEnd(const char* bytes, std::size_t count) noexcept {
+    if (count >= 8) {
+      low = word_at<std::uint64_t>(bytes);
+      high = word_at<std::uint64_t>(bytes + count - 8);
+    } else if (count >= 4) {
+      low = word_at<std::uint32_t>(bytes);
+      high = word_at<std::uint32_t>(bytes + count - 4);
+    } else if (count > 0) {
+      low = word_at<std::uint8_t>(bytes);
+      high =
+          word_at<std::uint8_t>(bytes + count / 2) << 8 | word_at<std::uint8_t>(bytes + count - 1);
+    }
+  }
+  bool operator==(const NameEnd&) const = default;
+};
+
 }  // namespace detail
 
 inline std::uint64_t hash_name(std::string_view name, std::uint64_t seed = 0) noexcept {
@@ -35,24 +57,27 @@ inline std::uint64_t hash_name(std::string_view name, std::uint64_t seed = 0) no
   constexpr std::uint64_t kA = 0x9e3779b97f4a7c15, kB = 0xd6e8feb86659fd93;
   const char* bytes = name.data();
   std::size_t left = name.size();
-  std::uint64_t hash = fold(seed ^ kA, left ^ kB);
-  while (left > 16) {
+  std::uint64_t hash = fold(seed ^ kA, kB);  // of no byte: done before they are here
+  for (; left > 16; bytes += 16, left -= 16) {
     hash = fold(word_at<std::uint64_t>(bytes) ^ kA, word_at<std::uint64_t>(bytes + 8) ^ hash);
-    bytes += 16;
-    left -= 16;
   }
-  std::uint64_t low = 0, high = 0;  // the last 0 to 16 bytes, overlapping where they must
-  if (left >= 8) {
-    low = word_at<std::uint64_t>(bytes);
-    high = word_at<std::uint64_t>(bytes + left - 8);
-  } else if (left >= 4) {
-    low = word_at<std::uint32_t>(bytes);
-    high = word_at<std::uint32_t>(bytes + left - 4);
-  } else if (left > 0) {
-    low = word_at<std::uint8_t>(bytes);
-    high = word_at<std::uint8_t>(bytes + left / 2) << 8 | word_at<std::uint8_t>(bytes + left - 1);
+  const detail::NameEnd end(bytes, left);
+  return fold(fold(end.low ^ kB, end.high ^ hash), hash ^ kA ^ name.size());
+}
+
+/// Whether two names are equal: without a call, as memcmp would be, since names are short.
+inline bool same_name(std::string_view one, std::string_view other) noexcept {
+  using detail::NameEnd;
+  using detail::word_at;
+  std::size_t left = one.size();
+  if (left != other.size()) return false;
+  const char* a = one.data();
+  const char* b = other.data();
+  for (; left > 16; a += 16, b += 16, left -= 16) {
+    if (word_at<std::uint64_t>(a) != word_at<std::uint64_t>(b)) return false;
+    if (word_at<std::uint64_t>(a + 8) != word_at<std::uint64_t>(b + 8)) return false;
   }
-  return fold(fold(low ^ kB, high ^ hash), hash ^ kA);
+  return NameEnd(a, left) == NameEnd(b, left);
 }
 
 }  // namespace millrace::latest

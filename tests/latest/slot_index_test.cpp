@@ -207,5 +207,19 @@ TEST(NameHash, DependsOnEveryByteAndOnTheSeed) {
   EXPECT_EQ(hashes.size(), made);
 }
 
+TEST(SameName, LooksAtEveryByteAndAtTheLength) {
+  for (std::size_t length = 0; length <= 40; ++length) {
+    const std::string name(length, 'a');
+    std::string other = name;
+    EXPECT_TRUE(same_name(name, other));
+    EXPECT_FALSE(same_name(name, other + 'a'));
+    for (std::size_t i = 0; i < length; ++i) {
+      other[i] = 'b';
+      EXPECT_FALSE(same_name(name, other)) << length << " bytes, the one at " << i;
+      other[i] = 'a';
+    }
+  }
+}
+
 }  // namespace
 }  // namespace millrace::latest
