@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "core/broker/outbox.hpp"
+#include "core/broker/rare.hpp"
 
 namespace millrace::broker {
 
@@ -31,15 +32,16 @@ class InflightWindow {
   std::uint32_t unsettled() const { return unsettled_; }
   bool empty() const { return unsettled_ == 0; }
   // False: the next identifier is still in use, 65,535 messages later.
-  bool has_identifier() const { return entries_.size() < identifier_count; }
+  bool has_identifier() const { return entries_.read().size() < identifier_count; }
 
   // Assigns the identifier and keeps the delivery. Requires has_identifier().
   std::uint16_t add(Delivery delivery, std::uint32_t subscription) {
-    const std::uint16_t packet_id = id_at(entries_.size());
+    auto& entries = entries_.write();
+    const std::uint16_t packet_id = id_at(entries.size());
     delivery.packet_id = packet_id;
     const auto state =
         delivery.qos == 2 ? InflightState::awaits_pubrec : InflightState::awaits_puback;
-    entries_.push_back({std::move(delivery), subscription, state});
+    entries.push_back({std::move(delivery), subscription, state});
     ++unsettled_;
     return packet_id;
   }
@@ -49,8 +51,8 @@ class InflightWindow {
     if (packet_id == 0) return nullptr;
     const std::uint32_t position =
         (packet_id - 1 + identifier_count - front_identifier_) % identifier_count;
-    if (position >= entries_.size()) return nullptr;
-    Inflight& entry = entries_[position];
+    if (position >= entries_.read().size()) return nullptr;
+    Inflight& entry = entries_.write()[position];
     return entry.state == InflightState::settled ? nullptr : &entry;
   }
 
@@ -58,8 +60,9 @@ class InflightWindow {
     entry.state = InflightState::settled;
     entry.delivery = Delivery{};
     --unsettled_;
-    while (!entries_.empty() && entries_.front().state == InflightState::settled) {
-      entries_.pop_front();
+    auto& entries = entries_.write();
+    while (!entries.empty() && entries.front().state == InflightState::settled) {
+      entries.pop_front();
       front_identifier_ = (front_identifier_ + 1) % identifier_count;
     }
   }
@@ -67,7 +70,8 @@ class InflightWindow {
   // In the order in which they were sent first [MQTT-4.6.0-1].
   template <class F>
   void for_each_unsettled(F&& f) {
-    for (Inflight& entry : entries_) {
+    if (empty()) return;
+    for (Inflight& entry : entries_.write()) {
       if (entry.state != InflightState::settled) f(entry);
     }
   }
@@ -77,7 +81,7 @@ class InflightWindow {
     return static_cast<std::uint16_t>((front_identifier_ + position) % identifier_count + 1);
   }
 
-  boost::container::deque<Inflight> entries_;
+  Rare<boost::container::deque<Inflight>> entries_;
   std::uint32_t front_identifier_ = 0;  // identifier of the front, less one
   std::uint32_t unsettled_ = 0;
 };

@@ -41,6 +41,8 @@ std::unique_ptr<Handover> Outbox::take() {
 
 void Outbox::recycle(std::unique_ptr<Handover> handover) {
   handover->clear();
+  // Without memory of its own it is not worth keeping: most connections are silent.
+  if (handover->deliveries.capacity() == 0 && handover->control.capacity() == 0) return;
   delete spare_.exchange(handover.release(), std::memory_order_acq_rel);
 }
 

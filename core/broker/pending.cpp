@@ -6,15 +6,17 @@
 namespace millrace::broker {
 
 void PendingQueue::push_every(PendingEntry entry) {
+  Lanes& lanes = lanes_.write();
   entry.epoch = epoch_;
   every_bytes_ += entry.bytes();
-  every_.push_back(std::move(entry));
+  lanes.every.push_back(std::move(entry));
 }
 
 PendingEntry PendingQueue::drop_oldest() {
-  assert(!every_.empty());
-  PendingEntry entry = std::move(every_.front());
-  every_.pop_front();
+  Lanes& lanes = lanes_.write();
+  assert(!lanes.every.empty());
+  PendingEntry entry = std::move(lanes.every.front());
+  lanes.every.pop_front();
   every_bytes_ -= entry.bytes();
   return entry;
 }
@@ -35,16 +37,18 @@ bool PendingQueue::push_cell(PendingEntry entry) {
 }
 
 void PendingQueue::push_fixed(PendingEntry entry) {
+  Lanes& lanes = lanes_.write();
   entry.epoch = epoch_;
-  cells_.erase(key_of(entry));
+  lanes.cells.erase(key_of(entry));
   append_newest(std::move(entry), /*as_cell=*/false);
-  newest_.back().is_fixed = true;
+  lanes.newest.back().is_fixed = true;
 }
 
 bool PendingQueue::replace_cell(PendingEntry& entry) {
-  const auto found = cells_.find(key_of(entry));
-  if (found == cells_.end()) return false;
-  PendingEntry& waiting = newest_[found->second - newest_base_].entry;
+  Lanes& lanes = lanes_.write();
+  const auto found = lanes.cells.find(key_of(entry));
+  if (found == lanes.cells.end()) return false;
+  PendingEntry& waiting = lanes.newest[found->second - lanes.newest_base].entry;
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
   if (waiting.delivery.message.topic() != entry.delivery.message.topic()) return false;
@@ -56,45 +60,49 @@ bool PendingQueue::replace_cell(PendingEntry& entry) {
 }
 
 void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
+  Lanes& lanes = lanes_.write();
   newest_bytes_ += entry.bytes();
-  if (as_cell) cells_[key_of(entry)] = newest_base_ + newest_.size();
-  newest_.push_back({std::move(entry), as_cell});
+  if (as_cell) lanes.cells[key_of(entry)] = lanes.newest_base + lanes.newest.size();
+  lanes.newest.push_back({std::move(entry), as_cell});
 }
 
 std::size_t PendingQueue::collapse() {
-  const std::size_t before = newest_.size();
-  auto backlog = std::exchange(newest_, {});
+  Lanes& lanes = lanes_.write();
+  const std::size_t before = lanes.newest.size();
+  auto backlog = std::exchange(lanes.newest, {});
   newest_bytes_ = 0;
-  newest_base_ = 0;
+  lanes.newest_base = 0;
   adaptive_count_ = 0;
-  cells_.clear();
+  lanes.cells.clear();
   for (Cell& cell : backlog) {
     if (cell.is_fixed) {
-      cells_.erase(key_of(cell.entry));
+      lanes.cells.erase(key_of(cell.entry));
       append_newest(std::move(cell.entry), /*as_cell=*/false);
-      newest_.back().is_fixed = true;
+      lanes.newest.back().is_fixed = true;
     } else if (!replace_cell(cell.entry)) {
       append_newest(std::move(cell.entry), /*as_cell=*/true);
     }
   }
   collapsed_ = true;
-  return before - newest_.size();
+  return before - lanes.newest.size();
 }
 
 std::optional<std::int64_t> PendingQueue::newest_since_ns() const {
-  if (newest_.empty()) return std::nullopt;
-  return newest_.front().entry.since_ns;
+  if (newest_size() == 0) return std::nullopt;
+  return lanes_.read().newest.front().entry.since_ns;
 }
 
 void PendingQueue::seal() {
   if (empty()) return;
   ++epoch_;
-  cells_.clear();
+  lanes_.write().cells.clear();
 }
 
 PendingEntry* PendingQueue::front(Lane lane) {
-  PendingEntry* every = every_.empty() ? nullptr : &every_.front();
-  PendingEntry* newest = newest_.empty() ? nullptr : &newest_.front().entry;
+  if (empty()) return nullptr;
+  Lanes& lanes = lanes_.write();
+  PendingEntry* every = lanes.every.empty() ? nullptr : &lanes.every.front();
+  PendingEntry* newest = lanes.newest.empty() ? nullptr : &lanes.newest.front().entry;
   PendingEntry* asked = lane == Lane::every ? every : newest;
   const PendingEntry* other = lane == Lane::every ? newest : every;
   if (asked != nullptr && other != nullptr && other->epoch < asked->epoch) return nullptr;
@@ -102,31 +110,34 @@ PendingEntry* PendingQueue::front(Lane lane) {
 }
 
 PendingEntry PendingQueue::pop(Lane lane) {
+  Lanes& lanes = lanes_.write();
   if (lane == Lane::every) return drop_oldest();
-  assert(!newest_.empty());
-  PendingEntry entry = std::move(newest_.front().entry);
-  if (const auto cell = cells_.find(key_of(entry));
-      cell != cells_.end() && cell->second == newest_base_) {
-    cells_.erase(cell);
+  assert(!lanes.newest.empty());
+  PendingEntry entry = std::move(lanes.newest.front().entry);
+  if (const auto cell = lanes.cells.find(key_of(entry));
+      cell != lanes.cells.end() && cell->second == lanes.newest_base) {
+    lanes.cells.erase(cell);
   }
-  if (newest_.front().is_adaptive()) --adaptive_count_;
-  newest_.pop_front();
-  ++newest_base_;
+  if (lanes.newest.front().is_adaptive()) --adaptive_count_;
+  lanes.newest.pop_front();
+  ++lanes.newest_base;
   newest_bytes_ -= entry.bytes();
-  if (newest_.empty()) collapsed_ = false;
+  if (lanes.newest.empty()) collapsed_ = false;
   return entry;
 }
 
 bool PendingQueue::front_is_cell() const {
-  return !newest_.empty() && newest_.front().is_cell;
+  const auto& newest = lanes_.read().newest;
+  return !newest.empty() && newest.front().is_cell;
 }
 
 void PendingQueue::index_all() {
-  cells_.clear();
-  newest_base_ = 0;
-  for (std::size_t i = 0; i < newest_.size(); ++i) {
-    const Cell& cell = newest_[i];
-    if (cell.is_cell && cell.entry.epoch == epoch_) cells_[key_of(cell.entry)] = i;
+  Lanes& lanes = lanes_.write();
+  lanes.cells.clear();
+  lanes.newest_base = 0;
+  for (std::size_t i = 0; i < lanes.newest.size(); ++i) {
+    const Cell& cell = lanes.newest[i];
+    if (cell.is_cell && cell.entry.epoch == epoch_) lanes.cells[key_of(cell.entry)] = i;
   }
 }
 

@@ -21,6 +21,7 @@
 #include <unordered_map>
 
 #include "core/broker/outbox.hpp"
+#include "core/broker/rare.hpp"
 
 namespace millrace::broker {
 
@@ -52,13 +53,13 @@ class PendingQueue {
  public:
   enum class Lane : std::uint8_t { every, newest };
 
-  bool empty() const { return every_.empty() && newest_.empty(); }
-  std::size_t size() const { return every_.size() + newest_.size(); }
+  bool empty() const { return lanes_.read().every.empty() && lanes_.read().newest.empty(); }
+  std::size_t size() const { return every_size() + newest_size(); }
   std::uint64_t bytes() const { return every_bytes_ + newest_bytes_; }
 
-  std::size_t every_size() const { return every_.size(); }
+  std::size_t every_size() const { return lanes_.read().every.size(); }
   std::uint64_t every_bytes() const { return every_bytes_; }
-  std::size_t newest_size() const { return newest_.size(); }
+  std::size_t newest_size() const { return lanes_.read().newest.size(); }
   std::uint64_t newest_bytes() const { return newest_bytes_; }
 
   void push_every(PendingEntry entry);
@@ -74,7 +75,7 @@ class PendingQueue {
   // A message that must not be conflated, in the order of `newest`: later values of its topic stay
   // behind it.
   void push_fixed(PendingEntry entry);
-  bool has_cell(const ConflationKey& key) const { return cells_.contains(key); }
+  bool has_cell(const ConflationKey& key) const { return lanes_.read().cells.contains(key); }
 
   // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
   // keeps folding until nothing is pending. Returns how many values were replaced.
@@ -99,8 +100,8 @@ class PendingQueue {
   }
   template <class F>
   void for_each(F&& f) const {
-    for (const PendingEntry& entry : every_) f(entry);
-    for (const Cell& cell : newest_) f(cell.entry);
+    for (const PendingEntry& entry : lanes_.read().every) f(entry);
+    for (const Cell& cell : lanes_.read().newest) f(cell.entry);
   }
 
   // Removes every entry for which `f` is true; for the end of a connection. Returns how many.
@@ -119,12 +120,16 @@ class PendingQueue {
     bool is_adaptive() const { return !is_cell && !is_fixed; }
   };
 
-  // Boost's deque holds no memory while it is empty, as nearly all of them are.
-  boost::container::deque<PendingEntry> every_;
-  boost::container::deque<Cell> newest_;
-  std::uint64_t newest_base_ = 0;  // position of newest_.front()
-  // Position in `newest` of each cell that may be replaced.
-  std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells_;
+  struct Lanes {
+    // Boost's deque holds no memory while it is empty.
+    boost::container::deque<PendingEntry> every;
+    boost::container::deque<Cell> newest;
+    std::uint64_t newest_base = 0;  // position of newest.front()
+    // Position in `newest` of each cell that may be replaced.
+    std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
+  };
+
+  Rare<Lanes> lanes_;  // nothing ever waits for most
   std::uint64_t every_bytes_ = 0;
   std::uint64_t newest_bytes_ = 0;
   std::size_t adaptive_count_ = 0;  // entries of `newest` that are neither cells nor fixed
@@ -135,21 +140,23 @@ class PendingQueue {
 template <class F>
 std::size_t PendingQueue::remove_if(F&& f) {
   const std::size_t before = size();
-  const auto every_end = std::remove_if(every_.begin(), every_.end(), [&](PendingEntry& entry) {
+  if (before == 0) return 0;
+  auto& [every, newest, newest_base, cells] = lanes_.write();
+  const auto every_end = std::remove_if(every.begin(), every.end(), [&](PendingEntry& entry) {
     if (!f(entry)) return false;
     every_bytes_ -= entry.bytes();
     return true;
   });
-  every_.erase(every_end, every_.end());
-  const auto newest_end = std::remove_if(newest_.begin(), newest_.end(), [&](Cell& cell) {
+  every.erase(every_end, every.end());
+  const auto newest_end = std::remove_if(newest.begin(), newest.end(), [&](Cell& cell) {
     if (!f(cell.entry)) return false;
     newest_bytes_ -= cell.entry.bytes();
     if (cell.is_adaptive()) --adaptive_count_;
     return true;
   });
-  newest_.erase(newest_end, newest_.end());
+  newest.erase(newest_end, newest.end());
   index_all();
-  if (newest_.empty()) collapsed_ = false;
+  if (newest.empty()) collapsed_ = false;
   return before - size();
 }
 

@@ -19,7 +19,7 @@ void Processor::open_local_side(const shm::DoorOptions& options, LocalSide::Deli
 }
 
 const Session* Processor::find_session(std::string_view client_id) const {
-  const auto found = sessions_.find(std::string(client_id));
+  const auto found = sessions_.find(client_id);
   return found == sessions_.end() ? nullptr : found->second.get();
 }
 
@@ -199,7 +199,8 @@ void Processor::reschedule(Session& session) {
   };
   consider(session.will_at_ns);
   consider(session.expires_at_ns);
-  if (!session.rate_due.empty()) consider(session.rate_due.begin()->first);
+  const auto& rate_due = session.rate_limits.read().due;
+  if (!rate_due.empty()) consider(rate_due.begin()->first);
   if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
     const std::int64_t stale_ns = std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;
     consider(*session.pending.newest_since_ns() + stale_ns);

@@ -192,7 +192,8 @@ class Processor {
   TopicTable topics_;
   SubscriptionIndex index_;
   std::unique_ptr<LocalSide> local_;  // null: no door
-  std::unordered_map<std::string, std::unique_ptr<Session>> sessions_;
+  // By client identifier, as the session holds it.
+  std::unordered_map<std::string_view, std::unique_ptr<Session>> sessions_;
   std::unordered_map<std::string, std::unique_ptr<SharedGroup>> groups_;  // by "name/filter"
   std::set<std::tuple<std::int64_t, std::uint64_t, Session*>> timers_;
 

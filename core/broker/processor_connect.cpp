@@ -47,7 +47,10 @@ void Processor::apply_connect(Command& command) {
   session.receive_maximum = request.receive_maximum;
   session.packet_bytes_max = request.packet_bytes_max;
   session.expiry_s = request.session_expiry_s;
-  session.will = std::move(request.will);
+  session.will.reset();
+  if (request.will) {
+    session.will = std::make_unique<ConnectRequest::Will>(std::move(*request.will));
+  }
   session.will_at_ns = 0;
   session.expires_at_ns = 0;
   outbox.session = &session;
@@ -61,7 +64,7 @@ Session& Processor::start_session(ConnectRequest& request) {
   auto session = std::make_unique<Session>();
   session->client_id = request.client_id;
   session->number = ++session_number_;
-  return *sessions_.emplace(request.client_id, std::move(session)).first->second;
+  return *sessions_.emplace(session->client_id, std::move(session)).first->second;
 }
 
 // Sends what was inflight once more, in the order in which it was first sent [MQTT-4.4.0-1],
@@ -77,6 +80,7 @@ void Processor::resume(Session& session) {
       session.redeliver.push_back(entry.delivery.packet_id);
     }
   });
+  std::ranges::reverse(session.redeliver);
   touch(*session.outbox);
   serve_later(session);
 }
@@ -110,11 +114,10 @@ void Processor::detach(Session& session, Will will) {
   release_withheld(session);
   session.withheld_from_me = 0;
 
-  for (auto& [key, limit] : session.rate_limits) {
-    if (limit.held) session.pending.push_cell(std::move(*limit.held));
+  for (const auto& [key, limit] : session.rate_limits.read().of) {
+    if (limit.held) session.pending.push_cell(*limit.held);
   }
-  session.rate_limits.clear();
-  session.rate_due.clear();
+  session.rate_limits.reset();
   const std::size_t lost =
       session.pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
   stats_.drop(Drop::disconnected, lost);

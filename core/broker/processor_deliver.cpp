@@ -73,8 +73,9 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {
     const std::int64_t next_ns = now_ns_ + std::int64_t{entry.interval_ms} * 1'000'000;
-    session.rate_limits[key_of(entry)].next_ns = next_ns;
-    session.rate_due.emplace(next_ns, key_of(entry));
+    RateLimits& limits = session.rate_limits.write();
+    limits.of[key_of(entry)].next_ns = next_ns;
+    limits.due.emplace(next_ns, key_of(entry));
   }
   bind(session, std::move(entry.delivery), entry.subscription);
   return true;
@@ -84,8 +85,8 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
 void Processor::redeliver(Session& session) {
   while (!session.redeliver.empty()) {
     if (session.inflight.unsettled() - session.redeliver.size() >= session.receive_maximum) return;
-    Inflight* entry = session.inflight.find(session.redeliver.front());
-    session.redeliver.pop_front();
+    Inflight* entry = session.inflight.find(session.redeliver.back());
+    session.redeliver.pop_back();
     if (entry == nullptr) continue;
     Delivery delivery = entry->delivery;
     delivery.duplicate = true;
@@ -238,7 +239,7 @@ void Processor::apply_pubcomp(Session& session, const Command& command) {
 }
 
 void Processor::apply_pubrel(Session& session, const Command& command) {
-  const bool known = session.received_qos2.erase(command.packet_id) > 0;
+  const bool known = session.received_qos2.write().erase(command.packet_id) > 0;
   Outbox& outbox = *session.outbox;
   protocol::encode_ack(protocol::PacketType::Pubcomp, command.packet_id,
                        known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,

@@ -23,10 +23,12 @@ void Processor::apply_publish(Session* from, Command& command) {
   }
   const std::uint16_t packet_id = message.packet_id;
   if (qos == 2) {
-    if (!from->received_qos2.insert(packet_id).second) {  // [MQTT-4.3.3-10]: not passed on again
+    if (!from->received_qos2.write()
+             .insert(packet_id)
+             .second) {  // [MQTT-4.3.3-10]: not passed on again
       return acknowledge(*from, qos, packet_id, ReasonCode::Success);
     }
-    if (from->is_v5 && from->received_qos2.size() > limits_.receive_maximum) {
+    if (from->is_v5 && from->received_qos2.read().size() > limits_.receive_maximum) {
       return disconnect(*from, ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
     }
   }
@@ -286,7 +288,7 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
 // A rate limit sends the first at once, then at most one per interval, and always the last.
 void Processor::enqueue_limited(Session& session, PendingEntry entry) {
   const ConflationKey key = key_of(entry);
-  RateLimit& limit = session.rate_limits[key];
+  RateLimit& limit = session.rate_limits.write().of[key];
   if (session.pending.has_cell(key) || now_ns_ >= limit.next_ns) {
     if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
     return;
@@ -296,17 +298,19 @@ void Processor::enqueue_limited(Session& session, PendingEntry entry) {
 }
 
 void Processor::fire_rate_limits(Session& session) {
-  while (!session.rate_due.empty() && session.rate_due.begin()->first <= now_ns_) {
-    const ConflationKey key = session.rate_due.begin()->second;
-    session.rate_due.erase(session.rate_due.begin());
-    const auto found = session.rate_limits.find(key);
-    if (found == session.rate_limits.end()) continue;  // unsubscribed meanwhile
+  if (session.rate_limits.read().due.empty()) return;
+  auto& [limits, due] = session.rate_limits.write();
+  while (!due.empty() && due.begin()->first <= now_ns_) {
+    const ConflationKey key = due.begin()->second;
+    due.erase(due.begin());
+    const auto found = limits.find(key);
+    if (found == limits.end()) continue;  // unsubscribed meanwhile
     if (found->second.held) {
       PendingEntry entry = std::move(*found->second.held);
       found->second.held.reset();
       if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
     } else if (!session.pending.has_cell(key)) {
-      session.rate_limits.erase(found);
+      limits.erase(found);
     }
   }
   note_pending(session);

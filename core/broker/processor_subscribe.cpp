@@ -107,8 +107,10 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     remove(*found->second);
     std::erase_if(session.seeds,
                   [&](const SeedCursor& seed) { return seed.subscription == number; });
-    std::erase_if(session.rate_limits,
-                  [&](const auto& limit) { return limit.first.subscription == number; });
+    if (!session.rate_limits.read().of.empty()) {
+      std::erase_if(session.rate_limits.write().of,
+                    [&](const auto& limit) { return limit.first.subscription == number; });
+    }
     ended_subscriptions_.push_back(std::move(found->second));
     session.subscriptions.erase(found);
     unsuback.reasons.push_back(ReasonCode::Success);

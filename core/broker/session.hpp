@@ -6,7 +6,6 @@
 #pragma once
 
 #include <array>
-#include <boost/container/deque.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "core/broker/inflight.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/pending.hpp"
+#include "core/broker/rare.hpp"
 
 namespace millrace::shm {
 struct Feed;
@@ -74,6 +74,11 @@ struct RateLimit {
   std::optional<PendingEntry> held;
 };
 
+struct RateLimits {
+  std::unordered_map<ConflationKey, RateLimit, ConflationKeyHash> of;
+  std::multimap<std::int64_t, ConflationKey> due;
+};
+
 // An acknowledgement that the policy `backpressure` keeps from a publisher.
 struct WithheldAck {
   OutboxRef publisher;
@@ -100,11 +105,9 @@ struct Session {
   // --- Outbound ---
   PendingQueue pending;
   InflightWindow inflight;
-  boost::container::deque<std::uint16_t>
-      redeliver;  // inflight, not yet sent again on this connection
+  std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
   std::vector<SeedCursor> seeds;
-  std::unordered_map<ConflationKey, RateLimit, ConflationKeyHash> rate_limits;
-  std::multimap<std::int64_t, ConflationKey> rate_due;
+  Rare<RateLimits> rate_limits;
   std::vector<WithheldAck> withheld;
   bool waits_for_service = false;  // listed for the end of this batch
   // What the gauges hold for this session.
@@ -113,7 +116,7 @@ struct Session {
   std::uint64_t counted_bytes = 0;
 
   // --- Inbound ---
-  std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
+  Rare<std::unordered_set<std::uint16_t>> received_qos2;  // PUBLISH seen, PUBREL not yet
   std::uint32_t withheld_from_me = 0;
 
   // --- Subscriptions ---
@@ -124,7 +127,7 @@ struct Session {
   Mode route_mode = Mode::latest;
 
   // --- Timers (monotonic ns; 0: none) ---
-  std::optional<ConnectRequest::Will> will;
+  std::unique_ptr<ConnectRequest::Will> will;
   std::int64_t will_at_ns = 0;
   std::int64_t expires_at_ns = 0;
   std::int64_t timer_ns = 0;  // what stands in the processor's timer set
