@@ -309,6 +309,7 @@ Payload payload_of(std::uint64_t number) {
   return payload;
 }
 
+/// Of what was stored; the rivals start with a whole value, since they have no state of emptiness.
 void check_whole(const Payload& payload) {
   for (const std::uint64_t word : payload) {
     if (word != payload[0]) std::abort();
@@ -326,7 +327,7 @@ Rates race_slot() {
 }
 
 Rates race_seqlock() {
-  xenium::seqlock<Payload> slot;
+  xenium::seqlock<Payload> slot{payload_of(0)};
   return race_once([&](std::uint64_t number) { slot.store(payload_of(number)); },
                    [&] {
                      check_whole(slot.load());
@@ -335,7 +336,7 @@ Rates race_seqlock() {
 }
 
 Rates race_left_right() {
-  xenium::left_right<Payload> slot;
+  xenium::left_right<Payload> slot{payload_of(0)};
   return race_once(
       [&](std::uint64_t number) { slot.update([&](Payload& it) { it = payload_of(number); }); },
       [&] {
