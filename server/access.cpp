@@ -5,14 +5,26 @@
 #include <fstream>
 #include <sstream>
 
-#include "protocol/topic.hpp"
-
 namespace millrace::server {
 
 namespace {
 
-bool concerns(const AccessRule& rule, const std::string& user) {
-  return !rule.user || *rule.user == user;
+// The reason that a rule gives to whom it refuses.
+protocol::ReasonCode reason_code(RefusalReason reason) {
+  return reason == RefusalReason::unspecified ? protocol::ReasonCode::UnspecifiedError
+                                              : protocol::ReasonCode::NotAuthorized;
+}
+
+// Of all rules, those about this user's publishing or subscribing, in order.
+broker::TopicRules rules_of(const AccessConfig& config, const std::string& user,
+                            AccessAction action) {
+  std::vector<broker::TopicRule> rules;
+  for (const AccessRule& rule : config.rules) {
+    if (rule.user && *rule.user != user) continue;
+    if (rule.action != AccessAction::all && rule.action != action) continue;
+    rules.push_back({rule.effect == AccessEffect::allow, rule.filter, reason_code(rule.reason)});
+  }
+  return {std::move(rules), config.rules.empty() || config.otherwise == AccessEffect::allow};
 }
 
 // An empty File for no path.
@@ -34,32 +46,17 @@ File read_users(const std::string& path, const char* key, std::vector<ConfigFaul
 
 }  // namespace
 
-Grants::Grants(std::string user, const AccessConfig& config) : user_(std::move(user)) {
-  otherwise_allow_ = config.rules.empty() || config.otherwise == AccessEffect::allow;
-  for (const AccessRule& rule : config.rules) {
-    if (!concerns(rule, user_)) continue;
-    const Rule mine{rule.effect == AccessEffect::allow, rule.filter};
-    if (rule.action != AccessAction::subscribe) publish_rules_.push_back(mine);
-    if (rule.action != AccessAction::publish) subscribe_rules_.push_back(mine);
-  }
-  publish_is_open_ = otherwise_allow_ && publish_rules_.empty();
-  subscribe_is_open_ = otherwise_allow_ && subscribe_rules_.empty();
-}
+Grants::Grants(std::string user, const AccessConfig& config)
+    : user_(std::move(user)),
+      publish_(rules_of(config, user_, AccessAction::publish)),
+      subscribe_(std::make_shared<const broker::TopicRules>(
+          rules_of(config, user_, AccessAction::subscribe))),
+      publish_is_open_(publish_.allow_all()) {}
 
-bool Grants::publish_by_rules(std::string_view topic) const {
-  for (const Rule& rule : publish_rules_) {
-    if (protocol::matches(rule.filter, topic)) return rule.allow;
-  }
-  return otherwise_allow_;
-}
-
-bool Grants::subscribe_by_rules(std::string_view filter) const {
-  for (const Rule& rule : subscribe_rules_) {
-    const bool decides = rule.allow ? protocol::covers(rule.filter, filter)
-                                    : protocol::overlaps(rule.filter, filter);
-    if (decides) return rule.allow;
-  }
-  return otherwise_allow_;
+protocol::Result<Grants::ReadRules> Grants::subscription(std::string_view filter) const {
+  const auto extent = subscribe_->extent(filter);
+  if (!extent) return extent.error();
+  return *extent == broker::TopicRules::Extent::part ? subscribe_ : nullptr;
 }
 
 Access::Access(const AccessConfig& config, PasswordFile passwords, ScramFile scram)

@@ -9,9 +9,8 @@
 // exchange (scram.hpp) over the keys that are kept here.
 //
 // Rules: the first that matches wins. When there are rules and none matches, `access.otherwise`
-// decides (deny unless configured); with no rules at all everything is allowed. A rule that allows
-// a subscription must cover the asked filter as a whole; a rule that denies matches as soon as the
-// two overlap, for else a wildcard would reach around it.
+// decides (deny unless configured); with no rules at all everything is allowed. What that means
+// for a subscription, which is judged before there is a topic, says core/broker/topic_rules.hpp.
 #pragma once
 
 #include <map>
@@ -22,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/broker/topic_rules.hpp"
 #include "protocol/reason_code.hpp"
 #include "server/config.hpp"
 #include "server/passwd.hpp"
@@ -37,31 +37,24 @@ class Grants {
   // The verified user name; empty for the anonymous.
   const std::string& user() const { return user_; }
 
-  // Per message: one branch when no rule limits this user's publishing.
-  bool may_publish(std::string_view topic) const {
-    return publish_is_open_ || publish_by_rules(topic);
+  // Why this user may not publish there; nothing: he may. Per message: one branch when no rule
+  // limits his publishing.
+  std::optional<protocol::ReasonCode> publish_refusal(std::string_view topic) const {
+    if (publish_is_open_) return std::nullopt;
+    return publish_.refusal(topic);
   }
 
-  // `filter` is the inner one: without a $share or $latest prefix.
-  bool may_subscribe(std::string_view filter) const {
-    return subscribe_is_open_ || subscribe_by_rules(filter);
-  }
+  // The rules that what reads by this filter has to ask about each topic; null: none, it may read
+  // all that the filter matches; an error: why it may read nothing. `filter` is the inner one:
+  // without a $share or $latest prefix.
+  using ReadRules = std::shared_ptr<const broker::TopicRules>;
+  protocol::Result<ReadRules> subscription(std::string_view filter) const;
 
  private:
-  struct Rule {
-    bool allow;
-    std::string filter;
-  };
-
-  bool publish_by_rules(std::string_view topic) const;
-  bool subscribe_by_rules(std::string_view filter) const;
-
   std::string user_;
-  std::vector<Rule> publish_rules_;  // those that concern this user, in order
-  std::vector<Rule> subscribe_rules_;
-  bool otherwise_allow_;
+  broker::TopicRules publish_;  // of the rules, those that concern this user
+  ReadRules subscribe_;
   bool publish_is_open_;
-  bool subscribe_is_open_;
 };
 
 class Access {

@@ -30,6 +30,7 @@ enum class LogFormat : std::uint8_t { text, json };
 enum class AccessEffect : std::uint8_t { allow, deny };
 enum class AccessAction : std::uint8_t { publish, subscribe, all };
 enum class LimitPolicy : std::uint8_t { enforce, warn };
+enum class RefusalReason : std::uint8_t { not_authorized, unspecified };
 using RingPolicy = shm::Policy;
 
 const char* to_string(Transport);
@@ -41,6 +42,7 @@ const char* to_string(LogFormat);
 const char* to_string(AccessEffect);
 const char* to_string(AccessAction);
 const char* to_string(LimitPolicy);
+const char* to_string(RefusalReason);
 const char* to_string(RingPolicy);
 
 struct TlsConfig {
@@ -151,6 +153,7 @@ struct AccessRule {
   std::optional<std::string> user;  // none: everybody; "": the anonymous alone
   AccessAction action = AccessAction::all;
   std::string filter = "#";
+  RefusalReason reason = RefusalReason::not_authorized;
 };
 
 struct AccessConfig {

@@ -38,7 +38,11 @@ Schema<AccessRule> access_rule_schema() {
   schema.key(FIELD(effect), "What the rule does")
       .key(FIELD(user), "Whom it concerns; unset: everybody; empty: the anonymous alone")
       .key(FIELD(action), "What it concerns")
-      .key(FIELD(filter), "The topics it concerns, as a topic filter");
+      .key(FIELD(filter), "The topics it concerns, as a topic filter")
+      .key(FIELD(reason),
+           "Of `deny`: what an MQTT 5 client is told. `unspecified` (0x80) does not reveal that "
+           "there is a rule, so that names cannot be tried out by their answers; it is also what "
+           "an MQTT 3.1.1 client gets");
   return schema;
 }
 
@@ -213,8 +217,9 @@ void add_operator(Schema<Config>& schema) {
            "Clients at once whose password waits to be checked; more are told `server busy`",
            Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
-            "Who may do what; the first rule that matches decides. `allow` for a subscription must "
-            "cover its whole filter; `deny` matches when the two overlap",
+            "Who may do what; the first rule that matches decides. A subscription is allowed by a "
+            "rule that covers its whole filter. It is refused by one that covers it; one that it "
+            "merely overlaps keeps back what it denies: `#` brings everything else",
             Takes::reload)
       .key(FIELD(access.otherwise), "When there are rules and none matches", Takes::reload)
       .list(FIELD(delivery.rules), delivery_rule_schema(), 1'000,

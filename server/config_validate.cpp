@@ -117,6 +117,10 @@ void check_access(const Config& config, const FaultSink& faults) {
     const FaultSink here = faults.at(item("access.rules", i));
     check_filter(access.rules[i].filter, config, here);
     check_user(access.rules[i].user, config, here);
+    if (access.rules[i].reason != RefusalReason::not_authorized &&
+        access.rules[i].effect != AccessEffect::deny) {
+      here.at("reason").add("is what a rule that denies says; this one allows");
+    }
   }
   if (access.allow_anonymous == false && !access.verifies_anyone()) {
     faults.at("access.allow_anonymous")

@@ -83,6 +83,13 @@ struct Words<LimitPolicy> {
 };
 
 template <>
+struct Words<RefusalReason> {
+  static constexpr WordList<RefusalReason, 2> list = {
+      {{"not_authorized", RefusalReason::not_authorized},
+       {"unspecified", RefusalReason::unspecified}}};
+};
+
+template <>
 struct Words<RingPolicy> {
   static constexpr WordList<RingPolicy, 2> list = {
       {{"lossy", RingPolicy::lossy}, {"lossless", RingPolicy::lossless}}};

@@ -129,11 +129,9 @@ std::optional<protocol::ReasonCode> Connection::check_will(const protocol::Will&
       is_reserved_topic(will.topic)) {
     return ReasonCode::TopicNameInvalid;
   }
-  if (!grants_->may_publish(will.topic)) {
-    thread_.counters().publish_denied.add();
-    return ReasonCode::NotAuthorized;
-  }
-  return std::nullopt;
+  const auto refused = grants_->publish_refusal(will.topic);
+  if (refused) thread_.counters().publish_denied.add();
+  return refused;
 }
 
 void Connection::accept(protocol::Connect& connect) {
@@ -208,7 +206,8 @@ std::string Connection::response_information(const std::string& client_id) const
   std::string topic = mqtt.response_prefix + "/" + client_id;
   const std::string all_below = topic + "/#";
   if (!protocol::valid_topic_filter(all_below, mqtt.topic_levels_max)) return {};
-  return grants_->may_subscribe(all_below) ? topic : std::string();
+  const auto rules = grants_->subscription(all_below);
+  return rules && !*rules ? topic : std::string();  // the whole of it
 }
 
 // --- CONNACK

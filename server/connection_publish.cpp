@@ -86,8 +86,7 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
   if (view.topic.size() >= levels_max && protocol::level_count(view.topic) > levels_max) {
     return ReasonCode::TopicNameInvalid;
   }
-  if (!grants_->may_publish(view.topic)) return ReasonCode::NotAuthorized;
-  return std::nullopt;
+  return grants_->publish_refusal(view.topic);
 }
 
 // Acknowledged in its turn, with the reason where there is a word for it; dropped, and counted.

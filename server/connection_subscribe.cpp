@@ -57,11 +57,13 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
     resolved.refused = *reason;
     return;
   }
-  if (!grants_->may_subscribe(filter->filter)) {
+  auto rules = grants_->subscription(filter->filter);
+  if (!rules) {
     thread_.counters().subscribe_denied.add();
-    resolved.refused = ReasonCode::NotAuthorized;
+    resolved.refused = rules.error();
     return;
   }
+  resolved.rules = std::move(*rules);
   resolved.filter = filter->filter;
   resolved.share_group = filter->share_group;
   resolved.qos = static_cast<std::uint8_t>(

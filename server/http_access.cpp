@@ -52,8 +52,7 @@ std::shared_ptr<const Access> HttpAccess::current() const {
   return access_;
 }
 
-std::optional<HttpResponse> HttpAccess::refusal(const HttpRequest& request,
-                                                std::string_view filter) {
+HttpAccess::Verdict HttpAccess::judge(const HttpRequest& request, std::string_view filter) {
   const auto access = current();
   if (verified_by_ != access) {
     verified_.clear();
@@ -61,11 +60,11 @@ std::optional<HttpResponse> HttpAccess::refusal(const HttpRequest& request,
   }
   const std::string_view authorization = request.header("authorization");
   const auto grants = grants_of(*access, authorization);
-  if (!grants) return unauthorized();
-  if (grants->may_subscribe(filter)) return std::nullopt;
+  if (!grants) return {unauthorized(), nullptr};
+  if (auto rules = grants->subscription(filter)) return {std::nullopt, std::move(*rules)};
   // Somebody who has not said who he is may be somebody who may.
-  if (authorization.empty() && access->verifies_names()) return unauthorized();
-  return forbidden(filter);
+  if (authorization.empty() && access->verifies_names()) return {unauthorized(), nullptr};
+  return {forbidden(filter), nullptr};
 }
 
 std::shared_ptr<const Grants> HttpAccess::grants_of(const Access& access,

@@ -4,7 +4,7 @@
 // A password costs milliseconds of CPU to verify and HTTP clients send it with every request, so
 // what was verified is remembered (as a digest, never the password) until the rules change.
 //
-// Threads: set() any; refusal() the HTTP thread.
+// Threads: set() any; judge() the HTTP thread.
 #pragma once
 
 #include <map>
@@ -33,9 +33,14 @@ class HttpAccess {
   // The rules of a reload. A request that is under way keeps what it was granted.
   void set(std::shared_ptr<const Access> access);
 
-  // Nothing: the client may read all that `filter` matches. Else what to answer: 401, or 403 where
-  // other credentials are not asked for.
-  std::optional<HttpResponse> refusal(const HttpRequest& request, std::string_view filter);
+  // Whether the client may read what `filter` matches, and which rules it has to ask about each
+  // topic (null: none). Refused, what to answer: 401, or 403 where other credentials are not asked
+  // for.
+  struct Verdict {
+    std::optional<HttpResponse> refusal;
+    Grants::ReadRules rules;
+  };
+  Verdict judge(const HttpRequest& request, std::string_view filter);
 
  private:
   static constexpr std::size_t verified_max = 256;

@@ -43,11 +43,10 @@ void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
   std::string fault;
   auto query = parse_topic_list_query(exchange->request(), fault);
   if (!query) return refuse(*exchange, 400, std::move(fault));
-  if (auto refusal = access_.refusal(exchange->request(), query->filter)) {
-    return exchange->answer(std::move(*refusal));
-  }
-  const auto list =
-      std::make_shared<TopicList>(http_.context(), topics_, std::move(*query), std::move(exchange));
+  auto verdict = access_.judge(exchange->request(), query->filter);
+  if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
+  const auto list = std::make_shared<TopicList>(http_.context(), topics_, std::move(*query),
+                                                std::move(verdict.rules), std::move(exchange));
   list->start();
 }
 
@@ -57,8 +56,8 @@ void TopicRoutes::get_topic(HttpExchange::Ptr exchange) {
     return refuse(*exchange, 400,
                   "not a topic name (for a filter: /topics?filter=...): \"" + request.rest + "\"");
   }
-  if (auto refusal = access_.refusal(request, request.rest)) {
-    return exchange->answer(std::move(*refusal));
+  if (auto verdict = access_.judge(request, request.rest); verdict.refusal) {
+    return exchange->answer(std::move(*verdict.refusal));
   }
   TopicQuestion question(request, run_, wait_seconds_max_);
   TopicAnswer answer = question.ask(topics_);

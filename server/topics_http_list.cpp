@@ -53,10 +53,11 @@ std::optional<TopicListQuery> parse_topic_list_query(const HttpRequest& request,
 }
 
 TopicList::TopicList(boost::asio::io_context& context, const broker::TopicTable& topics,
-                     TopicListQuery query, HttpExchange::Ptr exchange)
+                     TopicListQuery query, Grants::ReadRules rules, HttpExchange::Ptr exchange)
     : context_(context),
       topics_(topics),
       query_(std::move(query)),
+      rules_(std::move(rules)),
       exchange_(std::move(exchange)),
       now_ns_(broker::Inbox::now_ns()) {}
 
@@ -101,6 +102,7 @@ void TopicList::consider(const broker::Topic& topic) {
   const std::string_view name = topic.name();
   if (name <= query_.after || (cut_ && name >= *cut_)) return;
   if (!protocol::matches(query_.filter, name)) return;
+  if (rules_ && !rules_->permit(name)) return;
   const auto value = value_of(topic, now_ns_);
   if (!value) return;
   const broker::Message& message = value->message;

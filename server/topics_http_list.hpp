@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "core/broker/topic_table.hpp"
+#include "server/access.hpp"
 #include "server/http.hpp"
 
 namespace millrace::server {
@@ -35,7 +36,7 @@ std::optional<TopicListQuery> parse_topic_list_query(const HttpRequest& request,
 class TopicList : public std::enable_shared_from_this<TopicList> {
  public:
   TopicList(boost::asio::io_context& context, const broker::TopicTable& topics,
-            TopicListQuery query, HttpExchange::Ptr exchange);
+            TopicListQuery query, Grants::ReadRules rules, HttpExchange::Ptr exchange);
 
   void start();
 
@@ -61,6 +62,7 @@ class TopicList : public std::enable_shared_from_this<TopicList> {
   boost::asio::io_context& context_;
   const broker::TopicTable& topics_;
   const TopicListQuery query_;
+  const Grants::ReadRules rules_;  // asked about each topic; null: none
   const HttpExchange::Ptr exchange_;
   const std::int64_t now_ns_;
   latest::IndexCursor cursor_;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/broker/message.hpp"
+#include "core/broker/topic_rules.hpp"
 #include "protocol/packet.hpp"
 #include "protocol/reason_code.hpp"
 #include "protocol/version.hpp"
@@ -76,6 +77,7 @@ struct SubscriptionRequest {
   std::uint8_t retain_handling = 0;
   Mode mode = Mode::adaptive;
   std::uint32_t interval_ms = 0;  // at least this long between two values of a topic; 0: no limit
+  std::shared_ptr<const TopicRules> rules;  // which of its topics may be read; null: all
   // What SUBACK says if not the granted QoS: a refusal (>= 0x80) makes the processor skip it.
   std::optional<protocol::ReasonCode> refused;
 };

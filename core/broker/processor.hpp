@@ -148,7 +148,8 @@ class Processor {
   void add_target(Route& route, const Subscription& subscription);
   void note_batch_value(Topic& topic, Message&& message);
   void route_to(const RouteTarget& target, const Message& message, const Session* from);
-  bool route_to_group(SharedGroup& group, const Message& message);
+  RouteGroup group_for(SharedGroup& group, std::string_view topic) const;
+  bool route_to_group(const RouteGroup& route, const Message& message);
   void enqueue(Session& session, Mode mode, PendingEntry entry);
   void enqueue_every(Session& session, PendingEntry entry);
   void enqueue_limited(Session& session, PendingEntry entry);

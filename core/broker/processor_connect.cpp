@@ -180,7 +180,7 @@ void Processor::redistribute_shared(Session& session) {
   }
   for (auto& [group, message] : orphans) {
     kept_ = message;
-    route_to_group(*group, message);
+    route_to_group(group_for(*group, message.topic()), message);
     kept_ = Message{};
   }
 }

@@ -2,6 +2,7 @@
 // Source: MQTT 5.0 sections 3.3, 4.3, 4.8; the delivery contract in the README.
 #include <algorithm>
 #include <cassert>
+#include <iterator>
 
 #include "core/broker/processor.hpp"
 #include "protocol/encode.hpp"
@@ -48,7 +49,7 @@ std::size_t Processor::publish(Message&& message, Session* from) {
   for (const RouteTarget& target : route.targets) route_to(target, message, from);
   if (!route.feeds.empty()) local_->append(route.feeds, message);
   std::size_t matched = route.targets.size() + route.feeds.size();
-  for (SharedGroup* group : route.groups) matched += route_to_group(*group, message) ? 1 : 0;
+  for (const RouteGroup& group : route.groups) matched += route_to_group(group, message) ? 1 : 0;
   if (matched == 0) stats_.unmatched.add();
   note_batch_value(topic, std::move(message));
   return matched;
@@ -94,9 +95,10 @@ void Processor::compute_route(Topic& topic) {
     if (SharedGroup* group = subscription->group) {
       if (group->route_stamp == route_stamp_) return;
       group->route_stamp = route_stamp_;
-      route.groups.push_back(group);
+      route.groups.push_back(group_for(*group, topic.name()));
       return;
     }
+    if (!subscription->may_read(topic.name())) return;
     Session& session = *subscription->session;
     if (session.route_stamp != route_stamp_) {
       session.route_stamp = route_stamp_;
@@ -203,20 +205,34 @@ void Processor::route_to(const RouteTarget& target, const Message& message, cons
   enqueue(session, target.mode, std::move(entry));
 }
 
+RouteGroup Processor::group_for(SharedGroup& group, std::string_view topic) const {
+  const auto may_read = [&](const Subscription* member) { return member->may_read(topic); };
+  RouteGroup route{&group, false, {}};
+  route.limited = !std::all_of(group.members.begin(), group.members.end(), may_read);
+  if (route.limited) {
+    std::copy_if(group.members.begin(), group.members.end(), std::back_inserter(route.members),
+                 may_read);
+  }
+  return route;
+}
+
 // A live member takes it, in turn; one that has room before one that is behind; an offline one only
 // if it will come back and the message waits for it [MQTT-4.8.2-4].
-bool Processor::route_to_group(SharedGroup& group, const Message& message) {
-  const std::size_t count = group.members.size();
+bool Processor::route_to_group(const RouteGroup& route, const Message& message) {
+  SharedGroup& group = *route.group;
+  const std::span<Subscription* const> members = route.readers();
+  const std::size_t count = members.size();
   Subscription* chosen = nullptr;
   int chosen_rank = 0;
   std::size_t chosen_at = 0;
   for (std::size_t i = 0; i < count && chosen_rank < 3; ++i) {
     const std::size_t at = (group.next + i) % count;
-    const Session& session = *group.members[at]->session;
-    const bool waits = std::min(message.qos, group.members[at]->qos) > 0;
+    const Session& session = *members[at]->session;
+    if (session.ended) continue;  // while this message was routed
+    const bool waits = std::min(message.qos, members[at]->qos) > 0;
     const int rank = session.connected() ? (session.pending.empty() ? 3 : 2) : (waits ? 1 : 0);
     if (rank <= chosen_rank) continue;
-    chosen = group.members[at];
+    chosen = members[at];
     chosen_rank = rank;
     chosen_at = at;
   }

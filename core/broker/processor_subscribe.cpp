@@ -49,6 +49,7 @@ ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wan
   subscription.no_local = wanted.no_local;
   subscription.retain_as_published = wanted.retain_as_published;
   subscription.interval_ms = wanted.interval_ms;
+  subscription.rules = wanted.rules;
   subscription.identifier = identifier;
   subscription.identifiers.reset();
   if (identifier != 0) {
@@ -192,6 +193,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
       session.seeds.erase(session.seeds.begin());
       continue;
     }
+    if (!subscription.may_read(topic->name())) continue;
     // A later value reached the subscription by itself; an older one after it would be stale.
     if (topic->sequence > cursor.since) continue;
     const bool retained = topic->retained && cursor.with_retained &&

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -43,7 +44,10 @@ struct Subscription {
   bool no_local = false;
   bool retain_as_published = false;
   std::string filter;  // what is matched; the name that the client used is the key in the session
+  std::shared_ptr<const TopicRules> rules;  // which of its topics may be read; null: all
   boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // of `identifier`, shared
+
+  bool may_read(std::string_view topic) const { return !rules || rules->permit(topic); }
 };
 
 // The members of `$share/name/filter` [MQTT-4.8.2]. Served in turn.

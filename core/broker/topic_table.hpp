@@ -15,6 +15,7 @@
 #include <boost/intrusive/set.hpp>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,10 +46,19 @@ struct RouteTarget {
   boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;
 };
 
+// A group of shared subscriptions, of which perhaps not every member may read the topic.
+struct RouteGroup {
+  SharedGroup* group = nullptr;
+  bool limited = false;  // to these:
+  std::vector<Subscription*> members;
+
+  std::span<Subscription* const> readers() const { return limited ? members : group->members; }
+};
+
 // The cached match of a topic; valid while the index says that nothing touching it has changed.
 struct Route {
   std::vector<RouteTarget> targets;
-  std::vector<SharedGroup*> groups;
+  std::vector<RouteGroup> groups;
   std::vector<shm::Feed*> feeds;
   std::uint64_t version = 0;
 };

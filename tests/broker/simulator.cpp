@@ -40,6 +40,8 @@ Simulator::Simulator(SimulatorOptions options)
     Client client;
     client.id = "client" + std::to_string(i);
     client.v5 = i % 2 == 1;
+    if (i % 3 == 1) client.denied = "a/0";
+    if (i % 3 == 2) client.denied = "+/1";
     clients_.push_back(std::move(client));
   }
 }
@@ -52,6 +54,10 @@ std::string Simulator::topic() {
 std::string Simulator::filter() {
   static const char* filters[] = {"#", "a/#", "+/1", "a/0", "b/2", "$x/#", "a/+", "b/#"};
   return filters[pick(8)];
+}
+
+bool Simulator::may_read(const Client& client, std::string_view topic) {
+  return client.denied.empty() || !protocol::matches(client.denied, topic);
 }
 
 std::string Simulator::run() {
@@ -121,6 +127,11 @@ void Simulator::vanish(Client& client) {
 void Simulator::subscribe(Client& client) {
   SubscriptionRequest wanted;
   wanted.filter = filter();
+  if (!client.denied.empty()) {
+    if (protocol::covers(client.denied, wanted.filter)) return;
+    wanted.rules = std::make_shared<const TopicRules>(
+        std::vector<TopicRule>{{false, client.denied}}, /*otherwise_allow=*/true);
+  }
   wanted.qos = static_cast<std::uint8_t>(pick(3));
   const std::uint32_t kind = pick(10);
   wanted.mode = kind < 4 ? Mode::every : kind < 7 ? Mode::adaptive : Mode::latest;
@@ -155,6 +166,7 @@ void Simulator::publish() {
   ++number_;
   newest_[name] = number_;
   for (Client& client : clients_) {
+    if (!may_read(client, name)) continue;
     bool every = false;
     bool matched = false;
     int granted = 0;
@@ -211,6 +223,7 @@ void Simulator::read(Client& client, bool acknowledge_all) {
 
 void Simulator::receive(Client& client, const Got& got) {
   if (got.payload == "stale") return fail("a stale connection published");
+  if (!may_read(client, got.topic)) return fail("a denied topic came through: " + got.topic);
   const std::uint64_t number = std::stoull(got.payload);
   if (got.qos > 0) {
     if (got.packet_id == 0) return fail("QoS without a packet identifier");

@@ -43,6 +43,7 @@ class Simulator {
     std::string id;
     bool v5 = false;
     bool persistent = false;
+    std::string denied;  // a filter of what it may not read; empty: it may read everything
     bool has_shared = false;  // a share of a topic is a stream of its own: no order with the rest
     Peer* peer = nullptr;  // its live connection
     std::map<std::string, Filter> filters;
@@ -60,6 +61,7 @@ class Simulator {
   bool chance(std::uint32_t percent) { return pick(100) < percent; }
   std::string topic();
   std::string filter();
+  static bool may_read(const Client& client, std::string_view topic);
 
   void step();
   void connect(Client& client);

@@ -58,5 +58,19 @@ class Local(Case):
             self.assertEqual(publisher.refused, 1)
 
 
+class LocalRules(Case):
+    SOCKET = SOCKET + "-rules"
+    CONFIG = {"local": {"socket": SOCKET}, "access": {"otherwise": "allow", "rules": [
+        {"effect": "deny", "action": "subscribe", "filter": "+/secret"}]}}
+
+    def test_a_ring_that_would_show_a_denied_topic_is_refused(self):
+        eventually(lambda: os.path.exists(self.SOCKET), "the door opens")
+        for kind in (millrace_local.Reader, millrace_local.Latest):
+            for filter_ in ("#", self.topic("+"), self.topic("secret")):
+                with self.assertRaisesRegex(millrace_local.LocalError, "access rules"):
+                    kind(filter_, socket=self.SOCKET)
+            kind(self.topic("open"), socket=self.SOCKET).close()
+
+
 if __name__ == "__main__":
     main()

@@ -307,6 +307,21 @@ TEST_F(TopicsHttpAccess, ForbidsWhereNoCredentialsWouldHelp) {
   EXPECT_EQ(status(world, "/topics/public/x"), 404u);
 }
 
+TEST_F(TopicsHttpAccess, ListsNothingThatIsDenied) {
+  AccessConfig rules;
+  rules.rules = {{AccessEffect::deny, std::nullopt, AccessAction::subscribe, "a/secret"}};
+  rules.otherwise = AccessEffect::allow;
+  TopicsWorld world({}, rules);
+  for (const char* topic : {"a/secret", "a/open"}) world.publish(topic, "x");
+  EXPECT_EQ(status(world, "/topics/a/secret"), 403u);
+  EXPECT_EQ(status(world, "/topics?filter=a/secret"), 403u);
+  for (const char* target : {"/topics", "/topics?filter=a/%2B"}) {
+    const std::string list = HttpClient(world).get(target).body();
+    EXPECT_NE(list.find("a/open"), std::string::npos) << list;
+    EXPECT_EQ(list.find("a/secret"), std::string::npos) << list;
+  }
+}
+
 TEST_F(TopicsHttpAccess, FollowsNewRulesAtOnce) {
   TopicsWorld world({}, config_);
   EXPECT_EQ(status(world, "/topics/a/b", ann), 404u);

@@ -1,0 +1,51 @@
+// TopicRules: which topics somebody may read, or publish to. An ordered list; the first rule whose
+// filter matches a topic decides, and when none does, `otherwise`.
+//
+// A subscription is judged once, by its filter. One that is covered by a rule that denies is
+// refused; one that merely overlaps such a rule is granted, and carries these rules with it: the
+// match of each topic (a cached route, a stored value) leaves it out where a rule denies the topic.
+// So `#` stays useful beside a secret, and nothing is asked per message.
+//
+// Threads: constant after construction; any.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "protocol/reason_code.hpp"
+
+namespace millrace::broker {
+
+struct TopicRule {
+  bool allow = false;
+  std::string filter;
+  // Of a rule that denies: what the client is told.
+  protocol::ReasonCode refusal = protocol::ReasonCode::NotAuthorized;
+};
+
+class TopicRules {
+ public:
+  TopicRules(std::vector<TopicRule> rules, bool otherwise_allow)
+      : rules_(std::move(rules)), otherwise_allow_(otherwise_allow) {}
+
+  // No rule limits anything.
+  bool allow_all() const { return rules_.empty() && otherwise_allow_; }
+
+  // Why not; nothing: the topic is permitted.
+  std::optional<protocol::ReasonCode> refusal(std::string_view topic) const;
+  bool permit(std::string_view topic) const { return !refusal(topic); }
+
+  // What of a filter's topics may be read: all, or those that permit() says; else why none.
+  enum class Extent : std::uint8_t { whole, part };
+  protocol::Result<Extent> extent(std::string_view filter) const;
+
+ private:
+  std::vector<TopicRule> rules_;
+  bool otherwise_allow_;
+};
+
+}  // namespace millrace::broker
