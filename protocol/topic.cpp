@@ -34,6 +34,10 @@ class Levels {
   bool done_ = false;
 };
 
+constexpr bool is_or_under(std::string_view root, std::string_view topic) noexcept {
+  return topic.starts_with(root) && (topic.size() == root.size() || topic[root.size()] == '/');
+}
+
 constexpr bool starts_with_wildcard(std::string_view filter) noexcept {
   return filter.starts_with('#') || filter.starts_with('+');
 }
@@ -110,7 +114,12 @@ Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_ma
 }
 
 bool is_latest_topic(std::string_view topic) noexcept {
-  return topic.starts_with(latest_prefix) || topic == "$latest";
+  return is_or_under("$latest", topic);
+}
+
+bool is_reserved_topic(std::string_view topic) noexcept {
+  return topic.starts_with('$') && (is_or_under("$SYS", topic) || is_or_under("$share", topic) ||
+                                    is_or_under("$latest", topic));
 }
 
 bool matches(std::string_view filter, std::string_view topic) noexcept {

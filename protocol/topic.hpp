@@ -48,6 +48,9 @@ struct ParsedFilter {
 // `$latest` or `$latest/...`: names that nobody may publish to.
 [[nodiscard]] bool is_latest_topic(std::string_view topic) noexcept;
 
+// A name under `$SYS`, `$share` or `$latest`: the server's own, clients do not publish there.
+[[nodiscard]] bool is_reserved_topic(std::string_view topic) noexcept;
+
 // Does `filter` match `topic`? A filter that starts with a wildcard matches no topic that starts
 // with '$'. [MQTT-4.7.2-1]
 [[nodiscard]] bool matches(std::string_view filter, std::string_view topic) noexcept;

@@ -2,8 +2,11 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <csignal>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -53,13 +56,23 @@ void serve_until_signal(Server& server, const ConfigSources& sources) {
   boost::asio::signal_set signals(signals_context, SIGTERM, SIGINT, SIGHUP);
   std::function<void()> wait = [&] {
     signals.async_wait([&](const boost::system::error_code& error, int signal) {
-      if (error || signal != SIGHUP) return;
+      if (error || signal != SIGHUP) return signals_context.stop();
       reload(server, sources);
       wait();
     });
   };
   wait();
   server.start();
+  boost::asio::steady_timer timer(signals_context);
+  const std::chrono::seconds interval(server.config().sys.interval_seconds);
+  std::function<void()> publish = [&] {
+    server.publish_sys_topics();
+    timer.expires_after(interval);
+    timer.async_wait([&](const boost::system::error_code& error) {
+      if (!error) publish();
+    });
+  };
+  if (interval.count() > 0) publish();
   signals_context.run();
 }
 

@@ -29,6 +29,8 @@ Server::Server(std::shared_ptr<const Settings> settings)
   if (!config().local.socket.empty()) {
     door_ = std::make_unique<Door>(settings_, processor_, inbox_);
   }
+  sys_topics_ =
+      std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
   add_metrics();
   add_standard_routes(http_, metrics_, [this] { return readiness(); });
 }

@@ -19,6 +19,7 @@
 #include "server/io_thread.hpp"
 #include "server/listener.hpp"
 #include "server/metrics.hpp"
+#include "server/sys_topics.hpp"
 #include "server/topics_http.hpp"
 
 namespace millrace::server {
@@ -30,6 +31,8 @@ class Server {
   ~Server();
 
   void start();
+  // The figures as of now, under $SYS/broker/.
+  void publish_sys_topics() { sys_topics_->publish(broker::Inbox::now_ns()); }
   // Gives every I/O thread and the processor the new settings, and new TLS handshakes the
   // certificates as they are now. Throws std::runtime_error that names a file that cannot be used;
   // then nothing has changed.
@@ -61,6 +64,7 @@ class Server {
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Door> door_;  // null: local.socket is empty
+  std::unique_ptr<SysTopics> sys_topics_;
   Metrics metrics_;
   HttpServer http_;
   TopicRoutes topics_http_;

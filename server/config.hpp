@@ -178,6 +178,11 @@ struct DeliveryRule {
   std::optional<double> max_rate_hz;
 };
 
+// What is published under $SYS/broker/.
+struct SysConfig {
+  std::uint32_t interval_seconds = 10;  // 0: nothing
+};
+
 struct DeliveryConfig {
   std::vector<DeliveryRule> rules;
 };
@@ -231,6 +236,7 @@ struct Config {
   AccessConfig access;
   DeliveryConfig delivery;
   LogConfig log;
+  SysConfig sys;
   LocalConfig local;
   std::uint32_t packet_bytes_max = 2u << 20;
   std::uint32_t connect_bytes_max = 256 * 1024;

@@ -230,7 +230,10 @@ void add_operator(Schema<Config>& schema) {
       .key(FIELD(log.format), "`json`: one object a line", Takes::reload)
       .key(FIELD(log.repeat_seconds), Limits{0, 86'400},
            "A peer's repeated fault is logged once in this time, with a count; 0: each time",
-           Takes::reload);
+           Takes::reload)
+      .key(FIELD(sys.interval_seconds), Limits{0, 86'400},
+           "How often `$SYS/broker/...` is published: figures under mosquitto's names, retained; "
+           "0: never");
 }
 
 #undef FIELD

@@ -181,8 +181,6 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   // The client is known now, or refused.
   bool admit(protocol::Connect& connect, protocol::Result<std::shared_ptr<const Grants>> grants);
   std::optional<ReasonCode> check_will(const protocol::Will& will) const;
-  // $SYS, $share and $latest are the server's own.
-  static bool is_reserved_topic(std::string_view topic);
   void accept(protocol::Connect& connect);
   void set_keep_alive(std::uint16_t seconds, Greeting& greeting);
   std::uint32_t agree_session_expiry(const protocol::Connect& connect, Greeting& greeting) const;

@@ -23,14 +23,6 @@ struct HeldConnectRequest : broker::ConnectRequest {
   broker::OutboxRef outbox;
 };
 
-// Names that only the server publishes to.
-bool is_reserved(std::string_view topic) {
-  const auto is_or_under = [&](std::string_view root) {
-    return topic.starts_with(root) && (topic.size() == root.size() || topic[root.size()] == '/');
-  };
-  return is_or_under("$SYS") || is_or_under("$share") || is_or_under("$latest");
-}
-
 // The will as the PUBLISH that it will be.
 broker::Message message_of_will(protocol::Will& will, Version version) {
   protocol::Publish publish;
@@ -52,10 +44,6 @@ broker::Message message_of_will(protocol::Will& will, Version version) {
 }
 
 }  // namespace
-
-bool Connection::is_reserved_topic(std::string_view topic) {
-  return topic.front() == '$' && is_reserved(topic);
-}
 
 bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
   auto decoded = protocol::decode(frame, packet, Version::v5);
@@ -126,7 +114,7 @@ std::optional<protocol::ReasonCode> Connection::check_will(const protocol::Will&
   if (static_cast<std::uint32_t>(will.qos) > mqtt.qos_max) return ReasonCode::QoSNotSupported;
   if (will.retain && !mqtt.retain_available) return ReasonCode::RetainNotSupported;
   if (!protocol::valid_topic_name(will.topic, mqtt.topic_levels_max) ||
-      is_reserved_topic(will.topic)) {
+      protocol::is_reserved_topic(will.topic)) {
     return ReasonCode::TopicNameInvalid;
   }
   const auto refused = grants_->publish_refusal(will.topic);

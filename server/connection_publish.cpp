@@ -78,9 +78,7 @@ bool Connection::count_unacknowledged() {
 
 // Why this message may not be published; the connection goes on.
 std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::PublishView& view) {
-  if (view.topic.front() == '$' && is_reserved_topic(view.topic)) {
-    return ReasonCode::TopicNameInvalid;
-  }
+  if (protocol::is_reserved_topic(view.topic)) return ReasonCode::TopicNameInvalid;
   const std::uint32_t levels_max = thread_.config().mqtt.topic_levels_max;
   // Fewer bytes cannot make that many levels.
   if (view.topic.size() >= levels_max && protocol::level_count(view.topic) > levels_max) {

@@ -95,8 +95,8 @@ std::optional<shm::Refusal> Door::check_filter(const std::string& user, const st
       protocol::valid_topic_filter(filter, settings->config.mqtt.topic_levels_max) &&
       !filter.starts_with("$share/") && !filter.starts_with("$latest/");
   if (!is_filter) return shm::Refusal::bad_filter;
-  // A ring is shared by all who ask for its filter, so each must be allowed the whole of it: what an
-  // access rule would keep back from a subscription is refused here.
+  // A ring is shared by all who ask for its filter, so each must be allowed the whole of it: what
+  // an access rule would keep back from a subscription is refused here.
   const auto rules = grants_of(user, *settings).subscription(filter);
   if (!rules || *rules) return shm::Refusal::not_allowed;
   return std::nullopt;
@@ -145,7 +145,7 @@ bool Door::publish(shm::ClientId, const std::string& user, const shm::LaneMessag
   // What a client may do through a socket, it may do here; [MQTT-3.3.2-2] no wildcards.
   if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
   if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
-  if (message.topic.starts_with("$latest/") || message.topic.starts_with("$share/")) return false;
+  if (protocol::is_reserved_topic(message.topic)) return false;
   if (grants_of(user, *settings).publish_refusal(message.topic)) return false;
   const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
   broker::Command command;

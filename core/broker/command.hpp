@@ -43,6 +43,7 @@ enum class CommandKind : std::uint8_t {
   close,        // reason, request: CloseRequest or none
   local,        // request: LocalRequest, of the door; no outbox
   limits,       // request: LimitsRequest, of a reload; no outbox
+  announce,     // message: of the server's own making, not counted as published; no outbox
 };
 
 struct Request {

@@ -70,6 +70,7 @@ void Processor::apply(Command& command) {
     case CommandKind::close:
     case CommandKind::local:
     case CommandKind::limits:
+    case CommandKind::announce:
       break;
   }
 }
@@ -79,6 +80,10 @@ void Processor::apply_without_outbox(Command& command) {
   if (command.kind == CommandKind::local) return local_->hold(std::move(command.request));
   if (command.kind == CommandKind::limits) {
     return set_limits(static_cast<LimitsRequest&>(*command.request).limits);
+  }
+  if (command.kind == CommandKind::announce) {
+    route(std::move(command.message), nullptr);
+    return;
   }
   assert(command.kind == CommandKind::publish);
   apply_publish(nullptr, command);

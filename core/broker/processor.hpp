@@ -141,6 +141,8 @@ class Processor {
   // --- processor_publish.cpp ---
   void apply_publish(Session* from, Command& command);
   // Routes the message to all that match; returns how many sessions that were. Takes the message.
+  std::size_t route(Message&& message, Session* from);
+  // The same for a client's message, with none counted as unmatched.
   std::size_t publish(Message&& message, Session* from);
   Topic& topic_of(const Message& message);
   Route& route_of(Topic& topic);

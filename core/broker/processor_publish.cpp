@@ -42,6 +42,12 @@ void Processor::apply_publish(Session* from, Command& command) {
 }
 
 std::size_t Processor::publish(Message&& message, Session* from) {
+  const std::size_t matched = route(std::move(message), from);
+  if (matched == 0) stats_.unmatched.add();
+  return matched;
+}
+
+std::size_t Processor::route(Message&& message, Session* from) {
   ++sequence_;
   Topic& topic = topic_of(message);
   topic.sequence = sequence_;
@@ -50,7 +56,6 @@ std::size_t Processor::publish(Message&& message, Session* from) {
   if (!route.feeds.empty()) local_->append(route.feeds, message);
   std::size_t matched = route.targets.size() + route.feeds.size();
   for (const RouteGroup& group : route.groups) matched += route_to_group(group, message) ? 1 : 0;
-  if (matched == 0) stats_.unmatched.add();
   note_batch_value(topic, std::move(message));
   return matched;
 }

@@ -110,6 +110,15 @@ TEST(Topic, NobodyPublishesToLatest) {
   EXPECT_FALSE(is_latest_topic("a/$latest"));
 }
 
+TEST(Topic, KnowsTheNamesThatClientsDoNotPublishTo) {
+  for (const char* reserved : {"$SYS", "$SYS/broker/uptime", "$share/g/a", "$latest/a"}) {
+    EXPECT_TRUE(is_reserved_topic(reserved)) << reserved;
+  }
+  for (const char* open : {"$SYSTEM", "$other/a", "SYS/a", "a/$SYS"}) {
+    EXPECT_FALSE(is_reserved_topic(open)) << open;
+  }
+}
+
 TEST(Topic, Matches) {
   struct Row {
     const char* filter;

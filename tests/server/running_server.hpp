@@ -16,6 +16,7 @@
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "server/app_server.hpp"
+#include "server/log.hpp"
 
 namespace millrace::server {
 
