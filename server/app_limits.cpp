@@ -16,6 +16,7 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   limits.receive_maximum = enforced ? config.receive_maximum : 65535;
   limits.subscriptions_max = config.session.subscriptions_max;
   limits.sessions_max = config.session.count_max;
+  limits.identifiers_in_one_copy = config.mqtt.identifiers_in_one_copy;
   limits.slots.count_max = config.slots.count_max;
   limits.slots.bytes_max = config.slots.bytes_max;
   return limits;

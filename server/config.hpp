@@ -137,6 +137,7 @@ struct MqttConfig {
   bool wildcard_available = true;
   bool shared_available = true;
   bool subscription_identifiers_available = true;
+  bool identifiers_in_one_copy = false;
   std::uint32_t keep_alive_max_seconds = 0;  // 0: whatever the client asks for
   std::uint32_t topic_levels_max = 128;
   std::string response_prefix = "response";  // Response Information; empty: none

@@ -153,6 +153,9 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(mqtt.shared_available), "Whether `$share/group/filter` is offered")
       .key(FIELD(mqtt.subscription_identifiers_available),
            "Whether subscriptions may have identifiers")
+      .key(FIELD(mqtt.identifiers_in_one_copy),
+           "Of a message that several subscriptions of an MQTT 5 client match, by their "
+           "identifiers: `false` sends a copy for each, `true` one that carries them all")
       .key(FIELD(mqtt.keep_alive_max_seconds), Limits{0, 65535},
            "The longest keep alive; MQTT 5 clients are told. 0: whatever the client asks for")
       .key(FIELD(mqtt.topic_levels_max), Limits{1, 65535}, "Levels of a topic or filter")

@@ -51,6 +51,7 @@ struct ProcessorLimits {
   std::uint32_t receive_maximum = 1024;      // QoS 2 messages a publisher may have unreleased
   std::uint32_t subscriptions_max = 10'000;  // per client
   std::uint32_t sessions_max = 1'000'000;
+  bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
   TopicLimits slots;
   std::uint32_t seeds_per_batch = 4096;  // stored values looked at
   std::uint32_t timers_per_batch = 1024;

@@ -11,6 +11,23 @@ namespace millrace::broker {
 
 using protocol::ReasonCode;
 
+namespace {
+
+// What merging adds: [MQTT-3.3.4-4]. The subscription's own list is left as it is.
+void add_identifier(RouteTarget& target, const Subscription& subscription) {
+  if (subscription.identifier == 0) return;
+  std::vector<std::uint32_t> values;
+  if (target.identifiers) values = target.identifiers->values;
+  if (std::find(values.begin(), values.end(), subscription.identifier) != values.end()) return;
+  values.push_back(subscription.identifier);
+  boost::intrusive_ptr<SubscriptionIdentifiers> all(new SubscriptionIdentifiers);
+  all->values = std::move(values);
+  target.identifier = subscription.identifier;
+  target.identifiers = std::move(all);
+}
+
+}  // namespace
+
 void Processor::apply_publish(Session* from, Command& command) {
   Message& message = command.message;
   const std::uint8_t qos = message.qos;
@@ -117,7 +134,7 @@ void Processor::compute_route(Topic& topic) {
 }
 
 // Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless
-// an option or a Subscription Identifier tells them apart [MQTT-3.3.4-2].
+// an option tells them apart, or a Subscription Identifier [MQTT-3.3.4-2], if it is to.
 void Processor::add_target(Route& route, const Subscription& subscription) {
   Session& session = *subscription.session;
   const Mode mode = session.route_mode;
@@ -126,7 +143,8 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
     RouteTarget& target = route.targets[i];
     if (target.session == &session && target.no_local == subscription.no_local &&
         target.retain_as_published == subscription.retain_as_published &&
-        target.identifier == subscription.identifier) {
+        (limits_.identifiers_in_one_copy || target.identifier == subscription.identifier)) {
+      add_identifier(target, subscription);
       target.qos = std::max(target.qos, subscription.qos);
       target.interval_ms = std::min(target.interval_ms, interval_ms);
       return;

@@ -12,6 +12,7 @@ using protocol::ReasonCode;
 using protocol::Version;
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 
 TEST(Processor, DeliversToAMatchingSubscriber) {
   World world;
@@ -239,6 +240,30 @@ TEST(Processor, KeepsSubscriptionIdentifiersApart) {
   reader.read();
   ASSERT_EQ(reader.got.size(), 2u);
   EXPECT_THAT(reader.got[0].identifiers, ElementsAre(9u));
+  EXPECT_THAT(reader.got[1].identifiers, ElementsAre(7u));
+}
+
+TEST(Processor, GivesAllIdentifiersInOneCopyIfItIsTo) {
+  ProcessorLimits limits;
+  limits.identifiers_in_one_copy = true;
+  World world(limits);
+  Peer& reader = world.peer("reader", Version::v5).connect();
+  const auto subscribe = [&](std::string filter, int qos, std::uint32_t identifier) {
+    SubscriptionRequest wanted;
+    wanted.name = wanted.filter = std::move(filter);
+    wanted.qos = static_cast<std::uint8_t>(qos);
+    reader.subscribe(wanted, identifier);
+  };
+  subscribe("#", 0, 0);
+  subscribe("a/+", 1, 7);
+  subscribe("a/b", 0, 9);
+  subscribe("+/b", 0, 9);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a/b", "x", 1).publish("a/c", "y", 1);
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 2u);
+  EXPECT_EQ(reader.got[0].qos, 1);
+  EXPECT_THAT(reader.got[0].identifiers, UnorderedElementsAre(7u, 9u));
   EXPECT_THAT(reader.got[1].identifiers, ElementsAre(7u));
 }
 
