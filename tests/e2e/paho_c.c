@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { timeout_ms = 60000 };
 
@@ -29,30 +30,45 @@ static MQTTClient make(const char* identifier, int version) {
   return client;
 }
 
-/* Connects; the answer tells whether the server had a session. */
-static int join(MQTTClient client, int version, int clean, MQTTClient_willOptions* will) {
-  MQTTClient_connectOptions old = MQTTClient_connectOptions_initializer;
-  MQTTClient_connectOptions new = MQTTClient_connectOptions_initializer5;
-  MQTTClient_connectOptions options = version == MQTTVERSION_5 ? new : old;
-  options.MQTTVersion = version;
+static void add_number(MQTTProperties* properties, enum MQTTPropertyCodes code, unsigned number) {
+  MQTTProperty property;
+  property.identifier = code;
+  if (code == MQTTPROPERTY_CODE_TOPIC_ALIAS || code == MQTTPROPERTY_CODE_TOPIC_ALIAS_MAXIMUM)
+    property.value.integer2 = (unsigned short)number;
+  else
+    property.value.integer4 = number;
+  CHECK(MQTTProperties_add(properties, &property) == 0);
+}
+
+/* Connects with 5.0; with these properties. */
+static int join5(MQTTClient client, int clean, MQTTClient_willOptions* will,
+                 MQTTProperties* properties, MQTTProperties* will_properties) {
+  MQTTClient_connectOptions options = MQTTClient_connectOptions_initializer5;
+  options.MQTTVersion = MQTTVERSION_5;
   options.will = will;
-  if (version != MQTTVERSION_5) {
-    options.cleansession = clean;
-    CHECK(MQTTClient_connect(client, &options) == MQTTCLIENT_SUCCESS);
-    return options.returned.sessionPresent;
-  }
   options.cleanstart = clean;
-  MQTTProperties properties = MQTTProperties_initializer;
-  MQTTProperty expiry;
-  expiry.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL;
-  expiry.value.integer4 = clean ? 0 : 60;
-  MQTTProperties_add(&properties, &expiry);
-  MQTTResponse response = MQTTClient_connect5(client, &options, &properties, NULL);
+  MQTTResponse response = MQTTClient_connect5(client, &options, properties, will_properties);
   CHECK(response.reasonCode == MQTTREASONCODE_SUCCESS);
   const int present = options.returned.sessionPresent;
   MQTTResponse_free(response);
-  MQTTProperties_free(&properties);
   return present;
+}
+
+/* Connects; the answer tells whether the server had a session. */
+static int join(MQTTClient client, int version, int clean, MQTTClient_willOptions* will) {
+  if (version == MQTTVERSION_5) {
+    MQTTProperties properties = MQTTProperties_initializer;
+    add_number(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, clean ? 0 : 60);
+    const int present = join5(client, clean, will, &properties, NULL);
+    MQTTProperties_free(&properties);
+    return present;
+  }
+  MQTTClient_connectOptions options = MQTTClient_connectOptions_initializer;
+  options.MQTTVersion = version;
+  options.will = will;
+  options.cleansession = clean;
+  CHECK(MQTTClient_connect(client, &options) == MQTTCLIENT_SUCCESS);
+  return options.returned.sessionPresent;
 }
 
 static void subscribe(MQTTClient client, int version, const char* filter, int qos) {
@@ -84,15 +100,19 @@ static void publish(MQTTClient client, int version, const char* topic, const cha
   if (qos) CHECK(MQTTClient_waitForCompletion(client, token, timeout_ms) == MQTTCLIENT_SUCCESS);
 }
 
+/* The next message, whatever it is; the caller frees both. */
+static MQTTClient_message* receive_any(MQTTClient client, char** topic) {
+  int length = 0;
+  MQTTClient_message* message = NULL;
+  CHECK(MQTTClient_receive(client, topic, &length, &message, timeout_ms) == MQTTCLIENT_SUCCESS);
+  CHECK(message != NULL);
+  return message;
+}
+
 /* The next message has to be this one; the caller frees it. */
 static MQTTClient_message* receive(MQTTClient client, const char* topic, const char* text) {
   char* name = NULL;
-  int length = 0;
-  MQTTClient_message* message = NULL;
-  const int status = MQTTClient_receive(client, &name, &length, &message, timeout_ms);
-  if (status != MQTTCLIENT_SUCCESS) fprintf(stderr, "%s: receive says %d\n", topic, status);
-  CHECK(status == MQTTCLIENT_SUCCESS);
-  CHECK(message != NULL);
+  MQTTClient_message* message = receive_any(client, &name);
   CHECK(strcmp(name, topic) == 0);
   CHECK(message->payloadlen == (int)strlen(text));
   CHECK(memcmp(message->payload, text, strlen(text)) == 0);
@@ -158,6 +178,93 @@ static void queued(int version) {
   leave(sender, version);
 }
 
+/* A process of its own, which dies without a word. Its will waits a second, in 5.0. */
+static void die(int version) {
+  MQTTClient_willOptions will = MQTTClient_willOptions_initializer;
+  will.topicName = "c/will";
+  will.message = "gone";
+  will.qos = 1;
+  MQTTClient mortal = make("paho-c-mortal", version);
+  if (version == MQTTVERSION_5) {
+    MQTTProperties properties = MQTTProperties_initializer, delay = MQTTProperties_initializer;
+    add_number(&properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 60);
+    add_number(&delay, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, 1);
+    join5(mortal, 1, &will, &properties, &delay);
+  } else {
+    join(mortal, version, 1, &will);
+  }
+  _exit(0);
+}
+
+static void will(const char* program, int version) {
+  MQTTClient watcher = make("paho-c-watcher", version);
+  join(watcher, version, 1, NULL);
+  subscribe(watcher, version, "c/will", 1);
+  char command[1000];
+  snprintf(command, sizeof command, "'%s' %s %d", program, address, version);
+  CHECK(system(command) == 0);
+  expect(watcher, "c/will", "gone", 1, 0);
+  leave(watcher, version);
+}
+
+/* How many messages come before the one on `end`. */
+static int count_until(MQTTClient client, const char* end) {
+  for (int count = 0;; ++count) {
+    char* topic = NULL;
+    MQTTClient_message* message = receive_any(client, &topic);
+    const int is_end = strcmp(topic, end) == 0;
+    MQTTClient_freeMessage(&message);
+    MQTTClient_free(topic);
+    if (is_end) return count;
+  }
+}
+
+static void shared_subscription(int version) {
+  MQTTClient one = make("paho-c-one", version), two = make("paho-c-two", version);
+  join(one, version, 1, NULL);
+  join(two, version, 1, NULL);
+  MQTTClient members[] = {one, two};
+  for (int member = 0; member < 2; ++member) {
+    subscribe(members[member], version, "$share/pair/c/jobs", 1);
+    subscribe(members[member], version, "c/end", 1);
+  }
+  MQTTClient sender = make("paho-c-sender", version);
+  join(sender, version, 1, NULL);
+  for (int number = 0; number < 10; ++number) publish(sender, version, "c/jobs", "job", 1, 0, NULL);
+  publish(sender, version, "c/end", "end", 1, 0, NULL);
+  const int first = count_until(one, "c/end"), second = count_until(two, "c/end");
+  CHECK(first > 0 && second > 0 && first + second == 10);
+  leave(one, version);
+  leave(two, version);
+  leave(sender, version);
+}
+
+/* The library leaves aliases to its user, on both sides. */
+static void topic_aliases(void) {
+  MQTTClient reader = make("paho-c-reader", MQTTVERSION_5), sender = make("paho-c-alias", MQTTVERSION_5);
+  MQTTProperties maximum = MQTTProperties_initializer, alias = MQTTProperties_initializer;
+  add_number(&maximum, MQTTPROPERTY_CODE_TOPIC_ALIAS_MAXIMUM, 1);
+  add_number(&alias, MQTTPROPERTY_CODE_TOPIC_ALIAS, 3);
+  join5(reader, 1, NULL, &maximum, NULL);
+  join(sender, MQTTVERSION_5, 1, NULL);
+  subscribe(reader, MQTTVERSION_5, "c/alias", 1);
+  publish(sender, MQTTVERSION_5, "c/alias", "spelled", 1, 0, &alias);
+  publish(sender, MQTTVERSION_5, "", "by its number", 1, 0, &alias);
+  const char* topics[] = {"c/alias", ""};
+  const char* texts[] = {"spelled", "by its number"};
+  for (int number = 0; number < 2; ++number) {
+    MQTTClient_message* message = receive(reader, topics[number], texts[number]);
+    MQTTProperty* given =
+        MQTTProperties_getProperty(&message->properties, MQTTPROPERTY_CODE_TOPIC_ALIAS);
+    CHECK(given && given->value.integer2 == 1);
+    MQTTClient_freeMessage(&message);
+  }
+  MQTTProperties_free(&maximum);
+  MQTTProperties_free(&alias);
+  leave(reader, MQTTVERSION_5);
+  leave(sender, MQTTVERSION_5);
+}
+
 static void request_and_response(void) {
   MQTTClient asks = make("paho-c-asks", MQTTVERSION_5), answers = make("paho-c-answers", MQTTVERSION_5);
   join(asks, MQTTVERSION_5, 1, NULL);
@@ -201,16 +308,20 @@ static void request_and_response(void) {
 }
 
 int main(int count, char** arguments) {
-  if (count != 2) {
+  if (count != 2 && count != 3) {
     fprintf(stderr, "paho_c ADDRESS\n");
     return 2;
   }
   address = arguments[1];
+  if (count == 3) die(atoi(arguments[2]));
   const int versions[] = {MQTTVERSION_3_1_1, MQTTVERSION_5};
   for (int at = 0; at < 2; ++at) {
     qos_and_retain(versions[at]);
     queued(versions[at]);
+    shared_subscription(versions[at]);
+    will(arguments[0], versions[at]);
   }
+  topic_aliases();
   request_and_response();
   printf("paho C: %d checks hold\n", checks);
   return 0;

@@ -27,11 +27,12 @@ void check(bool holds, const std::string& what) {
 class Client {
  public:
   explicit Client(const std::string& name, bool clean = true, int expiry_seconds = 0,
-                  const mqtt::will_options* will = nullptr)
+                  const mqtt::will_options* will = nullptr, int aliases_max = 0)
       : client_(address, name, mqtt::create_options(MQTTVERSION_5)) {
     client_.start_consuming();
     auto options = mqtt::connect_options_builder().mqtt_version(MQTTVERSION_5).clean_start(clean);
-    options.properties({{mqtt::property::SESSION_EXPIRY_INTERVAL, expiry_seconds}});
+    options.properties({{mqtt::property::SESSION_EXPIRY_INTERVAL, expiry_seconds},
+                        {mqtt::property::TOPIC_ALIAS_MAXIMUM, aliases_max}});
     if (will) options.will(*will);
     auto token = client_.connect(options.finalize());
     check(token->wait_for(timeout), name + " connects");
@@ -57,6 +58,15 @@ class Client {
     check(message->get_topic() == topic, "its topic is " + topic + ", not " + message->get_topic());
     check(message->to_string() == text, "it says " + text + ", not " + message->to_string());
     return message;
+  }
+
+  // How many messages come before the one on `end`.
+  int count_until(const std::string& end) {
+    for (int count = 0;; ++count) {
+      mqtt::const_message_ptr message;
+      check(client_.try_consume_message_for(&message, timeout) && message, "a message before " + end);
+      if (message->get_topic() == end) return count;
+    }
   }
 
   void leave() { check(client_.disconnect()->wait_for(timeout), "disconnects"); }
@@ -106,6 +116,53 @@ void will_at_a_takeover() {
   watcher.leave();
 }
 
+// A process of its own, which dies without a word.
+[[noreturn]] void die() {
+  const mqtt::will_options will("cpp/late-will", std::string("gone"), 1, false,
+                                mqtt::properties{{mqtt::property::WILL_DELAY_INTERVAL, 1}});
+  Client mortal("paho-cpp-mortal", true, 60, &will);
+  std::_Exit(0);
+}
+
+void will_with_delay(const std::string& program) {
+  Client watcher("paho-cpp-watcher");
+  watcher.subscribe("cpp/late-will", 1);
+  const std::string command = "'" + program + "' " + address + " die";
+  check(std::system(command.c_str()) == 0, "another client connects");
+  watcher.receive("cpp/late-will", "gone");
+  watcher.leave();
+}
+
+void shared_subscription() {
+  Client one("paho-cpp-one"), two("paho-cpp-two"), sender("paho-cpp-sender");
+  for (Client* member : {&one, &two}) {
+    member->subscribe("$share/pair/cpp/jobs", 1);
+    member->subscribe("cpp/end", 1);
+  }
+  for (int number = 0; number < 10; ++number) sender.publish("cpp/jobs", "job", 1);
+  sender.publish("cpp/end", "end", 1);
+  const int first = one.count_until("cpp/end");
+  const int second = two.count_until("cpp/end");
+  check(first > 0 && second > 0 && first + second == 10, "each job goes to one member");
+  for (Client* client : {&one, &two, &sender}) client->leave();
+}
+
+// The library leaves aliases to its user, on both sides.
+void topic_aliases() {
+  Client reader("paho-cpp-reader", true, 0, nullptr, 1), sender("paho-cpp-sender");
+  reader.subscribe("cpp/alias", 1);
+  const mqtt::properties alias{{mqtt::property::TOPIC_ALIAS, 3}};
+  sender.publish("cpp/alias", "spelled", 1, false, alias);
+  sender.publish("", "by its number", 1, false, alias);
+  for (const auto& message :
+       {reader.receive("cpp/alias", "spelled"), reader.receive("", "by its number")}) {
+    const auto given = mqtt::get<std::uint16_t>(message->get_properties(), mqtt::property::TOPIC_ALIAS);
+    check(given == 1, "the server used the alias that it may");
+  }
+  reader.leave();
+  sender.leave();
+}
+
 void latest_value() {
   Client client("paho-cpp-latest");
   for (int number = 0; number < 4; ++number) client.publish("cpp/now", std::to_string(number), 1);
@@ -139,14 +196,18 @@ void request_and_response() {
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 2) {
+  if (count != 2 && count != 3) {
     std::cerr << "paho_cpp ADDRESS\n";
     return 2;
   }
   address = arguments[1];
+  if (count == 3) die();
   every_qos_and_retained();
   session_with_queued_messages();
   will_at_a_takeover();
+  will_with_delay(arguments[0]);
+  shared_subscription();
+  topic_aliases();
   latest_value();
   request_and_response();
   std::cout << "paho C++: " << checks << " checks hold\n";

@@ -195,7 +195,18 @@ class Paho(Case):
         client.publish(self.topic(), b"x", 1, UserProperty=pairs)
         self.assertEqual(client.message().properties.UserProperty, pairs)
 
-    def test_topic_aliases_work_both_ways(self):
+    def test_the_server_uses_the_aliases_that_a_client_allows(self):
+        """This client leaves it to its user to look them up."""
+        reader, sender = self.client(paho.MQTTv5, f"{self.unique}-r", alias=1), self.client(paho.MQTTv5)
+        reader.subscribe(self.topic("#"), 1)
+        for payload in (b"1", b"2"):
+            sender.publish(self.topic("aliased"), payload, 1)
+        first, second = reader.message(), reader.message()
+        self.assertEqual((first.topic, first.payload), (self.topic("aliased"), b"1"))
+        self.assertEqual((second.topic, second.payload), ("", b"2"))
+        self.assertEqual([m.properties.TopicAlias for m in (first, second)], [1, 1])
+
+    def test_topic_aliases_of_a_client_are_resolved(self):
         sender, plain = self.client(paho.MQTTv5, f"{self.unique}-s"), self.client(paho.MQTTv5)
         plain.subscribe(self.topic("#"), 1)
         sender.publish(self.topic("aliased"), b"1", 1, TopicAlias=3)
