@@ -17,6 +17,9 @@ using protocol::Version;
 
 namespace {
 
+// CONNACK with a reason and no properties, in MQTT 5.
+constexpr std::uint32_t bare_refusal_bytes = 5;
+
 // Keeps the outbox for the processor until it has taken its own reference, however soon the
 // connection ends.
 struct HeldConnectRequest : broker::ConnectRequest {
@@ -232,13 +235,18 @@ void Connection::send_connack(bool session_present) {
     if (!mqtt.subscription_identifiers_available) properties.subscription_identifier_available = 0;
   }
   greeting_.reset();
+  std::vector<std::uint8_t> bytes;
+  protocol::encode(protocol::Packet(std::move(connack)), version_, bytes);
+  // [MQTT-3.1.2-24]: nobody may go on without having been told what CONNACK says.
+  if (packet_bytes_max_ != 0 && bytes.size() > packet_bytes_max_) {
+    const bool fits = packet_bytes_max_ >= bare_refusal_bytes;
+    return close({ReasonCode::PacketTooLarge, CloseCause::refused, fits});
+  }
   greeted_ = true;
   thread_.counters().connected[version_index(static_cast<std::uint8_t>(version_))].add();
   thread_.counters().packets_sent[static_cast<std::size_t>(protocol::PacketType::Connack)].add();
 
   // In front of what was answered meanwhile (a PINGREQ that came along with the CONNECT).
-  std::vector<std::uint8_t> bytes;
-  protocol::encode(protocol::Packet(std::move(connack)), version_, bytes);
   std::vector<std::uint8_t>& control = writer_.control();
   control.insert(control.begin(), bytes.begin(), bytes.end());
 }

@@ -37,6 +37,7 @@ void Connection::take_handover() {
   if (handover->connected && !greeted_) {
     state_ = State::connected;
     send_connack(handover->connected->session_present);
+    if (ended()) return;  // it would have been too large
   }
   account_control(handover->control);
   const auto end = handover->close;

@@ -11,6 +11,23 @@ namespace millrace::broker {
 
 using protocol::ReasonCode;
 
+namespace {
+
+// False: the client does not take packets of that size, and nothing is sent [MQTT-3.1.2-24].
+template <class Answer>
+bool encode_answer(const Answer& answer, Session& session) {
+  std::vector<std::uint8_t>& control = session.outbox->staged().control;
+  const std::size_t before = control.size();
+  protocol::encode(answer, session.outbox->version, control);
+  if (session.packet_bytes_max == 0 || control.size() - before <= session.packet_bytes_max) {
+    return true;
+  }
+  control.resize(before);
+  return false;
+}
+
+}  // namespace
+
 void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   protocol::Suback suback;
   suback.packet_id = request.packet_id;
@@ -21,7 +38,7 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   }
   note_binding(session);
   touch(*session.outbox);
-  protocol::encode(suback, session.outbox->version, session.outbox->staged().control);
+  if (!encode_answer(suback, session)) return disconnect(session, ReasonCode::PacketTooLarge);
   // What was stored up to here goes out ahead of what this batch still brings.
   store_batch_values();
   serve(session);
@@ -118,7 +135,7 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
   }
   note_binding(session);
   touch(*session.outbox);
-  protocol::encode(unsuback, session.outbox->version, session.outbox->staged().control);
+  if (!encode_answer(unsuback, session)) disconnect(session, ReasonCode::PacketTooLarge);
 }
 
 // Tells the connection how small to keep the kernel's buffer: the strictest of its modes.

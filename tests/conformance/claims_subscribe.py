@@ -435,6 +435,24 @@ class AnswerSizes(Case):
                           properties=[(wire.MAXIMUM_PACKET, bare)])
         self.assertEqual(small.subscribe(*filters).size, bare)
 
+    @shows(v5="3.1.2-24")
+    def a_client_that_cannot_be_answered_is_told_so(self):
+        for number, packet in enumerate((wire.subscribe(1, [(self.topic(), 0)] * 60),
+                                         wire.unsubscribe(1, [self.topic()] * 60))):
+            peer = self.peer(client_id=f"{self.unique}small{number}",
+                             properties=[(wire.MAXIMUM_PACKET, 60)])
+            peer.send(packet)
+            peer.expect_fault(0x95)
+
+    @shows(v5="3.1.2-24")
+    def a_connack_that_does_not_fit_is_not_sent(self):
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, properties=[(wire.MAXIMUM_PACKET, 8)]))
+        self.assertEqual(peer.expect_refused(0x95).size, 5)
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, properties=[(wire.MAXIMUM_PACKET, 4)]))
+        peer.expect_end()
+
     @shows(v5="3.11.2-1 3.11.2-2")
     def an_unsuback_fits_the_maximum_packet_size(self):
         filters = [self.topic(str(n)) for n in range(60)]
