@@ -262,6 +262,9 @@ TEST(Config, RulesAreChecked) {
               HasSubstr("access.rules[0].filter: is not a topic filter"));
   EXPECT_THAT(faults_of(with_sets({R"(access.rules=[{"user": "ann"}])"})),
               HasSubstr("access.rules[0].user: names a user"));
+  EXPECT_THAT(
+      faults_of(with_sets({R"(access.rules=[{"effect": "allow", "reason": "unspecified"}])"})),
+      HasSubstr("access.rules[0].reason: is what a rule that denies says"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "tpc"}])"})),
               HasSubstr("no listener is called \"tpc\"; did you mean \"tcp\"?"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"filter": "a"}])"})),
