@@ -28,12 +28,6 @@ std::unique_ptr<CommandQueue> make_queue(const queue::QueueConfig& config) {
 
 }  // namespace
 
-std::int64_t Inbox::now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 Inbox::Inbox(const InboxLimits& limits, Processor& processor)
     : limits_([&] {
         InboxLimits resolved = limits;

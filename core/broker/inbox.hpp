@@ -59,7 +59,7 @@ class Inbox {
   // after this, before waiting.
   void wait_for_room(OutboxRef outbox);
 
-  // The clock in use; replaced by tests. Monotonic nanoseconds.
+  // The clock in use; a test may link its own (inbox_clock.cpp). Monotonic nanoseconds.
   static std::int64_t now_ns();
 
   // Nothing waits and nobody is at it: what was submitted before has been handed over. (While

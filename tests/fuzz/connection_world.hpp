@@ -1,0 +1,64 @@
+// A server in one thread, without sockets and with a clock of its own: real connections, the real
+// inbox and processor, over pipes in memory. What moves next is the caller's choice alone, so the
+// same calls give the same bytes.
+//
+// Its limits are small, so that a few packets reach them. Nobody may read below `secret/` or
+// publish below `read/`.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/processor.hpp"
+#include "server/io_thread.hpp"
+#include "server/transport.hpp"
+#include "server/worker.hpp"
+
+namespace millrace::server {
+
+// Both ends of one connection's bytes, and what the "kernel" says.
+struct Line {
+  std::vector<std::uint8_t> to_server;
+  std::vector<std::uint8_t> from_server;
+  std::size_t read_max = SIZE_MAX;    // bytes that one read brings
+  std::size_t write_room = SIZE_MAX;  // bytes that writes still take
+  bool ended = false;                 // the client sends no more
+  bool lost = false;                  // reads and writes fail
+  bool closed = false;                // by the server
+
+  bool wants_read = false;
+  bool wants_write = false;
+  StreamUserRef user;  // until it is closed
+};
+
+class World {
+ public:
+  explicit World(OverflowPolicy overflow);
+  ~World();
+
+  std::shared_ptr<Line> open();
+  // Until nothing moves any more.
+  void run();
+  void advance_ms(std::uint32_t ms);
+  // Everybody leaves, and their sessions end: nothing may stay behind.
+  void finish();
+
+ private:
+  bool move(Line& line);
+
+  const std::shared_ptr<const Settings> settings_;
+  broker::Processor processor_;
+  broker::Inbox inbox_;
+  const ListenerConfig listener_;
+  Worker worker_;
+  IoThread thread_;
+  std::int64_t ticks_ns_;
+  std::vector<std::shared_ptr<Line>> lines_;
+};
+
+// Ends the program when it does not hold: what a fuzzer waits for.
+void expect(bool holds, const char* what);
+
+}  // namespace millrace::server
