@@ -158,8 +158,10 @@ void Connection::accept(protocol::Connect& connect) {
     request->will = broker::ConnectRequest::Will{message_of_will(*connect.will, version_), delay_s};
   }
 
-  const std::uint32_t aliases = std::min<std::uint32_t>(properties.topic_alias_maximum.value_or(0),
-                                                        config.topic_alias_maximum.out);
+  // A packet that makes an alias known is larger by it, and could be too large [MQTT-3.1.2-24].
+  const std::uint32_t allowed =
+      packet_bytes_max_ == 0 ? properties.topic_alias_maximum.value_or(0) : 0;
+  const std::uint32_t aliases = std::min(allowed, config.topic_alias_maximum.out);
   writer_.set_peer(version_, static_cast<std::uint16_t>(aliases));
   outbox_ = new broker::Outbox(thread_.ready_list(), *this);
   outbox_->version = version_;

@@ -18,6 +18,22 @@ namespace {
 constexpr std::uint32_t pinned_share = 4;
 constexpr std::uint32_t large_buffer_bytes = 4096;
 
+// Is the delivery's packet within the client's Maximum Packet Size? [MQTT-3.1.2-24]
+bool fits(const Session& session, const Delivery& delivery) {
+  if (session.packet_bytes_max == 0) return true;
+  const Message& message = delivery.message;
+  protocol::PublishHeader header;
+  header.version = session.outbox->version;
+  header.qos = static_cast<protocol::QoS>(delivery.qos);
+  header.packet_id = delivery.qos > 0 ? 1 : 0;
+  header.topic = message.topic();
+  header.payload_bytes = message.payload_bytes();
+  header.properties = message.properties();
+  if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
+  const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
+  return bytes <= session.packet_bytes_max;
+}
+
 }  // namespace
 
 // What waits for credit is copied out of its receive buffer, which costs more than sending it. So a
@@ -89,6 +105,11 @@ void Processor::redeliver(Session& session) {
     session.redeliver.pop_back();
     if (entry == nullptr) continue;
     Delivery delivery = entry->delivery;
+    if (!fits(session, delivery)) {  // the connection before took larger ones
+      stats_.drop(Drop::too_large);
+      settle(session, *entry);
+      continue;
+    }
     delivery.duplicate = true;
     delivery.replayed = true;
     stage(session, std::move(delivery));
@@ -101,17 +122,7 @@ bool Processor::is_deliverable(const Session& session, const Delivery& delivery)
     stats_.drop(Drop::expired);
     return false;
   }
-  if (session.packet_bytes_max == 0) return true;
-  protocol::PublishHeader header;
-  header.version = session.outbox->version;
-  header.qos = static_cast<protocol::QoS>(delivery.qos);
-  header.packet_id = delivery.qos > 0 ? 1 : 0;
-  header.topic = message.topic();
-  header.payload_bytes = message.payload_bytes();
-  header.properties = message.properties();
-  if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
-  const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
-  if (bytes <= session.packet_bytes_max) return true;
+  if (fits(session, delivery)) return true;
   stats_.drop(Drop::too_large);  // [MQTT-3.1.2-25]: as if it had been sent
   return false;
 }

@@ -345,6 +345,19 @@ TEST(Processor, SkipsAMessageThatTheClientCannotTake) {
   EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::too_large)].value(), 1u);
 }
 
+TEST(Processor, DoesNotSendAgainWhatTheNewConnectionCannotTake) {
+  World world;
+  world.peer("reader", Version::v5).connect(false, 100).subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", std::string(100, 'x'), 1).publish("a", "small", 1);
+  world.peers.front()->read().close();  // nothing is acknowledged
+  Peer& again = world.peer("reader", Version::v5);
+  again.packet_bytes_max = 30;
+  EXPECT_THAT(again.connect(false, 100).read().payloads(), ElementsAre("small"));
+  EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::too_large)].value(), 1u);
+  EXPECT_EQ(world.processor.stats().inflight.value(), 1u);
+}
+
 TEST(Processor, EvictsTheLeastRecentlyPublishedTopicButNoRetainedOne) {
   ProcessorLimits limits;
   limits.slots.count_max = 3;

@@ -445,6 +445,15 @@ class AnswerSizes(Case):
             peer.expect_fault(0x95)
 
     @shows(v5="3.1.2-24")
+    def no_alias_makes_a_message_too_large(self):
+        payload = b"x" * 40
+        fits = len(wire.publish(self.topic(), payload))
+        peer = self.peer(properties=[(wire.MAXIMUM_PACKET, fits), (wire.ALIAS_MAXIMUM, 4)])
+        peer.subscribe(self.topic())
+        self.peer().publish(self.topic(), payload)
+        self.assertEqual(peer.receive(topic=self.topic(), payload=payload).size, fits)
+
+    @shows(v5="3.1.2-24")
     def a_connack_that_does_not_fit_is_not_sent(self):
         peer = self.raw()
         peer.send(wire.connect(self.unique, properties=[(wire.MAXIMUM_PACKET, 8)]))
