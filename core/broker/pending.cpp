@@ -122,7 +122,6 @@ PendingEntry PendingQueue::pop(Lane lane) {
   lanes.newest.pop_front();
   ++lanes.newest_base;
   newest_bytes_ -= entry.bytes();
-  if (lanes.newest.empty()) collapsed_ = false;
   return entry;
 }
 

@@ -78,9 +78,11 @@ class PendingQueue {
   bool has_cell(const ConflationKey& key) const { return lanes_.read().cells.contains(key); }
 
   // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
-  // keeps folding until nothing is pending. Returns how many values were replaced.
+  // keeps folding until unfold(). Returns how many values were replaced.
   std::size_t collapse();
   bool collapsed() const { return collapsed_; }
+  // Requires that `newest` is empty.
+  void unfold() { collapsed_ = false; }
   // Entries wait in order that a collapse would fold.
   bool has_adaptive() const { return adaptive_count_ > 0; }
   // When the front of `newest` was put there; nothing if the lane is empty.

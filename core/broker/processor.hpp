@@ -169,7 +169,10 @@ class Processor {
   void apply_pubrel(Session& session, const Command& command);
   void apply_pubcomp(Session& session, const Command& command);
   void apply_drained(Session& session, std::uint32_t bytes);
-  bool has_credit(const Outbox& outbox, Mode mode) const {
+  // A session whose backlog collapsed has the small credit until it has caught up.
+  bool has_credit(const Session& session, Mode mode) const {
+    const Outbox& outbox = *session.outbox;
+    if (mode == Mode::adaptive && session.pending.collapsed()) mode = Mode::latest;
     const std::uint32_t credit = mode == Mode::latest ? limits_.credit_latest_bytes
                                                       : limits_.credit_bytes + outbox.credit_raise;
     return outbox.outstanding_bytes < credit;

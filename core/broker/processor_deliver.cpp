@@ -49,6 +49,14 @@ void Processor::apply_drained(Session& session, std::uint32_t bytes) {
   } else if (outbox.outstanding_bytes <= credit / 2) {
     outbox.credit_raise = std::min(2 * credit, limits_.credit_max_bytes) - limits_.credit_bytes;
   }
+  // Caught up: nothing waits, and less is unreported than a report would tell of. Sooner, a reader
+  // that is too slow for its stream would be given a large credit again with each turn of its
+  // cells.
+  if (session.pending.collapsed() && session.pending.newest_size() == 0 &&
+      outbox.outstanding_bytes <= limits_.credit_latest_bytes / 4) {
+    session.pending.unfold();
+    note_pending(session);
+  }
   serve_later(session);
 }
 
@@ -83,8 +91,7 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
   if (front == nullptr) return false;
   const bool conflates = lane == PendingQueue::Lane::newest &&
                          (session.pending.collapsed() || session.pending.front_is_cell());
-  const Mode mode = conflates ? Mode::latest : Mode::every;
-  if (!has_credit(*session.outbox, mode)) return false;
+  if (!has_credit(session, conflates ? Mode::latest : Mode::every)) return false;
   if (front->delivery.qos > 0 && !has_window(session)) return false;
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {

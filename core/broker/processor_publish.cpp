@@ -203,7 +203,7 @@ void Processor::route_to(const RouteTarget& target, const Message& message, cons
   // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; in 3.1.1 the flag is never set on a live message.
   const bool retain = message.retain && target.retain_as_published;
   if (session.connected() && session.pending.empty() && target.interval_ms == 0 &&
-      has_credit(*session.outbox, target.mode)) {
+      has_credit(session, target.mode)) {
     if (qos == 0 && message.qos == 0 && retain == message.retain && target.identifier == 0 &&
         message.expires_at_s == 0 && session.bytes_may_pass && session.is_v5 == message.is_v5) {
       return stage_as_is(*session.outbox, message);

@@ -199,7 +199,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     const auto found = session.subscriptions.find(cursor.name);
     assert(found != session.subscriptions.end() && found->second->number == cursor.subscription);
     const Subscription& subscription = *found->second;
-    if (!has_credit(*session.outbox, subscription.mode)) {
+    if (!has_credit(session, subscription.mode)) {
       return Seeded::no_credit;
     }
     if (subscription.qos > 0 && !has_window(session)) return Seeded::no_credit;

@@ -46,7 +46,7 @@ TEST(PendingQueue, ServesAHotTopicNoMoreOftenThanOthers) {
   EXPECT_THAT(pop_all(pending, Lane::newest), ElementsAre("r", "2"));
 }
 
-TEST(PendingQueue, FoldsABacklogAndKeepsFoldingUntilEmpty) {
+TEST(PendingQueue, FoldsABacklogAndKeepsFoldingUntilItIsToldToStop) {
   PendingQueue pending;
   for (const char* value : {"1", "2", "3"}) pending.push_adaptive(entry("a", value));
   pending.push_adaptive(entry("b", "1"));
@@ -55,7 +55,8 @@ TEST(PendingQueue, FoldsABacklogAndKeepsFoldingUntilEmpty) {
   EXPECT_TRUE(pending.push_adaptive(entry("a", "4")));
   EXPECT_FALSE(pending.has_adaptive());
   EXPECT_THAT(pop_all(pending, Lane::newest), ElementsAre("4", "1"));
-  EXPECT_FALSE(pending.collapsed());
+  EXPECT_TRUE(pending.collapsed());
+  pending.unfold();
   pending.push_adaptive(entry("a", "5"));
   EXPECT_FALSE(pending.push_adaptive(entry("a", "6")));
 }

@@ -127,6 +127,41 @@ TEST(Adaptive, CollapsesWhenTooMuchWaits) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "1", "2", "3", "4"));
 }
 
+// Its cells all fit into a small credit at times; that is not yet catching up.
+TEST(Adaptive, HasASmallCreditUntilItHasCaughtUp) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 10'000;
+  limits.credit_latest_bytes = 1'000;
+  limits.adaptive_backlog_bytes = 20'000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  const auto publish = [&](int count) {
+    for (int i = 0; i < count; ++i) writer.publish("t", std::string(200, '.'));
+  };
+  const auto drain_to = [&](std::uint32_t left) {
+    const std::uint32_t bytes = reader.undrained_bytes - left;
+    reader.undrained_bytes = left;
+    reader.send(CommandKind::drained, 0, bytes);
+    reader.take();
+  };
+  publish(200);
+  reader.take();
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  for (int turn = 0; turn < 20; ++turn) {
+    drain_to(500);
+    publish(20);
+    reader.take();
+    EXPECT_LE(reader.undrained_bytes, 1'210u) << turn;
+  }
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  reader.read();
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
+  publish(30);
+  reader.take();
+  EXPECT_GT(reader.undrained_bytes, 5'000u) << "each message again";
+}
+
 TEST(Adaptive, CollapsesWhenTheOldestHasWaitedTooLong) {
   ProcessorLimits limits;
   limits.credit_bytes = 10'000;
