@@ -114,14 +114,16 @@ void Processor::finish() {
   }
   to_serve_.clear();
   hand_over_all();
-  ended_sessions_.clear();
-  ended_subscriptions_.clear();
-  ended_groups_.clear();
   for (Session* session : serve_again_) {
+    // It may have ended after its SUBSCRIBE in this batch, or be listed for two of them.
+    if (session->ended || session->waits_for_service) continue;
     session->waits_for_service = true;
     to_serve_.push_back(session);
   }
   serve_again_.clear();
+  ended_sessions_.clear();
+  ended_subscriptions_.clear();
+  ended_groups_.clear();
   has_more_ = has_more_ || !to_serve_.empty();
   update_gauges();
   stats_.batches.add();
@@ -134,7 +136,9 @@ void Processor::store_batch_values() {
     Topic& topic = *value.topic;
     Message newest = value.newest.is_slice() ? value.newest.copy_to_keep() : value.newest;
     if (value.clears_retained) topics_.store_retained(topic, nullptr);
-    if (value.retained) {
+    if (value.retained && !topics_.can_retain(topic, value.retained.packet_bytes)) {
+      stats_.drop(Drop::retained_refused);
+    } else if (value.retained) {
       const bool same = value.retained.buffer == value.newest.buffer &&
                         value.retained.packet_offset == value.newest.packet_offset;
       Message retained = same                        ? newest

@@ -147,6 +147,8 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
       add_identifier(target, subscription);
       target.qos = std::max(target.qos, subscription.qos);
       target.interval_ms = std::min(target.interval_ms, interval_ms);
+      // Names the cell in which a value waits: the same whatever the order of the matches.
+      target.subscription = std::min(target.subscription, subscription.number);
       return;
     }
   }
@@ -178,13 +180,7 @@ void Processor::note_batch_value(Topic& topic, Message&& message) {
   if (newest.retain) {
     value.retained = Message{};
     value.clears_retained = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
-    if (!value.clears_retained) {
-      if (topics_.can_retain(topic, newest.packet_bytes)) {
-        value.retained = newest;
-      } else {
-        stats_.drop(Drop::retained_refused);
-      }
-    }
+    if (!value.clears_retained) value.retained = newest;
   }
   value.newest = std::move(newest);
 }

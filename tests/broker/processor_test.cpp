@@ -163,6 +163,20 @@ TEST(Processor, WalksAllStoredValuesWithinABudget) {
   EXPECT_EQ(reader.read().got.size(), 501u);
 }
 
+TEST(Processor, ForgetsAClientThatLeavesInTheBatchOfItsSubscribe) {
+  ProcessorLimits limits;
+  limits.seeds_per_batch = 1;
+  World world(limits);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
+  Peer& hasty = world.peer("hasty").connect();
+  world.joins = [] { return true; };
+  hasty.subscribe("t/#").close();  // there are more stored values than the batch may look at
+  world.run_until_idle();
+  EXPECT_FALSE(world.processor.has_more());
+  EXPECT_EQ(world.processor.stats().sessions.value(), 1u);
+}
+
 TEST(Processor, TakesASessionOver) {
   World world;
   Peer& first = world.peer("same").connect(false, 100).subscribe("a", 1, Mode::every);

@@ -44,6 +44,7 @@ Simulator::Simulator(SimulatorOptions options)
     if (i % 3 == 2) client.denied = "+/1";
     clients_.push_back(std::move(client));
   }
+  world_.joins = [this] { return chance(60); };
 }
 
 std::string Simulator::topic() {
@@ -270,7 +271,7 @@ void Simulator::acknowledge(Client& client, bool all) {
 void Simulator::settle() {
   for (Client& client : clients_) {
     if (!fault_.empty()) return;
-    if (client.peer == nullptr && client.persistent && !client.filters.empty()) {
+    if (client.peer == nullptr && world_.processor.find_session(client.id) != nullptr) {
       Peer& peer =
           world_.peer(client.id, client.v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
       client.to_acknowledge.clear();
@@ -296,6 +297,7 @@ void Simulator::settle() {
 }
 
 void Simulator::check() {
+  if (world_.in_batch()) return;  // limits hold between batches
   for (const Client& client : clients_) {
     const Session* session = world_.processor.find_session(client.id);
     if (client.peer != nullptr && (session == nullptr || !session->connected())) {

@@ -45,7 +45,7 @@ class Simulator {
     bool persistent = false;
     std::string denied;  // a filter of what it may not read; empty: it may read everything
     bool has_shared = false;  // a share of a topic is a stream of its own: no order with the rest
-    Peer* peer = nullptr;  // its live connection
+    Peer* peer = nullptr;     // its live connection
     std::map<std::string, Filter> filters;
     // Promised at QoS 1 or 2 in mode `every` and not yet received; by publish number.
     std::set<std::uint64_t> owed;

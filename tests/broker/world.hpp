@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -91,17 +92,24 @@ class World {
   ~World();
 
   void apply(Command command) {
-    processor.begin(now_ns);
+    if (!in_batch_) processor.begin(now_ns);
+    in_batch_ = true;
     processor.apply(command);
-    processor.finish();
+    if (!joins || !joins()) end_batch();
   }
+  void end_batch() {
+    if (std::exchange(in_batch_, false)) processor.finish();
+  }
+  bool in_batch() const { return in_batch_; }
   void run_until_idle() {
+    end_batch();
     do {
       processor.begin(now_ns);
       processor.finish();
     } while (processor.has_more());
   }
   void advance_ms(std::int64_t ms) {
+    end_batch();
     now_ns += ms * 1'000'000;
     run_until_idle();
   }
@@ -114,6 +122,11 @@ class World {
   ReadyList ready{[] {}};
   Processor processor;
   std::vector<std::unique_ptr<Peer>> peers;
+  // Whether what comes next joins the batch of the command that was just applied; unset: never.
+  std::function<bool()> joins;
+
+ private:
+  bool in_batch_ = false;
 };
 
 inline Peer::Peer(World& world_in, std::string id, protocol::Version version)
@@ -125,6 +138,7 @@ inline World::~World() {
   for (auto& peer : peers) {
     if (peer->is_open) peer->close();
   }
+  end_batch();
 }
 
 inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
@@ -211,6 +225,7 @@ inline void Peer::send(CommandKind kind, std::uint16_t packet_id, std::uint32_t 
 }
 
 inline void Peer::take() {
+  world.end_batch();
   std::unique_ptr<Handover> handover = outbox->take();
   if (!handover) return;
   if (handover->connected) session_present = handover->connected->session_present;
