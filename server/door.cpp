@@ -129,10 +129,6 @@ void Door::gone(shm::ClientId client) {
   submit(broker::LocalRequest::What::gone, client, {});
 }
 
-void Door::tick() {
-  submit(broker::LocalRequest::What::tick, 0, {});
-}
-
 bool Door::has_room_for_publishes() {
   return submit_waiting();
 }
@@ -154,6 +150,7 @@ bool Door::publish(shm::ClientId, const std::string& user, const shm::LaneMessag
                                            .payload = {payload, message.payload.size()},
                                            .qos = qos,
                                            .retain = retain,
+                                           .packet_id = std::uint16_t{qos > 0},  // replaced
                                            .version = protocol::Version::v3_1_1},
                                           broker::Inbox::now_ns());
   command.bytes = command.message.packet_bytes;
@@ -163,75 +160,6 @@ bool Door::publish(shm::ClientId, const std::string& user, const shm::LaneMessag
 
 void Door::flush_publishes() {
   submit_waiting();
-}
-
-namespace {
-
-MetricRow of_door(const Door* door, MetricType type, std::string name, std::string help,
-                  std::uint64_t shm::DoorFigures::*field) {
-  return {std::move(name), type, {}, std::move(help), [door, field](MetricWriter& writer) {
-            writer.sample(static_cast<double>(door->door_figures().*field));
-          }};
-}
-
-template <class Get>
-MetricRow of_rings(const Door* door, MetricType type, std::string name, std::string help, Get get) {
-  return {std::move(name),
-          type,
-          {"filter", "policy"},
-          std::move(help),
-          [door, get](MetricWriter& writer) {
-            for (const auto& ring : door->ring_figures().rings) {
-              writer.sample(static_cast<double>(get(ring.stats)),
-                            {ring.filter, to_string(ring.policy)});
-            }
-          }};
-}
-
-}  // namespace
-
-std::vector<MetricRow> door_metric_rows(const Door* door) {
-  using shm::DoorFigures;
-  using shm::RingStats;
-  constexpr auto counter = MetricType::counter;
-  constexpr auto gauge = MetricType::gauge;
-  return {
-      of_door(door, gauge, "millrace_local_clients", "Processes connected to the door.",
-              &DoorFigures::clients),
-      of_door(door, gauge, "millrace_local_publishers", "Local publishers with a lane.",
-              &DoorFigures::lanes),
-      of_door(door, counter, "millrace_local_published_total",
-              "Messages taken out of local publishers' lanes.", &DoorFigures::published),
-      of_door(door, counter, "millrace_local_publishes_refused_total",
-              "Of them, messages that were malformed or not allowed.",
-              &DoorFigures::publishes_refused),
-      of_door(door, counter, "millrace_local_refused_total",
-              "Requests at the door that were refused.", &DoorFigures::refused),
-      of_rings(door, counter, "millrace_ring_messages_total", "Messages written to a ring.",
-               [](const RingStats& ring) { return ring.sequence; }),
-      of_rings(door, counter, "millrace_ring_written_bytes_total", "Bytes written to a ring.",
-               [](const RingStats& ring) { return ring.position; }),
-      of_rings(door, counter, "millrace_ring_oversize_total",
-               "Messages too large for a ring, replaced by a marker.",
-               [](const RingStats& ring) { return ring.oversize; }),
-      of_rings(door, counter, "millrace_ring_lapped_total",
-               "Times that a reader was found a whole ring behind.",
-               [](const RingStats& ring) { return ring.lapped; }),
-      of_rings(door, counter, "millrace_ring_evictions_total", "Readers evicted from a ring.",
-               [](const RingStats& ring) { return ring.evictions; }),
-      of_rings(door, counter, "millrace_ring_wakes_total",
-               "System calls made to wake a ring's sleeping readers.",
-               [](const RingStats& ring) { return ring.wakes; }),
-      of_rings(door, gauge, "millrace_ring_readers", "Readers of a ring.",
-               [](const RingStats& ring) { return ring.readers; }),
-      of_rings(door, gauge, "millrace_ring_lag_bytes", "How far its slowest reader is behind.",
-               [](const RingStats& ring) { return ring.lag_max_bytes; }),
-      of_rings(door, gauge, "millrace_ring_overflow_bytes",
-               "What waits outside a lossless ring for its slowest reader.",
-               [](const RingStats& ring) { return ring.overflow_bytes; }),
-      of_rings(door, gauge, "millrace_ring_bytes", "Size of a ring.",
-               [](const RingStats& ring) { return ring.data_bytes; }),
-  };
 }
 
 }  // namespace millrace::server

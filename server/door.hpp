@@ -37,7 +37,7 @@ class Door final : public shm::DoorHost {
   void set_settings(std::shared_ptr<const Settings> settings);
 
   shm::DoorFigures door_figures() const { return loop_->figures(); }
-  broker::LocalSide::Figures ring_figures() const { return processor_.local_side()->figures(); }
+  shm::DoorCore::Figures figures() const { return processor_.local_side()->figures(); }
 
   // --- shm::DoorHost, on the door's thread ---
   std::optional<std::string> admit(const shm::Credentials& peer) override;
@@ -45,7 +45,6 @@ class Door final : public shm::DoorHost {
                                            const std::string& filter) override;
   void ask(shm::ClientId client, shm::Request request) override;
   void gone(shm::ClientId client) override;
-  void tick() override;
   bool has_room_for_publishes() override;
   bool publish(shm::ClientId client, const std::string& user,
                const shm::LaneMessage& message) override;

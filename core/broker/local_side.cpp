@@ -1,5 +1,6 @@
 #include "core/broker/local_side.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <ctime>
 #include <utility>
@@ -9,9 +10,8 @@
 namespace millrace::broker {
 namespace {
 
-// What one attach may look at in one go: a filter that begins with a wildcard walks every topic.
-constexpr std::size_t topics_looked_at_max = 200'000;
 constexpr std::int64_t figures_interval_ns = 200'000'000;
+constexpr std::int64_t tick_interval_ns = 50'000'000;
 
 std::uint8_t flags_of(const Message& message) {
   return static_cast<std::uint8_t>((message.retain ? shm::frame_retain : 0) | message.qos << 1);
@@ -21,14 +21,44 @@ std::span<const std::byte> payload_of(const Message& message) {
   return std::as_bytes(message.payload());
 }
 
-// The part of a filter that each matching topic begins with.
-std::string_view literal_prefix(std::string_view filter) {
-  const std::size_t wildcard = filter.find_first_of("+#");
-  if (wildcard == std::string_view::npos) return filter;
-  // "a/#" matches "a" as well.
-  const bool parent_too = filter[wildcard] == '#' && wildcard > 0;
-  return filter.substr(0, parent_too ? wildcard - 1 : wildcard);
+std::uint64_t real_time_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+         static_cast<std::uint64_t>(now.tv_nsec);
 }
+
+// Newest values of before a moment: what is published later is in the feed already.
+class StoredValues final : public shm::NewestWalk {
+ public:
+  StoredValues(TopicTable& topics, const std::string& filter, std::uint64_t since,
+               const std::int64_t& now_ns)
+      : topics_(topics), walk_{filter}, since_(since), now_ns_(now_ns) {}
+
+  Step step(shm::NewestValue& value) override {
+    Topic* topic = nullptr;
+    const TopicWalk::Step step = walk_.step(topics_, topic);
+    if (step == TopicWalk::Step::end) return Step::end;
+    if (step == TopicWalk::Step::other || topic->sequence > since_) return Step::other;
+    if (topic->newest() == nullptr) return Step::other;
+    message_ = message_of(BufferRef(topic->newest()));
+    if (message_.payload_bytes() == 0) return Step::other;
+    if (message_.expires_at_s != 0 && message_.expires_at_s <= clock_seconds(now_ns_)) {
+      return Step::other;
+    }
+    const std::int64_t age_ns = now_ns_ - message_.buffer->received_ns;
+    value = {message_.topic(), payload_of(message_), flags_of(message_),
+             real_time_ns() - static_cast<std::uint64_t>(std::max<std::int64_t>(age_ns, 0))};
+    return Step::value;
+  }
+
+ private:
+  TopicTable& topics_;
+  TopicWalk walk_;
+  const std::uint64_t since_;
+  const std::int64_t& now_ns_;
+  Message message_;
+};
 
 }  // namespace
 
@@ -45,16 +75,12 @@ void LocalSide::hold(std::unique_ptr<Request> request) {
 }
 
 std::uint64_t LocalSide::batch_time_ns() {
-  if (batch_time_ns_ == 0) {
-    timespec now{};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    batch_time_ns_ = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-                     static_cast<std::uint64_t>(now.tv_nsec);
-  }
+  if (batch_time_ns_ == 0) batch_time_ns_ = real_time_ns();
   return batch_time_ns_;
 }
 
 void LocalSide::append(std::span<shm::Feed* const> feeds, const Message& message) {
+  figures_are_old_ = true;
   for (shm::Feed* feed : feeds) {
     if (feed->ring) {
       core_.append(*feed, message.topic(), payload_of(message), flags_of(message), batch_time_ns());
@@ -73,34 +99,45 @@ void LocalSide::store(std::span<shm::Feed* const> feeds, const Message& newest) 
   }
 }
 
-void LocalSide::finish(std::int64_t now_ns) {
+bool LocalSide::finish(std::int64_t now_ns, std::uint64_t sequence) {
   now_ns_ = now_ns;
-  core_.release(static_cast<std::uint64_t>(now_ns));
-  for (const auto& request : std::exchange(held_, {})) {
-    apply(static_cast<const LocalRequest&>(*request));
+  sequence_ = sequence;
+  const auto now = static_cast<std::uint64_t>(now_ns);
+  core_.release(now);
+  for (auto& request : std::exchange(held_, {})) apply(static_cast<LocalRequest&>(*request));
+  const bool has_more = core_.work(now);
+  if (core_.needs_ticks() && now_ns >= ticked_at_ns_ + tick_interval_ns) {
+    ticked_at_ns_ = now_ns;
+    core_.tick(now);
+    figures_are_old_ = true;
   }
   batch_time_ns_ = 0;
   auto outgoing = core_.take_outgoing();
   if (!outgoing.empty()) deliver_(std::move(outgoing));
-  if (now_ns - figures_at_ns_ < figures_interval_ns) return;
-  figures_at_ns_ = now_ns;
-  std::lock_guard lock(figures_mutex_);
-  figures_ = {core_.figures(), core_.consumer_count()};
-}
-
-void LocalSide::apply(const LocalRequest& request) {
-  const auto now = static_cast<std::uint64_t>(now_ns_);
-  switch (request.what) {
-    case LocalRequest::What::ask:
-      return core_.handle(request.client, request.request, now);
-    case LocalRequest::What::gone:
-      return core_.gone(request.client, now);
-    case LocalRequest::What::tick:
-      return core_.tick(now);
+  if (figures_are_old_ && now_ns >= figures_at_ns_ + figures_interval_ns) {
+    figures_at_ns_ = now_ns;
+    figures_are_old_ = false;
+    std::lock_guard lock(figures_mutex_);
+    figures_ = core_.figures();
   }
+  return has_more;
 }
 
-LocalSide::Figures LocalSide::figures() const {
+std::int64_t LocalSide::next_deadline_ns() const {
+  std::int64_t deadline = INT64_MAX;
+  if (core_.needs_ticks()) deadline = ticked_at_ns_ + tick_interval_ns;
+  if (figures_are_old_) deadline = std::min(deadline, figures_at_ns_ + figures_interval_ns);
+  return deadline;
+}
+
+void LocalSide::apply(LocalRequest& request) {
+  const auto now = static_cast<std::uint64_t>(now_ns_);
+  figures_are_old_ = true;
+  if (request.what == LocalRequest::What::gone) return core_.gone(request.client, now);
+  core_.handle(request.client, std::move(request.request), now);
+}
+
+shm::DoorCore::Figures LocalSide::figures() const {
   std::lock_guard lock(figures_mutex_);
   return figures_;
 }
@@ -120,28 +157,15 @@ void LocalSide::feed_ends(shm::Feed& feed) {
   subscriptions_.erase(found);
 }
 
-bool LocalSide::each_newest(
-    std::string_view filter,
-    const std::function<bool(std::string_view, std::span<const std::byte>, std::uint8_t)>& visit) {
-  const std::string_view prefix = literal_prefix(filter);
-  std::size_t looked_at = 0;
-  for (Topic* topic = topics_.next(prefix, true);
-       topic != nullptr && topic->name().starts_with(prefix);
-       topic = topics_.next(topic->name(), false)) {
-    if (++looked_at > topics_looked_at_max) return false;
-    if (!shm::filter_matches(filter, topic->name()) || topic->newest() == nullptr) continue;
-    const Message message = message_of(BufferRef(topic->newest()));
-    const bool expired =
-        message.expires_at_s != 0 && message.expires_at_s <= clock_seconds(now_ns_);
-    if (expired || message.payload_bytes() == 0) continue;
-    if (!visit(message.topic(), payload_of(message), flags_of(message))) return false;
-  }
-  return true;
+std::unique_ptr<shm::NewestWalk> LocalSide::walk_newest(const std::string& filter) {
+  return std::make_unique<StoredValues>(topics_, filter, sequence_, now_ns_);
 }
 
-bool LocalSide::newest(std::string_view name, std::string& payload, std::uint8_t& flags) {
+bool LocalSide::newest(std::string_view filter, std::string_view name, std::string& payload,
+                       std::uint8_t& flags) {
   const Topic* topic = topics_.find(protocol::topic_hash(name), name);
   if (topic == nullptr || topic->newest() == nullptr) return false;
+  if (!protocol::matches(filter, name)) return false;
   const Message message = message_of(BufferRef(topic->newest()));
   if (message.payload_bytes() == 0) return false;
   payload.assign(reinterpret_cast<const char*>(message.payload().data()), message.payload().size());

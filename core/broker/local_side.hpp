@@ -29,8 +29,8 @@
 namespace millrace::broker {
 
 struct LocalRequest : Request {
-  enum class What : std::uint8_t { ask, gone, tick };
-  What what = What::tick;
+  enum class What : std::uint8_t { ask, gone };
+  What what = What::ask;
   shm::ClientId client = 0;
   shm::Request request;
 };
@@ -56,26 +56,23 @@ class LocalSide final : public shm::DoorCore::Watcher {
   void append(std::span<shm::Feed* const> feeds, const Message& message);
   // Each topic's newest value of the batch, to the tables that match it.
   void store(std::span<shm::Feed* const> feeds, const Message& newest);
-  // The end of the batch, after its values are stored.
-  void finish(std::int64_t now_ns);
+  // The end of the batch, after its values are stored; `sequence` is that of the last publish.
+  // True: there is more to do that no command will bring.
+  bool finish(std::int64_t now_ns, std::uint64_t sequence);
+  // When a batch is needed for the sake of the clock; INT64_MAX: never.
+  std::int64_t next_deadline_ns() const;
 
-  struct Figures {
-    std::vector<shm::DoorCore::RingFigures> rings;
-    std::size_t consumers = 0;
-  };
-  Figures figures() const;
+  shm::DoorCore::Figures figures() const;
 
   // --- DoorCore::Watcher ---
   void feed_made(shm::Feed& feed) override;
   void feed_ends(shm::Feed& feed) override;
-  bool each_newest(
-      std::string_view filter,
-      const std::function<bool(std::string_view topic, std::span<const std::byte> payload,
-                               std::uint8_t flags)>& visit) override;
-  bool newest(std::string_view topic, std::string& payload, std::uint8_t& flags) override;
+  std::unique_ptr<shm::NewestWalk> walk_newest(const std::string& filter) override;
+  bool newest(std::string_view filter, std::string_view topic, std::string& payload,
+              std::uint8_t& flags) override;
 
  private:
-  void apply(const LocalRequest& request);
+  void apply(LocalRequest& request);
   std::uint64_t batch_time_ns();
 
   SubscriptionIndex& index_;
@@ -84,10 +81,13 @@ class LocalSide final : public shm::DoorCore::Watcher {
   std::unordered_map<shm::Feed*, std::unique_ptr<Subscription>> subscriptions_;
   std::vector<std::unique_ptr<Request>> held_;
   std::int64_t now_ns_ = 0;
+  std::uint64_t sequence_ = 0;
+  std::int64_t ticked_at_ns_ = 0;
   std::uint64_t batch_time_ns_ = 0;  // CLOCK_REALTIME, read once a batch; 0: not yet
   shm::DoorCore core_;               // last: it tells us of its feeds' end
   mutable std::mutex figures_mutex_;
-  Figures figures_;
+  shm::DoorCore::Figures figures_;  // under figures_mutex_
+  bool figures_are_old_ = true;
   std::int64_t figures_at_ns_ = 0;
 };
 

@@ -24,7 +24,8 @@ const Session* Processor::find_session(std::string_view client_id) const {
 }
 
 std::int64_t Processor::next_deadline_ns() const {
-  return timers_.empty() ? no_deadline : std::get<0>(*timers_.begin());
+  const std::int64_t local = local_ ? local_->next_deadline_ns() : no_deadline;
+  return timers_.empty() ? local : std::min(local, std::get<0>(*timers_.begin()));
 }
 
 void Processor::begin(std::int64_t now_ns) {
@@ -106,7 +107,7 @@ void Processor::finish() {
   fire_timers();
   publish_due_wills();
   store_batch_values();
-  if (local_) local_->finish(now_ns_);
+  if (local_ && local_->finish(now_ns_, sequence_)) has_more_ = true;
   // Serving one session may end another one's wait, so the list may grow while it is walked.
   for (std::size_t i = 0; i < to_serve_.size(); ++i) {
     to_serve_[i]->waits_for_service = false;

@@ -137,7 +137,7 @@ class Processor {
   enum class Seeded : std::uint8_t { one, none, no_credit, out_of_budget };
   Seeded bind_one_seed(Session& session);
   // Null at the end, or when the budget is used up: then the cursor stays where it is.
-  Topic* next_seed_topic(SeedCursor& cursor, bool& out_of_budget);
+  Topic* next_seed_topic(TopicWalk& walk, bool& out_of_budget);
 
   // --- processor_publish.cpp ---
   void apply_publish(Session* from, Command& command);

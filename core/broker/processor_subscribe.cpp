@@ -160,7 +160,7 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
   if (!seed.with_retained && !seed.with_newest) return;
   seed.subscription = subscription.number;
   seed.name = wanted.name;
-  seed.filter = wanted.filter;
+  seed.walk.filter = wanted.filter;
   seed.since = sequence_;
   // Subscribing again begins again.
   std::erase_if(session.seeds, [&](const SeedCursor& earlier) {
@@ -169,25 +169,11 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
   session.seeds.push_back(std::move(seed));
 }
 
-// Topics are walked in the order of their names.
-Topic* Processor::next_seed_topic(SeedCursor& cursor, bool& out_of_budget) {
-  const std::size_t wildcard = cursor.filter.find_first_of("+#");
-  if (wildcard == std::string::npos) {
-    if (cursor.started) return nullptr;
-    cursor.started = true;
-    return topics_.find(protocol::topic_hash(cursor.filter), cursor.filter);
-  }
-  // All names that match begin with what stands before the first wildcard; "a/#" also matches "a".
-  std::string_view prefix = std::string_view(cursor.filter).substr(0, wildcard);
-  if (cursor.filter[wildcard] == '#' && !prefix.empty()) prefix.remove_suffix(1);
-  while (seed_budget_ > 0) {
-    --seed_budget_;
-    Topic* topic = cursor.started ? topics_.next(cursor.after, /*inclusive=*/false)
-                                  : topics_.next(prefix, /*inclusive=*/true);
-    if (topic == nullptr || !topic->name().starts_with(prefix)) return nullptr;
-    cursor.started = true;
-    cursor.after = topic->name();
-    if (protocol::matches(cursor.filter, topic->name())) return topic;
+Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
+  Topic* topic = nullptr;
+  for (; seed_budget_ > 0; --seed_budget_) {
+    const TopicWalk::Step step = walk.step(topics_, topic);
+    if (step != TopicWalk::Step::other) return step == TopicWalk::Step::match ? topic : nullptr;
   }
   out_of_budget = true;
   return nullptr;
@@ -204,7 +190,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     }
     if (subscription.qos > 0 && !has_window(session)) return Seeded::no_credit;
     bool out_of_budget = false;
-    Topic* topic = next_seed_topic(cursor, out_of_budget);
+    Topic* topic = next_seed_topic(cursor.walk, out_of_budget);
     if (out_of_budget) return Seeded::out_of_budget;
     if (topic == nullptr) {
       session.seeds.erase(session.seeds.begin());

@@ -21,6 +21,7 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/pending.hpp"
 #include "core/broker/rare.hpp"
+#include "core/broker/topic_walk.hpp"
 
 namespace millrace::shm {
 struct Feed;
@@ -59,14 +60,11 @@ struct SharedGroup {
   std::uint64_t route_stamp = 0;  // the last route computation that saw the group
 };
 
-// Stored values on their way to a new subscription, pulled as credit allows. Topics are visited in
-// the order of their names, so the place is a name: it survives any change of the topic table.
+// Stored values on their way to a new subscription, pulled as credit allows.
 struct SeedCursor {
   std::uint32_t subscription = 0;  // number; the cursor ends when it is gone
   std::string name;                // the subscription's key in its session
-  std::string filter;
-  std::string after;  // the last topic that was visited
-  bool started = false;
+  TopicWalk walk;
   bool with_retained = true;  // Retain Handling
   bool with_newest = false;   // `latest`: also what is not retained
   std::uint64_t since = 0;    // publishes later than this reach the subscription by themselves

@@ -8,13 +8,16 @@
 // What holds: rings are shared by all who ask for the same (filter, policy) and are freed `linger`
 // after their last reader left; every count and size has a limit; nothing outlives its connection.
 // Who asks must be allowed the whole filter, so that the rights of all readers of a ring are the
-// same.
+// same. What walks over many topics (the newest values, for one who starts at `latest` and for a
+// new table) goes on from batch to batch, one at a time, a bounded piece each.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <functional>
+#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +26,7 @@
 #include <vector>
 
 #include "core/shm/ring_writer.hpp"
+#include "core/shm/seeds.hpp"
 #include "core/shm/slot_table.hpp"
 #include "core/shm/wire.hpp"
 
@@ -39,6 +43,8 @@ struct DoorOptions {
   std::uint32_t table_cells = 4'096;
   std::uint32_t table_cell_bytes = 512;
   std::size_t seed_bytes_max = std::size_t{64} << 20;
+  std::size_t topics_per_batch = 4'096;  // looked at, of a walk over newest values
+  std::size_t walk_bytes_per_batch = std::size_t{1} << 20;
   std::uint64_t lease_ns = 5'000'000'000;
   std::uint64_t linger_ns = 1'000'000'000;
 };
@@ -54,21 +60,6 @@ struct Outgoing {
   bool closes = false;         // nothing comes after it
 };
 
-// Frames of the newest values, for one who starts at `latest`; sealed before it leaves.
-class Seeds {
- public:
-  explicit Seeds(std::size_t bytes_max) : bytes_max_(bytes_max) {}
-  // False when there is no room for one more.
-  bool add(std::string_view topic, std::span<const std::byte> payload, std::uint8_t flags,
-           std::uint64_t time_ns);
-  std::size_t bytes() const { return frames_.size(); }
-  UniqueFd make_memory() const;
-
- private:
-  const std::size_t bytes_max_;
-  std::vector<std::byte> frames_;
-};
-
 // A ring or a table that wants what matches its filter. The broker keeps one beside its
 // subscriptions, from `made` until it is destroyed.
 struct Feed {
@@ -77,8 +68,26 @@ struct Feed {
   std::unique_ptr<TableWriter> table;  //
   std::size_t users = 0;
   std::uint64_t unused_since_ns = 0;
+  bool is_filled = false;  // of a table: it has what was published before it was made
   Policy policy = Policy::lossy;
   bool dirty = false;  // appended to since the last release
+};
+
+struct NewestValue {
+  std::string_view topic;
+  std::span<const std::byte> payload;
+  std::uint8_t flags = 0;
+  std::uint64_t time_ns = 0;  // when it was published, since 1970
+};
+
+// Over the topics that match a filter, as far as they were published before it began; what comes
+// later reaches its feed by itself.
+class NewestWalk {
+ public:
+  enum class Step : std::uint8_t { value, other, end };
+  virtual ~NewestWalk() = default;
+  // Looks at one topic. A value stays good until the next step.
+  virtual Step step(NewestValue& value) = 0;
 };
 
 class DoorCore {
@@ -88,13 +97,10 @@ class DoorCore {
     virtual ~Watcher() = default;
     virtual void feed_made(Feed& feed) = 0;
     virtual void feed_ends(Feed& feed) = 0;
-    // The newest value of each topic that matches, into a seed or a fresh table; false: too many.
-    virtual bool each_newest(
-        std::string_view filter,
-        const std::function<bool(std::string_view topic, std::span<const std::byte> payload,
-                                 std::uint8_t flags)>& visit) = 0;
-    // The newest value of one topic; false: there is none.
-    virtual bool newest(std::string_view topic, std::string& payload, std::uint8_t& flags) = 0;
+    virtual std::unique_ptr<NewestWalk> walk_newest(const std::string& filter) = 0;
+    // The newest value of one topic; false: there is none, or the filter does not match.
+    virtual bool newest(std::string_view filter, std::string_view topic, std::string& payload,
+                        std::uint8_t& flags) = 0;
   };
 
   DoorCore(const DoorOptions& options, Watcher& watcher);
@@ -106,7 +112,7 @@ class DoorCore {
   bool declare(const std::string& filter, Policy policy);
 
   // What a client asks; the filter is valid and the access rules have allowed it.
-  void handle(ClientId client, const Request& request, std::uint64_t now_ns);
+  void handle(ClientId client, Request request, std::uint64_t now_ns);
   // Its socket has ended.
   void gone(ClientId client, std::uint64_t now_ns);
 
@@ -121,8 +127,12 @@ class DoorCore {
   }
   // Once a batch: readers see what was appended.
   void release(std::uint64_t now_ns);
-  // Now and then, say every 50 ms: leases, overflows, pages that say nonsense, rings nobody reads.
+  // The next piece of what goes on from batch to batch. True: there is more.
+  bool work(std::uint64_t now_ns);
+  // Every 50 ms or so while needs_ticks(): leases, overflows, pages that say nonsense, rings nobody
+  // reads.
   void tick(std::uint64_t now_ns);
+  bool needs_ticks() const { return !consumers_.empty() || unused_feeds_ > 0; }
   // The server stops: everybody is told.
   void close();
 
@@ -133,7 +143,19 @@ class DoorCore {
     Policy policy;
     RingStats stats;
   };
-  std::vector<RingFigures> figures() const;
+  struct TableFigures {
+    std::string filter;
+    std::size_t users;
+    std::uint64_t displaced;
+  };
+  struct Figures {
+    std::vector<RingFigures> rings;
+    std::vector<TableFigures> tables;
+    std::size_t consumers = 0;
+    std::array<std::uint64_t, eviction_count> evictions{};  // by reason, of all rings there were
+    std::uint64_t lapped = 0;                               // frames, of all rings there were
+  };
+  Figures figures() const;
   std::size_t consumer_count() const { return consumers_.size(); }
   std::size_t feed_count() const { return feeds_.size(); }
 
@@ -143,28 +165,53 @@ class DoorCore {
     std::uint64_t id = 0;
     std::string name;
     Feed* feed = nullptr;
-    std::shared_ptr<Seat> seat;
+    Attachment start;
     std::vector<std::uint64_t> after;  // consumer ids it stands after now
+    bool is_answered = false;          // told that it is attached
     bool is_mapped = false;
   };
   enum class Kind : std::uint8_t { lossy_ring, lossless_ring, table };
 
-  void attach(ClientId client, const AttachRequest& request, std::uint64_t now_ns);
-  void mapped(Consumer& consumer);
-  void open_table(ClientId client, const TableRequest& request, std::uint64_t now_ns);
-  void answer_value(ClientId client, const ValueRequest& request);
+  // Newest values on their way to a consumer's seeds, or into a new table.
+  struct Filling {
+    ClientId client = 0;
+    std::uint64_t consumer_id = 0;  // 0: a table
+    Feed* table = nullptr;
+    std::unique_ptr<NewestWalk> walk;
+    Seeds seeds;
+  };
+
+  // --- door_core.cpp ---
+  bool is_full(Kind kind) const;
   Feed* feed_for(Kind kind, const std::string& filter, std::uint64_t now_ns, Refusal& refusal);
   std::unique_ptr<Feed> make_feed(Kind kind, const std::string& filter);
+  void join(Feed& feed);
   void leave(Feed& feed, std::uint64_t now_ns);
-  bool find_predecessors(const AttachRequest& request, const Feed& feed,
-                         std::vector<Consumer*>& found);
-  void remove_consumer(std::uint64_t id, std::uint64_t now_ns);
-  void rewire_after(const Consumer& gone);
-  void end_evicted(Feed& feed, std::uint64_t now_ns);
-  void free_unused(std::uint64_t now_ns);
+  void end_feed(Feed& feed);
+  void free_unused(std::uint64_t now_ns, std::uint64_t linger_ns);
+  void open_table(ClientId client, const TableRequest& request, std::uint64_t now_ns);
+  void answer_table(ClientId client, Feed& feed);
+  void answer_value(ClientId client, const ValueRequest& request);
+  void begin_filling(std::uint64_t now_ns);
+  // False: there is no room for all of it.
+  bool fill(NewestWalk::Step& last);
+  void end_filling(bool complete, std::uint64_t now_ns);
   void send(ClientId to, const Reply& reply, std::vector<UniqueFd> descriptors = {},
             bool closes = false);
   void refuse(ClientId to, Refusal refusal);
+
+  // --- door_consumers.cpp ---
+  void attach(ClientId client, const AttachRequest& request, std::uint64_t now_ns);
+  void answer_attach(Consumer& consumer, Seeds* seeds, std::uint64_t now_ns);
+  void mapped(Consumer& consumer, std::uint64_t now_ns);
+  void turn_out(Consumer& consumer, Refusal refusal, std::uint64_t now_ns);
+  void moved_on(Consumer& consumer, std::uint64_t now_ns);
+  std::optional<Refusal> find_predecessors(const AttachRequest& request, const Feed& feed,
+                                           std::vector<std::uint64_t>& found) const;
+  void remove_consumer(std::uint64_t id, std::uint64_t now_ns);
+  void rewire_after(const Consumer& gone);
+  void show(const Consumer& page_of, const Consumer& to, bool stands_before);
+  void end_evicted(Feed& feed, std::uint64_t now_ns);
 
   const DoorOptions options_;
   Watcher& watcher_;
@@ -172,13 +219,16 @@ class DoorCore {
   std::map<std::uint64_t, Consumer> consumers_;              // by consumer id
   std::unordered_map<ClientId, std::uint64_t> consumer_of_;  // by connection
   std::unordered_map<ClientId, Feed*> table_of_;             // by connection
+  // Who waits for newest values, in turn; the first is served when the one in hand is done.
+  std::deque<std::pair<ClientId, Request>> waiting_;
+  std::optional<Filling> filling_;
+  std::size_t unused_feeds_ = 0;
+  std::array<std::uint64_t, eviction_count> evictions_{};
+  std::uint64_t lapped_before_ = 0;  // of rings that are gone
   std::vector<Feed*> dirty_;
   std::vector<Outgoing> outgoing_;
   std::uint64_t last_consumer_id_ = 0;
   std::uint64_t last_feed_id_ = 0;
 };
-
-// Does `filter` match `topic`? MQTT 5.0 section 4.7; both are valid.
-bool filter_matches(std::string_view filter, std::string_view topic);
 
 }  // namespace millrace::shm

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <deque>
 #include <utility>
@@ -18,19 +17,16 @@ namespace {
 
 constexpr std::uint64_t listener_tag = 0;
 constexpr std::uint64_t bell_tag = 1;
-constexpr int tick_ms = 50;
 constexpr int busy_ms = 1;  // the processor's queue is full: look again soon
-constexpr std::uint64_t linger_ticks_ns = 60'000'000'000;
 constexpr std::size_t messages_per_turn = 256;
-
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                        std::chrono::steady_clock::now().time_since_epoch())
-                                        .count());
-}
 
 std::string why(const std::string& what) {
   return what + ": " + std::strerror(errno);
+}
+
+bool is_socket(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
 // Nobody answers at a socket that a killed server left behind.
@@ -86,6 +82,8 @@ bool DoorLoop::listen(std::string& error) {
   };
   if (!bind()) {
     if (errno != EADDRINUSE) return error = why("cannot open the door at " + options_.path), false;
+    // Nobody answers at a file of another kind either, but it is somebody's.
+    if (!is_socket(options_.path)) return error = options_.path + " is not a socket", false;
     if (!is_stale(options_.path)) {
       return error = "another server listens at " + options_.path, false;
     }
@@ -144,9 +142,9 @@ DoorFigures DoorLoop::figures() const {
           refused_.load()};
 }
 
-int DoorLoop::wait_ms(bool busy) const {
-  if (busy) return host_.has_room_for_publishes() ? 0 : busy_ms;
-  return tick_until_ns_ > now_ns() ? tick_ms : -1;
+int DoorLoop::wait_ms(bool busy) {
+  if (!host_.has_room_for_publishes()) return busy_ms;
+  return busy ? 0 : -1;
 }
 
 void DoorLoop::run() {
@@ -158,11 +156,6 @@ void DoorLoop::run() {
     take_posted();
     busy = drain_lanes();
     close_finished();
-    const std::uint64_t now = now_ns();
-    if (now < tick_until_ns_ && now - last_tick_ns_ >= tick_ms * 1'000'000ull) {
-      last_tick_ns_ = now;
-      host_.tick();
-    }
   }
   take_posted();
   std::vector<ClientId> all;
@@ -195,21 +188,31 @@ void DoorLoop::accept_all() {
     }
     const auto peer = peer_credentials(socket.get());
     const auto user = peer ? host_.admit(*peer) : std::nullopt;
-    auto client = std::make_unique<Client>();
-    client->id = ++last_client_;
-    client->socket = std::move(socket);
-    Client& one = *client;
-    if (!watch(one.socket.get(), one.id, EPOLLIN, true)) continue;
-    clients_.emplace(one.id, std::move(client));
-    client_count_.store(clients_.size());
     if (!user) {
-      refuse(one, Refusal::not_allowed);
-    } else if (clients_.size() > options_.clients_max) {
-      refuse(one, Refusal::limit_reached);
+      turn_away(socket.get(), Refusal::not_allowed);
+    } else if (clients_.size() >= options_.clients_max) {
+      turn_away(socket.get(), Refusal::limit_reached);
     } else {
-      one.user = *user;
+      let_in(std::move(socket), *user);
     }
   }
+}
+
+// Told and closed at once: who may not come in takes no place from those who may.
+void DoorLoop::turn_away(int socket, Refusal refusal) {
+  refused_.fetch_add(1, std::memory_order_relaxed);
+  send_with_descriptors(socket, encode(Refused{refusal, describe(refusal)}, 0), {}, MSG_DONTWAIT);
+}
+
+void DoorLoop::let_in(UniqueFd socket, std::string user) {
+  auto client = std::make_unique<Client>();
+  client->id = ++last_client_;
+  client->socket = std::move(socket);
+  client->user = std::move(user);
+  if (!watch(client->socket.get(), client->id, EPOLLIN, true)) return;
+  const ClientId id = client->id;
+  clients_.emplace(id, std::move(client));
+  client_count_.store(clients_.size());
 }
 
 void DoorLoop::receive(Client& client) {
@@ -247,7 +250,6 @@ void DoorLoop::on_request(Client& client, Request request) {
     return refuse(client, Refusal::malformed);
   }
   client.has_asked = true;
-  tick_until_ns_ = now_ns() + linger_ticks_ns;
   host_.ask(client.id, std::move(request));
 }
 

@@ -53,7 +53,6 @@ class DoorHost {
   // For the processor, in order. `gone` follows whatever was asked by that client.
   virtual void ask(ClientId client, Request request) = 0;
   virtual void gone(ClientId client) = 0;
-  virtual void tick() = 0;
   // Lanes are drained only while this is true.
   virtual bool has_room_for_publishes() = 0;
   // False: malformed, or not allowed. What was accepted is passed on by flush_publishes().
@@ -92,6 +91,8 @@ class DoorLoop {
   void run();
   void on_ready(std::uint64_t tag, std::uint32_t events);
   void accept_all();
+  void turn_away(int socket, Refusal refusal);
+  void let_in(UniqueFd socket, std::string user);
   void receive(Client& client);
   void on_request(Client& client, Request request);
   void open_lane(Client& client);
@@ -103,7 +104,7 @@ class DoorLoop {
   bool drain_lanes();
   void close(ClientId id);
   void close_finished();
-  int wait_ms(bool busy) const;
+  int wait_ms(bool busy);
   void wake();
 
   const DoorLoopOptions options_;
@@ -116,8 +117,6 @@ class DoorLoop {
   std::vector<ClientId> finished_;  // to be closed at the end of this turn
   ClientId last_client_ = 1;        // below are the loop's own tags
   bool is_accepting_ = true;
-  std::uint64_t tick_until_ns_ = 0;  // rings linger after their last reader
-  std::uint64_t last_tick_ns_ = 0;
 
   std::mutex mutex_;
   std::vector<Outgoing> posted_;  // under mutex_

@@ -97,6 +97,7 @@ struct RingHeader {
   std::uint64_t data_bytes = 0;  // a power of two, at least a page
   std::uint32_t frame_bytes_max = 0;
   std::uint32_t lossless = 0;
+  std::uint32_t light_fences = 0;  // the writer has no fence of its own before it looks who sleeps
   // Frames below `tail` are complete. Stored once for a batch.
   alignas(line_bytes) std::atomic<std::uint64_t> tail{0};
   // The writer may be overwriting anything below intent - data_bytes. Stored before it does so, a
@@ -120,6 +121,7 @@ enum class Eviction : std::uint32_t {
   bad_position = 3,   // wrote a position outside [last seen, tail]
   ring_closed = 4,    // the server gave the ring up
 };
+inline constexpr std::size_t eviction_count = 5;
 
 struct PositionPage {
   Stamp stamp{page_magic};
@@ -127,6 +129,8 @@ struct PositionPage {
   std::uint64_t epoch = 0;
   // What the consumer has released. It writes, the server and its neighbours read.
   alignas(line_bytes) std::atomic<std::uint64_t> position{0};
+  // Frames that were overwritten before it read them, as it counts them itself: for figures alone.
+  std::atomic<std::uint64_t> missed{0};
   // Odd: asleep on it. The consumer makes it odd, the server even again as it wakes the sleeper;
   // neighbours, who map the page read-only, only wake.
   alignas(line_bytes) std::atomic<std::uint32_t> sleep_word{0};

@@ -29,11 +29,19 @@ Mapping::~Mapping() {
   if (base_) ::munmap(base_, bytes_);
 }
 
-Mapping Mapping::map(int fd, std::size_t bytes, Access access) {
+Mapping Mapping::map(int fd, std::size_t bytes, Access access, int flags) {
   if (bytes == 0 || !long_enough(fd, bytes)) return {};
-  void* base = ::mmap(nullptr, bytes, protection(access), MAP_SHARED | MAP_POPULATE, fd, 0);
+  void* base = ::mmap(nullptr, bytes, protection(access), MAP_SHARED | flags, fd, 0);
   if (base == MAP_FAILED) return {};
   return {static_cast<std::byte*>(base), bytes};
+}
+
+Mapping Mapping::map(int fd, std::size_t bytes, Access access) {
+  return map(fd, bytes, access, MAP_POPULATE);
+}
+
+Mapping Mapping::map_sparse(int fd, std::size_t bytes) {
+  return map(fd, bytes, Access::read_write, MAP_NORESERVE);
 }
 
 Mapping Mapping::map_ring(int fd, std::size_t data_bytes, Access access) {

@@ -57,6 +57,8 @@ class Mapping {
 
   // The first `bytes` of the memory; empty when the system refuses or the memory is shorter.
   static Mapping map(int fd, std::size_t bytes, Access access);
+  // For writing, and much larger than what will be written: pages come as they are touched.
+  static Mapping map_sparse(int fd, std::size_t bytes);
 
   // A header page, and after it `data_bytes` mapped twice in a row.
   static Mapping map_ring(int fd, std::size_t data_bytes, Access access);
@@ -72,6 +74,7 @@ class Mapping {
 
  private:
   Mapping(std::byte* base, std::size_t bytes) : base_(base), bytes_(bytes) {}
+  static Mapping map(int fd, std::size_t bytes, Access access, int flags);
   std::byte* base_ = nullptr;
   std::size_t bytes_ = 0;
 };

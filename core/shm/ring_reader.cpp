@@ -14,10 +14,10 @@ using disruptor::futex_wait;
 using disruptor::futex_wake;
 using disruptor::Scope;
 
-// A neighbour cannot mark us awake (it maps our page read-only), so its wake-up may fall between
-// our last look and our sleep, although it tries again (wake_followers). This is how long that can
-// cost.
-constexpr auto nap_behind_others = std::chrono::milliseconds(10);
+// How long a wake-up that falls between the last look and the sleep can cost. A neighbour cannot
+// mark us awake (it maps our page read-only), although it tries again (wake_followers); and a
+// system may refuse heavy_fence().
+constexpr auto longest_unsafe_nap = std::chrono::milliseconds(10);
 constexpr int wake_attempts = 64;
 constexpr int looks_before_sleep = 100;
 
@@ -47,7 +47,7 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   mask_ = data_bytes_ - 1;
   position_ = released_ = limit_ = position;
   expected_ = sequence;
-  missed_ = 0;
+  missed_ = missed_told_ = 0;
   predecessors_.clear();
   followers_.clear();
   stopped_.store(false, std::memory_order_seq_cst);
@@ -58,6 +58,10 @@ bool RingReader::release() {
   const bool intact = is_intact(released_);
   if (released_ == position_) return intact;
   released_ = position_;
+  if (missed_ != missed_told_) {
+    missed_told_ = missed_;
+    page_->missed.store(missed_, std::memory_order_relaxed);
+  }
   // release: our reads of the frames come before it; partner: Seat::look. With someone asleep after
   // us it must also come before the look at their sleep words, hence seq_cst then.
   if (followers_.empty()) {
@@ -96,6 +100,13 @@ void RingReader::wake_followers() {
   }
 }
 
+// Ahead of the last look at the tail; partners: RingWriter::publish_tail, release(). False: the
+// writer may not notice.
+bool RingReader::announce_sleep(std::uint32_t word) {
+  page_->sleep_word.exchange(word, std::memory_order_seq_cst);
+  return header_->light_fences == 0 || heavy_fence();
+}
+
 bool RingReader::wait_asleep(Clock::time_point deadline) {
   for (int looks = 0; looks < looks_before_sleep; ++looks) {
     if (look_for_more()) return true;
@@ -105,13 +116,12 @@ bool RingReader::wait_asleep(Clock::time_point deadline) {
   for (;;) {
     const std::uint32_t even = page_->sleep_word.load(std::memory_order_seq_cst) & ~1u;
     const std::uint32_t odd = even + 1;
-    // Ahead of the last look at the tail; partners: RingWriter::publish_tail, release().
-    page_->sleep_word.exchange(odd, std::memory_order_seq_cst);
+    const bool is_safe = announce_sleep(odd) && predecessors_.empty();
     const bool more = look_for_more();
     if (!more && !is_stopped()) {
-      const auto nap_end = Clock::now() + nap_behind_others;
-      futex_wait(page_->sleep_word, odd,
-                 predecessors_.empty() ? deadline : std::min(deadline, nap_end), Scope::shared);
+      const auto nap_end = Clock::now() + longest_unsafe_nap;
+      futex_wait(page_->sleep_word, odd, is_safe ? deadline : std::min(deadline, nap_end),
+                 Scope::shared);
     }
     std::uint32_t expected = odd;
     page_->sleep_word.compare_exchange_strong(expected, even + 2, std::memory_order_seq_cst);

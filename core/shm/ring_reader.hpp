@@ -99,6 +99,8 @@ class RingReader {
     return static_cast<Eviction>(page_->eviction.load(std::memory_order_seq_cst));
   }
   std::uint64_t missed() const { return missed_; }
+  // The frame handed out last was overwritten before it was used: it counts as missed.
+  void count_as_missed() { ++missed_; }
   std::uint64_t position() const { return position_; }
   std::uint64_t next_sequence() const { return expected_; }
   std::uint64_t lag_bytes() const {
@@ -140,6 +142,7 @@ class RingReader {
   std::uint64_t behind_predecessors(std::uint64_t limit) const;
   void catch_up();
   void wake_followers();
+  bool announce_sleep(std::uint32_t word);
   bool wait_asleep(disruptor::Clock::time_point deadline);
 
   Mapping ring_;
@@ -156,6 +159,7 @@ class RingReader {
   std::uint64_t limit_ = 0;  // may be read without another look at the tail
   std::uint64_t expected_ = 0;
   std::uint64_t missed_ = 0;
+  std::uint64_t missed_told_ = 0;
   std::vector<Neighbour> predecessors_;
   std::vector<Neighbour> followers_;
   std::atomic<bool> stopped_{false};

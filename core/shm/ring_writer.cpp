@@ -31,6 +31,7 @@ std::unique_ptr<RingWriter> RingWriter::make(const RingOptions& options) {
   header->data_bytes = options.data_bytes;
   header->frame_bytes_max = static_cast<std::uint32_t>(options.frame_bytes_max);
   header->lossless = options.lossless;
+  header->light_fences = register_light_fences();
   if (!seal_for_readers(fd.get())) return nullptr;
   return std::unique_ptr<RingWriter>(new RingWriter(options, std::move(fd), std::move(mapping)));
 }
@@ -162,6 +163,7 @@ void RingWriter::flush_overflow() {
       publish_tail();
       return;
     }
+    overflow_since_ns_ = now_ns_;  // the gate has moved: whoever holds it now has its whole lease
     if (tail_ >= next_block_start_) note_blocks();
     std::memcpy(data_ + (tail_ & mask_), frame.data(), frame.size());
     tail_ += frame.size();
@@ -187,7 +189,7 @@ void RingWriter::end_leases() {
 
 void RingWriter::release(std::uint64_t now_ns) {
   now_ns_ = now_ns;
-  std::erase_if(seats_, [](const auto& seat) { return seat->is_lifted(); });
+  drop_seats([](const Seat& seat) { return seat.is_lifted(); });
   if (!overflow_.empty()) {
     flush_overflow();
     if (!overflow_.empty()) {
@@ -205,8 +207,14 @@ void RingWriter::publish_tail() {
     header_->tail.store(tail_, std::memory_order_release);
     return;
   }
-  // seq_cst: ahead of the look at the sleep words (Seat::wake).
-  header_->tail.store(tail_, std::memory_order_seq_cst);
+  // Ahead of the look at the sleep words (Seat::wake); partner: RingReader::announce_sleep. A full
+  // fence here would wait, once a batch, until every line of it was fetched from the readers.
+  if (header_->light_fences != 0) {
+    header_->tail.store(tail_, std::memory_order_release);
+    light_fence();
+  } else {
+    header_->tail.store(tail_, std::memory_order_seq_cst);
+  }
   for (const auto& seat : seats_) wakes_ += seat->wake();
 }
 
@@ -233,7 +241,7 @@ void RingWriter::inspect(std::uint64_t now_ns) {
   for (std::size_t i = 0; i < seats_.size();) {
     const auto position = seats_[i]->look(released_, now_ns);
     if (seats_[i]->is_lifted() || position) {
-      if (position && !options_.lossless) lapped_ += released_ - *position > options_.data_bytes;
+      lapped_ += seats_[i]->take_missed(next_sequence_);
       ++i;
     } else {
       evict(i, Eviction::bad_position);
@@ -242,7 +250,16 @@ void RingWriter::inspect(std::uint64_t now_ns) {
 }
 
 void RingWriter::remove_reader(std::uint64_t consumer_id) {
-  std::erase_if(seats_, [&](const auto& seat) { return seat->consumer_id() == consumer_id; });
+  drop_seats([&](const Seat& seat) { return seat.consumer_id() == consumer_id; });
+}
+
+template <class Which>
+void RingWriter::drop_seats(Which which) {
+  std::erase_if(seats_, [&](const auto& seat) {
+    if (!which(*seat)) return false;
+    lapped_ += seat->take_missed(next_sequence_);
+    return true;
+  });
 }
 
 void RingWriter::evict(std::size_t index, Eviction reason) {
@@ -250,6 +267,7 @@ void RingWriter::evict(std::size_t index, Eviction reason) {
   seats_.erase(seats_.begin() + static_cast<std::ptrdiff_t>(index));
   seat->lift();
   seat->evict(reason);
+  lapped_ += seat->take_missed(next_sequence_);
   ++evictions_;
   evicted_.push_back({seat->consumer_id(), reason});
 }

@@ -6,6 +6,7 @@
 // eviction. Nothing that a consumer writes into its page can do more than that.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -45,6 +46,13 @@ class Seat {
 
   // As the page has it now, believed or not: for figures only.
   std::uint64_t position() const { return page_->position.load(std::memory_order_relaxed); }
+  // What it missed since the last call, as it says; never more than `most` in all.
+  std::uint64_t take_missed(std::uint64_t most) {
+    const std::uint64_t before = missed_;
+    missed_ =
+        std::clamp(page_->missed.load(std::memory_order_relaxed), before, std::max(before, most));
+    return missed_ - before;
+  }
   std::uint64_t last_seen() const { return last_seen_; }
   std::uint64_t progress_ns() const { return progress_ns_; }
 
@@ -73,6 +81,7 @@ class Seat {
   PositionPage* const page_;
   std::uint64_t last_seen_;
   std::uint64_t progress_ns_ = 0;
+  std::uint64_t missed_ = 0;
   Eviction eviction_ = Eviction::none;
   std::atomic<bool> lifted_{false};
 };

@@ -336,6 +336,22 @@ const char* describe(Eviction eviction) {
   return "evicted";
 }
 
+const char* name_of(Eviction eviction) {
+  switch (eviction) {
+    case Eviction::none:
+      break;
+    case Eviction::lease_ended:
+      return "lease_ended";
+    case Eviction::overflow_full:
+      return "overflow_full";
+    case Eviction::bad_position:
+      return "bad_position";
+    case Eviction::ring_closed:
+      return "ring_closed";
+  }
+  return "none";
+}
+
 std::string encode(const Request& request) {
   return std::visit(EncodeRequest{}, request);
 }

@@ -52,6 +52,7 @@ enum class Refusal : std::uint16_t {
 };
 const char* describe(Refusal refusal);
 const char* describe(Eviction eviction);
+const char* name_of(Eviction eviction);  // one word, for metrics
 
 // --- what a client says
 // ---------------------------------------------------------------------------

@@ -1,27 +1,15 @@
-// The door with real sockets, clients and processes: who comes in, what they get, how they leave.
+// The door with real sockets and clients: who comes in, what they get, how they leave.
 #include <dirent.h>
-#include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/socket.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <string>
-#include <vector>
+#include <fstream>
+#include <thread>
 
-#include "core/shm/include/millrace/local.hpp"
-#include "process.hpp"
-#include "test_server.hpp"
+#include "door_fixture.hpp"
 
 namespace millrace::local {
 namespace {
-
-using shm::DoorCore;
-using test::Child;
-using test::ServerOptions;
-using test::Signal;
-using test::TempDirectory;
-using test::TestServer;
 
 std::size_t open_descriptors() {
   std::size_t count = 0;
@@ -30,37 +18,6 @@ std::size_t open_descriptors() {
   ::closedir(directory);
   return count;
 }
-
-class Door : public ::testing::Test {
- protected:
-  ReaderOptions options() const {
-    ReaderOptions options;
-    options.socket = directory.socket();
-    return options;
-  }
-  ReaderOptions lossless(std::string name = {}, std::vector<std::string> after = {}) const {
-    ReaderOptions options = this->options();
-    options.policy = Policy::lossless;
-    options.name = std::move(name);
-    options.after = std::move(after);
-    return options;
-  }
-  static std::string next_payload(Reader& reader) {
-    MessageCopy message;
-    const Status status = reader.next_copy(message);
-    return status == Status::message ? message.payload : "status " + std::to_string(int(status));
-  }
-  static std::string refusal(const std::string& filter, const ReaderOptions& options) {
-    try {
-      Reader reader(filter, options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "let in";
-  }
-
-  TempDirectory directory;
-};
 
 TEST_F(Door, ReaderGetsWhatMatchesItsFilter) {
   TestServer server(directory.socket());
@@ -204,130 +161,6 @@ TEST_F(Door, AThousandReadersLeaveNothingBehind) {
   EXPECT_LE(open_descriptors(), before);
 }
 
-TEST_F(Door, KilledLosslessReaderLiftsItsGateAtOnce) {
-  ServerOptions small;
-  small.core.ring_bytes = 4'096;
-  small.core.frame_bytes_max = 1'024;
-  small.core.lease_ns = 0;  // never: only the socket's end can help
-  TestServer server(directory.socket(), small);
-  Signal attached;
-  Child victim([&] {
-    Reader reader("#", lossless());
-    attached.raise();
-    for (;;) ::pause();
-    return false;
-  });
-  attached.await();
-  for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
-  server.await([](DoorCore& core) { return core.figures().front().stats.overflow_frames > 0; });
-  victim.send(SIGKILL);
-  victim.await();
-  server.await([](DoorCore& core) { return core.consumer_count() == 0; });
-}
-
-TEST_F(Door, StoppedLosslessReaderIsEvictedAndToldSo) {
-  ServerOptions small;
-  small.core.ring_bytes = 4'096;
-  small.core.frame_bytes_max = 1'024;
-  small.core.lease_ns = 50'000'000;
-  TestServer server(directory.socket(), small);
-  Signal attached;
-  Child victim([&] {
-    Reader reader("#", lossless());
-    attached.raise();
-    ::raise(SIGSTOP);
-    for (;;) {
-      MessageCopy message;
-      const Status status = reader.next_copy(message);
-      if (status == Status::evicted) {
-        return reader.last_error().find("lease") != std::string::npos;
-      }
-      if (status != Status::message) return false;
-    }
-  });
-  attached.await();
-  victim.await_stop();
-  server.publish("a", "x");
-  for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
-  server.await([](DoorCore& core) { return core.consumer_count() == 0; });
-  victim.send(SIGCONT);
-  EXPECT_TRUE(victim.succeeded());
-}
-
-TEST_F(Door, ConsumerStandsAfterAnotherAndSurvivesItsDeath) {
-  TestServer server(directory.socket());
-  Signal first_attached, go_on;
-  Child first([&] {
-    Reader reader("#", lossless("first"));
-    first_attached.raise();
-    MessageCopy message;
-    if (reader.next_copy(message) != Status::message) return false;
-    reader.release();
-    go_on.await();
-    for (;;) ::pause();
-    return false;
-  });
-  first_attached.await();
-  // Its page is shown to others once it says that it has mapped it.
-  std::optional<Reader> second;
-  while (!second) {
-    try {
-      second.emplace("#", lossless("second", {"first"}));
-    } catch (const Error&) {
-      ::sched_yield();
-    }
-  }
-  server.publish("a", "1");
-  server.publish("a", "2");
-  EXPECT_EQ(next_payload(*second), "1");
-  MessageCopy message;
-  EXPECT_EQ(second->next_copy(message, std::chrono::milliseconds(20)), Status::timeout)
-      << "the first one holds the second message";
-  go_on.raise();
-  first.send(SIGKILL);
-  first.await();
-  EXPECT_EQ(next_payload(*second), "2") << "it stands where the dead one stood";
-}
-
-TEST_F(Door, KilledServerIsNoticedAtOnceAndFoundAgain) {
-  const auto serve = [&](std::uint64_t epoch, const Signal& up) {
-    ServerOptions options;
-    options.core.epoch = epoch;
-    TestServer server(directory.socket(), options);
-    if (!server.error().empty()) return false;
-    up.raise();
-    for (int i = 0;; ++i) {
-      server.publish("a", std::to_string(i));
-      ::usleep(200);
-    }
-    return true;
-  };
-  Signal first_up, second_up;
-  auto first = std::make_unique<Child>([&] { return serve(1, first_up); });
-  first_up.await();
-  Reader reader("#", options());
-  Publisher publisher({directory.socket(), "p"});
-  EXPECT_EQ(reader.epoch(), 1u);
-  MessageCopy message;
-  ASSERT_EQ(reader.next_copy(message), Status::message);
-  first->send(SIGKILL);
-  first->await();
-  Status status;
-  while ((status = reader.next_copy(message)) == Status::message) {
-  }
-  EXPECT_EQ(status, Status::disconnected);
-  while (publisher.publish("b", "x") != Published::disconnected) ::sched_yield();
-  Child second([&] { return serve(2, second_up); });  // the stale socket does not stop it
-  second_up.await();
-  EXPECT_EQ(reader.next_copy(message), Status::reconnected);
-  EXPECT_EQ(reader.epoch(), 2u);
-  EXPECT_EQ(reader.next_copy(message), Status::message);
-  EXPECT_EQ(publisher.publish("b", "x"), Published::taken);
-  EXPECT_EQ(publisher.epoch(), 2u);
-  second.send(SIGKILL);
-  second.await();
-}
-
 TEST_F(Door, StopIsHeardByASleepingReader) {
   TestServer server(directory.socket());
   Reader reader("#", options());
@@ -341,6 +174,16 @@ TEST_F(Door, SecondServerAtTheSamePathIsToldSo) {
   TestServer first(directory.socket());
   TestServer second(directory.socket());
   EXPECT_NE(second.error().find("another server listens"), std::string::npos);
+}
+
+TEST_F(Door, AFileThatIsNoSocketIsLeftAlone) {
+  const std::string path = directory.path() + "/door";
+  std::ofstream(path) << "somebody's";
+  TestServer server(path);
+  EXPECT_NE(server.error().find("is not a socket"), std::string::npos);
+  std::string content;
+  std::ifstream(path) >> content;
+  EXPECT_EQ(content, "somebody's");
 }
 
 TEST_F(Door, StoppedServerLeavesNothingOnTheFileSystem) {

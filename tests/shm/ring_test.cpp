@@ -121,6 +121,23 @@ TEST_F(Ring, LappedReaderGoesOnAtTheOldestAndKnowsWhatItMissed) {
   EXPECT_GE(seen.size(), 4096u / 88 * 9 / 10) << "a lap costs little more than the lap itself";
 }
 
+TEST_F(Ring, FiguresCountWhatReadersMissedAndBelieveNoNonsense) {
+  make(small);
+  auto reader = attach();
+  publish_many(1'000);
+  read_sequences(*reader);
+  writer->inspect(now);
+  EXPECT_EQ(writer->stats().lapped, reader->missed());
+  publish_many(1'000);
+  read_sequences(*reader);
+  writer->remove_reader(1);
+  EXPECT_EQ(writer->stats().lapped, reader->missed()) << "what it said before it left";
+  attach();
+  page(1)->missed.store(~0ull);
+  writer->inspect(now);
+  EXPECT_LE(writer->stats().lapped, reader->missed() + writer->next_sequence());
+}
+
 TEST_F(Ring, ReleaseSaysWhetherTheFrameWasStillValid) {
   make(small);
   auto reader = attach();
@@ -254,6 +271,22 @@ TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
   writer->release(now + 100);
   EXPECT_EQ(idle_reader->eviction(), Eviction::lease_ended);
   EXPECT_FALSE(writer->has_overflow());
+}
+
+TEST_F(Ring, WhoHoldsTheGateNextHasAWholeLease) {
+  RingOptions options = small_lossless;
+  options.overflow_bytes_max = 1 << 20;
+  options.lease_ns = 100;
+  make(options);
+  auto stopped = attach(), healthy = attach();
+  publish_many(200);
+  read_sequences(*healthy);  // all that there is: it waits for the other one
+  now += 200;
+  writer->release(now);
+  EXPECT_EQ(seats[0]->eviction(), Eviction::lease_ended);
+  now += 50;
+  writer->release(now);  // it has not had the time to read what came
+  EXPECT_EQ(seats[1]->eviction(), Eviction::none);
 }
 
 TEST_F(Ring, ProgressRenewsTheLease) {

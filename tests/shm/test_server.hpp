@@ -21,6 +21,7 @@
 
 #include "core/shm/door_core.hpp"
 #include "core/shm/door_loop.hpp"
+#include "protocol/topic.hpp"
 
 namespace millrace::test {
 
@@ -112,9 +113,6 @@ class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
   void gone(shm::ClientId client) override {
     submit([this, client] { core_.gone(client, now()); });
   }
-  void tick() override {
-    submit([this] { core_.tick(now()); });
-  }
   bool has_room_for_publishes() override { return true; }
   bool publish(shm::ClientId, const std::string&, const shm::LaneMessage& message) override {
     if (message.topic.empty() || message.topic.find('#') != std::string_view::npos) return false;
@@ -129,24 +127,39 @@ class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
   // --- Watcher, on the processor ---
   void feed_made(shm::Feed& feed) override { feeds_.insert(&feed); }
   void feed_ends(shm::Feed& feed) override { feeds_.erase(&feed); }
-  bool each_newest(std::string_view filter,
-                   const std::function<bool(std::string_view, std::span<const std::byte>,
-                                            std::uint8_t)>& visit) override {
-    for (const auto& [topic, payload] : newest_) {
-      if (!shm::filter_matches(filter, topic)) continue;
-      if (!visit(topic, std::as_bytes(std::span(payload)), 0)) return false;
-    }
-    return true;
+  std::unique_ptr<shm::NewestWalk> walk_newest(const std::string& filter) override {
+    return std::make_unique<Walk>(newest_, filter);
   }
-  bool newest(std::string_view topic, std::string& payload, std::uint8_t& flags) override {
+  bool newest(std::string_view filter, std::string_view topic, std::string& payload,
+              std::uint8_t& flags) override {
     const auto found = newest_.find(std::string(topic));
-    if (found == newest_.end()) return false;
+    if (found == newest_.end() || !protocol::matches(filter, topic)) return false;
     payload = found->second;
     flags = 0;
     return true;
   }
 
  private:
+  using Newest = std::map<std::string, std::string>;
+
+  class Walk : public shm::NewestWalk {
+   public:
+    Walk(const Newest& newest, std::string filter)
+        : newest_(newest), filter_(std::move(filter)), next_(newest.begin()) {}
+    Step step(shm::NewestValue& value) override {
+      if (next_ == newest_.end()) return Step::end;
+      const auto& [topic, payload] = *next_++;
+      if (!protocol::matches(filter_, topic)) return Step::other;
+      value = {topic, std::as_bytes(std::span(payload)), 0, 1};
+      return Step::value;
+    }
+
+   private:
+    const Newest& newest_;
+    const std::string filter_;
+    Newest::const_iterator next_;
+  };
+
   static shm::DoorOptions with_linger(shm::DoorOptions options) {
     options.linger_ns = 0;
     return options;
@@ -159,7 +172,7 @@ class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
     newest_[topic] = payload;
     const auto bytes = std::as_bytes(std::span(payload));
     for (shm::Feed* feed : feeds_) {
-      if (!shm::filter_matches(feed->filter, topic)) continue;
+      if (!protocol::matches(feed->filter, topic)) continue;
       if (feed->ring) core_.append(*feed, topic, bytes, flags, now());
       if (feed->table) feed->table->store(topic, bytes, flags, now());
     }
@@ -176,13 +189,17 @@ class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
       std::deque<std::function<void()>> batch;
       {
         std::unique_lock lock(mutex_);
-        arrived_.wait(lock, [this] { return !tasks_.empty(); });
+        arrived_.wait_for(lock, std::chrono::milliseconds(core_.needs_ticks() ? 50 : 1'000'000),
+                          [this] { return !tasks_.empty(); });
         batch.swap(tasks_);
       }
       for (const auto& task : batch) {
         task();
         core_.release(now());
       }
+      while (core_.work(now())) {
+      }
+      if (core_.needs_ticks()) core_.tick(now());
       loop_->post(core_.take_outgoing());
     }
   }
@@ -190,7 +207,7 @@ class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
   ServerOptions options_;
   std::string error_;
   std::set<shm::Feed*> feeds_;
-  std::map<std::string, std::string> newest_;
+  Newest newest_;
   shm::DoorCore core_;
   std::unique_ptr<shm::DoorLoop> loop_;
   std::mutex mutex_;

@@ -5,8 +5,6 @@
 
 #include <random>
 
-#include "core/shm/door_core.hpp"
-
 namespace millrace::shm {
 namespace {
 
@@ -111,20 +109,6 @@ TEST(Wire, ReadsEveryReplyBack) {
   EXPECT_EQ(std::get<ValueReply>(parser.next()->reply).payload, "value");
   EXPECT_FALSE(parser.next());
   EXPECT_FALSE(parser.is_faulty());
-}
-
-TEST(Filter, MatchesAsMqttSays) {
-  EXPECT_TRUE(filter_matches("#", "a/b"));
-  EXPECT_TRUE(filter_matches("a/#", "a"));
-  EXPECT_TRUE(filter_matches("a/+/c", "a/b/c"));
-  EXPECT_TRUE(filter_matches("+/+", "/b"));
-  EXPECT_TRUE(filter_matches("a/b", "a/b"));
-  EXPECT_FALSE(filter_matches("a/+", "a"));
-  EXPECT_FALSE(filter_matches("a", "a/b"));
-  EXPECT_FALSE(filter_matches("a/b/c", "a/b"));
-  EXPECT_FALSE(filter_matches("#", "$SYS/x"));
-  EXPECT_FALSE(filter_matches("+/x", "$SYS/x"));
-  EXPECT_TRUE(filter_matches("$SYS/#", "$SYS/x"));
 }
 
 }  // namespace

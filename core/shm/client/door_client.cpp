@@ -42,6 +42,10 @@ std::unique_ptr<DoorClient> DoorClient::knock(const std::string& path, const Req
     error = "refused: " + (refused->text.empty() ? describe(refused->reason) : refused->text);
     return nullptr;
   }
+  if (const auto* evicted = std::get_if<EvictedNotice>(&answer.reply)) {
+    error = describe(evicted->reason);  // while the newest values were still on their way
+    return nullptr;
+  }
   return door;
 }
 

@@ -78,9 +78,12 @@ class Reader::Impl {
     in_hand_ = 0;
     if (!ring_) return true;
     const bool valid = ring_->release();
-    // Frames wait for somebody to move on: the server wants to know, once for each stretch.
-    if (ring_->is_waited_for() && door_ &&
-        (ring_->has_caught_up() || ring_->position() >= rung_at_ + ring_quarter_)) {
+    // Frames wait for somebody to move on: the server wants to know, once for each stretch. (In the
+    // instant in which they begin to wait this may not be seen yet; the server looks by itself,
+    // too.)
+    const std::uint64_t stretch = ring_->position() - rung_at_;
+    if (stretch > 0 && ring_->is_waited_for() && door_ &&
+        (ring_->has_caught_up() || stretch >= ring_quarter_)) {
       rung_at_ = ring_->position();
       door_->send(shm::Bell{});
     }
@@ -88,7 +91,7 @@ class Reader::Impl {
   }
 
   // A message that was overwritten while it was copied is as good as missed.
-  void lose_one() { ++missed_before_; }
+  void lose_one() { ring_->count_as_missed(); }
   std::uint64_t missed() const { return missed_before_ + (ring_ ? ring_->missed() : 0); }
   std::uint64_t epoch() const { return epoch_; }
   std::uint64_t lag_bytes() const { return ring_ ? ring_->lag_bytes() : 0; }

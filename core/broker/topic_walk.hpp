@@ -1,0 +1,24 @@
+// TopicWalk: the topics that match a filter, in the order of their names, in as many goes as it
+// takes: its place is a name, which survives any change of the topic table.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <string>
+
+namespace millrace::broker {
+
+class Topic;
+class TopicTable;
+
+struct TopicWalk {
+  std::string filter;
+  std::string after = {};  // the last topic that was looked at
+  bool started = false;
+
+  enum class Step { match, other, end };
+  // Looks at one topic; at a match, `topic` is it.
+  Step step(TopicTable& topics, Topic*& topic);
+};
+
+}  // namespace millrace::broker
