@@ -1,4 +1,4 @@
-// The command line: `millrace [serve|check|passwd] ...`. One function a subcommand, each with its
+// The command line: `millrace [serve|check|passwd|tap|pub] ...`. One function a subcommand, each with its
 // --help; what is wrong with the arguments is a UsageError, which main() prints as one line.
 //
 // Threads: main's alone.

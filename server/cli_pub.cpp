@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "core/shm/include/millrace/local.hpp"
-#include "server/cli.hpp"
+#include "server/cli_local.hpp"
 
 namespace millrace::server {
 
@@ -18,14 +18,10 @@ constexpr auto drain_timeout = std::chrono::seconds(10);
 
 po::options_description pub_options() {
   po::options_description options("Options");
-  options.add_options()("help,h", "this text");
-  options.add_options()("socket", po::value<std::string>()->default_value(local::default_socket),
-                        "the server's local.socket");
   options.add_options()("message,m", po::value<std::string>(), "the payload; none: an empty one");
   options.add_options()("stdin-lines", "one message for each line of standard input");
   options.add_options()("retain,r", "keep it as the topic's retained message");
   options.add_options()("qos,q", po::value<int>()->default_value(0), "0, 1 or 2");
-  options.add_options()("topic", po::value<std::string>(), "");
   return options;
 }
 
@@ -50,14 +46,10 @@ void publish(local::Publisher& publisher, const std::string& topic, const std::s
 }  // namespace
 
 int run_pub(const Arguments& arguments) {
-  po::positional_options_description positional;
-  positional.add("topic", 1);
-  const po::options_description options = pub_options();
-  const po::variables_map values = parse_options(arguments, options, positional);
-  if (values.count("help") > 0) {
-    std::cout << "usage: millrace pub TOPIC [options]\n\n" << options;
-    return 0;
-  }
+  const auto parsed =
+      parse_local_client(arguments, "millrace pub TOPIC [options]", "topic", pub_options());
+  if (!parsed) return 0;
+  const po::variables_map& values = *parsed;
   if (values.count("topic") == 0) throw UsageError("pub needs a topic");
   const bool lines = values.count("stdin-lines") > 0;
   if (lines && values.count("message") > 0)
@@ -67,7 +59,7 @@ int run_pub(const Arguments& arguments) {
   const bool retain = values.count("retain") > 0;
   const std::string topic = values["topic"].as<std::string>();
 
-  local::Publisher publisher({values["socket"].as<std::string>(), "millrace pub"});
+  local::Publisher publisher({local_socket(values), "millrace pub"});
   if (lines) {
     for (std::string line; std::getline(std::cin, line);) {
       publish(publisher, topic, line, retain, qos);

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "core/shm/include/millrace/local.hpp"
-#include "server/cli.hpp"
+#include "server/cli_local.hpp"
 
 namespace millrace::server {
 
@@ -24,24 +24,33 @@ void interrupt(int) {
   interrupted = 1;
 }
 
-// The rate, the lag and the losses, once a second on one line of standard error.
+// The rate, the lag and the losses, once a second on one line of standard error; at the end, those
+// of the whole time.
 class LiveStats {
  public:
   void show(const local::Reader& reader, std::uint64_t count) {
     const auto now = Clock::now();
-    const double seconds = std::chrono::duration<double>(now - shown_at_).count();
-    if (seconds < 1) return;
-    const double rate = static_cast<double>(count - shown_count_) / seconds;
-    const bool is_terminal = ::isatty(STDERR_FILENO) == 1;
-    std::cerr << (is_terminal ? "\r\x1b[K" : "") << static_cast<std::uint64_t>(rate)
-              << " msg/s  total " << count << "  lag " << reader.lag_bytes() << " bytes  lost "
-              << reader.missed() << (is_terminal ? "" : "\n") << std::flush;
+    if (now - shown_at_ < std::chrono::seconds(1)) return;
+    print(reader, count, count - shown_count_, now - shown_at_, is_terminal_ ? "" : "\n");
     shown_at_ = now;
     shown_count_ = count;
   }
+  void finish(const local::Reader& reader, std::uint64_t count) const {
+    print(reader, count, count, Clock::now() - began_at_, "\n");
+  }
 
  private:
-  Clock::time_point shown_at_ = Clock::now();
+  void print(const local::Reader& reader, std::uint64_t count, std::uint64_t counted,
+             Clock::duration time, const char* end) const {
+    const double rate = static_cast<double>(counted) / std::chrono::duration<double>(time).count();
+    std::cerr << (is_terminal_ ? "\r\x1b[K" : "") << static_cast<std::uint64_t>(rate)
+              << " msg/s  total " << count << "  lag " << reader.lag_bytes() << " bytes  lost "
+              << reader.missed() << end << std::flush;
+  }
+
+  const bool is_terminal_ = ::isatty(STDERR_FILENO) == 1;
+  const Clock::time_point began_at_ = Clock::now();
+  Clock::time_point shown_at_ = began_at_;
   std::uint64_t shown_count_ = 0;
 };
 
@@ -84,27 +93,24 @@ class Output {
 
 po::options_description tap_options() {
   po::options_description options("Options");
-  options.add_options()("help,h", "this text");
-  options.add_options()("socket", po::value<std::string>()->default_value(local::default_socket),
-                        "the server's local.socket");
   options.add_options()("lossless", "the server keeps what is unread, within its limits");
   options.add_options()("start", po::value<std::string>()->default_value("now"),
                         "now, oldest (in the ring) or latest (newest values first)");
   options.add_options()("name", po::value<std::string>()->default_value(""),
                         "by which others may stand after this one");
-  options.add_options()("after", po::value<std::vector<std::string>>(),
-                        "read only what this reader of the same filter has passed");
+  options.add_options()(
+      "after", po::value<std::vector<std::string>>(),
+      "read only what the reader of this name has passed; it has the same filter and policy");
   options.add_options()("json", "one object a line");
   options.add_options()("count", po::value<std::uint64_t>()->default_value(0),
                         "end after so many messages; 0: never");
   options.add_options()("stats", "show rate, lag and losses instead of the messages");
-  options.add_options()("filter", po::value<std::string>()->default_value("#"), "");
   return options;
 }
 
 local::ReaderOptions reader_options(const po::variables_map& values) {
   local::ReaderOptions options;
-  options.socket = values["socket"].as<std::string>();
+  options.socket = local_socket(values);
   options.name = values["name"].as<std::string>();
   if (values.count("lossless") > 0) options.policy = local::Policy::lossless;
   if (values.count("after") > 0) options.after = values["after"].as<std::vector<std::string>>();
@@ -130,15 +136,12 @@ void report(local::Status status, const local::Reader& reader) {
 }  // namespace
 
 int run_tap(const Arguments& arguments) {
-  po::positional_options_description positional;
-  positional.add("filter", 1);
-  const po::options_description options = tap_options();
-  const po::variables_map values = parse_options(arguments, options, positional);
-  if (values.count("help") > 0) {
-    std::cout << "usage: millrace tap [FILTER] [options]\n\n" << options;
-    return 0;
-  }
-  local::Reader reader(values["filter"].as<std::string>(), reader_options(values));
+  const auto parsed =
+      parse_local_client(arguments, "millrace tap [FILTER] [options]", "filter", tap_options());
+  if (!parsed) return 0;
+  const po::variables_map& values = *parsed;
+  const std::string filter = values.count("filter") > 0 ? values["filter"].as<std::string>() : "#";
+  local::Reader reader(filter, reader_options(values));
   ::signal(SIGINT, interrupt);
   ::signal(SIGTERM, interrupt);
   ::signal(SIGPIPE, SIG_DFL);
@@ -167,7 +170,11 @@ int run_tap(const Arguments& arguments) {
     if (only_stats) stats.show(reader, count);
   }
   output.flush();
-  if (reader.missed() > 0) std::cerr << "millrace: " << reader.missed() << " missed" << std::endl;
+  if (only_stats) {
+    stats.finish(reader, count);
+  } else if (reader.missed() > 0) {
+    std::cerr << "millrace: " << reader.missed() << " missed" << std::endl;
+  }
   return 0;
 }
 

@@ -187,8 +187,11 @@ void add_local(Schema<Config>& schema) {
   schema
       .key(FIELD(local.socket),
            "The Unix socket at which processes of this host attach to shared memory; empty: none")
-      .list(FIELD(local.allow), local_peer_schema(), 1'000,
-            "Who may, besides root and the server's own user; the first that fits decides")
+      .list(
+          FIELD(local.allow), local_peer_schema(), 1'000,
+          "Who may, besides root and the server's own user; the first that fits decides; taken by "
+          "those who attach from then on",
+          Takes::reload)
       .list(FIELD(local.rings), local_ring_schema(), 1'000,
             "Rings that are there from the start; others come with their first reader and go after "
             "their last")
