@@ -14,7 +14,7 @@ test_packages="
   libgtest-dev libgmock-dev libbenchmark-dev
   mosquitto mosquitto-clients prometheus
   python3 python3-paho-mqtt libpaho-mqtt-dev libpaho-mqttpp-dev npm
-  spin openssl curl systemd
+  spin openssl curl systemd pkg-config
 "
 
 # install_missing PACKAGE...: as root, or through sudo.

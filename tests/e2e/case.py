@@ -86,6 +86,10 @@ class Program:
             if line.startswith(starts_with):
                 return line
 
+    def waiting(self):
+        """What it has said and nobody has asked for yet."""
+        return list(self._lines.queue)
+
     def finish(self):
         """Waits for its end, which has to be a success; the lines it still had to say."""
         status = self.process.wait(EVENT_TIMEOUT_S)

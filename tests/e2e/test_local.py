@@ -1,58 +1,135 @@
 """Local processes and MQTT clients, through the real server: tap, pub and the Python module."""
 
-import os
-import sys
-import tempfile
+import json
+import signal
+import subprocess
 
-from case import Case, eventually, main
+import wire
+from case import eventually, main
+from local_case import BINARY, LocalCase
 
-BINARY = os.environ["SERVER_BINARY"]
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-os.environ["LIBMILLRACE_LOCAL"] = os.path.join(os.path.dirname(BINARY), "..", "lib",
-                                               "libmillrace-local.so.0")
-sys.path.insert(0, os.path.join(ROOT, "core", "shm", "python"))
-import millrace_local  # noqa: E402
-
-DIRECTORY = tempfile.TemporaryDirectory()
-SOCKET = os.path.join(DIRECTORY.name, "door")
+import millrace_local
 
 
-class Local(Case):
-    CONFIG = {"local": {"socket": SOCKET}}
-
-    def setUp(self):
-        super().setUp()
-        eventually(lambda: os.path.exists(SOCKET), "the door opens")
-
-    def test_tap_prints_every_message_in_order(self):
-        tap = self.program(BINARY, "tap", self.topic("#"), "--socket", SOCKET, "--lossless",
-                           "--count", "5000")
-        tap.line("millrace: attached")
+class Local(LocalCase):
+    def test_tap_prints_every_message_of_a_flood_in_order(self):
+        count, topics = 100_000, [self.topic(f"md/{i}") for i in range(8)]
+        tap = self.tap(self.topic("md/#"), "--lossless", "--json", "--count", str(count))
         publisher = self.peer()
-        for i in range(5000):
-            publisher.publish(self.topic("a"), str(i).encode())
-        for i in range(5000):
-            self.assertEqual(tap.line(self.topic("a")), f"{self.topic('a')} {i}")
+        publisher.send(b"".join(wire.publish(topics[i % 8], str(i).encode(), version=publisher.version)
+                                for i in range(count)))
+        lines = [json.loads(line) for line in tap.finish()]
+        self.assertEqual([(line["topic"], line["payload"]) for line in lines],
+                         [(topics[i % 8], str(i)) for i in range(count)])
+        self.assertEqual([line["sequence"] - lines[0]["sequence"] for line in lines],
+                         list(range(count)))
 
     def test_pub_reaches_an_mqtt_subscriber(self):
         subscriber = self.peer()
-        subscriber.subscribe(self.topic())
-        self.program(BINARY, "pub", self.topic(), "-m", "from shared memory", "--socket", SOCKET)
+        subscriber.subscribe((self.topic(), 1))
+        self.pub(self.topic(), "-m", "from shared memory").finish()
         subscriber.receive(topic=self.topic(), payload=b"from shared memory")
+        self.pub(self.topic(), "-m", "kept", "--retain", "--qos", "1").finish()
+        subscriber.receive(topic=self.topic(), payload=b"kept", qos=1)
+        late = self.peer()
+        late.subscribe(self.topic())
+        late.receive(topic=self.topic(), payload=b"kept", retain=True)
+
+    def test_pub_publishes_each_line_of_its_input(self):
+        count = 20_000  # more than the lane holds
+        tap = self.tap(self.topic(), "--lossless", "--count", str(count))
+        lines = [f"line {i}" for i in range(count)]
+        subprocess.run([BINARY, "pub", self.topic(), "--stdin-lines", "--socket", self.socket],
+                       input="\n".join(lines) + "\n", text=True, check=True)
+        self.assertEqual(tap.finish(), [f"{self.topic()} {line}" for line in lines])
+
+    def test_pub_says_what_was_refused(self):
+        done = subprocess.run([BINARY, "pub", "not/#/a/topic", "-m", "x", "--socket", self.socket],
+                              stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("1 messages refused", done.stderr)
+
+    def test_tap_shows_rate_lag_and_losses(self):
+        tap = self.tap(self.topic("#"), "--stats", "--count", "500")
+        publisher = self.peer()
+        for i in range(500):
+            publisher.publish(self.topic("a"), str(i).encode())
+        self.assertRegex(tap.finish()[-1], r"^\d+ msg/s  total 500  lag 0 bytes  lost 0$")
+
+    def test_tap_stands_after_another(self):
+        publisher = self.peer()
+        first = self.tap(self.topic("#"), "--lossless", "--name", "first")
+        second = self.tap(self.topic("#"), "--lossless", "--after", "first")
+        beside = self.tap(self.topic("#"), "--lossless")
+        publisher.publish(self.topic("a"), b"1")
+        for tap in (first, second, beside):
+            tap.line(f"{self.topic('a')} 1")
+        first.process.send_signal(signal.SIGSTOP)
+        publisher.publish(self.topic("a"), b"2")
+        beside.line(f"{self.topic('a')} 2")
+        self.assertNotIn(f"{self.topic('a')} 2", second.waiting())
+        first.process.send_signal(signal.SIGCONT)
+        for tap in (first, second):
+            tap.line(f"{self.topic('a')} 2")
+
+    def test_tap_says_why_it_cannot_attach(self):
+        for words, why in ((["--after", "nobody"], "refused"), (["a/#/b"], "refused")):
+            done = subprocess.run([BINARY, "tap", "--socket", self.socket, *words],
+                                  stderr=subprocess.PIPE, text=True)
+            self.assertEqual((done.returncode, why in done.stderr), (1, True), done.stderr)
+
+    def test_help_names_every_option(self):
+        for command, options in (("tap", "--lossless --start --name --after --json --count --stats --socket"),
+                                 ("pub", "--message --stdin-lines --retain --qos --socket")):
+            text = subprocess.run([BINARY, command, "--help"], stdout=subprocess.PIPE, text=True,
+                                  check=True).stdout
+            self.assertEqual([option for option in options.split() if option not in text], [])
+
+    def test_metrics_of_a_ring_add_up(self):
+        reader = self.tap(self.topic("#"))
+        ring = {"filter": self.topic("#"), "policy": "lossy"}
+        publisher = self.peer()
+        for i in range(100):
+            publisher.publish(self.topic(), str(i).encode())
+        reader.line(f"{self.topic()} 99")
+        self.becomes(100, "millrace_ring_messages_total", **ring)
+        self.becomes(1, "millrace_ring_readers", **ring)
+        self.becomes(0, "millrace_ring_lag_bytes", **ring)
+        self.becomes(1 << 20, "millrace_ring_bytes", **ring)
+        topic = len(self.topic())
+        written = sum((24 + topic + len(str(i)) + 7) // 8 * 8 for i in range(100))
+        self.becomes(written, "millrace_ring_written_bytes_total", **ring)
+
+    def test_an_overtaken_reader_and_the_metrics_know_what_it_missed(self):
+        before = self.total("millrace_local_lapped_total")
+        reader = self.tap(self.topic("#"))
+        reader.process.send_signal(signal.SIGSTOP)
+        publisher = self.peer()
+        count = 30_000  # more than a ring holds
+        publisher.send(b"".join(wire.publish(self.topic(), b"x" * 64, version=publisher.version)
+                                for _ in range(count)))
+        self.becomes(count, "millrace_ring_messages_total", filter=self.topic("#"))
+        reader.process.send_signal(signal.SIGCONT)
+        self.pub(self.topic("end"), "-m", "end").finish()
+        reader.line(self.topic("end"))
+        reader.process.send_signal(signal.SIGINT)
+        missed = int(reader.finish()[-1].split()[1])  # "millrace: N missed"
+        self.assertEqual(reader.output.count(f"{self.topic()} " + "x" * 64) + missed, count)
+        self.becomes(before + missed, "millrace_local_lapped_total")
 
     def test_the_newest_value_comes_first_and_by_a_look(self):
         publisher = self.peer()
         for payload in (b"old", b"newest"):
             publisher.publish(self.topic(), payload, qos=1)
-        with millrace_local.Reader(self.topic(), socket=SOCKET,
+        with millrace_local.Reader(self.topic(), socket=self.socket,
                                    start=millrace_local.LATEST) as reader:
             self.assertEqual(reader.next(30).payload, b"newest")
-        with millrace_local.Latest("#", socket=SOCKET) as latest:
+        with millrace_local.Latest("#", socket=self.socket) as latest:
             self.assertEqual(latest.get(self.topic()).payload, b"newest")
             self.assertIsNone(latest.get(self.topic("nothing")))
 
     def test_a_local_publisher_is_bound_by_topic_rules(self):
-        with millrace_local.Publisher(socket=SOCKET) as publisher:
+        with millrace_local.Publisher(socket=self.socket) as publisher:
             self.assertEqual(publisher.publish("not/#/a/topic", "x"), millrace_local.TAKEN)
             self.assertTrue(publisher.drain(30))
             self.assertEqual(publisher.refused, 1)

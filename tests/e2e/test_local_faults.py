@@ -1,0 +1,312 @@
+"""What local processes may do to the server and to each other, with real processes and the real
+server: they die, stop, write garbage, ask for nonsense; and the server dies on them."""
+
+import mmap
+import os
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import unittest
+
+import local_case
+from case import eventually, main
+from local_case import (BELL, BAD_POSITION, BINARY, EVICTED, LANE, LANE_OPENED, LIMIT_REACHED, LOSSLESS,
+                        LOSSY, MALFORMED, MAPPED, PAGE, POSITION_AT, TAIL_AT, Door, LocalCase)
+from server import Server
+
+import millrace_local
+
+RING_BYTES = 4096
+MANY = 2000  # messages; many times what a ring of that size holds
+
+
+class Faults(LocalCase):
+    LOCAL = {"ring_bytes": RING_BYTES, "lease_ms": 600_000, "linger_ms": 0}
+
+    def flood(self, publisher, count=MANY, start=0):
+        for i in range(start, start + count):
+            publisher.publish(self.topic("a"), str(i).encode())
+
+    def expect_all(self, tap, count=MANY, start=0):
+        for i in range(start, start + count):
+            self.assertEqual(tap.line(self.topic("a")), f"{self.topic('a')} {i}")
+
+    def kill(self, program):
+        """The process itself: what stands in front of it has become it by exec."""
+        program.process.kill()
+        program.process.wait()
+
+    def test_a_lossy_reader_killed_in_mid_read_disturbs_nobody(self):
+        subscriber, publisher = self.peer(), self.peer()
+        subscriber.subscribe(self.topic("#"))
+        victim = self.tap(self.topic("#"))
+        self.flood(publisher, 100)
+        victim.line(self.topic("a"))
+        self.kill(victim)
+        self.becomes(0, "millrace_ring_readers", filter=self.topic("#"))
+        self.flood(publisher, 100, start=100)
+        for i in range(200):
+            subscriber.receive(topic=self.topic("a"), payload=str(i).encode())
+
+    def test_a_lossless_reader_killed_while_it_holds_the_gate_frees_the_others(self):
+        publisher = self.peer()
+        victim = self.tap(self.topic("#"), "--lossless")
+        healthy = self.tap(self.topic("#"), "--lossless")
+        victim.process.send_signal(signal.SIGSTOP)
+        self.flood(publisher)
+        eventually(lambda: self.total("millrace_ring_overflow_bytes", filter=self.topic("#")) > 0,
+                   "frames wait for the one that holds the gate")
+        self.kill(victim)
+        self.expect_all(healthy)
+        self.becomes(0, "millrace_ring_overflow_bytes", filter=self.topic("#"))
+
+    def test_of_a_publisher_killed_in_mid_write_only_whole_messages_count(self):
+        subscriber = self.peer()
+        subscriber.subscribe(self.topic("#"))
+        child = os.fork()
+        if child == 0:
+            door = Door(self.socket)
+            door.request(LANE, local_case.text("victim"))
+            door.expect(LANE_OPENED)
+            lane = writable_lane(door)
+            whole = local_case.frame(self.topic("whole"), b"1")
+            lane[PAGE:PAGE + len(whole)] = whole
+            lane[TAIL_AT:TAIL_AT + 8] = struct.pack("<Q", len(whole))
+            door.socket.sendall(BELL)
+            half = local_case.frame(self.topic("half"), b"2")[:20]
+            lane[PAGE + len(whole):PAGE + len(whole) + len(half)] = half
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.assertTrue(os.WIFSIGNALED(os.waitpid(child, 0)[1]))
+        subscriber.receive(topic=self.topic("whole"), payload=b"1")
+        self.becomes(0, "millrace_local_publishers")
+        self.pub(self.topic("next"), "-m", "3").finish()
+        subscriber.receive(topic=self.topic("next"), payload=b"3")
+
+    def test_a_publisher_that_writes_garbage_is_cut_off_alone(self):
+        before = self.total("millrace_local_refused_total")
+        door = self.door()
+        door.request(LANE, local_case.text(""))
+        door.expect(LANE_OPENED)
+        lane = writable_lane(door)
+        lane[TAIL_AT:TAIL_AT + 8] = b"\xff" * 8
+        door.socket.sendall(BELL)
+        door.expect_refusal(MALFORMED)
+        self.assertIsNone(door.reply())
+        self.becomes(before + 1, "millrace_local_refused_total")
+
+    def test_garbage_in_a_position_page_evicts_its_owner_alone(self):
+        publisher = self.peer()
+        healthy = self.tap(self.topic("#"), "--lossless")
+        for policy in (LOSSY, LOSSLESS):
+            evicted = self.total("millrace_local_evictions_total", reason="bad_position")
+            door = self.door()
+            door.attach(self.topic("#"), policy)
+            page = local_case.writable(door.descriptors[1])
+            page[POSITION_AT:] = b"\xa5" * (PAGE - POSITION_AT)
+            self.assertEqual(struct.unpack("<I", door.expect(EVICTED))[0], BAD_POSITION)
+            self.assertIsNone(door.reply())
+            self.becomes(evicted + 1, "millrace_local_evictions_total", reason="bad_position")
+        self.flood(publisher, 100)
+        self.expect_all(healthy, 100)
+
+    def test_a_reader_cannot_write_to_a_ring_nor_change_the_size_of_anything(self):
+        door = self.door()
+        door.attach(self.topic("#"))
+        ring, page = door.descriptors
+        with self.assertRaises(PermissionError):
+            mmap.mmap(ring, PAGE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        again = os.open(f"/proc/self/fd/{ring}", os.O_RDWR)  # any process of this user may
+        self.addCleanup(os.close, again)
+        with self.assertRaises(PermissionError):
+            mmap.mmap(again, PAGE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        with self.assertRaises(PermissionError):
+            os.write(again, b"x")
+        for descriptor in (ring, page):
+            for size in (0, 1 << 30):
+                with self.assertRaises(PermissionError):
+                    os.ftruncate(descriptor, size)
+        page_mapped = local_case.writable(page)
+        door.request(MAPPED)
+        eventually(lambda: refuses_writing(page), "nobody else may write to the page")
+        page_mapped[POSITION_AT]  # its owner's mapping stays
+
+    def test_a_thousand_readers_and_publishers_leave_nothing_behind(self):
+        def cycle():
+            with millrace_local.Reader(self.topic("#"), socket=self.socket, policy=LOSSLESS), \
+                    millrace_local.Publisher(socket=self.socket) as publisher:
+                publisher.publish(self.topic(), b"x" * 100)
+                self.assertTrue(publisher.drain(60))
+
+        def held():
+            with open(f"/proc/{self.server.pid}/maps") as maps:
+                shared = sum("memfd:" in line for line in maps)
+            return shared, self.server.descriptors()
+
+        def settled():
+            self.becomes(0, "millrace_local_clients")
+            eventually(lambda: "millrace_ring_readers{" not in self.server.http("/metrics"), "no ring")
+
+        for _ in range(50):
+            cycle()
+        settled()
+        before, memory = held(), self.server.resident_bytes()
+        for _ in range(1000):
+            cycle()
+        settled()
+        eventually(lambda: held() <= before, f"mappings and descriptors {held()} as before: {before}")
+        self.assertLess(self.server.resident_bytes() - memory, 4 << 20)
+
+    def test_a_request_in_pieces_is_a_request(self):
+        door = self.door()
+        body = struct.pack("<BB", LOSSY, 0) + local_case.text("#") + local_case.text("") + b"\0\0"
+        for byte in struct.pack("<BBHI", local_case.ATTACH, 1, 0, len(body)) + body:
+            door.socket.sendall(bytes([byte]))
+        door.expect(local_case.ATTACHED)
+        self.assertEqual(len(door.descriptors), 2)
+
+    def test_nonsense_is_refused_and_ends_the_conversation_alone(self):
+        reader = self.tap(self.topic("#"))
+        requests = (struct.pack("<BBHI", 0x7f, 1, 0, 0),
+                    struct.pack("<BBHI", local_case.ATTACH, 1, 0, 3) + b"\xff\xff\xff",
+                    struct.pack("<BBHI", local_case.ATTACH, 1, 0, 0xffffffff),
+                    struct.pack("<BBHI", MAPPED, 1, 0, 0))  # of nothing
+        for request in requests:
+            door = self.door()
+            door.socket.sendall(request)
+            door.expect_refusal(MALFORMED)
+            self.assertIsNone(door.reply())
+        self.flood(self.peer(), 1)
+        self.expect_all(reader, 1)
+
+    def test_descriptors_sent_to_the_server_are_closed(self):
+        door = self.door()
+        door.attach(self.topic("#"))
+        before = self.server.descriptors()
+        socket.send_fds(door.socket, [struct.pack("<BBHI", MAPPED, 1, 0, 0)], [0, 1, 2])
+        eventually(lambda: refuses_writing(door.descriptors[1]), "the server has read it")
+        self.assertEqual(self.server.descriptors(), before)
+
+
+class Limits(LocalCase):
+    LOCAL = {"consumers_max": 2, "publishers_max": 1, "rings_max": 1, "lease_ms": 200,
+             "ring_bytes": RING_BYTES}
+
+    def setUp(self):
+        super().setUp()
+        self.becomes(0, "millrace_local_clients")  # those of the test before have left
+
+    def test_over_the_limit_is_refused_until_somebody_leaves(self):
+        doors = [self.door(), self.door()]
+        for door in doors:
+            door.attach()
+        third = self.door()
+        third.ask_for_ring("#")
+        third.expect_refusal(LIMIT_REACHED)
+        doors[0].close()
+        third.close()
+        self.becomes(1, "millrace_local_clients")
+        self.door().attach()
+
+    def test_rings_and_publishers_have_limits_too(self):
+        first = self.door()
+        first.attach("a/#")
+        second = self.door()
+        second.ask_for_ring("b/#")
+        second.expect_refusal(LIMIT_REACHED)
+        with millrace_local.Publisher(socket=self.socket):
+            with self.assertRaisesRegex(millrace_local.LocalError, "refused"):
+                millrace_local.Publisher(socket=self.socket)
+        first.close()
+        second.close()
+        self.becomes(0, "millrace_local_clients")
+        self.door().attach("c/#")  # a ring that lingers makes room
+
+    def test_a_stopped_lossless_reader_is_evicted_after_its_lease(self):
+        publisher = self.peer()
+        before = self.total("millrace_local_evictions_total", reason="lease_ended")
+        stopped = self.tap("--lossless")
+        healthy = self.tap("--lossless")
+        stopped.process.send_signal(signal.SIGSTOP)
+        for i in range(MANY):
+            publisher.publish(self.topic(), str(i).encode())
+        for i in range(MANY):
+            self.assertEqual(healthy.line(self.topic()), f"{self.topic()} {i}")
+        self.becomes(before + 1, "millrace_local_evictions_total", reason="lease_ended")
+        stopped.process.send_signal(signal.SIGCONT)
+        stopped.line("millrace: evicted: it held the gate for longer than its lease")
+        stopped.line("millrace: attached again")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be somebody else")
+    def test_the_wrong_user_is_refused_and_sighup_lets_it_in(self):
+        nobody = 65534
+        os.chmod(self.folder.name, 0o755)
+        tap = [BINARY, "tap", self.topic("#"), "--socket", self.socket, "--count", "1"]
+        refused = subprocess.run(tap, user=nobody, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((refused.returncode, "refused" in refused.stderr), (1, True), refused.stderr)
+        self.server.wait_for_log(rf"local process refused.*uid={nobody}")
+        allow = {"local": {**self.CONFIG["local"], "allow": [{"uid": nobody}]}}
+        self.assertEqual(self.server.reload(allow), "reloaded")
+        reader = subprocess.Popen(tap, user=nobody, stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, text=True)
+        self.becomes(1, "millrace_ring_readers", filter=self.topic("#"))
+        self.peer().publish(self.topic(), b"for nobody")
+        self.assertEqual(reader.communicate(timeout=60)[0], f"{self.topic()} for nobody\n")
+
+
+class Restart(LocalCase):
+    def test_a_killed_server_is_noticed_at_once_and_found_again(self):
+        reader = self.tap(self.topic("#"))
+        library = millrace_local.Reader(self.topic("#"), socket=self.socket)
+        publisher = millrace_local.Publisher(socket=self.socket)
+        self.addCleanup(library.close)
+        self.addCleanup(publisher.close)
+        first = library.epoch
+        self.peer().publish(self.topic(), b"before", qos=1)
+        reader.line(f"{self.topic()} before")
+        self.assertEqual(library.next(60).payload, b"before")
+        self.server.process.kill()
+        self.server.process.wait()
+        reader.line("millrace: the server went away")
+        self.assertEqual(library.next(60), millrace_local.DISCONNECTED)
+        eventually(lambda: publisher.publish(self.topic(), b"lost") == millrace_local.NO_SERVER, "told")
+        # Its socket is still there, and does not stop the next one; nothing else is left.
+        self.assertEqual(os.listdir(self.folder.name), ["door"])
+        type(self).server = Server(self.CONFIG)
+        self.addClassCleanup(self.server.stop)
+        self.server.wait_for_log(r"listening.*listener=local")
+        reader.line("millrace: attached again; what was published in between is missed")
+        self.assertEqual(library.next(60), millrace_local.RECONNECTED)
+        self.assertNotEqual(library.epoch, first)
+        eventually(lambda: publisher.publish(self.topic(), b"after") == millrace_local.TAKEN, "taken")
+        reader.line(f"{self.topic()} after")
+        self.assertEqual(library.next(60).payload, b"after")
+
+    def test_nothing_is_left_on_the_file_system(self):
+        shared = set(os.listdir("/dev/shm"))
+        with tempfile.TemporaryDirectory(prefix="millrace-test-") as folder:
+            path = os.path.join(folder, "door")
+            with Server({"local": {"socket": path, "rings": [{"filter": "#"}]}}) as server:
+                server.wait_for_log(r"listening.*listener=local")
+                with millrace_local.Reader("#", socket=path):
+                    self.assertEqual(os.listdir(folder), ["door"])
+                    self.assertEqual(set(os.listdir("/dev/shm")) - shared, set())
+                self.assertEqual(server.terminate(), 0)
+            self.assertEqual(os.listdir(folder), [])
+
+
+def writable_lane(door):
+    return local_case.writable(door.descriptors[0], os.fstat(door.descriptors[0]).st_size)
+
+
+def refuses_writing(descriptor):
+    try:
+        local_case.writable(descriptor).close()
+    except PermissionError:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
