@@ -105,16 +105,18 @@ class Door:
 
 
 class LocalCase(Case):
-    """CONFIG's `local` is what LOCAL says, with a socket in a folder of the class's own."""
+    """CONFIG's `local` is what LOCAL says, with a socket in a folder of the class's own; OTHERS are
+    its other keys."""
 
     LOCAL = {}
+    OTHERS = {}
 
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
         cls.addClassCleanup(cls.folder.cleanup)
         cls.socket = os.path.join(cls.folder.name, "door")
-        cls.CONFIG = {"local": {"socket": cls.socket, **cls.LOCAL}}
+        cls.CONFIG = {"local": {"socket": cls.socket, **cls.LOCAL}, **cls.OTHERS}
         super().setUpClass()
         cls.server.wait_for_log(r"listening.*listener=local")
 

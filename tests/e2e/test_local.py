@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import wire
-from case import eventually, main
+from case import main
 from local_case import BINARY, LocalCase
 
 import millrace_local
@@ -135,18 +135,16 @@ class Local(LocalCase):
             self.assertEqual(publisher.refused, 1)
 
 
-class LocalRules(Case):
-    SOCKET = SOCKET + "-rules"
-    CONFIG = {"local": {"socket": SOCKET}, "access": {"otherwise": "allow", "rules": [
+class LocalRules(LocalCase):
+    OTHERS = {"access": {"otherwise": "allow", "rules": [
         {"effect": "deny", "action": "subscribe", "filter": "+/secret"}]}}
 
     def test_a_ring_that_would_show_a_denied_topic_is_refused(self):
-        eventually(lambda: os.path.exists(self.SOCKET), "the door opens")
         for kind in (millrace_local.Reader, millrace_local.Latest):
             for filter_ in ("#", self.topic("+"), self.topic("secret")):
                 with self.assertRaisesRegex(millrace_local.LocalError, "access rules"):
-                    kind(filter_, socket=self.SOCKET)
-            kind(self.topic("open"), socket=self.SOCKET).close()
+                    kind(filter_, socket=self.socket)
+            kind(self.topic("open"), socket=self.socket).close()
 
 
 if __name__ == "__main__":
