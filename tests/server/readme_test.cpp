@@ -46,7 +46,9 @@ struct WalkStep {
 };
 
 std::vector<WalkStep> walk_in_readme() {
-  const std::string text = text_of("README.md");
+  const std::string readme = text_of("README.md");
+  const auto from = readme.find("## The walk of one message");
+  const std::string text = readme.substr(from, readme.find("\n## ", from) - from);
   const std::regex row(R"(\| (\d [a-z, ]+) \|[^\n]*)"), link(R"(\]\(([^)]+)\))");
   const std::sregex_iterator none;
   std::vector<WalkStep> steps;
