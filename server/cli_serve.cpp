@@ -1,3 +1,4 @@
+#include <csignal>
 #include <iostream>
 
 #include "server/app.hpp"
@@ -19,6 +20,7 @@ int run_serve(const Arguments& arguments) {
               << config_help();
     return 0;
   }
+  std::signal(SIGHUP, SIG_IGN);  // until there is something to reload; it would end the process
   const ConfigSources sources = sources_of(values);
   const LoadedConfig loaded = load_config(sources);
   if (!loaded.ok()) {
