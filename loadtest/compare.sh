@@ -179,7 +179,8 @@ command_of() {
   local program
   program=$(program_of "$1")
   case $1 in
-    millrace) echo "env MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
+    # The server takes every variable that begins with its name for a key.
+    millrace) echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
     mosquitto) echo "$program -c $work/mosquitto.conf" ;;
     nats) echo "$program -c $work/nats.conf" ;;
     flashmq) echo "$program --config-file $work/flashmq.conf" ;;

@@ -211,6 +211,7 @@ void Processor::note_pending(Session& session) {
   if (slow != session.counted_slow) {
     slow ? stats_.slow_sessions.add() : stats_.slow_sessions.subtract();
     session.counted_slow = slow;
+    if (session.connected()) note_binding(session);
   }
 }
 

@@ -138,13 +138,15 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
   if (!encode_answer(unsuback, session)) disconnect(session, ReasonCode::PacketTooLarge);
 }
 
-// Tells the connection how small to keep the kernel's buffer: the strictest of its modes.
+// Tells the connection how small to keep the kernel's buffer: the strictest of its modes, and of
+// what a collapsed backlog needs.
 void Processor::note_binding(Session& session) {
   auto binding = Outbox::Binding::early;
   if (session.mode_counts[static_cast<std::size_t>(Mode::adaptive)] > 0) {
     binding = Outbox::Binding::late;
   }
-  if (session.mode_counts[static_cast<std::size_t>(Mode::latest)] > 0) {
+  if (session.mode_counts[static_cast<std::size_t>(Mode::latest)] > 0 ||
+      session.pending.collapsed()) {
     binding = Outbox::Binding::latest;
   }
   session.outbox->set_binding(binding);
