@@ -13,7 +13,15 @@ namespace millrace::server {
 namespace {
 
 const EVP_MD* algorithm(Digest digest) {
-  return digest == Digest::sha256 ? EVP_sha256() : EVP_sha512();
+  switch (digest) {
+    case Digest::sha1:
+      return EVP_sha1();
+    case Digest::sha256:
+      return EVP_sha256();
+    case Digest::sha512:
+      return EVP_sha512();
+  }
+  return nullptr;
 }
 
 std::string room_for(Digest digest) {

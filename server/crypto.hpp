@@ -13,7 +13,8 @@
 
 namespace millrace::server {
 
-enum class Digest : std::uint8_t { sha256, sha512 };
+// sha1 only where a protocol asks for it and nothing depends on its strength: a WebSocket.
+enum class Digest : std::uint8_t { sha1, sha256, sha512 };
 
 std::string random_bytes(std::size_t count);
 std::string digest(Digest digest, std::string_view text);

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <boost/asio/post.hpp>
 #include <cerrno>
 
 namespace millrace::server {
@@ -15,7 +16,7 @@ void discard_received(TcpSocket& socket) {
 
 void TcpStream::open(StreamUser& user) {
   attach(user);
-  user.on_open();
+  opened();
 }
 
 IoResult TcpStream::read(std::span<std::uint8_t> into) {
@@ -52,10 +53,19 @@ void TcpStream::wait(TcpSocket::wait_type what, bool& waits) {
 
 void TcpStream::on_wait_over(TcpSocket::wait_type what) {
   if (what == TcpSocket::wait_read) {
-    user_->on_readable();
+    readable();
   } else {
-    user_->on_writable();
+    writable();
   }
+}
+
+void TcpStream::post_readable() {
+  if (posted_) return;
+  posted_ = true;
+  boost::asio::post(socket_.get_executor(), [this, keep = StreamUserRef(user_)] {
+    posted_ = false;
+    if (socket_.is_open()) readable();
+  });
 }
 
 void TcpStream::shutdown() {

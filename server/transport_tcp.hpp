@@ -22,14 +22,21 @@ class TcpStream : public Stream {
   StreamUser& user() { return *user_; }
   void attach(StreamUser& user) { user_ = &user; }
   void wait(TcpSocket::wait_type what, bool& waits);
-  // What comes of a wait; a handshake listens here.
+  // What comes of a wait; a handshake of the transport's own listens here.
   virtual void on_wait_over(TcpSocket::wait_type what);
+  // What a layer above the transport listens to before the user does.
+  virtual void opened() { user_->on_open(); }
+  virtual void readable() { user_->on_readable(); }
+  virtual void writable() { user_->on_writable(); }
+  // readable(), soon: for bytes that are here already, so that the socket has nothing to say.
+  void post_readable();
 
  private:
   TcpSocket socket_;
   StreamUser* user_ = nullptr;
   bool waits_to_read_ = false;
   bool waits_to_write_ = false;
+  bool posted_ = false;  // readable() is on its way
 };
 
 }  // namespace millrace::server

@@ -3,7 +3,6 @@
 #include <openssl/err.h>
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <cstring>
 
 namespace millrace::server {
@@ -30,7 +29,7 @@ void TlsStream::handshake() {
   if (result == 1) {
     handshaking_ = false;
     maybe_buffered_ = true;  // the first packet may have come with the last flight
-    return user().on_open();
+    return opened();
   }
   switch (SSL_get_error(ssl_.get(), result)) {
     case SSL_ERROR_WANT_READ:
@@ -48,12 +47,12 @@ void TlsStream::handshake() {
 void TlsStream::on_wait_over(TcpSocket::wait_type what) {
   if (handshaking_) return handshake();
   // TLS may have to write to be able to read (a key update), and the other way round.
-  const bool readable = what == TcpSocket::wait_read;
-  if (readable ? write_wants_read_ : read_wants_write_) {
+  const bool can_read = what == TcpSocket::wait_read;
+  if (can_read ? write_wants_read_ : read_wants_write_) {
     write_wants_read_ = read_wants_write_ = false;
     const StreamUserRef keep(&user());
-    user().on_writable();
-    if (this->socket().is_open()) user().on_readable();
+    writable();
+    if (this->socket().is_open()) readable();
     return;
   }
   TcpStream::on_wait_over(what);
@@ -107,7 +106,7 @@ IoResult TlsStream::write(std::span<const iovec> from) {
   std::size_t part = 0;
   std::size_t part_at = 0;
   for (;;) {
-    const IoStatus status = flush();
+    const IoStatus status = flush_record();
     if (status == IoStatus::failed) return {IoStatus::failed};
     if (status == IoStatus::again) break;
     if (part == from.size()) break;
@@ -130,7 +129,7 @@ IoResult TlsStream::write(std::span<const iovec> from) {
   return {IoStatus::ok, taken};
 }
 
-IoStatus TlsStream::flush() {
+IoStatus TlsStream::flush_record() {
   write_wants_read_ = false;
   while (record_sent_ < record_.size()) {
     ERR_clear_error();
@@ -150,16 +149,8 @@ IoStatus TlsStream::flush() {
 }
 
 void TlsStream::wait_readable() {
-  if (maybe_buffered_) {
-    // The socket may never become readable for bytes that are here already.
-    if (posted_) return;
-    posted_ = true;
-    boost::asio::post(this->socket().get_executor(), [this, keep = StreamUserRef(&user())] {
-      posted_ = false;
-      if (this->socket().is_open()) user().on_readable();
-    });
-    return;
-  }
+  // The socket may never become readable for bytes that are here already.
+  if (maybe_buffered_) return post_readable();
   if (read_wants_write_) return TcpStream::wait_writable();
   TcpStream::wait_readable();
 }

@@ -12,14 +12,14 @@
 
 namespace millrace::server {
 
-class TlsStream final : public TcpStream {
+class TlsStream : public TcpStream {
  public:
   TlsStream(TcpSocket socket, boost::asio::ssl::context& context);
 
   void open(StreamUser& user) override;
   IoResult read(std::span<std::uint8_t> into) override;
   IoResult write(std::span<const iovec> from) override;
-  IoStatus flush() override;
+  IoStatus flush() override { return flush_record(); }
   void wait_readable() override;
   void wait_writable() override;
   void shutdown() override;
@@ -27,6 +27,7 @@ class TlsStream final : public TcpStream {
  private:
   void on_wait_over(TcpSocket::wait_type what) override;
   void handshake();
+  IoStatus flush_record();
   IoStatus status_of(int result, bool reading, bool& wants_other);
 
   struct Free {
@@ -41,7 +42,6 @@ class TlsStream final : public TcpStream {
   bool read_wants_write_ = false;
   bool write_wants_read_ = false;
   bool broken_ = false;          // OpenSSL gave up: not even an alert may be sent
-  bool posted_ = false;          // on_readable() is on its way
   bool maybe_buffered_ = false;  // the last read may have left decrypted bytes behind
 };
 

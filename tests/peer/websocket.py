@@ -15,16 +15,22 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 
 
 class WebSocket:
-    def __init__(self, port, path="/mqtt", protocol="mqtt", sock=None):
+    def __init__(self, port, path="/mqtt", protocol="mqtt", sock=None, key=None, version=13,
+                 first=b"", piece=None):
+        """`first`: bytes sent behind the request; `piece`: all of that in pieces of so many bytes."""
         self.sock = sock or socket.create_connection(("127.0.0.1", port))
         self.sock.settimeout(TIMEOUT_S)
         self._held = b""
-        key = base64.b64encode(os.urandom(16)).decode()
+        key = base64.b64encode(os.urandom(16)).decode() if key is None else key
         lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket",
-                 "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"]
+                 "Connection: Upgrade", f"Sec-WebSocket-Key: {key}",
+                 f"Sec-WebSocket-Version: {version}"]
         if protocol:
             lines.append(f"Sec-WebSocket-Protocol: {protocol}")
-        self.sock.sendall("\r\n".join(lines + ["", ""]).encode())
+        request = "\r\n".join(lines + ["", ""]).encode() + first
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(request), piece or len(request)):
+            self.sock.sendall(request[at:at + (piece or len(request))])
         while b"\r\n\r\n" not in self._held:
             data = self.sock.recv(4096)
             if not data:
@@ -36,8 +42,10 @@ class WebSocket:
         self.headers = {name.strip().lower(): value.strip()
                         for name, _, value in (field.partition(":") for field in fields)}
         self.closed_with = None
+        self.pongs = []
 
-    def send_frame(self, opcode, payload, final=True):
+    @staticmethod
+    def frame(opcode, payload, final=True):
         mask = os.urandom(4)
         head = bytes([(0x80 if final else 0) | opcode])
         if len(payload) < 126:
@@ -47,7 +55,10 @@ class WebSocket:
         else:
             head += bytes([0x80 | 127]) + struct.pack(">Q", len(payload))
         masked = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
-        self.sock.sendall(head + mask + masked)
+        return head + mask + masked
+
+    def send_frame(self, opcode, payload, final=True):
+        self.sock.sendall(self.frame(opcode, payload, final))
 
     def _take(self, count):
         while len(self._held) < count:
@@ -91,7 +102,10 @@ class WebSocket:
             if opcode == CLOSE:
                 self.closed_with = struct.unpack(">H", payload[:2])[0] if len(payload) > 1 else None
                 return b""
-            if opcode in (PING, PONG):
+            if opcode == PONG:
+                self.pongs.append(payload)
+                continue
+            if opcode == PING:
                 continue
             if opcode not in (BINARY, CONTINUATION):
                 raise AssertionError(f"a frame of type {opcode} from the server")

@@ -1,0 +1,217 @@
+#include "protocol/websocket.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <string_view>
+
+namespace millrace::protocol::websocket {
+
+namespace {
+
+constexpr std::uint8_t final_bit = 0x80;
+constexpr std::uint8_t reserved_bits = 0x70;
+constexpr std::uint8_t mask_bit = 0x80;
+constexpr std::uint8_t length_bits = 0x7F;
+constexpr std::uint8_t length_in_2_bytes = 126;
+constexpr std::uint8_t length_in_8_bytes = 127;
+constexpr std::size_t mask_bytes = 4;
+
+std::uint64_t read_big_endian(const std::uint8_t* at, std::size_t count) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < count; ++i) value = value << 8 | at[i];
+  return value;
+}
+
+void write_big_endian(std::uint64_t value, std::uint8_t* at, std::size_t count) {
+  for (std::size_t i = count; i > 0; --i, value >>= 8) {
+    at[i - 1] = static_cast<std::uint8_t>(value);
+  }
+}
+
+constexpr bool is_control(Opcode opcode) {
+  return static_cast<std::uint8_t>(opcode) >= 0x8;
+}
+
+// Which codes may stand in a close frame. (Section 7.4)
+bool may_be_sent(std::uint64_t code) {
+  if (code >= 3000 && code <= 4999) return true;
+  return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
+}
+
+std::string whole_frame(Opcode opcode, std::string_view payload) {
+  std::array<std::uint8_t, sent_header_bytes_max> header;
+  const std::size_t bytes = encode_header(opcode, payload.size(), header);
+  std::string frame(reinterpret_cast<const char*>(header.data()), bytes);
+  return frame.append(payload);
+}
+
+}  // namespace
+
+std::size_t encode_header(Opcode opcode, std::size_t payload_bytes,
+                          std::span<std::uint8_t, sent_header_bytes_max> out) noexcept {
+  out[0] = final_bit | static_cast<std::uint8_t>(opcode);
+  if (payload_bytes < length_in_2_bytes) {
+    out[1] = static_cast<std::uint8_t>(payload_bytes);
+    return 2;
+  }
+  const bool small = payload_bytes <= 0xFFFF;
+  const std::size_t length_bytes = small ? 2 : 8;
+  out[1] = small ? length_in_2_bytes : length_in_8_bytes;
+  write_big_endian(payload_bytes, &out[2], length_bytes);
+  return 2 + length_bytes;
+}
+
+std::string encode_close(CloseCode code) {
+  std::array<std::uint8_t, 2> payload;
+  write_big_endian(static_cast<std::uint16_t>(code), payload.data(), payload.size());
+  return whole_frame(Opcode::close,
+                     {reinterpret_cast<const char*>(payload.data()), payload.size()});
+}
+
+std::size_t FrameReader::unframe(std::span<std::uint8_t> bytes) {
+  std::size_t in = 0;
+  std::size_t out = 0;
+  while (in < bytes.size() && !over()) {
+    if (payload_left_ == 0) {
+      in += take_header(bytes.subspan(in));
+      continue;
+    }
+    const auto count =
+        static_cast<std::size_t>(std::min<std::uint64_t>(payload_left_, bytes.size() - in));
+    payload_left_ -= count;
+    if (is_control(control_opcode_)) {
+      const std::size_t held = control_.size();
+      control_.resize(held + count);
+      unmask(&bytes[in], reinterpret_cast<std::uint8_t*>(control_.data()) + held, count);
+      if (payload_left_ == 0) end_control();
+    } else {
+      unmask(&bytes[in], &bytes[out], count);
+      out += count;
+    }
+    in += count;
+  }
+  return out;
+}
+
+// --- Headers
+// ----------------------------------------------------------------------------------------
+
+std::size_t FrameReader::header_bytes(const std::uint8_t* head, std::size_t count) {
+  if (count < 2) return 2;
+  const std::uint8_t length = head[1] & length_bits;
+  const std::size_t more = length == length_in_8_bytes ? 8 : length == length_in_2_bytes ? 2 : 0;
+  return 2 + more + mask_bytes;
+}
+
+// Returns how many bytes it used up.
+std::size_t FrameReader::take_header(std::span<const std::uint8_t> bytes) {
+  if (header_held_ == 0) {
+    const std::size_t needed = header_bytes(bytes.data(), bytes.size());
+    if (bytes.size() >= needed) {
+      begin_frame(bytes.data(), needed);
+      return needed;
+    }
+  }
+  // It came in pieces: what is there of it is kept.
+  std::size_t used = 0;
+  std::size_t needed = header_bytes(header_.data(), header_held_);
+  while (used < bytes.size() && header_held_ < needed) {
+    header_[header_held_++] = bytes[used++];
+    needed = header_bytes(header_.data(), header_held_);
+  }
+  if (header_held_ == needed) {
+    header_held_ = 0;
+    begin_frame(header_.data(), needed);
+  }
+  return used;
+}
+
+void FrameReader::begin_frame(const std::uint8_t* header, std::size_t count) {
+  const auto opcode = static_cast<Opcode>(header[0] & 0x0F);
+  const bool final = (header[0] & final_bit) != 0;
+  const std::size_t length_bytes = count - 2 - mask_bytes;
+  const std::uint64_t length =
+      length_bytes == 0 ? header[1] & length_bits : read_big_endian(header + 2, length_bytes);
+  // Lengths are written in as few bytes as they need, and have 63 bits. (Section 5.2)
+  const bool wasteful = (length_bytes == 2 && length < length_in_2_bytes) ||
+                        (length_bytes == 8 && length <= 0xFFFF) || (length >> 63) != 0;
+  const bool masked = (header[1] & mask_bit) != 0;  // as a client must (section 5.1)
+  if ((header[0] & reserved_bits) != 0 || wasteful || !masked) {
+    return break_off(CloseCode::protocol_error);
+  }
+
+  if (is_control(opcode)) {
+    const bool known = opcode == Opcode::close || opcode == Opcode::ping || opcode == Opcode::pong;
+    if (!known || !final || length > control_payload_bytes_max) {
+      return break_off(CloseCode::protocol_error);
+    }
+    control_opcode_ = opcode;
+  } else {
+    if (!begin_data(opcode, final)) return;
+    control_opcode_ = Opcode::continuation;
+  }
+  payload_left_ = length;
+  std::memcpy(&mask_, header + count - mask_bytes, mask_bytes);
+  if (is_control(opcode) && length == 0) end_control();
+}
+
+bool FrameReader::begin_data(Opcode opcode, bool final) {
+  const bool continues = opcode == Opcode::continuation;
+  if (opcode > Opcode::binary || continues != in_message_) {
+    break_off(CloseCode::protocol_error);
+    return false;
+  }
+  if (opcode == Opcode::text) {
+    break_off(CloseCode::unsupported_data);
+    return false;
+  }
+  in_message_ = !final;
+  return true;
+}
+
+// --- Payloads
+// ---------------------------------------------------------------------------------------
+
+// `to` may overlap `from` if it lies before it: a word is stored when it has been loaded, and ends
+// before what is loaded next.
+void FrameReader::unmask(const std::uint8_t* from, std::uint8_t* to, std::size_t count) {
+  const std::uint64_t wide = std::uint64_t{mask_} << 32 | mask_;
+  std::size_t at = 0;
+  for (; at + sizeof wide <= count; at += sizeof wide) {
+    std::uint64_t word;
+    std::memcpy(&word, from + at, sizeof word);
+    word ^= wide;
+    std::memcpy(to + at, &word, sizeof word);
+  }
+  std::array<std::uint8_t, sizeof wide> mask;
+  std::memcpy(mask.data(), &wide, sizeof wide);
+  for (std::size_t i = 0; at < count; ++i, ++at) to[at] = from[at] ^ mask[i];
+  const int turn = static_cast<int>(count % mask_bytes) * 8;
+  mask_ =
+      std::endian::native == std::endian::little ? std::rotr(mask_, turn) : std::rotl(mask_, turn);
+}
+
+void FrameReader::end_control() {
+  const std::string payload = std::exchange(control_, {});
+  switch (control_opcode_) {
+    case Opcode::ping:
+      answer_ = whole_frame(Opcode::pong, payload);
+      break;
+    case Opcode::close: {
+      const auto* bytes = reinterpret_cast<const std::uint8_t*>(payload.data());
+      // The code alone is sent back: the reason is the peer's own.
+      const bool coded = payload.size() >= 2;
+      if (payload.size() == 1 || (coded && !may_be_sent(read_big_endian(bytes, 2)))) {
+        return break_off(CloseCode::protocol_error);
+      }
+      answer_ = whole_frame(Opcode::close, payload.substr(0, 2));
+      ended_ = true;
+      break;
+    }
+    default:
+      break;  // a pong that nobody asked for
+  }
+}
+
+}  // namespace millrace::protocol::websocket
