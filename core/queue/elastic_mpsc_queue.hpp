@@ -51,6 +51,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/queue/prefetch.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/segment.hpp"
 #include "core/queue/waiting.hpp"
@@ -161,6 +162,7 @@ class ElasticMpscQueue {
   void fill(SegmentRef segment, std::uint64_t position, T& item) {
     const auto slot = layout_.slot(segment, position);
     Wait::step();
+    // The next push waits for this one's stores at its atomic claim: its line had better be here.
     prefetch_to_write(slot.item, kPrefetchBytes);
     std::construct_at(slot.item, std::move(item));
     // release: partner of scan_ready().

@@ -29,20 +29,6 @@ inline constexpr std::size_t kCacheLine = 64;
 
 using ReadyByte = std::atomic<std::uint8_t>;
 
-/// Asks for the cache line `ahead` bytes behind `address`, to be written soon. The next push waits
-/// for this one's stores at its atomic claim, so the line had better be here by then.
-inline void prefetch_to_write(const void* address, std::size_t ahead) {
-  // As integers: the sum may lie outside the segment, which is harmless for a prefetch.
-  const auto line = reinterpret_cast<std::uintptr_t>(address) + ahead;
-#if defined(__x86_64__)
-  // By hand, since the compiler's builtin means a prefetch for reading unless told of the
-  // instruction.
-  asm volatile("prefetchw (%0)" : : "r"(line));
-#else
-  __builtin_prefetch(reinterpret_cast<const void*>(line), 1);
-#endif
-}
-
 /// Pointer and generation of a segment in one word; null when there is none.
 class SegmentRef {
  public:

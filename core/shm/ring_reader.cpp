@@ -48,6 +48,7 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   position_ = released_ = limit_ = position;
   expected_ = sequence;
   missed_ = missed_told_ = 0;
+  rest_ = 0;
   predecessors_.clear();
   followers_.clear();
   stopped_.store(false, std::memory_order_seq_cst);

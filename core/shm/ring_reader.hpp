@@ -12,6 +12,7 @@
 // nothing, and makes no system call unless it sleeps.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -54,7 +55,7 @@ class RingReader {
   // in a lossy ring only as long as the writer does not come round: release() tells.
   bool next(Frame& frame) {
     for (;;) {
-      if (position_ >= limit_ && !look_for_more()) return false;
+      if (position_ >= limit_ && !look_after_rest()) return false;
       const std::byte* at = data_ + (position_ & mask_);
       const FrameHeader header = load_header(at);
       if (!is_intact(position_)) {
@@ -135,9 +136,25 @@ class RingReader {
     return position_ < limit_;
   }
 
+  // While each look brings a little, the writer is busy, and each look takes the tail's line away
+  // from it: so the next look comes a little later and brings more. One that brings nothing ends
+  // that, so who waits for a single frame never rests.
+  bool look_after_rest() {
+    for (int i = 0; i < rest_; ++i) disruptor::pause();
+    if (!look_for_more()) {
+      rest_ = 0;
+      return false;
+    }
+    rest_ = limit_ - position_ >= plenty_bytes ? rest_ / 2 : std::min(2 * rest_ + 1, rest_max);
+    return true;
+  }
+
   bool is_stopped() const {
     return stopped_.load(std::memory_order_seq_cst) || eviction() != Eviction::none;
   }
+
+  static constexpr std::uint64_t plenty_bytes = page_bytes;
+  static constexpr int rest_max = 31;  // pauses: half a microsecond or so
 
   std::uint64_t behind_predecessors(std::uint64_t limit) const;
   void catch_up();
@@ -160,6 +177,7 @@ class RingReader {
   std::uint64_t expected_ = 0;
   std::uint64_t missed_ = 0;
   std::uint64_t missed_told_ = 0;
+  int rest_ = 0;  // pauses ahead of the next look at the tail
   std::vector<Neighbour> predecessors_;
   std::vector<Neighbour> followers_;
   std::atomic<bool> stopped_{false};

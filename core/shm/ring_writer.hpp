@@ -24,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/queue/prefetch.hpp"
 #include "core/shm/copy.hpp"
 #include "core/shm/layout.hpp"
 #include "core/shm/memory.hpp"
@@ -135,7 +136,7 @@ class RingWriter {
             time_ns};
   }
 
-  static constexpr std::size_t prefetch_bytes = 768;
+  static constexpr std::size_t prefetch_bytes = 2048;
 
   // Into room that is reserved.
   void write(const FrameHeader& header, std::string_view topic, std::span<const std::byte> payload,
@@ -143,8 +144,8 @@ class RingWriter {
     if (tail_ >= next_block_start_) note_blocks();
     std::byte* at = data_ + (tail_ & mask_);
     // The readers have these lines: ask for them now, some frames before they are written.
-    __builtin_prefetch(at + prefetch_bytes, 1);
-    __builtin_prefetch(at + prefetch_bytes + 64, 1);
+    queue::prefetch_to_write(at, prefetch_bytes);
+    queue::prefetch_to_write(at, prefetch_bytes + 64);
     store_header(at, header);
     copy_bytes(at + sizeof header, topic.data(), topic.size());
     copy_bytes(at + sizeof header + topic.size(), payload.data(), payload.size());

@@ -109,6 +109,22 @@ TEST_F(Ring, CarriesEverySizeAcrossTheWrap) {
   EXPECT_EQ(reader->missed(), 0u);
 }
 
+// A reader whose every look brings one frame looks less often; it hides none and invents none.
+TEST_F(Ring, LooksThatBringLittleStillBringAll) {
+  make({});
+  auto reader = attach();
+  RingReader::Frame frame;
+  for (std::uint64_t i = 1; i <= 200; ++i) {
+    publish("abc", "x");
+    ASSERT_TRUE(reader->next(frame));
+    EXPECT_EQ(frame.sequence, i);
+    reader->release();
+  }
+  EXPECT_FALSE(reader->next(frame));
+  publish_many(100);
+  EXPECT_EQ(read_sequences(*reader).size(), 100u);
+}
+
 TEST_F(Ring, LappedReaderGoesOnAtTheOldestAndKnowsWhatItMissed) {
   make(small);
   auto reader = attach();
