@@ -1,24 +1,17 @@
 // Rings in shared memory, between two real processes: the parent writes, forked children read.
 #include <sched.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <atomic>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "bench/bare.hpp"
+#include "bench/processes.hpp"
+#include "bench/table.hpp"
 #include "core/disruptor/wait.hpp"
 #include "core/shm/ring_reader.hpp"
 #include "core/shm/ring_writer.hpp"
-#include "table.hpp"
 
 namespace millrace::bench {
 namespace {
@@ -29,58 +22,8 @@ using disruptor::Spin;
 using disruptor::Yield;
 using shm::RingReader;
 using shm::RingWriter;
-using Steady = std::chrono::steady_clock;
 
 constexpr std::string_view topic = "md/fx/eur-usd/bp";  // 16 bytes
-constexpr std::size_t payload_bytes = 64;
-using Payload = std::array<std::byte, payload_bytes>;
-
-// Payloads that differ, each with its number in front: message i carries number i % distinct.
-constexpr std::uint64_t distinct = 256;
-const std::vector<Payload> payloads = [] {
-  std::vector<Payload> all(distinct);
-  for (std::uint64_t i = 0; i < distinct; ++i) std::memcpy(all[i].data(), &i, sizeof i);
-  return all;
-}();
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "shm_bench: %s\n", what);
-  std::abort();
-}
-
-double seconds_since(Steady::time_point begin) {
-  return std::chrono::duration<double>(Steady::now() - begin).count();
-}
-
-// A core for each while there are enough: the scheduler may otherwise keep a forked child on its
-// parent's core for the whole run.
-void stay_on_core(int which) {
-  const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<unsigned>(which % cores), &set);
-  ::sched_setaffinity(0, sizeof set, &set);
-}
-
-// Runs `body` in a child; the child's exit status says whether its own checks held.
-template <class Body>
-pid_t in_child(int core, Body&& body) {
-  stay_on_core(0);
-  const pid_t pid = ::fork();
-  expect(pid >= 0, "fork");
-  if (pid == 0) {
-    stay_on_core(core);
-    ::_exit(body() ? 0 : 1);
-  }
-  return pid;
-}
-
-void expect_success(pid_t pid) {
-  int status = 0;
-  expect(::waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0,
-         "a reader saw a gap or a wrong value");
-}
 
 // Reads `count` frames and checks that none is missing and each carries its own number.
 template <class Wait>
@@ -90,9 +33,7 @@ bool read_all(RingReader& reader, std::uint64_t count, const Wait& wait) {
   while (seen < count) {
     int in_hand = 0;
     while (reader.next(frame)) {
-      std::uint64_t value;
-      std::memcpy(&value, frame.payload.data(), sizeof value);
-      wrong += value != seen % distinct;
+      wrong += !carries(frame.payload.data(), seen);
       ++seen;
       if (++in_hand == 256) {  // let the writer have what is read, now and then
         reader.release();
@@ -133,11 +74,6 @@ double frames_per_second(std::uint64_t count, std::uint64_t batch, int readers, 
   return static_cast<double>(count) / seconds_since(begin) / 1e6;
 }
 
-struct RoundTrip {
-  double p50_us;
-  double p99_us;
-};
-
 enum class Partner { awake, asleep };
 
 // The parent asks over one ring, the child answers over another. With a partner asleep the clock
@@ -166,22 +102,21 @@ RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
   const auto page = shm::Mapping::map(asked.seat->fd(), shm::page_bytes, shm::Access::read_only);
   const auto is_asleep = [&] { return page.as<shm::PositionPage>()->sleep_word.load() % 2 == 1; };
   RingReader::Frame frame;
-  std::vector<double> us;
+  std::vector<double> ns;
   for (int i = 0; i < rounds; ++i) {
     while (partner == Partner::asleep && !is_asleep()) ::sched_yield();
     const auto begin = Steady::now();
     there->append(topic, payloads[0], 0, 0);
     there->release(0);
     while (!reader.next(frame)) reader.wait(wait, never);
-    us.push_back(seconds_since(begin) * 1e6);
+    ns.push_back(seconds_since(begin) * 1e9);
     reader.release();
   }
   expect_success(child);
   const auto wakes = there->stats().wakes;
   expect(wakes == (partner == Partner::asleep ? static_cast<std::uint64_t>(rounds) : 0),
          "a wake-up that was not needed, or one too few");
-  std::sort(us.begin(), us.end());
-  return {us[us.size() / 2], us[us.size() * 99 / 100]};
+  return percentiles(std::move(ns));
 }
 
 // What one append and its share of a release cost the processor, nobody asleep.
@@ -198,42 +133,54 @@ double append_ns(std::uint64_t batch) {
   return seconds_since(begin) * 1e9 / count;
 }
 
-void add_rates() {
-  struct Line {
-    const char* work;
-    std::uint64_t batch;
-    int readers;
-    double goal;
+struct Rate {
+  const char* work;
+  std::uint64_t batch;
+  int readers;
+  double goal;
+  double of_bare;  // what the goal is of bare 64-byte frames where both were measured elsewhere
+};
+
+void add_rate(const Rate& rate) {
+  constexpr std::uint64_t count = 8'000'000;
+  const auto ours = [rate] {
+    if (rate.readers == 1) return frames_per_second(count, rate.batch, 1, Spin{});
+    // Four processes on two cores do best to pass them on early.
+    return frames_per_second(count, rate.batch, rate.readers, Yield{.looks_before_yield = 2});
   };
-  for (const Line& line : {Line{"shm, 2 processes, one by one", 1, 1, 35},
-                           Line{"shm, 2 processes, batches of 16", 16, 1, 80},
-                           Line{"shm, 1 -> 3 processes, one by one", 1, 3, 25},
-                           Line{"shm, 1 -> 3 processes, batches of 16", 16, 3, 50}}) {
-    add_comparison(
-        {line.work,
-         "M/s",
-         Better::kHigher,
-         [line] {
-           // Four processes on two cores do best to pass them on early.
-           const Yield passing{.looks_before_yield = 2};
-           return line.readers == 1
-                      ? frames_per_second(4'000'000, line.batch, line.readers, Spin{})
-                      : frames_per_second(4'000'000, line.batch, line.readers, passing);
-         },
-         {{"the goal", {}, 1.0, line.goal}, {"Aeron IPC, measured elsewhere", {}, 1.0, 8.4}}});
+  std::vector<Rival> rivals{{"the goal", {}, 1.0, rate.goal},
+                            {"Aeron IPC, measured elsewhere", {}, 1.0, 8.4}};
+  if (rate.readers == 1) {
+    const auto bare = [rate] { return bare_frames_per_second(count, rate.batch); };
+    rivals.push_back({"a ring of bare 64-byte frames, now", bare, rate.of_bare});
   }
+  add_comparison({rate.work, "M/s", Better::kHigher, ours, std::move(rivals)});
 }
 
 const bool lines = [] {
-  add_rates();
-  const auto add_trip = [](const char* work, double goal, auto measure) {
-    add_comparison({work, "us", Better::kLower, measure, {{"the goal", {}, 1.0, goal}}});
-  };
+  add_rate({"shm, 2 processes, one by one", 1, 1, 35, 0.27});
+  add_rate({"shm, 2 processes, batches of 16", 16, 1, 80, 0.36});
+  add_rate({"shm, 1 -> 3 processes, one by one", 1, 3, 25, 0});
+  add_rate({"shm, 1 -> 3 processes, batches of 16", 16, 3, 50, 0});
   const auto spinning = [] { return round_trip(Spin{.pauses_max = 1}, 100'000, Partner::awake); };
-  add_trip("shm, round trip, spinning, p50", 0.45, [=] { return spinning().p50_us; });
-  add_trip("shm, round trip, spinning, p99", 0.8, [=] { return spinning().p99_us; });
-  add_trip("shm, round trip, both asleep (futex), p50", 12.0,
-           [] { return round_trip(Block{}, 5'000, Partner::asleep).p50_us; });
+  add_comparison({"shm, round trip, spinning, p50",
+                  "ns",
+                  Better::kLower,
+                  [=] { return spinning().p50_ns; },
+                  {{"the goal", {}, 1.0, 450.0},
+                   {"a bare line each way, now", [] { return bare_lines().p50_ns; }, 0.47}}});
+  add_comparison({"shm, round trip, spinning, p99",
+                  "ns",
+                  Better::kLower,
+                  [=] { return spinning().p99_ns; },
+                  {{"the goal", {}, 1.0, 800.0}}});
+  add_comparison(
+      {"shm, round trip, both asleep (futex), p50",
+       "us",
+       Better::kLower,
+       [] { return round_trip(Block{}, 5'000, Partner::asleep).p50_ns / 1e3; },
+       {{"the goal", {}, 1.0, 12.0},
+        {"a bare futex each way, now", [] { return bare_futex().p50_ns / 1e3; }, 0.82}}});
   return add_comparison({"shm, cost per message for the writer, batches of 16",
                          "ns",
                          Better::kLower,
