@@ -85,6 +85,11 @@ class DoorLoop {
 
  private:
   struct Client;
+
+  // What epoll is given for the loop's own descriptors; a client's tag is its id, above these.
+  static constexpr std::uint64_t listener_tag = 0;
+  static constexpr std::uint64_t bell_tag = 1;
+
   DoorLoop(const DoorLoopOptions& options, DoorHost& host);
   bool listen(std::string& error);
   bool watch(int fd, std::uint64_t tag, std::uint32_t events, bool is_new);
@@ -115,7 +120,7 @@ class DoorLoop {
   std::unordered_map<ClientId, std::unique_ptr<Client>> clients_;
   std::vector<ClientId> lanes_;
   std::vector<ClientId> finished_;  // to be closed at the end of this turn
-  ClientId last_client_ = 1;        // below are the loop's own tags
+  ClientId last_client_ = bell_tag;
   bool is_accepting_ = true;
 
   std::mutex mutex_;

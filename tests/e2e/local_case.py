@@ -18,7 +18,7 @@ BUILD = os.path.join(os.path.dirname(os.path.abspath(BINARY)), "..")
 os.environ["LIBMILLRACE_LOCAL"] = os.path.join(BUILD, "lib", "libmillrace-local.so.0")
 sys.path.insert(0, os.path.join(ROOT, "core", "shm", "python"))
 
-# core/shm/wire.cpp
+# core/shm/wire_bytes.hpp, core/shm/wire.hpp
 ATTACH, MAPPED, LANE, TABLE = 2, 3, 4, 5
 ATTACHED, REFUSED, EVICTED, LANE_OPENED = 0x82, 0x83, 0x84, 0x87
 BELL = b"\x01"
