@@ -1,5 +1,8 @@
 #include "server/connection_log.hpp"
 
+#include <sys/socket.h>
+
+#include <boost/asio/ip/tcp.hpp>
 #include <chrono>
 #include <string>
 
@@ -46,9 +49,9 @@ struct PeerAddress {
 };
 
 PeerAddress peer_of(Stream& stream) {
-  boost::system::error_code error;
-  const auto peer = stream.socket().remote_endpoint(error);
-  if (error) return {};
+  boost::asio::ip::tcp::endpoint peer;
+  socklen_t bytes = static_cast<socklen_t>(peer.capacity());
+  if (::getpeername(stream.fd(), peer.data(), &bytes) != 0) return {};
   return {peer.address().to_string(), peer.port()};
 }
 

@@ -148,8 +148,7 @@ void Connection::apply_binding() {
   int lowat = -1;  // the system's default
   if (binding_ == Outbox::Binding::latest) lowat = static_cast<int>(bytes);
   if (binding_ == Outbox::Binding::late) lowat = static_cast<int>(bytes * late_lowat_factor);
-  ::setsockopt(stream_->socket().native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat,
-               sizeof lowat);
+  ::setsockopt(stream_->fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
 }
 
 }  // namespace millrace::server

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <system_error>
@@ -14,7 +15,7 @@ namespace {
 
 // A pass ends after this much, a full read: the subscriber works on what came of it while the next
 // one is read. With passes of several reads both sides waited for each other in turn.
-constexpr int pass_handlers_max = 64;
+constexpr int pass_served_max = 64;
 constexpr std::size_t pass_bytes_max = 48 * 1024;
 
 int make_bell() {
@@ -23,23 +24,35 @@ int make_bell() {
   return fd;
 }
 
-void ring(int bell_fd) {
-  const std::uint64_t one = 1;
-  // It fails only when the counter is full, and then the bell rings already.
-  [[maybe_unused]] const ssize_t written = ::write(bell_fd, &one, sizeof one);
-}
-
 }  // namespace
 
+IoThread::Bell::Bell(IoThread& thread) : Watch(thread.poller_, make_bell()), thread_(thread) {}
+
+IoThread::Bell::~Bell() {
+  const int bell = fd();
+  unwatch();
+  ::close(bell);
+}
+
+void IoThread::Bell::ring() {
+  const std::uint64_t one = 1;
+  // It fails only when the counter is full, after more rings than there will ever be.
+  [[maybe_unused]] const ssize_t written = ::write(fd(), &one, sizeof one);
+}
+
+void IoThread::Bell::on_ready(bool, bool) {
+  found_nothing();
+  wait();
+  thread_.run_posted();
+}
+
 IoThread::IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const Settings> settings)
-    : bell_fd_(make_bell()),
-      ready_list_([fd = bell_fd_] { ring(fd); }),
+    : bell_(*this),
+      ready_list_([this] { bell_.ring(); }),
       inbox_(inbox),
       worker_(worker),
       settings_(std::move(settings)),
-      receive_buffers_(settings_->config.connection.read_bytes),
-      bell_(context_, bell_fd_),
-      timer_(context_) {}
+      receive_buffers_(settings_->config.connection.read_bytes) {}
 
 IoThread::~IoThread() {
   stop();
@@ -55,7 +68,7 @@ void IoThread::start() {
 
 void IoThread::stop() {
   stopping_.store(true, std::memory_order_release);
-  ring(bell_fd_);
+  bell_.ring();
 }
 
 void IoThread::join() {
@@ -67,19 +80,19 @@ void IoThread::post(std::function<void()> task) {
     std::lock_guard lock(posted_mutex_);
     posted_.push_back(std::move(task));
   }
-  ring(bell_fd_);
+  bell_.ring();
 }
 
 void IoThread::run() {
-  wait_for_bell();
-  timer_.expires_after(std::chrono::nanoseconds(0));
-  wait_for_tick();
+  bell_.wait();
+  next_tick_ = Clock::now() + std::chrono::nanoseconds(tick_ns);
   // Acquire pairs with the release in stop().
   while (!stopping_.load(std::memory_order_acquire)) {
     dispatch_ready();
+    advance_wheel();
     if (run_pass()) continue;
     if (!ready_list_.prepare_to_sleep()) continue;
-    context_.run_one();
+    sleep();
     ready_list_.awake();
   }
   wheel_.for_each([](Resident& resident) { resident.abandon(); });
@@ -95,23 +108,18 @@ bool IoThread::dispatch_ready() {
 
 bool IoThread::run_pass() {
   pass_bytes_ = 0;
-  int handlers = 0;
-  while (handlers < pass_handlers_max && pass_bytes_ < pass_bytes_max && context_.poll_one() > 0) {
-    ++handlers;
-  }
-  return handlers > 0;
+  if (!polled_) poller_.poll(0);
+  polled_ = false;
+  int served = 0;
+  while (served < pass_served_max && pass_bytes_ < pass_bytes_max && poller_.serve_one()) ++served;
+  return served > 0;
 }
 
-void IoThread::wait_for_bell() {
-  bell_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                   [this](const boost::system::error_code& error) {
-                     if (error) return;
-                     awake();
-                     std::uint64_t rings;
-                     [[maybe_unused]] const ssize_t got = ::read(bell_fd_, &rings, sizeof rings);
-                     run_posted();
-                     wait_for_bell();
-                   });
+// Until something is ready or the next tick has come.
+void IoThread::sleep() {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_tick_ - Clock::now());
+  poller_.poll(std::max(0, static_cast<int>(left.count())));
+  polled_ = true;
 }
 
 void IoThread::run_posted() {
@@ -123,17 +131,13 @@ void IoThread::run_posted() {
   for (const auto& task : tasks) task();
 }
 
-void IoThread::wait_for_tick() {
-  timer_.expires_at(timer_.expiry() + std::chrono::nanoseconds(tick_ns));
-  timer_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    awake();
-    wheel_.advance();
-    // After a pause of the whole process, ticks are not made up for.
-    const auto now = std::chrono::steady_clock::now();
-    if (timer_.expiry() + std::chrono::nanoseconds(tick_ns) < now) timer_.expires_at(now);
-    wait_for_tick();
-  });
+void IoThread::advance_wheel() {
+  const auto now = Clock::now();
+  if (now < next_tick_) return;
+  wheel_.advance();
+  // After a pause of the whole process, ticks are not made up for.
+  next_tick_ += std::chrono::nanoseconds(tick_ns);
+  if (next_tick_ < now) next_tick_ = now;
 }
 
 }  // namespace millrace::server

@@ -1,18 +1,17 @@
-// IoThread: one thread, one io_context, the connections that live and die on it, and what they
-// share: the receive buffer, the write scratch, the counters, the timer wheel.
+// IoThread: one thread, one poller, the connections that live and die on it, and what they share:
+// the receive buffer, the write scratch, the counters, the timer wheel.
 //
-// Its loop: serve the outboxes that the processor filled, run a pass of ready handlers, sleep only
+// Its loop: serve the outboxes that the processor filled, run a pass of what is ready, sleep only
 // when neither found anything. There is one bell, an eventfd, rung only while the thread sleeps;
-// nothing is posted per message or per connection.
+// nothing is posted per message or per connection. Nothing of Asio is in here: its reactor
+// would keep state of its own and make a system call for every wait of every socket.
 //
 // Threads: post() and stop() from any thread; start() and join() from the owner; counters() may be
 // read by any; everything else on the thread itself.
 #pragma once
 
 #include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -28,6 +27,7 @@
 #include "server/io_thread_buffers.hpp"
 #include "server/io_thread_wheel.hpp"
 #include "server/metrics_counters.hpp"
+#include "server/poller.hpp"
 #include "server/worker.hpp"
 #include "server/writer_piece.hpp"
 
@@ -72,7 +72,7 @@ class IoThread {
   // --- On the thread
   // ------------------------------------------------------------------------------
 
-  boost::asio::io_context& context() { return context_; }
+  Poller& poller() { return poller_; }
   broker::Inbox& inbox() { return inbox_; }
   Worker& worker() { return worker_; }
   broker::ReadyList& ready_list() { return ready_list_; }
@@ -105,15 +105,29 @@ class IoThread {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  // An eventfd. Each ring is an edge of its own, so it is never read.
+  class Bell final : public Watch {
+   public:
+    explicit Bell(IoThread& thread);
+    ~Bell();
+    void ring();  // any thread
+    void wait() { wait_to_read(); }
+
+   private:
+    void on_ready(bool readable, bool writable) override;
+    IoThread& thread_;
+  };
+
   void run();
   bool run_pass();
-  void wait_for_bell();
+  void sleep();
   void run_posted();
-  void wait_for_tick();
+  void advance_wheel();
 
-  // No locks inside: only this thread touches it once it runs.
-  boost::asio::io_context context_{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE};
-  const int bell_fd_;
+  Poller poller_;
+  Bell bell_;
   broker::ReadyList ready_list_;
   broker::Inbox& inbox_;
   Worker& worker_;
@@ -132,8 +146,8 @@ class IoThread {
   std::vector<std::function<void()>> posted_;  // under posted_mutex_
   std::atomic<bool> stopping_{false};
 
-  boost::asio::posix::stream_descriptor bell_;
-  boost::asio::steady_timer timer_;
+  bool polled_ = false;  // since the last pass
+  Clock::time_point next_tick_;
   std::thread thread_;
 };
 

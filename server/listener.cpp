@@ -1,13 +1,11 @@
 #include "server/listener.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -24,28 +22,18 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr int accepted_in_a_row_max = 64;
-constexpr std::chrono::milliseconds pause_time{200};
+constexpr std::uint32_t pause_ticks = 1;
 
 struct Accepted {
   const ListenerConfig& listener;
   std::shared_ptr<asio::ssl::context> tls;
   int fd;
-  asio::ip::tcp protocol;
   bool turned_away;
 };
 
 // On the connection's own I/O thread from here on.
 void adopt(IoThread& thread, const Accepted& accepted) {
-  const int on = 1;
-  ::setsockopt(accepted.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  TcpSocket socket(thread.context());
-  boost::system::error_code error;
-  socket.assign(accepted.protocol, accepted.fd, error);
-  if (error) {
-    ::close(accepted.fd);
-    return;
-  }
-  auto stream = make_stream(accepted.listener, accepted.tls.get(), std::move(socket));
+  auto stream = make_stream(accepted.listener, accepted.tls.get(), thread.poller(), accepted.fd);
   boost::intrusive_ptr<Connection> connection(
       new Connection(thread, accepted.listener, std::move(stream), accepted.turned_away));
   connection->start();
@@ -57,8 +45,7 @@ Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads,
     : config_(config),
       threads_(std::move(threads)),
       home_(home),
-      acceptor_(home.context()),
-      pause_(home.context()),
+      pause_(*this),
       tls_(make_tls_context(config)) {
   try {
     open();
@@ -69,17 +56,19 @@ Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads,
 }
 
 void Listener::open() {
-  asio::ip::tcp::resolver resolver(home_.context());
+  asio::io_context context;
+  asio::ip::tcp::resolver resolver(context);
   const auto found = resolver.resolve(config_.host, std::to_string(config_.port),
                                       asio::ip::tcp::resolver::passive);
   const asio::ip::tcp::endpoint endpoint = *found.begin();
-  protocol_ = endpoint.protocol();
-  acceptor_.open(protocol_);
-  acceptor_.set_option(asio::socket_base::reuse_address(true));
-  acceptor_.non_blocking(true);
-  acceptor_.bind(endpoint);
-  acceptor_.listen(asio::socket_base::max_listen_connections);
-  port_ = acceptor_.local_endpoint().port();
+  asio::ip::tcp::acceptor acceptor(context, endpoint.protocol());
+  acceptor.set_option(asio::socket_base::reuse_address(true));
+  acceptor.set_option(asio::ip::tcp::no_delay(true));  // what is accepted inherits it
+  acceptor.non_blocking(true);
+  acceptor.bind(endpoint);
+  acceptor.listen(asio::socket_base::max_listen_connections);
+  port_ = acceptor.local_endpoint().port();
+  socket_.emplace(*this, acceptor.release());
 }
 
 void Listener::start() {
@@ -87,14 +76,13 @@ void Listener::start() {
                          {"address", config_.host},
                          {"port", port_},
                          {"listener", config_.name}});
-  home_.post([this] { wait(); });
+  home_.post([this] { socket_->wait(); });
 }
 
 void Listener::stop() {
   home_.post([this] {
-    boost::system::error_code ignored;
-    acceptor_.close(ignored);
-    pause_.cancel();
+    socket_.reset();
+    if (pause_.is_linked()) pause_.unlink();
   });
 }
 
@@ -102,18 +90,21 @@ void Listener::set_tls(std::shared_ptr<asio::ssl::context> tls) {
   home_.post([this, tls = std::move(tls)] { tls_ = tls; });
 }
 
-void Listener::wait() {
-  acceptor_.async_wait(Acceptor::wait_read, [this](const boost::system::error_code& error) {
-    if (error || !acceptor_.is_open()) return;
-    home_.awake();
-    accept_some();
-  });
+Listener::Socket::~Socket() {
+  const int socket = fd();
+  unwatch();
+  ::close(socket);
+}
+
+int Listener::Socket::accept() {
+  const int accepted = ::accept4(fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (accepted < 0 && errno == EAGAIN) found_nothing();
+  return accepted;
 }
 
 void Listener::accept_some() {
   for (int i = 0; i < accepted_in_a_row_max; ++i) {
-    const int fd =
-        ::accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int fd = socket_->accept();
     if (fd >= 0) {
       paused_before_ = false;
       hand_out(fd);
@@ -129,10 +120,10 @@ void Listener::accept_some() {
       case ECONNABORTED:
         continue;
       default:
-        return wait();  // nobody waits; or a network error of that one connection
+        return socket_->wait();  // nobody waits; or a network error of that one connection
     }
   }
-  wait();
+  socket_->wait();
 }
 
 void Listener::pause(int error) {
@@ -141,10 +132,8 @@ void Listener::pause(int error) {
     paused_before_ = true;
     log_error("listener.paused", {{"listener", config_.name}, {"error", std::strerror(error)}});
   }
-  pause_.expires_after(pause_time);
-  pause_.async_wait([this](const boost::system::error_code& cancelled) {
-    if (!cancelled && acceptor_.is_open()) wait();
-  });
+  TimerWheel& wheel = home_.wheel();
+  wheel.schedule(pause_, wheel.tick() + pause_ticks);
 }
 
 Listener::Room Listener::room() const {
@@ -170,7 +159,7 @@ void Listener::hand_out(int fd) {
     home_.counters().closed_by_cause[static_cast<std::size_t>(CloseCause::limit)].add();
     return;
   }
-  const Accepted accepted{config_, tls_, fd, protocol_, room == Room::to_be_told};
+  const Accepted accepted{config_, tls_, fd, room == Room::to_be_told};
   IoThread& thread = *threads_[next_thread_];
   next_thread_ = (next_thread_ + 1) % threads_.size();
   if (&thread == &home_) {

@@ -8,16 +8,15 @@
 // thread.
 #pragma once
 
-#include <boost/asio/basic_socket_acceptor.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "server/config.hpp"
 #include "server/io_thread.hpp"
+#include "server/poller.hpp"
 
 namespace millrace::server {
 
@@ -36,11 +35,33 @@ class Listener {
   const ListenerConfig& config() const { return config_; }
 
  private:
-  using Acceptor = boost::asio::basic_socket_acceptor<boost::asio::ip::tcp,
-                                                      boost::asio::io_context::executor_type>;
+  // The listening socket.
+  class Socket final : public Watch {
+   public:
+    Socket(Listener& listener, int fd) : Watch(listener.home_.poller(), fd), listener_(listener) {}
+    ~Socket();
+    void wait() { wait_to_read(); }
+    int accept();  // as accept4(2)
+
+   private:
+    void on_ready(bool, bool) override { listener_.accept_some(); }
+    Listener& listener_;
+  };
+
+  // In the wheel while nothing is accepted.
+  class Pause final : public Resident {
+   public:
+    explicit Pause(Listener& listener) : listener_(listener) {}
+    void on_due() override { listener_.socket_->wait(); }
+    void stop_reading() override {}
+    void end(Which) override {}
+    void abandon() override {}
+
+   private:
+    Listener& listener_;
+  };
 
   void open();
-  void wait();
   void accept_some();
   void pause(int error);
   void hand_out(int fd);
@@ -51,10 +72,9 @@ class Listener {
   const ListenerConfig config_;  // its connections refer to it
   std::vector<IoThread*> threads_;
   IoThread& home_;
-  Acceptor acceptor_;
-  boost::asio::steady_timer pause_;
+  std::optional<Socket> socket_;  // until stop()
+  Pause pause_;
   std::uint16_t port_ = 0;
-  boost::asio::ip::tcp protocol_ = boost::asio::ip::tcp::v4();
   std::size_t next_thread_ = 0;
   bool paused_before_ = false;  // said so in the log already
   bool limited_before_ = false;

@@ -5,14 +5,12 @@
 // packets, so nothing here is paid per message.
 //
 // Threads: everything on the connection's I/O thread. A stream is owned by its StreamUser and
-// may be asked for anything but open() only after on_open(). Each pending operation holds a
-// reference to the user, so both live until the last one has been called back.
+// may be asked for anything but open() only after on_open(). It holds a reference to the user while
+// it calls it, and while an operation of Asio's is pending.
 #pragma once
 
 #include <sys/uio.h>
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
 #include <cstddef>
@@ -21,13 +19,9 @@
 
 namespace millrace::server {
 
-// A socket that knows its executor's type, which saves a type-erased one per connection.
-using TcpSocket =
-    boost::asio::basic_stream_socket<boost::asio::ip::tcp, boost::asio::io_context::executor_type>;
-
 // Throws away what has arrived and nobody will read: closing a socket with unread bytes resets it,
 // and the peer may lose our last words. Bounded; never waits.
-void discard_received(TcpSocket& socket);
+void discard_received(int fd);
 
 enum class IoStatus : std::uint8_t {
   ok,      // `bytes` were moved, at least one
@@ -77,7 +71,8 @@ class Stream {
   // Ends it at once; pending waits are not called back. Idempotent.
   virtual void close() = 0;
 
-  virtual TcpSocket& socket() = 0;
+  // The socket; negative once it is closed.
+  virtual int fd() = 0;
 };
 
 }  // namespace millrace::server

@@ -1,7 +1,5 @@
 #include "server/transport_make.hpp"
 
-#include <utility>
-
 #include "server/transport_tcp.hpp"
 #include "server/transport_tls.hpp"
 #include "server/transport_websocket.hpp"
@@ -9,16 +7,16 @@
 namespace millrace::server {
 
 std::unique_ptr<Stream> make_stream(const ListenerConfig& listener, boost::asio::ssl::context* tls,
-                                    TcpSocket socket) {
+                                    Poller& poller, int fd) {
   switch (listener.transport) {
     case Transport::tcp:
-      return std::make_unique<TcpStream>(std::move(socket));
+      return std::make_unique<TcpStream>(poller, fd);
     case Transport::tls:
-      return std::make_unique<TlsStream>(std::move(socket), *tls);
+      return std::make_unique<TlsStream>(poller, fd, *tls);
     case Transport::ws:
-      return make_websocket_stream(std::move(socket), listener.path);
+      return make_websocket_stream(poller, fd, listener.path);
     case Transport::wss:
-      return make_secure_websocket_stream(std::move(socket), *tls, listener.path);
+      return make_secure_websocket_stream(poller, fd, *tls, listener.path);
   }
   return nullptr;
 }

@@ -1,16 +1,17 @@
 // The stream that a listener's connections speak through. `tls`: null exactly if it uses none; the
-// stream keeps what it needs of it.
+// stream keeps what it needs of it. Takes the socket `fd`, which is non-blocking.
 #pragma once
 
 #include <boost/asio/ssl/context.hpp>
 #include <memory>
 
 #include "server/config.hpp"
+#include "server/poller.hpp"
 #include "server/transport.hpp"
 
 namespace millrace::server {
 
 std::unique_ptr<Stream> make_stream(const ListenerConfig& listener, boost::asio::ssl::context* tls,
-                                    TcpSocket socket);
+                                    Poller& poller, int fd);
 
 }  // namespace millrace::server

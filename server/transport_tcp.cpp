@@ -1,16 +1,16 @@
 #include "server/transport_tcp.hpp"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
-#include <boost/asio/post.hpp>
 #include <cerrno>
 
 namespace millrace::server {
 
-void discard_received(TcpSocket& socket) {
+void discard_received(int fd) {
   std::uint8_t bytes[4096];
   for (int i = 0; i < 16; ++i) {
-    if (::recv(socket.native_handle(), bytes, sizeof bytes, MSG_DONTWAIT) <= 0) return;
+    if (::recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) <= 0) return;
   }
 }
 
@@ -21,10 +21,16 @@ void TcpStream::open(StreamUser& user) {
 
 IoResult TcpStream::read(std::span<std::uint8_t> into) {
   for (;;) {
-    const ssize_t got = ::recv(socket_.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
-    if (got > 0) return {IoStatus::ok, static_cast<std::size_t>(got)};
+    const ssize_t got = ::recv(fd(), into.data(), into.size(), MSG_DONTWAIT);
+    if (got > 0) {
+      if (static_cast<std::size_t>(got) < into.size()) found_less();
+      return {IoStatus::ok, static_cast<std::size_t>(got)};
+    }
     if (got == 0) return {IoStatus::end};
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return {IoStatus::again};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      found_nothing();
+      return {IoStatus::again};
+    }
     if (errno != EINTR) return {IoStatus::failed};
   }
 }
@@ -34,48 +40,37 @@ IoResult TcpStream::write(std::span<const iovec> from) {
   message.msg_iov = const_cast<iovec*>(from.data());
   message.msg_iovlen = from.size();
   for (;;) {
-    const ssize_t put = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t put = ::sendmsg(fd(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put >= 0) return {IoStatus::ok, static_cast<std::size_t>(put)};
     if (errno == EAGAIN || errno == EWOULDBLOCK) return {IoStatus::again};
     if (errno != EINTR) return {IoStatus::failed};
   }
 }
 
-void TcpStream::wait(TcpSocket::wait_type what, bool& waits) {
-  if (waits || !socket_.is_open()) return;
-  waits = true;
-  socket_.async_wait(what, [this, what, &waits,
-                            keep = StreamUserRef(user_)](const boost::system::error_code& error) {
-    waits = false;
-    if (!error && socket_.is_open()) on_wait_over(what);
-  });
+void TcpStream::on_ready(bool can_read, bool can_write) {
+  const StreamUserRef keep(user_);
+  if (can_read) on_wait_over(true);
+  if (can_write && is_open()) on_wait_over(false);
 }
 
-void TcpStream::on_wait_over(TcpSocket::wait_type what) {
-  if (what == TcpSocket::wait_read) {
-    readable();
-  } else {
-    writable();
-  }
+void TcpStream::on_wait_over(bool can_read) {
+  can_read ? readable() : writable();
 }
 
 void TcpStream::post_readable() {
-  if (posted_) return;
-  posted_ = true;
-  boost::asio::post(socket_.get_executor(), [this, keep = StreamUserRef(user_)] {
-    posted_ = false;
-    if (socket_.is_open()) readable();
-  });
+  assume_readable();
+  wait_to_read();
 }
 
 void TcpStream::shutdown() {
-  boost::system::error_code ignored;
-  socket_.shutdown(TcpSocket::shutdown_send, ignored);
+  ::shutdown(fd(), SHUT_WR);
 }
 
 void TcpStream::close() {
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  if (!is_open()) return;
+  const int socket = fd();
+  unwatch();
+  ::close(socket);
 }
 
 }  // namespace millrace::server

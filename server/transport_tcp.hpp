@@ -1,29 +1,32 @@
 // MQTT straight over TCP: the transport that costs nothing.
 #pragma once
 
+#include "server/poller.hpp"
 #include "server/transport.hpp"
 
 namespace millrace::server {
 
-class TcpStream : public Stream {
+class TcpStream : public Stream, protected Watch {
  public:
-  explicit TcpStream(TcpSocket socket) : socket_(std::move(socket)) {}
+  // Takes the socket, which is non-blocking.
+  TcpStream(Poller& poller, int fd) : Watch(poller, fd) {}
+  ~TcpStream() override { TcpStream::close(); }
 
   void open(StreamUser& user) override;
   IoResult read(std::span<std::uint8_t> into) override;
   IoResult write(std::span<const iovec> from) override;
-  void wait_readable() override { wait(TcpSocket::wait_read, waits_to_read_); }
-  void wait_writable() override { wait(TcpSocket::wait_write, waits_to_write_); }
+  void wait_readable() override { wait_to_read(); }
+  void wait_writable() override { wait_to_write(); }
   void shutdown() override;
   void close() override;
-  TcpSocket& socket() override { return socket_; }
+  int fd() override { return Watch::fd(); }
 
  protected:
   StreamUser& user() { return *user_; }
   void attach(StreamUser& user) { user_ = &user; }
-  void wait(TcpSocket::wait_type what, bool& waits);
+  bool is_open() const { return watched(); }
   // What comes of a wait; a handshake of the transport's own listens here.
-  virtual void on_wait_over(TcpSocket::wait_type what);
+  virtual void on_wait_over(bool can_read);
   // What a layer above the transport listens to before the user does.
   virtual void opened() { user_->on_open(); }
   virtual void readable() { user_->on_readable(); }
@@ -32,11 +35,9 @@ class TcpStream : public Stream {
   void post_readable();
 
  private:
-  TcpSocket socket_;
+  void on_ready(bool can_read, bool can_write) override;
+
   StreamUser* user_ = nullptr;
-  bool waits_to_read_ = false;
-  bool waits_to_write_ = false;
-  bool posted_ = false;  // readable() is on its way
 };
 
 }  // namespace millrace::server

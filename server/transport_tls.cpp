@@ -11,12 +11,12 @@ namespace {
 constexpr std::size_t record_bytes_max = 16 * 1024;
 }
 
-TlsStream::TlsStream(TcpSocket socket, boost::asio::ssl::context& context)
-    : TcpStream(std::move(socket)), ssl_(SSL_new(context.native_handle())) {}
+TlsStream::TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context)
+    : TcpStream(poller, fd), ssl_(SSL_new(context.native_handle())) {}
 
 void TlsStream::open(StreamUser& user) {
   TcpStream::attach(user);
-  if (!ssl_ || SSL_set_fd(ssl_.get(), this->socket().native_handle()) != 1) {
+  if (!ssl_ || SSL_set_fd(ssl_.get(), fd()) != 1) {
     return user.on_open_failed();
   }
   handshaking_ = true;
@@ -33,35 +33,35 @@ void TlsStream::handshake() {
   }
   switch (SSL_get_error(ssl_.get(), result)) {
     case SSL_ERROR_WANT_READ:
+      found_nothing();
       return TcpStream::wait_readable();
     case SSL_ERROR_WANT_WRITE:
       return TcpStream::wait_writable();
     default:
       ERR_clear_error();
       handshaking_ = false;
-      discard_received(this->socket());
+      discard_received(fd());
       return user().on_open_failed();
   }
 }
 
-void TlsStream::on_wait_over(TcpSocket::wait_type what) {
+void TlsStream::on_wait_over(bool can_read) {
   if (handshaking_) return handshake();
   // TLS may have to write to be able to read (a key update), and the other way round.
-  const bool can_read = what == TcpSocket::wait_read;
   if (can_read ? write_wants_read_ : read_wants_write_) {
     write_wants_read_ = read_wants_write_ = false;
-    const StreamUserRef keep(&user());
     writable();
-    if (this->socket().is_open()) readable();
+    if (is_open()) readable();
     return;
   }
-  TcpStream::on_wait_over(what);
+  TcpStream::on_wait_over(can_read);
 }
 
 // `wants_other`: reading waits for writability, or writing for readability.
 IoStatus TlsStream::status_of(int result, bool reading, bool& wants_other) {
   switch (SSL_get_error(ssl_.get(), result)) {
     case SSL_ERROR_WANT_READ:
+      found_nothing();
       wants_other = !reading;
       return IoStatus::again;
     case SSL_ERROR_WANT_WRITE:

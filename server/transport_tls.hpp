@@ -14,7 +14,7 @@ namespace millrace::server {
 
 class TlsStream : public TcpStream {
  public:
-  TlsStream(TcpSocket socket, boost::asio::ssl::context& context);
+  TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context);
 
   void open(StreamUser& user) override;
   IoResult read(std::span<std::uint8_t> into) override;
@@ -25,7 +25,7 @@ class TlsStream : public TcpStream {
   void shutdown() override;
 
  private:
-  void on_wait_over(TcpSocket::wait_type what) override;
+  void on_wait_over(bool can_read) override;
   void handshake();
   IoStatus flush_record();
   IoStatus status_of(int result, bool reading, bool& wants_other);

@@ -152,7 +152,7 @@ void WebSocketStream<Base>::answer_request() {
 
 template <class Base>
 void WebSocketStream<Base>::fail_open() {
-  discard_received(Base::socket());
+  discard_received(Base::fd());
   user().on_open_failed();
 }
 
@@ -268,14 +268,14 @@ void WebSocketStream<Base>::finish_closing() {
 
 }  // namespace
 
-std::unique_ptr<Stream> make_websocket_stream(TcpSocket socket, const std::string& path) {
-  return std::make_unique<WebSocketStream<TcpStream>>(path, std::move(socket));
+std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd, const std::string& path) {
+  return std::make_unique<WebSocketStream<TcpStream>>(path, poller, fd);
 }
 
-std::unique_ptr<Stream> make_secure_websocket_stream(TcpSocket socket,
+std::unique_ptr<Stream> make_secure_websocket_stream(Poller& poller, int fd,
                                                      boost::asio::ssl::context& context,
                                                      const std::string& path) {
-  return std::make_unique<WebSocketStream<TlsStream>>(path, std::move(socket), context);
+  return std::make_unique<WebSocketStream<TlsStream>>(path, poller, fd, context);
 }
 
 }  // namespace millrace::server

@@ -14,13 +14,14 @@
 #include <memory>
 #include <string>
 
+#include "server/poller.hpp"
 #include "server/transport.hpp"
 
 namespace millrace::server {
 
-// `path` is the listener's, and outlives the stream.
-std::unique_ptr<Stream> make_websocket_stream(TcpSocket socket, const std::string& path);
-std::unique_ptr<Stream> make_secure_websocket_stream(TcpSocket socket,
+// They take the socket. `path` is the listener's, and outlives the stream.
+std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd, const std::string& path);
+std::unique_ptr<Stream> make_secure_websocket_stream(Poller& poller, int fd,
                                                      boost::asio::ssl::context& context,
                                                      const std::string& path);
 
