@@ -142,7 +142,6 @@ void Connection::accept(protocol::Connect& connect) {
   if (properties.request_response_information.value_or(0) == 1) {
     greeting_->response_information = response_information(request->client_id);
   }
-  request->username = grants_->user();
   request->version = version_;
   request->clean_start = connect.clean_start;
   request->session_expiry_s = agree_session_expiry(connect, *greeting_);

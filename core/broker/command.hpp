@@ -58,7 +58,6 @@ struct ConnectRequest : Request {
     std::uint32_t delay_s = 0;
   };
   std::string client_id;  // never empty: the front-end assigned one
-  std::string username;   // as authenticated; empty: anonymous
   protocol::Version version = protocol::Version::v3_1_1;
   bool clean_start = true;
   std::uint32_t session_expiry_s = 0;  // 0xFFFFFFFF: never; 3.1.1 without clean session: the limit

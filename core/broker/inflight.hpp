@@ -29,20 +29,21 @@ class InflightWindow {
   static constexpr std::uint32_t identifier_count = 65535;
 
   // Unsettled messages: what Receive Maximum limits.
-  std::uint32_t unsettled() const { return unsettled_; }
-  bool empty() const { return unsettled_ == 0; }
+  std::uint32_t unsettled() const { return window_.read().unsettled; }
+  bool empty() const { return unsettled() == 0; }
   // False: the next identifier is still in use, 65,535 messages later.
-  bool has_identifier() const { return entries_.read().size() < identifier_count; }
+  bool has_identifier() const { return window_.read().entries.size() < identifier_count; }
 
   // Assigns the identifier and keeps the delivery. Requires has_identifier().
   std::uint16_t add(Delivery delivery, std::uint32_t subscription) {
-    auto& entries = entries_.write();
-    const std::uint16_t packet_id = id_at(entries.size());
+    auto& [entries, front_identifier, unsettled] = window_.write();
+    const std::uint16_t packet_id =
+        static_cast<std::uint16_t>((front_identifier + entries.size()) % identifier_count + 1);
     delivery.packet_id = packet_id;
     const auto state =
         delivery.qos == 2 ? InflightState::awaits_pubrec : InflightState::awaits_puback;
     entries.push_back({std::move(delivery), subscription, state});
-    ++unsettled_;
+    ++unsettled;
     return packet_id;
   }
 
@@ -50,20 +51,20 @@ class InflightWindow {
   Inflight* find(std::uint16_t packet_id) {
     if (packet_id == 0) return nullptr;
     const std::uint32_t position =
-        (packet_id - 1 + identifier_count - front_identifier_) % identifier_count;
-    if (position >= entries_.read().size()) return nullptr;
-    Inflight& entry = entries_.write()[position];
+        (packet_id - 1 + identifier_count - window_.read().front_identifier) % identifier_count;
+    if (position >= window_.read().entries.size()) return nullptr;
+    Inflight& entry = window_.write().entries[position];
     return entry.state == InflightState::settled ? nullptr : &entry;
   }
 
   void settle(Inflight& entry) {
     entry.state = InflightState::settled;
     entry.delivery = Delivery{};
-    --unsettled_;
-    auto& entries = entries_.write();
+    auto& [entries, front_identifier, unsettled] = window_.write();
+    --unsettled;
     while (!entries.empty() && entries.front().state == InflightState::settled) {
       entries.pop_front();
-      front_identifier_ = (front_identifier_ + 1) % identifier_count;
+      front_identifier = (front_identifier + 1) % identifier_count;
     }
   }
 
@@ -71,19 +72,19 @@ class InflightWindow {
   template <class F>
   void for_each_unsettled(F&& f) {
     if (empty()) return;
-    for (Inflight& entry : entries_.write()) {
+    for (Inflight& entry : window_.write().entries) {
       if (entry.state != InflightState::settled) f(entry);
     }
   }
 
  private:
-  std::uint16_t id_at(std::size_t position) const {
-    return static_cast<std::uint16_t>((front_identifier_ + position) % identifier_count + 1);
-  }
+  struct Window {
+    boost::container::deque<Inflight> entries;
+    std::uint32_t front_identifier = 0;  // identifier of the front, less one
+    std::uint32_t unsettled = 0;
+  };
 
-  Rare<boost::container::deque<Inflight>> entries_;
-  std::uint32_t front_identifier_ = 0;  // identifier of the front, less one
-  std::uint32_t unsettled_ = 0;
+  Rare<Window> window_;  // most are sent nothing but QoS 0
 };
 
 }  // namespace millrace::broker

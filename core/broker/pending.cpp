@@ -7,8 +7,8 @@ namespace millrace::broker {
 
 void PendingQueue::push_every(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
-  entry.epoch = epoch_;
-  every_bytes_ += entry.bytes();
+  entry.epoch = lanes.epoch;
+  lanes.every_bytes += entry.bytes();
   lanes.every.push_back(std::move(entry));
 }
 
@@ -17,20 +17,21 @@ PendingEntry PendingQueue::drop_oldest() {
   assert(!lanes.every.empty());
   PendingEntry entry = std::move(lanes.every.front());
   lanes.every.pop_front();
-  every_bytes_ -= entry.bytes();
+  lanes.every_bytes -= entry.bytes();
   return entry;
 }
 
 bool PendingQueue::push_adaptive(PendingEntry entry) {
-  if (collapsed_) return push_cell(std::move(entry));
-  entry.epoch = epoch_;
+  if (collapsed()) return push_cell(std::move(entry));
+  Lanes& lanes = lanes_.write();
+  entry.epoch = lanes.epoch;
   append_newest(std::move(entry), /*as_cell=*/false);
-  ++adaptive_count_;
+  ++lanes.adaptive_count;
   return false;
 }
 
 bool PendingQueue::push_cell(PendingEntry entry) {
-  entry.epoch = epoch_;
+  entry.epoch = lanes_.read().epoch;
   if (replace_cell(entry)) return true;
   append_newest(std::move(entry), /*as_cell=*/true);
   return false;
@@ -38,7 +39,7 @@ bool PendingQueue::push_cell(PendingEntry entry) {
 
 void PendingQueue::push_fixed(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
-  entry.epoch = epoch_;
+  entry.epoch = lanes.epoch;
   lanes.cells.erase(key_of(entry));
   append_newest(std::move(entry), /*as_cell=*/false);
   lanes.newest.back().is_fixed = true;
@@ -52,8 +53,8 @@ bool PendingQueue::replace_cell(PendingEntry& entry) {
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
   if (waiting.delivery.message.topic() != entry.delivery.message.topic()) return false;
-  newest_bytes_ -= waiting.bytes();
-  newest_bytes_ += entry.bytes();
+  lanes.newest_bytes -= waiting.bytes();
+  lanes.newest_bytes += entry.bytes();
   entry.since_ns = waiting.since_ns;
   waiting = std::move(entry);
   return true;
@@ -61,7 +62,7 @@ bool PendingQueue::replace_cell(PendingEntry& entry) {
 
 void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
   Lanes& lanes = lanes_.write();
-  newest_bytes_ += entry.bytes();
+  lanes.newest_bytes += entry.bytes();
   if (as_cell) lanes.cells[key_of(entry)] = lanes.newest_base + lanes.newest.size();
   lanes.newest.push_back({std::move(entry), as_cell});
 }
@@ -70,9 +71,9 @@ std::size_t PendingQueue::collapse() {
   Lanes& lanes = lanes_.write();
   const std::size_t before = lanes.newest.size();
   auto backlog = std::exchange(lanes.newest, {});
-  newest_bytes_ = 0;
+  lanes.newest_bytes = 0;
   lanes.newest_base = 0;
-  adaptive_count_ = 0;
+  lanes.adaptive_count = 0;
   lanes.cells.clear();
   for (Cell& cell : backlog) {
     if (cell.is_fixed) {
@@ -83,7 +84,7 @@ std::size_t PendingQueue::collapse() {
       append_newest(std::move(cell.entry), /*as_cell=*/true);
     }
   }
-  collapsed_ = true;
+  lanes.collapsed = true;
   return before - lanes.newest.size();
 }
 
@@ -94,8 +95,20 @@ std::optional<std::int64_t> PendingQueue::newest_since_ns() const {
 
 void PendingQueue::seal() {
   if (empty()) return;
-  ++epoch_;
-  lanes_.write().cells.clear();
+  Lanes& lanes = lanes_.write();
+  ++lanes.epoch;
+  lanes.cells.clear();
+}
+
+PendingQueue::Change PendingQueue::take_change() {
+  const Change change{static_cast<std::int64_t>(size() - lanes_.read().told_messages),
+                      static_cast<std::int64_t>(bytes() - lanes_.read().told_bytes)};
+  if (change.messages != 0 || change.bytes != 0) {
+    Lanes& lanes = lanes_.write();
+    lanes.told_messages = size();
+    lanes.told_bytes = bytes();
+  }
+  return change;
 }
 
 PendingEntry* PendingQueue::front(Lane lane) {
@@ -118,10 +131,10 @@ PendingEntry PendingQueue::pop(Lane lane) {
       cell != lanes.cells.end() && cell->second == lanes.newest_base) {
     lanes.cells.erase(cell);
   }
-  if (lanes.newest.front().is_adaptive()) --adaptive_count_;
+  if (lanes.newest.front().is_adaptive()) --lanes.adaptive_count;
   lanes.newest.pop_front();
   ++lanes.newest_base;
-  newest_bytes_ -= entry.bytes();
+  lanes.newest_bytes -= entry.bytes();
   return entry;
 }
 
@@ -136,7 +149,7 @@ void PendingQueue::index_all() {
   lanes.newest_base = 0;
   for (std::size_t i = 0; i < lanes.newest.size(); ++i) {
     const Cell& cell = lanes.newest[i];
-    if (cell.is_cell && cell.entry.epoch == epoch_) lanes.cells[key_of(cell.entry)] = i;
+    if (cell.is_cell && cell.entry.epoch == lanes.epoch) lanes.cells[key_of(cell.entry)] = i;
   }
 }
 

@@ -55,12 +55,12 @@ class PendingQueue {
 
   bool empty() const { return lanes_.read().every.empty() && lanes_.read().newest.empty(); }
   std::size_t size() const { return every_size() + newest_size(); }
-  std::uint64_t bytes() const { return every_bytes_ + newest_bytes_; }
+  std::uint64_t bytes() const { return every_bytes() + newest_bytes(); }
 
   std::size_t every_size() const { return lanes_.read().every.size(); }
-  std::uint64_t every_bytes() const { return every_bytes_; }
+  std::uint64_t every_bytes() const { return lanes_.read().every_bytes; }
   std::size_t newest_size() const { return lanes_.read().newest.size(); }
-  std::uint64_t newest_bytes() const { return newest_bytes_; }
+  std::uint64_t newest_bytes() const { return lanes_.read().newest_bytes; }
 
   void push_every(PendingEntry entry);
   // Removes the oldest entry of `every` and returns it.
@@ -80,13 +80,22 @@ class PendingQueue {
   // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
   // keeps folding until unfold(). Returns how many values were replaced.
   std::size_t collapse();
-  bool collapsed() const { return collapsed_; }
+  bool collapsed() const { return lanes_.read().collapsed; }
   // Requires that `newest` is empty.
-  void unfold() { collapsed_ = false; }
+  void unfold() {
+    if (collapsed()) lanes_.write().collapsed = false;
+  }
   // Entries wait in order that a collapse would fold.
-  bool has_adaptive() const { return adaptive_count_ > 0; }
+  bool has_adaptive() const { return lanes_.read().adaptive_count > 0; }
   // When the front of `newest` was put there; nothing if the lane is empty.
   std::optional<std::int64_t> newest_since_ns() const;
+
+  // What was added since the last call, or taken if negative.
+  struct Change {
+    std::int64_t messages = 0;
+    std::int64_t bytes = 0;
+  };
+  Change take_change();
 
   // Subscriptions changed: nothing that waits now is replaced or overtaken any more.
   void seal();
@@ -129,36 +138,40 @@ class PendingQueue {
     std::uint64_t newest_base = 0;  // position of newest.front()
     // Position in `newest` of each cell that may be replaced.
     std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
+    std::uint64_t every_bytes = 0;
+    std::uint64_t newest_bytes = 0;
+    std::size_t adaptive_count = 0;   // entries of `newest` that are neither cells nor fixed
+    std::uint64_t told_messages = 0;  // by take_change()
+    std::uint64_t told_bytes = 0;
+    std::uint32_t epoch = 0;
+    bool collapsed = false;
   };
 
   Rare<Lanes> lanes_;  // nothing ever waits for most
-  std::uint64_t every_bytes_ = 0;
-  std::uint64_t newest_bytes_ = 0;
-  std::size_t adaptive_count_ = 0;  // entries of `newest` that are neither cells nor fixed
-  std::uint32_t epoch_ = 0;
-  bool collapsed_ = false;
 };
 
 template <class F>
 std::size_t PendingQueue::remove_if(F&& f) {
   const std::size_t before = size();
   if (before == 0) return 0;
-  auto& [every, newest, newest_base, cells] = lanes_.write();
+  Lanes& lanes = lanes_.write();
+  auto& every = lanes.every;
+  auto& newest = lanes.newest;
   const auto every_end = std::remove_if(every.begin(), every.end(), [&](PendingEntry& entry) {
     if (!f(entry)) return false;
-    every_bytes_ -= entry.bytes();
+    lanes.every_bytes -= entry.bytes();
     return true;
   });
   every.erase(every_end, every.end());
   const auto newest_end = std::remove_if(newest.begin(), newest.end(), [&](Cell& cell) {
     if (!f(cell.entry)) return false;
-    newest_bytes_ -= cell.entry.bytes();
-    if (cell.is_adaptive()) --adaptive_count_;
+    lanes.newest_bytes -= cell.entry.bytes();
+    if (cell.is_adaptive()) --lanes.adaptive_count;
     return true;
   });
   newest.erase(newest_end, newest.end());
   index_all();
-  if (newest.empty()) collapsed_ = false;
+  if (newest.empty()) lanes.collapsed = false;
   return before - size();
 }
 

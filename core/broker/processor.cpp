@@ -98,7 +98,8 @@ void Processor::touch(Outbox& outbox) {
 
 void Processor::serve_later(Session& session) {
   if (session.waits_for_service) return;
-  if (session.pending.empty() && session.seeds.empty() && session.redeliver.empty()) return;
+  const Arrears& arrears = session.arrears.read();
+  if (session.pending.empty() && arrears.seeds.empty() && arrears.redeliver.empty()) return;
   session.waits_for_service = true;
   to_serve_.push_back(&session);
 }
@@ -195,7 +196,7 @@ void Processor::fire_timers() {
     }
     Session& session = *std::get<2>(*timers_.begin());
     timers_.erase(timers_.begin());
-    session.timer_ns = 0;
+    session.deadlines.write().timer_ns = 0;
     fire(session);
   }
 }
@@ -207,17 +208,19 @@ void Processor::reschedule(Session& session) {
   const auto consider = [&](std::int64_t at) {
     if (at != 0) due = std::min(due, at);
   };
-  consider(session.will_at_ns);
-  consider(session.expires_at_ns);
-  const auto& rate_due = session.rate_limits.read().due;
+  const Deadlines& deadlines = session.deadlines.read();
+  consider(deadlines.will_at_ns);
+  consider(deadlines.expires_at_ns);
+  const auto& rate_due = session.arrears.read().rate_limits.due;
   if (!rate_due.empty()) consider(rate_due.begin()->first);
   if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
     const std::int64_t stale_ns = std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;
     consider(*session.pending.newest_since_ns() + stale_ns);
   }
-  if (due == no_deadline || (session.timer_ns != 0 && session.timer_ns <= due)) return;
-  if (session.timer_ns != 0) timers_.erase({session.timer_ns, session.number, &session});
-  session.timer_ns = due;
+  const std::int64_t timer_ns = deadlines.timer_ns;
+  if (due == no_deadline || (timer_ns != 0 && timer_ns <= due)) return;
+  if (timer_ns != 0) timers_.erase({timer_ns, session.number, &session});
+  session.deadlines.write().timer_ns = due;
   timers_.insert({due, session.number, &session});
 }
 

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -112,11 +113,15 @@ class Processor {
   void apply_close(Command& command);
   Session& start_session(ConnectRequest& request);
   void resume(Session& session);
+  void note_will(Session& session, std::optional<ConnectRequest::Will>&& will);
   enum class Will : std::uint8_t { publish, discard };
   // Parts session and connection; the session ends if it does not outlive its connection.
   void detach(Session& session, Will will);
   // Ends a connection from this side: tells it why, and parts it from its session.
   void disconnect(Session& session, protocol::ReasonCode reason);
+  // What is only of one connection ends with it.
+  void settle_arrears(Session& session);
+  void publish_will_later(Session& session);
   void end_session(Session& session);
   void redistribute_shared(Session& session);
   void fire(Session& session);
@@ -131,6 +136,7 @@ class Processor {
   void leave_group(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void remove(Subscription& subscription);
+  void forget_arrears(Session& session, std::uint32_t number);
   void note_binding(Session& session);
   void plant_seed(Session& session, const SubscriptionRequest& wanted,
                   const Subscription& subscription, bool is_new);

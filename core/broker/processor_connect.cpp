@@ -41,23 +41,27 @@ void Processor::apply_connect(Command& command) {
 
   Session& session = present ? *sessions_.find(request.client_id)->second : start_session(request);
   session.outbox = &outbox;
-  session.username = std::move(request.username);
   session.is_v5 = outbox.version == protocol::Version::v5;
   session.bytes_may_pass = !outbox.assigns_aliases && request.packet_bytes_max == 0;
   session.receive_maximum = request.receive_maximum;
   session.packet_bytes_max = request.packet_bytes_max;
   session.expiry_s = request.session_expiry_s;
-  session.will.reset();
-  if (request.will) {
-    session.will = std::make_unique<ConnectRequest::Will>(std::move(*request.will));
-  }
-  session.will_at_ns = 0;
-  session.expires_at_ns = 0;
+  note_will(session, std::move(request.will));
   outbox.session = &session;
   outbox.staged().connected = Handover::Connected{present};
   stats_.sessions_connected.add();
   note_binding(session);
   if (present) resume(session);
+}
+
+// A client is back: what was due is not any more.
+void Processor::note_will(Session& session, std::optional<ConnectRequest::Will>&& will) {
+  const Deadlines& before = session.deadlines.read();
+  if (!will && !before.will && before.expires_at_ns == 0) return;
+  Deadlines& deadlines = session.deadlines.write();
+  deadlines.will = std::move(will);
+  deadlines.will_at_ns = 0;
+  deadlines.expires_at_ns = 0;
 }
 
 Session& Processor::start_session(ConnectRequest& request) {
@@ -70,17 +74,20 @@ Session& Processor::start_session(ConnectRequest& request) {
 // Sends what was inflight once more, in the order in which it was first sent [MQTT-4.4.0-1],
 // [MQTT-4.6.0-1], as far as the new connection's Receive Maximum goes; the rest follows in serve().
 void Processor::resume(Session& session) {
-  session.redeliver.clear();
+  std::vector<std::uint16_t> redeliver;
   session.inflight.for_each_unsettled([&](Inflight& entry) {
     if (entry.state == InflightState::awaits_pubcomp) {
       protocol::encode_ack(protocol::PacketType::Pubrel, entry.delivery.packet_id,
                            ReasonCode::Success, session.outbox->version,
                            session.outbox->staged().control);
     } else {
-      session.redeliver.push_back(entry.delivery.packet_id);
+      redeliver.push_back(entry.delivery.packet_id);
     }
   });
-  std::ranges::reverse(session.redeliver);
+  std::ranges::reverse(redeliver);
+  if (!redeliver.empty() || !session.arrears.read().redeliver.empty()) {
+    session.arrears.write().redeliver = std::move(redeliver);
+  }
   touch(*session.outbox);
   serve_later(session);
 }
@@ -112,45 +119,60 @@ void Processor::detach(Session& session, Will will) {
   session.outbox.reset();
   stats_.sessions_connected.subtract();
   release_withheld(session);
-  session.withheld_from_me = 0;
-
-  for (const auto& [key, limit] : session.rate_limits.read().of) {
-    if (limit.held) session.pending.push_cell(*limit.held);
-  }
-  session.rate_limits.reset();
+  settle_arrears(session);
   const std::size_t lost =
       session.pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
   stats_.drop(Drop::disconnected, lost);
   note_pending(session);
 
-  if (will == Will::discard) session.will.reset();
-  if (session.expiry_s == 0) return end_session(session);
-  if (session.expiry_s != never_expires) {
-    session.expires_at_ns = now_ns_ + session.expiry_s * ns_per_s;
+  if (will == Will::discard && session.deadlines.read().will) {
+    session.deadlines.write().will.reset();
   }
-  if (session.will) {
-    session.will_at_ns = now_ns_ + std::min(session.will->delay_s, session.expiry_s) * ns_per_s;
-    if (session.will_at_ns == now_ns_) {
-      due_wills_.push_back(std::move(session.will->message));
-      session.will.reset();
-      session.will_at_ns = 0;
-    }
+  if (session.expiry_s == 0) return end_session(session);
+  Deadlines& deadlines = session.deadlines.write();
+  if (session.expiry_s != never_expires) {
+    deadlines.expires_at_ns = now_ns_ + session.expiry_s * ns_per_s;
+  }
+  if (deadlines.will) {
+    deadlines.will_at_ns = now_ns_ + std::min(deadlines.will->delay_s, session.expiry_s) * ns_per_s;
+    if (deadlines.will_at_ns == now_ns_) publish_will_later(session);
   }
   reschedule(session);
 }
 
+void Processor::settle_arrears(Session& session) {
+  const Arrears& arrears = session.arrears.read();
+  for (const auto& [key, limit] : arrears.rate_limits.of) {
+    if (limit.held) session.pending.push_cell(*limit.held);
+  }
+  if (!arrears.rate_limits.of.empty() || !arrears.rate_limits.due.empty()) {
+    session.arrears.write().rate_limits = {};
+  }
+  if (arrears.withheld_from_me != 0) session.arrears.write().withheld_from_me = 0;
+}
+
+// At the end of the batch, if there is one.
+void Processor::publish_will_later(Session& session) {
+  if (!session.deadlines.read().will) return;
+  Deadlines& deadlines = session.deadlines.write();
+  due_wills_.push_back(std::move(deadlines.will->message));
+  deadlines.will.reset();
+  deadlines.will_at_ns = 0;
+}
+
 void Processor::end_session(Session& session) {
   assert(!session.connected());
-  if (session.will) due_wills_.push_back(std::move(session.will->message));  // [MQTT-3.1.2-8]
-  session.will.reset();
+  publish_will_later(session);  // [MQTT-3.1.2-8]
   session.ended = true;
   redistribute_shared(session);
-  for (auto& [name, subscription] : session.subscriptions) remove(*subscription);
+  for (auto& [name, subscription] : session.subscriptions.read().of) remove(*subscription);
   stats_.drop(Drop::session_ended, session.pending.size() + session.inflight.unsettled());
   stats_.inflight.subtract(session.inflight.unsettled());
   session.pending.clear();
   note_pending(session);
-  if (session.timer_ns != 0) timers_.erase({session.timer_ns, session.number, &session});
+  if (const std::int64_t timer_ns = session.deadlines.read().timer_ns; timer_ns != 0) {
+    timers_.erase({timer_ns, session.number, &session});
+  }
   const auto found = sessions_.find(session.client_id);
   ended_sessions_.push_back(std::move(found->second));
   sessions_.erase(found);
@@ -160,7 +182,7 @@ void Processor::end_session(Session& session) {
 // [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 void Processor::redistribute_shared(Session& session) {
   std::unordered_map<std::uint32_t, SharedGroup*> shared;
-  for (auto& [name, subscription] : session.subscriptions) {
+  for (auto& [name, subscription] : session.subscriptions.read().of) {
     if (subscription->group != nullptr) shared.emplace(subscription->number, subscription->group);
   }
   if (shared.empty()) return;
@@ -175,7 +197,7 @@ void Processor::redistribute_shared(Session& session) {
       [&](Inflight& entry) { collect(entry.subscription, entry.delivery); });
   session.pending.for_each(
       [&](const PendingEntry& entry) { collect(entry.subscription, entry.delivery); });
-  for (auto& [name, subscription] : session.subscriptions) {
+  for (auto& [name, subscription] : session.subscriptions.read().of) {
     if (subscription->group != nullptr) leave_group(*subscription);
   }
   for (auto& [group, message] : orphans) {
@@ -186,12 +208,9 @@ void Processor::redistribute_shared(Session& session) {
 }
 
 void Processor::fire(Session& session) {
-  if (session.will_at_ns != 0 && session.will_at_ns <= now_ns_) {
-    session.will_at_ns = 0;
-    due_wills_.push_back(std::move(session.will->message));
-    session.will.reset();
-  }
-  if (session.expires_at_ns != 0 && session.expires_at_ns <= now_ns_) {
+  const Deadlines& deadlines = session.deadlines.read();
+  if (deadlines.will_at_ns != 0 && deadlines.will_at_ns <= now_ns_) publish_will_later(session);
+  if (deadlines.expires_at_ns != 0 && deadlines.expires_at_ns <= now_ns_) {
     stats_.sessions_expired.add();
     return end_session(session);  // [MQTT-3.1.2-23]
   }

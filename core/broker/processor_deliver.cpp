@@ -61,7 +61,8 @@ void Processor::apply_drained(Session& session, std::uint32_t bytes) {
 }
 
 bool Processor::has_window(const Session& session) const {
-  return session.inflight.unsettled() - session.redeliver.size() < session.receive_maximum &&
+  const std::size_t unsent = session.arrears.read().redeliver.size();
+  return session.inflight.unsettled() - unsent < session.receive_maximum &&
          session.inflight.has_identifier();
 }
 
@@ -70,7 +71,7 @@ void Processor::serve(Session& session) {
   for (bool progress = true; progress;) {
     progress = bind_front(session, PendingQueue::Lane::every);
     progress |= bind_front(session, PendingQueue::Lane::newest);
-    if (session.seeds.empty()) continue;
+    if (session.arrears.read().seeds.empty()) continue;
     const Seeded seeded = bind_one_seed(session);
     progress |= seeded == Seeded::one;
     if (seeded == Seeded::out_of_budget && !progress) {
@@ -78,7 +79,7 @@ void Processor::serve(Session& session) {
       break;
     }
   }
-  if (!session.withheld.empty() && session.pending.every_size() <= limits_.queue_messages / 4 * 3 &&
+  if (session.pending.every_size() <= limits_.queue_messages / 4 * 3 &&
       session.pending.every_bytes() <= limits_.queue_bytes / 4 * 3) {
     release_withheld(session);
   }
@@ -96,7 +97,7 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {
     const std::int64_t next_ns = now_ns_ + std::int64_t{entry.interval_ms} * 1'000'000;
-    RateLimits& limits = session.rate_limits.write();
+    RateLimits& limits = session.arrears.write().rate_limits;
     limits.of[key_of(entry)].next_ns = next_ns;
     limits.due.emplace(next_ns, key_of(entry));
   }
@@ -106,10 +107,12 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
 
 // After a resumption: what the window did not allow at once, with DUP [MQTT-3.3.1-1].
 void Processor::redeliver(Session& session) {
-  while (!session.redeliver.empty()) {
-    if (session.inflight.unsettled() - session.redeliver.size() >= session.receive_maximum) return;
-    Inflight* entry = session.inflight.find(session.redeliver.back());
-    session.redeliver.pop_back();
+  if (session.arrears.read().redeliver.empty()) return;
+  auto& waiting = session.arrears.write().redeliver;
+  while (!waiting.empty()) {
+    if (session.inflight.unsettled() - waiting.size() >= session.receive_maximum) return;
+    Inflight* entry = session.inflight.find(waiting.back());
+    waiting.pop_back();
     if (entry == nullptr) continue;
     Delivery delivery = entry->delivery;
     if (!fits(session, delivery)) {  // the connection before took larger ones
@@ -201,12 +204,9 @@ void Processor::compact(Handover& handover) {
 }
 
 void Processor::note_pending(Session& session) {
-  const std::uint64_t messages = session.pending.size();
-  const std::uint64_t bytes = session.pending.bytes();
-  stats_.pending.add(messages - session.counted_messages);
-  stats_.pending_bytes.add(bytes - session.counted_bytes);
-  session.counted_messages = messages;
-  session.counted_bytes = bytes;
+  const PendingQueue::Change change = session.pending.take_change();
+  stats_.pending.add(static_cast<std::uint64_t>(change.messages));
+  stats_.pending_bytes.add(static_cast<std::uint64_t>(change.bytes));
   const bool slow = session.connected() && session.pending.collapsed();
   if (slow != session.counted_slow) {
     slow ? stats_.slow_sessions.add() : stats_.slow_sessions.subtract();
@@ -258,7 +258,7 @@ void Processor::apply_pubcomp(Session& session, const Command& command) {
 }
 
 void Processor::apply_pubrel(Session& session, const Command& command) {
-  const bool known = session.received_qos2.write().erase(command.packet_id) > 0;
+  const bool known = session.arrears.write().received_qos2.erase(command.packet_id) > 0;
   Outbox& outbox = *session.outbox;
   protocol::encode_ack(protocol::PacketType::Pubcomp, command.packet_id,
                        known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,

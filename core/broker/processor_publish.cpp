@@ -41,12 +41,11 @@ void Processor::apply_publish(Session* from, Command& command) {
   }
   const std::uint16_t packet_id = message.packet_id;
   if (qos == 2) {
-    if (!from->received_qos2.write()
-             .insert(packet_id)
-             .second) {  // [MQTT-4.3.3-10]: not passed on again
+    auto& received = from->arrears.write().received_qos2;
+    if (!received.insert(packet_id).second) {  // [MQTT-4.3.3-10]: not passed on again
       return acknowledge(*from, qos, packet_id, ReasonCode::Success);
     }
-    if (from->is_v5 && from->received_qos2.read().size() > limits_.receive_maximum) {
+    if (from->is_v5 && received.size() > limits_.receive_maximum) {
       return disconnect(*from, ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
     }
   }
@@ -121,13 +120,13 @@ void Processor::compute_route(Topic& topic) {
       return;
     }
     if (!subscription->may_read(topic.name())) return;
-    Session& session = *subscription->session;
-    if (session.route_stamp != route_stamp_) {
-      session.route_stamp = route_stamp_;
-      session.route_mode = subscription->mode;
-      session.route_first = UINT32_MAX;
+    SubscriptionSet& set = subscription->session->subscriptions.write();
+    if (set.route_stamp != route_stamp_) {
+      set.route_stamp = route_stamp_;
+      set.route_mode = subscription->mode;
+      set.route_first = UINT32_MAX;
     }
-    session.route_mode = std::max(session.route_mode, subscription->mode);
+    set.route_mode = std::max(set.route_mode, subscription->mode);
     matches.push_back(subscription);
   });
   for (Subscription* subscription : matches) add_target(route, *subscription);
@@ -137,9 +136,10 @@ void Processor::compute_route(Topic& topic) {
 // an option tells them apart, or a Subscription Identifier [MQTT-3.3.4-2], if it is to.
 void Processor::add_target(Route& route, const Subscription& subscription) {
   Session& session = *subscription.session;
-  const Mode mode = session.route_mode;
+  SubscriptionSet& set = session.subscriptions.write();
+  const Mode mode = set.route_mode;
   const std::uint32_t interval_ms = mode == Mode::every ? 0 : subscription.interval_ms;
-  for (std::size_t i = session.route_first; i < route.targets.size(); ++i) {
+  for (std::size_t i = set.route_first; i < route.targets.size(); ++i) {
     RouteTarget& target = route.targets[i];
     if (target.session == &session && target.no_local == subscription.no_local &&
         target.retain_as_published == subscription.retain_as_published &&
@@ -152,8 +152,8 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
       return;
     }
   }
-  if (session.route_first == UINT32_MAX) {
-    session.route_first = static_cast<std::uint32_t>(route.targets.size());
+  if (set.route_first == UINT32_MAX) {
+    set.route_first = static_cast<std::uint32_t>(route.targets.size());
   }
   RouteTarget target;
   target.session = &session;
@@ -323,7 +323,7 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
 // A rate limit sends the first at once, then at most one per interval, and always the last.
 void Processor::enqueue_limited(Session& session, PendingEntry entry) {
   const ConflationKey key = key_of(entry);
-  RateLimit& limit = session.rate_limits.write().of[key];
+  RateLimit& limit = session.arrears.write().rate_limits.of[key];
   if (session.pending.has_cell(key) || now_ns_ >= limit.next_ns) {
     if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
     return;
@@ -333,8 +333,8 @@ void Processor::enqueue_limited(Session& session, PendingEntry entry) {
 }
 
 void Processor::fire_rate_limits(Session& session) {
-  if (session.rate_limits.read().due.empty()) return;
-  auto& [limits, due] = session.rate_limits.write();
+  if (session.arrears.read().rate_limits.due.empty()) return;
+  auto& [limits, due] = session.arrears.write().rate_limits;
   while (!due.empty() && due.begin()->first <= now_ns_) {
     const ConflationKey key = due.begin()->second;
     due.erase(due.begin());
@@ -368,17 +368,18 @@ void Processor::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t 
 // the limit is ended: a v5 client was told it (0x93), a 3.1.1 one cannot be told.
 void Processor::withhold(Session& receiver, Session& publisher, std::uint8_t qos,
                          std::uint16_t packet_id) {
-  if (++publisher.withheld_from_me > limits_.receive_maximum) {
+  if (++publisher.arrears.write().withheld_from_me > limits_.receive_maximum) {
     return disconnect(publisher, ReasonCode::ReceiveMaximumExceeded);
   }
-  receiver.withheld.push_back({publisher.outbox, packet_id, qos});
+  receiver.arrears.write().withheld.push_back({publisher.outbox, packet_id, qos});
 }
 
 void Processor::release_withheld(Session& receiver) {
-  for (const WithheldAck& ack : std::exchange(receiver.withheld, {})) {
+  if (receiver.arrears.read().withheld.empty()) return;
+  for (const WithheldAck& ack : std::exchange(receiver.arrears.write().withheld, {})) {
     if (!ack.publisher->attached()) continue;
     Session& publisher = *ack.publisher->session;
-    --publisher.withheld_from_me;
+    --publisher.arrears.write().withheld_from_me;
     acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::Success);
   }
 }

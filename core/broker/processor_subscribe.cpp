@@ -46,11 +46,12 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
 
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
-  auto& place = session.subscriptions[wanted.name];
+  SubscriptionSet& set = session.subscriptions.write();
+  auto& place = set.of[wanted.name];
   const bool is_new = place == nullptr;
   if (is_new) {
-    if (session.subscriptions.size() > limits_.subscriptions_max) {
-      session.subscriptions.erase(wanted.name);
+    if (set.of.size() > limits_.subscriptions_max) {
+      set.of.erase(wanted.name);
       return ReasonCode::QuotaExceeded;
     }
     place = std::make_unique<Subscription>();
@@ -59,8 +60,8 @@ ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wan
     place->number = ++subscription_number_;
   }
   Subscription& subscription = *place;
-  if (!is_new) --session.mode_counts[static_cast<std::size_t>(subscription.mode)];
-  ++session.mode_counts[static_cast<std::size_t>(wanted.mode)];
+  if (!is_new) --set.mode_counts[static_cast<std::size_t>(subscription.mode)];
+  ++set.mode_counts[static_cast<std::size_t>(wanted.mode)];
   subscription.qos = wanted.qos;
   subscription.mode = wanted.mode;
   subscription.no_local = wanted.no_local;
@@ -110,27 +111,33 @@ void Processor::remove(Subscription& subscription) {
   groups_.erase(found);
 }
 
+// What waited for a subscription that ended.
+void Processor::forget_arrears(Session& session, std::uint32_t number) {
+  const Arrears& arrears = session.arrears.read();
+  if (arrears.seeds.empty() && arrears.rate_limits.of.empty()) return;
+  std::erase_if(session.arrears.write().seeds,
+                [&](const SeedCursor& seed) { return seed.subscription == number; });
+  std::erase_if(session.arrears.write().rate_limits.of,
+                [&](const auto& limit) { return limit.first.subscription == number; });
+}
+
 void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
   protocol::Unsuback unsuback;
   unsuback.packet_id = request.packet_id;
   session.pending.seal();
   for (const std::string& name : request.names) {
-    const auto found = session.subscriptions.find(name);
-    if (found == session.subscriptions.end()) {
+    if (!session.subscriptions.read().of.contains(name)) {
       unsuback.reasons.push_back(ReasonCode::NoSubscriptionExisted);
       continue;
     }
+    SubscriptionSet& set = session.subscriptions.write();
+    const auto found = set.of.find(name);
     const std::uint32_t number = found->second->number;
-    --session.mode_counts[static_cast<std::size_t>(found->second->mode)];
+    --set.mode_counts[static_cast<std::size_t>(found->second->mode)];
     remove(*found->second);
-    std::erase_if(session.seeds,
-                  [&](const SeedCursor& seed) { return seed.subscription == number; });
-    if (!session.rate_limits.read().of.empty()) {
-      std::erase_if(session.rate_limits.write().of,
-                    [&](const auto& limit) { return limit.first.subscription == number; });
-    }
+    forget_arrears(session, number);
     ended_subscriptions_.push_back(std::move(found->second));
-    session.subscriptions.erase(found);
+    set.of.erase(found);
     unsuback.reasons.push_back(ReasonCode::Success);
   }
   note_binding(session);
@@ -141,12 +148,12 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
 // Tells the connection how small to keep the kernel's buffer: the strictest of its modes, and of
 // what a collapsed backlog needs.
 void Processor::note_binding(Session& session) {
+  const auto& mode_counts = session.subscriptions.read().mode_counts;
   auto binding = Outbox::Binding::early;
-  if (session.mode_counts[static_cast<std::size_t>(Mode::adaptive)] > 0) {
+  if (mode_counts[static_cast<std::size_t>(Mode::adaptive)] > 0) {
     binding = Outbox::Binding::late;
   }
-  if (session.mode_counts[static_cast<std::size_t>(Mode::latest)] > 0 ||
-      session.pending.collapsed()) {
+  if (mode_counts[static_cast<std::size_t>(Mode::latest)] > 0 || session.pending.collapsed()) {
     binding = Outbox::Binding::latest;
   }
   session.outbox->set_binding(binding);
@@ -165,10 +172,11 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
   seed.walk.filter = wanted.filter;
   seed.since = sequence_;
   // Subscribing again begins again.
-  std::erase_if(session.seeds, [&](const SeedCursor& earlier) {
+  auto& seeds = session.arrears.write().seeds;
+  std::erase_if(seeds, [&](const SeedCursor& earlier) {
     return earlier.subscription == subscription.number;
   });
-  session.seeds.push_back(std::move(seed));
+  seeds.push_back(std::move(seed));
 }
 
 Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
@@ -182,10 +190,12 @@ Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
 }
 
 Processor::Seeded Processor::bind_one_seed(Session& session) {
-  while (!session.seeds.empty()) {
-    SeedCursor& cursor = session.seeds.front();
-    const auto found = session.subscriptions.find(cursor.name);
-    assert(found != session.subscriptions.end() && found->second->number == cursor.subscription);
+  auto& seeds = session.arrears.write().seeds;
+  const auto& subscriptions = session.subscriptions.read().of;
+  while (!seeds.empty()) {
+    SeedCursor& cursor = seeds.front();
+    const auto found = subscriptions.find(cursor.name);
+    assert(found != subscriptions.end() && found->second->number == cursor.subscription);
     const Subscription& subscription = *found->second;
     if (!has_credit(session, subscription.mode)) {
       return Seeded::no_credit;
@@ -195,7 +205,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     Topic* topic = next_seed_topic(cursor.walk, out_of_budget);
     if (out_of_budget) return Seeded::out_of_budget;
     if (topic == nullptr) {
-      session.seeds.erase(session.seeds.begin());
+      seeds.erase(seeds.begin());
       continue;
     }
     if (!subscription.may_read(topic->name())) continue;

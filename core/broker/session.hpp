@@ -90,49 +90,55 @@ struct WithheldAck {
 
 constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 
-struct Session {
-  std::string client_id;
-  std::string username;
-  std::uint64_t number = 0;  // unique: names the session in timers
-  OutboxRef outbox;          // null: not connected
-  bool ended = false;        // kept to the end of the batch because routes may still name it
-
-  // --- Of the current (or last) connection ---
-  bool is_v5 = false;
-  bool bytes_may_pass = true;  // no outbound aliases, no Maximum Packet Size
-  std::uint16_t receive_maximum = 65535;
-  std::uint32_t packet_bytes_max = 0;
-  std::uint32_t expiry_s = 0;
-
-  // --- Outbound ---
-  PendingQueue pending;
-  InflightWindow inflight;
-  std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
-  std::vector<SeedCursor> seeds;
-  Rare<RateLimits> rate_limits;
-  std::vector<WithheldAck> withheld;
-  bool waits_for_service = false;  // listed for the end of this batch
-  // What the gauges hold for this session.
-  bool counted_slow = false;
-  std::uint64_t counted_messages = 0;
-  std::uint64_t counted_bytes = 0;
-
-  // --- Inbound ---
-  Rare<std::unordered_set<std::uint16_t>> received_qos2;  // PUBLISH seen, PUBREL not yet
-  std::uint32_t withheld_from_me = 0;
-
-  // --- Subscriptions ---
-  std::unordered_map<std::string, std::unique_ptr<Subscription>> subscriptions;
-  std::array<std::uint32_t, 3> mode_counts{};  // of the subscriptions, by Mode
-  std::uint64_t route_stamp = 0;               // scratch of the route computation
+// What a client subscribed to.
+struct SubscriptionSet {
+  std::unordered_map<std::string, std::unique_ptr<Subscription>> of;  // by the name it used
+  std::array<std::uint32_t, 3> mode_counts{};                         // by Mode
+  // Scratch of the route computation.
+  std::uint64_t route_stamp = 0;
   std::uint32_t route_first = 0;
   Mode route_mode = Mode::latest;
+};
 
-  // --- Timers (monotonic ns; 0: none) ---
-  std::unique_ptr<ConnectRequest::Will> will;
+// What waits in a session but for the pending messages.
+struct Arrears {
+  std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
+  std::vector<SeedCursor> seeds;
+  RateLimits rate_limits;
+  std::vector<WithheldAck> withheld;
+  std::uint32_t withheld_from_me = 0;               // as a publisher
+  std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
+};
+
+// Monotonic ns; 0: none.
+struct Deadlines {
+  std::optional<ConnectRequest::Will> will;
   std::int64_t will_at_ns = 0;
   std::int64_t expires_at_ns = 0;
   std::int64_t timer_ns = 0;  // what stands in the processor's timer set
+};
+
+// Most clients are idle: what is not needed to know them is a Rare.
+struct Session {
+  std::string client_id;
+  std::uint64_t number = 0;  // unique: names the session in timers
+  OutboxRef outbox;          // null: not connected
+  PendingQueue pending;
+  InflightWindow inflight;
+  Rare<Arrears> arrears;
+  Rare<SubscriptionSet> subscriptions;
+  Rare<Deadlines> deadlines;
+
+  // --- Of the current (or last) connection ---
+  std::uint32_t packet_bytes_max = 0;
+  std::uint32_t expiry_s = 0;
+  std::uint16_t receive_maximum = 65535;
+  bool is_v5 : 1 = false;
+  bool bytes_may_pass : 1 = true;  // no outbound aliases, no Maximum Packet Size
+
+  bool ended : 1 = false;  // kept to the end of the batch because routes may still name it
+  bool waits_for_service : 1 = false;  // listed for the end of this batch
+  bool counted_slow : 1 = false;       // in the gauge
 
   bool connected() const { return outbox != nullptr; }
 };
