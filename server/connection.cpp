@@ -134,6 +134,10 @@ void Connection::finish_closing() {
     say_farewell();
     return write();
   }
+  // After DISCONNECT the client sends nothing [MQTT-3.14.4-1] that could erase our words.
+  if (ending_->cause == CloseCause::client_disconnect && listener_.transport == Transport::tcp) {
+    return leave();
+  }
   state_ = State::lingering;
   stream_->shutdown();
   last_received_tick_ = thread_.wheel().tick();
