@@ -30,8 +30,7 @@ constexpr int rounds_max = 100'000;
 
 class Pipe final : public Stream {
  public:
-  Pipe(std::shared_ptr<Line> line, boost::asio::io_context& context)
-      : line_(std::move(line)), socket_(context) {}
+  explicit Pipe(std::shared_ptr<Line> line) : line_(std::move(line)) {}
 
   void open(StreamUser& user) override {
     line_->user.reset(&user);
@@ -65,11 +64,10 @@ class Pipe final : public Stream {
     line_->closed = true;
     line_->user.reset();
   }
-  TcpSocket& socket() override { return socket_; }  // never opened: its options cannot be set
+  int fd() override { return -1; }  // its options cannot be set
 
  private:
   const std::shared_ptr<Line> line_;
-  TcpSocket socket_;
 };
 
 std::shared_ptr<const Settings> make_settings(OverflowPolicy overflow) {
@@ -134,7 +132,7 @@ std::shared_ptr<Line> World::open() {
   auto line = std::make_shared<Line>();
   lines_.push_back(line);
   const boost::intrusive_ptr<Connection> connection(
-      new Connection(thread_, listener_, std::make_unique<Pipe>(line, thread_.context())));
+      new Connection(thread_, listener_, std::make_unique<Pipe>(line)));
   connection->start();
   return line;
 }
