@@ -98,6 +98,10 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   // The writer assigns topic aliases (the client allowed some), so no byte passes unchanged.
   bool assigns_aliases = false;
 
+  // --- The processor (here, where it takes no room) ---------------------------------------------
+
+  bool in_batch = false;  // already listed among those that this batch touched
+
   // --- The connection's I/O thread --------------------------------------------------------------
 
   // Everything handed over since the last call; null if nothing. Give it back with recycle().
@@ -157,7 +161,6 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
 
   std::uint32_t outstanding_bytes = 0;  // bound and not reported as drained
   std::uint32_t credit_raise = 0;       // what it may have bound beyond the configured credit
-  bool in_batch = false;                // already listed among those that this batch touched
 
  private:
   std::unique_ptr<Handover> obtain();

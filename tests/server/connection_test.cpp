@@ -212,6 +212,16 @@ TEST_F(ConnectionTest, RefusesToKeepASessionThatWasToEndWithItsConnection) {
   EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::ProtocolError);
 }
 
+TEST_F(ConnectionTest, EndsAtOnceAfterDisconnect) {
+  Peer peer(port);
+  peer.connect("c");
+  peer.send(Packet(Pingreq{}));
+  peer.send(Packet(Disconnect{}));
+  peer.expect<Pingresp>();
+  EXPECT_TRUE(peer.ended());
+  EXPECT_TRUE(peer.is_reset());  // both halves of it
+}
+
 TEST_F(ConnectionTest, TellsItsClientsWhenTheServerEnds) {
   Peer five(port), three(port, Version::v3_1_1);
   five.connect("five");

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -134,6 +135,12 @@ class Peer {
     return std::get<Kind>(std::move(*packet));
   }
   bool ended() { return !receive(); }
+  // The server takes nothing more, as a byte sent to it shows.
+  bool is_reset() {
+    send(std::vector<std::uint8_t>{0});
+    pollfd reset{socket_, 0, 0};
+    return ::poll(&reset, 1, 10'000) == 1;
+  }
   int socket() const { return socket_; }
 
  private:
