@@ -24,6 +24,15 @@ class Local(LocalCase):
         self.assertEqual([line["sequence"] - lines[0]["sequence"] for line in lines],
                          list(range(count)))
 
+    def test_tap_quotes_any_payload_as_json(self):
+        texts = ['say "\\"', "".join(map(chr, range(0x80))), "Gr\u00fc\u00dfe, \u6c34\u8eca"]
+        tap = self.tap(self.topic(), "--lossless", "--json", "--count", "4")
+        publisher = self.peer()
+        for payload in [text.encode() for text in texts] + [b"no \xff UTF-8"]:
+            publisher.publish(self.topic(), payload)
+        self.assertEqual([json.loads(line)["payload"] for line in tap.finish()],
+                         texts + ["no \ufffd UTF-8"])
+
     def test_pub_reaches_an_mqtt_subscriber(self):
         subscriber = self.peer()
         subscriber.subscribe((self.topic(), 1))

@@ -35,10 +35,27 @@ WaitKind kind_of(Wait wait) {
   return WaitKind::block;
 }
 
-Clock::time_point deadline_after(std::chrono::nanoseconds timeout) {
-  const auto now = Clock::now();
-  return timeout >= disruptor::never - now ? disruptor::never : now + timeout;
-}
+// When a call gives up. The clock costs more than a message, so it is asked only by who has to
+// wait.
+class Deadline {
+ public:
+  explicit Deadline(std::chrono::nanoseconds timeout) : timeout_(timeout) {}
+  // Nothing was to be waited for.
+  bool is_now() const { return timeout_ <= timeout_.zero(); }
+  Clock::time_point at() {
+    if (at_ == not_known) {
+      const auto now = Clock::now();
+      at_ = timeout_ >= disruptor::never - now ? disruptor::never : now + timeout_;
+    }
+    return at_;
+  }
+  bool has_passed() { return is_now() || Clock::now() >= at(); }
+
+ private:
+  static constexpr auto not_known = Clock::time_point::min();
+  const std::chrono::nanoseconds timeout_;
+  Clock::time_point at_ = not_known;
+};
 
 }  // namespace
 
@@ -50,10 +67,10 @@ class Reader::Impl {
   }
   ~Impl() { door_.reset(); }  // its thread wakes ring_: it goes first
 
-  Status next(Message& message, Clock::time_point deadline) {
+  Status next(Message& message, Deadline& deadline) {
     if (door_ && seed_at_ < seeds_bytes_) return next_seed(message);
     for (;;) {
-      if (stopped_.exchange(false)) return Status::stopped;
+      if (was_stopped()) return Status::stopped;
       if (!door_) return find_server(deadline);
       if (++in_hand_ > frames_between_releases) release();
       shm::RingReader::Frame frame;
@@ -63,11 +80,11 @@ class Reader::Impl {
         if (const Status status = on_events(); status != Status::message) return status;
         continue;
       }
-      if (!ring_->wait(wait_, deadline)) {
+      if (deadline.is_now() || !ring_->wait(wait_, deadline.at())) {
         ring_->resume_waiting();
         if (door_->has_event() || stopped_.load()) continue;
         if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
-        if (Clock::now() >= deadline) return Status::timeout;
+        if (deadline.has_passed()) return Status::timeout;
       }
     }
   }
@@ -104,6 +121,11 @@ class Reader::Impl {
   }
 
  private:
+  // Looked at for each message: the exchange, which is dear, only follows a stop().
+  bool was_stopped() {
+    return stopped_.load(std::memory_order_seq_cst) && stopped_.exchange(false);
+  }
+
   bool attach() {
     shm::AttachRequest request;
     request.policy = static_cast<shm::Policy>(options_.policy);
@@ -163,13 +185,12 @@ class Reader::Impl {
   }
 
   // The first call after the server went away says so; from then on it is looked for.
-  Status find_server(Clock::time_point deadline) {
+  Status find_server(Deadline& deadline) {
     for (;;) {
-      if (stopped_.exchange(false)) return Status::stopped;
+      if (was_stopped()) return Status::stopped;
       if (attach()) return Status::reconnected;
-      const auto now = Clock::now();
-      if (now >= deadline) return Status::timeout;
-      std::this_thread::sleep_until(std::min(deadline, now + knock_interval));
+      if (deadline.has_passed()) return Status::timeout;
+      std::this_thread::sleep_until(std::min(deadline.at(), Clock::now() + knock_interval));
     }
   }
 
@@ -259,11 +280,12 @@ Reader::Reader(Reader&&) noexcept = default;
 Reader& Reader::operator=(Reader&&) noexcept = default;
 
 Status Reader::next(Message& message, std::chrono::nanoseconds timeout) {
-  return impl_->next(message, deadline_after(timeout));
+  Deadline deadline(timeout);
+  return impl_->next(message, deadline);
 }
 
 Status Reader::next_copy(MessageCopy& copy, std::chrono::nanoseconds timeout) {
-  const auto deadline = deadline_after(timeout);
+  Deadline deadline(timeout);
   for (;;) {
     Message message;
     const Status status = impl_->next(message, deadline);
