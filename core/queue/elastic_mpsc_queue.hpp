@@ -25,11 +25,12 @@
 //
 // Growing and shrinking: memory comes in segments, linked into the directory one at a time and
 // never copied. `capacity()` is the mark at which a push first looks whether it may grow: it goes
-// up by growth_factor when a push finds that many items waiting, and down again, step by step, when
-// the consumer leaves a segment, or finds nothing, with less than shrink_threshold of it in use. A
-// segment that the consumer has left goes back behind the tail if fewer are waiting there than
-// initial_capacity needs, and is freed otherwise: a steady flow does not allocate, nor does one
-// that swings within initial_capacity, and a burst's memory goes back while the burst drains.
+// up by growth_factor when a push finds that many items waiting. A segment that the consumer has
+// left goes back behind the tail if fewer are waiting there than initial_capacity needs, and into a
+// pool otherwise: a steady flow does not allocate, nor does one that comes in bursts. After a calm
+// (CalmWatch), capacity goes down as shrink_threshold says, what is left goes back to the heap, and
+// so does the pool, step by step: a large burst's memory while it drains, the last 4 MiB with what
+// comes after.
 //
 // Sources: tickets and per-slot state from LCRQ (Morrison, Afek, PPoPP 2013) and Jiffy (Adas,
 // Friedman, DISC 2022); linked chunks and their recycling by the consumer from JCTools'
@@ -54,6 +55,7 @@
 #include "core/queue/prefetch.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/segment.hpp"
+#include "core/queue/segment_pool.hpp"
 #include "core/queue/waiting.hpp"
 
 namespace millrace::queue {
@@ -142,7 +144,7 @@ class ElasticMpscQueue {
   std::atomic<std::uintptr_t>& entry(std::uint64_t number) const {
     return directory_[number & directory_mask_];
   }
-  // acquire: partner of install_segments() and recycle_or_free().
+  // acquire: partner of install_segments() and recycle().
   SegmentRef segment_at(std::uint64_t position) const {
     return SegmentRef(entry(layout_.number(position)).load(std::memory_order_acquire));
   }
@@ -176,6 +178,11 @@ class ElasticMpscQueue {
   bool install_segments(std::uint64_t tail, std::size_t count);
   void publish(std::uint64_t position, T* items, std::size_t count);
 
+  // Memory.
+  SegmentRef take_or_make();
+  void keep_or_free(SegmentRef segment);
+  void free(SegmentRef segment);
+
   // The consumer.
   /// Gives a run from the front on back at the end of its scope: after the result was built in its
   /// final place (a copy of it would wait for the stores just made), and also if `use` throws.
@@ -191,8 +198,9 @@ class ElasticMpscQueue {
   [[gnu::noinline]] void scan_ready();
   void advance(std::size_t count);
   [[gnu::noinline]] void leave_segment();
-  void recycle_or_free(SegmentRef segment);
-  void shrink_capacity(bool to_the_end);
+  bool recycle(SegmentRef segment, std::uint64_t tail);
+  void look_for_calm(CalmWatch::Look look, std::size_t len);
+  void shrink_capacity(std::size_t used);
   void note_peak(std::size_t len);
 
   // Constant after construction.
@@ -204,6 +212,7 @@ class ElasticMpscQueue {
   // Rarely written, by both ends.
   std::atomic<std::size_t> capacity_;
   [[no_unique_address]] Wait wait_;
+  SegmentPool pool_;
 
   // Written by producers.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> tail_{0};
@@ -219,6 +228,7 @@ class ElasticMpscQueue {
   std::size_t ready_ = 0;           // slots from the front on that are known to be ready
   std::uint64_t recycled_end_ = 0;  // every segment below this number has been in the directory
   std::uint64_t next_peak_look_ = 0;
+  CalmWatch calm_;
   bool streaming_ = false;  // the last look found so many that more are probably coming
   static constexpr std::size_t kPeakLookSlots = 512;
   static constexpr std::size_t kStream = 16;  // ready slots that make it a stream
@@ -227,10 +237,12 @@ class ElasticMpscQueue {
   // Figures, off the fast path.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> full_{0};
   std::atomic<std::uint64_t> resizes_{0};
+  std::atomic<std::uint64_t> growths_{0};  // steps of the capacity up, segments that pushes put in
   std::atomic<std::size_t> peak_{0};
   std::atomic<std::size_t> segments_{0};
 };
 
 }  // namespace millrace::queue
 
+#include "core/queue/elastic_mpsc_memory.ipp"
 #include "core/queue/elastic_mpsc_queue.ipp"

@@ -1,5 +1,5 @@
 // The implementation of ElasticMpscQueue; read elastic_mpsc_queue.hpp first. In the order of an
-// item's life: claim, publish, pop, recycle.
+// item's life: claim, publish, pop. Where its memory comes from: elastic_mpsc_memory.ipp.
 #pragma once
 
 namespace millrace::queue {
@@ -29,7 +29,8 @@ ElasticMpscQueue<T, Wait>::ElasticMpscQueue(const QueueConfig& config, SegmentLa
       layout_(layout),
       directory_mask_(std::bit_ceil(config.max_capacity / layout.slots() + 2) - 1),
       directory_(std::make_unique<std::atomic<std::uintptr_t>[]>(directory_mask_ + 1)),
-      capacity_(config.initial_capacity) {}
+      capacity_(config.initial_capacity),
+      pool_(layout.bytes()) {}
 
 template <class T, class Wait>
 ElasticMpscQueue<T, Wait>::~ElasticMpscQueue() {
@@ -38,6 +39,7 @@ ElasticMpscQueue<T, Wait>::~ElasticMpscQueue() {
     const SegmentRef segment(directory_[i].load(std::memory_order_relaxed));
     if (segment) layout_.free(segment);
   }
+  while (const SegmentRef spare = pool_.take()) layout_.free(spare);
 }
 
 // ---- claim ----
@@ -155,46 +157,10 @@ auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& coun
 }
 
 template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::grow_capacity(std::size_t needed) {
-  std::size_t capacity = capacity_.load(std::memory_order_relaxed);
-  while (capacity < needed) {
-    const std::size_t grown = grown_capacity(config_, capacity);
-    if (capacity_.compare_exchange_weak(capacity, grown, std::memory_order_relaxed)) {
-      resizes_.fetch_add(1, std::memory_order_relaxed);
-      note_peak(capacity);  // that many were waiting, or this would not be needed
-      capacity = grown;
-    }
-  }
-}
-
-template <class T, class Wait>
 bool ElasticMpscQueue<T, Wait>::installed(std::uint64_t tail, std::size_t count) const {
   const std::uint64_t last = layout_.number(tail + count - 1);
   for (std::uint64_t number = layout_.number(tail); number <= last; ++number) {
     if (entry(number).load(std::memory_order_relaxed) == 0) return false;
-  }
-  return true;
-}
-
-/// Puts a fresh segment into each empty entry under `count` positions from `tail` on; false when
-/// memory is out. `tail` may be old by now: then a segment lands in an entry that nobody asked for
-/// yet, which is as good as one that the consumer put there.
-template <class T, class Wait>
-bool ElasticMpscQueue<T, Wait>::install_segments(std::uint64_t tail, std::size_t count) {
-  const std::uint64_t last = layout_.number(tail + count - 1);
-  for (std::uint64_t number = layout_.number(tail); number <= last; ++number) {
-    if (entry(number).load(std::memory_order_relaxed) != 0) continue;
-    const SegmentRef fresh = layout_.make();
-    if (!fresh) return false;
-    Wait::step();
-    std::uintptr_t none = 0;
-    // release: partner of segment_at().
-    if (entry(number).compare_exchange_strong(none, fresh.bits(), std::memory_order_release,
-                                              std::memory_order_relaxed)) {
-      segments_.fetch_add(1, std::memory_order_relaxed);
-    } else {
-      layout_.free(fresh);
-    }
   }
   return true;
 }
@@ -293,7 +259,7 @@ template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::scan_ready() {
   if (!segment_) {
     segment_ = segment_at(front_);
-    if (!segment_) return shrink_capacity(true);
+    if (!segment_) return look_for_calm(CalmWatch::kFoundNothing, 0);
   }
   const auto slot = layout_.slot(segment_, front_);
   const std::uint8_t generation = segment_.generation();
@@ -311,13 +277,15 @@ void ElasticMpscQueue<T, Wait>::scan_ready() {
   }
   streaming_ = run >= kStream || run == slot.run;
   ready_ = run;
-  if (run == 0) return shrink_capacity(true);
+  if (run == 0) return look_for_calm(CalmWatch::kFoundNothing, 0);
   if (run < slot.run) return note_peak(run);
   // More may wait than was looked at. Asking for the tail takes its line from the producers, so not
   // every time.
   if (front_ >= next_peak_look_) {
     next_peak_look_ = front_ + kPeakLookSlots;
-    note_peak(len());
+    const std::size_t waiting = len();
+    note_peak(waiting);
+    calm_.saw(waiting);
   }
 }
 
@@ -331,51 +299,6 @@ void ElasticMpscQueue<T, Wait>::advance(std::size_t count) {
   // release: partner of make_room(); the directory is changed before.
   head_.store(front_, std::memory_order_release);
   wait_.popped();
-}
-
-// ---- recycle ----
-
-/// The front segment's last slot was consumed. All its positions were published, so no producer is
-/// in it any more.
-template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::leave_segment() {
-  // Ordered by the store of head_ that follows.
-  entry(layout_.number(front_) - 1).store(0, std::memory_order_relaxed);
-  Wait::step();
-  shrink_capacity(false);
-  recycle_or_free(std::exchange(segment_, SegmentRef()));
-}
-
-template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::recycle_or_free(SegmentRef segment) {
-  const std::uint64_t front = layout_.number(front_);
-  const std::uint64_t tail = layout_.number(tail_.load(std::memory_order_relaxed));
-  const std::uint64_t end = std::min(tail + 1 + (config_.initial_capacity - 1) / layout_.slots(),
-                                     front + directory_mask_);
-  for (std::uint64_t number = std::max({recycled_end_, front, tail}); number <= end; ++number) {
-    std::uintptr_t none = 0;
-    const bool placed = entry(number).compare_exchange_strong(
-        none, segment.next_use().bits(), std::memory_order_release, std::memory_order_relaxed);
-    recycled_end_ = number + 1;
-    if (placed) return;
-  }
-  layout_.free(segment);
-  segments_.fetch_sub(1, std::memory_order_relaxed);
-}
-
-template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::shrink_capacity(bool to_the_end) {
-  std::size_t capacity = capacity_.load(std::memory_order_relaxed);
-  while (capacity > config_.min_capacity) {
-    const std::size_t used = len();
-    const double threshold = config_.shrink_threshold * static_cast<double>(capacity);
-    if (static_cast<double>(used) >= threshold) return;
-    const std::size_t shrunk = std::max(shrunk_capacity(config_, capacity), used);
-    if (!capacity_.compare_exchange_weak(capacity, shrunk, std::memory_order_relaxed)) continue;
-    resizes_.fetch_add(1, std::memory_order_relaxed);
-    if (!to_the_end) return;
-    capacity = shrunk;
-  }
 }
 
 // ---- figures ----

@@ -95,6 +95,34 @@ TEST(QueueMemory, SwingsWithinTheInitialCapacityWithoutAllocating) {
   EXPECT_EQ(allocations.load(), before);
 }
 
+TEST(QueueMemory, BurstsOverTheCapacityNeitherAllocateNorResizeAnew) {
+  const auto queue = *ElasticMpscQueue<Item>::create({});
+  const auto burst = [&] {
+    for (std::size_t i = 0; i < 5000; ++i) ASSERT_TRUE(queue->try_push(Item{i}));
+    while (queue->try_pop()) {
+    }
+  };
+  for (int i = 0; i < 100; ++i) burst();
+  const std::uint64_t allocated = allocations.load();
+  const std::uint64_t resizes = queue->stats().resizes;
+  for (int i = 0; i < 1000; ++i) burst();
+  EXPECT_EQ(allocations.load(), allocated);
+  EXPECT_EQ(queue->stats().resizes, resizes);
+}
+
+TEST(QueueMemory, GivesBackWhatSmallerBurstsLeftWhenTheyCease) {
+  const QueueConfig config;
+  const auto queue = *ElasticMpscQueue<Item>::create(config);
+  const std::size_t before = queue->stats().memory_bytes;
+  for (std::size_t i = 0; i < 50000; ++i) ASSERT_TRUE(queue->try_push(Item{i}));
+  while (queue->try_pop()) {
+  }
+  EXPECT_GT(queue->stats().memory_bytes, 2 * before);  // kept for the next burst
+  for (int look = 0; look < 40000; ++look) ASSERT_FALSE(queue->try_pop());
+  EXPECT_LE(queue->stats().memory_bytes, 2 * before);
+  EXPECT_EQ(queue->capacity(), config.min_capacity);
+}
+
 TEST(QueueMemory, SaysSoWhenThereIsNoneToGrowAndGoesOnWhenThereIsAgain) {
   const auto queue = *ElasticMpscQueue<std::unique_ptr<int>>::create({64, 64, 100000, 2.0, 0.25});
   out_of_memory = true;

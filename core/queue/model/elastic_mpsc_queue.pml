@@ -14,8 +14,9 @@
  *                     has not published yet
  *
  * Whether a push that would fit looks for more room anyway (the capacity says so in the queue), and whether
- * the consumer recycles a segment, and to where, or frees it, is left to chance: every policy of growing
- * and shrinking is covered. Left out: reserve (a smaller MAX for some), waiting, figures.
+ * the consumer recycles a segment, and to where, or keeps it in the pool, or frees it, or one of the pool, is
+ * left to chance: every policy of growing and shrinking is covered. The pool holds one segment. Left out:
+ * reserve (a smaller MAX for some), waiting, figures.
  */
 
 #ifndef PRODUCERS
@@ -34,7 +35,7 @@
 #define BATCH 1 /* the largest batch, 1 or 2 */
 #endif
 #define ENTRIES (MAX / SLOTS + 1) /* of the directory; the fewest that the queue's head comment allows */
-#define SEGMENTS ENTRIES          /* all that can be in the directory at once */
+#define SEGMENTS (ENTRIES + 1)    /* all that can be in the directory and the pool at once */
 #define TOTAL (PRODUCERS * ITEMS)
 #define NONE 255
 #define GENERATIONS 2 /* 63 in the queue */
@@ -51,6 +52,8 @@ byte item[(SEGMENTS + 1) * SLOTS];
 /* Shared. An entry holds segment and generation in one word. */
 byte dir_segment[ENTRIES];
 byte dir_generation[ENTRIES];
+byte pool = NONE;
+byte pool_generation = 0;
 byte tail = 0;
 byte head = 0;
 byte head_seen = 0;
@@ -61,15 +64,20 @@ byte claimed[TOTAL];
 bool published[TOTAL];
 byte expected[PRODUCERS];
 
-/* install_segments() for one position. A segment that was made in vain, because somebody else's came
- * first, was seen by nobody: it is not made here. */
+/* install_segments() for one position. A segment that was made, or taken from the pool, in vain, because
+ * somebody else's came first, was seen by nobody: it is not made or taken here. */
 inline install(position) {
   if
   :: dir_segment[ENTRY(position)] != NONE
   :: else ->
     atomic { /* compare and exchange */
       if
-      :: dir_segment[ENTRY(position)] == NONE ->
+      :: dir_segment[ENTRY(position)] == NONE && pool != NONE ->
+        dir_segment[ENTRY(position)] = pool;
+        dir_generation[ENTRY(position)] = pool_generation;
+        pool = NONE;
+        pool_generation = 0
+      :: dir_segment[ENTRY(position)] == NONE -> /* also while another is at the pool */
         k = 0;
         do
         :: used[k] -> k++
@@ -185,17 +193,31 @@ retry:
   od
 }
 
-/* leave_segment() and recycle_or_free(), `front` being past the segment's last slot. */
+/* To the heap: who gets it next finds its slots empty. */
+inline free(it) {
+  used[it] = false;
+  n = 0;
+  do
+  :: n < SLOTS -> ready[it * SLOTS + n] = 0; n++
+  :: else -> break
+  od;
+  n = 0
+}
+
+/* leave_segment(), `front` being past the segment's last slot. */
 inline leave_segment() {
   dir_segment[ENTRY(front - 1)] = NONE;
   if
-  :: atomic { true -> /* free */
-      used[segment] = false;
-      n = 0;
-      do
-      :: n < SLOTS -> ready[segment * SLOTS + n] = 0; n++
-      :: else -> break
-      od }
+  :: atomic { pool != NONE -> /* look_for_calm(): a spare one back to the heap */
+      assert(pool != segment); /* NO_USE_AFTER_FREE */
+      free(pool); pool = NONE; pool_generation = 0 }
+  :: true
+  fi;
+  if
+  :: atomic { true -> free(segment) }
+  :: atomic { pool == NONE -> /* keep */
+      pool = segment;
+      pool_generation = generation % GENERATIONS + 1 }
   :: atomic { true -> /* recycle: compare and exchange on an empty entry */
       n = 0;
       do
@@ -207,13 +229,7 @@ inline leave_segment() {
       :: n < ENTRIES && dir_segment[n] == NONE ->
         dir_segment[n] = segment;
         dir_generation[n] = generation % GENERATIONS + 1
-      :: else -> /* none found: freed after all */
-        used[segment] = false;
-        n = 0;
-        do
-        :: n < SLOTS -> ready[segment * SLOTS + n] = 0; n++
-        :: else -> break
-        od
+      :: else -> free(segment) /* none found */
       fi }
   fi;
   d_step { segment = NONE; generation = 0; n = 0 }
