@@ -137,6 +137,7 @@ class ElasticMpscQueue {
   QueueStats stats() const;
 
  private:
+  using Slot = typename SegmentLayout<T>::Slot;
   enum class Room { kYes, kLookAgain, kFull, kOutOfMemory };
 
   ElasticMpscQueue(const QueueConfig& config, SegmentLayout<T> layout);
@@ -151,6 +152,8 @@ class ElasticMpscQueue {
 
   // Producers.
   static constexpr std::size_t kPrefetchBytes = 512;
+  static constexpr int kPauses = 64;  // some 1.5 us, in which another fills many slots undisturbed
+  static constexpr int kPausesOfBatch = 8;  // who pops batches is seldom on the producers' heels
   std::size_t bound_for(std::size_t reserve) const {
     return config_.max_capacity - std::min(reserve, config_.max_capacity);
   }
@@ -161,14 +164,18 @@ class ElasticMpscQueue {
     return tail_.compare_exchange_strong(tail, tail + count, std::memory_order_seq_cst,
                                          std::memory_order_relaxed);
   }
-  void fill(SegmentRef segment, std::uint64_t position, T& item) {
-    const auto slot = layout_.slot(segment, position);
+  void fill(Slot slot, std::uint8_t generation, T& item) {
     Wait::step();
-    // The next push waits for this one's stores at its atomic claim: its line had better be here.
-    prefetch_to_write(slot.item, kPrefetchBytes);
     std::construct_at(slot.item, std::move(item));
     // release: partner of scan_ready().
-    slot.ready->store(segment.generation(), std::memory_order_release);
+    slot.ready->store(generation, std::memory_order_release);
+  }
+  /// After a claim that failed; returns the tail to try next. Producers that claim at full speed on
+  /// several cores spend their time on handing the queue's lines to and fro: who lost lets the
+  /// winner have them for a while.
+  std::uint64_t let_others_claim() const {
+    for (int i = 0; i < kPauses; ++i) relax();
+    return tail_.load(std::memory_order_relaxed);
   }
   [[gnu::noinline]] Result<void> try_push_again(T& item, std::size_t reserve);
   bool fits(std::uint64_t tail, std::size_t count, std::size_t bound) const;
@@ -195,7 +202,7 @@ class ElasticMpscQueue {
     }
   };
   std::size_t ready_run(std::size_t count);
-  [[gnu::noinline]] void scan_ready();
+  [[gnu::noinline]] void scan_ready(int pauses);
   void advance(std::size_t count);
   [[gnu::noinline]] void leave_segment();
   bool recycle(SegmentRef segment, std::uint64_t tail);
@@ -232,7 +239,6 @@ class ElasticMpscQueue {
   bool streaming_ = false;  // the last look found so many that more are probably coming
   static constexpr std::size_t kPeakLookSlots = 512;
   static constexpr std::size_t kStream = 16;  // ready slots that make it a stream
-  static constexpr int kPauses = 8;           // some 0.2 us; once for each look, in a stream alone
 
   // Figures, off the fast path.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> full_{0};

@@ -52,11 +52,21 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) 
     Wait::step();
     const SegmentRef segment = segment_at(tail);  // only after a head by which `tail` fits
     Wait::step();
-    if (segment && claim(tail, 1)) [[likely]] {
-      fill(segment, tail, item);
-      wait_.pushed();
-      return {};
+    if (segment) [[likely]] {
+      // The next push waits for this one's stores at its atomic claim: its line had better be here.
+      const Slot slot = layout_.slot(segment, tail);
+      prefetch_to_write(slot.item, kPrefetchBytes);
+      if (claim(tail, 1)) [[likely]] {
+        fill(slot, segment.generation(), item);
+        wait_.pushed();
+        return {};
+      }
+      let_others_claim();
     }
+  }
+  if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 2 * sizeof(void*)) {
+    T copy = item;  // with its address taken nowhere else, a small item stays in registers
+    return try_push_again(copy, reserve);
   }
   return try_push_again(item, reserve);
 }
@@ -74,8 +84,10 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push_again(T& item, std::size_t rese
     }
     Wait::step();
     if (claim(tail, 1)) break;
+    tail = let_others_claim();
   }
-  fill(segment_at(tail), tail, item);
+  const SegmentRef segment = segment_at(tail);
+  fill(layout_.slot(segment, tail), segment.generation(), item);
   wait_.pushed();
   return {};
 }
@@ -99,6 +111,7 @@ std::size_t ElasticMpscQueue<T, Wait>::push_batch(std::span<T> items, std::size_
       wait_.pushed();
       return count;
     }
+    tail = let_others_claim();
   }
 }
 
@@ -251,12 +264,12 @@ std::vector<T> ElasticMpscQueue<T, Wait>::drain() {
 /// How many slots from the front on are ready, at most `count`; all in one segment.
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::ready_run(std::size_t count) {
-  if (ready_ == 0) scan_ready();
+  if (ready_ == 0) scan_ready(count == 1 ? kPauses : kPausesOfBatch);
   return std::min(ready_, count);
 }
 
 template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::scan_ready() {
+void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   if (!segment_) {
     segment_ = segment_at(front_);
     if (!segment_) return look_for_calm(CalmWatch::kFoundNothing, 0);
@@ -272,7 +285,7 @@ void ElasticMpscQueue<T, Wait>::scan_ready() {
   if (run < slot.run && streaming_) {
     // On the producers' heels: the line that they write next was just taken from them. Left to them
     // for a moment they fill it, and it changes hands less often.
-    for (int i = 0; i < kPauses; ++i) relax();
+    for (int i = 0; i < pauses; ++i) relax();
     run = look_on(run);
   }
   streaming_ = run >= kStream || run == slot.run;
