@@ -169,17 +169,22 @@ double thread_us() {
   return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
 }
 
-/// The longest single push while a queue grows from 1 Ki to 1 Mi, in microseconds.
+/// The longest single push while a queue grows from 1 Ki to 1 Mi, in microseconds. The queue does
+/// the same work in each run, the neighbours do not (one run shows up to 470 us even around no push
+/// at all): of each push, the best of three runs counts.
 template <class T>
 double worst_growing_push_us() {
-  const auto queue = *queue::ElasticMpscQueue<T>::create({1024, 1024, 1 << 20, 2.0, 0.25});
-  double worst = 0;
-  for (std::size_t i = 0; i < (1 << 20); ++i) {
-    const double begin = thread_us();
-    if (!queue->try_push(T{})) std::abort();
-    worst = std::max(worst, thread_us() - begin);
+  constexpr std::size_t kItems = 1 << 20;
+  std::vector<float> best(kItems, 1e9F);
+  for (int run = 0; run < 3; ++run) {
+    const auto queue = *queue::ElasticMpscQueue<T>::create({1024, 1024, kItems, 2.0, 0.25});
+    for (float& us : best) {
+      const double begin = thread_us();
+      if (!queue->try_push(T{})) std::abort();
+      us = std::min(us, static_cast<float>(thread_us() - begin));
+    }
   }
-  return worst;
+  return *std::ranges::max_element(best);
 }
 
 template <class T>
