@@ -6,7 +6,7 @@
 //
 // Threads: everything on the connection's I/O thread. A stream is owned by its StreamUser and
 // may be asked for anything but open() only after on_open(). It holds a reference to the user while
-// it calls it, and while an operation of Asio's is pending.
+// a wait of its own calls it.
 #pragma once
 
 #include <sys/uio.h>
