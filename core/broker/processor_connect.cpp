@@ -197,9 +197,8 @@ void Processor::redistribute_shared(Session& session) {
       [&](Inflight& entry) { collect(entry.subscription, entry.delivery); });
   session.pending.for_each(
       [&](const PendingEntry& entry) { collect(entry.subscription, entry.delivery); });
-  for (auto& [name, subscription] : session.subscriptions.read().of) {
-    if (subscription->group != nullptr) leave_group(*subscription);
-  }
+  // It may be that the member which a message goes to ends by it, and the group with that member.
+  for (auto& [name, subscription] : session.subscriptions.read().of) leave_group(*subscription);
   for (auto& [group, message] : orphans) {
     kept_ = message;
     route_to_group(group_for(*group, message.topic()), message);
@@ -216,9 +215,9 @@ void Processor::fire(Session& session) {
   }
   fire_rate_limits(session);
   if (session.connected() && session.pending.has_adaptive() && !session.pending.collapsed()) {
-    const std::int64_t stale_ns = std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;
-    if (*session.pending.newest_since_ns() + stale_ns <= now_ns_) collapse(session);
+    if (*session.pending.newest_since_ns() + stale_ns() <= now_ns_) collapse(session);
   }
+  unfold_if_caught_up(session);
   serve_later(session);
   reschedule(session);
 }

@@ -96,19 +96,20 @@ void Processor::add_to_group(Subscription& subscription, const std::string& grou
   subscription.group = group.get();
 }
 
+// The group ends with its last member.
 void Processor::leave_group(Subscription& subscription) {
-  SharedGroup& group = *subscription.group;
+  if (subscription.group == nullptr) return;
+  SharedGroup& group = *std::exchange(subscription.group, nullptr);
   std::erase(group.members, &subscription);
+  if (!group.members.empty()) return;
+  const auto found = groups_.find(group.name + "/" + group.filter);
+  ended_groups_.push_back(std::move(found->second));
+  groups_.erase(found);
 }
 
 void Processor::remove(Subscription& subscription) {
   index_.remove(subscription.filter, &subscription);
-  if (subscription.group == nullptr) return;
   leave_group(subscription);
-  if (!subscription.group->members.empty()) return;
-  const auto found = groups_.find(subscription.group->name + "/" + subscription.group->filter);
-  ended_groups_.push_back(std::move(found->second));
-  groups_.erase(found);
 }
 
 // What waited for a subscription that ended.

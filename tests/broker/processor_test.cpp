@@ -319,6 +319,29 @@ TEST(Processor, SharesASubscriptionAmongItsMembers) {
   EXPECT_EQ(two.read().got.size(), 10u);
 }
 
+// The other member is disconnected by what it inherits, and its session ends within the end of the
+// first: the group, which both have left by then, ends once.
+TEST(Processor, EndsAGroupOnceWhenItsLastMemberOverflows) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.overflow = Overflow::disconnect;
+  World world(limits);
+  Peer& one = world.peer("one");
+  Peer& two = world.peer("two");
+  for (Peer* member : {&one, &two}) {
+    member->receive_maximum = 1;
+    member->connect().subscribe(shared("g", "a", 1));
+  }
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 6; ++i) writer.publish("a", std::to_string(i), 1);
+  EXPECT_EQ(world.processor.stats().shared_groups.value(), 1u);
+  one.close();
+  two.take();
+  EXPECT_EQ(two.closed, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(world.processor.stats().shared_groups.value(), 0u);
+  EXPECT_EQ(world.processor.stats().sessions.value(), 1u);
+}
+
 TEST(Processor, GivesASharedMessageToALiveMember) {
   World world;
   Peer& gone = world.peer("gone").connect(false, 100).subscribe(shared("g", "a", 1));
