@@ -247,6 +247,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   bool reading_paused_ : 1 = false;
   bool read_stopped_ : 1 = false;   // the server drains
   bool write_blocked_ : 1 = false;  // waits for writability
+  bool was_blocked_ : 1 = false;    // since the last report of what drained
   bool in_read_ : 1 = false;        // commands of a read are being gathered
   bool has_will_ : 1 = false;
   bool close_appended_ : 1 = false;

@@ -115,7 +115,7 @@ void Connection::write() {
     case Writer::Status::failed:
       return lost();
     case Writer::Status::blocked:
-      write_blocked_ = true;
+      write_blocked_ = was_blocked_ = true;
       stream_->wait_writable();
       break;
     case Writer::Status::written:
@@ -134,7 +134,9 @@ void Connection::report_drained() {
                                    ? config.credit_bytes
                                    : std::min(config.credit_bytes, config.latest_credit_bytes);
   if (writer_.unreported_bytes() < credit / 4) return;
-  broker::Command& command = add_command(broker::CommandKind::drained);
+  broker::Command& command = add_command(was_blocked_ ? broker::CommandKind::drained_blocked
+                                                      : broker::CommandKind::drained);
+  was_blocked_ = false;
   command.bytes = writer_.unreported_bytes();
   writer_.reported();
   if (!in_read_) submit_commands();

@@ -31,19 +31,20 @@ enum class Mode : std::uint8_t { latest, adaptive, every };
 enum class Overflow : std::uint8_t { drop_oldest, drop_newest, disconnect, backpressure };
 
 enum class CommandKind : std::uint8_t {
-  publish,      // message; one without a buffer was refused: message.qos, packet_id, reason
-  connect,      // request: ConnectRequest
-  subscribe,    // request: SubscribeRequest
-  unsubscribe,  // request: UnsubscribeRequest
-  puback,       // packet_id, reason
-  pubrec,       // packet_id, reason
-  pubrel,       // packet_id, reason
-  pubcomp,      // packet_id, reason
-  drained,      // bytes: of deliveries that were written since the last report
-  close,        // reason, request: CloseRequest or none
-  local,        // request: LocalRequest, of the door; no outbox
-  limits,       // request: LimitsRequest, of a reload; no outbox
-  announce,     // message: of the server's own making, not counted as published; no outbox
+  publish,          // message; one without a buffer was refused: message.qos, packet_id, reason
+  connect,          // request: ConnectRequest
+  subscribe,        // request: SubscribeRequest
+  unsubscribe,      // request: UnsubscribeRequest
+  puback,           // packet_id, reason
+  pubrec,           // packet_id, reason
+  pubrel,           // packet_id, reason
+  pubcomp,          // packet_id, reason
+  drained,          // bytes: of deliveries that were written since the last report
+  drained_blocked,  // the same, and the socket refused some of them meanwhile
+  close,            // reason, request: CloseRequest or none
+  local,            // request: LocalRequest, of the door; no outbox
+  limits,           // request: LimitsRequest, of a reload; no outbox
+  announce,         // message: of the server's own making, not counted as published; no outbox
 };
 
 struct Request {

@@ -85,6 +85,11 @@ class PendingQueue {
   void unfold() {
     if (collapsed()) lanes_.write().collapsed = false;
   }
+  // When the reader's socket was last reported to refuse bytes that wait; 0: never.
+  std::int64_t blocked_at_ns() const { return lanes_.read().blocked_at_ns; }
+  void note_blocked(std::int64_t now_ns) {
+    if (collapsed() || !empty()) lanes_.write().blocked_at_ns = now_ns;
+  }
   // Entries wait in order that a collapse would fold.
   bool has_adaptive() const { return lanes_.read().adaptive_count > 0; }
   // When the front of `newest` was put there; nothing if the lane is empty.
@@ -143,6 +148,7 @@ class PendingQueue {
     std::size_t adaptive_count = 0;   // entries of `newest` that are neither cells nor fixed
     std::uint64_t told_messages = 0;  // by take_change()
     std::uint64_t told_bytes = 0;
+    std::int64_t blocked_at_ns = 0;
     std::uint32_t epoch = 0;
     bool collapsed = false;
   };

@@ -65,6 +65,9 @@ void Processor::apply(Command& command) {
       return apply_pubrel(session, command);
     case CommandKind::pubcomp:
       return apply_pubcomp(session, command);
+    case CommandKind::drained_blocked:
+      session.pending.note_blocked(now_ns_);
+      [[fallthrough]];
     case CommandKind::drained:
       return apply_drained(session, command.bytes);
     case CommandKind::connect:
@@ -214,8 +217,12 @@ void Processor::reschedule(Session& session) {
   const auto& rate_due = session.arrears.read().rate_limits.due;
   if (!rate_due.empty()) consider(rate_due.begin()->first);
   if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
-    const std::int64_t stale_ns = std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;
-    consider(*session.pending.newest_since_ns() + stale_ns);
+    consider(*session.pending.newest_since_ns() + stale_ns());
+  }
+  if (session.connected() && session.pending.collapsed()) {
+    // Later than that, it is looked at again when it has drained.
+    const std::int64_t unfolds_at = session.pending.blocked_at_ns() + stale_ns();
+    if (unfolds_at > now_ns_) consider(unfolds_at);
   }
   const std::int64_t timer_ns = deadlines.timer_ns;
   if (due == no_deadline || (timer_ns != 0 && timer_ns <= due)) return;

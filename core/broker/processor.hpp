@@ -175,6 +175,10 @@ class Processor {
   void apply_pubrel(Session& session, const Command& command);
   void apply_pubcomp(Session& session, const Command& command);
   void apply_drained(Session& session, std::uint32_t bytes);
+  void unfold_if_caught_up(Session& session);
+  std::int64_t stale_ns() const {
+    return std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;
+  }
   // A session whose backlog collapsed has the small credit until it has caught up.
   bool has_credit(const Session& session, Mode mode) const {
     const Outbox& outbox = *session.outbox;

@@ -49,15 +49,21 @@ void Processor::apply_drained(Session& session, std::uint32_t bytes) {
   } else if (outbox.outstanding_bytes <= credit / 2) {
     outbox.credit_raise = std::min(2 * credit, limits_.credit_max_bytes) - limits_.credit_bytes;
   }
-  // Caught up: nothing waits, and less is unreported than a report would tell of. Sooner, a reader
-  // that is too slow for its stream would be given a large credit again with each turn of its
-  // cells.
-  if (session.pending.collapsed() && session.pending.newest_size() == 0 &&
-      outbox.outstanding_bytes <= limits_.credit_latest_bytes / 4) {
-    session.pending.unfold();
-    note_pending(session);
-  }
+  unfold_if_caught_up(session);
   serve_later(session);
+}
+
+// Caught up: nothing waits, less is unreported than a report would tell of, and the socket has
+// refused nothing for a while. The cells of a reader that is too slow for its stream all fit into
+// its socket now and then; it would be given a large credit, and an old backlog, each time.
+void Processor::unfold_if_caught_up(Session& session) {
+  if (!session.connected() || !session.pending.collapsed()) return;
+  const Outbox& outbox = *session.outbox;
+  const bool nothing_waits = session.pending.newest_size() == 0 &&
+                             outbox.outstanding_bytes <= limits_.credit_latest_bytes / 4;
+  if (!nothing_waits || session.pending.blocked_at_ns() + stale_ns() > now_ns_) return;
+  session.pending.unfold();
+  note_pending(session);
 }
 
 bool Processor::has_window(const Session& session) const {

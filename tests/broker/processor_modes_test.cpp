@@ -162,6 +162,32 @@ TEST(Adaptive, HasASmallCreditUntilItHasCaughtUp) {
   EXPECT_GT(reader.undrained_bytes, 5'000u) << "each message again";
 }
 
+// All that waits fits into the socket of a slow reader when that has just been emptied a little.
+TEST(Adaptive, HasNotCaughtUpWhileItsSocketStillRefuses) {
+  ProcessorLimits limits;
+  limits.adaptive_backlog_bytes = 20'000;
+  limits.credit_bytes = 10'000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  const auto is_slow = [&] { return world.processor.stats().slow_sessions.value() == 1; };
+  for (int i = 0; i < 200; ++i) writer.publish("t", std::string(200, '.'));
+  reader.take();
+  ASSERT_TRUE(is_slow());
+  reader.report_drained(CommandKind::drained_blocked);
+  reader.read();
+  EXPECT_TRUE(is_slow());
+  world.advance_ms(999);
+  EXPECT_TRUE(is_slow());
+  writer.publish("t", "once more");
+  reader.take();
+  reader.report_drained(CommandKind::drained_blocked);
+  world.advance_ms(999);
+  EXPECT_TRUE(is_slow());
+  world.advance_ms(1);
+  EXPECT_FALSE(is_slow()) << "nothing was refused for a second, and nothing came";
+}
+
 TEST(Adaptive, CollapsesWhenTheOldestHasWaitedTooLong) {
   ProcessorLimits limits;
   limits.credit_bytes = 10'000;

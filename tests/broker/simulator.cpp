@@ -219,7 +219,9 @@ void Simulator::read(Client& client, bool acknowledge_all) {
   }
   const std::vector<Got> got = std::exchange(peer.got, {});
   for (const Got& one : got) receive(client, one);
-  if (chance(70) || acknowledge_all) peer.report_drained();
+  if (chance(70) || acknowledge_all) {
+    peer.report_drained(chance(30) ? CommandKind::drained_blocked : CommandKind::drained);
+  }
 }
 
 void Simulator::receive(Client& client, const Got& got) {

@@ -62,7 +62,7 @@ class Peer : public OutboxOwner {
   void take();
   // Takes and reports everything as written.
   Peer& read();
-  void report_drained();
+  void report_drained(CommandKind kind = CommandKind::drained);
 
   World& world;
   std::string client_id;
@@ -273,8 +273,8 @@ inline void Peer::take() {
   outbox->recycle(std::move(handover));
 }
 
-inline void Peer::report_drained() {
-  if (undrained_bytes > 0) send(CommandKind::drained, 0, std::exchange(undrained_bytes, 0));
+inline void Peer::report_drained(CommandKind kind) {
+  if (undrained_bytes > 0) send(kind, 0, std::exchange(undrained_bytes, 0));
 }
 
 inline Peer& Peer::read() {
