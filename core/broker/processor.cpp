@@ -154,7 +154,9 @@ void Processor::store_batch_values() {
     if (topic.route && !topic.route->feeds.empty()) local_->store(topic.route->feeds, newest);
     topics_.store_newest(topic, std::move(newest.buffer));
     topic.batch_value = 0;
+    releases_.add(std::move(value.newest.buffer));
   }
+  releases_.flush();
   if (batch_values_.empty()) return;
   if (topics_.anyone_waits()) {
     for (const BatchValue& value : batch_values_) topics_.notify(*value.topic);

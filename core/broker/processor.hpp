@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/broker/buffer_releases.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/outbox.hpp"
@@ -227,6 +228,7 @@ class Processor {
     bool clears_retained = false;
   };
   std::vector<BatchValue> batch_values_;
+  BufferReleases releases_;
   std::vector<Outbox*> touched_;
   std::vector<Session*> to_serve_;
   std::vector<Session*> serve_again_;

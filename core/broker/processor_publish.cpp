@@ -182,6 +182,7 @@ void Processor::note_batch_value(Topic& topic, Message&& message) {
     value.clears_retained = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
     if (!value.clears_retained) value.retained = newest;
   }
+  releases_.add(std::move(value.newest.buffer));
   value.newest = std::move(newest);
 }
 
