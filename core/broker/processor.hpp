@@ -153,7 +153,7 @@ class Processor {
   // The same for a client's message, with none counted as unmatched.
   std::size_t publish(Message&& message, Session* from);
   Topic& topic_of(const Message& message);
-  Route& route_of(Topic& topic);
+  const Route& route_of(Topic& topic);
   void compute_route(Topic& topic);
   void add_target(Route& route, const Subscription& subscription);
   void note_batch_value(Topic& topic, Message&& message);

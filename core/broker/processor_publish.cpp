@@ -85,27 +85,21 @@ Topic& Processor::topic_of(const Message& message) {
   return *last_topic_;
 }
 
-Route& Processor::route_of(Topic& topic) {
-  if (!topic.route) {
-    topic.route = std::make_unique<Route>();
-    compute_route(topic);
-  } else if (topic.route->version != index_.version()) {
-    if (index_.changed_since(topic.route->version, topic.name())) {
+const Route& Processor::route_of(Topic& topic) {
+  static const Route matches_nothing;
+  if (topic.route_version != index_.version()) {
+    if (topic.route_version == Topic::never_routed ||
+        index_.changed_since(topic.route_version, topic.name())) {
       compute_route(topic);
-    } else {
-      topic.route->version = index_.version();
     }
+    topic.route_version = index_.version();
   }
-  return *topic.route;
+  return topic.route ? *topic.route : matches_nothing;
 }
 
 void Processor::compute_route(Topic& topic) {
   stats_.routes_computed.add();
-  Route& route = *topic.route;
-  route.version = index_.version();
-  route.targets.clear();
-  route.groups.clear();
-  route.feeds.clear();
+  Route route;
   ++route_stamp_;
   std::vector<Subscription*> matches;
   index_.match(topic.name(), [&](Subscription* subscription) {
@@ -130,6 +124,7 @@ void Processor::compute_route(Topic& topic) {
     matches.push_back(subscription);
   });
   for (Subscription* subscription : matches) add_target(route, *subscription);
+  topic.route = route.empty() ? nullptr : std::make_unique<const Route>(std::move(route));
 }
 
 // Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless

@@ -55,12 +55,13 @@ struct RouteGroup {
   std::span<Subscription* const> readers() const { return limited ? members : group->members; }
 };
 
-// The cached match of a topic; valid while the index says that nothing touching it has changed.
+// The cached match of a topic.
 struct Route {
   std::vector<RouteTarget> targets;
   std::vector<RouteGroup> groups;
   std::vector<shm::Feed*> feeds;
-  std::uint64_t version = 0;
+
+  bool empty() const { return targets.empty() && groups.empty() && feeds.empty(); }
 };
 
 class Topic {
@@ -79,7 +80,11 @@ class Topic {
   BufferRef retained;             // often the same
   std::uint64_t sequence = 0;     // of the last publish, over all topics
   std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
-  std::unique_ptr<Route> route;
+  // Valid while the index says that nothing touching the topic changed since this version. Most
+  // topics that are only stored match nothing: null.
+  static constexpr std::uint64_t never_routed = UINT64_MAX;
+  std::uint64_t route_version = never_routed;
+  std::unique_ptr<const Route> route;
   boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
 

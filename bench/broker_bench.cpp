@@ -1,0 +1,318 @@
+// The processor at a million: what a publish costs among so many subscriptions, what they and so
+// many retained topics hold, and whether others are served while one client is given all of them.
+//
+// Each figure is the processor's own, without sockets: commands in, hand-overs out.
+#include <malloc.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/table.hpp"
+#include "core/broker/processor.hpp"
+
+namespace millrace::bench {
+namespace {
+
+using namespace broker;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMillion = 1'000'000;
+constexpr std::size_t kClients = 100'000;
+constexpr std::size_t kFiltersPerClient = kMillion / kClients;
+constexpr std::size_t kBatch = 1000;
+
+double nanoseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::nano>(duration).count();
+}
+
+double heap_bytes() {
+  const auto in_use = ::mallinfo2();
+  return static_cast<double>(in_use.uordblks + in_use.hblkhd);
+}
+
+std::string topic_name(std::size_t number) {
+  std::string name = "plant/";
+  name += std::to_string(number % 977);
+  name += "/sensor/";
+  return name += std::to_string(number);
+}
+
+// One in ten has a `+`, one in ten a `#`; each matches the topic of its number.
+std::string filter_of(std::size_t number) {
+  if (number % 10 == 0) return "plant/+/sensor/" + std::to_string(number);
+  if (number % 10 == 1) return topic_name(number) + "/#";
+  return topic_name(number);
+}
+
+class Client final : public OutboxOwner {
+ public:
+  Client(ReadyList& ready, std::string id) : outbox(new Outbox(ready, *this)), id_(std::move(id)) {}
+  void on_outbox_ready() override {}
+
+  Command connect() const {
+    auto request = std::make_unique<ConnectRequest>();
+    request->client_id = id_;
+    request->session_expiry_s = 1'000'000;
+    return command(CommandKind::connect, std::move(request));
+  }
+  Command subscribe(std::vector<std::string> filters) const {
+    auto request = std::make_unique<SubscribeRequest>();
+    request->packet_id = 1;
+    for (std::string& filter : filters) {
+      SubscriptionRequest& wanted = request->filters.emplace_back();
+      wanted.name = filter;
+      wanted.filter = std::move(filter);
+    }
+    return command(CommandKind::subscribe, std::move(request));
+  }
+  Command publish(std::string_view topic, std::string_view payload, bool retain,
+                  std::int64_t now_ns) const {
+    MessageParts parts;
+    parts.topic = topic;
+    parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+    parts.retain = retain;
+    Command publish = command(CommandKind::publish, nullptr);
+    publish.message = build_message(parts, now_ns);
+    publish.bytes = publish.message.packet_bytes;
+    return publish;
+  }
+  Command close() const { return command(CommandKind::close, nullptr); }
+  Command drained(std::uint32_t bytes) const {
+    Command drained = command(CommandKind::drained, nullptr);
+    drained.bytes = bytes;
+    return drained;
+  }
+
+  OutboxRef outbox;
+
+ private:
+  Command command(CommandKind kind, std::unique_ptr<Request> request) const {
+    Command command;
+    command.kind = kind;
+    command.outbox = outbox.get();
+    command.request = std::move(request);
+    return command;
+  }
+
+  std::string id_;
+};
+
+// A processor with the clock of the machine.
+class Broker {
+ public:
+  Broker() : processor_(limits()) {}
+  ~Broker() {
+    for (const auto& client : clients_) apply(client->close());
+  }
+
+  Client& connect(const std::string& id) {
+    clients_.push_back(std::make_unique<Client>(ready_, id));
+    apply(clients_.back()->connect());
+    return *clients_.back();
+  }
+  // The session stays.
+  void leave() {
+    apply(clients_.back()->close());
+    clients_.pop_back();
+  }
+
+  void apply(Command command) { apply_all({&command, 1}); }
+  void apply_all(std::span<Command> commands) {
+    processor_.begin(now_ns());
+    for (Command& command : commands) processor_.apply(command);
+    processor_.finish();
+  }
+  static std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+
+ private:
+  static ProcessorLimits limits() {
+    ProcessorLimits limits;
+    limits.slots.count_max = 2 * kMillion;
+    limits.slots.bytes_max = 4ull << 30;
+    return limits;
+  }
+
+  ReadyList ready_{[] {}};
+  Processor processor_;
+  std::vector<std::unique_ptr<Client>> clients_;
+};
+
+// --- Subscriptions
+// ----------------------------------------------------------------------------------
+
+// 100,000 clients with ten filters each, and one that publishes. Those clients are offline: what is
+// measured is finding them, not writing to them.
+struct Crowd {
+  Crowd() {
+    std::size_t number = 0;
+    double before = heap_bytes();
+    for (std::size_t i = 0; i < kClients; ++i) {
+      Client& client = broker.connect("client-" + std::to_string(i));
+      std::vector<std::string> filters;
+      for (std::size_t f = 0; f < kFiltersPerClient; ++f) filters.push_back(filter_of(number++));
+      sessions_bytes += heap_bytes() - before;
+      before = heap_bytes();
+      broker.apply(client.subscribe(std::move(filters)));
+      broker.leave();
+      subscriptions_bytes += heap_bytes() - before;
+      before = heap_bytes();
+    }
+    publisher = &broker.connect("publisher");
+  }
+
+  // The time that a publish to each of these topics takes, in batches.
+  double publish_ns(const std::vector<std::size_t>& numbers) {
+    Clock::duration spent{};
+    for (std::size_t at = 0; at < numbers.size(); at += kBatch) {
+      std::vector<Command> commands;
+      for (std::size_t i = at; i < std::min(at + kBatch, numbers.size()); ++i) {
+        commands.push_back(
+            publisher->publish(topic_name(numbers[i]), "value", false, Broker::now_ns()));
+      }
+      const auto start = Clock::now();
+      broker.apply_all(commands);
+      spent += Clock::now() - start;
+    }
+    return nanoseconds(spent) / static_cast<double>(numbers.size());
+  }
+
+  std::vector<std::size_t> next_topics(std::size_t count) {
+    std::vector<std::size_t> numbers;
+    for (std::size_t i = 0; i < count; ++i) {
+      // A stride without a common factor: each topic once, in no order that the tree knows.
+      numbers.push_back(cold_at * 7919 % kMillion);
+      ++cold_at;
+    }
+    return numbers;
+  }
+
+  Broker broker;
+  Client* publisher = nullptr;
+  double sessions_bytes = 0;
+  double subscriptions_bytes = 0;
+  std::size_t cold_at = 0;
+};
+
+Crowd& crowd() {
+  static Crowd all;
+  return all;
+}
+
+double cold_publish_ns() {
+  return crowd().publish_ns(crowd().next_topics(20'000));
+}
+
+double cached_publish_ns() {
+  std::vector<std::size_t> numbers = crowd().next_topics(10'000);
+  crowd().publish_ns(numbers);
+  std::shuffle(numbers.begin(), numbers.end(), std::mt19937(1));
+  return crowd().publish_ns(numbers);
+}
+
+double subscription_bytes() {
+  return crowd().subscriptions_bytes / kMillion;
+}
+
+// --- Retained topics
+// --------------------------------------------------------------------------------
+
+struct Library {
+  Library() {
+    const double before = heap_bytes();
+    publisher = &broker.connect("publisher");
+    const std::string payload(64, 'v');
+    for (std::size_t at = 0; at < kMillion; at += kBatch) {
+      std::vector<Command> commands;
+      for (std::size_t i = at; i < at + kBatch; ++i) {
+        commands.push_back(publisher->publish(topic_name(i), payload, true, Broker::now_ns()));
+      }
+      broker.apply_all(commands);
+    }
+    bytes = heap_bytes() - before;
+  }
+
+  Broker broker;
+  Client* publisher = nullptr;
+  double bytes = 0;
+  std::size_t readers = 0;
+};
+
+Library& library() {
+  static Library all;
+  return all;
+}
+
+double retained_megabytes() {
+  return library().bytes / 1e6;
+}
+
+// One client subscribes to `#` and reads as fast as it is given; another's message goes out with
+// each batch. How long that one has to wait for a batch at most.
+double longest_batch_ms() {
+  Library& all = library();
+  Client& reader = all.broker.connect("reader-" + std::to_string(all.readers++));
+  all.broker.apply(reader.subscribe({"#"}));
+  Clock::duration longest{};
+  std::size_t received = 0;
+  for (std::size_t now = kMillion; now > 0;) {
+    now = 0;
+    std::uint32_t bytes = 0;
+    if (auto handover = reader.outbox->take()) {
+      for (const Delivery& delivery : handover->deliveries) {
+        if (delivery.replayed) now += delivery.count;
+        bytes += delivery.charge_bytes();
+      }
+      reader.outbox->recycle(std::move(handover));
+    }
+    received += now;
+    std::vector<Command> commands;
+    if (bytes > 0) commands.push_back(reader.drained(bytes));
+    commands.push_back(all.publisher->publish("other", "value", false, Broker::now_ns()));
+    const auto start = Clock::now();
+    all.broker.apply_all(commands);
+    longest = std::max(longest, Clock::now() - start);
+  }
+  all.broker.leave();
+  if (received < kMillion) std::fprintf(stderr, "only %zu retained values came\n", received);
+  return nanoseconds(longest) / 1e6;
+}
+
+Rival goal(double figure) {
+  return {"goal", {}, 1.0, figure};
+}
+
+const bool added = add_comparison({"broker: publish among 1 M subscriptions, match cached",
+                                   "ns",
+                                   Better::kLower,
+                                   cached_publish_ns,
+                                   {goal(1000)}}) &&
+                   add_comparison({"broker: publish among 1 M subscriptions, topic never seen",
+                                   "ns",
+                                   Better::kLower,
+                                   cold_publish_ns,
+                                   {goal(10'000)}}) &&
+                   add_comparison({"broker: 1 M subscriptions of 100 k clients, each",
+                                   "bytes",
+                                   Better::kLower,
+                                   subscription_bytes,
+                                   {goal(200)}}) &&
+                   add_comparison({"broker: 1 M retained topics with 64-byte payloads",
+                                   "MB",
+                                   Better::kLower,
+                                   retained_megabytes,
+                                   {goal(250)}}) &&
+                   add_comparison({"broker: longest batch while a client of # is given them all",
+                                   "ms",
+                                   Better::kLower,
+                                   longest_batch_ms,
+                                   {goal(5)}});
+
+}  // namespace
+}  // namespace millrace::bench
