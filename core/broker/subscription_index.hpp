@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -96,7 +97,7 @@ class SubscriptionIndex {
     if (wildcards && node.plus != none) descend(node.plus);
   }
 
-  std::vector<Node> nodes_;
+  std::deque<Node> nodes_;  // grows without moving: a million nodes would hold the processor up
   std::vector<NodeId> free_nodes_;
   std::vector<NodeId> edges_;  // open addressing; a power of two
   std::size_t edge_count_ = 0;

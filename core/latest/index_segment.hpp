@@ -68,11 +68,6 @@ class IndexCells {
     }
   }
 
-  void prefetch(std::uint64_t mixed) const noexcept { __builtin_prefetch(&cells_[home(mixed)]); }
-  void prefetch_entry(std::uint64_t mixed) const noexcept {
-    const std::uint64_t word = cells_[home(mixed)].load(std::memory_order_relaxed);
-    __builtin_prefetch(Pointer::pointer(word));
-  }
 
   static std::uint64_t tag(std::uint64_t mixed) noexcept { return mixed >> 4 & 0xffff; }
   [[nodiscard]] std::size_t home(std::uint64_t mixed) const noexcept { return mixed >> 20 & mask_; }

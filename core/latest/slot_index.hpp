@@ -93,16 +93,6 @@ class SlotIndex {
   [[nodiscard]] Entry* find(std::uint64_t hash, std::string_view name) const noexcept {
     return lookup(hash, name);
   }
-  /// For look-ups of a whole batch: fetch the cache line where each begins some steps ahead, and
-  /// the entry that probably is meant a few steps later. Neither needs to be done, nor does harm.
-  void prefetch(std::uint64_t hash) const noexcept {
-    const std::uint64_t mixed = mix_hash(hash);
-    current().cells_at(mixed).prefetch(mixed);
-  }
-  void prefetch_entry(std::uint64_t hash) const noexcept {
-    const std::uint64_t mixed = mix_hash(hash);
-    current().cells_at(mixed).prefetch_entry(mixed);
-  }
 
   /// Takes the entry in. If there is one of that name already, it stays: returns it, and false.
   std::pair<Entry*, bool> insert(Owner entry);

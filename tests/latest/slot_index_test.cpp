@@ -181,14 +181,6 @@ TEST(SlotIndex, AWalkInPiecesSeesWhatStaysOnceThoughTheIndexGrowsAndShrinks) {
   for (const auto& [name, times] : seen) ASSERT_LE(times, 1) << name;
 }
 
-TEST(SlotIndex, PrefetchingIsHarmless) {
-  Index index;
-  index.prefetch(1);
-  add(index, "a");
-  index.prefetch(hash_name("a"));
-  EXPECT_NE(find(index, "a"), nullptr);
-}
-
 TEST(NameHash, DependsOnEveryByteAndOnTheSeed) {
   std::set<std::uint64_t> hashes;
   std::size_t made = 0;
