@@ -9,8 +9,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <numeric>
 #include <random>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -59,6 +62,7 @@ class Client final : public OutboxOwner {
   Command connect() const {
     auto request = std::make_unique<ConnectRequest>();
     request->client_id = id_;
+    request->clean_start = false;
     request->session_expiry_s = 1'000'000;
     return command(CommandKind::connect, std::move(request));
   }
@@ -129,6 +133,17 @@ class Broker {
     for (Command& command : commands) processor_.apply(command);
     processor_.finish();
   }
+  // One batch, to the topics of these numbers. Returns the time that the processor took for it.
+  Clock::duration publish(const Client& from, std::span<const std::size_t> numbers,
+                          std::string_view payload, bool retain) {
+    std::vector<Command> commands;
+    for (const std::size_t number : numbers) {
+      commands.push_back(from.publish(topic_name(number), payload, retain, now_ns()));
+    }
+    const auto start = Clock::now();
+    apply_all(commands);
+    return Clock::now() - start;
+  }
   static std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
  private:
@@ -151,19 +166,21 @@ class Broker {
 // measured is finding them, not writing to them.
 struct Crowd {
   Crowd() {
-    std::size_t number = 0;
-    double before = heap_bytes();
+    const auto client_id = [](std::size_t i) { return "client-" + std::to_string(i); };
     for (std::size_t i = 0; i < kClients; ++i) {
-      Client& client = broker.connect("client-" + std::to_string(i));
-      std::vector<std::string> filters;
-      for (std::size_t f = 0; f < kFiltersPerClient; ++f) filters.push_back(filter_of(number++));
-      sessions_bytes += heap_bytes() - before;
-      before = heap_bytes();
-      broker.apply(client.subscribe(std::move(filters)));
+      broker.connect(client_id(i));
       broker.leave();
-      subscriptions_bytes += heap_bytes() - before;
-      before = heap_bytes();
     }
+    const double before = heap_bytes();
+    for (std::size_t i = 0; i < kClients; ++i) {
+      std::vector<std::string> filters;
+      for (std::size_t f = 0; f < kFiltersPerClient; ++f) {
+        filters.push_back(filter_of(i * kFiltersPerClient + f));
+      }
+      broker.apply(broker.connect(client_id(i)).subscribe(std::move(filters)));
+      broker.leave();
+    }
+    subscriptions_bytes = heap_bytes() - before;
     publisher = &broker.connect("publisher");
   }
 
@@ -171,14 +188,8 @@ struct Crowd {
   double publish_ns(const std::vector<std::size_t>& numbers) {
     Clock::duration spent{};
     for (std::size_t at = 0; at < numbers.size(); at += kBatch) {
-      std::vector<Command> commands;
-      for (std::size_t i = at; i < std::min(at + kBatch, numbers.size()); ++i) {
-        commands.push_back(
-            publisher->publish(topic_name(numbers[i]), "value", false, Broker::now_ns()));
-      }
-      const auto start = Clock::now();
-      broker.apply_all(commands);
-      spent += Clock::now() - start;
+      spent += broker.publish(
+          *publisher, {numbers.data() + at, std::min(kBatch, numbers.size() - at)}, "value", false);
     }
     return nanoseconds(spent) / static_cast<double>(numbers.size());
   }
@@ -195,7 +206,6 @@ struct Crowd {
 
   Broker broker;
   Client* publisher = nullptr;
-  double sessions_bytes = 0;
   double subscriptions_bytes = 0;
   std::size_t cold_at = 0;
 };
@@ -225,15 +235,13 @@ double subscription_bytes() {
 
 struct Library {
   Library() {
+    const std::string payload(64, 'v');
+    std::vector<std::size_t> numbers(kMillion);
+    std::iota(numbers.begin(), numbers.end(), 0);
     const double before = heap_bytes();
     publisher = &broker.connect("publisher");
-    const std::string payload(64, 'v');
     for (std::size_t at = 0; at < kMillion; at += kBatch) {
-      std::vector<Command> commands;
-      for (std::size_t i = at; i < at + kBatch; ++i) {
-        commands.push_back(publisher->publish(topic_name(i), payload, true, Broker::now_ns()));
-      }
-      broker.apply_all(commands);
+      broker.publish(*publisher, {numbers.data() + at, kBatch}, payload, true);
     }
     bytes = heap_bytes() - before;
   }
