@@ -25,6 +25,10 @@ MANY = 2000  # messages; many times what a ring of that size holds
 class Faults(LocalCase):
     LOCAL = {"ring_bytes": RING_BYTES, "lease_ms": 600_000, "linger_ms": 0}
 
+    def setUp(self):
+        super().setUp()
+        self.becomes(0, "millrace_local_clients")  # those of the test before have left
+
     def flood(self, publisher, count=MANY, start=0):
         for i in range(start, start + count):
             publisher.publish(self.topic("a"), str(i).encode())
@@ -186,7 +190,8 @@ class Faults(LocalCase):
         before = self.server.descriptors()
         socket.send_fds(door.socket, [struct.pack("<BBHI", MAPPED, 1, 0, 0)], [0, 1, 2])
         eventually(lambda: refuses_writing(door.descriptors[1]), "the server has read it")
-        self.assertEqual(self.server.descriptors(), before)
+        # Fewer, if a client of the test before was still on its way out.
+        self.assertLessEqual(self.server.descriptors(), before)
 
 
 class Limits(LocalCase):
