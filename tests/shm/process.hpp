@@ -2,10 +2,14 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <utility>
 
 namespace millrace::test {
@@ -29,11 +33,30 @@ class Signal {
   int ends_[2];
 };
 
+// Until the other threads of this process sleep, or a while has passed. A fork copies the locks of
+// AddressSanitizer's allocator as they are: one that another thread held just then, as it does when
+// it starts, would never be free in the child.
+inline void await_sleeping_threads() {
+  const auto all_sleep = [] {
+    const std::string self = std::to_string(::gettid());
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      if (task.path().filename() == self) continue;
+      std::ifstream file(task.path() / "stat");
+      std::string line;
+      std::getline(file, line);
+      const std::size_t name_end = line.rfind(')');  // "TID (NAME) STATE ..."
+      if (name_end != std::string::npos && line.compare(name_end, 3, ") S") != 0) return false;
+    }
+    return true;
+  };
+  for (int turn = 0; turn < 1000 && !all_sleep(); ++turn) ::sched_yield();
+}
+
 class Child {
  public:
   // The child ends with what `body` returns: true is success.
   template <class Body>
-  explicit Child(Body&& body) : pid_(::fork()) {
+  explicit Child(Body&& body) : pid_((await_sleeping_threads(), ::fork())) {
     if (pid_ == 0) ::_exit(body() ? 0 : 1);
   }
   ~Child() {
