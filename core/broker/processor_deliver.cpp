@@ -50,6 +50,8 @@ void Processor::apply_drained(Session& session, std::uint32_t bytes) {
     outbox.credit_raise = std::min(2 * credit, limits_.credit_max_bytes) - limits_.credit_bytes;
   }
   unfold_if_caught_up(session);
+  // With nothing left to serve, only the timer looks at it again.
+  if (session.pending.collapsed()) reschedule(session);
   serve_later(session);
 }
 

@@ -188,6 +188,30 @@ TEST(Adaptive, HasNotCaughtUpWhileItsSocketStillRefuses) {
   EXPECT_FALSE(is_slow()) << "nothing was refused for a second, and nothing came";
 }
 
+// The socket refused the last of it, and then nothing comes any more: no command tells of the time.
+TEST(Adaptive, CatchesUpByTheClockWhenNothingMoreComes) {
+  ProcessorLimits limits;
+  limits.adaptive_backlog_bytes = 20'000;
+  limits.credit_bytes = 10'000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 200; ++i) writer.publish("t", std::string(200, '.'));
+  reader.take();
+  const std::uint32_t unwritten = std::exchange(reader.undrained_bytes, 0) / 2;
+  reader.send(CommandKind::drained, 0, unwritten);
+  reader.take();
+  reader.undrained_bytes += unwritten;
+  world.advance_ms(5000);
+  ASSERT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  reader.report_drained(CommandKind::drained_blocked);
+  reader.take();
+  reader.report_drained(CommandKind::drained_blocked);
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  world.advance_ms(1001);
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
+}
+
 TEST(Adaptive, CollapsesWhenTheOldestHasWaitedTooLong) {
   ProcessorLimits limits;
   limits.credit_bytes = 10'000;
