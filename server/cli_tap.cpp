@@ -54,56 +54,14 @@ class LiveStats {
   std::uint64_t shown_count_ = 0;
 };
 
-// One character below 0x80 inside a JSON string, in up to `escape_bytes_max`. Returns their end.
-constexpr std::size_t escape_bytes_max = 6;
-char* escape(unsigned char c, char* at) {
-  if (c >= ' ' && c != '"' && c != '\\') {
-    *at++ = static_cast<char>(c);
-    return at;
-  }
-  *at++ = '\\';
-  if (c >= ' ') {
-    *at++ = static_cast<char>(c);
-  } else if (c >= '\b' && c <= '\r' && c != '\v') {
-    *at++ = "btn\vfr"[c - '\b'];
-  } else {
-    constexpr char digits[] = "0123456789abcdef";
-    for (const char part : {'u', '0', '0', digits[c >> 4], digits[c & 15]}) *at++ = part;
-  }
-  return at;
-}
-
-// As a JSON string. What lies beyond ASCII may be no UTF-8, and is left to the library.
-void append_quoted(std::string_view text, std::string& out) {
-  const std::size_t begin = out.size();
-  out.resize(begin + escape_bytes_max * text.size() + 2);
-  char* at = out.data() + begin;
-  *at++ = '"';
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) > 0x7f) {
-      out.resize(begin);
-      out += nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-      return;
-    }
-    at = escape(static_cast<unsigned char>(c), at);
-  }
-  *at++ = '"';
-  out.resize(static_cast<std::size_t>(at - out.data()));
-}
-
-// By hand: a document built and thrown away for each message costs more than all the rest.
 void print_json(const local::MessageCopy& message, std::string& out) {
-  out += "{\"topic\":";
-  append_quoted(message.topic, out);
-  out += ",\"payload\":";
-  append_quoted(message.payload, out);
-  out.append(",\"sequence\":").append(std::to_string(message.sequence));
-  out.append(",\"time_ns\":").append(std::to_string(message.time_ns));
-  out.append(",\"retained\":").append(message.retained ? "true" : "false");
-  if (message.oversize) {
-    out.append(",\"oversize_bytes\":").append(std::to_string(message.oversize_bytes));
-  }
-  out += '}';
+  nlohmann::ordered_json line{{"topic", message.topic},
+                              {"payload", message.payload},
+                              {"sequence", message.sequence},
+                              {"time_ns", message.time_ns},
+                              {"retained", message.retained}};
+  if (message.oversize) line["oversize_bytes"] = message.oversize_bytes;
+  out += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 void print_plain(const local::MessageCopy& message, std::string& out) {
