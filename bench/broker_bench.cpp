@@ -159,8 +159,7 @@ class Broker {
   std::vector<std::unique_ptr<Client>> clients_;
 };
 
-// --- Subscriptions
-// ----------------------------------------------------------------------------------
+// --- Subscriptions ---
 
 // 100,000 clients with ten filters each, and one that publishes. Those clients are offline: what is
 // measured is finding them, not writing to them.
@@ -230,8 +229,7 @@ double subscription_bytes() {
   return crowd().subscriptions_bytes / kMillion;
 }
 
-// --- Retained topics
-// --------------------------------------------------------------------------------
+// --- Retained topics ---
 
 struct Library {
   Library() {

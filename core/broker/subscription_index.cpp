@@ -25,7 +25,9 @@ void for_each_level(std::string_view filter, F&& f) {
 
 }  // namespace
 
-SubscriptionIndex::SubscriptionIndex() : nodes_(2), edges_(64, none), log_(log_size) {}
+SubscriptionIndex::SubscriptionIndex() : nodes_(2), log_(log_size) {
+  static_assert(sizeof(Node) == 56, "there are as many as subscriptions");
+}
 
 std::uint32_t SubscriptionIndex::edge_hash(NodeId parent, std::string_view level) {
   const std::uint64_t hash = protocol::topic_hash(level) ^ (parent * 0x9E3779B97F4A7C15ull);
@@ -34,13 +36,11 @@ std::uint32_t SubscriptionIndex::edge_hash(NodeId parent, std::string_view level
 
 SubscriptionIndex::NodeId SubscriptionIndex::find_child(NodeId parent,
                                                         std::string_view level) const {
-  const std::size_t mask = edges_.size() - 1;
   const std::uint32_t hash = edge_hash(parent, level);
-  for (std::size_t i = hash & mask; edges_[i] != none; i = (i + 1) & mask) {
-    const Node& node = nodes_[edges_[i]];
-    if (node.level_hash == hash && node.parent == parent && node.level == level) return edges_[i];
-  }
-  return none;
+  return edges_.find(hash, [&](NodeId id) {
+    const Node& node = nodes_[id];
+    return node.level_hash == hash && node.parent == parent && level == node.level;
+  });
 }
 
 SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::string_view level) {
@@ -57,7 +57,7 @@ SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::stri
   node.parent = parent;
   node.level = level;
   node.level_hash = edge_hash(parent, level);
-  insert_edge(id);
+  edges_.insert(id, hash_of_edge());
   Node& above = nodes_[parent];
   ++above.child_count;
   if (level == "+") above.plus = id;
@@ -65,46 +65,9 @@ SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::stri
   return id;
 }
 
-void SubscriptionIndex::insert_edge(NodeId id) {
-  if ((edge_count_ + 1) * 4 > edges_.size() * 3) grow_edges();
-  const std::size_t mask = edges_.size() - 1;
-  std::size_t i = nodes_[id].level_hash & mask;
-  while (edges_[i] != none) i = (i + 1) & mask;
-  edges_[i] = id;
-  ++edge_count_;
-}
-
-void SubscriptionIndex::grow_edges() {
-  std::vector<NodeId> old(edges_.size() * 2, none);
-  old.swap(edges_);
-  const std::size_t mask = edges_.size() - 1;
-  for (const NodeId id : old) {
-    if (id == none) continue;
-    std::size_t i = nodes_[id].level_hash & mask;
-    while (edges_[i] != none) i = (i + 1) & mask;
-    edges_[i] = id;
-  }
-}
-
-// Linear probing without tombstones: what follows the hole moves up where it may.
-void SubscriptionIndex::erase_edge(NodeId id) {
-  const std::size_t mask = edges_.size() - 1;
-  std::size_t hole = nodes_[id].level_hash & mask;
-  while (edges_[hole] != id) hole = (hole + 1) & mask;
-  for (std::size_t i = (hole + 1) & mask; edges_[i] != none; i = (i + 1) & mask) {
-    const std::size_t home = nodes_[edges_[i]].level_hash & mask;
-    if (((i - home) & mask) >= ((i - hole) & mask)) {
-      edges_[hole] = edges_[i];
-      hole = i;
-    }
-  }
-  edges_[hole] = none;
-  --edge_count_;
-}
-
 void SubscriptionIndex::remove_if_bare(NodeId id) {
   while (id != root && nodes_[id].child_count == 0 && nodes_[id].subscriptions.empty()) {
-    erase_edge(id);
+    edges_.erase(id, hash_of_edge());
     const NodeId parent = nodes_[id].parent;
     Node& above = nodes_[parent];
     --above.child_count;
@@ -128,7 +91,7 @@ void SubscriptionIndex::add(std::string_view filter, Subscription* subscription)
   NodeId id = root;
   for_each_level(filter, [&](std::string_view level) { id = make_child(id, level); });
   auto& subscriptions = nodes_[id].subscriptions;
-  subscription->index_position = static_cast<std::uint32_t>(subscriptions.size());
+  subscription->index_position = static_cast<std::uint32_t>(subscriptions.all().size());
   subscriptions.push_back(subscription);
   ++size_;
   log_change(filter);
@@ -139,11 +102,9 @@ void SubscriptionIndex::remove(std::string_view filter, Subscription* subscripti
   assert(id != none);
   auto& subscriptions = nodes_[id].subscriptions;
   const std::uint32_t at = subscription->index_position;
-  assert(subscriptions.at(at) == subscription);
-  subscriptions[at] = subscriptions.back();
-  subscriptions[at]->index_position = at;
-  subscriptions.pop_back();
-  if (subscriptions.empty()) subscriptions.shrink_to_fit();
+  assert(subscriptions.all()[at] == subscription);
+  subscriptions.all().back()->index_position = at;
+  subscriptions.erase(at);
   --size_;
   remove_if_bare(id);
   log_change(filter);

@@ -2,7 +2,8 @@
 //
 // Filters stand in a tree, one node a level; the edges of all nodes are one hash table, keyed by
 // (parent, level), so that a node with a million children costs no more than a million nodes with
-// one. `+` and `#` are ordinary children that a node also knows by number.
+// one. `+` and `#` are ordinary children that a node also knows by number. Most nodes stand for one
+// filter of one client: such a node is 56 bytes, with a level of up to 23.
 //
 // A cached match (Route) remembers version(). When the index moved on, changed_since() says whether
 // any change since then touches the topic; most do not, and then the cache stays. The log of
@@ -12,11 +13,15 @@
 // own place in them (index_position).
 #pragma once
 
+#include <boost/container/string.hpp>
 #include <cstdint>
 #include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "core/broker/one_or_many.hpp"
+#include "core/broker/probe_table.hpp"
 
 namespace millrace::broker {
 
@@ -57,8 +62,8 @@ class SubscriptionIndex {
     NodeId plus = none;   // child "+"
     NodeId pound = none;  // child "#"
     std::uint32_t child_count = 0;
-    std::string level;
-    std::vector<Subscription*> subscriptions;  // whose filter ends here
+    boost::container::string level;         // 24 bytes, where std::string is 32
+    OneOrMany<Subscription> subscriptions;  // whose filter ends here
   };
 
   static std::uint32_t edge_hash(NodeId parent, std::string_view level);
@@ -66,14 +71,14 @@ class SubscriptionIndex {
   NodeId make_child(NodeId parent, std::string_view level);
   void remove_if_bare(NodeId id);
   NodeId find(std::string_view filter) const;
-  void insert_edge(NodeId id);
-  void erase_edge(NodeId id);
-  void grow_edges();
+  auto hash_of_edge() const {
+    return [this](NodeId id) { return nodes_[id].level_hash; };
+  }
   void log_change(std::string_view filter);
 
   template <class Visit>
   void visit_node(NodeId id, Visit& visit) const {
-    for (Subscription* subscription : nodes_[id].subscriptions) visit(subscription);
+    for (Subscription* subscription : nodes_[id].subscriptions.all()) visit(subscription);
   }
 
   template <class Visit>
@@ -99,8 +104,7 @@ class SubscriptionIndex {
 
   std::deque<Node> nodes_;  // grows without moving: a million nodes would hold the processor up
   std::vector<NodeId> free_nodes_;
-  std::vector<NodeId> edges_;  // open addressing; a power of two
-  std::size_t edge_count_ = 0;
+  ProbeTable<NodeId> edges_;  // by parent and level; each node is the end of its edge
   std::size_t size_ = 0;
   std::uint64_t version_ = 0;
   std::vector<std::string> log_;  // filter of change v stands at v % log_size

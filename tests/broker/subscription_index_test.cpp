@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <random>
 #include <set>
+#include <string>
 
 #include "core/broker/session.hpp"
 #include "protocol/topic.hpp"
@@ -77,6 +80,49 @@ TEST(SubscriptionIndex, AgreesWithMatchingEachFilterThroughRandomChanges) {
   for (const auto& [subscription, name] : held) index.remove(name, subscription.get());
   EXPECT_EQ(index.size(), 0u);
   EXPECT_EQ(index.node_count(), 2u) << "the root and the null node";
+}
+
+// Levels that a node holds by itself and that it does not, which differ in their last byte.
+TEST(SubscriptionIndex, TellsLevelsOfAnyLengthApart) {
+  SubscriptionIndex index;
+  std::map<std::string, std::unique_ptr<Subscription>> held;
+  for (const std::size_t bytes : {0u, 1u, 22u, 23u, 24u, 31u, 1000u, 65'000u}) {
+    for (const char last : {'a', 'b'}) {
+      const std::string filter = "x/" + std::string(bytes, '-') + last + "/y";
+      index.add(filter, (held[filter] = std::make_unique<Subscription>()).get());
+    }
+  }
+  const std::size_t nodes = index.node_count();
+  for (const auto& [filter, subscription] : held) {
+    EXPECT_EQ(match(index, filter), std::set{subscription.get()}) << filter.size();
+  }
+  for (const auto& [filter, subscription] : held) index.remove(filter, subscription.get());
+  EXPECT_EQ(index.node_count(), 2u) << "the root and the null node";
+  for (const auto& [filter, subscription] : held) index.add(filter, subscription.get());
+  EXPECT_EQ(index.node_count(), nodes);
+  for (const auto& [filter, subscription] : held) {
+    EXPECT_EQ(match(index, filter), std::set{subscription.get()}) << filter.size();
+  }
+}
+
+TEST(SubscriptionIndex, ForgetsThoseOfOneFilterInEveryOrder) {
+  std::array<std::size_t, 4> order{0, 1, 2, 3};
+  do {
+    SubscriptionIndex index;
+    std::array<std::unique_ptr<Subscription>, 4> held;
+    std::set<Subscription*> expected;
+    for (auto& one : held) {
+      one = std::make_unique<Subscription>();
+      index.add("a/+", one.get());
+      expected.insert(one.get());
+    }
+    for (const std::size_t gone : order) {
+      index.remove("a/+", held[gone].get());
+      expected.erase(held[gone].get());
+      ASSERT_EQ(match(index, "a/b"), expected);
+    }
+    ASSERT_EQ(index.node_count(), 2u);
+  } while (std::ranges::next_permutation(order).found);
 }
 
 TEST(SubscriptionIndex, SaysWhetherAChangeTouchesATopic) {
