@@ -3,13 +3,60 @@
 #include <openssl/err.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace millrace::server {
 
 namespace {
-constexpr std::size_t record_bytes_max = 16 * 1024;
-}
+
+constexpr std::size_t record_bytes_max = SSL3_RT_MAX_PLAIN_LENGTH;
+
+// Cuts what is to be written into records: as they lie in memory where a piece is large, and many
+// small pieces put together. A record is valid until the next one of the same thread.
+class RecordCutter {
+ public:
+  explicit RecordCutter(std::span<const iovec> pieces) : pieces_(pieces) { skip_empty(); }
+
+  bool done() const { return pieces_.empty(); }
+
+  std::span<const std::uint8_t> next() {
+    if (left_of_piece() >= record_bytes_max || pieces_.size() == 1) {
+      return take(record_bytes_max);
+    }
+    thread_local std::array<std::uint8_t, record_bytes_max> gathered;
+    std::size_t size = 0;
+    while (!done() && size < record_bytes_max) {
+      const auto part = take(record_bytes_max - size);
+      std::memcpy(gathered.data() + size, part.data(), part.size());
+      size += part.size();
+    }
+    return {gathered.data(), size};
+  }
+
+ private:
+  std::size_t left_of_piece() const { return pieces_.front().iov_len - at_; }
+
+  std::span<const std::uint8_t> take(std::size_t bytes_max) {
+    const auto* begin = static_cast<const std::uint8_t*>(pieces_.front().iov_base) + at_;
+    const std::size_t count = std::min(left_of_piece(), bytes_max);
+    at_ += count;
+    skip_empty();
+    return {begin, count};
+  }
+
+  void skip_empty() {
+    while (!done() && left_of_piece() == 0) {
+      pieces_ = pieces_.subspan(1);
+      at_ = 0;
+    }
+  }
+
+  std::span<const iovec> pieces_;
+  std::size_t at_ = 0;  // in the first of them
+};
+
+}  // namespace
 
 TlsStream::TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context)
     : TcpStream(poller, fd), ssl_(SSL_new(context.native_handle())) {}
@@ -102,50 +149,43 @@ IoResult TlsStream::read(std::span<std::uint8_t> into) {
 }
 
 IoResult TlsStream::write(std::span<const iovec> from) {
+  if (const IoStatus status = flush_record(); status != IoStatus::ok) return {status};
   std::size_t taken = 0;
-  std::size_t part = 0;
-  std::size_t part_at = 0;
-  for (;;) {
-    const IoStatus status = flush_record();
+  for (RecordCutter cutter(from); !cutter.done();) {
+    std::span<const std::uint8_t> record = cutter.next();
+    taken += record.size();
+    const IoStatus status = put(record);
     if (status == IoStatus::failed) return {IoStatus::failed};
-    if (status == IoStatus::again) break;
-    if (part == from.size()) break;
-    // Many packets make one record.
-    while (part < from.size() && record_.size() < record_bytes_max) {
-      const iovec& source = from[part];
-      const std::size_t count =
-          std::min(source.iov_len - part_at, record_bytes_max - record_.size());
-      const auto* begin = static_cast<const std::uint8_t*>(source.iov_base) + part_at;
-      record_.insert(record_.end(), begin, begin + count);
-      taken += count;
-      part_at += count;
-      if (part_at == source.iov_len) {
-        ++part;
-        part_at = 0;
-      }
+    if (status == IoStatus::again) {
+      record_.assign(record.begin(), record.end());
+      break;
     }
   }
-  if (taken == 0) return {IoStatus::again};
   return {IoStatus::ok, taken};
 }
 
-IoStatus TlsStream::flush_record() {
+// Takes off the front of `record` what OpenSSL took: the client may have asked for smaller records.
+IoStatus TlsStream::put(std::span<const std::uint8_t>& record) {
   write_wants_read_ = false;
-  while (record_sent_ < record_.size()) {
+  while (!record.empty()) {
     ERR_clear_error();
-    const int put = SSL_write(ssl_.get(), record_.data() + record_sent_,
-                              static_cast<int>(record_.size() - record_sent_));
-    if (put <= 0) {
-      const IoStatus status = status_of(put, false, write_wants_read_);
+    const int count = SSL_write(ssl_.get(), record.data(), static_cast<int>(record.size()));
+    if (count <= 0) {
+      const IoStatus status = status_of(count, false, write_wants_read_);
       return status == IoStatus::again ? status : IoStatus::failed;
     }
-    record_sent_ += static_cast<std::size_t>(put);
+    record = record.subspan(static_cast<std::size_t>(count));
   }
-  record_.clear();
-  record_sent_ = 0;
-  // An idle connection holds no record.
-  if (record_.capacity() > 0) std::vector<std::uint8_t>().swap(record_);
   return IoStatus::ok;
+}
+
+IoStatus TlsStream::flush_record() {
+  if (record_.empty()) return IoStatus::ok;
+  std::span<const std::uint8_t> left(record_);
+  const IoStatus status = put(left);
+  record_.erase(record_.begin(), record_.end() - static_cast<std::ptrdiff_t>(left.size()));
+  if (record_.empty()) record_.shrink_to_fit();  // an idle connection holds none
+  return status;
 }
 
 void TlsStream::wait_readable() {

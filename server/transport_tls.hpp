@@ -27,6 +27,7 @@ class TlsStream : public TcpStream {
  private:
   void on_wait_over(bool can_read) override;
   void handshake();
+  IoStatus put(std::span<const std::uint8_t>& record);
   IoStatus flush_record();
   IoStatus status_of(int result, bool reading, bool& wants_other);
 
@@ -37,7 +38,6 @@ class TlsStream : public TcpStream {
   // A record that OpenSSL has begun and the kernel did not take: what is written next, whatever
   // becomes urgent meanwhile. Empty: none.
   std::vector<std::uint8_t> record_;
-  std::size_t record_sent_ = 0;
   bool handshaking_ = false;
   bool read_wants_write_ = false;
   bool write_wants_read_ = false;
