@@ -158,6 +158,9 @@ TlsContext make_tls_context(const TlsSettings& settings) {
   SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
   SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                           SSL_MODE_RELEASE_BUFFERS);
+  // Several records with one read of the socket.
+  SSL_CTX_set_read_ahead(c, 1);
+  SSL_CTX_set_default_read_buffer_len(c, 64 * 1024);
   SSL_CTX_set_verify(c, settings.insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   if (!settings.ca_file.empty()) {
     require(SSL_CTX_load_verify_locations(c, settings.ca_file.c_str(), nullptr) == 1,

@@ -95,6 +95,37 @@ class Tls(Case):
         inside.receive(payload=b"x" * 300_000)
         inside.publish(self.topic("back"), b"y" * 300_000, qos=2)
 
+    def test_a_reader_that_stalls_gets_every_byte_in_order(self):
+        outer = self.tls_socket(self.server.port("tls"))
+        inside = Peer(None, sock=outer)
+        inside.connect(self.unique)
+        inside.subscribe((self.topic(), 1))
+        sender = self.peer()
+        # More than the sockets hold, in pieces that are smaller, as large and larger than a record.
+        payloads = [bytes([number % 256]) * (number * 997 % 50_000) for number in range(600)]
+        for payload in payloads:
+            sender.publish(self.topic(), payload, qos=1)
+        for payload in payloads:
+            inside.receive(payload=payload)
+
+    def test_a_client_that_asks_for_small_records_gets_them(self):
+        # RFC 6066, section 4: the client's buffers may be small.
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        with theirs:
+            client = subprocess.Popen(
+                ["openssl", "s_client", "-quiet", "-maxfraglen", "512", "-connect",
+                 f"127.0.0.1:{self.server.port('tls')}"],
+                stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+        self.addCleanup(client.wait)
+        self.addCleanup(client.kill)
+        inside = Peer(None, sock=ours)
+        inside.connect(self.unique)
+        inside.subscribe((self.topic(), 0))
+        payload = os.urandom(300_000)
+        self.peer().publish(self.topic(), payload, qos=1)
+        inside.receive(payload=payload)
+
     def test_mosquitto_clients_over_tls(self):
         options = ["-h", "localhost", "-p", str(self.server.port("tls")), "--cafile",
                    self.certificate]
