@@ -33,7 +33,7 @@ class StoredValues final : public shm::NewestWalk {
  public:
   StoredValues(TopicTable& topics, const std::string& filter, std::uint64_t since,
                const std::int64_t& now_ns)
-      : topics_(topics), walk_{filter}, since_(since), now_ns_(now_ns) {}
+      : topics_(topics), filter_(filter), walk_{filter_}, since_(since), now_ns_(now_ns) {}
 
   Step step(shm::NewestValue& value) override {
     Topic* topic = nullptr;
@@ -54,6 +54,7 @@ class StoredValues final : public shm::NewestWalk {
 
  private:
   TopicTable& topics_;
+  const std::string filter_;
   TopicWalk walk_;
   const std::uint64_t since_;
   const std::int64_t& now_ns_;

@@ -137,7 +137,7 @@ class Processor {
   void leave_group(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void remove(Subscription& subscription);
-  void forget_arrears(Session& session, std::uint32_t number);
+  void forget_arrears(Session& session, const Subscription& subscription);
   void note_binding(Session& session);
   void plant_seed(Session& session, const SubscriptionRequest& wanted,
                   const Subscription& subscription, bool is_new);

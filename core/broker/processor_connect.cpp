@@ -149,6 +149,7 @@ void Processor::settle_arrears(Session& session) {
     session.arrears.write().rate_limits = {};
   }
   if (arrears.withheld_from_me != 0) session.arrears.write().withheld_from_me = 0;
+  session.forget_empty_arrears();
 }
 
 // At the end of the batch, if there is one.

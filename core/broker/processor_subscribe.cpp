@@ -1,7 +1,6 @@
 // Subscriptions, shared groups, and the stored values that a new subscription begins with.
 // Source: MQTT 5.0 sections 3.8 to 3.11, 4.8.2; for `latest`, the delivery contract in the README.
 #include <algorithm>
-#include <cassert>
 
 #include "core/broker/processor.hpp"
 #include "protocol/encode.hpp"
@@ -12,6 +11,13 @@ namespace millrace::broker {
 using protocol::ReasonCode;
 
 namespace {
+
+void forget_seed(Session& session, const Subscription& subscription) {
+  if (session.arrears.read().seeds.empty()) return;
+  auto& seeds = session.arrears.write().seeds;
+  const auto found = std::ranges::find(seeds, &subscription, &SeedCursor::subscription);
+  if (found != seeds.end()) seeds.erase(found);
+}
 
 // False: the client does not take packets of that size, and nothing is sent [MQTT-3.1.2-24].
 template <class Answer>
@@ -113,13 +119,11 @@ void Processor::remove(Subscription& subscription) {
 }
 
 // What waited for a subscription that ended.
-void Processor::forget_arrears(Session& session, std::uint32_t number) {
-  const Arrears& arrears = session.arrears.read();
-  if (arrears.seeds.empty() && arrears.rate_limits.of.empty()) return;
-  std::erase_if(session.arrears.write().seeds,
-                [&](const SeedCursor& seed) { return seed.subscription == number; });
+void Processor::forget_arrears(Session& session, const Subscription& subscription) {
+  forget_seed(session, subscription);
+  if (session.arrears.read().rate_limits.of.empty()) return;
   std::erase_if(session.arrears.write().rate_limits.of,
-                [&](const auto& limit) { return limit.first.subscription == number; });
+                [&](const auto& limit) { return limit.first.subscription == subscription.number; });
 }
 
 void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
@@ -133,10 +137,9 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     }
     SubscriptionSet& set = session.subscriptions.write();
     const auto found = set.of.find(name);
-    const std::uint32_t number = found->second->number;
     --set.mode_counts[static_cast<std::size_t>(found->second->mode)];
     remove(*found->second);
-    forget_arrears(session, number);
+    forget_arrears(session, *found->second);
     ended_subscriptions_.push_back(std::move(found->second));
     set.of.erase(found);
     unsuback.reasons.push_back(ReasonCode::Success);
@@ -168,16 +171,11 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
   seed.with_retained = wanted.retain_handling == 0 || (wanted.retain_handling == 1 && is_new);
   seed.with_newest = wanted.mode == Mode::latest;
   if (!seed.with_retained && !seed.with_newest) return;
-  seed.subscription = subscription.number;
-  seed.name = wanted.name;
-  seed.walk.filter = wanted.filter;
+  seed.subscription = &subscription;
+  seed.walk.filter = subscription.filter;
   seed.since = sequence_;
-  // Subscribing again begins again.
-  auto& seeds = session.arrears.write().seeds;
-  std::erase_if(seeds, [&](const SeedCursor& earlier) {
-    return earlier.subscription == subscription.number;
-  });
-  seeds.push_back(std::move(seed));
+  if (!is_new) forget_seed(session, subscription);  // subscribing again begins again
+  session.arrears.write().seeds.push_back(std::move(seed));
 }
 
 Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
@@ -192,12 +190,9 @@ Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
 
 Processor::Seeded Processor::bind_one_seed(Session& session) {
   auto& seeds = session.arrears.write().seeds;
-  const auto& subscriptions = session.subscriptions.read().of;
   while (!seeds.empty()) {
     SeedCursor& cursor = seeds.front();
-    const auto found = subscriptions.find(cursor.name);
-    assert(found != subscriptions.end() && found->second->number == cursor.subscription);
-    const Subscription& subscription = *found->second;
+    const Subscription& subscription = *cursor.subscription;
     if (!has_credit(session, subscription.mode)) {
       return Seeded::no_credit;
     }
@@ -206,7 +201,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     Topic* topic = next_seed_topic(cursor.walk, out_of_budget);
     if (out_of_budget) return Seeded::out_of_budget;
     if (topic == nullptr) {
-      seeds.erase(seeds.begin());
+      seeds.pop_front();
       continue;
     }
     if (!subscription.may_read(topic->name())) continue;
@@ -226,6 +221,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     bind(session, std::move(delivery), subscription.number);
     return Seeded::one;
   }
+  session.forget_empty_arrears();
   return Seeded::none;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <boost/container/deque.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -62,8 +63,7 @@ struct SharedGroup {
 
 // Stored values on their way to a new subscription, pulled as credit allows.
 struct SeedCursor {
-  std::uint32_t subscription = 0;  // number; the cursor ends when it is gone
-  std::string name;                // the subscription's key in its session
+  const Subscription* subscription = nullptr;  // the cursor ends with it
   TopicWalk walk;
   bool with_retained = true;  // Retain Handling
   bool with_newest = false;   // `latest`: also what is not retained
@@ -103,11 +103,17 @@ struct SubscriptionSet {
 // What waits in a session but for the pending messages.
 struct Arrears {
   std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
-  std::vector<SeedCursor> seeds;
+  boost::container::deque<SeedCursor> seeds;
   RateLimits rate_limits;
   std::vector<WithheldAck> withheld;
   std::uint32_t withheld_from_me = 0;               // as a publisher
   std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
+
+  bool empty() const {
+    return redeliver.empty() && seeds.empty() && rate_limits.of.empty() &&
+           rate_limits.due.empty() && withheld.empty() && withheld_from_me == 0 &&
+           received_qos2.empty();
+  }
 };
 
 // Monotonic ns; 0: none.
@@ -141,6 +147,10 @@ struct Session {
   bool counted_slow : 1 = false;       // in the gauge
 
   bool connected() const { return outbox != nullptr; }
+  // Most subscribe once and owe nothing from then on.
+  void forget_empty_arrears() {
+    if (arrears.read().empty()) arrears.reset();
+  }
 };
 
 }  // namespace millrace::broker

@@ -13,7 +13,7 @@ TopicWalk::Step TopicWalk::step(TopicTable& topics, Topic*& topic) {
     return topic == nullptr ? Step::end : Step::match;
   }
   // All names that match begin with what stands before the first wildcard; "a/#" also matches "a".
-  std::string_view prefix = std::string_view(filter).substr(0, wildcard);
+  std::string_view prefix = filter.substr(0, wildcard);
   if (filter[wildcard] == '#' && !prefix.empty()) prefix.remove_suffix(1);
   topic =
       started ? topics.next(after, /*inclusive=*/false) : topics.next(prefix, /*inclusive=*/true);

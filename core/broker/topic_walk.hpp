@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace millrace::broker {
 
@@ -12,8 +13,8 @@ class Topic;
 class TopicTable;
 
 struct TopicWalk {
-  std::string filter;
-  std::string after = {};  // the last topic that was looked at
+  std::string_view filter;  // outlives the walk
+  std::string after = {};   // the last topic that was looked at
   bool started = false;
 
   enum class Step { match, other, end };

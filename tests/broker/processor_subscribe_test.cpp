@@ -1,0 +1,173 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::ReasonCode;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+SubscriptionRequest named(std::string prefix, std::string filter) {
+  SubscriptionRequest wanted;
+  wanted.name = std::move(prefix) + filter;
+  wanted.filter = std::move(filter);
+  wanted.mode = wanted.name.starts_with("$latest/") ? Mode::latest : Mode::every;
+  if (wanted.name.starts_with("$share/")) wanted.share_group = "g";
+  return wanted;
+}
+
+std::vector<std::string> topics_of(const Peer& peer) {
+  std::vector<std::string> topics;
+  for (const Got& one : peer.got) topics.push_back(one.topic);
+  return topics;
+}
+
+Peer& acknowledge_last(Peer& peer) {
+  peer.send(CommandKind::puback, peer.got.back().packet_id);
+  return peer.read();
+}
+
+// --- The set of a client's subscriptions ---
+
+TEST(SubscriptionSet, KeepsNamesOfOneFilterApart) {
+  World world;
+  Peer& writer = world.peer("writer").connect();
+  const std::vector<std::string> prefixes{"", "$latest/", "$share/g/"};
+  for (const std::string& gone : prefixes) {
+    Peer& reader = world.peer("reader").connect();
+    for (const std::string& prefix : prefixes) reader.subscribe(named(prefix, "a/b"));
+    ASSERT_EQ(world.processor.index().size(), 3u);
+    reader.read().got.clear();
+    writer.publish("a/b", "x");
+    // One copy for the two that are not shared, one for the group.
+    EXPECT_EQ(reader.read().got.size(), 2u);
+    reader.unsubscribe(gone + "a/b").unsubscribe("b").unsubscribe("$queue/a/b").read();
+    EXPECT_EQ(world.processor.index().size(), 2u) << gone;
+    reader.got.clear();
+    writer.publish("a/b", "y");
+    EXPECT_EQ(reader.read().got.size(), gone == "$share/g/" ? 1u : 2u) << gone;
+    reader.close();
+    EXPECT_EQ(world.processor.index().size(), 0u);
+  }
+}
+
+TEST(SubscriptionSet, FindsEachOfManyWhateverWentBefore) {
+  World world;
+  Peer& reader = world.peer("reader").connect();
+  Peer& writer = world.peer("writer").connect();
+  std::vector<std::string> names;
+  for (int i = 0; i < 1000; ++i) names.push_back("a/" + std::to_string(i));
+  for (const std::string& name : names) reader.subscribe(name, 0, Mode::every);
+  std::ranges::shuffle(names, std::mt19937(5));
+  for (std::size_t left = names.size(); left > 0; --left) {
+    reader.unsubscribe(names[left - 1]);
+    ASSERT_EQ(world.processor.index().size(), left - 1);
+    writer.publish(names[left - 1], "gone");
+    if (left > 1) writer.publish(names[left - 2], "there");
+  }
+  reader.read();
+  ASSERT_EQ(reader.got.size(), names.size() - 1);
+  for (const Got& one : reader.got) EXPECT_EQ(one.payload, "there");
+  const auto answers = std::ranges::count_if(reader.control, [](const protocol::Packet& packet) {
+    return std::holds_alternative<protocol::Unsuback>(packet);
+  });
+  EXPECT_EQ(answers, 1000);
+}
+
+TEST(SubscriptionSet, HoldsNoMoreThanItMay) {
+  ProcessorLimits limits;
+  limits.subscriptions_max = 2;
+  World world(limits);
+  Peer& reader = world.peer("reader", protocol::Version::v5).connect();
+  reader.subscribe("a").subscribe("b").subscribe("c").subscribe("b");
+  reader.unsubscribe("a").subscribe("c").read();
+  std::vector<ReasonCode> reasons;
+  for (const protocol::Packet& packet : reader.control) {
+    if (const auto* suback = std::get_if<protocol::Suback>(&packet)) {
+      reasons.push_back(suback->reasons.at(0));
+    }
+  }
+  EXPECT_THAT(reasons, ElementsAre(ReasonCode::GrantedQoS0, ReasonCode::GrantedQoS0,
+                                   ReasonCode::QuotaExceeded, ReasonCode::GrantedQoS0,
+                                   ReasonCode::GrantedQoS0));
+}
+
+// What few subscriptions have comes and goes with what the newest SUBSCRIBE says.
+TEST(SubscriptionSet, TakesTheOptionsOfTheNewestSubscribe) {
+  World world;
+  Peer& writer = world.peer("writer").connect();
+  Peer& reader = world.peer("reader", protocol::Version::v5).connect();
+  for (const std::string prefix : {"", "$share/g/"}) {
+    for (const std::uint32_t identifier : {0u, 7u, 9u, 0u}) {
+      reader.subscribe(named(prefix, "a"), identifier).read().got.clear();
+      writer.publish("a", "x");
+      ASSERT_EQ(reader.read().got.size(), 1u);
+      if (identifier == 0) {
+        EXPECT_THAT(reader.got[0].identifiers, IsEmpty());
+      } else {
+        EXPECT_THAT(reader.got[0].identifiers, ElementsAre(identifier));
+      }
+    }
+    reader.unsubscribe(prefix + "a");
+  }
+}
+
+// --- Stored values on their way to a new subscription ---
+
+// A reader that is sent one value at a time.
+Peer& slow_reader(World& world) {
+  Peer& writer = world.peer("writer").connect();
+  for (const char* topic : {"a/1", "a/2", "b/1"}) writer.publish(topic, "v", 1, true);
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  return reader.connect();
+}
+
+TEST(Seeds, EndWithTheirSubscription) {
+  World world;
+  Peer& reader = slow_reader(world);
+  reader.subscribe("a/#", 1).subscribe("b/#", 1).read();
+  ASSERT_THAT(topics_of(reader), ElementsAre("a/1"));
+  reader.unsubscribe("a/#");
+  acknowledge_last(reader);
+  EXPECT_THAT(topics_of(reader), ElementsAre("a/1", "b/1"));
+  acknowledge_last(reader);
+  EXPECT_EQ(reader.got.size(), 2u);
+}
+
+TEST(Seeds, BeginAgainWhenOneSubscribesAgain) {
+  World world;
+  Peer& reader = slow_reader(world);
+  reader.subscribe("a/#", 1).subscribe("b/#", 1).read();
+  reader.subscribe("a/#", 1);
+  for (int i = 0; i < 3; ++i) acknowledge_last(reader);
+  EXPECT_THAT(topics_of(reader), ElementsAre("a/1", "b/1", "a/1", "a/2"));
+  acknowledge_last(reader);
+  EXPECT_EQ(reader.got.size(), 4u);
+}
+
+TEST(Seeds, GoOnWhenTheClientComesBack) {
+  World world;
+  Peer& first = slow_reader(world);
+  first.close();
+  Peer& before = world.peer("back");
+  before.receive_maximum = 1;
+  before.connect(false, 100).subscribe("a/#", 1).read();
+  ASSERT_THAT(topics_of(before), ElementsAre("a/1"));
+  before.close();
+  Peer& after = world.peer("back").connect(false, 100).read();
+  EXPECT_THAT(topics_of(after), ElementsAre("a/1", "a/2")) << "the first was not acknowledged";
+}
+
+}  // namespace
+}  // namespace millrace::broker
