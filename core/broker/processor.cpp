@@ -151,7 +151,8 @@ void Processor::store_batch_values() {
                                                      : value.retained;
       topics_.store_retained(topic, std::move(retained.buffer));
     }
-    if (topic.route && !topic.route->feeds.empty()) local_->store(topic.route->feeds, newest);
+    const Route& route = topic.cached_route.route();
+    if (!route.feeds.empty()) local_->store(route.feeds, newest);
     topics_.store_newest(topic, std::move(newest.buffer));
     topic.batch_value = 0;
     releases_.add(std::move(value.newest.buffer));

@@ -154,7 +154,7 @@ class Processor {
   std::size_t publish(Message&& message, Session* from);
   Topic& topic_of(const Message& message);
   const Route& route_of(Topic& topic);
-  void compute_route(Topic& topic);
+  Route compute_route(const Topic& topic);
   void add_target(Route& route, const Subscription& subscription);
   void note_batch_value(Topic& topic, Message&& message);
   void route_to(const RouteTarget& target, const Message& message, const Session* from);

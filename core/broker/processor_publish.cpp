@@ -86,18 +86,18 @@ Topic& Processor::topic_of(const Message& message) {
 }
 
 const Route& Processor::route_of(Topic& topic) {
-  static const Route matches_nothing;
-  if (topic.route_version != index_.version()) {
-    if (topic.route_version == Topic::never_routed ||
-        index_.changed_since(topic.route_version, topic.name())) {
-      compute_route(topic);
+  CachedRoute& cached = topic.cached_route;
+  if (cached.version() != index_.version()) {
+    if (cached.never_computed() || index_.changed_since(cached.version(), topic.name())) {
+      cached.set(compute_route(topic), index_.version());
+    } else {
+      cached.still_valid(index_.version());
     }
-    topic.route_version = index_.version();
   }
-  return topic.route ? *topic.route : matches_nothing;
+  return cached.route();
 }
 
-void Processor::compute_route(Topic& topic) {
+Route Processor::compute_route(const Topic& topic) {
   stats_.routes_computed.add();
   Route route;
   ++route_stamp_;
@@ -124,7 +124,7 @@ void Processor::compute_route(Topic& topic) {
     matches.push_back(subscription);
   });
   for (Subscription* subscription : matches) add_target(route, *subscription);
-  topic.route = route.empty() ? nullptr : std::make_unique<const Route>(std::move(route));
+  return route;
 }
 
 // Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless

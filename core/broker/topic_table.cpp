@@ -11,7 +11,7 @@ TopicTable::~TopicTable() {
 
 Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name, std::uint64_t sequence) {
   if (Topic* topic = find(hash, name)) return *topic;
-  Topic& topic = *topics_.insert(std::make_unique<Topic>(name, hash, sequence)).first;
+  Topic& topic = *topics_.insert(Topic::make(name, hash, sequence)).first;
   by_name_.insert(topic);
   by_age_.push_back(topic);
   bytes_ += cost_bytes(topic);

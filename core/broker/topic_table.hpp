@@ -13,83 +13,58 @@
 
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
-#include <string>
+#include <new>
 #include <string_view>
-#include <vector>
 
-#include "core/broker/command.hpp"
-#include "core/broker/session.hpp"
+#include "core/broker/buffer.hpp"
+#include "core/broker/route.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/slot_index.hpp"
 #include "core/latest/wait_list.hpp"
 
-namespace millrace::shm {
-struct Feed;
-}
-
 namespace millrace::broker {
 
-// One subscriber of a topic, resolved: overlapping subscriptions of a 3.1.1 client are merged, and
-// a session's strongest mode counts for all of its subscriptions to the topic.
-struct RouteTarget {
-  Session* session = nullptr;
-  std::uint32_t subscription = 0;
-  std::uint32_t identifier = 0;
-  std::uint32_t interval_ms = 0;
-  std::uint8_t qos = 0;
-  Mode mode = Mode::adaptive;
-  bool retain_as_published = false;
-  bool no_local = false;
-  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;
-};
-
-// A group of shared subscriptions, of which perhaps not every member may read the topic.
-struct RouteGroup {
-  SharedGroup* group = nullptr;
-  bool limited = false;  // to these:
-  std::vector<Subscription*> members;
-
-  std::span<Subscription* const> readers() const { return limited ? members : group->members; }
-};
-
-// The cached match of a topic.
-struct Route {
-  std::vector<RouteTarget> targets;
-  std::vector<RouteGroup> groups;
-  std::vector<shm::Feed*> feeds;
-
-  bool empty() const { return targets.empty() && groups.empty() && feeds.empty(); }
-};
-
+// One allocation: the object, then its name.
 class Topic {
  public:
   // Versions of the newest value count from `start`: more than a topic of that name had before.
-  Topic(std::string_view name, std::uint64_t hash, latest::Version start)
-      : newest_slot(start), name_(name), hash_(hash) {}
+  // Throws std::bad_alloc.
+  static std::unique_ptr<Topic> make(std::string_view name, std::uint64_t hash,
+                                     latest::Version start) {
+    void* memory = ::operator new(sizeof(Topic) + name.size());
+    return std::unique_ptr<Topic>(new (memory) Topic(name, hash, start));
+  }
+  Topic(const Topic&) = delete;
+  Topic& operator=(const Topic&) = delete;
 
   // Any thread.
-  std::string_view name() const { return name_; }
+  std::string_view name() const { return {reinterpret_cast<const char*>(this + 1), name_bytes_}; }
   std::uint64_t hash() const { return hash_; }
   latest::Slot<BufferRef> newest_slot;  // empty until the end of the batch that made the topic
 
   // The processor.
   Buffer* newest() const { return newest_slot.newest(); }
-  BufferRef retained;             // often the same
-  std::uint64_t sequence = 0;     // of the last publish, over all topics
-  std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
-  // Valid while the index says that nothing touching the topic changed since this version. Most
-  // topics that are only stored match nothing: null.
-  static constexpr std::uint64_t never_routed = UINT64_MAX;
-  std::uint64_t route_version = never_routed;
-  std::unique_ptr<const Route> route;
+  BufferRef retained;          // often the same
+  std::uint64_t sequence = 0;  // of the last publish, over all topics
+  CachedRoute cached_route;
   boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
+  std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
+
+  // What deletes a topic goes by this size, not by that of the allocation.
+  static void operator delete(void* memory) { ::operator delete(memory); }
 
  private:
-  const std::string name_;
+  Topic(std::string_view name, std::uint64_t hash, latest::Version start)
+      : newest_slot(start), name_bytes_(static_cast<std::uint16_t>(name.size())), hash_(hash) {
+    name.copy(reinterpret_cast<char*>(this + 1), name.size());
+  }
+  static void* operator new(std::size_t, void* memory) { return memory; }
+
+  const std::uint16_t name_bytes_;
   const std::uint64_t hash_;
 };
 
