@@ -70,7 +70,7 @@ struct ConnectRequest : Request {
 // One filter of a SUBSCRIBE, resolved by the front-end: validated, allowed, its mode chosen.
 struct SubscriptionRequest {
   std::string name;         // as the client wrote it; what UNSUBSCRIBE must repeat
-  std::string filter;       // without `$latest/` and `$share/group/`
+  std::string filter;       // the end of the name: without `$latest/` and `$share/group/`
   std::string share_group;  // empty: not shared
   std::uint8_t qos = 0;
   bool no_local = false;

@@ -144,17 +144,16 @@ shm::DoorCore::Figures LocalSide::figures() const {
 }
 
 void LocalSide::feed_made(shm::Feed& feed) {
-  auto subscription = std::make_unique<Subscription>();
-  subscription->feed = &feed;
-  subscription->filter = feed.filter;
-  index_.add(subscription->filter, subscription.get());
+  auto subscription = Subscription::make(feed.filter, feed.filter);
+  subscription->extras.write().feed = &feed;
+  index_.add(subscription->filter(), subscription.get());
   subscriptions_.emplace(&feed, std::move(subscription));
 }
 
 void LocalSide::feed_ends(shm::Feed& feed) {
   const auto found = subscriptions_.find(&feed);
   assert(found != subscriptions_.end());
-  index_.remove(found->second->filter, found->second.get());
+  index_.remove(found->second->filter(), found->second.get());
   subscriptions_.erase(found);
 }
 

@@ -166,7 +166,7 @@ void Processor::end_session(Session& session) {
   publish_will_later(session);  // [MQTT-3.1.2-8]
   session.ended = true;
   redistribute_shared(session);
-  for (auto& [name, subscription] : session.subscriptions.read().of) remove(*subscription);
+  session.subscriptions.read().of.for_each([&](Subscription& one) { remove(one); });
   stats_.drop(Drop::session_ended, session.pending.size() + session.inflight.unsettled());
   stats_.inflight.subtract(session.inflight.unsettled());
   session.pending.clear();
@@ -183,9 +183,10 @@ void Processor::end_session(Session& session) {
 // [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 void Processor::redistribute_shared(Session& session) {
   std::unordered_map<std::uint32_t, SharedGroup*> shared;
-  for (auto& [name, subscription] : session.subscriptions.read().of) {
-    if (subscription->group != nullptr) shared.emplace(subscription->number, subscription->group);
-  }
+  const SubscriptionTable& subscriptions = session.subscriptions.read().of;
+  subscriptions.for_each([&](const Subscription& one) {
+    if (SharedGroup* group = one.extras.read().group) shared.emplace(one.number, group);
+  });
   if (shared.empty()) return;
   std::vector<std::pair<SharedGroup*, Message>> orphans;
   const auto collect = [&](std::uint32_t number, const Delivery& delivery) {
@@ -199,7 +200,7 @@ void Processor::redistribute_shared(Session& session) {
   session.pending.for_each(
       [&](const PendingEntry& entry) { collect(entry.subscription, entry.delivery); });
   // It may be that the member which a message goes to ends by it, and the group with that member.
-  for (auto& [name, subscription] : session.subscriptions.read().of) leave_group(*subscription);
+  subscriptions.for_each([&](Subscription& one) { leave_group(one); });
   for (auto& [group, message] : orphans) {
     kept_ = message;
     route_to_group(group_for(*group, message.topic()), message);

@@ -15,14 +15,15 @@ namespace {
 
 // What merging adds: [MQTT-3.3.4-4]. The subscription's own list is left as it is.
 void add_identifier(RouteTarget& target, const Subscription& subscription) {
-  if (subscription.identifier == 0) return;
+  const std::uint32_t identifier = subscription.extras.read().identifier;
+  if (identifier == 0) return;
   std::vector<std::uint32_t> values;
   if (target.identifiers) values = target.identifiers->values;
-  if (std::find(values.begin(), values.end(), subscription.identifier) != values.end()) return;
-  values.push_back(subscription.identifier);
+  if (std::find(values.begin(), values.end(), identifier) != values.end()) return;
+  values.push_back(identifier);
   boost::intrusive_ptr<SubscriptionIdentifiers> all(new SubscriptionIdentifiers);
   all->values = std::move(values);
-  target.identifier = subscription.identifier;
+  target.identifier = identifier;
   target.identifiers = std::move(all);
 }
 
@@ -103,11 +104,11 @@ Route Processor::compute_route(const Topic& topic) {
   ++route_stamp_;
   std::vector<Subscription*> matches;
   index_.match(topic.name(), [&](Subscription* subscription) {
-    if (subscription->feed != nullptr) {
-      route.feeds.push_back(subscription->feed);
+    if (shm::Feed* feed = subscription->extras.read().feed) {
+      route.feeds.push_back(feed);
       return;
     }
-    if (SharedGroup* group = subscription->group) {
+    if (SharedGroup* group = subscription->extras.read().group) {
       if (group->route_stamp == route_stamp_) return;
       group->route_stamp = route_stamp_;
       route.groups.push_back(group_for(*group, topic.name()));
@@ -132,13 +133,14 @@ Route Processor::compute_route(const Topic& topic) {
 void Processor::add_target(Route& route, const Subscription& subscription) {
   Session& session = *subscription.session;
   SubscriptionSet& set = session.subscriptions.write();
+  const SubscriptionExtras& extras = subscription.extras.read();
   const Mode mode = set.route_mode;
-  const std::uint32_t interval_ms = mode == Mode::every ? 0 : subscription.interval_ms;
+  const std::uint32_t interval_ms = mode == Mode::every ? 0 : extras.interval_ms;
   for (std::size_t i = set.route_first; i < route.targets.size(); ++i) {
     RouteTarget& target = route.targets[i];
     if (target.session == &session && target.no_local == subscription.no_local &&
         target.retain_as_published == subscription.retain_as_published &&
-        (limits_.identifiers_in_one_copy || target.identifier == subscription.identifier)) {
+        (limits_.identifiers_in_one_copy || target.identifier == extras.identifier)) {
       add_identifier(target, subscription);
       target.qos = std::max(target.qos, subscription.qos);
       target.interval_ms = std::min(target.interval_ms, interval_ms);
@@ -153,8 +155,8 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
   RouteTarget target;
   target.session = &session;
   target.subscription = subscription.number;
-  target.identifier = subscription.identifier;
-  target.identifiers = subscription.identifiers;
+  target.identifier = extras.identifier;
+  target.identifiers = extras.identifiers;
   target.qos = subscription.qos;
   target.no_local = subscription.no_local;
   target.retain_as_published = subscription.retain_as_published;
@@ -256,8 +258,8 @@ bool Processor::route_to_group(const RouteGroup& route, const Message& message) 
   RouteTarget target;
   target.session = chosen->session;
   target.subscription = chosen->number;
-  target.identifier = chosen->identifier;
-  target.identifiers = chosen->identifiers;
+  target.identifier = chosen->extras.read().identifier;
+  target.identifiers = chosen->extras.read().identifiers;
   target.qos = chosen->qos;
   target.retain_as_published = chosen->retain_as_published;
   target.mode = Mode::every;  // never conflated

@@ -12,6 +12,31 @@ using protocol::ReasonCode;
 
 namespace {
 
+// A share name holds no '/', so the key is unambiguous.
+std::string group_key(const std::string& name, std::string_view filter) {
+  return (name + "/").append(filter);
+}
+
+// All but its group, which it has for good.
+void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
+                 std::uint32_t identifier) {
+  subscription.qos = wanted.qos;
+  subscription.mode = wanted.mode;
+  subscription.no_local = wanted.no_local;
+  subscription.retain_as_published = wanted.retain_as_published;
+  SharedGroup* const group = subscription.extras.read().group;
+  subscription.extras.reset();
+  if (group == nullptr && identifier == 0 && wanted.interval_ms == 0 && !wanted.rules) return;
+  SubscriptionExtras& extras = subscription.extras.write();
+  extras.group = group;
+  extras.interval_ms = wanted.interval_ms;
+  extras.rules = wanted.rules;
+  if (identifier == 0) return;
+  extras.identifier = identifier;
+  extras.identifiers.reset(new SubscriptionIdentifiers);
+  extras.identifiers->values.push_back(identifier);
+}
+
 void forget_seed(Session& session, const Subscription& subscription) {
   if (session.arrears.read().seeds.empty()) return;
   auto& seeds = session.arrears.write().seeds;
@@ -53,68 +78,53 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
   SubscriptionSet& set = session.subscriptions.write();
-  auto& place = set.of[wanted.name];
-  const bool is_new = place == nullptr;
+  Subscription* const before = set.of.find(wanted.name);
+  const bool is_new = before == nullptr;
+  if (is_new && set.of.size() >= limits_.subscriptions_max) return ReasonCode::QuotaExceeded;
+  Subscription& subscription =
+      is_new ? set.of.add(Subscription::make(wanted.name, wanted.filter)) : *before;
   if (is_new) {
-    if (set.of.size() > limits_.subscriptions_max) {
-      set.of.erase(wanted.name);
-      return ReasonCode::QuotaExceeded;
-    }
-    place = std::make_unique<Subscription>();
-    place->session = &session;
-    place->filter = wanted.filter;
-    place->number = ++subscription_number_;
+    subscription.session = &session;
+    subscription.number = ++subscription_number_;
+  } else {
+    --set.mode_counts[static_cast<std::size_t>(subscription.mode)];
   }
-  Subscription& subscription = *place;
-  if (!is_new) --set.mode_counts[static_cast<std::size_t>(subscription.mode)];
   ++set.mode_counts[static_cast<std::size_t>(wanted.mode)];
-  subscription.qos = wanted.qos;
-  subscription.mode = wanted.mode;
-  subscription.no_local = wanted.no_local;
-  subscription.retain_as_published = wanted.retain_as_published;
-  subscription.interval_ms = wanted.interval_ms;
-  subscription.rules = wanted.rules;
-  subscription.identifier = identifier;
-  subscription.identifiers.reset();
-  if (identifier != 0) {
-    subscription.identifiers.reset(new SubscriptionIdentifiers);
-    subscription.identifiers->values.push_back(identifier);
-  }
+  set_options(subscription, wanted, identifier);
   if (!is_new) {
-    index_.touch(subscription.filter);  // [MQTT-3.8.4-3]
+    index_.touch(subscription.filter());  // [MQTT-3.8.4-3]
   } else {
     if (!wanted.share_group.empty()) add_to_group(subscription, wanted.share_group);
-    index_.add(subscription.filter, &subscription);
+    index_.add(subscription.filter(), &subscription);
   }
   plant_seed(session, wanted, subscription, is_new);
   return static_cast<ReasonCode>(wanted.qos);
 }
 
 void Processor::add_to_group(Subscription& subscription, const std::string& group_name) {
-  // A share name holds no '/', so the key is unambiguous.
-  auto& group = groups_[group_name + "/" + subscription.filter];
+  auto& group = groups_[group_key(group_name, subscription.filter())];
   if (!group) {
     group = std::make_unique<SharedGroup>();
     group->name = group_name;
-    group->filter = subscription.filter;
+    group->filter = subscription.filter();
   }
   group->members.push_back(&subscription);
-  subscription.group = group.get();
+  subscription.extras.write().group = group.get();
 }
 
 // The group ends with its last member.
 void Processor::leave_group(Subscription& subscription) {
-  if (subscription.group == nullptr) return;
-  SharedGroup& group = *std::exchange(subscription.group, nullptr);
+  if (subscription.extras.read().group == nullptr) return;
+  SharedGroup& group = *std::exchange(subscription.extras.write().group, nullptr);
   std::erase(group.members, &subscription);
   if (!group.members.empty()) return;
-  const auto found = groups_.find(group.name + "/" + group.filter);
+  const auto found = groups_.find(group_key(group.name, group.filter));
   ended_groups_.push_back(std::move(found->second));
   groups_.erase(found);
 }
 
 void Processor::remove(Subscription& subscription) {
-  index_.remove(subscription.filter, &subscription);
+  index_.remove(subscription.filter(), &subscription);
   leave_group(subscription);
 }
 
@@ -131,17 +141,16 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
   unsuback.packet_id = request.packet_id;
   session.pending.seal();
   for (const std::string& name : request.names) {
-    if (!session.subscriptions.read().of.contains(name)) {
+    Subscription* const found = session.subscriptions.read().of.find(name);
+    if (found == nullptr) {
       unsuback.reasons.push_back(ReasonCode::NoSubscriptionExisted);
       continue;
     }
     SubscriptionSet& set = session.subscriptions.write();
-    const auto found = set.of.find(name);
-    --set.mode_counts[static_cast<std::size_t>(found->second->mode)];
-    remove(*found->second);
-    forget_arrears(session, *found->second);
-    ended_subscriptions_.push_back(std::move(found->second));
-    set.of.erase(found);
+    --set.mode_counts[static_cast<std::size_t>(found->mode)];
+    remove(*found);
+    forget_arrears(session, *found);
+    ended_subscriptions_.push_back(set.of.take(*found));
     unsuback.reasons.push_back(ReasonCode::Success);
   }
   note_binding(session);
@@ -165,14 +174,15 @@ void Processor::note_binding(Session& session) {
 
 void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
                            const Subscription& subscription, bool is_new) {
-  if (subscription.group != nullptr) return;  // [MQTT-3.8.4-4]: none for shared subscriptions
+  if (subscription.extras.read().group != nullptr)
+    return;  // [MQTT-3.8.4-4]: none for shared subscriptions
   SeedCursor seed;
   // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
   seed.with_retained = wanted.retain_handling == 0 || (wanted.retain_handling == 1 && is_new);
   seed.with_newest = wanted.mode == Mode::latest;
   if (!seed.with_retained && !seed.with_newest) return;
   seed.subscription = &subscription;
-  seed.walk.filter = subscription.filter;
+  seed.walk.filter = subscription.filter();
   seed.since = sequence_;
   if (!is_new) forget_seed(session, subscription);  // subscribing again begins again
   session.arrears.write().seeds.push_back(std::move(seed));
@@ -216,7 +226,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     delivery.qos = std::min(message.qos, subscription.qos);
     delivery.retain = retained;  // [MQTT-3.3.1-8]
     delivery.replayed = true;
-    delivery.identifiers = subscription.identifiers;
+    delivery.identifiers = subscription.extras.read().identifiers;
     delivery.message = std::move(message);
     bind(session, std::move(delivery), subscription.number);
     return Seeded::one;

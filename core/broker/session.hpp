@@ -1,8 +1,8 @@
-// Session: what the server keeps for one client identifier, connected or not; and what it
-// subscribed to. Plain state: the processor (processor.hpp) is what acts on it.
+// Session: what the server keeps for one client identifier, connected or not. Plain state: the
+// processor (processor.hpp) is what acts on it.
 //
 // Threads: the processor's holder alone. A Session lives at one address from the CONNECT that makes
-// it until it ends; subscriptions likewise.
+// it until it ends.
 #pragma once
 
 #include <array>
@@ -22,35 +22,10 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/pending.hpp"
 #include "core/broker/rare.hpp"
+#include "core/broker/subscription.hpp"
 #include "core/broker/topic_walk.hpp"
 
-namespace millrace::shm {
-struct Feed;
-}
-
 namespace millrace::broker {
-
-struct Session;
-struct SharedGroup;
-
-struct Subscription {
-  Session* session = nullptr;
-  SharedGroup* group = nullptr;      // null: not shared
-  shm::Feed* feed = nullptr;         // a ring or table of local readers: then there is no session
-  std::uint32_t number = 0;          // unique; the half of a conflation key
-  std::uint32_t index_position = 0;  // SubscriptionIndex's
-  std::uint32_t identifier = 0;      // MQTT 5 Subscription Identifier; 0: none
-  std::uint32_t interval_ms = 0;     // rate limit
-  std::uint8_t qos = 0;
-  Mode mode = Mode::adaptive;
-  bool no_local = false;
-  bool retain_as_published = false;
-  std::string filter;  // what is matched; the name that the client used is the key in the session
-  std::shared_ptr<const TopicRules> rules;  // which of its topics may be read; null: all
-  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // of `identifier`, shared
-
-  bool may_read(std::string_view topic) const { return !rules || rules->permit(topic); }
-};
 
 // The members of `$share/name/filter` [MQTT-4.8.2]. Served in turn.
 struct SharedGroup {
@@ -92,11 +67,11 @@ constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 
 // What a client subscribed to.
 struct SubscriptionSet {
-  std::unordered_map<std::string, std::unique_ptr<Subscription>> of;  // by the name it used
-  std::array<std::uint32_t, 3> mode_counts{};                         // by Mode
+  SubscriptionTable of;
+  std::array<std::uint32_t, 3> mode_counts{};  // by Mode
   // Scratch of the route computation.
-  std::uint64_t route_stamp = 0;
   std::uint32_t route_first = 0;
+  std::uint64_t route_stamp = 0;
   Mode route_mode = Mode::latest;
 };
 

@@ -37,8 +37,8 @@ TEST(SubscriptionIndex, MatchesAsTheSpecificationSays) {
         Case{"+", "/a", false}, Case{"/+", "/a", true}, Case{"+/+", "/a", true},
         Case{"a/+/c", "a//c", true}, Case{"a/+", "a", false}}) {
     SubscriptionIndex index;
-    Subscription subscription;
-    index.add(one.filter, &subscription);
+    const auto subscription = Subscription::make(one.filter, one.filter);
+    index.add(one.filter, subscription.get());
     EXPECT_EQ(!match(index, one.topic).empty(), one.matches) << one.filter << " " << one.topic;
   }
 }
@@ -61,8 +61,8 @@ TEST(SubscriptionIndex, AgreesWithMatchingEachFilterThroughRandomChanges) {
   std::map<std::unique_ptr<Subscription>, std::string> held;
   for (int step = 0; step < 5000; ++step) {
     if (random() % 2 == 0 || held.empty()) {
-      auto made = std::make_unique<Subscription>();
       std::string name = filter();
+      auto made = Subscription::make(name, name);
       index.add(name, made.get());
       held.emplace(std::move(made), std::move(name));
     } else {
@@ -89,7 +89,7 @@ TEST(SubscriptionIndex, TellsLevelsOfAnyLengthApart) {
   for (const std::size_t bytes : {0u, 1u, 22u, 23u, 24u, 31u, 1000u, 65'000u}) {
     for (const char last : {'a', 'b'}) {
       const std::string filter = "x/" + std::string(bytes, '-') + last + "/y";
-      index.add(filter, (held[filter] = std::make_unique<Subscription>()).get());
+      index.add(filter, (held[filter] = Subscription::make(filter, filter)).get());
     }
   }
   const std::size_t nodes = index.node_count();
@@ -112,7 +112,7 @@ TEST(SubscriptionIndex, ForgetsThoseOfOneFilterInEveryOrder) {
     std::array<std::unique_ptr<Subscription>, 4> held;
     std::set<Subscription*> expected;
     for (auto& one : held) {
-      one = std::make_unique<Subscription>();
+      one = Subscription::make("a/+", "a/+");
       index.add("a/+", one.get());
       expected.insert(one.get());
     }
@@ -127,10 +127,11 @@ TEST(SubscriptionIndex, ForgetsThoseOfOneFilterInEveryOrder) {
 
 TEST(SubscriptionIndex, SaysWhetherAChangeTouchesATopic) {
   SubscriptionIndex index;
-  Subscription one, two;
-  index.add("a/+", &one);
+  const auto one = Subscription::make("a/+", "a/+");
+  const auto two = Subscription::make("b/#", "b/#");
+  index.add("a/+", one.get());
   const std::uint64_t version = index.version();
-  index.add("b/#", &two);
+  index.add("b/#", two.get());
   EXPECT_FALSE(index.changed_since(version, "a/x"));
   EXPECT_TRUE(index.changed_since(version, "b/x"));
   index.touch("a/x");
