@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "core/broker/buffer.hpp"
 #include "protocol/publish.hpp"
@@ -28,13 +29,14 @@ constexpr ExpirySeconds clock_seconds(std::int64_t now_ns) {
   return static_cast<ExpirySeconds>(now_ns / 1'000'000'000) + 1;
 }
 
-struct Message {
-  BufferRef buffer;
+// All of a message but its bytes. Apart from them it is trivially copyable: copied as a whole,
+// which bit-fields beside a reference are not.
+struct MessageFields {
+  std::uint64_t topic_hash = 0;     // protocol::topic_hash of topic()
   std::uint32_t packet_offset = 0;  // in the buffer
   std::uint32_t packet_bytes = 0;
   std::uint32_t payload_offset = 0;  // in the packet
   ExpirySeconds expires_at_s = 0;
-  std::uint64_t topic_hash = 0;  // protocol::topic_hash of topic()
   std::uint16_t topic_bytes = 0;
   std::uint16_t packet_id = 0;
   std::uint8_t topic_offset = 0;  // in the packet: 4 to 7
@@ -44,6 +46,11 @@ struct Message {
   bool is_v5 : 1 = false;           // the packet has a property section
   bool has_properties : 1 = false;  // and it is not empty
   bool request : 1 = false;         // Response Topic or Correlation Data: never conflated
+};
+static_assert(std::is_trivially_copyable_v<MessageFields>);
+
+struct Message : MessageFields {
+  BufferRef buffer;
 
   explicit operator bool() const { return static_cast<bool>(buffer); }
 

@@ -173,7 +173,7 @@ void Processor::note_batch_value(Topic& topic, Message&& message) {
   }
   BatchValue& value = batch_values_[topic.batch_value - 1];
   // The copy that a session's queue made serves the slot as well.
-  Message newest = kept_ ? std::exchange(kept_, Message{}) : std::move(message);
+  Message& newest = kept_ ? kept_ : message;
   if (newest.retain) {
     value.retained = Message{};
     value.clears_retained = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
