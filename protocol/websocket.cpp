@@ -94,8 +94,7 @@ std::size_t FrameReader::unframe(std::span<std::uint8_t> bytes) {
   return out;
 }
 
-// --- Headers
-// ----------------------------------------------------------------------------------------
+// --- Headers -------------------------------------------------------------------------------------
 
 std::size_t FrameReader::header_bytes(const std::uint8_t* head, std::size_t count) {
   if (count < 2) return 2;
@@ -170,8 +169,7 @@ bool FrameReader::begin_data(Opcode opcode, bool final) {
   return true;
 }
 
-// --- Payloads
-// ---------------------------------------------------------------------------------------
+// --- Payloads ------------------------------------------------------------------------------------
 
 // `to` may overlap `from` if it lies before it: a word is stored when it has been loaded, and ends
 // before what is loaded next.

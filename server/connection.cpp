@@ -40,8 +40,7 @@ void Connection::on_open_failed() {
   close({ReasonCode::ProtocolError, CloseCause::handshake_fault});
 }
 
-// --- Time
-// -------------------------------------------------------------------------------------------
+// --- Time ----------------------------------------------------------------------------------------
 
 void Connection::schedule_check() {
   TimerWheel& wheel = thread_.wheel();
@@ -77,8 +76,7 @@ void Connection::on_due() {
   }
 }
 
-// --- The end
-// ----------------------------------------------------------------------------------------
+// --- The end -------------------------------------------------------------------------------------
 
 void Connection::stop_reading() {
   read_stopped_ = true;

@@ -10,8 +10,7 @@ namespace millrace::server {
 
 using protocol::PacketType;
 
-// --- Passwords
-// --------------------------------------------------------------------------------------
+// --- Passwords -----------------------------------------------------------------------------------
 
 // Nothing is read until the answer is there: what the client sent meanwhile waits where it is.
 bool Connection::check_password(protocol::Connect& connect) {
@@ -54,8 +53,7 @@ void Connection::forget_password_check() {
   if (password_check_) password_check_->owner = nullptr;
 }
 
-// --- Enhanced authentication
-// ------------------------------------------------------------------------
+// --- Enhanced authentication ---------------------------------------------------------------------
 
 bool Connection::begin_authentication(protocol::Connect& connect) {
   const bool offered = connect.properties.authentication_method == scram_method &&

@@ -202,8 +202,7 @@ std::string Connection::response_information(const std::string& client_id) const
   return rules && !*rules ? topic : std::string();  // the whole of it
 }
 
-// --- CONNACK
-// ----------------------------------------------------------------------------------------
+// --- CONNACK -------------------------------------------------------------------------------------
 
 void Connection::send_connack(bool session_present) {
   protocol::Connack connack;

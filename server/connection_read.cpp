@@ -51,8 +51,7 @@ void Connection::read_on() {
   }
 }
 
-// --- Receiving
-// --------------------------------------------------------------------------------------
+// --- Receiving -----------------------------------------------------------------------------------
 
 bool Connection::read_once() {
   Incoming incoming;
@@ -126,8 +125,7 @@ void Connection::discard_input() {
   stream_->wait_readable();
 }
 
-// --- Framing
-// ----------------------------------------------------------------------------------------
+// --- Framing -------------------------------------------------------------------------------------
 
 void Connection::on_received(Incoming& incoming) {
   in_read_ = true;
@@ -219,8 +217,7 @@ void Connection::keep_partial(Bytes rest) {
   std::memcpy(partial_.buffer->data(), rest.data(), bytes);
 }
 
-// --- Submitting
-// -------------------------------------------------------------------------------------
+// --- Submitting ----------------------------------------------------------------------------------
 
 broker::Command& Connection::add_command(broker::CommandKind kind) {
   broker::Command& command = thread_.commands().emplace_back();
@@ -266,8 +263,7 @@ void Connection::submit_kept() {
   if (kept.empty()) kept_commands_.reset();
 }
 
-// --- Back-pressure
-// ----------------------------------------------------------------------------------
+// --- Back-pressure -------------------------------------------------------------------------------
 
 bool Connection::must_pause() const {
   if (kept_commands_) return true;

@@ -69,8 +69,7 @@ class IoThread {
     return turned_away_count_.load(std::memory_order_relaxed);
   }
 
-  // --- On the thread
-  // ------------------------------------------------------------------------------
+  // --- On the thread -----------------------------------------------------------------------------
 
   Poller& poller() { return poller_; }
   broker::Inbox& inbox() { return inbox_; }

@@ -64,8 +64,7 @@ bool parse_number(std::string_view text, std::uint32_t& out) {
 
 }  // namespace
 
-// --- Keys
-// -------------------------------------------------------------------------------------------
+// --- Keys ----------------------------------------------------------------------------------------
 
 ScramKeys ScramKeys::derive(std::string_view password, std::string salt, std::uint32_t iterations) {
   const std::string salted = derive_key(Digest::sha256, password, salt, iterations);
@@ -143,8 +142,7 @@ ScramKeys ScramFile::keys_of(std::string_view user) const {
   return nobody;
 }
 
-// --- The exchange
-// -----------------------------------------------------------------------------------
+// --- The exchange --------------------------------------------------------------------------------
 
 protocol::Result<ScramFirst> parse_scram_first(std::string_view message) {
   ScramFirst first;

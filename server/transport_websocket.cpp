@@ -109,8 +109,7 @@ class WebSocketStream final : public Base {
   std::string answer_;  // a control frame that goes out between two data frames
 };
 
-// --- Handshake
-// --------------------------------------------------------------------------------------
+// --- Handshake -----------------------------------------------------------------------------------
 
 template <class Base>
 void WebSocketStream<Base>::readable() {
@@ -156,8 +155,7 @@ void WebSocketStream<Base>::fail_open() {
   user().on_open_failed();
 }
 
-// --- Reading
-// ----------------------------------------------------------------------------------------
+// --- Reading -------------------------------------------------------------------------------------
 
 template <class Base>
 IoResult WebSocketStream<Base>::read(std::span<std::uint8_t> into) {
@@ -191,8 +189,7 @@ void WebSocketStream<Base>::wait_readable() {
   Base::wait_readable();
 }
 
-// --- Writing
-// ----------------------------------------------------------------------------------------
+// --- Writing -------------------------------------------------------------------------------------
 
 template <class Base>
 IoResult WebSocketStream<Base>::write(std::span<const iovec> from) {
@@ -246,8 +243,7 @@ void WebSocketStream<Base>::writable() {
   user().on_writable();
 }
 
-// --- The end
-// ----------------------------------------------------------------------------------------
+// --- The end -------------------------------------------------------------------------------------
 
 template <class Base>
 void WebSocketStream<Base>::shutdown() {

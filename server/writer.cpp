@@ -58,8 +58,7 @@ Writer::Status Writer::write(Stream& stream, WriterPiece& piece, IoCounters& cou
   return status;
 }
 
-// --- Filling a piece
-// --------------------------------------------------------------------------------
+// --- Filling a piece -----------------------------------------------------------------------------
 
 void Writer::fill(WriterPiece& piece) {
   piece.clear();
@@ -145,8 +144,7 @@ bool Writer::fill_encoded(WriterPiece& piece, const broker::Delivery& delivery) 
   return true;
 }
 
-// --- Settling what was sent
-// -------------------------------------------------------------------------
+// --- Settling what was sent ----------------------------------------------------------------------
 
 void Writer::settle(WriterPiece& piece, std::size_t sent, IoCounters& counters) {
   const std::int64_t now_ns = broker::Inbox::now_ns();

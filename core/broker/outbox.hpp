@@ -132,8 +132,7 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   enum class Binding : std::uint8_t { early, late, latest };
   Binding binding() const { return binding_.load(std::memory_order_relaxed); }
 
-  // --- The processor
-  // ------------------------------------------------------------------------------
+  // --- The processor -----------------------------------------------------------------------------
 
   // The session that this connection speaks for; null before `connect`, and again once the
   // processor let go of the connection. This is the connection's epoch.

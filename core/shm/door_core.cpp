@@ -46,8 +46,7 @@ void DoorCore::handle(ClientId client, Request request, std::uint64_t now_ns) {
   }
 }
 
-// --- feeds
-// ----------------------------------------------------------------------------------------
+// --- feeds ---------------------------------------------------------------------------------------
 
 bool DoorCore::is_full(Kind kind) const {
   const auto is_table = [](const auto& entry) { return entry.first.first == Kind::table; };
@@ -136,8 +135,7 @@ void DoorCore::free_unused(std::uint64_t now_ns, std::uint64_t linger_ns) {
   });
 }
 
-// --- newest values
-// --------------------------------------------------------------------------------
+// --- newest values -------------------------------------------------------------------------------
 
 void DoorCore::open_table(ClientId client, const TableRequest& request, std::uint64_t now_ns) {
   if (table_of_.contains(client)) return refuse(client, Refusal::malformed);
@@ -222,8 +220,7 @@ bool DoorCore::work(std::uint64_t now_ns) {
   return filling_ || !waiting_.empty();
 }
 
-// --- time
-// -----------------------------------------------------------------------------------------
+// --- time ----------------------------------------------------------------------------------------
 
 void DoorCore::release(std::uint64_t now_ns) {
   for (Feed* feed : std::exchange(dirty_, {})) {

@@ -37,8 +37,7 @@ struct Stamp {
   std::uint32_t header_bytes = page_bytes;
 };
 
-// --- ring
-// -----------------------------------------------------------------------------------------
+// --- ring ----------------------------------------------------------------------------------------
 
 enum class FrameKind : std::uint8_t {
   message = 0,
@@ -111,8 +110,7 @@ struct RingHeader {
 };
 static_assert(sizeof(RingHeader) <= page_bytes);
 
-// --- page
-// -----------------------------------------------------------------------------------------
+// --- page ----------------------------------------------------------------------------------------
 
 enum class Eviction : std::uint32_t {
   none = 0,
@@ -139,8 +137,7 @@ struct PositionPage {
 };
 static_assert(sizeof(PositionPage) <= page_bytes);
 
-// --- lane
-// -----------------------------------------------------------------------------------------
+// --- lane ----------------------------------------------------------------------------------------
 
 struct LaneHeader {  // the client writes it: untrusted
   Stamp stamp{lane_magic};
@@ -159,8 +156,7 @@ struct LaneControl {  // the server writes it, the client can only look
 };
 static_assert(sizeof(LaneHeader) <= page_bytes && sizeof(LaneControl) <= page_bytes);
 
-// --- table
-// ----------------------------------------------------------------------------------------
+// --- table ---------------------------------------------------------------------------------------
 
 enum class CellState : std::uint8_t {
   empty = 0,

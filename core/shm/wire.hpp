@@ -54,8 +54,7 @@ const char* describe(Refusal refusal);
 const char* describe(Eviction eviction);
 const char* name_of(Eviction eviction);  // one word, for metrics
 
-// --- what a client says
-// ---------------------------------------------------------------------------
+// --- what a client says --------------------------------------------------------------------------
 
 struct Bell {};
 struct AttachRequest {
@@ -78,8 +77,7 @@ struct ValueRequest {  // on a table's connection: a value too large for its cel
 using Request =
     std::variant<Bell, AttachRequest, MappedNotice, LaneRequest, TableRequest, ValueRequest>;
 
-// --- what the server says
-// -------------------------------------------------------------------------
+// --- what the server says ------------------------------------------------------------------------
 
 struct Attached {  // descriptors: ring, page, seeds if any, then a page for each predecessor
   std::uint64_t epoch = 0;
