@@ -5,14 +5,12 @@
 // PINGREQ, PUBLISH that may not be. Per read it makes one submission, per hand-over as few writes
 // as the socket takes.
 //
-// Its life:   opening -> awaiting_connect -> connecting -> connected -> closing -> lingering ->
-// closed
-//     checking, authenticating: between the two; the worker checks the password of a CONNECT, or
-//     AUTH packets go to and fro
-//     connecting: CONNECT was submitted, CONNACK waits for the processor
+// Its life: opening, awaiting_connect, connecting, connected, closing, lingering, closed.
+//     connecting: CONNECT was submitted, CONNACK waits for the processor. Before it perhaps
+//                 checking: the worker looks at the password of a CONNECT, or
+//                 authenticating: AUTH packets go to and fro
 //     closing:    nothing is read any more; what must still be said is being written
-//     lingering:  said; waits for the peer to close, so that its unread bytes do not erase our
-//     words
+//     lingering:  said; waits for the peer to close, lest its unread bytes erase our words
 //
 // Always: `connect` is submitted at most once, and if it was, `close` is submitted exactly once,
 // last, however the connection ends; a command that the queue did not take is kept until it does.

@@ -47,9 +47,8 @@ struct ScramKeys {
   std::string to_string() const;
 };
 
-// A password that a client and this program read alike, whether or not the client prepares it,
-// gives
-// ""; else why not.
+// "" for a password that a client and this program read alike, whether or not the client prepares
+// it; else why not.
 std::string scram_password_fault(std::string_view password);
 
 // A file of `user:SCRAM-SHA-256$...` lines. Constant after construction; threads may share it.

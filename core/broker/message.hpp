@@ -6,10 +6,8 @@
 //
 // Threads: immutable once made; may be copied and dropped on any thread.
 //
-//     packet:  | fixed header | topic length | topic | packet id (QoS > 0) | properties (v5) |
-//     payload |
-//              ^ packet_offset               ^ topic_offset                                  ^
-//              payload_offset
+//   | fixed header | topic length | topic | packet id (QoS > 0) | properties (v5) | payload |
+//   ^ packet_offset               ^ topic_offset                                  ^ payload_offset
 #pragma once
 
 #include <cstdint>

@@ -7,8 +7,7 @@
 //   Slot<T>                    is            load() returns
 //   a handle (SlotHandle)      HandleSlot    the handle: 16 bytes a slot, no allocation
 //   trivially copyable         CellSlot      a copy: four cells in the slot, no allocation
-//   anything else              SharedSlot    SharedValue<T>, a counted reference to the stored
-//   value
+//   anything else              SharedSlot    SharedValue<T>, a reference to the stored value
 #pragma once
 
 #include <optional>

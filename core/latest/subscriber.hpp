@@ -90,8 +90,7 @@ class Subscriber {
 
   /// `co_await subscriber.async_wait(resume)`: the same without a thread. `resume(coroutine)` is
   /// called on the publisher's thread and has to see that the coroutine is resumed where it
-  /// belongs, say
-  /// `[executor](auto coroutine) { asio::post(executor, coroutine); }`.
+  /// belongs, say `[executor](auto coroutine) { asio::post(executor, coroutine); }`.
   /// One wait at a time; the subscriber stays where it is meanwhile.
   template <std::invocable<std::coroutine_handle<>> Resume = ResumeInline>
   [[nodiscard]] NextValue<T, Resume> async_wait(Resume resume = {}) {

@@ -6,11 +6,9 @@
 // What always holds
 //   - Items leave in the order in which they came; never more than max_capacity of them.
 //   - `capacity()` slots are allocated. Growing and shrinking move the items to a new block, so
-//   that one
-//     push or pop in a long while pays for all of them (the lock-free twin does not).
+//     that one push or pop in a long while pays for all of them (the lock-free twin does not).
 //   - No call of foreign code under the lock but T's own moves and destructor; pop_batch moves
-//   items
-//     out in small groups and calls `use` on them unlocked.
+//     items out in small groups and calls `use` on them unlocked.
 #pragma once
 
 #include <algorithm>
