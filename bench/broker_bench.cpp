@@ -121,9 +121,11 @@ class Broker {
     apply(clients_.back()->connect());
     return *clients_.back();
   }
-  // The session stays.
+  // The session stays; the connection goes, as its thread would let it.
   void leave() {
     apply(clients_.back()->close());
+    std::vector<OutboxRef> rung;
+    ready_.take(rung);
     clients_.pop_back();
   }
 
