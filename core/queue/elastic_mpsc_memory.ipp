@@ -6,6 +6,53 @@ namespace millrace::queue {
 
 // ---- producers ----
 
+/// Whether `count` positions from `tail` on lie below the capacity and the bound, by a head that
+/// was once true. A tail that is older than that head gives a huge `used`, and false.
+template <class T, class Wait>
+bool ElasticMpscQueue<T, Wait>::fits(std::uint64_t tail, std::size_t count,
+                                     std::size_t bound) const {
+  // acquire: partner of the release in make_room(), and through it of the one in advance(); what
+  // the consumer took out of the directory before that head is seen as gone.
+  const std::uint64_t used = tail - head_seen_.load(std::memory_order_acquire);
+  const std::size_t limit = std::min(bound, capacity_.load(std::memory_order_relaxed));
+  return used < limit && count <= limit - used;
+}
+
+/// The slow half of a claim: where there is no room by the head that was seen last, reads the
+/// consumer's, grows the capacity, cuts `count` to what may be claimed and puts segments under it.
+/// A `tail` that proves old is read again.
+template <class T, class Wait>
+auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& count,
+                                          std::size_t bound) -> Room {
+  if (fits(tail, count, bound) && installed(tail, count)) return Room::kYes;
+  const std::uint64_t head = head_.load(std::memory_order_acquire);  // partner: advance()
+  // Another producer may just have stored a newer head; an older one only makes the next look here.
+  Wait::step();
+  head_seen_.store(head, std::memory_order_release);
+  if (head > tail) {
+    tail = tail_.load(std::memory_order_relaxed);
+    return Room::kLookAgain;
+  }
+  const std::uint64_t used = tail - head;
+  if (used >= bound) {
+    full_.fetch_add(1, std::memory_order_relaxed);
+    return Room::kFull;
+  }
+  count = std::min<std::size_t>(count, bound - used);
+  grow_capacity(used + count);
+  const bool installed = install_segments(tail, count);
+  return installed ? Room::kYes : Room::kOutOfMemory;
+}
+
+template <class T, class Wait>
+bool ElasticMpscQueue<T, Wait>::installed(std::uint64_t tail, std::size_t count) const {
+  const std::uint64_t last = layout_.number(tail + count - 1);
+  for (std::uint64_t number = layout_.number(tail); number <= last; ++number) {
+    if (entry(number).load(std::memory_order_relaxed) == 0) return false;
+  }
+  return true;
+}
+
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::grow_capacity(std::size_t needed) {
   std::size_t capacity = capacity_.load(std::memory_order_relaxed);

@@ -10,16 +10,16 @@
 //
 // What always holds
 //   - Positions are dense: a producer claims the next n of them with one CAS of `tail_`; the items
-//   of
-//     a batch are neighbours. The order of claims is the order of pops: FIFO over all producers.
+//     of a batch are neighbours. The order of claims is the order of pops: FIFO over all producers.
 //   - tail - head <= max_capacity, exactly: a claim is made only against a head that was read.
 //   - Position p lives in slot p % S of the segment that `directory_[p / S % D]` names. D * S is at
 //     least max_capacity + S, so that no two live positions share an entry.
 //   - Who holds a claimed, unpublished position p keeps p's segment alive: the consumer takes a
-//   segment
-//     out of the directory only after it consumed the segment's last slot, and it cannot pass p. A
-//     producer looks at a segment only between its claim and its publish. So no hazard pointers and
-//     no epochs, and a segment may be freed at once.
+//     segment out of the directory only after it consumed the segment's last slot, and it cannot
+//     pass p. A producer looks at a segment only between its claim and its publish. So no hazard
+//     pointers and no epochs, and a segment may be freed at once.
+//   - A usual push reads neither the head nor the directory: up to where there is room, and in
+//     which segment, stands beside the tail (ClaimWindow), and the claim proves it true.
 //   - The consumer progresses unless a producer stands between its claim and its publish at the
 //     queue's front; then try_pop says kEmpty although empty_for_consumer() says false.
 //
@@ -52,6 +52,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/queue/claim_window.hpp"
 #include "core/queue/prefetch.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/segment.hpp"
@@ -157,8 +158,8 @@ class ElasticMpscQueue {
   std::size_t bound_for(std::size_t reserve) const {
     return config_.max_capacity - std::min(reserve, config_.max_capacity);
   }
-  /// Success also means that `tail` did not move since it was read, so that a segment looked up
-  /// between is still the one of that position.
+  /// Success also means that `tail` did not move since it was read, so that what the window told
+  /// between is true.
   bool claim(std::uint64_t& tail, std::size_t count) {
     // seq_cst: partner of empty_for_consumer (see waiting.hpp).
     return tail_.compare_exchange_strong(tail, tail + count, std::memory_order_seq_cst,
@@ -178,12 +179,14 @@ class ElasticMpscQueue {
     return tail_.load(std::memory_order_relaxed);
   }
   [[gnu::noinline]] Result<void> try_push_again(T& item, std::size_t reserve);
+  SegmentRef known_room(std::uint64_t tail, std::size_t count, std::size_t reserve) const;
   bool fits(std::uint64_t tail, std::size_t count, std::size_t bound) const;
+  SegmentRef look_up_claimed(std::uint64_t position, std::size_t count);
   [[gnu::noinline]] Room make_room(std::uint64_t& tail, std::size_t& count, std::size_t bound);
   void grow_capacity(std::size_t needed);
   bool installed(std::uint64_t tail, std::size_t count) const;
   bool install_segments(std::uint64_t tail, std::size_t count);
-  void publish(std::uint64_t position, T* items, std::size_t count);
+  void publish(SegmentRef segment, std::uint64_t position, T* items, std::size_t count);
 
   // Memory.
   SegmentRef take_or_make();
@@ -223,6 +226,7 @@ class ElasticMpscQueue {
 
   // Written by producers.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> tail_{0};
+  ClaimWindow<Wait> window_;
   // A value that head_ had; saves reading the consumer's line.
   std::atomic<std::uint64_t> head_seen_{0};
 

@@ -44,25 +44,22 @@ ElasticMpscQueue<T, Wait>::~ElasticMpscQueue() {
 
 // ---- claim ----
 
-/// The usual case, small enough to be inlined: there is room, and nobody else claims.
+/// The usual case, small enough to be inlined: the window knows of room, and nobody else claims.
 template <class T, class Wait>
 Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) {
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-  if (fits(tail, 1, bound_for(reserve))) [[likely]] {
+  Wait::step();
+  if (const SegmentRef segment = known_room(tail, 1, reserve)) [[likely]] {
+    // The next push waits for this one's stores at its atomic claim: its line had better be here.
+    const Slot slot = layout_.slot(segment, tail);
+    prefetch_to_write(slot.item, kPrefetchBytes);
     Wait::step();
-    const SegmentRef segment = segment_at(tail);  // only after a head by which `tail` fits
-    Wait::step();
-    if (segment) [[likely]] {
-      // The next push waits for this one's stores at its atomic claim: its line had better be here.
-      const Slot slot = layout_.slot(segment, tail);
-      prefetch_to_write(slot.item, kPrefetchBytes);
-      if (claim(tail, 1)) [[likely]] {
-        fill(slot, segment.generation(), item);
-        wait_.pushed();
-        return {};
-      }
-      let_others_claim();
+    if (claim(tail, 1)) [[likely]] {
+      fill(slot, segment.generation(), item);
+      wait_.pushed();
+      return {};
     }
+    let_others_claim();
   }
   if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 2 * sizeof(void*)) {
     T copy = item;  // with its address taken nowhere else, a small item stays in registers
@@ -76,38 +73,41 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push_again(T& item, std::size_t rese
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   for (;;) {
     std::size_t count = 1;
-    if (!fits(tail, 1, bound_for(reserve)) || !segment_at(tail)) {
+    SegmentRef segment = known_room(tail, count, reserve);
+    if (!segment) {
       const Room room = make_room(tail, count, bound_for(reserve));
       if (room == Room::kLookAgain) continue;
       if (room == Room::kFull) return QueueError::kFull;
       if (room == Room::kOutOfMemory) return QueueError::kOutOfMemory;
     }
     Wait::step();
-    if (claim(tail, 1)) break;
+    if (claim(tail, 1)) {
+      if (!segment) segment = look_up_claimed(tail, 1);
+      fill(layout_.slot(segment, tail), segment.generation(), item);
+      wait_.pushed();
+      return {};
+    }
     tail = let_others_claim();
   }
-  const SegmentRef segment = segment_at(tail);
-  fill(layout_.slot(segment, tail), segment.generation(), item);
-  wait_.pushed();
-  return {};
 }
 
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::push_batch(std::span<T> items, std::size_t reserve) {
   if (items.empty()) return 0;
-  const std::size_t bound = bound_for(reserve);
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   for (;;) {
     std::size_t count = items.size();
-    if (!fits(tail, count, bound) || !installed(tail, count)) {
-      const Room room = make_room(tail, count, bound);
+    SegmentRef segment = known_room(tail, count, reserve);
+    if (!segment) {
+      const Room room = make_room(tail, count, bound_for(reserve));
       if (room == Room::kLookAgain) continue;
       if (room != Room::kYes) return 0;
     }
     Wait::step();
     if (claim(tail, count)) {
       if (count < items.size()) full_.fetch_add(1, std::memory_order_relaxed);
-      publish(tail, items.data(), count);
+      if (!segment) segment = look_up_claimed(tail, count);
+      publish(segment, tail, items.data(), count);
       wait_.pushed();
       return count;
     }
@@ -133,57 +133,34 @@ Result<void> ElasticMpscQueue<T, Wait>::push_for(T&& item,
   return QueueError::kTimedOut;
 }
 
-/// Whether `count` positions from `tail` on lie below the capacity and the bound, by a head that
-/// was once true. A tail that is older than that head gives a huge `used`, and false.
+/// The segment of `count` positions from `tail` on if the window knows them; to be claimed next.
 template <class T, class Wait>
-bool ElasticMpscQueue<T, Wait>::fits(std::uint64_t tail, std::size_t count,
-                                     std::size_t bound) const {
-  // acquire: partner of the release in look_for_room, and through it of the one in advance(); what
-  // the consumer took out of the directory before that head is seen as gone.
-  const std::uint64_t used = tail - head_seen_.load(std::memory_order_acquire);
-  const std::size_t limit = std::min(bound, capacity_.load(std::memory_order_relaxed));
-  return used < limit && count <= limit - used;
+SegmentRef ElasticMpscQueue<T, Wait>::known_room(std::uint64_t tail, std::size_t count,
+                                                 std::size_t reserve) const {
+  if (reserve != 0 && !fits(tail, count, bound_for(reserve))) return {};
+  return window_.find(tail, count);
 }
 
-/// The slow half of a claim: reads the consumer's head, grows the capacity, cuts `count` to what
-/// may be claimed and puts segments under it. A `tail` that proves old is read again.
+/// After a claim of which the window did not know: tells it of the segment of the last position.
+/// Returns that of the first.
 template <class T, class Wait>
-auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& count,
-                                          std::size_t bound) -> Room {
-  const std::uint64_t head = head_.load(std::memory_order_acquire);  // partner: advance()
-  // Another producer may just have stored a newer head; an older one only makes the next look here.
+SegmentRef ElasticMpscQueue<T, Wait>::look_up_claimed(std::uint64_t position, std::size_t count) {
+  const std::uint64_t last = position + count - 1;
+  const std::uint64_t room =
+      head_seen_.load(std::memory_order_relaxed) + capacity_.load(std::memory_order_relaxed);
+  const std::uint64_t segment_end = (layout_.number(last) + 1) * layout_.slots();
   Wait::step();
-  head_seen_.store(head, std::memory_order_release);
-  if (head > tail) {
-    tail = tail_.load(std::memory_order_relaxed);
-    return Room::kLookAgain;
-  }
-  const std::uint64_t used = tail - head;
-  if (used >= bound) {
-    full_.fetch_add(1, std::memory_order_relaxed);
-    return Room::kFull;
-  }
-  count = std::min<std::size_t>(count, bound - used);
-  grow_capacity(used + count);
-  const bool installed = install_segments(tail, count);
-  return installed ? Room::kYes : Room::kOutOfMemory;
-}
-
-template <class T, class Wait>
-bool ElasticMpscQueue<T, Wait>::installed(std::uint64_t tail, std::size_t count) const {
-  const std::uint64_t last = layout_.number(tail + count - 1);
-  for (std::uint64_t number = layout_.number(tail); number <= last; ++number) {
-    if (entry(number).load(std::memory_order_relaxed) == 0) return false;
-  }
-  return true;
+  window_.move(segment_at(last), std::min(room, segment_end));
+  return segment_at(position);
 }
 
 // ---- publish ----
 
+/// Fills `count` claimed slots, the first of them in `segment`.
 template <class T, class Wait>
-void ElasticMpscQueue<T, Wait>::publish(std::uint64_t position, T* items, std::size_t count) {
-  while (count > 0) {
-    const SegmentRef segment = segment_at(position);
+void ElasticMpscQueue<T, Wait>::publish(SegmentRef segment, std::uint64_t position, T* items,
+                                        std::size_t count) {
+  for (;;) {
     const auto slot = layout_.slot(segment, position);
     const std::size_t run = std::min(count, slot.run);
     Wait::step();
@@ -192,9 +169,11 @@ void ElasticMpscQueue<T, Wait>::publish(std::uint64_t position, T* items, std::s
       // release: partner of scan_ready().
       slot.ready[i].store(segment.generation(), std::memory_order_release);
     }
-    position += run;
-    items += run;
+    if (run == count) return;
     count -= run;
+    items += run;
+    position += run;
+    segment = segment_at(position);
   }
 }
 

@@ -4,8 +4,7 @@
 //   NoWait     no sleeping: the owner brings its own (the broker's processor does);
 //              pop_for and push_for are then not available.
 //   FutexWait  the consumer sleeps on a futex word until a push; producers sleep until a pop. A
-//   push
-//              that finds nobody asleep pays one load of a line that is rarely written.
+//              push that finds nobody asleep pays one load of a line that is rarely written.
 //
 // Why no push is lost on a sleeper: a producer first claims its slot by a seq_cst read-modify-write
 // of the queue's tail, publishes the item, then loads `consumer_sleeps_` (seq_cst). The consumer
@@ -68,8 +67,8 @@ inline void futex_wake(std::atomic<std::uint32_t>& word, int sleepers_max) {
 class NoWait {
  public:
   static constexpr bool kCanSleep = false;
-  static void step() {
-  }  // between any two steps of the queue that others can observe: for stress tests
+  /// Between any two steps of the queue that others can observe: for stress tests.
+  static void step() {}
   void pushed() {}
   void popped() {}
 };

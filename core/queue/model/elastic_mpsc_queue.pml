@@ -13,10 +13,10 @@
  *   CONSUMER_PROGRESS the front is not ready only if nothing is claimed, or if the producer that claimed it
  *                     has not published yet
  *
- * Whether a push that would fit looks for more room anyway (the capacity says so in the queue), and whether
- * the consumer recycles a segment, and to where, or keeps it in the pool, or frees it, or one of the pool, is
- * left to chance: every policy of growing and shrinking is covered. The pool holds one segment. Left out:
- * reserve (a smaller MAX for some), waiting, figures.
+ * Whether a push that would fit looks for more room anyway (the capacity says so in the queue), whether it
+ * uses the window, and whether the consumer recycles a segment, and to where, or keeps it in the pool, or
+ * frees it, or one of the pool, is left to chance: every policy of growing and shrinking is covered. The pool
+ * holds one segment. Left out: reserve (a smaller MAX for some), waiting, figures.
  */
 
 #ifndef PRODUCERS
@@ -24,6 +24,9 @@
 #endif
 #ifndef ITEMS
 #define ITEMS 3 /* of each producer */
+#endif
+#ifndef FEWER
+#define FEWER 0 /* items that the first producer pushes less */
 #endif
 #ifndef SLOTS
 #define SLOTS 1 /* of a segment */
@@ -36,7 +39,8 @@
 #endif
 #define ENTRIES (MAX / SLOTS + 1) /* of the directory; the fewest that the queue's head comment allows */
 #define SEGMENTS (ENTRIES + 1)    /* all that can be in the directory and the pool at once */
-#define TOTAL (PRODUCERS * ITEMS)
+#define TOTAL (PRODUCERS * ITEMS - FEWER)
+#define OWN(id) ((id) == 0 -> ITEMS - FEWER : ITEMS)
 #define NONE 255
 #define GENERATIONS 2 /* 63 in the queue */
 
@@ -57,6 +61,11 @@ byte pool_generation = 0;
 byte tail = 0;
 byte head = 0;
 byte head_seen = 0;
+/* ClaimWindow */
+byte end = 0;
+byte window_segment = NONE;
+byte window_generation = 0;
+bool window_busy = false;
 
 /* For the assertions only: what is at a position, from its claim to its pop; what each producer's
  * next item to be popped is. */
@@ -116,6 +125,27 @@ inline fill(position, value) {
   }
 }
 
+/* ClaimWindow::move(). What is done under `window_busy` is one step with what others can see of it: who comes
+ * between skips, as any may. */
+inline move_window(position) {
+  atomic {
+    k = (position) - (position) % SLOTS + SLOTS;
+    if
+    :: head_seen + MAX < k -> k = head_seen + MAX
+    :: else
+    fi
+  };
+  if
+  :: atomic { k > end && !window_busy ->
+      window_busy = true;
+      window_segment = segment;
+      window_generation = generation };
+    atomic { end = k; window_busy = false }
+  :: true /* another is at it, or was */
+  fi;
+  k = 0
+}
+
 proctype Producer(byte id) {
   byte next = 0;  /* items pushed */
   byte count;     /* of this push: one, or a batch of two */
@@ -126,15 +156,20 @@ proctype Producer(byte id) {
   byte k = 0;
 
   do
-  :: next == ITEMS -> break
-  :: next < ITEMS ->
+  :: next == OWN(id) -> break
+  :: next < OWN(id) ->
     if
     :: count = 1
-    :: BATCH == 2 && next + 2 <= ITEMS -> count = 2
+    :: BATCH == 2 && next + 2 <= OWN(id) -> count = 2
     fi;
 retry:
-    /* fits(). One step: had the tail moved between the two reads, the claim would fail. */
-    atomic { t = tail; h = head_seen };
+    /* known_room(), or fits(). One step: had the tail moved between the two reads, the claim would fail. */
+    if
+    :: atomic { tail + count <= end -> t = tail };
+      d_step { segment = window_segment; generation = window_generation };
+      goto claim
+    :: atomic { t = tail; h = head_seen }
+    fi;
     if
     :: atomic { h <= t && t - h + count <= MAX -> h = 0 }
     :: atomic { true -> h = 0 };
@@ -160,12 +195,12 @@ retry:
       :: else
       fi
     fi;
-    look_up(t);
     if
-    :: atomic { segment == NONE || (count == 2 && dir_segment[ENTRY(t + 1)] == NONE) ->
-        segment = NONE; generation = 0; t = 0; goto retry } /* to make_room(), sooner or later */
+    :: atomic { dir_segment[ENTRY(t)] == NONE || dir_segment[ENTRY(t + count - 1)] == NONE ->
+        t = 0; goto retry } /* to make_room(), sooner or later */
     :: else
     fi;
+claim:
     atomic { /* claim() */
       if
       :: tail == t ->
@@ -179,14 +214,17 @@ retry:
       :: else -> t = 0; segment = NONE; generation = 0; goto retry
       fi
     };
-    /* A single push keeps the reference from before its claim; a batch looks up again. */
     if
-    :: count == 2 -> look_up(t)
+    :: segment == NONE ->
+      look_up(t + count - 1);
+      move_window(t + count - 1);
+      look_up(t)
     :: else
     fi;
     fill(t, id * ITEMS + next);
     if
-    :: count == 2 -> look_up(t + 1); fill(t + 1, id * ITEMS + next + 1)
+    :: count == 2 && ENTRY(t) == ENTRY(t + 1) -> fill(t + 1, id * ITEMS + next + 1)
+    :: count == 2 && ENTRY(t) != ENTRY(t + 1) -> look_up(t + 1); fill(t + 1, id * ITEMS + next + 1)
     :: else
     fi;
     d_step { next = next + count; segment = NONE; generation = 0; t = 0; count = 0 }
