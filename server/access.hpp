@@ -72,6 +72,8 @@ class Access {
 
   // Whether a name and a password make a difference at all.
   bool verifies_names() const { return !config_.password_file.empty(); }
+  // How many clients' passwords may wait to be checked.
+  std::size_t password_checks_max() const { return config_.password_checks_max; }
   // Null: SCRAM is not offered.
   const ScramFile* scram() const { return config_.scram_file.empty() ? nullptr : &scram_; }
 

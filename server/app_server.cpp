@@ -16,7 +16,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
       processor_(processor_limits(config())),
       inbox_(inbox_limits(config()), processor_),
       http_(config().http),
-      topics_http_(http_, processor_.topics(), config().http, settings_->access) {
+      topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
     threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
   }

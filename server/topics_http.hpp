@@ -15,7 +15,8 @@
 // thread for each who waits for a topic of its batch.
 //
 // Threads: constructed before http.start(); set_access() and the numbers any thread; everything
-// else the HTTP thread. The processor rests, and then the HttpServer, before this is destroyed.
+// else the HTTP thread. The processor and the worker rest, and then the HttpServer, before this is
+// destroyed.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,9 @@ namespace millrace::server {
 
 // What the HTTP thread counts. Written by that thread alone.
 struct TopicCounters {
-  Counter long_polls;          // that wait now
-  Counter long_polls_refused;  // over http.long_polls_max
+  Counter long_polls;               // that wait now
+  Counter long_polls_refused;       // over http.long_polls_max
+  Counter password_checks_refused;  // too many waited
 };
 std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters);
 
@@ -41,7 +43,7 @@ class TopicRoutes {
  public:
   // Adds its routes to `http`.
   TopicRoutes(HttpServer& http, const broker::TopicTable& topics, const HttpConfig& limits,
-              std::shared_ptr<const Access> access);
+              Worker& worker, std::shared_ptr<const Access> access);
   TopicRoutes(const TopicRoutes&) = delete;
   TopicRoutes& operator=(const TopicRoutes&) = delete;
 
@@ -52,6 +54,7 @@ class TopicRoutes {
 
  private:
   void get_topic(HttpExchange::Ptr exchange);
+  void answer_topic(HttpExchange::Ptr exchange);
   void get_list(HttpExchange::Ptr exchange);
 
   HttpServer& http_;
@@ -59,8 +62,8 @@ class TopicRoutes {
   const std::uint32_t long_polls_max_;
   const std::uint32_t wait_seconds_max_;
   const std::string run_;  // in every ETag: no two runs have the same
-  HttpAccess access_;
   TopicCounters counters_;
+  HttpAccess access_;
 };
 
 }  // namespace millrace::server

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "server/passwd.hpp"
@@ -329,6 +330,63 @@ TEST_F(TopicsHttpAccess, FollowsNewRulesAtOnce) {
   config_.rules.push_back({AccessEffect::deny, std::nullopt, AccessAction::all, "#"});
   world.routes.set_access(access_of(config_));
   EXPECT_EQ(status(world, "/topics/a/b", ann), 403u);
+}
+
+// Held by the test; lets go at the latest when it ends.
+class HeldWorker {
+ public:
+  explicit HeldWorker(Worker& worker) {
+    worker.try_post(SIZE_MAX, [held = may_go_.get_future().share()] { held.wait(); });
+  }
+  ~HeldWorker() { let_go(); }
+  void let_go() {
+    if (std::exchange(holds_, false)) may_go_.set_value();
+  }
+
+ private:
+  std::promise<void> may_go_;
+  bool holds_ = true;
+};
+
+TEST_F(TopicsHttpAccess, AnswersOthersWhileAPasswordIsChecked) {
+  config_.allow_anonymous = true;
+  TopicsWorld world({}, config_);
+  world.publish("a/b", "x");
+  world.publish("public/x", "x");
+  HeldWorker worker(world.worker);
+  HttpClient waits(world);
+  waits.send("/topics/a/b", {{"Authorization", ann}});
+  wait_for([&] { return world.worker.waiting() == 2; });
+  EXPECT_EQ(status(world, "/topics/public/x"), 200u);
+  worker.let_go();
+  EXPECT_EQ(waits.receive().result_int(), 200u);
+}
+
+TEST_F(TopicsHttpAccess, TakesHalfOfTheLineOfPasswordsAndNoMore) {
+  config_.password_checks_max = 4;
+  TopicsWorld world({}, config_);
+  HeldWorker worker(world.worker);
+  HttpClient waits(world);
+  waits.send("/topics/a/b", {{"Authorization", ann}});
+  wait_for([&] { return world.worker.waiting() == 2; });
+  const Response refused = HttpClient(world).get("/topics/a/b", {{"Authorization", ann}});
+  EXPECT_EQ(refused.result_int(), 503u);
+  EXPECT_EQ(header(refused, "Retry-After"), "1");
+  EXPECT_EQ(world.routes.counters().password_checks_refused.value(), 1u);
+  worker.let_go();
+  EXPECT_EQ(waits.receive().result_int(), 404u);
+  EXPECT_EQ(status(world, "/topics/a/b", ann), 404u);
+}
+
+TEST_F(TopicsHttpAccess, ForgetsAClientThatLeavesWhileItsPasswordIsChecked) {
+  TopicsWorld world({}, config_);
+  HeldWorker worker(world.worker);
+  HttpClient leaves(world);
+  leaves.send("/topics/a/b", {{"Authorization", ann}});
+  wait_for([&] { return world.worker.waiting() == 2; });
+  leaves.close();
+  worker.let_go();
+  EXPECT_EQ(status(world, "/topics/a/b", ann), 404u);
 }
 
 // --- headers ---

@@ -54,11 +54,12 @@ class TopicsWorld {
       : processor(limits),
         inbox(broker::InboxLimits{}, processor),
         http(on_any_port(http_config)),
-        routes(http, processor.topics(), http_config, access_of(access)) {
+        routes(http, processor.topics(), http_config, worker, access_of(access)) {
     inbox.start();
     http.start();
   }
   ~TopicsWorld() {
+    worker.stop();
     inbox.stop();
     http.stop();
   }
@@ -95,6 +96,7 @@ class TopicsWorld {
 
   broker::Processor processor;
   broker::Inbox inbox;
+  Worker worker;
   HttpServer http;
   TopicRoutes routes;
 
