@@ -22,6 +22,7 @@ struct Inflight {
   Delivery delivery;
   std::uint32_t subscription = 0;  // Subscription::number that it was sent for
   InflightState state = InflightState::awaits_puback;
+  bool unsent = false;  // on the present connection, which is to get it again
 };
 
 class InflightWindow {
@@ -31,12 +32,19 @@ class InflightWindow {
   // Unsettled messages: what Receive Maximum limits.
   std::uint32_t unsettled() const { return window_.read().unsettled; }
   bool empty() const { return unsettled() == 0; }
+  // Those of them that the present connection has not been sent.
+  std::uint32_t unsent() const { return window_.read().unsent; }
+  void set_unsent(Inflight& entry, bool unsent) {
+    if (entry.unsent == unsent) return;
+    entry.unsent = unsent;
+    window_.write().unsent += unsent ? 1u : -1u;
+  }
   // False: the next identifier is still in use, 65,535 messages later.
   bool has_identifier() const { return window_.read().entries.size() < identifier_count; }
 
   // Assigns the identifier and keeps the delivery. Requires has_identifier().
   std::uint16_t add(Delivery delivery, std::uint32_t subscription) {
-    auto& [entries, front_identifier, unsettled] = window_.write();
+    auto& [entries, front_identifier, unsettled, unsent] = window_.write();
     const std::uint16_t packet_id =
         static_cast<std::uint16_t>((front_identifier + entries.size()) % identifier_count + 1);
     delivery.packet_id = packet_id;
@@ -58,9 +66,10 @@ class InflightWindow {
   }
 
   void settle(Inflight& entry) {
+    set_unsent(entry, false);
     entry.state = InflightState::settled;
     entry.delivery = Delivery{};
-    auto& [entries, front_identifier, unsettled] = window_.write();
+    auto& [entries, front_identifier, unsettled, unsent] = window_.write();
     --unsettled;
     while (!entries.empty() && entries.front().state == InflightState::settled) {
       entries.pop_front();
@@ -82,6 +91,7 @@ class InflightWindow {
     boost::container::deque<Inflight> entries;
     std::uint32_t front_identifier = 0;  // identifier of the front, less one
     std::uint32_t unsettled = 0;
+    std::uint32_t unsent = 0;
   };
 
   Rare<Window> window_;  // most are sent nothing but QoS 0

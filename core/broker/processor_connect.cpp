@@ -76,7 +76,9 @@ Session& Processor::start_session(ConnectRequest& request) {
 void Processor::resume(Session& session) {
   std::vector<std::uint16_t> redeliver;
   session.inflight.for_each_unsettled([&](Inflight& entry) {
-    if (entry.state == InflightState::awaits_pubcomp) {
+    const bool released = entry.state == InflightState::awaits_pubcomp;
+    session.inflight.set_unsent(entry, !released);
+    if (released) {
       protocol::encode_ack(protocol::PacketType::Pubrel, entry.delivery.packet_id,
                            ReasonCode::Success, session.outbox->version,
                            session.outbox->staged().control);

@@ -69,9 +69,9 @@ void Processor::unfold_if_caught_up(Session& session) {
 }
 
 bool Processor::has_window(const Session& session) const {
-  const std::size_t unsent = session.arrears.read().redeliver.size();
-  return session.inflight.unsettled() - unsent < session.receive_maximum &&
-         session.inflight.has_identifier();
+  const InflightWindow& inflight = session.inflight;
+  return inflight.unsettled() - inflight.unsent() < session.receive_maximum &&
+         inflight.has_identifier();
 }
 
 void Processor::serve(Session& session) {
@@ -118,10 +118,13 @@ void Processor::redeliver(Session& session) {
   if (session.arrears.read().redeliver.empty()) return;
   auto& waiting = session.arrears.write().redeliver;
   while (!waiting.empty()) {
-    if (session.inflight.unsettled() - waiting.size() >= session.receive_maximum) return;
-    Inflight* entry = session.inflight.find(waiting.back());
+    InflightWindow& inflight = session.inflight;
+    if (inflight.unsettled() - inflight.unsent() >= session.receive_maximum) return;
+    Inflight* entry = inflight.find(waiting.back());
     waiting.pop_back();
-    if (entry == nullptr) continue;
+    // The client may acknowledge on this connection what it got on the one before.
+    if (entry == nullptr || !entry->unsent) continue;
+    inflight.set_unsent(*entry, false);
     Delivery delivery = entry->delivery;
     if (!fits(session, delivery)) {  // the connection before took larger ones
       stats_.drop(Drop::too_large);
@@ -251,6 +254,7 @@ void Processor::apply_pubrec(Session& session, const Command& command) {
     return disconnect(session, ReasonCode::ProtocolError);
   }
   if (protocol::is_failure(command.reason)) return settle(session, *entry);  // [MQTT-4.3.3-4]
+  session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   entry->delivery.message = Message{};  // only the identifier is needed from here on
   release(ReasonCode::Success);

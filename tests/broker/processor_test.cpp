@@ -112,6 +112,47 @@ TEST(Processor, KeepsToTheReceiveMaximum) {
   EXPECT_EQ(reader.read().got.size(), 4u);
 }
 
+// Five messages that were not acknowledged, for a client that is back and takes one at a time.
+Peer& back_with_five_inflight(World& world, int qos) {
+  Peer& before = world.peer("reader", Version::v5).connect(false, 100);
+  before.subscribe("a", qos, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 1; i <= 5; ++i) writer.publish("a", std::to_string(i), 2);
+  before.read().close();
+  Peer& after = world.peer("reader", Version::v5);
+  after.receive_maximum = 1;
+  after.connect(false, 100).read();
+  EXPECT_THAT(after.payloads(), ElementsAre("1"));
+  return after;
+}
+
+TEST(Processor, DoesNotSendAgainWhatIsAcknowledgedBeforeItsTurn) {
+  World world;
+  Peer& reader = back_with_five_inflight(world, 1);
+  // All in one batch: what is left of the list of what to send is longer than what is inflight.
+  world.joins = [] { return true; };
+  for (const std::uint16_t packet_id : {2, 4, 5}) reader.send(CommandKind::puback, packet_id);
+  world.joins = {};
+  reader.read();
+  EXPECT_EQ(reader.got.size(), 1u) << "its Receive Maximum is used up";
+  reader.send(CommandKind::puback, 1);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
+  world.peer("other").connect().publish("a", "new", 1);
+  reader.send(CommandKind::puback, 3);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "new"));
+}
+
+TEST(Processor, DoesNotSendAgainWhatIsReceivedBeforeItsTurn) {
+  World world;
+  Peer& reader = back_with_five_inflight(world, 2);
+  for (const std::uint16_t packet_id : {2, 4, 1}) reader.send(CommandKind::pubrec, packet_id);
+  for (const std::uint16_t packet_id : {1, 4, 2}) reader.send(CommandKind::pubcomp, packet_id);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
+  reader.send(CommandKind::pubrec, 3);
+  reader.send(CommandKind::pubcomp, 3);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "5"));
+}
+
 TEST(Processor, RetainsTheLastValueAndClearsIt) {
   World world;
   Peer& writer = world.peer("writer").connect();
