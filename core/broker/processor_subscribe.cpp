@@ -190,7 +190,8 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
 
 Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
   Topic* topic = nullptr;
-  for (; seed_budget_ > 0; --seed_budget_) {
+  while (seed_budget_ > 0) {
+    --seed_budget_;  // also for one that matches: it may be that nothing of it is sent
     const TopicWalk::Step step = walk.step(topics_, topic);
     if (step != TopicWalk::Step::other) return step == TopicWalk::Step::match ? topic : nullptr;
   }

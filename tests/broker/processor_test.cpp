@@ -204,6 +204,20 @@ TEST(Processor, WalksAllStoredValuesWithinABudget) {
   EXPECT_EQ(reader.read().got.size(), 501u);
 }
 
+TEST(Processor, CountsAgainstTheBudgetWhatMatchesButIsNotSent) {
+  ProcessorLimits limits;
+  limits.seeds_per_batch = 10;
+  World world(limits);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), "not retained");
+  writer.publish("t/z", "retained", 0, true);
+  Peer& reader = world.peer("reader").connect().subscribe("t/#");
+  EXPECT_TRUE(world.processor.has_more());
+  reader.take();
+  EXPECT_THAT(reader.payloads(), IsEmpty()) << "101 topics with one batch's budget for 10";
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("retained"));
+}
+
 TEST(Processor, ForgetsAClientThatLeavesInTheBatchOfItsSubscribe) {
   ProcessorLimits limits;
   limits.seeds_per_batch = 1;
