@@ -55,7 +55,7 @@ struct Request {
 // Handover::connected (session_present) or by closing the outbox.
 struct ConnectRequest : Request {
   struct Will {
-    Message message;  // canonical, at its QoS and RETAIN
+    Message message;  // canonical, at its QoS and RETAIN, in a buffer of its own
     std::uint32_t delay_s = 0;
   };
   std::string client_id;  // never empty: the front-end assigned one

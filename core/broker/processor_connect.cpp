@@ -237,8 +237,9 @@ void Processor::publish_due_wills() {
       break;
     }
     stats_.wills.add();
-    Message will = std::move(due_wills_[done++]);
-    publish(std::move(will), nullptr);
+    BufferRef will = std::move(due_wills_[done++].buffer);
+    will->received_ns = now_ns_;  // its Message Expiry Interval begins here (3.1.3.2.4)
+    publish(message_of(std::move(will)), nullptr);
   }
   due_wills_.erase(due_wills_.begin(), due_wills_.begin() + static_cast<std::ptrdiff_t>(done));
 }

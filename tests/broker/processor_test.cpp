@@ -259,6 +259,20 @@ TEST(Processor, EndsASessionWhenItExpires) {
   EXPECT_EQ(world.processor.index().size(), 0u);
 }
 
+Message expiring(std::string_view topic, std::uint8_t seconds, std::uint8_t qos,
+                 std::int64_t now_ns) {
+  const std::uint8_t expiry[] = {0x02, 0, 0, 0, seconds};
+  constexpr std::string_view payload = "expiring";
+  MessageParts parts;
+  parts.topic = topic;
+  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+  parts.properties.bytes = expiry;
+  parts.properties.expiry_at = 0;
+  parts.qos = qos;
+  parts.packet_id = qos;
+  return build_message(parts, now_ns);
+}
+
 ConnectRequest::Will will(std::string_view payload, std::uint32_t delay_s) {
   return {message("will", payload), delay_s};
 }
@@ -285,6 +299,15 @@ TEST(Processor, DelaysAWillAndForgetsItWhenTheClientComesBack) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("at the session's end"));
   world.advance_ms(5000);
   EXPECT_THAT(reader.read().payloads(), ElementsAre("at the session's end", "late"));
+}
+
+TEST(Processor, BeginsAWillsExpiryWhenItIsPublished) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("will");
+  world.peer("stays", Version::v5).connect(true, 0, {{expiring("will", 5, 0, world.now_ns), 0}});
+  world.advance_ms(60'000);
+  world.peers.back()->close();
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("expiring"));
 }
 
 TEST(Processor, MergesOverlappingSubscriptionsAtTheHighestQoS) {
@@ -411,15 +434,8 @@ TEST(Processor, DropsAnExpiredMessage) {
   World world;
   Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
   reader.close();
-  const std::uint8_t expiry[] = {0x02, 0, 0, 0, 5};
-  MessageParts parts;
-  parts.topic = "a";
-  parts.properties.bytes = expiry;
-  parts.properties.expiry_at = 0;
-  parts.qos = 1;
-  parts.packet_id = 1;
   Command command;
-  command.message = build_message(parts, world.now_ns);
+  command.message = expiring("a", 5, 1, world.now_ns);
   world.apply(std::move(command));
   world.advance_ms(6000);
   EXPECT_THAT(world.peer("reader").connect(false, 100).read().got, IsEmpty());
