@@ -88,10 +88,16 @@ class Tls final : public Transport {
   }
 
   IoResult read(char* out, std::size_t out_bytes_max) override {
-    ERR_clear_error();
-    std::size_t n = 0;
-    const int result = SSL_read_ex(ssl_.get(), out, out_bytes_max, &n);
-    return result == 1 ? IoResult{IoStatus::done, n} : outcome(result);
+    // As many records as fit: those that OpenSSL has read already do not make the socket readable.
+    std::size_t total = 0;
+    while (total < out_bytes_max) {
+      ERR_clear_error();
+      std::size_t n = 0;
+      const int result = SSL_read_ex(ssl_.get(), out + total, out_bytes_max - total, &n);
+      if (result != 1) return total > 0 ? IoResult{IoStatus::done, total} : outcome(result);
+      total += n;
+    }
+    return {IoStatus::done, total};
   }
 
   IoResult write(const iovec* pieces, int count) override {
