@@ -220,7 +220,9 @@ void add_operator(Schema<Config>& schema) {
            "Made by `millrace passwd --scram`; set, it offers MQTT 5 clients SCRAM-SHA-256",
            Takes::reload)
       .key(FIELD(access.password_checks_max), Limits{1, 1'000'000},
-           "Clients at once whose password waits to be checked; more are told `server busy`",
+           "Clients at once whose password waits to be checked, at most half of them over HTTP; "
+           "more "
+           "are told `server busy`, or 503",
            Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. A subscription is allowed by a "
