@@ -40,6 +40,8 @@ bool PendingQueue::push_cell(PendingEntry entry) {
 void PendingQueue::push_fixed(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
   entry.epoch = lanes.epoch;
+  ++lanes.fixed_count;
+  lanes.fixed_bytes += entry.bytes();
   lanes.cells.erase(key_of(entry));
   append_newest(std::move(entry), /*as_cell=*/false);
   lanes.newest.back().is_fixed = true;
@@ -126,12 +128,12 @@ PendingEntry PendingQueue::pop(Lane lane) {
   Lanes& lanes = lanes_.write();
   if (lane == Lane::every) return drop_oldest();
   assert(!lanes.newest.empty());
+  lanes.uncount(lanes.newest.front());
   PendingEntry entry = std::move(lanes.newest.front().entry);
   if (const auto cell = lanes.cells.find(key_of(entry));
       cell != lanes.cells.end() && cell->second == lanes.newest_base) {
     lanes.cells.erase(cell);
   }
-  if (lanes.newest.front().is_adaptive()) --lanes.adaptive_count;
   lanes.newest.pop_front();
   ++lanes.newest_base;
   lanes.newest_bytes -= entry.bytes();

@@ -217,8 +217,7 @@ void Processor::reschedule(Session& session) {
   const Deadlines& deadlines = session.deadlines.read();
   consider(deadlines.will_at_ns);
   consider(deadlines.expires_at_ns);
-  const auto& rate_due = session.arrears.read().rate_limits.due;
-  if (!rate_due.empty()) consider(rate_due.begin()->first);
+  consider(session.arrears.read().rate_limits.next_ns().value_or(0));
   if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
     consider(*session.pending.newest_since_ns() + stale_ns());
   }

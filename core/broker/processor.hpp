@@ -27,6 +27,7 @@
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -137,7 +138,7 @@ class Processor {
   void leave_group(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void remove(Subscription& subscription);
-  void forget_arrears(Session& session, const Subscription& subscription);
+  void forget_arrears(Session& session, const std::unordered_set<const Subscription*>& ended);
   void note_binding(Session& session);
   void plant_seed(Session& session, const SubscriptionRequest& wanted,
                   const Subscription& subscription, bool is_new);
@@ -163,6 +164,8 @@ class Processor {
   void enqueue(Session& session, Mode mode, PendingEntry entry);
   void enqueue_every(Session& session, PendingEntry entry);
   void enqueue_limited(Session& session, PendingEntry entry);
+  void enqueue_request(Session& session, PendingEntry entry);
+  void bound_newest(Session& session);
   void collapse(Session& session);
   void acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
                    protocol::ReasonCode reason);

@@ -144,12 +144,10 @@ void Processor::detach(Session& session, Will will) {
 
 void Processor::settle_arrears(Session& session) {
   const Arrears& arrears = session.arrears.read();
-  for (const auto& [key, limit] : arrears.rate_limits.of) {
-    if (limit.held) session.pending.push_cell(*limit.held);
-  }
-  if (!arrears.rate_limits.of.empty() || !arrears.rate_limits.due.empty()) {
-    session.arrears.write().rate_limits = {};
-  }
+  arrears.rate_limits.for_each_held(
+      [&](const PendingEntry& held) { session.pending.push_cell(held); });
+  if (!arrears.rate_limits.empty()) session.arrears.write().rate_limits = {};
+  bound_newest(session);
   if (arrears.withheld_from_me != 0) session.arrears.write().withheld_from_me = 0;
   session.forget_empty_arrears();
 }

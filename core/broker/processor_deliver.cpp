@@ -105,9 +105,7 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {
     const std::int64_t next_ns = now_ns_ + std::int64_t{entry.interval_ms} * 1'000'000;
-    RateLimits& limits = session.arrears.write().rate_limits;
-    limits.of[key_of(entry)].next_ns = next_ns;
-    limits.due.emplace(next_ns, key_of(entry));
+    session.arrears.write().rate_limits.note_sent(key_of(entry), next_ns, limits_.slots.count_max);
   }
   bind(session, std::move(entry.delivery), entry.subscription);
   return true;

@@ -271,7 +271,7 @@ void Processor::enqueue(Session& session, Mode mode, PendingEntry entry) {
   if (mode == Mode::every) {
     enqueue_every(session, std::move(entry));
   } else if (entry.delivery.message.request) {
-    session.pending.push_fixed(std::move(entry));  // a request is not a value: never conflated
+    enqueue_request(session, std::move(entry));
   } else if (entry.interval_ms != 0) {
     enqueue_limited(session, std::move(entry));
   } else if (mode == Mode::latest) {
@@ -281,6 +281,7 @@ void Processor::enqueue(Session& session, Mode mode, PendingEntry entry) {
     const bool over = session.pending.newest_bytes() > limits_.adaptive_backlog_bytes;
     if (over && !session.pending.collapsed()) collapse(session);
   }
+  bound_newest(session);
   note_pending(session);
   if (session.connected()) {
     serve_later(session);
@@ -320,32 +321,45 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
 
 // A rate limit sends the first at once, then at most one per interval, and always the last.
 void Processor::enqueue_limited(Session& session, PendingEntry entry) {
-  const ConflationKey key = key_of(entry);
-  RateLimit& limit = session.arrears.write().rate_limits.of[key];
-  if (session.pending.has_cell(key) || now_ns_ >= limit.next_ns) {
-    if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
-    return;
+  bool replaces = false;
+  if (!session.arrears.read().rate_limits.empty()) {
+    RateLimits& limits = session.arrears.write().rate_limits;
+    if (limits.hold(entry, now_ns_, limits_.slots.bytes_max, replaces)) {
+      if (replaces) stats_.conflated.add();
+      return;
+    }
   }
-  if (limit.held) stats_.conflated.add();
-  limit.held = std::move(entry);
+  if (session.pending.push_cell(std::move(entry)) || replaces) stats_.conflated.add();
+}
+
+// A request is not a value: it is never conflated, so it has the limits of a queue. At those it goes
+// itself: what stands in front of it may be the only value of its topic.
+void Processor::enqueue_request(Session& session, PendingEntry entry) {
+  PendingQueue& pending = session.pending;
+  if (pending.fixed_size() >= limits_.queue_messages ||
+      pending.fixed_bytes() + entry.bytes() > limits_.queue_bytes) {
+    return stats_.drop(Drop::queue_newest);
+  }
+  pending.push_fixed(std::move(entry));
+}
+
+// One value a topic waits, and of no more topics than the server would store values of: names may be
+// made up without end, and what waited before a SUBSCRIBE is not replaced any more.
+void Processor::bound_newest(Session& session) {
+  PendingQueue& pending = session.pending;
+  while (pending.newest_size() > limits_.slots.count_max ||
+         (pending.newest_bytes() > limits_.slots.bytes_max && pending.newest_size() > 1)) {
+    pending.pop(PendingQueue::Lane::newest);
+    stats_.drop(Drop::queue_oldest);
+  }
 }
 
 void Processor::fire_rate_limits(Session& session) {
-  if (session.arrears.read().rate_limits.due.empty()) return;
-  auto& [limits, due] = session.arrears.write().rate_limits;
-  while (!due.empty() && due.begin()->first <= now_ns_) {
-    const ConflationKey key = due.begin()->second;
-    due.erase(due.begin());
-    const auto found = limits.find(key);
-    if (found == limits.end()) continue;  // unsubscribed meanwhile
-    if (found->second.held) {
-      PendingEntry entry = std::move(*found->second.held);
-      found->second.held.reset();
-      if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
-    } else if (!session.pending.has_cell(key)) {
-      limits.erase(found);
-    }
-  }
+  if (session.arrears.read().rate_limits.empty()) return;
+  session.arrears.write().rate_limits.end_due(now_ns_, [&](PendingEntry held) {
+    if (session.pending.push_cell(std::move(held))) stats_.conflated.add();
+  });
+  bound_newest(session);
   note_pending(session);
 }
 

@@ -1,6 +1,7 @@
 // Subscriptions, shared groups, and the stored values that a new subscription begins with.
 // Source: MQTT 5.0 sections 3.8 to 3.11, 4.8.2; for `latest`, the delivery contract in the README.
 #include <algorithm>
+#include <unordered_set>
 
 #include "core/broker/processor.hpp"
 #include "protocol/encode.hpp"
@@ -37,11 +38,22 @@ void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
   extras.identifiers->values.push_back(identifier);
 }
 
-void forget_seed(Session& session, const Subscription& subscription) {
-  if (session.arrears.read().seeds.empty()) return;
+template <class Which>
+void forget_seeds(Session& session, Which which) {
   auto& seeds = session.arrears.write().seeds;
-  const auto found = std::ranges::find(seeds, &subscription, &SeedCursor::subscription);
-  if (found != seeds.end()) seeds.erase(found);
+  seeds.erase(std::remove_if(seeds.begin(), seeds.end(), which), seeds.end());
+}
+
+// Subscribing again begins again: of a subscription's cursors, the one that was planted last stays.
+// All in one go, as a SUBSCRIBE may name ten thousand whose cursors still wait.
+void forget_older_seeds(Session& session) {
+  if (session.arrears.read().seeds.empty()) return;
+  std::unordered_set<const Subscription*> seen;
+  auto& seeds = session.arrears.write().seeds;
+  for (auto seed = seeds.rbegin(); seed != seeds.rend(); ++seed) {
+    if (!seen.insert(seed->subscription).second) seed->subscription = nullptr;
+  }
+  forget_seeds(session, [](const SeedCursor& seed) { return seed.subscription == nullptr; });
 }
 
 // False: the client does not take packets of that size, and nothing is sent [MQTT-3.1.2-24].
@@ -63,10 +75,13 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   protocol::Suback suback;
   suback.packet_id = request.packet_id;
   session.pending.seal();  // what waits keeps its order whatever changes now
+  const std::size_t before = session.subscriptions.read().of.size();
   for (const SubscriptionRequest& wanted : request.filters) {
     suback.reasons.push_back(wanted.refused ? *wanted.refused
                                             : subscribe(session, wanted, request.identifier));
   }
+  const std::size_t added = session.subscriptions.read().of.size() - before;
+  if (added < request.filters.size()) forget_older_seeds(session);
   note_binding(session);
   touch(*session.outbox);
   if (!encode_answer(suback, session)) return disconnect(session, ReasonCode::PacketTooLarge);
@@ -128,18 +143,24 @@ void Processor::remove(Subscription& subscription) {
   leave_group(subscription);
 }
 
-// What waited for a subscription that ended.
-void Processor::forget_arrears(Session& session, const Subscription& subscription) {
-  forget_seed(session, subscription);
-  if (session.arrears.read().rate_limits.of.empty()) return;
-  std::erase_if(session.arrears.write().rate_limits.of,
-                [&](const auto& limit) { return limit.first.subscription == subscription.number; });
+// What waited for subscriptions that ended.
+void Processor::forget_arrears(Session& session,
+                               const std::unordered_set<const Subscription*>& ended) {
+  const Arrears& arrears = session.arrears.read();
+  if (!arrears.seeds.empty()) {
+    forget_seeds(session,
+                 [&](const SeedCursor& seed) { return ended.contains(seed.subscription); });
+  }
+  if (arrears.rate_limits.empty()) return;
+  RateLimits& limits = session.arrears.write().rate_limits;
+  for (const Subscription* subscription : ended) limits.forget(subscription->number);
 }
 
 void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
   protocol::Unsuback unsuback;
   unsuback.packet_id = request.packet_id;
   session.pending.seal();
+  std::unordered_set<const Subscription*> ended;
   for (const std::string& name : request.names) {
     Subscription* const found = session.subscriptions.read().of.find(name);
     if (found == nullptr) {
@@ -149,10 +170,11 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     SubscriptionSet& set = session.subscriptions.write();
     --set.mode_counts[static_cast<std::size_t>(found->mode)];
     remove(*found);
-    forget_arrears(session, *found);
+    ended.insert(found);
     ended_subscriptions_.push_back(set.of.take(*found));
     unsuback.reasons.push_back(ReasonCode::Success);
   }
+  forget_arrears(session, ended);
   note_binding(session);
   touch(*session.outbox);
   if (!encode_answer(unsuback, session)) disconnect(session, ReasonCode::PacketTooLarge);
@@ -184,7 +206,6 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
   seed.subscription = &subscription;
   seed.walk.filter = subscription.filter();
   seed.since = sequence_;
-  if (!is_new) forget_seed(session, subscription);  // subscribing again begins again
   session.arrears.write().seeds.push_back(std::move(seed));
 }
 

@@ -8,12 +8,10 @@
 #include <array>
 #include <boost/container/deque.hpp>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -22,6 +20,7 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/pending.hpp"
 #include "core/broker/rare.hpp"
+#include "core/broker/rate_limits.hpp"
 #include "core/broker/subscription.hpp"
 #include "core/broker/topic_walk.hpp"
 
@@ -43,17 +42,6 @@ struct SeedCursor {
   bool with_retained = true;  // Retain Handling
   bool with_newest = false;   // `latest`: also what is not retained
   std::uint64_t since = 0;    // publishes later than this reach the subscription by themselves
-};
-
-// A value that a rate limit holds back, and when the next one may go.
-struct RateLimit {
-  std::int64_t next_ns = 0;
-  std::optional<PendingEntry> held;
-};
-
-struct RateLimits {
-  std::unordered_map<ConflationKey, RateLimit, ConflationKeyHash> of;
-  std::multimap<std::int64_t, ConflationKey> due;
 };
 
 // An acknowledgement that the policy `backpressure` keeps from a publisher.
@@ -85,9 +73,8 @@ struct Arrears {
   std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
 
   bool empty() const {
-    return redeliver.empty() && seeds.empty() && rate_limits.of.empty() &&
-           rate_limits.due.empty() && withheld.empty() && withheld_from_me == 0 &&
-           received_qos2.empty();
+    return redeliver.empty() && seeds.empty() && rate_limits.empty() && withheld.empty() &&
+           withheld_from_me == 0 && received_qos2.empty();
   }
 };
 

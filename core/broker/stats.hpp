@@ -40,8 +40,8 @@ class PowerHistogram {
 
 // Why a message, or a copy of one, did not go where it would have gone.
 enum class Drop : std::uint8_t {
-  queue_oldest,      // overflow policy drop_oldest
-  queue_newest,      // overflow policy drop_newest
+  queue_oldest,      // overflow policy drop_oldest; or values of more topics wait than are stored
+  queue_newest,      // overflow policy drop_newest; or a request over the queue's limits
   queue_disconnect,  // the policy ended the connection, and this message with it
   expired,           // Message Expiry Interval passed
   too_large,         // over the receiver's Maximum Packet Size

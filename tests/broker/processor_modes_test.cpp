@@ -67,27 +67,89 @@ TEST(Latest, KeepsTheFinalValueForASessionThatComesBack) {
   EXPECT_THAT(world.peer("reader").connect(false, 100).read().payloads(), ElementsAre("9"));
 }
 
+Message request(std::string_view payload, std::int64_t now_ns) {
+  const std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
+  MessageParts parts;
+  parts.topic = "a";
+  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+  parts.properties.bytes = response_topic;
+  return build_message(parts, now_ns);
+}
+
+void send_request(World& world, std::string_view payload) {
+  Command command;
+  command.message = request(payload, world.now_ns);
+  ASSERT_TRUE(command.message.request);
+  world.apply(std::move(command));
+}
+
 TEST(Latest, NeverConflatesARequest) {
   World world;
   Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a", 0, Mode::latest);
   Peer& writer = world.peer("writer").connect();
   writer.publish("fill", "").publish("a", big);
-  const std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
-  const auto request = [&](std::string_view payload) {
-    MessageParts parts;
-    parts.topic = "a";
-    parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-    parts.properties.bytes = response_topic;
-    Command command;
-    command.message = build_message(parts, world.now_ns);
-    ASSERT_TRUE(command.message.request);
-    world.apply(std::move(command));
-  };
   writer.publish("a", "1").publish("a", "2");
-  request("r1");
-  request("r2");
+  send_request(world, "r1");
+  send_request(world, "r2");
   writer.publish("a", "3").publish("a", "4");
   EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "2", "r1", "r2", "4"));
+}
+
+TEST(Latest, HoldsNoMoreRequestsThanAQueue) {
+  for (const Mode mode : {Mode::latest, Mode::adaptive}) {
+    ProcessorLimits limits;
+    limits.queue_messages = 3;
+    World world(limits);
+    Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a", 0, mode);
+    Peer& writer = world.peer("writer").connect();
+    const std::string all_credit(3'000'000, 'x');
+    for (int round = 1; round <= 2; ++round) {
+      writer.publish("a", all_credit).publish("a", "value");
+      for (int i = 0; i < 10; ++i) send_request(world, std::to_string(i));
+      EXPECT_THAT(reader.read().payloads(), ElementsAre(all_credit, "value", "0", "1", "2"));
+      reader.got.clear();
+      EXPECT_EQ(dropped(world, Drop::queue_newest), 7u * static_cast<unsigned>(round));
+    }
+    limits.queue_messages = 100;
+    limits.queue_bytes = 2 * request("0", 1).packet_bytes;
+    auto change = std::make_unique<LimitsRequest>();
+    change->limits = limits;
+    Command command;
+    command.kind = CommandKind::limits;
+    command.request = std::move(change);
+    world.apply(std::move(command));
+    writer.publish("a", all_credit);
+    for (int i = 0; i < 10; ++i) send_request(world, std::to_string(i));
+    EXPECT_THAT(reader.read().payloads(), ElementsAre(all_credit, "0", "1"));
+  }
+}
+
+TEST(Latest, HoldsValuesOfNoMoreTopicsThanAreStored) {
+  ProcessorLimits limits;
+  limits.slots.count_max = 3;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("fill", big);
+  for (int i = 0; i < 10; ++i) writer.publish("t/" + std::to_string(i), std::to_string(i));
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "7", "8", "9"));
+  EXPECT_EQ(dropped(world, Drop::queue_oldest), 7u);
+}
+
+// What waited before a SUBSCRIBE is not replaced by what comes after it.
+TEST(Latest, HoldsNoMoreBytesThanAreStoredHoweverOftenItSubscribes) {
+  ProcessorLimits limits;
+  limits.slots.bytes_max = 50'000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("a", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 10; ++i) {
+    writer.publish("a", big);
+    reader.subscribe("b", 0, Mode::latest);
+  }
+  writer.publish("a", "the last");
+  EXPECT_LE(world.processor.stats().pending_bytes.value(), 50'000u);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big, big, big, "the last"));
 }
 
 TEST(Adaptive, DeliversEachMessageInOrderWhileItKeepsUp) {
@@ -308,13 +370,17 @@ TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   EXPECT_EQ(writer.read().closed, ReasonCode::ReceiveMaximumExceeded);
 }
 
+SubscriptionRequest limited(std::string filter, std::uint32_t interval_ms) {
+  SubscriptionRequest wanted;
+  wanted.name = wanted.filter = std::move(filter);
+  wanted.mode = Mode::latest;
+  wanted.interval_ms = interval_ms;
+  return wanted;
+}
+
 TEST(RateLimit, SendsTheFirstAtOnceThenOnePerIntervalAndAlwaysTheLast) {
   World world;
-  SubscriptionRequest wanted;
-  wanted.name = wanted.filter = "a";
-  wanted.mode = Mode::latest;
-  wanted.interval_ms = 100;
-  Peer& reader = world.peer("reader").connect().subscribe(wanted);
+  Peer& reader = world.peer("reader").connect().subscribe(limited("a", 100));
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 25; ++i) {
     writer.publish("a", std::to_string(i));
@@ -323,6 +389,55 @@ TEST(RateLimit, SendsTheFirstAtOnceThenOnePerIntervalAndAlwaysTheLast) {
   }
   world.advance_ms(1000);
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "9", "19", "24"));
+}
+
+TEST(RateLimit, HoldsBackNoMoreThanItMay) {
+  ProcessorLimits limits;
+  limits.slots.bytes_max = 4096;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe(limited("#", 100'000));
+  Peer& writer = world.peer("writer").connect();
+  const std::string payload(1000, 'x');
+  for (int i = 0; i < 20; ++i) {
+    writer.publish("t/" + std::to_string(i), "first").publish("t/" + std::to_string(i), payload);
+    reader.read();
+  }
+  const RateLimits& held = world.processor.find_session("reader")->arrears.read().rate_limits;
+  EXPECT_LE(held.held_bytes(), 4096u);
+  EXPECT_EQ(reader.got.size(), 36u) << "four are held back; what is over goes at once";
+  writer.publish("t/0", "newest");
+  world.advance_ms(100'000);
+  EXPECT_EQ(reader.read().got.size(), 40u);
+  EXPECT_EQ(std::ranges::count(reader.payloads(), "newest"), 1);
+}
+
+TEST(RateLimit, KnowsNoMoreTopicsThanItMay) {
+  ProcessorLimits limits;
+  limits.slots.count_max = 10;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe(limited("#", 100'000));
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 20; ++i) {
+    writer.publish("t/" + std::to_string(i), "first");
+    reader.read();
+  }
+  EXPECT_EQ(world.processor.find_session("reader")->arrears.read().rate_limits.size(), 10u);
+  writer.publish("t/5", "held back").publish("t/15", "goes at once");
+  EXPECT_EQ(reader.read().got.back().payload, "goes at once");
+  EXPECT_EQ(reader.got.size(), 21u);
+}
+
+TEST(RateLimit, EndsWithItsSubscription) {
+  World world;
+  Peer& reader = world.peer("reader").connect();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 3; ++i) {
+    reader.subscribe(limited("a", 100'000));
+    writer.publish("a", "first").publish("a", "held back");
+    reader.read().unsubscribe("a").read();
+  }
+  EXPECT_TRUE(world.processor.find_session("reader")->arrears.read().rate_limits.empty());
+  EXPECT_EQ(world.processor.find_session("reader")->arrears.read().rate_limits.held_bytes(), 0u);
 }
 
 TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {

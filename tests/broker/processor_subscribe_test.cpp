@@ -156,6 +156,46 @@ TEST(Seeds, BeginAgainWhenOneSubscribesAgain) {
   EXPECT_EQ(reader.got.size(), 4u);
 }
 
+// In one packet.
+void subscribe_to_all(Peer& peer, const std::vector<std::string>& filters) {
+  auto request = std::make_unique<SubscribeRequest>();
+  request->packet_id = peer.next_packet_id++;
+  for (const std::string& filter : filters) {
+    request->filters.push_back(named("", filter));
+    request->filters.back().qos = 1;
+  }
+  Command command;
+  command.kind = CommandKind::subscribe;
+  command.outbox = peer.outbox.get();
+  command.request = std::move(request);
+  peer.world.apply(std::move(command));
+}
+
+TEST(Seeds, BeginAgainOnceForAFilterThatStandsTwiceInOneSubscribe) {
+  World world;
+  Peer& reader = slow_reader(world);
+  subscribe_to_all(reader, {"a/#", "b/#", "a/#"});
+  for (int i = 0; i < 3; ++i) acknowledge_last(reader.read());
+  EXPECT_THAT(topics_of(reader), ElementsAre("b/1", "a/1", "a/2"));
+}
+
+TEST(Seeds, EndWithEachSubscriptionOfOneUnsubscribe) {
+  World world;
+  Peer& reader = slow_reader(world);
+  subscribe_to_all(reader, {"a/1", "a/2", "b/#", "a/#"});
+  reader.read();
+  auto request = std::make_unique<UnsubscribeRequest>();
+  request->packet_id = reader.next_packet_id++;
+  request->names = {"a/#", "a/2", "never"};
+  Command command;
+  command.kind = CommandKind::unsubscribe;
+  command.outbox = reader.outbox.get();
+  command.request = std::move(request);
+  world.apply(std::move(command));
+  for (int i = 0; i < 2; ++i) acknowledge_last(reader);
+  EXPECT_THAT(topics_of(reader), ElementsAre("a/1", "b/1"));
+}
+
 TEST(Seeds, GoOnWhenTheClientComesBack) {
   World world;
   Peer& first = slow_reader(world);

@@ -1,0 +1,124 @@
+// RateLimits: the values that the rate limits of a session's subscriptions hold back, and when the
+// next one may go.
+//
+// What is kept is one RateLimit for each (subscription, topic) that was sent something within its
+// interval; both their number and the bytes that are held back have a limit. At a limit a value is
+// not held back: it may go too early, but it is not lost.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "core/broker/pending.hpp"
+
+namespace millrace::broker {
+
+class RateLimits {
+ public:
+  bool empty() const { return count_ == 0; }
+  std::uint64_t size() const { return count_; }
+  std::uint64_t held_bytes() const { return held_bytes_; }
+
+  // False: the entry may go now. Otherwise it was taken, and is held back. `replaces`: an older
+  // value of its topic was held back, and is not any more.
+  bool hold(PendingEntry& entry, std::int64_t now_ns, std::uint64_t bytes_max, bool& replaces) {
+    RateLimit* const limit = find(key_of(entry));
+    replaces = limit != nullptr && limit->held;
+    if (replaces) release(*limit);
+    if (limit == nullptr || now_ns >= limit->next_ns) return false;
+    if (held_bytes_ + entry.bytes() > bytes_max) return false;
+    held_bytes_ += entry.bytes();
+    limit->held = std::move(entry);
+    return true;
+  }
+
+  // A value was sent: the next one may go at `next_ns`.
+  void note_sent(const ConflationKey& key, std::int64_t next_ns, std::uint64_t count_max) {
+    RateLimit* limit = find(key);
+    if (limit == nullptr) {
+      if (count_ >= count_max) return;
+      limit = &of_[key.subscription][key.topic_hash];
+      ++count_;
+    } else {
+      due_.erase(limit->due);
+    }
+    limit->next_ns = next_ns;
+    limit->due = due_.emplace(next_ns, key);
+  }
+
+  // When the first of them is over.
+  std::optional<std::int64_t> next_ns() const {
+    return due_.empty() ? std::nullopt : std::optional(due_.begin()->first);
+  }
+
+  // Ends those that are over, and calls visit(PendingEntry) with what they held back.
+  template <class Visit>
+  void end_due(std::int64_t now_ns, Visit&& visit) {
+    while (!due_.empty() && due_.begin()->first <= now_ns) {
+      const ConflationKey key = due_.begin()->second;
+      const auto of_subscription = of_.find(key.subscription);
+      const auto ended = of_subscription->second.find(key.topic_hash);
+      std::optional<PendingEntry> held = release(ended->second);
+      due_.erase(ended->second.due);
+      of_subscription->second.erase(ended);
+      if (of_subscription->second.empty()) of_.erase(of_subscription);
+      --count_;
+      if (held) visit(std::move(*held));
+    }
+  }
+
+  // What a subscription that ended leaves.
+  void forget(std::uint32_t subscription) {
+    const auto found = of_.find(subscription);
+    if (found == of_.end()) return;
+    for (auto& [hash, limit] : found->second) {
+      release(limit);
+      due_.erase(limit.due);
+    }
+    count_ -= found->second.size();
+    of_.erase(found);
+  }
+
+  template <class Visit>
+  void for_each_held(Visit&& visit) const {
+    for (const auto& [subscription, limits] : of_) {
+      for (const auto& [hash, limit] : limits) {
+        if (limit.held) visit(*limit.held);
+      }
+    }
+  }
+
+ private:
+  using Due = std::multimap<std::int64_t, ConflationKey>;
+
+  struct RateLimit {
+    std::int64_t next_ns = 0;
+    std::optional<PendingEntry> held;
+    Due::iterator due;
+  };
+
+  RateLimit* find(const ConflationKey& key) {
+    const auto of_subscription = of_.find(key.subscription);
+    if (of_subscription == of_.end()) return nullptr;
+    const auto found = of_subscription->second.find(key.topic_hash);
+    return found == of_subscription->second.end() ? nullptr : &found->second;
+  }
+
+  std::optional<PendingEntry> release(RateLimit& limit) {
+    if (limit.held) held_bytes_ -= limit.held->bytes();
+    return std::exchange(limit.held, std::nullopt);
+  }
+
+  // By subscription, then by topic: an end of a subscription costs what it leaves, and no more.
+  std::unordered_map<std::uint32_t, std::unordered_map<std::uint64_t, RateLimit>> of_;
+  Due due_;
+  std::uint64_t count_ = 0;
+  std::uint64_t held_bytes_ = 0;
+};
+
+}  // namespace millrace::broker
