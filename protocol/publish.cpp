@@ -116,6 +116,9 @@ constexpr std::uint64_t salt_length = 0x6A09'E667'F3BC'C909;
 constexpr std::uint64_t salt_left = 0xBB67'AE85'84CA'A73B;
 constexpr std::uint64_t salt_right = 0x3C6E'F372'FE94'F82B;
 
+// Written once, before there are threads.
+std::uint64_t hash_key = 0;
+
 std::uint64_t folded_product(std::uint64_t a, std::uint64_t b) noexcept {
   __extension__ using Wide = unsigned __int128;
   const Wide product = static_cast<Wide>(a) * b;
@@ -131,17 +134,23 @@ std::uint64_t load(const char* at) noexcept {
 
 }  // namespace
 
+void set_topic_hash_key(std::uint64_t key) noexcept {
+  hash_key = key;
+}
+
 std::uint64_t topic_hash(std::string_view topic) noexcept {
   const char* at = topic.data();
   const std::size_t count = topic.size();
-  std::uint64_t state = count * salt_length ^ salt_right;
+  // Both factors are keyed: where one is 0 the other is lost, and with it what it was made of.
+  const std::uint64_t key_left = std::rotl(hash_key, 32) ^ salt_left;
+  std::uint64_t state = count * salt_length ^ salt_right ^ hash_key;
   std::uint64_t left = 0;
   std::uint64_t right = 0;
   if (count > 16) [[unlikely]] {
     const char* const last = at + count - 16;
     for (; at < last; at += 16) {
       state =
-          folded_product(load<std::uint64_t>(at) ^ salt_left, load<std::uint64_t>(at + 8) ^ state);
+          folded_product(load<std::uint64_t>(at) ^ key_left, load<std::uint64_t>(at + 8) ^ state);
     }
     at = last;  // overlaps what was mixed in already; its bytes count once more, which does no harm
   }
@@ -155,8 +164,8 @@ std::uint64_t topic_hash(std::string_view topic) noexcept {
     left = load<std::uint8_t>(at) << 16 | load<std::uint8_t>(at + count / 2) << 8 |
            load<std::uint8_t>(at + count - 1);
   }
-  const std::uint64_t mixed = folded_product(left ^ salt_left, right ^ state);
-  return folded_product(mixed ^ salt_right, state ^ salt_left);
+  const std::uint64_t mixed = folded_product(left ^ key_left, right ^ state);
+  return folded_product(mixed ^ salt_right, state ^ key_left);
 }
 
 // --- encode --------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@
 #include <optional>
 #include <utility>
 
+#include "protocol/publish.hpp"
 #include "server/app_server.hpp"
+#include "server/crypto.hpp"
 #include "server/log.hpp"
 
 namespace millrace::server {
@@ -82,6 +84,9 @@ int run(const Config& config, const ConfigSources& sources) {
   // A peer that is gone is an error of the write, not of the process.
   std::signal(SIGPIPE, SIG_IGN);
   try {
+    std::uint64_t key = 0;
+    random_bytes(sizeof key).copy(reinterpret_cast<char*>(&key), sizeof key);
+    protocol::set_topic_hash_key(key);
     auto settings = make_settings(config);
     if (!settings) return 1;
     Server server(std::move(settings));

@@ -31,13 +31,10 @@ class OutboundAliases {
   void take_back(std::uint32_t count);
 
  private:
-  struct Hash {
-    std::size_t operator()(std::string_view topic) const { return protocol::topic_hash(topic); }
-  };
-
   const std::uint16_t count_max_;
-  std::unordered_map<std::string_view, std::uint16_t, Hash> aliases_;  // views into topics_
-  std::vector<std::unique_ptr<std::string>> topics_;                   // in the order of assignment
+  // Views into topics_.
+  std::unordered_map<std::string_view, std::uint16_t, protocol::TopicHash> aliases_;
+  std::vector<std::unique_ptr<std::string>> topics_;  // in the order of assignment
 };
 
 inline OutboundAliases::Use OutboundAliases::use(std::string_view topic) {

@@ -214,8 +214,9 @@ class Processor {
   SubscriptionIndex index_;
   std::unique_ptr<LocalSide> local_;  // null: no door
   // By client identifier, as the session holds it.
-  std::unordered_map<std::string_view, std::unique_ptr<Session>> sessions_;
-  std::unordered_map<std::string, std::unique_ptr<SharedGroup>> groups_;  // by "name/filter"
+  std::unordered_map<std::string_view, std::unique_ptr<Session>, protocol::TopicHash> sessions_;
+  // By "name/filter".
+  std::unordered_map<std::string, std::unique_ptr<SharedGroup>, protocol::TopicHash> groups_;
   std::set<std::tuple<std::int64_t, std::uint64_t, Session*>> timers_;
 
   std::uint64_t sequence_ = 0;  // of publishes
