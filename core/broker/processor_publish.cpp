@@ -202,7 +202,8 @@ void Processor::route_to(const RouteTarget& target, const Message& message, cons
         message.expires_at_s == 0 && session.bytes_may_pass && session.is_v5 == message.is_v5) {
       return stage_as_is(*session.outbox, message);
     }
-    if (qos == 0 || has_window(session)) {
+    // What is to be sent again goes first [MQTT-4.6.0-6].
+    if (qos == 0 || (has_window(session) && session.inflight.unsent() == 0)) {
       Delivery delivery;
       delivery.message = qos == 0 ? message : kept(message);
       delivery.identifiers = target.identifiers;
