@@ -245,6 +245,7 @@ class Processor {
   std::vector<Bell> bells_;
   Topic* last_topic_ = nullptr;    // of the previous publish: runs of one topic skip the look-up
   Session* withholder_ = nullptr;  // whose full queue withholds the current publish's ack
+  bool can_withhold_ = false;      // the current publish is a client's, and is to be acknowledged
   Message kept_;                   // the copy to keep of the message that is routed now
   std::uint32_t seed_budget_ = 0;
   std::uint64_t batch_commands_ = 0;

@@ -51,7 +51,9 @@ void Processor::apply_publish(Session* from, Command& command) {
     }
   }
   withholder_ = nullptr;
+  can_withhold_ = true;
   const std::size_t matched = publish(std::move(message), from);
+  can_withhold_ = false;
   if (!from->connected()) return;  // its own overflow policy ended it
   if (withholder_ != nullptr) return withhold(*withholder_, *from, qos, packet_id);
   acknowledge(*from, qos, packet_id,
@@ -301,10 +303,11 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
       stats_.drop(Drop::queue_disconnect);
       disconnect(session, ReasonCode::QuotaExceeded);
       if (session.ended) return;
+      if (entry.delivery.qos == 0) return stats_.drop(Drop::disconnected);
       policy = Overflow::drop_oldest;
     }
     if (policy == Overflow::disconnect) policy = Overflow::drop_oldest;
-    const bool can_withhold = session.connected() && entry.delivery.qos > 0;
+    const bool can_withhold = can_withhold_ && session.connected() && entry.delivery.qos > 0;
     if (policy == Overflow::backpressure && !can_withhold) policy = Overflow::drop_oldest;
     if (policy == Overflow::drop_newest) return stats_.drop(Drop::queue_newest);
     if (policy == Overflow::backpressure) {

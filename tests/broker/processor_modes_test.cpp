@@ -286,6 +286,40 @@ TEST(Every, DisconnectsIfToldSo) {
   EXPECT_EQ(dropped(world, Drop::queue_disconnect), 1u);
 }
 
+// A will, or what a local process publishes, has no acknowledgement to keep.
+TEST(Every, DropsTheOldestOfWhatNobodyWaitsToHaveAcknowledged) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.overflow = Overflow::backpressure;
+  World world(limits);
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  reader.connect().subscribe("a", 1, Mode::every);
+  for (int i = 0; i < 5; ++i) {
+    Command command;
+    command.message = message("a", std::to_string(i), 1, false, 1, world.now_ns);
+    world.apply(std::move(command));
+  }
+  EXPECT_EQ(dropped(world, Drop::queue_oldest), 2u);
+  EXPECT_EQ(world.processor.stats().pending.value(), 2u);
+}
+
+TEST(Every, KeepsNoQoS0MessageForTheSessionItDisconnects) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.credit_bytes = 1000;
+  limits.overflow = Overflow::disconnect;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 0, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", big);
+  for (int i = 0; i < 3; ++i) writer.publish("a", std::to_string(i));
+  reader.read();
+  ASSERT_EQ(reader.closed, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(world.processor.stats().pending.value(), 0u);
+  EXPECT_EQ(dropped(world, Drop::disconnected), 3u);
+}
+
 TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   ProcessorLimits limits;
   limits.queue_messages = 4;
