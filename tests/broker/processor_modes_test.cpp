@@ -229,6 +229,34 @@ TEST(Adaptive, CollapsesWhenTheOldestHasWaitedTooLong) {
   EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
 }
 
+// Nothing is written for what expired, so no report tells that it has caught up.
+TEST(Adaptive, HasCaughtUpWhenAllThatWaitedHasExpired) {
+  ProcessorLimits limits;
+  limits.adaptive_backlog_bytes = 1000;
+  limits.credit_bytes = 1000;
+  limits.credit_latest_bytes = 1000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("fill", big);
+  for (int i = 0; i < 20; ++i) {
+    static constexpr std::uint8_t expires_in_2_s[] = {0x02, 0, 0, 0, 2};
+    const std::string payload(100, '.');
+    MessageParts parts;
+    parts.topic = "a";
+    parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+    parts.properties.bytes = expires_in_2_s;
+    Command command;
+    command.message = build_message(parts, world.now_ns);
+    world.apply(std::move(command));
+  }
+  ASSERT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  world.advance_ms(5000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big));
+  EXPECT_EQ(world.processor.stats().pending.value(), 0u);
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
+}
+
 TEST(Every, DropsTheOldestAtItsLimit) {
   ProcessorLimits limits;
   limits.queue_messages = 3;
