@@ -41,6 +41,8 @@ void PendingQueue::push_fixed(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
   entry.epoch = lanes.epoch;
   lanes.cells.erase(key_of(entry));
+  ++lanes.fixed_count;
+  lanes.fixed_bytes += entry.bytes();
   append_newest(std::move(entry), /*as_cell=*/false);
   lanes.newest.back().is_fixed = true;
 }
@@ -126,16 +128,23 @@ PendingEntry PendingQueue::pop(Lane lane) {
   Lanes& lanes = lanes_.write();
   if (lane == Lane::every) return drop_oldest();
   assert(!lanes.newest.empty());
+  forget(lanes, lanes.newest.front());
   PendingEntry entry = std::move(lanes.newest.front().entry);
   if (const auto cell = lanes.cells.find(key_of(entry));
       cell != lanes.cells.end() && cell->second == lanes.newest_base) {
     lanes.cells.erase(cell);
   }
-  if (lanes.newest.front().is_adaptive()) --lanes.adaptive_count;
   lanes.newest.pop_front();
   ++lanes.newest_base;
-  lanes.newest_bytes -= entry.bytes();
   return entry;
+}
+
+void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
+  lanes.newest_bytes -= cell.entry.bytes();
+  if (cell.is_adaptive()) --lanes.adaptive_count;
+  if (!cell.is_fixed) return;
+  --lanes.fixed_count;
+  lanes.fixed_bytes -= cell.entry.bytes();
 }
 
 bool PendingQueue::front_is_cell() const {
@@ -149,6 +158,7 @@ void PendingQueue::index_all() {
   lanes.newest_base = 0;
   for (std::size_t i = 0; i < lanes.newest.size(); ++i) {
     const Cell& cell = lanes.newest[i];
+    if (cell.is_fixed) lanes.cells.erase(key_of(cell.entry));
     if (cell.is_cell && cell.entry.epoch == lanes.epoch) lanes.cells[key_of(cell.entry)] = i;
   }
 }

@@ -162,7 +162,9 @@ class Processor {
   bool route_to_group(const RouteGroup& route, const Message& message);
   void enqueue(Session& session, Mode mode, PendingEntry entry);
   void enqueue_every(Session& session, PendingEntry entry);
+  void enqueue_request(Session& session, PendingEntry entry);
   void enqueue_limited(Session& session, PendingEntry entry);
+  void release_held(Session& session);
   void collapse(Session& session);
   void acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
                    protocol::ReasonCode reason);

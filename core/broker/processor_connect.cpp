@@ -143,10 +143,8 @@ void Processor::detach(Session& session, Will will) {
 }
 
 void Processor::settle_arrears(Session& session) {
+  release_held(session);
   const Arrears& arrears = session.arrears.read();
-  for (const auto& [key, limit] : arrears.rate_limits.of) {
-    if (limit.held) session.pending.push_cell(*limit.held);
-  }
   if (!arrears.rate_limits.of.empty() || !arrears.rate_limits.due.empty()) {
     session.arrears.write().rate_limits = {};
   }

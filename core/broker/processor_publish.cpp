@@ -27,6 +27,12 @@ void add_identifier(RouteTarget& target, const Subscription& subscription) {
   target.identifiers = std::move(all);
 }
 
+// A rate limit is a promise to skip values; `every` skips none.
+Mode mode_of(const Subscription& subscription) {
+  const bool limited = subscription.extras.read().interval_ms != 0;
+  return limited && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
+}
+
 }  // namespace
 
 void Processor::apply_publish(Session* from, Command& command) {
@@ -120,10 +126,10 @@ Route Processor::compute_route(const Topic& topic) {
     SubscriptionSet& set = subscription->session->subscriptions.write();
     if (set.route_stamp != route_stamp_) {
       set.route_stamp = route_stamp_;
-      set.route_mode = subscription->mode;
+      set.route_mode = mode_of(*subscription);
       set.route_first = UINT32_MAX;
     }
-    set.route_mode = std::max(set.route_mode, subscription->mode);
+    set.route_mode = std::max(set.route_mode, mode_of(*subscription));
     matches.push_back(subscription);
   });
   for (Subscription* subscription : matches) add_target(route, *subscription);
@@ -136,8 +142,8 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
   Session& session = *subscription.session;
   SubscriptionSet& set = session.subscriptions.write();
   const SubscriptionExtras& extras = subscription.extras.read();
-  const Mode mode = set.route_mode;
-  const std::uint32_t interval_ms = mode == Mode::every ? 0 : extras.interval_ms;
+  // Beside one that is to get each message, in order, a limit would break the topic's order.
+  const std::uint32_t interval_ms = set.route_mode == Mode::latest ? extras.interval_ms : 0;
   for (std::size_t i = set.route_first; i < route.targets.size(); ++i) {
     RouteTarget& target = route.targets[i];
     if (target.session == &session && target.no_local == subscription.no_local &&
@@ -163,8 +169,7 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
   target.no_local = subscription.no_local;
   target.retain_as_published = subscription.retain_as_published;
   target.interval_ms = interval_ms;
-  // A rate limit is a promise to skip values.
-  target.mode = interval_ms != 0 ? Mode::latest : mode;
+  target.mode = set.route_mode;
   route.targets.push_back(std::move(target));
 }
 
@@ -274,7 +279,7 @@ void Processor::enqueue(Session& session, Mode mode, PendingEntry entry) {
   if (mode == Mode::every) {
     enqueue_every(session, std::move(entry));
   } else if (entry.delivery.message.request) {
-    session.pending.push_fixed(std::move(entry));  // a request is not a value: never conflated
+    enqueue_request(session, std::move(entry));
   } else if (entry.interval_ms != 0) {
     enqueue_limited(session, std::move(entry));
   } else if (mode == Mode::latest) {
@@ -322,16 +327,38 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
   pending.push_every(std::move(entry));
 }
 
+// A request is not a value and never conflated, so the limits of a queue are its own. One beyond
+// them is dropped whatever the policy: the older ones have their places among values.
+void Processor::enqueue_request(Session& session, PendingEntry entry) {
+  PendingQueue& pending = session.pending;
+  const bool over = pending.fixed_size() >= limits_.queue_messages ||
+                    pending.fixed_bytes() + entry.bytes() > limits_.queue_bytes;
+  if (over && pending.fixed_size() > 0) return stats_.drop(Drop::queue_newest);
+  if (entry.interval_ms != 0) release_held(session);  // the values before it stay before it
+  pending.push_fixed(std::move(entry));
+}
+
 // A rate limit sends the first at once, then at most one per interval, and always the last.
 void Processor::enqueue_limited(Session& session, PendingEntry entry) {
   const ConflationKey key = key_of(entry);
   RateLimit& limit = session.arrears.write().rate_limits.of[key];
+  if (limit.held) stats_.conflated.add();
   if (session.pending.has_cell(key) || now_ns_ >= limit.next_ns) {
+    limit.held.reset();  // this batch's timers would put it in the place of the newer one
     if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
     return;
   }
-  if (limit.held) stats_.conflated.add();
   limit.held = std::move(entry);
+}
+
+// What rate limits hold back waits with the rest from now on: what comes may have another limit.
+void Processor::release_held(Session& session) {
+  if (session.arrears.read().rate_limits.of.empty()) return;
+  for (auto& [key, limit] : session.arrears.write().rate_limits.of) {
+    if (!limit.held) continue;
+    session.pending.push_cell(std::move(*limit.held));
+    limit.held.reset();
+  }
 }
 
 void Processor::fire_rate_limits(Session& session) {
@@ -341,7 +368,8 @@ void Processor::fire_rate_limits(Session& session) {
     const ConflationKey key = due.begin()->second;
     due.erase(due.begin());
     const auto found = limits.find(key);
-    if (found == limits.end()) continue;  // unsubscribed meanwhile
+    if (found == limits.end()) continue;            // unsubscribed meanwhile
+    if (found->second.next_ns > now_ns_) continue;  // one more was sent since; that is due later
     if (found->second.held) {
       PendingEntry entry = std::move(*found->second.held);
       found->second.held.reset();

@@ -62,6 +62,7 @@ bool encode_answer(const Answer& answer, Session& session) {
 void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   protocol::Suback suback;
   suback.packet_id = request.packet_id;
+  release_held(session);
   session.pending.seal();  // what waits keeps its order whatever changes now
   for (const SubscriptionRequest& wanted : request.filters) {
     suback.reasons.push_back(wanted.refused ? *wanted.refused
@@ -128,18 +129,22 @@ void Processor::remove(Subscription& subscription) {
   leave_group(subscription);
 }
 
-// What waited for a subscription that ended.
+// What waited for a subscription that ended. A value that is held back is sent if others are left,
+// which may match it too.
 void Processor::forget_arrears(Session& session, const Subscription& subscription) {
   forget_seed(session, subscription);
   if (session.arrears.read().rate_limits.of.empty()) return;
-  std::erase_if(session.arrears.write().rate_limits.of,
-                [&](const auto& limit) { return limit.first.subscription == subscription.number; });
+  const bool others_left = session.subscriptions.read().of.size() > 1;
+  std::erase_if(session.arrears.write().rate_limits.of, [&](auto& limit) {
+    if (limit.first.subscription != subscription.number) return false;
+    if (limit.second.held && others_left) session.pending.push_cell(std::move(*limit.second.held));
+    return true;
+  });
 }
 
 void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
   protocol::Unsuback unsuback;
   unsuback.packet_id = request.packet_id;
-  session.pending.seal();
   for (const std::string& name : request.names) {
     Subscription* const found = session.subscriptions.read().of.find(name);
     if (found == nullptr) {
@@ -153,6 +158,9 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     ended_subscriptions_.push_back(set.of.take(*found));
     unsuback.reasons.push_back(ReasonCode::Success);
   }
+  session.pending.seal();
+  note_pending(session);
+  serve_later(session);
   note_binding(session);
   touch(*session.outbox);
   if (!encode_answer(unsuback, session)) disconnect(session, ReasonCode::PacketTooLarge);

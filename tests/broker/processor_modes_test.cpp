@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/broker/processor.hpp"
 #include "tests/broker/world.hpp"
 
@@ -72,22 +74,28 @@ TEST(Latest, NeverConflatesARequest) {
   Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a", 0, Mode::latest);
   Peer& writer = world.peer("writer").connect();
   writer.publish("fill", "").publish("a", big);
-  const std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
-  const auto request = [&](std::string_view payload) {
-    MessageParts parts;
-    parts.topic = "a";
-    parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-    parts.properties.bytes = response_topic;
-    Command command;
-    command.message = build_message(parts, world.now_ns);
-    ASSERT_TRUE(command.message.request);
-    world.apply(std::move(command));
-  };
   writer.publish("a", "1").publish("a", "2");
-  request("r1");
-  request("r2");
+  world.apply(request("a", "r1", world.now_ns));
+  world.apply(request("a", "r2", world.now_ns));
   writer.publish("a", "3").publish("a", "4");
   EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "2", "r1", "r2", "4"));
+}
+
+TEST(Adaptive, KeepsNoMoreRequestsThanTheQueueMayHold) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  World world(limits);
+  Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", std::string(300'000, 'x'));
+  for (const char* payload : {"r1", "r2", "r3"}) world.apply(request("a", payload, world.now_ns));
+  writer.publish("a", "value");
+  EXPECT_EQ(dropped(world, Drop::queue_newest), 1u);
+  reader.read();
+  reader.got.erase(reader.got.begin());
+  EXPECT_THAT(reader.payloads(), ElementsAre("r1", "r2", "value"));
+  for (const char* payload : {"r4", "r5"}) world.apply(request("a", payload, world.now_ns));
+  EXPECT_EQ(dropped(world, Drop::queue_newest), 1u);
 }
 
 TEST(Adaptive, DeliversEachMessageInOrderWhileItKeepsUp) {
@@ -370,13 +378,17 @@ TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   EXPECT_EQ(writer.read().closed, ReasonCode::ReceiveMaximumExceeded);
 }
 
-TEST(RateLimit, SendsTheFirstAtOnceThenOnePerIntervalAndAlwaysTheLast) {
-  World world;
+SubscriptionRequest rate_limited(std::string filter) {
   SubscriptionRequest wanted;
-  wanted.name = wanted.filter = "a";
+  wanted.name = wanted.filter = std::move(filter);
   wanted.mode = Mode::latest;
   wanted.interval_ms = 100;
-  Peer& reader = world.peer("reader").connect().subscribe(wanted);
+  return wanted;
+}
+
+TEST(RateLimit, SendsTheFirstAtOnceThenOnePerIntervalAndAlwaysTheLast) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(rate_limited("a"));
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 25; ++i) {
     writer.publish("a", std::to_string(i));
@@ -387,6 +399,76 @@ TEST(RateLimit, SendsTheFirstAtOnceThenOnePerIntervalAndAlwaysTheLast) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "9", "19", "24"));
 }
 
+// The batch that finds the interval to be over brings a newer value than the one held back.
+TEST(RateLimit, SendsTheLastThoughItComesAsTheIntervalEnds) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(rate_limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  world.now_ns += 100'000'000;
+  writer.publish("a", "3");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
+  EXPECT_EQ(world.processor.stats().conflated.value(), 1u);
+}
+
+TEST(RateLimit, HoldsNothingBackBehindANewerValueWhenItIsLifted) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(rate_limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  reader.subscribe("a", 0, Mode::adaptive);
+  writer.publish("a", "3");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "3"));
+}
+
+TEST(RateLimit, GoesOnAfterWhatItHeldWasSentForASubscribe) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(rate_limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  world.advance_ms(50);
+  reader.subscribe("b");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2"));
+  writer.publish("a", "3");
+  world.advance_ms(50);  // an interval after "1", half of one after "2"
+  EXPECT_EQ(reader.read().got.size(), 2u);
+  world.advance_ms(50);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "3"));
+}
+
+TEST(RateLimit, SendsTheLastToWhoStillMatchesByAnotherSubscription) {
+  World world;
+  Peer& reader = world.peer("reader").connect();
+  reader.subscribe(rate_limited("a")).subscribe(rate_limited("+"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  reader.unsubscribe("a");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2"));
+}
+
+TEST(RateLimit, ForgetsTheLastWithTheOnlySubscription) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(rate_limited("a"));
+  world.peer("writer").connect().publish("a", "1").publish("a", "2");
+  reader.unsubscribe("a");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1"));
+}
+
+TEST(RateLimit, HoldsNoValueBackBehindARequest) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect().subscribe(rate_limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  world.apply(request("a", "r", world.now_ns));
+  writer.publish("a", "3");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "r", "3"));
+}
+
 TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {
   World world;
   Peer& reader = world.peer("reader").connect().subscribe("a", 0, Mode::latest);
@@ -395,6 +477,32 @@ TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {
   reader.subscribe("a", 1, Mode::every);
   writer.publish("a", "3").publish("a", "4", 1);
   EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "2", "3", "4"));
+}
+
+// Whichever of the two is matched first, and whether they are one copy or two.
+TEST(Modes, ALimitGivesWayToASubscriptionThatIsToGetEachMessage) {
+  for (const auto version : {Version::v3_1_1, Version::v5}) {
+    for (const bool limit_all : {false, true}) {
+      World world;
+      Peer& reader = world.peer("reader", version).connect();
+      SubscriptionRequest limited = rate_limited(limit_all ? "#" : "a");
+      SubscriptionRequest each;
+      each.name = each.filter = limit_all ? "a" : "#";
+      each.mode = Mode::adaptive;
+      reader.subscribe(limited, version == Version::v5 ? 1 : 0);
+      reader.subscribe(each, version == Version::v5 ? 2 : 0);
+      Peer& writer = world.peer("writer").connect();
+      writer.publish("a", std::string(300'000, 'x'));
+      for (const char* value : {"1", "2", "3"}) writer.publish("a", value);
+      world.advance_ms(500);
+      reader.read();
+      std::vector<std::string> got = reader.payloads();
+      std::erase_if(got, [](const std::string& payload) { return payload.size() > 1; });
+      EXPECT_TRUE(std::ranges::is_sorted(got));
+      got.erase(std::unique(got.begin(), got.end()), got.end());
+      EXPECT_THAT(got, ElementsAre("1", "2", "3"));
+    }
+  }
 }
 
 TEST(Modes, TheStrongestOfASessionCountsForATopic) {
