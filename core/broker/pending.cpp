@@ -40,9 +40,9 @@ bool PendingQueue::push_cell(PendingEntry entry) {
 void PendingQueue::push_fixed(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
   entry.epoch = lanes.epoch;
+  lanes.cells.erase(key_of(entry));
   ++lanes.fixed_count;
   lanes.fixed_bytes += entry.bytes();
-  lanes.cells.erase(key_of(entry));
   append_newest(std::move(entry), /*as_cell=*/false);
   lanes.newest.back().is_fixed = true;
 }
@@ -128,7 +128,7 @@ PendingEntry PendingQueue::pop(Lane lane) {
   Lanes& lanes = lanes_.write();
   if (lane == Lane::every) return drop_oldest();
   assert(!lanes.newest.empty());
-  lanes.uncount(lanes.newest.front());
+  forget(lanes, lanes.newest.front());
   PendingEntry entry = std::move(lanes.newest.front().entry);
   if (const auto cell = lanes.cells.find(key_of(entry));
       cell != lanes.cells.end() && cell->second == lanes.newest_base) {
@@ -136,8 +136,15 @@ PendingEntry PendingQueue::pop(Lane lane) {
   }
   lanes.newest.pop_front();
   ++lanes.newest_base;
-  lanes.newest_bytes -= entry.bytes();
   return entry;
+}
+
+void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
+  lanes.newest_bytes -= cell.entry.bytes();
+  if (cell.is_adaptive()) --lanes.adaptive_count;
+  if (!cell.is_fixed) return;
+  --lanes.fixed_count;
+  lanes.fixed_bytes -= cell.entry.bytes();
 }
 
 bool PendingQueue::front_is_cell() const {
@@ -151,6 +158,7 @@ void PendingQueue::index_all() {
   lanes.newest_base = 0;
   for (std::size_t i = 0; i < lanes.newest.size(); ++i) {
     const Cell& cell = lanes.newest[i];
+    if (cell.is_fixed) lanes.cells.erase(key_of(cell.entry));
     if (cell.is_cell && cell.entry.epoch == lanes.epoch) lanes.cells[key_of(cell.entry)] = i;
   }
 }

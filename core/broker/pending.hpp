@@ -65,9 +65,6 @@ class PendingQueue {
   void push_every(PendingEntry entry);
   // Removes the oldest entry of `every` and returns it.
   PendingEntry drop_oldest();
-  // Of `newest`, those that are not conflated.
-  std::size_t fixed_size() const { return lanes_.read().fixed_count; }
-  std::uint64_t fixed_bytes() const { return lanes_.read().fixed_bytes; }
 
   // An adaptive subscription's message, in order; after a collapse it goes into its cell.
   // Returns true if a pending value was replaced.
@@ -78,6 +75,8 @@ class PendingQueue {
   // A message that must not be conflated, in the order of `newest`: later values of its topic stay
   // behind it.
   void push_fixed(PendingEntry entry);
+  std::size_t fixed_size() const { return lanes_.read().fixed_count; }
+  std::uint64_t fixed_bytes() const { return lanes_.read().fixed_bytes; }
   bool has_cell(const ConflationKey& key) const { return lanes_.read().cells.contains(key); }
 
   // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
@@ -138,6 +137,8 @@ class PendingQueue {
     bool is_fixed = false;
     bool is_adaptive() const { return !is_cell && !is_fixed; }
   };
+  struct Lanes;
+  static void forget(Lanes& lanes, const Cell& cell);  // it leaves `newest`
 
   struct Lanes {
     // Boost's deque holds no memory while it is empty.
@@ -148,22 +149,14 @@ class PendingQueue {
     std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
     std::uint64_t every_bytes = 0;
     std::uint64_t newest_bytes = 0;
-    std::size_t fixed_count = 0;
+    std::size_t adaptive_count = 0;  // entries of `newest` that are neither cells nor fixed
+    std::size_t fixed_count = 0;     // entries of `newest` that are fixed
     std::uint64_t fixed_bytes = 0;
-    std::size_t adaptive_count = 0;   // entries of `newest` that are neither cells nor fixed
     std::uint64_t told_messages = 0;  // by take_change()
     std::uint64_t told_bytes = 0;
     std::int64_t blocked_at_ns = 0;
     std::uint32_t epoch = 0;
     bool collapsed = false;
-
-    // An entry that leaves `newest`, of which the bytes are counted elsewhere.
-    void uncount(const Cell& cell) {
-      if (cell.is_adaptive()) --adaptive_count;
-      if (!cell.is_fixed) return;
-      --fixed_count;
-      fixed_bytes -= cell.entry.bytes();
-    }
   };
 
   Rare<Lanes> lanes_;  // nothing ever waits for most
@@ -184,8 +177,7 @@ std::size_t PendingQueue::remove_if(F&& f) {
   every.erase(every_end, every.end());
   const auto newest_end = std::remove_if(newest.begin(), newest.end(), [&](Cell& cell) {
     if (!f(cell.entry)) return false;
-    lanes.newest_bytes -= cell.entry.bytes();
-    lanes.uncount(cell);
+    forget(lanes, cell);
     return true;
   });
   newest.erase(newest_end, newest.end());

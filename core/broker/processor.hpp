@@ -163,8 +163,9 @@ class Processor {
   bool route_to_group(const RouteGroup& route, const Message& message);
   void enqueue(Session& session, Mode mode, PendingEntry entry);
   void enqueue_every(Session& session, PendingEntry entry);
-  void enqueue_limited(Session& session, PendingEntry entry);
   void enqueue_request(Session& session, PendingEntry entry);
+  void enqueue_limited(Session& session, PendingEntry entry);
+  void release_held(Session& session);
   void bound_newest(Session& session);
   void collapse(Session& session);
   void acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
@@ -249,6 +250,7 @@ class Processor {
   std::vector<Bell> bells_;
   Topic* last_topic_ = nullptr;    // of the previous publish: runs of one topic skip the look-up
   Session* withholder_ = nullptr;  // whose full queue withholds the current publish's ack
+  bool can_withhold_ = false;      // the current publish is a client's, and is to be acknowledged
   Message kept_;                   // the copy to keep of the message that is routed now
   std::uint32_t seed_budget_ = 0;
   std::uint64_t batch_commands_ = 0;

@@ -143,9 +143,8 @@ void Processor::detach(Session& session, Will will) {
 }
 
 void Processor::settle_arrears(Session& session) {
+  release_held(session);
   const Arrears& arrears = session.arrears.read();
-  arrears.rate_limits.for_each_held(
-      [&](const PendingEntry& held) { session.pending.push_cell(held); });
   if (!arrears.rate_limits.empty()) session.arrears.write().rate_limits = {};
   bound_newest(session);
   if (arrears.withheld_from_me != 0) session.arrears.write().withheld_from_me = 0;

@@ -91,6 +91,8 @@ void Processor::serve(Session& session) {
       session.pending.every_bytes() <= limits_.queue_bytes / 4 * 3) {
     release_withheld(session);
   }
+  // All that waited may have expired: then no report will tell that it has caught up.
+  if (session.outbox->outstanding_bytes == 0) unfold_if_caught_up(session);
   note_pending(session);
   reschedule(session);
 }

@@ -27,6 +27,12 @@ void add_identifier(RouteTarget& target, const Subscription& subscription) {
   target.identifiers = std::move(all);
 }
 
+// A rate limit is a promise to skip values; `every` skips none.
+Mode mode_of(const Subscription& subscription) {
+  const bool limited = subscription.extras.read().interval_ms != 0;
+  return limited && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
+}
+
 }  // namespace
 
 void Processor::apply_publish(Session* from, Command& command) {
@@ -51,7 +57,9 @@ void Processor::apply_publish(Session* from, Command& command) {
     }
   }
   withholder_ = nullptr;
+  can_withhold_ = true;
   const std::size_t matched = publish(std::move(message), from);
+  can_withhold_ = false;
   if (!from->connected()) return;  // its own overflow policy ended it
   if (withholder_ != nullptr) return withhold(*withholder_, *from, qos, packet_id);
   acknowledge(*from, qos, packet_id,
@@ -118,10 +126,10 @@ Route Processor::compute_route(const Topic& topic) {
     SubscriptionSet& set = subscription->session->subscriptions.write();
     if (set.route_stamp != route_stamp_) {
       set.route_stamp = route_stamp_;
-      set.route_mode = subscription->mode;
+      set.route_mode = mode_of(*subscription);
       set.route_first = UINT32_MAX;
     }
-    set.route_mode = std::max(set.route_mode, subscription->mode);
+    set.route_mode = std::max(set.route_mode, mode_of(*subscription));
     matches.push_back(subscription);
   });
   for (Subscription* subscription : matches) add_target(route, *subscription);
@@ -134,8 +142,8 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
   Session& session = *subscription.session;
   SubscriptionSet& set = session.subscriptions.write();
   const SubscriptionExtras& extras = subscription.extras.read();
-  const Mode mode = set.route_mode;
-  const std::uint32_t interval_ms = mode == Mode::every ? 0 : extras.interval_ms;
+  // Beside one that is to get each message, in order, a limit would break the topic's order.
+  const std::uint32_t interval_ms = set.route_mode == Mode::latest ? extras.interval_ms : 0;
   for (std::size_t i = set.route_first; i < route.targets.size(); ++i) {
     RouteTarget& target = route.targets[i];
     if (target.session == &session && target.no_local == subscription.no_local &&
@@ -161,8 +169,7 @@ void Processor::add_target(Route& route, const Subscription& subscription) {
   target.no_local = subscription.no_local;
   target.retain_as_published = subscription.retain_as_published;
   target.interval_ms = interval_ms;
-  // A rate limit is a promise to skip values.
-  target.mode = interval_ms != 0 ? Mode::latest : mode;
+  target.mode = set.route_mode;
   route.targets.push_back(std::move(target));
 }
 
@@ -202,7 +209,8 @@ void Processor::route_to(const RouteTarget& target, const Message& message, cons
         message.expires_at_s == 0 && session.bytes_may_pass && session.is_v5 == message.is_v5) {
       return stage_as_is(*session.outbox, message);
     }
-    if (qos == 0 || has_window(session)) {
+    // What is to be sent again goes first [MQTT-4.6.0-6].
+    if (qos == 0 || (has_window(session) && session.inflight.unsent() == 0)) {
       Delivery delivery;
       delivery.message = qos == 0 ? message : kept(message);
       delivery.identifiers = target.identifiers;
@@ -301,10 +309,11 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
       stats_.drop(Drop::queue_disconnect);
       disconnect(session, ReasonCode::QuotaExceeded);
       if (session.ended) return;
+      if (entry.delivery.qos == 0) return stats_.drop(Drop::disconnected);
       policy = Overflow::drop_oldest;
     }
     if (policy == Overflow::disconnect) policy = Overflow::drop_oldest;
-    const bool can_withhold = session.connected() && entry.delivery.qos > 0;
+    const bool can_withhold = can_withhold_ && session.connected() && entry.delivery.qos > 0;
     if (policy == Overflow::backpressure && !can_withhold) policy = Overflow::drop_oldest;
     if (policy == Overflow::drop_newest) return stats_.drop(Drop::queue_newest);
     if (policy == Overflow::backpressure) {
@@ -317,6 +326,17 @@ void Processor::enqueue_every(Session& session, PendingEntry entry) {
     }
   }
   pending.push_every(std::move(entry));
+}
+
+// A request is not a value and never conflated, so the limits of a queue are its own. One beyond
+// them is dropped whatever the policy: the older ones have their places among values.
+void Processor::enqueue_request(Session& session, PendingEntry entry) {
+  PendingQueue& pending = session.pending;
+  const bool over = pending.fixed_size() >= limits_.queue_messages ||
+                    pending.fixed_bytes() + entry.bytes() > limits_.queue_bytes;
+  if (over && pending.fixed_size() > 0) return stats_.drop(Drop::queue_newest);
+  if (entry.interval_ms != 0) release_held(session);  // the values before it stay before it
+  pending.push_fixed(std::move(entry));
 }
 
 // A rate limit sends the first at once, then at most one per interval, and always the last.
@@ -332,17 +352,6 @@ void Processor::enqueue_limited(Session& session, PendingEntry entry) {
   if (session.pending.push_cell(std::move(entry)) || replaces) stats_.conflated.add();
 }
 
-// A request is not a value: it is never conflated, so it has the limits of a queue. At those it goes
-// itself: what stands in front of it may be the only value of its topic.
-void Processor::enqueue_request(Session& session, PendingEntry entry) {
-  PendingQueue& pending = session.pending;
-  if (pending.fixed_size() >= limits_.queue_messages ||
-      pending.fixed_bytes() + entry.bytes() > limits_.queue_bytes) {
-    return stats_.drop(Drop::queue_newest);
-  }
-  pending.push_fixed(std::move(entry));
-}
-
 // One value a topic waits, and of no more topics than the server would store values of: names may be
 // made up without end, and what waited before a SUBSCRIBE is not replaced any more.
 void Processor::bound_newest(Session& session) {
@@ -352,6 +361,13 @@ void Processor::bound_newest(Session& session) {
     pending.pop(PendingQueue::Lane::newest);
     stats_.drop(Drop::queue_oldest);
   }
+}
+
+// What rate limits hold back waits with the rest from now on: what comes may have another limit.
+void Processor::release_held(Session& session) {
+  if (session.arrears.read().rate_limits.empty()) return;
+  session.arrears.write().rate_limits.release_all(
+      [&](PendingEntry held) { session.pending.push_cell(std::move(held)); });
 }
 
 void Processor::fire_rate_limits(Session& session) {

@@ -74,6 +74,7 @@ bool encode_answer(const Answer& answer, Session& session) {
 void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   protocol::Suback suback;
   suback.packet_id = request.packet_id;
+  release_held(session);
   session.pending.seal();  // what waits keeps its order whatever changes now
   const std::size_t before = session.subscriptions.read().of.size();
   for (const SubscriptionRequest& wanted : request.filters) {
@@ -143,7 +144,8 @@ void Processor::remove(Subscription& subscription) {
   leave_group(subscription);
 }
 
-// What waited for subscriptions that ended.
+// What waited for subscriptions that ended. A value that is held back is sent if others are left,
+// which may match it too.
 void Processor::forget_arrears(Session& session,
                                const std::unordered_set<const Subscription*>& ended) {
   const Arrears& arrears = session.arrears.read();
@@ -152,14 +154,18 @@ void Processor::forget_arrears(Session& session,
                  [&](const SeedCursor& seed) { return ended.contains(seed.subscription); });
   }
   if (arrears.rate_limits.empty()) return;
+  const bool others_left = session.subscriptions.read().of.size() > 0;
   RateLimits& limits = session.arrears.write().rate_limits;
-  for (const Subscription* subscription : ended) limits.forget(subscription->number);
+  for (const Subscription* subscription : ended) {
+    limits.forget(subscription->number, [&](PendingEntry held) {
+      if (others_left) session.pending.push_cell(std::move(held));
+    });
+  }
 }
 
 void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
   protocol::Unsuback unsuback;
   unsuback.packet_id = request.packet_id;
-  session.pending.seal();
   std::unordered_set<const Subscription*> ended;
   for (const std::string& name : request.names) {
     Subscription* const found = session.subscriptions.read().of.find(name);
@@ -175,6 +181,9 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     unsuback.reasons.push_back(ReasonCode::Success);
   }
   forget_arrears(session, ended);
+  session.pending.seal();
+  note_pending(session);
+  serve_later(session);
   note_binding(session);
   touch(*session.outbox);
   if (!encode_answer(unsuback, session)) disconnect(session, ReasonCode::PacketTooLarge);

@@ -72,23 +72,26 @@ class RateLimits {
     }
   }
 
-  // What a subscription that ended leaves.
-  void forget(std::uint32_t subscription) {
+  // Ends those of a subscription that ended, and calls visit(PendingEntry) with what they held back.
+  template <class Visit>
+  void forget(std::uint32_t subscription, Visit&& visit) {
     const auto found = of_.find(subscription);
     if (found == of_.end()) return;
     for (auto& [hash, limit] : found->second) {
-      release(limit);
+      if (auto held = release(limit)) visit(std::move(*held));
       due_.erase(limit.due);
     }
     count_ -= found->second.size();
     of_.erase(found);
   }
 
+  // Holds nothing back any more: calls visit(PendingEntry) with all that was. When the next ones may
+  // go stays as it is.
   template <class Visit>
-  void for_each_held(Visit&& visit) const {
-    for (const auto& [subscription, limits] : of_) {
-      for (const auto& [hash, limit] : limits) {
-        if (limit.held) visit(*limit.held);
+  void release_all(Visit&& visit) {
+    for (auto& [subscription, limits] : of_) {
+      for (auto& [hash, limit] : limits) {
+        if (auto held = release(limit)) visit(std::move(*held));
       }
     }
   }

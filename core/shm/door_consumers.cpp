@@ -21,7 +21,7 @@ std::optional<Refusal> DoorCore::find_predecessors(const AttachRequest& request,
       return one.feed == &feed && one.name == name && one.is_mapped;
     });
     if (before == consumers_.end()) return Refusal::unknown_consumer;
-    found.push_back(before->first);
+    if (std::count(found.begin(), found.end(), before->first) == 0) found.push_back(before->first);
   }
   for (const auto& [id, other] : consumers_) {
     if (!request.name.empty() && other.feed == &feed && other.name == request.name) {
@@ -57,6 +57,10 @@ void DoorCore::attach(ClientId client, const AttachRequest& request, std::uint64
 
 void DoorCore::answer_attach(Consumer& consumer, Seeds* seeds, std::uint64_t now_ns) {
   const Attachment& start = consumer.start;
+  // While it waited for its seeds one of them left, and it took that one's predecessors.
+  if (consumer.after.size() > neighbours_max) {
+    return turn_out(consumer, Refusal::limit_reached, now_ns);
+  }
   const std::size_t seed_bytes = seeds ? seeds->bytes() : 0;
   std::vector<UniqueFd> descriptors;
   descriptors.push_back(duplicate(consumer.feed->ring->fd()));

@@ -174,6 +174,7 @@ void DoorLoop::take_posted() {
       if (out.seat) out.seat->lift();  // it left before it was let in
       continue;
     }
+    found->second->awaits_value = false;
     send(*found->second, std::move(out));
   }
 }

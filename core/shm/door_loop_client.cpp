@@ -49,6 +49,9 @@ void DoorLoop::on_request(Client& client, Request request) {
   } else if (!client.has_asked) {
     return refuse(client, Refusal::malformed);
   }
+  if (std::holds_alternative<ValueRequest>(request) && std::exchange(client.awaits_value, true)) {
+    return refuse(client, Refusal::malformed);  // the one before has not been answered yet
+  }
   client.has_asked = true;
   host_.ask(client.id, std::move(request));
 }
@@ -158,8 +161,10 @@ void DoorLoop::close(ClientId id) {
   Client& client = *found->second;
   if (client.seat) client.seat->lift();
   if (client.lane) {
-    // What it published before it left still counts.
-    while (host_.has_room_for_publishes() &&
+    // What it published before it left still counts: no more than its lane holds, since it may go
+    // on writing.
+    std::size_t left = options_.lane_bytes / sizeof(FrameHeader) / messages_per_turn + 1;
+    while (left-- > 0 && host_.has_room_for_publishes() &&
            client.lane->drain(messages_per_turn, [&](const LaneMessage& message) {
              return host_.publish(id, client.user, message);
            }) == LaneReader::Drained::more) {

@@ -21,7 +21,8 @@ struct DoorLoop::Client {
   std::size_t outgoing_bytes = 0;
   std::shared_ptr<Seat> seat;
   std::unique_ptr<LaneReader> lane;
-  bool has_asked = false;  // the processor knows of it
+  bool has_asked = false;     // the processor knows of it
+  bool awaits_value = false;  // which may be many times larger than the request
   bool wants_write = false;
   bool is_finished = false;
 };

@@ -85,6 +85,16 @@ TEST(PendingQueue, AFixedEntryHoldsItsPlaceAmongValues) {
   EXPECT_THAT(pop_all(pending, Lane::newest), ElementsAre("1", "fixed", "3"));
 }
 
+TEST(PendingQueue, AFixedEntryHoldsItsPlaceAfterARemoval) {
+  PendingQueue pending;
+  pending.push_cell(entry("b", "gone"));
+  pending.push_cell(entry("a", "1"));
+  pending.push_fixed(entry("a", "fixed"));
+  pending.remove_if([](const PendingEntry& one) { return one.delivery.message.topic() == "b"; });
+  EXPECT_FALSE(pending.push_cell(entry("a", "2")));
+  EXPECT_THAT(pop_all(pending, Lane::newest), ElementsAre("1", "fixed", "2"));
+}
+
 TEST(PendingQueue, CountsBytesThroughAllOfIt) {
   PendingQueue pending;
   pending.push_every(entry("a", "12345"));

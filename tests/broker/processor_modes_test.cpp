@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/broker/processor.hpp"
 #include "tests/broker/world.hpp"
 
@@ -67,20 +69,8 @@ TEST(Latest, KeepsTheFinalValueForASessionThatComesBack) {
   EXPECT_THAT(world.peer("reader").connect(false, 100).read().payloads(), ElementsAre("9"));
 }
 
-Message request(std::string_view payload, std::int64_t now_ns) {
-  const std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
-  MessageParts parts;
-  parts.topic = "a";
-  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  parts.properties.bytes = response_topic;
-  return build_message(parts, now_ns);
-}
-
 void send_request(World& world, std::string_view payload) {
-  Command command;
-  command.message = request(payload, world.now_ns);
-  ASSERT_TRUE(command.message.request);
-  world.apply(std::move(command));
+  world.apply(request("a", payload, world.now_ns));
 }
 
 TEST(Latest, NeverConflatesARequest) {
@@ -111,7 +101,7 @@ TEST(Latest, HoldsNoMoreRequestsThanAQueue) {
       EXPECT_EQ(dropped(world, Drop::queue_newest), 7u * static_cast<unsigned>(round));
     }
     limits.queue_messages = 100;
-    limits.queue_bytes = 2 * request("0", 1).packet_bytes;
+    limits.queue_bytes = 2 * request("a", "0", 1).message.packet_bytes;
     auto change = std::make_unique<LimitsRequest>();
     change->limits = limits;
     Command command;
@@ -150,6 +140,23 @@ TEST(Latest, HoldsNoMoreBytesThanAreStoredHoweverOftenItSubscribes) {
   writer.publish("a", "the last");
   EXPECT_LE(world.processor.stats().pending_bytes.value(), 50'000u);
   EXPECT_THAT(reader.read().payloads(), ElementsAre(big, big, big, "the last"));
+}
+
+TEST(Adaptive, KeepsNoMoreRequestsThanTheQueueMayHold) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  World world(limits);
+  Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", std::string(300'000, 'x'));
+  for (const char* payload : {"r1", "r2", "r3"}) send_request(world, payload);
+  writer.publish("a", "value");
+  EXPECT_EQ(dropped(world, Drop::queue_newest), 1u);
+  reader.read();
+  reader.got.erase(reader.got.begin());
+  EXPECT_THAT(reader.payloads(), ElementsAre("r1", "r2", "value"));
+  for (const char* payload : {"r4", "r5"}) send_request(world, payload);
+  EXPECT_EQ(dropped(world, Drop::queue_newest), 1u);
 }
 
 TEST(Adaptive, DeliversEachMessageInOrderWhileItKeepsUp) {
@@ -291,6 +298,34 @@ TEST(Adaptive, CollapsesWhenTheOldestHasWaitedTooLong) {
   EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
 }
 
+// Nothing is written for what expired, so no report tells that it has caught up.
+TEST(Adaptive, HasCaughtUpWhenAllThatWaitedHasExpired) {
+  ProcessorLimits limits;
+  limits.adaptive_backlog_bytes = 1000;
+  limits.credit_bytes = 1000;
+  limits.credit_latest_bytes = 1000;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("fill", big);
+  for (int i = 0; i < 20; ++i) {
+    static constexpr std::uint8_t expires_in_2_s[] = {0x02, 0, 0, 0, 2};
+    const std::string payload(100, '.');
+    MessageParts parts;
+    parts.topic = "a";
+    parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+    parts.properties.bytes = expires_in_2_s;
+    Command command;
+    command.message = build_message(parts, world.now_ns);
+    world.apply(std::move(command));
+  }
+  ASSERT_EQ(world.processor.stats().slow_sessions.value(), 1u);
+  world.advance_ms(5000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre(big));
+  EXPECT_EQ(world.processor.stats().pending.value(), 0u);
+  EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
+}
+
 TEST(Every, DropsTheOldestAtItsLimit) {
   ProcessorLimits limits;
   limits.queue_messages = 3;
@@ -348,6 +383,40 @@ TEST(Every, DisconnectsIfToldSo) {
   EXPECT_EQ(dropped(world, Drop::queue_disconnect), 1u);
 }
 
+// A will, or what a local process publishes, has no acknowledgement to keep.
+TEST(Every, DropsTheOldestOfWhatNobodyWaitsToHaveAcknowledged) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.overflow = Overflow::backpressure;
+  World world(limits);
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  reader.connect().subscribe("a", 1, Mode::every);
+  for (int i = 0; i < 5; ++i) {
+    Command command;
+    command.message = message("a", std::to_string(i), 1, false, 1, world.now_ns);
+    world.apply(std::move(command));
+  }
+  EXPECT_EQ(dropped(world, Drop::queue_oldest), 2u);
+  EXPECT_EQ(world.processor.stats().pending.value(), 2u);
+}
+
+TEST(Every, KeepsNoQoS0MessageForTheSessionItDisconnects) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.credit_bytes = 1000;
+  limits.overflow = Overflow::disconnect;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 0, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", big);
+  for (int i = 0; i < 3; ++i) writer.publish("a", std::to_string(i));
+  reader.read();
+  ASSERT_EQ(reader.closed, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(world.processor.stats().pending.value(), 0u);
+  EXPECT_EQ(dropped(world, Drop::disconnected), 3u);
+}
+
 TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   ProcessorLimits limits;
   limits.queue_messages = 4;
@@ -370,7 +439,7 @@ TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   EXPECT_EQ(writer.read().closed, ReasonCode::ReceiveMaximumExceeded);
 }
 
-SubscriptionRequest limited(std::string filter, std::uint32_t interval_ms) {
+SubscriptionRequest limited(std::string filter, std::uint32_t interval_ms = 100) {
   SubscriptionRequest wanted;
   wanted.name = wanted.filter = std::move(filter);
   wanted.mode = Mode::latest;
@@ -440,6 +509,76 @@ TEST(RateLimit, EndsWithItsSubscription) {
   EXPECT_EQ(world.processor.find_session("reader")->arrears.read().rate_limits.held_bytes(), 0u);
 }
 
+// The batch that finds the interval to be over brings a newer value than the one held back.
+TEST(RateLimit, SendsTheLastThoughItComesAsTheIntervalEnds) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  world.now_ns += 100'000'000;
+  writer.publish("a", "3");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
+  EXPECT_EQ(world.processor.stats().conflated.value(), 1u);
+}
+
+TEST(RateLimit, HoldsNothingBackBehindANewerValueWhenItIsLifted) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  reader.subscribe("a", 0, Mode::adaptive);
+  writer.publish("a", "3");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "3"));
+}
+
+TEST(RateLimit, GoesOnAfterWhatItHeldWasSentForASubscribe) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  world.advance_ms(50);
+  reader.subscribe("b");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2"));
+  writer.publish("a", "3");
+  world.advance_ms(50);  // an interval after "1", half of one after "2"
+  EXPECT_EQ(reader.read().got.size(), 2u);
+  world.advance_ms(50);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "3"));
+}
+
+TEST(RateLimit, SendsTheLastToWhoStillMatchesByAnotherSubscription) {
+  World world;
+  Peer& reader = world.peer("reader").connect();
+  reader.subscribe(limited("a")).subscribe(limited("+"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  reader.unsubscribe("a");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2"));
+}
+
+TEST(RateLimit, ForgetsTheLastWithTheOnlySubscription) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe(limited("a"));
+  world.peer("writer").connect().publish("a", "1").publish("a", "2");
+  reader.unsubscribe("a");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1"));
+}
+
+TEST(RateLimit, HoldsNoValueBackBehindARequest) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect().subscribe(limited("a"));
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1").publish("a", "2");
+  send_request(world, "r");
+  writer.publish("a", "3");
+  world.advance_ms(1000);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "r", "3"));
+}
+
 TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {
   World world;
   Peer& reader = world.peer("reader").connect().subscribe("a", 0, Mode::latest);
@@ -448,6 +587,32 @@ TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {
   reader.subscribe("a", 1, Mode::every);
   writer.publish("a", "3").publish("a", "4", 1);
   EXPECT_THAT(reader.read().payloads(), ElementsAre(big, "2", "3", "4"));
+}
+
+// Whichever of the two is matched first, and whether they are one copy or two.
+TEST(Modes, ALimitGivesWayToASubscriptionThatIsToGetEachMessage) {
+  for (const auto version : {Version::v3_1_1, Version::v5}) {
+    for (const bool limit_all : {false, true}) {
+      World world;
+      Peer& reader = world.peer("reader", version).connect();
+      SubscriptionRequest wanted = limited(limit_all ? "#" : "a");
+      SubscriptionRequest each;
+      each.name = each.filter = limit_all ? "a" : "#";
+      each.mode = Mode::adaptive;
+      reader.subscribe(wanted, version == Version::v5 ? 1 : 0);
+      reader.subscribe(each, version == Version::v5 ? 2 : 0);
+      Peer& writer = world.peer("writer").connect();
+      writer.publish("a", std::string(300'000, 'x'));
+      for (const char* value : {"1", "2", "3"}) writer.publish("a", value);
+      world.advance_ms(500);
+      reader.read();
+      std::vector<std::string> got = reader.payloads();
+      std::erase_if(got, [](const std::string& payload) { return payload.size() > 1; });
+      EXPECT_TRUE(std::ranges::is_sorted(got));
+      got.erase(std::unique(got.begin(), got.end()), got.end());
+      EXPECT_THAT(got, ElementsAre("1", "2", "3"));
+    }
+  }
 }
 
 TEST(Modes, TheStrongestOfASessionCountsForATopic) {

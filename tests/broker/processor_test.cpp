@@ -153,6 +153,21 @@ TEST(Processor, DoesNotSendAgainWhatIsReceivedBeforeItsTurn) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "5"));
 }
 
+TEST(Processor, SendsNothingNewAheadOfWhatItSendsAgain) {
+  World world;
+  Peer& before = world.peer("reader", Version::v5).connect(false, 100);
+  before.subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1", 1).publish("a", "2", 1);
+  before.read().close();
+  Peer& after = world.peer("reader", Version::v5);
+  world.joins = [] { return true; };  // what is new comes in the batch of the CONNECT
+  after.connect(false, 100);
+  writer.publish("a", "3", 1);
+  world.joins = {};
+  EXPECT_THAT(after.read().payloads(), ElementsAre("1", "2", "3"));
+}
+
 TEST(Processor, RetainsTheLastValueAndClearsIt) {
   World world;
   Peer& writer = world.peer("writer").connect();

@@ -341,6 +341,8 @@ void Simulator::check_end() {
   }
   if (stats.pending.value() != 0) fail("something still waits");
   if (stats.pending_bytes.value() != 0) fail("bytes are miscounted");
+  world_.advance_ms(2 * std::int64_t{limits_.adaptive_stale_after_ms});
+  if (stats.slow_sessions.value() != 0) fail("who has caught up counts as slow");
   for (Peer* ghost : ghosts_) ghost->close();
   for (Client& client : clients_) {
     if (client.peer == nullptr) continue;
@@ -355,6 +357,7 @@ void Simulator::check_end() {
   }
   world_.run_until_idle();
   if (stats.sessions.value() != 0) fail("a session stayed");
+  if (stats.sessions_connected.value() != 0) fail("connections are miscounted");
   if (stats.inflight.value() != 0) fail("inflight messages are miscounted");
   if (world_.processor.index().size() != 0) fail("a subscription stayed");
 }

@@ -27,6 +27,18 @@ inline Message message(std::string_view topic, std::string_view payload, int qos
   return build_message(parts, now_ns);
 }
 
+// A publish with a Response Topic: never conflated.
+inline Command request(std::string_view topic, std::string_view payload, std::int64_t now_ns) {
+  static constexpr std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
+  MessageParts parts;
+  parts.topic = topic;
+  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+  parts.properties.bytes = response_topic;
+  Command command;
+  command.message = build_message(parts, now_ns);
+  return command;
+}
+
 // One received PUBLISH.
 struct Got {
   std::string topic;
