@@ -3,10 +3,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 
 #include "core/shm/include/millrace/local.hpp"
 #include "server/cli_local.hpp"
@@ -82,7 +84,9 @@ class Output {
     if (text_.size() > 64 * 1024) flush();
   }
   void flush() {
-    std::cout << text_ << std::flush;
+    if (!(std::cout << text_ << std::flush)) {
+      throw std::system_error(errno, std::generic_category(), "cannot write to standard output");
+    }
     text_.clear();
   }
 

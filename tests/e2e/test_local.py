@@ -87,6 +87,14 @@ class Local(LocalCase):
                                   stderr=subprocess.PIPE, text=True)
             self.assertEqual((done.returncode, why in done.stderr), (1, True), done.stderr)
 
+    def test_tap_says_that_its_output_is_full(self):
+        self.peer().publish(self.topic(), b"x", qos=1)
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([BINARY, "tap", self.topic(), "--socket", self.socket, "--start",
+                                   "latest"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("cannot write to standard output: No space left on device", done.stderr)
+
     def test_help_names_every_option(self):
         for command, options in (("tap", "--lossless --start --name --after --json --count --stats --socket"),
                                  ("pub", "--message --stdin-lines --retain --qos --socket")):
