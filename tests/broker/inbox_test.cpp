@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <latch>
 #include <thread>
 
@@ -18,7 +19,8 @@ struct Case {
 
 class InboxThreads : public testing::TestWithParam<Case> {};
 
-// A front-end as an I/O thread is one: submits, and sleeps until its ready list rings.
+// A front-end as an I/O thread is one: submits, and sleeps until its ready list rings. As an I/O
+// thread's, its list lives until the inbox has stopped: the processor may still put outboxes on it.
 class FrontEnd : public OutboxOwner {
  public:
   FrontEnd(Inbox& inbox, std::string id)
@@ -35,11 +37,12 @@ class FrontEnd : public OutboxOwner {
     command.request = std::move(request);
     submit(std::move(command));
   }
-  ~FrontEnd() {
+  ~FrontEnd() { outbox_->forget_owner(); }
+
+  void close() {
     Command command;
     command.kind = CommandKind::close;
     submit(std::move(command));
-    outbox_->forget_owner();
   }
 
   void submit(Command command) {
@@ -102,8 +105,9 @@ TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
   Inbox inbox(limits, processor);
   inbox.start();
   std::latch subscribed(1);
-  std::thread reader([&] {
-    FrontEnd front_end(inbox, "reader");
+  std::deque<FrontEnd> front_ends;
+  front_ends.emplace_back(inbox, "reader");
+  std::thread reader([&, &front_end = front_ends.back()] {
     auto request = std::make_unique<SubscribeRequest>();
     request->packet_id = 1;
     SubscriptionRequest wanted;
@@ -118,12 +122,13 @@ TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
     while (front_end.acknowledged == 0) front_end.wait();
     subscribed.count_down();
     while (front_end.received < messages * writers) front_end.wait();
+    front_end.close();
   });
   std::vector<std::thread> threads;
   for (int i = 0; i < writers; ++i) {
-    threads.emplace_back([&, i] {
+    front_ends.emplace_back(inbox, "writer" + std::to_string(i));
+    threads.emplace_back([&, &front_end = front_ends.back()] {
       subscribed.wait();
-      FrontEnd front_end(inbox, "writer" + std::to_string(i));
       for (std::uint64_t n = 0; n < messages; ++n) {
         Command command;
         command.message = message("a", "x", 1, false, static_cast<std::uint16_t>(n % 1000 + 1));
@@ -131,6 +136,7 @@ TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
         front_end.submit(std::move(command));
       }
       while (front_end.acknowledged < messages) front_end.wait();
+      front_end.close();
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -150,8 +156,9 @@ TEST(Inbox, FiresATimerWithoutACommand) {
   Processor processor(ProcessorLimits{});
   Inbox inbox(InboxLimits{}, processor);
   inbox.start();
+  FrontEnd reader(inbox, "reader");
+  ReadyList ready([] {});
   std::thread([&] {
-    FrontEnd reader(inbox, "reader");
     auto subscribe = std::make_unique<SubscribeRequest>();
     subscribe->packet_id = 1;
     SubscriptionRequest wanted;
@@ -161,7 +168,6 @@ TEST(Inbox, FiresATimerWithoutACommand) {
     command.kind = CommandKind::subscribe;
     command.request = std::move(subscribe);
     reader.submit(std::move(command));
-    ReadyList ready([] {});
     OutboxRef outbox(new Outbox(ready, reader));
     auto request = std::make_unique<ConnectRequest>();
     request->client_id = "mortal";
@@ -179,6 +185,7 @@ TEST(Inbox, FiresATimerWithoutACommand) {
     ASSERT_EQ(inbox.submit({&close, 1}), 1u);
     outbox->forget_owner();
     while (reader.received == 0) reader.wait();
+    reader.close();
   }).join();
   inbox.stop();
   EXPECT_EQ(processor.stats().wills.value(), 1u);

@@ -61,22 +61,18 @@ TEST_F(Door, AnswersOneRequestForAValueAtATime) {
   EXPECT_TRUE(std::holds_alternative<shm::Refused>(got.back()));
 }
 
-// The client, that is: another frame stands in its lane each time that one was taken.
-class WrittenOnAndOn : public TestServer {
- public:
-  static constexpr std::uint64_t frame_bytes = 32;
-  static constexpr std::size_t enough = 100'000;
-  using TestServer::TestServer;
-  bool publish(shm::ClientId, const std::string&, const shm::LaneMessage&) override {
-    if (++taken < enough) lane.load()->tail.fetch_add(frame_bytes);
-    return false;
-  }
-  std::atomic<shm::LaneHeader*> lane{nullptr};
-  std::atomic<std::size_t> taken{0};
-};
-
 TEST_F(Door, TakesNoMoreOfAClosedLaneThanItHolds) {
-  WrittenOnAndOn server(directory.socket());
+  constexpr std::uint64_t frame_bytes = 32;
+  constexpr std::size_t enough = 100'000;
+  std::atomic<shm::LaneHeader*> header{nullptr};
+  std::atomic<std::size_t> taken{0};
+  ServerOptions options;
+  // The client, that is: another frame stands in its lane each time that one was taken.
+  options.publish = [&](const shm::LaneMessage&) {
+    if (++taken < enough) header.load()->tail.fetch_add(frame_bytes);
+    return false;
+  };
+  TestServer server(directory.socket(), options);
   UniqueFd socket = shm::connect_to(directory.socket());
   std::vector<UniqueFd> descriptors;
   say(socket, shm::encode(shm::Request(shm::LaneRequest{"p"})));
@@ -85,15 +81,15 @@ TEST_F(Door, TakesNoMoreOfAClosedLaneThanItHolds) {
   shm::Mapping lane =
       shm::Mapping::map_ring(descriptors.at(0).get(), data_bytes, shm::Access::read_write);
   ASSERT_TRUE(lane);
-  for (std::size_t at = 0; at < data_bytes; at += WrittenOnAndOn::frame_bytes) {
+  for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
     shm::store_header(lane.data() + shm::page_bytes + at, {8, 0, shm::FrameKind::message, 0, 0, 0});
   }
-  server.lane = lane.as<shm::LaneHeader>();
-  server.lane.load()->tail.store(WrittenOnAndOn::frame_bytes);
+  header = lane.as<shm::LaneHeader>();
+  header.load()->tail.store(frame_bytes);
   socket.reset();
   while (server.loop().figures().clients != 0) std::this_thread::yield();
-  EXPECT_GT(server.taken.load(), 0u);
-  EXPECT_LT(server.taken.load(), 2 * data_bytes / WrittenOnAndOn::frame_bytes);
+  EXPECT_GT(taken.load(), 0u);
+  EXPECT_LT(taken.load(), 2 * data_bytes / frame_bytes);
 }
 
 // --- without a socket ----------------------------------------------------------------------------

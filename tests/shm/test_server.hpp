@@ -48,6 +48,8 @@ struct ServerOptions {
   shm::DoorOptions core;
   shm::DoorLoopOptions loop;
   std::set<uid_t> forbidden_uids;
+  // Instead of what the server does with a message that was published by a client.
+  std::function<bool(const shm::LaneMessage&)> publish;
 };
 
 class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
@@ -115,6 +117,7 @@ class TestServer : public shm::DoorHost, public shm::DoorCore::Watcher {
   }
   bool has_room_for_publishes() override { return true; }
   bool publish(shm::ClientId, const std::string&, const shm::LaneMessage& message) override {
+    if (options_.publish) return options_.publish(message);
     if (message.topic.empty() || message.topic.find('#') != std::string_view::npos) return false;
     std::string payload(reinterpret_cast<const char*>(message.payload.data()),
                         message.payload.size());
