@@ -5,6 +5,7 @@
 // not get is counted in `skipped_total`; it holds its topic.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <concepts>
 #include <coroutine>
@@ -57,6 +58,22 @@ struct ResumeInline {
 template <typename T, typename Resume>
 class NextValue;
 
+/// A coroutine that waits. Whoever cancels says so before it takes it out of the list.
+class AsyncWaiter : public Waiter {
+ public:
+  void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }
+
+ protected:
+  ~AsyncWaiter() = default;
+  /// Asked under the list's lock, which a canceller takes afterwards.
+  [[nodiscard]] bool cancelled() const noexcept {
+    return cancelled_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+};
+
 template <typename T>
 class Subscriber {
  public:
@@ -99,7 +116,10 @@ class Subscriber {
   /// Ends such a wait with `nothing`; false if there is none, or news are on their way to it
   /// already. To be called where the waiting coroutine runs.
   bool cancel() noexcept {
-    return waiting_ != nullptr && topic_->waiters_.cancel(*std::exchange(waiting_, nullptr));
+    AsyncWaiter* const waiter = std::exchange(waiting_, nullptr);
+    if (waiter == nullptr) return false;
+    waiter->cancel();
+    return topic_->waiters_.cancel(*waiter);
   }
 
   /// How many values this subscriber has not got because a newer one replaced them.
@@ -126,7 +146,7 @@ class Subscriber {
   Ref<Topic<T>> topic_;
   Version seen_;
   std::uint64_t skipped_total_ = 0;
-  Waiter* waiting_ = nullptr;
+  AsyncWaiter* waiting_ = nullptr;
   unsigned spins_;
 };
 
@@ -155,7 +175,7 @@ Poll<T> Subscriber<T>::wait_until(WaitClock::time_point deadline) {
 /// What async_wait() returns. A coroutine that is suspended here may be destroyed, unless its
 /// resumption is on its way already: cancel first.
 template <typename T, typename Resume>
-class NextValue final : private Waiter {
+class NextValue final : private AsyncWaiter {
  public:
   NextValue(Subscriber<T>& subscriber, Resume resume)
       : subscriber_(subscriber), resume_(std::move(resume)) {}
@@ -182,6 +202,12 @@ class NextValue final : private Waiter {
 
  private:
   void notify() noexcept override {
+    // A publisher may have found somebody waiting who had its value before it came to notify: then
+    // this one, which waits for the next, goes on waiting. Nothing is touched after.
+    Topic<T>& topic = *subscriber_.topic_;
+    const Version seen = subscriber_.seen_;
+    const auto over = [&] { return cancelled() || topic.has_news_since(seen); };
+    if (topic.waiters_.wait(*this, over)) return;
     Resume resume = std::move(resume_);
     resume(coroutine_);
   }

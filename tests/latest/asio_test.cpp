@@ -103,6 +103,28 @@ TEST(AsioAwait, AnAwaitableFollowsATopicToItsLastValue) {
   EXPECT_EQ(end, News::closed);
 }
 
+// A publisher that found somebody waiting may come to notify when that one has its value already,
+// and waits for the next.
+TEST(AsioAwait, NobodyIsResumedWithoutNews) {
+  for (int round = 0; round < 300; ++round) {
+    Bus<int> bus;
+    auto subscriber = bus.subscribe("t");
+    asio::io_context context;
+    std::vector<int> seen;
+    std::thread::id resumed_on;
+    collect(subscriber, context.get_executor(), seen, resumed_on);
+    auto work = asio::make_work_guard(context);
+    std::thread publisher([&] {
+      for (int i = 1; i <= 200; ++i) bus.publish("t", i);
+      bus.close();
+      work.reset();
+    });
+    context.run();
+    publisher.join();
+    ASSERT_EQ(seen.back(), 200) << "round " << round;
+  }
+}
+
 TEST(AsioAwait, ATimerMayEndTheWait) {
   Bus<int> bus;
   auto subscriber = bus.subscribe("t");
