@@ -289,6 +289,7 @@ void Simulator::settle() {
     for (Client& client : clients_) {
       if (client.peer == nullptr) continue;
       const std::uint64_t before = client.peer->handed_over_bytes;
+      moved |= client.peer->undrained_bytes > 0;  // its report may let more through
       read(client, true);
       moved |= client.peer->handed_over_bytes != before || !client.to_acknowledge.empty();
       acknowledge(client, true);
