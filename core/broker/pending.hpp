@@ -77,7 +77,6 @@ class PendingQueue {
   void push_fixed(PendingEntry entry);
   std::size_t fixed_size() const { return lanes_.read().fixed_count; }
   std::uint64_t fixed_bytes() const { return lanes_.read().fixed_bytes; }
-  bool has_cell(const ConflationKey& key) const { return lanes_.read().cells.contains(key); }
 
   // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
   // keeps folding until unfold(). Returns how many values were replaced.

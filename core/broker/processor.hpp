@@ -27,7 +27,6 @@
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -138,7 +137,7 @@ class Processor {
   void leave_group(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void remove(Subscription& subscription);
-  void forget_arrears(Session& session, const std::unordered_set<const Subscription*>& ended);
+  void forget_arrears(Session& session, std::span<const Subscription* const> ended);
   void note_binding(Session& session);
   void plant_seed(Session& session, const SubscriptionRequest& wanted,
                   const Subscription& subscription, bool is_new);

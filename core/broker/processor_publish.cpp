@@ -341,15 +341,12 @@ void Processor::enqueue_request(Session& session, PendingEntry entry) {
 
 // A rate limit sends the first at once, then at most one per interval, and always the last.
 void Processor::enqueue_limited(Session& session, PendingEntry entry) {
-  bool replaces = false;
   if (!session.arrears.read().rate_limits.empty()) {
     RateLimits& limits = session.arrears.write().rate_limits;
-    if (limits.hold(entry, now_ns_, limits_.slots.bytes_max, replaces)) {
-      if (replaces) stats_.conflated.add();
-      return;
-    }
+    if (limits.drop_held(key_of(entry))) stats_.conflated.add();
+    if (limits.hold(entry, now_ns_, limits_.slots.bytes_max)) return;
   }
-  if (session.pending.push_cell(std::move(entry)) || replaces) stats_.conflated.add();
+  if (session.pending.push_cell(std::move(entry))) stats_.conflated.add();
 }
 
 // One value a topic waits, and of no more topics than the server would store values of: names may be

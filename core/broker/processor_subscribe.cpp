@@ -146,12 +146,12 @@ void Processor::remove(Subscription& subscription) {
 
 // What waited for subscriptions that ended. A value that is held back is sent if others are left,
 // which may match it too.
-void Processor::forget_arrears(Session& session,
-                               const std::unordered_set<const Subscription*>& ended) {
+void Processor::forget_arrears(Session& session, std::span<const Subscription* const> ended) {
   const Arrears& arrears = session.arrears.read();
   if (!arrears.seeds.empty()) {
+    const std::unordered_set<const Subscription*> those(ended.begin(), ended.end());
     forget_seeds(session,
-                 [&](const SeedCursor& seed) { return ended.contains(seed.subscription); });
+                 [&](const SeedCursor& seed) { return those.contains(seed.subscription); });
   }
   if (arrears.rate_limits.empty()) return;
   const bool others_left = session.subscriptions.read().of.size() > 0;
@@ -166,7 +166,7 @@ void Processor::forget_arrears(Session& session,
 void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
   protocol::Unsuback unsuback;
   unsuback.packet_id = request.packet_id;
-  std::unordered_set<const Subscription*> ended;
+  std::vector<const Subscription*> ended;
   for (const std::string& name : request.names) {
     Subscription* const found = session.subscriptions.read().of.find(name);
     if (found == nullptr) {
@@ -176,7 +176,7 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     SubscriptionSet& set = session.subscriptions.write();
     --set.mode_counts[static_cast<std::size_t>(found->mode)];
     remove(*found);
-    ended.insert(found);
+    ended.push_back(found);
     ended_subscriptions_.push_back(set.of.take(*found));
     unsuback.reasons.push_back(ReasonCode::Success);
   }

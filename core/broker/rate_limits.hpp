@@ -24,12 +24,15 @@ class RateLimits {
   std::uint64_t size() const { return count_; }
   std::uint64_t held_bytes() const { return held_bytes_; }
 
-  // False: the entry may go now. Otherwise it was taken, and is held back. `replaces`: an older
-  // value of its topic was held back, and is not any more.
-  bool hold(PendingEntry& entry, std::int64_t now_ns, std::uint64_t bytes_max, bool& replaces) {
+  // Drops what is held back of this key: something newer came. False: there was nothing.
+  bool drop_held(const ConflationKey& key) {
+    RateLimit* const limit = find(key);
+    return limit != nullptr && release(*limit).has_value();
+  }
+
+  // False: the entry may go now. Otherwise it was taken, and is held back. Nothing of its key is.
+  bool hold(PendingEntry& entry, std::int64_t now_ns, std::uint64_t bytes_max) {
     RateLimit* const limit = find(key_of(entry));
-    replaces = limit != nullptr && limit->held;
-    if (replaces) release(*limit);
     if (limit == nullptr || now_ns >= limit->next_ns) return false;
     if (held_bytes_ + entry.bytes() > bytes_max) return false;
     held_bytes_ += entry.bytes();

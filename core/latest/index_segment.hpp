@@ -68,7 +68,6 @@ class IndexCells {
     }
   }
 
-
   static std::uint64_t tag(std::uint64_t mixed) noexcept { return mixed >> 4 & 0xffff; }
   [[nodiscard]] std::size_t home(std::uint64_t mixed) const noexcept { return mixed >> 20 & mask_; }
   [[nodiscard]] std::size_t next(std::size_t i) const noexcept { return (i + 1) & mask_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "protocol/topic.hpp"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::uint32_t session_expiry_s = 1'000'000;  // longer than any run
 constexpr std::uint32_t client_count = 6;
+constexpr std::uint32_t rate_interval_ms = 500;
 
 ProcessorLimits limits_for(const SimulatorOptions& options) {
   ProcessorLimits limits;
@@ -138,6 +140,7 @@ void Simulator::subscribe(Client& client) {
   wanted.mode = kind < 4 ? Mode::every : kind < 7 ? Mode::adaptive : Mode::latest;
   wanted.name = (wanted.mode == Mode::latest ? "$latest/" : "") + wanted.filter;
   if (wanted.mode == Mode::latest) wanted.qos = std::min<std::uint8_t>(wanted.qos, 1);
+  if (wanted.mode == Mode::latest && chance(40)) wanted.interval_ms = rate_interval_ms;
   if (kind == 0) {
     wanted.share_group = "g";
     client.has_shared = true;
@@ -269,7 +272,8 @@ void Simulator::acknowledge(Client& client, bool all) {
   }
 }
 
-// Everybody comes back, reads and acknowledges until nothing moves any more.
+// Everybody comes back, reads and acknowledges until nothing moves any more, and nothing comes of
+// waiting.
 void Simulator::settle() {
   for (Client& client : clients_) {
     if (!fault_.empty()) return;
@@ -283,6 +287,7 @@ void Simulator::settle() {
       client.peer = &peer;
     }
   }
+  bool waited = false;  // for what rate limits hold back
   for (int round = 0; round < 2000 && fault_.empty(); ++round) {
     bool moved = false;
     world_.run_until_idle();
@@ -294,7 +299,12 @@ void Simulator::settle() {
       moved |= client.peer->handed_over_bytes != before || !client.to_acknowledge.empty();
       acknowledge(client, true);
     }
-    if (!moved) return;
+    if (moved) {
+      waited = false;
+      continue;
+    }
+    if (std::exchange(waited, true)) return;
+    world_.advance_ms(rate_interval_ms);
   }
   fail("the server never came to rest");
 }
