@@ -4,8 +4,8 @@
 #include <new>
 
 #include "core/disruptor/wait.hpp"
-#include "core/shm/layout.hpp"
-#include "core/shm/memory.hpp"
+#include "core/shm/ring/layout.hpp"
+#include "core/shm/ring/memory.hpp"
 
 namespace millrace::bench {
 namespace {

@@ -10,8 +10,8 @@
 #include "bench/processes.hpp"
 #include "bench/table.hpp"
 #include "core/disruptor/wait.hpp"
-#include "core/shm/ring_reader.hpp"
-#include "core/shm/ring_writer.hpp"
+#include "core/shm/ring/ring_reader.hpp"
+#include "core/shm/ring/ring_writer.hpp"
 
 namespace millrace::bench {
 namespace {
@@ -56,7 +56,8 @@ double frames_per_second(std::uint64_t count, std::uint64_t batch, int readers, 
     const auto start = writer->add_reader(static_cast<std::uint64_t>(i + 1), false, 0);
     children.push_back(in_child(i + 1, [&] {
       RingReader reader;
-      if (reader.open(writer->fd(), start.seat->fd(), start.position, start.sequence)) return false;
+      if (reader.open(writer->fd(), start.consumer_page->fd(), start.position, start.sequence))
+        return false;
       return read_all(reader, count, wait);
     }));
   }
@@ -87,7 +88,7 @@ RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
   const auto answered = back->add_reader(2, false, 0);
   const pid_t child = in_child(1, [&] {
     RingReader reader;
-    if (reader.open(there->fd(), asked.seat->fd(), 0, 1)) return false;
+    if (reader.open(there->fd(), asked.consumer_page->fd(), 0, 1)) return false;
     RingReader::Frame frame;
     for (int i = 0; i < rounds; ++i) {
       while (!reader.next(frame)) reader.wait(wait, never);
@@ -98,8 +99,9 @@ RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
     return reader.missed() == 0;
   });
   RingReader reader;
-  expect(!reader.open(back->fd(), answered.seat->fd(), 0, 1), "no reader");
-  const auto page = shm::Mapping::map(asked.seat->fd(), shm::page_bytes, shm::Access::read_only);
+  expect(!reader.open(back->fd(), answered.consumer_page->fd(), 0, 1), "no reader");
+  const auto page =
+      shm::Mapping::map(asked.consumer_page->fd(), shm::page_bytes, shm::Access::read_only);
   const auto is_asleep = [&] { return page.as<shm::PositionPage>()->sleep_word.load() % 2 == 1; };
   RingReader::Frame frame;
   std::vector<double> ns;
@@ -123,7 +125,7 @@ RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
 double append_ns(std::uint64_t batch) {
   auto writer = RingWriter::make({});
   expect(writer != nullptr, "no ring");
-  const auto seat = writer->add_reader(1, false, 0);
+  const auto consumer_page = writer->add_reader(1, false, 0);
   constexpr std::uint64_t count = 4'000'000;
   const auto begin = Steady::now();
   for (std::uint64_t i = 0; i < count;) {

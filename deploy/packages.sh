@@ -12,6 +12,7 @@ build_packages="
 test_packages="
   $build_packages
   libgtest-dev libgmock-dev libbenchmark-dev
+  libconcurrentqueue-dev libxenium-dev
   mosquitto mosquitto-clients prometheus
   python3 python3-paho-mqtt libpaho-mqtt-dev libpaho-mqttpp-dev npm
   spin openssl curl systemd pkg-config

@@ -3,7 +3,7 @@
 // thread.
 //
 // `packet` is the whole packet from its first byte; what lies beyond frame.packet_bytes is ignored.
-// The hot packets have doors of their own: decode_publish (publish.hpp) and decode_ack, which do
+// The hot packets have functions of their own: decode_publish (publish.hpp) and decode_ack, which do
 // not allocate. Source: MQTT 5.0 and 3.1.1, chapter 3; MQTT 3.1 for `MQIsdp`.
 #pragma once
 

@@ -2,7 +2,7 @@
 #include <exception>
 #include <iostream>
 
-#include "server/cli.hpp"
+#include "server/cli/cli.hpp"
 
 int main(int count, char** arguments) {
   try {

@@ -42,7 +42,7 @@ enum class CommandKind : std::uint8_t {
   drained,          // bytes: of deliveries that were written since the last report
   drained_blocked,  // the same, and the socket refused some of them meanwhile
   close,            // reason, request: CloseRequest or none
-  local,            // request: LocalRequest, of the door; no outbox
+  local,            // request: LocalRequest, of the control socket; no outbox
   limits,           // request: LimitsRequest, of a reload; no outbox
   announce,         // message: of the server's own making, not counted as published; no outbox
 };

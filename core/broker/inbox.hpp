@@ -1,4 +1,4 @@
-// Inbox: the one door from every front-end to the processor; and the processor as a role.
+// Inbox: the one control socket from every front-end to the processor; and the processor as a role.
 //
 // Front-ends submit() batches of commands from any thread: one ticket in the elastic queue a batch.
 // The processor is a role with one holder at a time: normally the thread that this class starts,

@@ -63,8 +63,8 @@ class StoredValues final : public shm::NewestWalk {
 
 }  // namespace
 
-LocalSide::LocalSide(const shm::DoorOptions& options, SubscriptionIndex& index, TopicTable& topics,
-                     Deliver deliver)
+LocalSide::LocalSide(const shm::RegistryOptions& options, SubscriptionIndex& index,
+                     TopicTable& topics, Deliver deliver)
     : index_(index), topics_(topics), deliver_(std::move(deliver)), core_(options, *this) {}
 
 LocalSide::~LocalSide() {
@@ -138,7 +138,7 @@ void LocalSide::apply(LocalRequest& request) {
   core_.handle(request.client, std::move(request.request), now);
 }
 
-shm::DoorCore::Figures LocalSide::figures() const {
+shm::Registry::Figures LocalSide::figures() const {
   std::lock_guard lock(figures_mutex_);
   return figures_;
 }

@@ -3,8 +3,8 @@
 //
 // A ring or a table stands in the subscription index as a subscription without a session, so that
 // the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
-// matches that it touches. What clients ask at the door is held to the end of the batch, behind the
-// stored values: whoever starts at `latest` finds every value in the seeds or in the ring, never in
+// matches that it touches. What clients ask at the control socket is held to the end of the batch, behind the
+// stored values: whoever starts at `latest` finds every value in the snapshot or in the ring, never in
 // neither.
 //
 // Threads: the processor's holder alone; figures() any thread.
@@ -24,7 +24,7 @@
 #include "core/broker/session.hpp"
 #include "core/broker/subscription_index.hpp"
 #include "core/broker/topic_table.hpp"
-#include "core/shm/door_core.hpp"
+#include "core/shm/control/registry.hpp"
 
 namespace millrace::broker {
 
@@ -35,12 +35,12 @@ struct LocalRequest : Request {
   shm::Request request;
 };
 
-class LocalSide final : public shm::DoorCore::Watcher {
+class LocalSide final : public shm::Registry::Watcher {
  public:
-  // `deliver` hands the door's thread what it is to send; called once a batch at most.
+  // `deliver` hands the control socket's thread what it is to send; called once a batch at most.
   using Deliver = std::function<void(std::vector<shm::Outgoing>)>;
 
-  LocalSide(const shm::DoorOptions& options, SubscriptionIndex& index, TopicTable& topics,
+  LocalSide(const shm::RegistryOptions& options, SubscriptionIndex& index, TopicTable& topics,
             Deliver deliver);
   ~LocalSide() override;
 
@@ -62,9 +62,9 @@ class LocalSide final : public shm::DoorCore::Watcher {
   // When a batch is needed for the sake of the clock; INT64_MAX: never.
   std::int64_t next_deadline_ns() const;
 
-  shm::DoorCore::Figures figures() const;
+  shm::Registry::Figures figures() const;
 
-  // --- DoorCore::Watcher ---
+  // --- Registry::Watcher ---
   void feed_made(shm::Feed& feed) override;
   void feed_ends(shm::Feed& feed) override;
   std::unique_ptr<shm::NewestWalk> walk_newest(const std::string& filter) override;
@@ -84,9 +84,9 @@ class LocalSide final : public shm::DoorCore::Watcher {
   std::uint64_t sequence_ = 0;
   std::int64_t ticked_at_ns_ = 0;
   std::uint64_t batch_time_ns_ = 0;  // CLOCK_REALTIME, read once a batch; 0: not yet
-  shm::DoorCore core_;               // last: it tells us of its feeds' end
+  shm::Registry core_;               // last: it tells us of its feeds' end
   mutable std::mutex figures_mutex_;
-  shm::DoorCore::Figures figures_;  // under figures_mutex_
+  shm::Registry::Figures figures_;  // under figures_mutex_
   bool figures_are_old_ = true;
   std::int64_t figures_at_ns_ = 0;
 };

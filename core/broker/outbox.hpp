@@ -1,5 +1,5 @@
-// [8] deliver: Outbox, the one door from the processor to a connection, and ReadyList, the I/O
-// thread's bell.
+// [8] deliver: Outbox, the one control socket from the processor to a connection, and ReadyList, the I/O
+// thread's wake-up.
 //
 // The processor stages deliveries and control bytes during a batch and hands them over once, at the
 // batch's end, by exchanging one pointer; the connection's I/O thread takes everything that was

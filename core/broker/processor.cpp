@@ -14,7 +14,7 @@ void Processor::set_limits(const ProcessorLimits& limits) {
   topics_.set_limits(limits.slots);
 }
 
-void Processor::open_local_side(const shm::DoorOptions& options, LocalSide::Deliver deliver) {
+void Processor::open_local_side(const shm::RegistryOptions& options, LocalSide::Deliver deliver) {
   local_ = std::make_unique<LocalSide>(options, index_, topics_, std::move(deliver));
 }
 
@@ -101,8 +101,8 @@ void Processor::touch(Outbox& outbox) {
 
 void Processor::serve_later(Session& session) {
   if (session.waits_for_service) return;
-  const Arrears& arrears = session.arrears.read();
-  if (session.pending.empty() && arrears.seeds.empty() && arrears.redeliver.empty()) return;
+  const DeferredWork& deferred = session.deferred.read();
+  if (session.pending.empty() && deferred.seeds.empty() && deferred.redeliver.empty()) return;
   session.waits_for_service = true;
   to_serve_.push_back(&session);
 }
@@ -177,18 +177,18 @@ void Processor::hand_over_all() {
       ring = outbox->hand_over() || ring;
     }
     if (!ring) continue;
-    const auto bell = std::find_if(bells_.begin(), bells_.end(), [&](const Bell& candidate) {
-      return candidate.list == &outbox->ready_list();
-    });
-    if (bell != bells_.end()) {
-      bell->outboxes.emplace_back(outbox);
+    const auto wake_up = std::find_if(
+        wake_ups_.begin(), wake_ups_.end(),
+        [&](const WakeUp& candidate) { return candidate.list == &outbox->ready_list(); });
+    if (wake_up != wake_ups_.end()) {
+      wake_up->outboxes.emplace_back(outbox);
     } else {
-      bells_.push_back({&outbox->ready_list(), {OutboxRef(outbox)}});
+      wake_ups_.push_back({&outbox->ready_list(), {OutboxRef(outbox)}});
     }
   }
   touched_.clear();
-  for (Bell& bell : bells_) {
-    if (!bell.outboxes.empty()) bell.list->push(bell.outboxes);
+  for (WakeUp& wake_up : wake_ups_) {
+    if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
   }
   closed_.clear();
 }
@@ -217,7 +217,7 @@ void Processor::reschedule(Session& session) {
   const Deadlines& deadlines = session.deadlines.read();
   consider(deadlines.will_at_ns);
   consider(deadlines.expires_at_ns);
-  consider(session.arrears.read().rate_limits.next_ns().value_or(0));
+  consider(session.deferred.read().rate_limits.next_ns().value_or(0));
   if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
     consider(*session.pending.newest_since_ns() + stale_ns());
   }

@@ -80,9 +80,9 @@ class Processor {
   // When the next timer is due; run a batch then.
   std::int64_t next_deadline_ns() const;
 
-  // Local consumers are served from now on. Before the first batch; the door asks by commands of
+  // Local consumers are served from now on. Before the first batch; the control socket asks by commands of
   // the kind `local`. [7]
-  void open_local_side(const shm::DoorOptions& options, LocalSide::Deliver deliver);
+  void open_local_side(const shm::RegistryOptions& options, LocalSide::Deliver deliver);
   LocalSide* local_side() { return local_.get(); }
   const LocalSide* local_side() const { return local_.get(); }
 
@@ -121,7 +121,7 @@ class Processor {
   // Ends a connection from this side: tells it why, and parts it from its session.
   void disconnect(Session& session, protocol::ReasonCode reason);
   // What is only of one connection ends with it.
-  void settle_arrears(Session& session);
+  void settle_deferred(Session& session);
   void publish_will_later(Session& session);
   void end_session(Session& session);
   void redistribute_shared(Session& session);
@@ -137,7 +137,7 @@ class Processor {
   void leave_group(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void remove(Subscription& subscription);
-  void forget_arrears(Session& session, std::span<const Subscription* const> ended);
+  void forget_deferred(Session& session, std::span<const Subscription* const> ended);
   void note_binding(Session& session);
   void plant_seed(Session& session, const SubscriptionRequest& wanted,
                   const Subscription& subscription, bool is_new);
@@ -212,7 +212,7 @@ class Processor {
 
   TopicTable topics_;
   SubscriptionIndex index_;
-  std::unique_ptr<LocalSide> local_;  // null: no door
+  std::unique_ptr<LocalSide> local_;  // null: no control socket
   // By client identifier, as the session holds it.
   std::unordered_map<std::string_view, std::unique_ptr<Session>, protocol::TopicHash> sessions_;
   // By "name/filter".
@@ -242,11 +242,11 @@ class Processor {
   std::vector<std::unique_ptr<Session>> ended_sessions_;
   std::vector<std::unique_ptr<Subscription>> ended_subscriptions_;
   std::vector<std::unique_ptr<SharedGroup>> ended_groups_;
-  struct Bell {
+  struct WakeUp {
     ReadyList* list = nullptr;
     std::vector<OutboxRef> outboxes;
   };
-  std::vector<Bell> bells_;
+  std::vector<WakeUp> wake_ups_;
   Topic* last_topic_ = nullptr;    // of the previous publish: runs of one topic skip the look-up
   Session* withholder_ = nullptr;  // whose full queue withholds the current publish's ack
   bool can_withhold_ = false;      // the current publish is a client's, and is to be acknowledged

@@ -87,8 +87,8 @@ void Processor::resume(Session& session) {
     }
   });
   std::ranges::reverse(redeliver);
-  if (!redeliver.empty() || !session.arrears.read().redeliver.empty()) {
-    session.arrears.write().redeliver = std::move(redeliver);
+  if (!redeliver.empty() || !session.deferred.read().redeliver.empty()) {
+    session.deferred.write().redeliver = std::move(redeliver);
   }
   touch(*session.outbox);
   serve_later(session);
@@ -121,7 +121,7 @@ void Processor::detach(Session& session, Will will) {
   session.outbox.reset();
   stats_.sessions_connected.subtract();
   release_withheld(session);
-  settle_arrears(session);
+  settle_deferred(session);
   const std::size_t lost =
       session.pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
   stats_.drop(Drop::disconnected, lost);
@@ -142,13 +142,13 @@ void Processor::detach(Session& session, Will will) {
   reschedule(session);
 }
 
-void Processor::settle_arrears(Session& session) {
+void Processor::settle_deferred(Session& session) {
   release_held(session);
-  const Arrears& arrears = session.arrears.read();
-  if (!arrears.rate_limits.empty()) session.arrears.write().rate_limits = {};
+  const DeferredWork& deferred = session.deferred.read();
+  if (!deferred.rate_limits.empty()) session.deferred.write().rate_limits = {};
   bound_newest(session);
-  if (arrears.withheld_from_me != 0) session.arrears.write().withheld_from_me = 0;
-  session.forget_empty_arrears();
+  if (deferred.withheld_from_me != 0) session.deferred.write().withheld_from_me = 0;
+  session.forget_empty_deferred();
 }
 
 // At the end of the batch, if there is one.

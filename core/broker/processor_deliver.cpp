@@ -79,7 +79,7 @@ void Processor::serve(Session& session) {
   for (bool progress = true; progress;) {
     progress = bind_front(session, PendingQueue::Lane::every);
     progress |= bind_front(session, PendingQueue::Lane::newest);
-    if (session.arrears.read().seeds.empty()) continue;
+    if (session.deferred.read().seeds.empty()) continue;
     const Seeded seeded = bind_one_seed(session);
     progress |= seeded == Seeded::one;
     if (seeded == Seeded::out_of_budget && !progress) {
@@ -107,7 +107,7 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {
     const std::int64_t next_ns = now_ns_ + std::int64_t{entry.interval_ms} * 1'000'000;
-    session.arrears.write().rate_limits.note_sent(key_of(entry), next_ns, limits_.slots.count_max);
+    session.deferred.write().rate_limits.note_sent(key_of(entry), next_ns, limits_.slots.count_max);
   }
   bind(session, std::move(entry.delivery), entry.subscription);
   return true;
@@ -115,8 +115,8 @@ bool Processor::bind_front(Session& session, PendingQueue::Lane lane) {
 
 // After a resumption: what the window did not allow at once, with DUP [MQTT-3.3.1-1].
 void Processor::redeliver(Session& session) {
-  if (session.arrears.read().redeliver.empty()) return;
-  auto& waiting = session.arrears.write().redeliver;
+  if (session.deferred.read().redeliver.empty()) return;
+  auto& waiting = session.deferred.write().redeliver;
   while (!waiting.empty()) {
     InflightWindow& inflight = session.inflight;
     if (inflight.unsettled() - inflight.unsent() >= session.receive_maximum) return;
@@ -270,7 +270,7 @@ void Processor::apply_pubcomp(Session& session, const Command& command) {
 }
 
 void Processor::apply_pubrel(Session& session, const Command& command) {
-  const bool known = session.arrears.write().received_qos2.erase(command.packet_id) > 0;
+  const bool known = session.deferred.write().received_qos2.erase(command.packet_id) > 0;
   Outbox& outbox = *session.outbox;
   protocol::encode_ack(protocol::PacketType::Pubcomp, command.packet_id,
                        known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,

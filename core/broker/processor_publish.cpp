@@ -48,7 +48,7 @@ void Processor::apply_publish(Session* from, Command& command) {
   }
   const std::uint16_t packet_id = message.packet_id;
   if (qos == 2) {
-    auto& received = from->arrears.write().received_qos2;
+    auto& received = from->deferred.write().received_qos2;
     if (!received.insert(packet_id).second) {  // [MQTT-4.3.3-10]: not passed on again
       return acknowledge(*from, qos, packet_id, ReasonCode::Success);
     }
@@ -341,8 +341,8 @@ void Processor::enqueue_request(Session& session, PendingEntry entry) {
 
 // A rate limit sends the first at once, then at most one per interval, and always the last.
 void Processor::enqueue_limited(Session& session, PendingEntry entry) {
-  if (!session.arrears.read().rate_limits.empty()) {
-    RateLimits& limits = session.arrears.write().rate_limits;
+  if (!session.deferred.read().rate_limits.empty()) {
+    RateLimits& limits = session.deferred.write().rate_limits;
     if (limits.drop_held(key_of(entry))) stats_.conflated.add();
     if (limits.hold(entry, now_ns_, limits_.slots.bytes_max)) return;
   }
@@ -362,14 +362,14 @@ void Processor::bound_newest(Session& session) {
 
 // What rate limits hold back waits with the rest from now on: what comes may have another limit.
 void Processor::release_held(Session& session) {
-  if (session.arrears.read().rate_limits.empty()) return;
-  session.arrears.write().rate_limits.release_all(
+  if (session.deferred.read().rate_limits.empty()) return;
+  session.deferred.write().rate_limits.release_all(
       [&](PendingEntry held) { session.pending.push_cell(std::move(held)); });
 }
 
 void Processor::fire_rate_limits(Session& session) {
-  if (session.arrears.read().rate_limits.empty()) return;
-  session.arrears.write().rate_limits.end_due(now_ns_, [&](PendingEntry held) {
+  if (session.deferred.read().rate_limits.empty()) return;
+  session.deferred.write().rate_limits.end_due(now_ns_, [&](PendingEntry held) {
     if (session.pending.push_cell(std::move(held))) stats_.conflated.add();
   });
   bound_newest(session);
@@ -393,18 +393,18 @@ void Processor::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t 
 // the limit is ended: a v5 client was told it (0x93), a 3.1.1 one cannot be told.
 void Processor::withhold(Session& receiver, Session& publisher, std::uint8_t qos,
                          std::uint16_t packet_id) {
-  if (++publisher.arrears.write().withheld_from_me > limits_.receive_maximum) {
+  if (++publisher.deferred.write().withheld_from_me > limits_.receive_maximum) {
     return disconnect(publisher, ReasonCode::ReceiveMaximumExceeded);
   }
-  receiver.arrears.write().withheld.push_back({publisher.outbox, packet_id, qos});
+  receiver.deferred.write().withheld.push_back({publisher.outbox, packet_id, qos});
 }
 
 void Processor::release_withheld(Session& receiver) {
-  if (receiver.arrears.read().withheld.empty()) return;
-  for (const WithheldAck& ack : std::exchange(receiver.arrears.write().withheld, {})) {
+  if (receiver.deferred.read().withheld.empty()) return;
+  for (const WithheldAck& ack : std::exchange(receiver.deferred.write().withheld, {})) {
     if (!ack.publisher->attached()) continue;
     Session& publisher = *ack.publisher->session;
-    --publisher.arrears.write().withheld_from_me;
+    --publisher.deferred.write().withheld_from_me;
     acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::Success);
   }
 }

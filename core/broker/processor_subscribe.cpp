@@ -40,16 +40,16 @@ void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
 
 template <class Which>
 void forget_seeds(Session& session, Which which) {
-  auto& seeds = session.arrears.write().seeds;
+  auto& seeds = session.deferred.write().seeds;
   seeds.erase(std::remove_if(seeds.begin(), seeds.end(), which), seeds.end());
 }
 
 // Subscribing again begins again: of a subscription's cursors, the one that was planted last stays.
 // All in one go, as a SUBSCRIBE may name ten thousand whose cursors still wait.
 void forget_older_seeds(Session& session) {
-  if (session.arrears.read().seeds.empty()) return;
+  if (session.deferred.read().seeds.empty()) return;
   std::unordered_set<const Subscription*> seen;
-  auto& seeds = session.arrears.write().seeds;
+  auto& seeds = session.deferred.write().seeds;
   for (auto seed = seeds.rbegin(); seed != seeds.rend(); ++seed) {
     if (!seen.insert(seed->subscription).second) seed->subscription = nullptr;
   }
@@ -146,16 +146,16 @@ void Processor::remove(Subscription& subscription) {
 
 // What waited for subscriptions that ended. A value that is held back is sent if others are left,
 // which may match it too.
-void Processor::forget_arrears(Session& session, std::span<const Subscription* const> ended) {
-  const Arrears& arrears = session.arrears.read();
-  if (!arrears.seeds.empty()) {
+void Processor::forget_deferred(Session& session, std::span<const Subscription* const> ended) {
+  const DeferredWork& deferred = session.deferred.read();
+  if (!deferred.seeds.empty()) {
     const std::unordered_set<const Subscription*> those(ended.begin(), ended.end());
     forget_seeds(session,
                  [&](const SeedCursor& seed) { return those.contains(seed.subscription); });
   }
-  if (arrears.rate_limits.empty()) return;
+  if (deferred.rate_limits.empty()) return;
   const bool others_left = session.subscriptions.read().of.size() > 0;
-  RateLimits& limits = session.arrears.write().rate_limits;
+  RateLimits& limits = session.deferred.write().rate_limits;
   for (const Subscription* subscription : ended) {
     limits.forget(subscription->number, [&](PendingEntry held) {
       if (others_left) session.pending.push_cell(std::move(held));
@@ -180,7 +180,7 @@ void Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request)
     ended_subscriptions_.push_back(set.of.take(*found));
     unsuback.reasons.push_back(ReasonCode::Success);
   }
-  forget_arrears(session, ended);
+  forget_deferred(session, ended);
   session.pending.seal();
   note_pending(session);
   serve_later(session);
@@ -215,7 +215,7 @@ void Processor::plant_seed(Session& session, const SubscriptionRequest& wanted,
   seed.subscription = &subscription;
   seed.walk.filter = subscription.filter();
   seed.since = sequence_;
-  session.arrears.write().seeds.push_back(std::move(seed));
+  session.deferred.write().seeds.push_back(std::move(seed));
 }
 
 Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
@@ -230,7 +230,7 @@ Topic* Processor::next_seed_topic(TopicWalk& walk, bool& out_of_budget) {
 }
 
 Processor::Seeded Processor::bind_one_seed(Session& session) {
-  auto& seeds = session.arrears.write().seeds;
+  auto& seeds = session.deferred.write().seeds;
   while (!seeds.empty()) {
     SeedCursor& cursor = seeds.front();
     const Subscription& subscription = *cursor.subscription;
@@ -262,7 +262,7 @@ Processor::Seeded Processor::bind_one_seed(Session& session) {
     bind(session, std::move(delivery), subscription.number);
     return Seeded::one;
   }
-  session.forget_empty_arrears();
+  session.forget_empty_deferred();
   return Seeded::none;
 }
 

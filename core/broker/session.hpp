@@ -64,7 +64,7 @@ struct SubscriptionSet {
 };
 
 // What waits in a session but for the pending messages.
-struct Arrears {
+struct DeferredWork {
   std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
   boost::container::deque<SeedCursor> seeds;
   RateLimits rate_limits;
@@ -93,7 +93,7 @@ struct Session {
   OutboxRef outbox;          // null: not connected
   PendingQueue pending;
   InflightWindow inflight;
-  Rare<Arrears> arrears;
+  Rare<DeferredWork> deferred;
   Rare<SubscriptionSet> subscriptions;
   Rare<Deadlines> deadlines;
 
@@ -110,8 +110,8 @@ struct Session {
 
   bool connected() const { return outbox != nullptr; }
   // Most subscribe once and owe nothing from then on.
-  void forget_empty_arrears() {
-    if (arrears.read().empty()) arrears.reset();
+  void forget_empty_deferred() {
+    if (deferred.read().empty()) deferred.reset();
   }
 };
 

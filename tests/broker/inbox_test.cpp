@@ -26,8 +26,8 @@ class FrontEnd : public OutboxOwner {
   FrontEnd(Inbox& inbox, std::string id)
       : inbox_(inbox),
         ready_([this] {
-          bell_.store(true);
-          bell_.notify_all();
+          wake_up_.store(true);
+          wake_up_.notify_all();
         }),
         outbox_(new Outbox(ready_, *this)) {
     auto request = std::make_unique<ConnectRequest>();
@@ -74,8 +74,8 @@ class FrontEnd : public OutboxOwner {
     std::vector<OutboxRef> outboxes;
     while (!ready_.take(outboxes)) {
       if (ready_.prepare_to_sleep()) {
-        bell_.wait(false);
-        bell_.store(false);
+        wake_up_.wait(false);
+        wake_up_.store(false);
         ready_.awake();
       }
     }
@@ -87,7 +87,7 @@ class FrontEnd : public OutboxOwner {
 
  private:
   Inbox& inbox_;
-  std::atomic<bool> bell_{false};
+  std::atomic<bool> wake_up_{false};
   ReadyList ready_;
   OutboxRef outbox_;
 };

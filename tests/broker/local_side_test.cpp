@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "core/broker/local_side.hpp"
-#include "core/shm/ring_reader.hpp"
+#include "core/shm/ring/ring_reader.hpp"
 #include "world.hpp"
 
 namespace millrace::broker {
@@ -13,7 +13,7 @@ constexpr shm::ClientId client = 2;
 class LocalReaders : public ::testing::Test {
  protected:
   void open(std::size_t topics_per_batch) {
-    shm::DoorOptions options;
+    shm::RegistryOptions options;
     options.topics_per_batch = topics_per_batch;
     world.processor.open_local_side(options, [this](std::vector<shm::Outgoing> outgoing) {
       for (shm::Outgoing& one : outgoing) answers.push_back(std::move(one));
@@ -48,17 +48,17 @@ class LocalReaders : public ::testing::Test {
     parser.feed(std::as_bytes(std::span(answers.at(0).bytes)));
     return std::get<shm::Attached>(parser.next()->reply);
   }
-  // The payloads of the seeds, then what the ring holds.
+  // The payloads of the snapshot, then what the ring holds.
   std::vector<std::string> everything() {
     std::vector<std::string> payloads;
     const shm::Attached start = attached();
     auto& descriptors = answers.at(0).descriptors;
-    const auto seeds =
-        shm::Mapping::map(descriptors.at(2).get(), start.seed_bytes, shm::Access::read_only);
-    for (std::size_t at = 0; at < start.seed_bytes;) {
-      const shm::FrameHeader header = shm::load_header(seeds.data() + at);
+    const auto snapshot =
+        shm::Mapping::map(descriptors.at(2).get(), start.snapshot_bytes, shm::Access::read_only);
+    for (std::size_t at = 0; at < start.snapshot_bytes;) {
+      const shm::FrameHeader header = shm::load_header(snapshot.data() + at);
       payloads.emplace_back(
-          reinterpret_cast<const char*>(seeds.data()) + at + sizeof header + header.topic_bytes,
+          reinterpret_cast<const char*>(snapshot.data()) + at + sizeof header + header.topic_bytes,
           header.payload_bytes);
       at += shm::frame_bytes(header.topic_bytes, header.payload_bytes);
     }

@@ -471,7 +471,7 @@ TEST(RateLimit, HoldsBackNoMoreThanItMay) {
     writer.publish("t/" + std::to_string(i), "first").publish("t/" + std::to_string(i), payload);
     reader.read();
   }
-  const RateLimits& held = world.processor.find_session("reader")->arrears.read().rate_limits;
+  const RateLimits& held = world.processor.find_session("reader")->deferred.read().rate_limits;
   EXPECT_LE(held.held_bytes(), 4096u);
   EXPECT_EQ(reader.got.size(), 36u) << "four are held back; what is over goes at once";
   writer.publish("t/0", "newest");
@@ -490,7 +490,7 @@ TEST(RateLimit, KnowsNoMoreTopicsThanItMay) {
     writer.publish("t/" + std::to_string(i), "first");
     reader.read();
   }
-  EXPECT_EQ(world.processor.find_session("reader")->arrears.read().rate_limits.size(), 10u);
+  EXPECT_EQ(world.processor.find_session("reader")->deferred.read().rate_limits.size(), 10u);
   writer.publish("t/5", "held back").publish("t/15", "goes at once");
   EXPECT_EQ(reader.read().got.back().payload, "goes at once");
   EXPECT_EQ(reader.got.size(), 21u);
@@ -505,8 +505,8 @@ TEST(RateLimit, EndsWithItsSubscription) {
     writer.publish("a", "first").publish("a", "held back");
     reader.read().unsubscribe("a").read();
   }
-  EXPECT_TRUE(world.processor.find_session("reader")->arrears.read().rate_limits.empty());
-  EXPECT_EQ(world.processor.find_session("reader")->arrears.read().rate_limits.held_bytes(), 0u);
+  EXPECT_TRUE(world.processor.find_session("reader")->deferred.read().rate_limits.empty());
+  EXPECT_EQ(world.processor.find_session("reader")->deferred.read().rate_limits.held_bytes(), 0u);
 }
 
 // The batch that finds the interval to be over brings a newer value than the one held back.

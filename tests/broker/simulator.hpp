@@ -43,7 +43,7 @@ class Simulator {
     std::string id;
     bool v5 = false;
     bool persistent = false;
-    std::string denied;  // a filter of what it may not read; empty: it may read everything
+    std::string denied;       // a filter of what it may not read; empty: it may read everything
     bool has_shared = false;  // a share of a topic is a stream of its own: no order with the rest
     Peer* peer = nullptr;     // its live connection
     std::map<std::string, Filter> filters;

@@ -1,4 +1,4 @@
-"""What the tests of local readers and publishers share: a server with a door, and the door's wire
+"""What the tests of local readers and publishers share: a server with a control socket, and the control socket's wire
 format spoken by hand, for what the client library would never say."""
 
 import array
@@ -18,15 +18,15 @@ BUILD = os.path.join(os.path.dirname(os.path.abspath(BINARY)), "..")
 os.environ["LIBMILLRACE_LOCAL"] = os.path.join(BUILD, "lib", "libmillrace-local.so.0")
 sys.path.insert(0, os.path.join(ROOT, "core", "shm", "python"))
 
-# core/shm/wire_bytes.hpp, core/shm/wire.hpp
-ATTACH, MAPPED, LANE, TABLE = 2, 3, 4, 5
-ATTACHED, REFUSED, EVICTED, LANE_OPENED = 0x82, 0x83, 0x84, 0x87
-BELL = b"\x01"
+# core/shm/wire/bytes.hpp, core/shm/wire/wire.hpp
+ATTACH, MAPPED, PUBLISHER_RING, TABLE = 2, 3, 4, 5
+ATTACHED, REFUSED, EVICTED, PUBLISHER_RING_OPENED = 0x82, 0x83, 0x84, 0x87
+WAKE_UP = b"\x01"
 LOSSY, LOSSLESS = 0, 1
 MALFORMED, NOT_ALLOWED, LIMIT_REACHED = 1, 3, 4  # Refusal
 BAD_POSITION = 3  # Eviction
 
-# core/shm/layout.hpp
+# core/shm/ring/layout.hpp
 PAGE = 4096
 POSITION_AT = 128  # PositionPage
 TAIL_AT = 128  # LaneHeader
@@ -37,7 +37,7 @@ def text(value):
 
 
 def frame(topic, payload):
-    """A message as it stands in a ring or lane."""
+    """A message as it stands in a ring or publisher_ring."""
     head = struct.pack("<IHBBQQ", len(payload), len(topic), 0, 0, 1, 0)
     return (head + topic.encode() + payload).ljust((24 + len(topic) + len(payload) + 7) // 8 * 8, b"\0")
 
@@ -46,8 +46,8 @@ def writable(descriptor, size=PAGE):
     return mmap.mmap(descriptor, size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-class Door:
-    """One connection to the door."""
+class ControlSocket:
+    """One connection to the control socket."""
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -115,15 +115,15 @@ class LocalCase(Case):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
         cls.addClassCleanup(cls.folder.cleanup)
-        cls.socket = os.path.join(cls.folder.name, "door")
+        cls.socket = os.path.join(cls.folder.name, "local.sock")
         cls.CONFIG = {"local": {"socket": cls.socket, **cls.LOCAL}, **cls.OTHERS}
         super().setUpClass()
         cls.server.wait_for_log(r"listening.*listener=local")
 
-    def door(self):
-        door = Door(self.socket)
-        self.addCleanup(door.close)
-        return door
+    def control(self):
+        control = ControlSocket(self.socket)
+        self.addCleanup(control.close)
+        return control
 
     def tap(self, *words):
         tap = self.program(BINARY, "tap", "--socket", self.socket, *words)

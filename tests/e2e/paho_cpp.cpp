@@ -64,7 +64,8 @@ class Client {
   int count_until(const std::string& end) {
     for (int count = 0;; ++count) {
       mqtt::const_message_ptr message;
-      check(client_.try_consume_message_for(&message, timeout) && message, "a message before " + end);
+      check(client_.try_consume_message_for(&message, timeout) && message,
+            "a message before " + end);
       if (message->get_topic() == end) return count;
     }
   }
@@ -97,7 +98,8 @@ void session_with_queued_messages() {
     sleeper.leave();
   }
   Client sender("paho-cpp-sender");
-  for (int number = 0; number < 5; ++number) sender.publish("cpp/queued", std::to_string(number), 1);
+  for (int number = 0; number < 5; ++number)
+    sender.publish("cpp/queued", std::to_string(number), 1);
   Client sleeper("paho-cpp-sleeper", false, 60);
   check(sleeper.session_present(), "the session is there");
   for (int number = 0; number < 5; ++number) sleeper.receive("cpp/queued", std::to_string(number));
@@ -156,7 +158,8 @@ void topic_aliases() {
   sender.publish("", "by its number", 1, false, alias);
   for (const auto& message :
        {reader.receive("cpp/alias", "spelled"), reader.receive("", "by its number")}) {
-    const auto given = mqtt::get<std::uint16_t>(message->get_properties(), mqtt::property::TOPIC_ALIAS);
+    const auto given =
+        mqtt::get<std::uint16_t>(message->get_properties(), mqtt::property::TOPIC_ALIAS);
     check(given == 1, "the server used the alias that it may");
   }
   reader.leave();
@@ -187,8 +190,9 @@ void request_and_response() {
                   {{mqtt::property::CORRELATION_DATA,
                     mqtt::get<std::string>(properties, mqtt::property::CORRELATION_DATA)}});
   const auto answer = asks.receive("cpp/answer", "4");
-  check(mqtt::get<std::string>(answer->get_properties(), mqtt::property::CORRELATION_DATA) == "seven",
-        "the correlation data came back");
+  check(
+      mqtt::get<std::string>(answer->get_properties(), mqtt::property::CORRELATION_DATA) == "seven",
+      "the correlation data came back");
   asks.leave();
   answers.leave();
 }

@@ -45,7 +45,7 @@ class Local(LocalCase):
         late.receive(topic=self.topic(), payload=b"kept", retain=True)
 
     def test_pub_publishes_each_line_of_its_input(self):
-        count = 20_000  # more than the lane holds
+        count = 20_000  # more than the publisher ring holds
         tap = self.tap(self.topic(), "--lossless", "--count", str(count))
         lines = [f"line {i}" for i in range(count)]
         subprocess.run([BINARY, "pub", self.topic(), "--stdin-lines", "--socket", self.socket],

@@ -12,8 +12,8 @@ import unittest
 
 import local_case
 from case import eventually, main
-from local_case import (BELL, BAD_POSITION, BINARY, EVICTED, LANE, LANE_OPENED, LIMIT_REACHED, LOSSLESS,
-                        LOSSY, MALFORMED, MAPPED, PAGE, POSITION_AT, TAIL_AT, Door, LocalCase)
+from local_case import (WAKE_UP, BAD_POSITION, BINARY, EVICTED, PUBLISHER_RING, PUBLISHER_RING_OPENED, LIMIT_REACHED, LOSSLESS,
+                        LOSSY, MALFORMED, MAPPED, PAGE, POSITION_AT, TAIL_AT, ControlSocket, LocalCase)
 from server import Server
 
 import millrace_local
@@ -71,16 +71,16 @@ class Faults(LocalCase):
         subscriber.subscribe(self.topic("#"))
         child = os.fork()
         if child == 0:
-            door = Door(self.socket)
-            door.request(LANE, local_case.text("victim"))
-            door.expect(LANE_OPENED)
-            lane = writable_lane(door)
+            control = ControlSocket(self.socket)
+            control.request(PUBLISHER_RING, local_case.text("victim"))
+            control.expect(PUBLISHER_RING_OPENED)
+            publisher_ring = writable_publisher_ring(control)
             whole = local_case.frame(self.topic("whole"), b"1")
-            lane[PAGE:PAGE + len(whole)] = whole
-            lane[TAIL_AT:TAIL_AT + 8] = struct.pack("<Q", len(whole))
-            door.socket.sendall(BELL)
+            publisher_ring[PAGE:PAGE + len(whole)] = whole
+            publisher_ring[TAIL_AT:TAIL_AT + 8] = struct.pack("<Q", len(whole))
+            control.socket.sendall(WAKE_UP)
             half = local_case.frame(self.topic("half"), b"2")[:20]
-            lane[PAGE + len(whole):PAGE + len(whole) + len(half)] = half
+            publisher_ring[PAGE + len(whole):PAGE + len(whole) + len(half)] = half
             os.kill(os.getpid(), signal.SIGKILL)
         self.assertTrue(os.WIFSIGNALED(os.waitpid(child, 0)[1]))
         subscriber.receive(topic=self.topic("whole"), payload=b"1")
@@ -90,14 +90,14 @@ class Faults(LocalCase):
 
     def test_a_publisher_that_writes_garbage_is_cut_off_alone(self):
         before = self.total("millrace_local_refused_total")
-        door = self.door()
-        door.request(LANE, local_case.text(""))
-        door.expect(LANE_OPENED)
-        lane = writable_lane(door)
-        lane[TAIL_AT:TAIL_AT + 8] = b"\xff" * 8
-        door.socket.sendall(BELL)
-        door.expect_refusal(MALFORMED)
-        self.assertIsNone(door.reply())
+        control = self.control()
+        control.request(PUBLISHER_RING, local_case.text(""))
+        control.expect(PUBLISHER_RING_OPENED)
+        publisher_ring = writable_publisher_ring(control)
+        publisher_ring[TAIL_AT:TAIL_AT + 8] = b"\xff" * 8
+        control.socket.sendall(WAKE_UP)
+        control.expect_refusal(MALFORMED)
+        self.assertIsNone(control.reply())
         self.becomes(before + 1, "millrace_local_refused_total")
 
     def test_garbage_in_a_position_page_evicts_its_owner_alone(self):
@@ -105,20 +105,20 @@ class Faults(LocalCase):
         healthy = self.tap(self.topic("#"), "--lossless")
         for policy in (LOSSY, LOSSLESS):
             evicted = self.total("millrace_local_evictions_total", reason="bad_position")
-            door = self.door()
-            door.attach(self.topic("#"), policy)
-            page = local_case.writable(door.descriptors[1])
+            control = self.control()
+            control socket.attach(self.topic("#"), policy)
+            page = local_case.writable(control.descriptors[1])
             page[POSITION_AT:] = b"\xa5" * (PAGE - POSITION_AT)
-            self.assertEqual(struct.unpack("<I", door.expect(EVICTED))[0], BAD_POSITION)
-            self.assertIsNone(door.reply())
+            self.assertEqual(struct.unpack("<I", control.expect(EVICTED))[0], BAD_POSITION)
+            self.assertIsNone(control.reply())
             self.becomes(evicted + 1, "millrace_local_evictions_total", reason="bad_position")
         self.flood(publisher, 100)
         self.expect_all(healthy, 100)
 
     def test_a_reader_cannot_write_to_a_ring_nor_change_the_size_of_anything(self):
-        door = self.door()
-        door.attach(self.topic("#"))
-        ring, page = door.descriptors
+        control = self.control()
+        control socket.attach(self.topic("#"))
+        ring, page = control.descriptors
         with self.assertRaises(PermissionError):
             mmap.mmap(ring, PAGE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         again = os.open(f"/proc/self/fd/{ring}", os.O_RDWR)  # any process of this user may
@@ -132,7 +132,7 @@ class Faults(LocalCase):
                 with self.assertRaises(PermissionError):
                     os.ftruncate(descriptor, size)
         page_mapped = local_case.writable(page)
-        door.request(MAPPED)
+        control.request(MAPPED)
         eventually(lambda: refuses_writing(page), "nobody else may write to the page")
         page_mapped[POSITION_AT]  # its owner's mapping stays
 
@@ -163,12 +163,12 @@ class Faults(LocalCase):
         self.assertLess(self.server.resident_bytes() - memory, 4 << 20)
 
     def test_a_request_in_pieces_is_a_request(self):
-        door = self.door()
+        control = self.control()
         body = struct.pack("<BB", LOSSY, 0) + local_case.text("#") + local_case.text("") + b"\0\0"
         for byte in struct.pack("<BBHI", local_case.ATTACH, 1, 0, len(body)) + body:
-            door.socket.sendall(bytes([byte]))
-        door.expect(local_case.ATTACHED)
-        self.assertEqual(len(door.descriptors), 2)
+            control.socket.sendall(bytes([byte]))
+        control.expect(local_case.ATTACHED)
+        self.assertEqual(len(control.descriptors), 2)
 
     def test_nonsense_is_refused_and_ends_the_conversation_alone(self):
         reader = self.tap(self.topic("#"))
@@ -177,19 +177,19 @@ class Faults(LocalCase):
                     struct.pack("<BBHI", local_case.ATTACH, 1, 0, 0xffffffff),
                     struct.pack("<BBHI", MAPPED, 1, 0, 0))  # of nothing
         for request in requests:
-            door = self.door()
-            door.socket.sendall(request)
-            door.expect_refusal(MALFORMED)
-            self.assertIsNone(door.reply())
+            control = self.control()
+            control.socket.sendall(request)
+            control.expect_refusal(MALFORMED)
+            self.assertIsNone(control.reply())
         self.flood(self.peer(), 1)
         self.expect_all(reader, 1)
 
     def test_descriptors_sent_to_the_server_are_closed(self):
-        door = self.door()
-        door.attach(self.topic("#"))
+        control = self.control()
+        control socket.attach(self.topic("#"))
         before = self.server.descriptors()
-        socket.send_fds(door.socket, [struct.pack("<BBHI", MAPPED, 1, 0, 0)], [0, 1, 2])
-        eventually(lambda: refuses_writing(door.descriptors[1]), "the server has read it")
+        socket.send_fds(control.socket, [struct.pack("<BBHI", MAPPED, 1, 0, 0)], [0, 1, 2])
+        eventually(lambda: refuses_writing(control.descriptors[1]), "the server has read it")
         # Fewer, if a client of the test before was still on its way out.
         self.assertLessEqual(self.server.descriptors(), before)
 
@@ -203,21 +203,21 @@ class Limits(LocalCase):
         self.becomes(0, "millrace_local_clients")  # those of the test before have left
 
     def test_over_the_limit_is_refused_until_somebody_leaves(self):
-        doors = [self.door(), self.door()]
-        for door in doors:
-            door.attach()
-        third = self.door()
+        controls = [self.control(), self.control()]
+        for control in controls:
+            control.attach()
+        third = self.control()
         third.ask_for_ring("#")
         third.expect_refusal(LIMIT_REACHED)
-        doors[0].close()
+        controls[0].close()
         third.close()
         self.becomes(1, "millrace_local_clients")
-        self.door().attach()
+        self.control().attach()
 
     def test_rings_and_publishers_have_limits_too(self):
-        first = self.door()
+        first = self.control()
         first.attach("a/#")
-        second = self.door()
+        second = self.control()
         second.ask_for_ring("b/#")
         second.expect_refusal(LIMIT_REACHED)
         with millrace_local.Publisher(socket=self.socket):
@@ -226,7 +226,7 @@ class Limits(LocalCase):
         first.close()
         second.close()
         self.becomes(0, "millrace_local_clients")
-        self.door().attach("c/#")  # a ring that lingers makes room
+        self.control socket().attach("c/#")  # a ring that lingers makes room
 
     def test_a_stopped_lossless_reader_is_evicted_after_its_lease(self):
         publisher = self.peer()
@@ -277,7 +277,7 @@ class Restart(LocalCase):
         self.assertEqual(library.next(60), millrace_local.DISCONNECTED)
         eventually(lambda: publisher.publish(self.topic(), b"lost") == millrace_local.NO_SERVER, "told")
         # Its socket is still there, and does not stop the next one; nothing else is left.
-        self.assertEqual(os.listdir(self.folder.name), ["door"])
+        self.assertEqual(os.listdir(self.folder.name), ["local.sock"])
         type(self).server = Server(self.CONFIG)
         self.addClassCleanup(self.server.stop)
         self.server.wait_for_log(r"listening.*listener=local")
@@ -291,18 +291,18 @@ class Restart(LocalCase):
     def test_nothing_is_left_on_the_file_system(self):
         shared = set(os.listdir("/dev/shm"))
         with tempfile.TemporaryDirectory(prefix="millrace-test-") as folder:
-            path = os.path.join(folder, "door")
+            path = os.path.join(folder, "local.sock")
             with Server({"local": {"socket": path, "rings": [{"filter": "#"}]}}) as server:
                 server.wait_for_log(r"listening.*listener=local")
                 with millrace_local.Reader("#", socket=path):
-                    self.assertEqual(os.listdir(folder), ["door"])
+                    self.assertEqual(os.listdir(folder), ["local.sock"])
                     self.assertEqual(set(os.listdir("/dev/shm")) - shared, set())
                 self.assertEqual(server.terminate(), 0)
             self.assertEqual(os.listdir(folder), [])
 
 
-def writable_lane(door):
-    return local_case.writable(door.descriptors[0], os.fstat(door.descriptors[0]).st_size)
+def writable_publisher_ring(control):
+    return local_case.writable(control.descriptors[0], os.fstat(control.descriptors[0]).st_size)
 
 
 def refuses_writing(descriptor):

@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <utility>
 
-#include "server/app_limits.hpp"
-#include "server/connection.hpp"
-#include "server/log.hpp"
+#include "server/app/limits.hpp"
+#include "server/mqtt/connection.hpp"
+#include "server/observe/log.hpp"
 
 namespace {
 

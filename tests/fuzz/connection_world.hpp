@@ -12,9 +12,9 @@
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
-#include "server/io_thread.hpp"
-#include "server/transport.hpp"
-#include "server/worker.hpp"
+#include "server/auth/worker.hpp"
+#include "server/net/io_thread.hpp"
+#include "server/net/stream.hpp"
 
 namespace millrace::server {
 

@@ -87,6 +87,30 @@ TEST(Layering, SharedMemoryKnowsNoBroker) {
   EXPECT_EQ(offenders("core/shm", {"core/broker"}), none);
 }
 
+// The server's wings, lowest first; those in one group do not know each other.
+TEST(Layering, NoWingOfTheServerReachesUp) {
+  const std::vector<std::vector<std::string>> wings = {
+      {"config"}, {"observe"}, {"auth"}, {"net"}, {"mqtt", "http", "local", "upstream"},
+      {"app"},    {"cli"}};
+  for (std::size_t level = 0; level < wings.size(); ++level) {
+    for (const std::string& wing : wings[level]) {
+      std::vector<std::string> forbidden;
+      for (std::size_t above = level; above < wings.size(); ++above) {
+        for (const std::string& other : wings[above]) {
+          if (other != wing) forbidden.push_back("server/" + other + "/");
+        }
+      }
+      EXPECT_EQ(offenders("server/" + wing, forbidden), none) << wing;
+    }
+  }
+}
+
+TEST(Layering, TheSharedMemorysRingsPagesAndWireFormatUseNoSocketsPollersOrThreads) {
+  for (const char* folder : {"core/shm/ring", "core/shm/control", "core/broker", "core/queue"}) {
+    EXPECT_EQ(offenders(folder, {"sys/socket.h", "sys/epoll.h", "sys/un.h", "netinet/"}), none);
+  }
+}
+
 TEST(Layering, OnlyTheServerIncludesAsioAndBeast) {
   const std::vector<std::string> network = {"boost/asio", "boost/beast"};
   EXPECT_EQ(offenders("protocol", network), none);

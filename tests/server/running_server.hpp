@@ -16,8 +16,8 @@
 
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
-#include "server/app_server.hpp"
-#include "server/log.hpp"
+#include "server/app/server.hpp"
+#include "server/observe/log.hpp"
 
 namespace millrace::server {
 

@@ -1,13 +1,13 @@
-// millrace::local::Latest: a TableReader that asks the door for what is too large for a cell.
+// millrace::local::Latest: a TableReader that asks the control socket for what is too large for a cell.
 #include <utility>
 
-#include "core/shm/client/door_client.hpp"
+#include "core/shm/client/control_client.hpp"
 #include "core/shm/include/millrace/local.hpp"
-#include "core/shm/slot_table.hpp"
+#include "core/shm/ring/slot_table.hpp"
 
 namespace millrace::local {
 
-using shm::DoorClient;
+using shm::ControlClient;
 
 namespace {
 
@@ -35,32 +35,32 @@ class Latest::Impl {
     return true;
   }
 
-  bool is_connected() const { return door_ && !door_->is_closed(); }
+  bool is_connected() const { return control_ && !control_->is_closed(); }
   std::uint64_t epoch() const { return epoch_; }
 
  private:
   bool open() {
-    door_.reset();
-    DoorClient::Item answer;
-    auto door = DoorClient::knock(socket_, shm::TableRequest{filter_}, answer, error_);
-    if (!door) return false;
+    control_.reset();
+    ControlClient::Item answer;
+    auto control = ControlClient::ask(socket_, shm::TableRequest{filter_}, answer, error_);
+    if (!control) return false;
     const auto* opened = std::get_if<shm::TableOpened>(&answer.reply);
     if (!opened || answer.descriptors.size() != 1) {
-      return error_ = "the door gave an answer to another question", false;
+      return error_ = "the control socket gave an answer to another question", false;
     }
     if (const char* fault = table_.open(answer.descriptors[0].get())) return error_ = fault, false;
     epoch_ = opened->epoch;
-    door_ = std::move(door);
-    door_->watch([] {});
+    control_ = std::move(control);
+    control_->watch([] {});
     return true;
   }
 
   bool ask(std::string_view topic, Value& value) {
-    if (!door_->send(shm::ValueRequest{std::string(topic)})) return false;
-    auto item = door_->wait_for_item(value_timeout);
+    if (!control_->send(shm::ValueRequest{std::string(topic)})) return false;
+    auto item = control_->wait_for_item(value_timeout);
     auto* reply = item ? std::get_if<shm::ValueReply>(&item->reply) : nullptr;
     if (!reply || !reply->found) {
-      if (!reply) door_.reset();  // an answer that comes late must not be taken for the next one
+      if (!reply) control_.reset();  // an answer that comes late must not be taken for the next one
       return false;
     }
     value.payload = std::move(reply->payload);
@@ -75,7 +75,7 @@ class Latest::Impl {
   std::string error_;
   shm::TableReader table_;
   shm::TableReader::Value value_;
-  std::unique_ptr<DoorClient> door_;
+  std::unique_ptr<ControlClient> control_;
   std::uint64_t epoch_ = 0;
 };
 

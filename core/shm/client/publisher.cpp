@@ -5,14 +5,14 @@
 #include <utility>
 
 #include "core/disruptor/futex.hpp"
-#include "core/shm/client/door_client.hpp"
+#include "core/shm/client/control_client.hpp"
 #include "core/shm/include/millrace/local.hpp"
-#include "core/shm/lane.hpp"
+#include "core/shm/ring/publisher_ring.hpp"
 
 namespace millrace::local {
 
 using disruptor::Clock;
-using shm::DoorClient;
+using shm::ControlClient;
 
 class Publisher::Impl {
  public:
@@ -21,59 +21,61 @@ class Publisher::Impl {
   }
 
   Published put(std::string_view topic, std::string_view payload, bool retain, int qos) {
-    if (door_ && door_->is_closed()) {
-      door_.reset();
+    if (control_ && control_->is_closed()) {
+      control_.reset();
       return Published::disconnected;  // what was not yet taken is lost, so it is said once
     }
-    if (!door_ && !open()) return Published::disconnected;
+    if (!control_ && !open()) return Published::disconnected;
     const auto flags = static_cast<std::uint8_t>((retain ? shm::frame_retain : 0) | qos << 1);
-    const auto result = lane_.put(topic, std::as_bytes(std::span(payload)), flags);
-    if (result == shm::LaneResult::taken) return Published::taken;
-    if (result == shm::LaneResult::too_large) return Published::too_large;
+    const auto result = publisher_ring_.put(topic, std::as_bytes(std::span(payload)), flags);
+    if (result == shm::PublisherRingResult::taken) return Published::taken;
+    if (result == shm::PublisherRingResult::too_large) return Published::too_large;
     flush();
     return Published::full;
   }
 
   void flush() {
-    if (door_ && lane_.flush()) door_->send(shm::Bell{});
+    if (control_ && publisher_ring_.flush()) control_->send(shm::WakeUp{});
   }
 
   bool drain(std::chrono::nanoseconds timeout) {
     flush();
     const auto begin = Clock::now();
-    while (door_ && !door_->is_closed()) {
-      if (lane_.is_drained()) return true;
+    while (control_ && !control_->is_closed()) {
+      if (publisher_ring_.is_drained()) return true;
       if (Clock::now() - begin >= timeout) return false;
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     return false;
   }
 
-  std::uint64_t refused() const { return lane_.refused(); }
+  std::uint64_t refused() const { return publisher_ring_.refused(); }
   std::uint64_t epoch() const { return epoch_; }
 
  private:
   bool open() {
-    DoorClient::Item answer;
-    auto door = DoorClient::knock(options_.socket, shm::LaneRequest{options_.name}, answer, error_);
-    if (!door) return false;
-    const auto* opened = std::get_if<shm::LaneOpened>(&answer.reply);
+    ControlClient::Item answer;
+    auto control = ControlClient::ask(options_.socket, shm::PublisherRingRequest{options_.name},
+                                      answer, error_);
+    if (!control) return false;
+    const auto* opened = std::get_if<shm::PublisherRingOpened>(&answer.reply);
     if (!opened || answer.descriptors.size() != 2) {
-      return error_ = "the door gave an answer to another question", false;
+      return error_ = "the control socket gave an answer to another question", false;
     }
-    if (const char* fault = lane_.open(answer.descriptors[0].get(), answer.descriptors[1].get())) {
+    if (const char* fault =
+            publisher_ring_.open(answer.descriptors[0].get(), answer.descriptors[1].get())) {
       return error_ = fault, false;
     }
     epoch_ = opened->epoch;
-    door_ = std::move(door);
-    door_->watch([] {});
+    control_ = std::move(control);
+    control_->watch([] {});
     return true;
   }
 
   const PublisherOptions options_;
   std::string error_;
-  shm::LaneWriter lane_;
-  std::unique_ptr<DoorClient> door_;
+  shm::PublisherRingWriter publisher_ring_;
+  std::unique_ptr<ControlClient> control_;
   std::uint64_t epoch_ = 0;
 };
 

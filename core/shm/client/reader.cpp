@@ -7,16 +7,16 @@
 #include <utility>
 
 #include "core/disruptor/wait.hpp"
-#include "core/shm/client/door_client.hpp"
+#include "core/shm/client/control_client.hpp"
 #include "core/shm/include/millrace/local.hpp"
-#include "core/shm/ring_reader.hpp"
+#include "core/shm/ring/ring_reader.hpp"
 
 namespace millrace::local {
 
 using disruptor::AnyWait;
 using disruptor::Clock;
 using disruptor::WaitKind;
-using shm::DoorClient;
+using shm::ControlClient;
 
 namespace {
 
@@ -65,31 +65,31 @@ class Reader::Impl {
       : filter_(std::move(filter)), options_(std::move(options)), wait_{kind_of(options_.wait)} {
     if (!attach()) throw Error(error_);
   }
-  ~Impl() { door_.reset(); }  // its thread wakes ring_: it goes first
+  ~Impl() { control_.reset(); }  // its thread wakes ring_: it goes first
 
   Status next(Message& message, Deadline& deadline) {
-    if (door_ && seed_at_ < seeds_bytes_) return next_seed(message);
+    if (control_ && snapshot_at_ < snapshot_bytes_) return next_snapshot(message);
     for (;;) {
       if (was_stopped()) return Status::stopped;
-      if (!door_) return find_server(deadline);
+      if (!control_) return find_server(deadline);
       if (++in_hand_ > frames_between_releases) release();
       shm::RingReader::Frame frame;
       if (ring_->next(frame)) return fill(message, frame), Status::message;
       release();
-      if (door_->has_event()) {
+      if (control_->has_event()) {
         if (const Status status = on_events(); status != Status::message) return status;
         continue;
       }
       if (deadline.is_now() || !ring_->wait(wait_, deadline.at())) {
         ring_->resume_waiting();
-        if (door_->has_event() || stopped_.load()) continue;
+        if (control_->has_event() || stopped_.load()) continue;
         if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
         if (deadline.has_passed()) return Status::timeout;
       }
     }
   }
 
-  bool is_valid() const { return in_seeds_ || !ring_ || ring_->last_is_intact(); }
+  bool is_valid() const { return in_snapshot_ || !ring_ || ring_->last_is_intact(); }
 
   bool release() {
     in_hand_ = 0;
@@ -99,10 +99,10 @@ class Reader::Impl {
     // instant in which they begin to wait this may not be seen yet; the server looks by itself,
     // too.)
     const std::uint64_t stretch = ring_->position() - rung_at_;
-    if (stretch > 0 && ring_->is_waited_for() && door_ &&
+    if (stretch > 0 && ring_->is_waited_for() && control_ &&
         (ring_->has_caught_up() || stretch >= ring_quarter_)) {
       rung_at_ = ring_->position();
-      door_->send(shm::Bell{});
+      control_->send(shm::WakeUp{});
     }
     return valid;
   }
@@ -133,15 +133,16 @@ class Reader::Impl {
     request.filter = filter_;
     request.name = options_.name;
     request.after = options_.after;
-    DoorClient::Item answer;
-    auto door = DoorClient::knock(options_.socket, request, answer, error_);
-    if (!door) return false;
+    ControlClient::Item answer;
+    auto control = ControlClient::ask(options_.socket, request, answer, error_);
+    if (!control) return false;
     const auto* attached = std::get_if<shm::Attached>(&answer.reply);
-    if (!attached) return error_ = "the door gave an answer to another question", false;
+    if (!attached) return error_ = "the control socket gave an answer to another question", false;
     if (!open(*attached, answer.descriptors)) return false;
-    if (!door->send(shm::MappedNotice{})) return error_ = "the door closed at once", false;
-    door_ = std::move(door);
-    door_->watch([this] {
+    if (!control->send(shm::MappedNotice{}))
+      return error_ = "the control socket closed at once", false;
+    control_ = std::move(control);
+    control_->watch([this] {
       const std::lock_guard lock(ring_mutex_);
       if (ring_) ring_->stop_waiting();
     });
@@ -149,9 +150,9 @@ class Reader::Impl {
   }
 
   bool open(const shm::Attached& attached, std::vector<shm::UniqueFd>& descriptors) {
-    const std::size_t seeds = attached.seed_bytes > 0 ? 1 : 0;
-    if (descriptors.size() != 2 + seeds + attached.predecessors.size()) {
-      return error_ = "the door's answer lacks descriptors", false;
+    const std::size_t snapshot = attached.snapshot_bytes > 0 ? 1 : 0;
+    if (descriptors.size() != 2 + snapshot + attached.predecessors.size()) {
+      return error_ = "the control socket's answer lacks descriptors", false;
     }
     auto ring = std::make_unique<shm::RingReader>();
     if (const char* fault = ring->open(descriptors[0].get(), descriptors[1].get(),
@@ -159,16 +160,17 @@ class Reader::Impl {
       return error_ = fault, false;
     }
     for (std::size_t i = 0; i < attached.predecessors.size(); ++i) {
-      if (!ring->add_predecessor(attached.predecessors[i], descriptors[2 + seeds + i].get())) {
+      if (!ring->add_predecessor(attached.predecessors[i], descriptors[2 + snapshot + i].get())) {
         return error_ = "a neighbour's page cannot be mapped", false;
       }
     }
-    seeds_ = {};
-    seeds_bytes_ = seed_at_ = 0;
-    if (seeds > 0) {
-      seeds_ = shm::Mapping::map(descriptors[2].get(), attached.seed_bytes, shm::Access::read_only);
-      if (!seeds_) return error_ = "the newest values cannot be mapped", false;
-      seeds_bytes_ = attached.seed_bytes;
+    snapshot_ = {};
+    snapshot_bytes_ = snapshot_at_ = 0;
+    if (snapshot > 0) {
+      snapshot_ =
+          shm::Mapping::map(descriptors[2].get(), attached.snapshot_bytes, shm::Access::read_only);
+      if (!snapshot_) return error_ = "the newest values cannot be mapped", false;
+      snapshot_bytes_ = attached.snapshot_bytes;
     }
     // Of the same server's run, what lies between is known to be missed.
     if (ring_) missed_before_ += ring_->missed();
@@ -194,9 +196,9 @@ class Reader::Impl {
     }
   }
 
-  // What came through the door; `message` when there is nothing to report.
+  // What came through the control socket; `message` when there is nothing to report.
   Status on_events() {
-    for (DoorClient::Item& item : door_->take()) {
+    for (ControlClient::Item& item : control_->take()) {
       if (auto* came = std::get_if<shm::NeighbourCame>(&item.reply)) {
         if (item.descriptors.empty()) continue;
         const int page = item.descriptors.front().get();
@@ -211,21 +213,21 @@ class Reader::Impl {
         return evicted(notice->reason);
       }
     }
-    if (!door_->is_closed()) return Status::message;
+    if (!control_->is_closed()) return Status::message;
     if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
-    door_.reset();
+    control_.reset();
     error_ = "the server went away";
     return Status::disconnected;
   }
 
   Status evicted(shm::Eviction reason) {
     error_ = shm::describe(reason);
-    door_.reset();
+    control_.reset();
     return reason == shm::Eviction::ring_closed ? Status::disconnected : Status::evicted;
   }
 
   void fill(Message& message, const shm::RingReader::Frame& frame) {
-    in_seeds_ = false;
+    in_snapshot_ = false;
     message = {frame.topic,
                {reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size()},
                frame.sequence,
@@ -238,8 +240,8 @@ class Reader::Impl {
     message.payload = {};
   }
 
-  Status next_seed(Message& message) {
-    const std::byte* at = seeds_.data() + seed_at_;
+  Status next_snapshot(Message& message) {
+    const std::byte* at = snapshot_.data() + snapshot_at_;
     const shm::FrameHeader header = shm::load_header(at);
     const auto* text = reinterpret_cast<const char*>(at + sizeof header);
     message = {{text, header.topic_bytes},
@@ -249,8 +251,8 @@ class Reader::Impl {
                (header.flags & shm::frame_retain) != 0,
                false,
                0};
-    in_seeds_ = true;
-    seed_at_ += shm::frame_bytes(header.topic_bytes, header.payload_bytes);
+    in_snapshot_ = true;
+    snapshot_at_ += shm::frame_bytes(header.topic_bytes, header.payload_bytes);
     return Status::message;
   }
 
@@ -260,11 +262,11 @@ class Reader::Impl {
   std::string error_;
   std::mutex ring_mutex_;  // only around the exchange of ring_, which stop() may meet
   std::unique_ptr<shm::RingReader> ring_;
-  std::unique_ptr<DoorClient> door_;
-  shm::Mapping seeds_;
-  std::size_t seeds_bytes_ = 0;
-  std::size_t seed_at_ = 0;
-  bool in_seeds_ = false;
+  std::unique_ptr<ControlClient> control_;
+  shm::Mapping snapshot_;
+  std::size_t snapshot_bytes_ = 0;
+  std::size_t snapshot_at_ = 0;
+  bool in_snapshot_ = false;
   int in_hand_ = 0;
   std::uint64_t epoch_ = 0;
   std::uint64_t missed_before_ = 0;

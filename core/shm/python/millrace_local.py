@@ -25,7 +25,7 @@ _SLICE_NS = 200_000_000
 
 
 class LocalError(Exception):
-    """The door could not be opened, or a call failed."""
+    """The control socket could not be opened, or a call failed."""
 
 
 class _Options(ctypes.Structure):

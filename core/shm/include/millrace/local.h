@@ -62,7 +62,7 @@ typedef enum millrace_status {
 /* The defaults: lossy, from now on, blocking. */
 void millrace_reader_options_init(millrace_reader_options* options);
 
-/* NULL when the door could not be opened; `error` then says why. */
+/* NULL when the control socket could not be opened; `error` then says why. */
 millrace_reader* millrace_reader_open(const char* filter, const millrace_reader_options* options,
                                       char* error, size_t error_bytes);
 void millrace_reader_close(millrace_reader* reader);

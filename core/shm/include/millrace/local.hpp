@@ -7,7 +7,7 @@
 // Needs the server's socket and nothing else; link libmillrace-local. Standard library only.
 //
 // Threads: each object belongs to one thread at a time, but for stop(), which any may call. Each
-// has a thread of its own that sleeps on the door's socket, so that a server that dies is noticed
+// has a thread of its own that sleeps on the control socket's socket, so that a server that dies is noticed
 // at once.
 #pragma once
 
@@ -21,7 +21,7 @@
 
 namespace millrace::local {
 
-// The door could not be opened: nobody there, refused, another version. what() says which.
+// The control socket could not be opened: nobody there, refused, another version. what() says which.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -108,7 +108,7 @@ class Reader {
 };
 
 enum class Published : std::uint8_t {
-  taken,         // in the lane: the server has it, or will
+  taken,         // in the publisher ring: the server has it, or will
   full,          // the server is behind: try again
   too_large,     //
   disconnected,  // the server went away; a later call finds it again

@@ -1,0 +1,38 @@
+#include "core/shm/ring/consumer_page.hpp"
+
+#include <new>
+#include <utility>
+
+#include "core/disruptor/futex.hpp"
+
+namespace millrace::shm {
+
+std::shared_ptr<ConsumerPage> ConsumerPage::make(std::uint64_t consumer_id, std::uint64_t epoch,
+                                                 std::uint64_t position) {
+  UniqueFd fd = make_memory("millrace-page", page_bytes);
+  if (!fd || !seal_size(fd.get(), false)) return nullptr;
+  Mapping mapping = Mapping::map(fd.get(), page_bytes, Access::read_write);
+  if (!mapping) return nullptr;
+  auto* page = new (mapping.data()) PositionPage;
+  page->consumer_id = consumer_id;
+  page->epoch = epoch;
+  page->position.store(position, std::memory_order_release);
+  return std::shared_ptr<ConsumerPage>(
+      new ConsumerPage(consumer_id, position, std::move(fd), std::move(mapping)));
+}
+
+bool ConsumerPage::wake_sleeper(std::uint32_t word) {
+  // Even again before the call: whoever is about to sleep on the odd value does not.
+  page_->sleep_word.compare_exchange_strong(word, word + 1, std::memory_order_seq_cst);
+  disruptor::futex_wake(page_->sleep_word, disruptor::Scope::shared);
+  return true;
+}
+
+void ConsumerPage::evict(Eviction reason) {
+  eviction_ = reason;
+  page_->eviction.store(static_cast<std::uint32_t>(reason), std::memory_order_seq_cst);
+  const std::uint32_t word = page_->sleep_word.load(std::memory_order_seq_cst);
+  if ((word & 1) != 0) wake_sleeper(word);
+}
+
+}  // namespace millrace::shm

@@ -1,0 +1,90 @@
+#include "core/shm/ring/memory.hpp"
+
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "core/shm/ring/layout.hpp"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+namespace millrace::shm {
+namespace {
+
+int protection(Access access) {
+  return access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+bool long_enough(int fd, std::size_t bytes) {
+  const auto size = memory_bytes(fd);
+  return size && *size >= bytes;
+}
+
+}  // namespace
+
+Mapping::~Mapping() {
+  if (base_) ::munmap(base_, bytes_);
+}
+
+Mapping Mapping::map(int fd, std::size_t bytes, Access access, int flags) {
+  if (bytes == 0 || !long_enough(fd, bytes)) return {};
+  void* base = ::mmap(nullptr, bytes, protection(access), MAP_SHARED | flags, fd, 0);
+  if (base == MAP_FAILED) return {};
+  return {static_cast<std::byte*>(base), bytes};
+}
+
+Mapping Mapping::map(int fd, std::size_t bytes, Access access) {
+  return map(fd, bytes, access, MAP_POPULATE);
+}
+
+Mapping Mapping::map_sparse(int fd, std::size_t bytes) {
+  return map(fd, bytes, Access::read_write, MAP_NORESERVE);
+}
+
+Mapping Mapping::map_ring(int fd, std::size_t data_bytes, Access access) {
+  if (data_bytes == 0 || data_bytes % page_bytes != 0) return {};
+  if (!long_enough(fd, page_bytes + data_bytes)) return {};
+  // First the room for all of it, then the memory into that room, the data a second time.
+  const std::size_t bytes = page_bytes + 2 * data_bytes;
+  void* room = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) return {};
+  Mapping whole(static_cast<std::byte*>(room), bytes);
+  const int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+  void* once = ::mmap(whole.base_, page_bytes + data_bytes, protection(access), flags, fd, 0);
+  if (once == MAP_FAILED) return {};
+  void* again = ::mmap(whole.base_ + page_bytes + data_bytes, data_bytes, protection(access), flags,
+                       fd, static_cast<off_t>(page_bytes));
+  if (again == MAP_FAILED) return {};
+  return whole;
+}
+
+UniqueFd make_memory(const char* label, std::size_t bytes) {
+  UniqueFd fd(::memfd_create(label, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) return {};
+  return fd;
+}
+
+bool seal_for_readers(int fd) {
+  return ::fcntl(fd, F_ADD_SEALS,
+                 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0;
+}
+
+bool seal_size(int fd, bool final) {
+  return ::fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | (final ? F_SEAL_SEAL : 0)) == 0;
+}
+
+std::optional<std::uint64_t> memory_bytes(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || status.st_size < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+bool system_can_seal() {
+  const UniqueFd probe = make_memory("millrace-probe", page_bytes);
+  return probe && seal_for_readers(probe.get());
+}
+
+}  // namespace millrace::shm

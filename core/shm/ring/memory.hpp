@@ -1,0 +1,98 @@
+// Anonymous memory that two processes share: descriptors, mappings, seals.
+//
+// Thread contract: plain values, moved between threads at will.
+// What holds: nothing has a name, so a crash leaves nothing behind; a mapping is never larger than
+// its memory, since every memory is sealed against shrinking before it leaves the server.
+// Source: memfd_create(2), fcntl(2) F_ADD_SEALS. A read-only descriptor alone protects nothing (any
+// process of the same user opens it for writing through /proc/self/fd); FUTURE_WRITE does.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+namespace millrace::shm {
+
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) reset(std::exchange(other.fd_, -1));
+    return *this;
+  }
+  ~UniqueFd() { reset(); }
+
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+  explicit operator bool() const { return fd_ >= 0; }
+  UniqueFd duplicate() const { return UniqueFd(::fcntl(fd_, F_DUPFD_CLOEXEC, 3)); }
+  void reset(int fd = -1) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = fd;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+enum class Access { read_only, read_write };
+
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(Mapping&& other) noexcept
+      : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    std::swap(base_, other.base_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Mapping();
+
+  // The first `bytes` of the memory; empty when the system refuses or the memory is shorter.
+  static Mapping map(int fd, std::size_t bytes, Access access);
+  // For writing, and much larger than what will be written: pages come as they are touched.
+  static Mapping map_sparse(int fd, std::size_t bytes);
+
+  // A header page, and after it `data_bytes` mapped twice in a row.
+  static Mapping map_ring(int fd, std::size_t data_bytes, Access access);
+
+  explicit operator bool() const { return base_ != nullptr; }
+  std::byte* data() const { return base_; }
+  std::size_t size() const { return bytes_; }
+
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(base_);
+  }
+
+ private:
+  Mapping(std::byte* base, std::size_t bytes) : base_(base), bytes_(bytes) {}
+  static Mapping map(int fd, std::size_t bytes, Access access, int flags);
+  std::byte* base_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+// A new memory of zeros with room for further seals; empty when the system refuses.
+UniqueFd make_memory(const char* label, std::size_t bytes);
+
+// No new writable mapping, no other size, no further seal: what the server does to every memory
+// that only it writes, after it has mapped it and before the descriptor leaves.
+bool seal_for_readers(int fd);
+
+// No other size; both sides may write. With `final`, no further seal either.
+bool seal_size(int fd, bool final);
+
+// The size as the system knows it.
+std::optional<std::uint64_t> memory_bytes(int fd);
+
+// Does this kernel know FUTURE_WRITE (5.1)? Without it there is no control socket.
+bool system_can_seal();
+
+}  // namespace millrace::shm

@@ -1,0 +1,186 @@
+// The reader of a ring, in another process: frames in place, validated afterwards.
+//
+//     RingReader::Frame frame;
+//     while (reader.next(frame)) use(frame);       // looks at shared memory, copies nothing
+//     bool intact = reader.release();              // gives it all back; was it valid to the end?
+//     reader.wait(...);
+//
+// Thread contract: one thread. stop_waiting() may be called from another.
+// What holds: it reads only below min(tail, the positions of those it stands after), and hands out
+// a frame only after checking that the writer had not announced to overwrite it. A lapped reader
+// goes on at the oldest frame; `missed` is the difference of sequences. Copies nothing, allocates
+// nothing, and makes no system call unless it sleeps.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/disruptor/futex.hpp"
+#include "core/disruptor/wait.hpp"
+#include "core/shm/ring/fence.hpp"
+#include "core/shm/ring/layout.hpp"
+#include "core/shm/ring/memory.hpp"
+
+namespace millrace::shm {
+
+// Another consumer of the same ring, seen through its page, which is mapped read-only.
+struct Neighbour {
+  std::uint64_t consumer_id = 0;
+  Mapping mapping;
+  const PositionPage* page() const { return mapping.as<const PositionPage>(); }
+};
+
+class RingReader {
+ public:
+  struct Frame {
+    std::string_view topic;
+    std::span<const std::byte> payload;
+    std::uint64_t sequence = 0;
+    std::uint64_t time_ns = 0;
+    FrameKind kind = FrameKind::message;
+    std::uint8_t flags = 0;
+  };
+
+  RingReader() = default;
+
+  // Maps what the control socket handed out. Returns what is wrong, or nullptr.
+  const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence);
+
+  // The next frame, in place; false when there is none yet. The frame stays good until release(),
+  // in a lossy ring only as long as the writer does not come round: release() tells.
+  bool next(Frame& frame) {
+    for (;;) {
+      if (position_ >= limit_ && !look_after_rest()) return false;
+      const std::byte* at = data_ + (position_ & mask_);
+      const FrameHeader header = load_header(at);
+      if (!is_intact(position_)) {
+        catch_up();
+        continue;
+      }
+      frame.topic = {reinterpret_cast<const char*>(at + sizeof header), header.topic_bytes};
+      frame.payload = {at + sizeof header + header.topic_bytes, header.payload_bytes};
+      frame.sequence = header.sequence;
+      frame.time_ns = header.time_ns;
+      frame.kind = header.kind;
+      frame.flags = header.flags;
+      last_ = position_;
+      missed_ += header.sequence - expected_;
+      expected_ = header.sequence + 1;
+      position_ += frame_bytes(header.topic_bytes, header.payload_bytes);
+      return true;
+    }
+  }
+
+  // Is the frame handed out last still what it was? To be asked after looking at it.
+  bool last_is_intact() const { return is_intact(last_); }
+
+  // Everything handed out so far may be overwritten. True if it was valid up to now.
+  bool release();
+
+  // Is there anything to read? Spins and yields as `wait` says, or sleeps; false at the deadline,
+  // or when stop_waiting() was called or the server evicted this reader.
+  template <class Wait>
+  bool wait(const Wait& wait, disruptor::Clock::time_point deadline) {
+    if (wait.sleeps()) return wait_asleep(deadline);
+    disruptor::Parker unused;
+    return wait.wait(
+               unused, [&] { return look_for_more() || is_stopped(); }, deadline) &&
+           position_ < limit_;
+  }
+
+  void stop_waiting();
+  void resume_waiting() { stopped_.store(false, std::memory_order_seq_cst); }
+
+  Eviction eviction() const {
+    return static_cast<Eviction>(page_->eviction.load(std::memory_order_seq_cst));
+  }
+  std::uint64_t missed() const { return missed_; }
+  // The frame handed out last was overwritten before it was used: it counts as missed.
+  void count_as_missed() { ++missed_; }
+  std::uint64_t position() const { return position_; }
+  std::uint64_t next_sequence() const { return expected_; }
+  std::uint64_t lag_bytes() const {
+    return header_->tail.load(std::memory_order_relaxed) - position_;
+  }
+  std::uint64_t epoch() const { return header_->epoch; }
+  std::uint64_t data_bytes() const { return data_bytes_; }
+  bool is_lossless() const { return header_->lossless != 0; }
+  // Lossless: frames wait at the server for this reader or another; ring the wake-up after release().
+  bool is_waited_for() const {
+    return header_->overflow_waits.load(std::memory_order_seq_cst) != 0;
+  }
+  bool has_caught_up() const { return position_ >= header_->tail.load(std::memory_order_acquire); }
+
+  // Those this reader stands after, and those who stand after it. Returns false if `page_fd` is not
+  // a page.
+  bool add_predecessor(std::uint64_t consumer_id, int page_fd);
+  bool add_follower(std::uint64_t consumer_id, int page_fd);
+  void remove_neighbour(std::uint64_t consumer_id);
+
+ private:
+  // Was the writer still away from `position`? acquire_fence keeps what was read ahead of the look
+  // at intent; the partner is full_fence() in RingWriter::advance_intent.
+  bool is_intact(std::uint64_t position) const {
+    acquire_fence();
+    return position + data_bytes_ >= header_->intent.load(std::memory_order_relaxed);
+  }
+
+  bool look_for_more() {
+    limit_ = header_->tail.load(std::memory_order_seq_cst);
+    if (!predecessors_.empty()) limit_ = behind_predecessors(limit_);
+    return position_ < limit_;
+  }
+
+  // While each look brings a little, the writer is busy, and each look takes the tail's line away
+  // from it: so the next look comes a little later and brings more. One that brings nothing ends
+  // that, so who waits for a single frame never rests.
+  bool look_after_rest() {
+    for (int i = 0; i < rest_; ++i) disruptor::pause();
+    if (!look_for_more()) {
+      rest_ = 0;
+      return false;
+    }
+    rest_ = limit_ - position_ >= plenty_bytes ? rest_ / 2 : std::min(2 * rest_ + 1, rest_max);
+    return true;
+  }
+
+  bool is_stopped() const {
+    return stopped_.load(std::memory_order_seq_cst) || eviction() != Eviction::none;
+  }
+
+  static constexpr std::uint64_t plenty_bytes = page_bytes;
+  static constexpr int rest_max = 31;  // pauses: half a microsecond or so
+
+  std::uint64_t behind_predecessors(std::uint64_t limit) const;
+  void catch_up();
+  void wake_followers();
+  bool announce_sleep(std::uint32_t word);
+  bool wait_asleep(disruptor::Clock::time_point deadline);
+
+  Mapping ring_;
+  Mapping page_mapping_;
+  const RingHeader* header_ = nullptr;
+  const std::byte* data_ = nullptr;
+  PositionPage* page_ = nullptr;
+  std::uint64_t mask_ = 0;
+  std::uint64_t data_bytes_ = 0;
+
+  std::uint64_t position_ = 0;  // of the next frame
+  std::uint64_t last_ = 0;      // of the frame handed out last
+  std::uint64_t released_ = 0;
+  std::uint64_t limit_ = 0;  // may be read without another look at the tail
+  std::uint64_t expected_ = 0;
+  std::uint64_t missed_ = 0;
+  std::uint64_t missed_told_ = 0;
+  int rest_ = 0;  // pauses ahead of the next look at the tail
+  std::vector<Neighbour> predecessors_;
+  std::vector<Neighbour> followers_;
+  std::atomic<bool> stopped_{false};
+};
+
+}  // namespace millrace::shm

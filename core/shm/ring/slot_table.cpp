@@ -1,0 +1,227 @@
+#include "core/shm/ring/slot_table.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "core/disruptor/futex.hpp"
+#include "core/shm/ring/fence.hpp"
+
+namespace millrace::shm {
+namespace {
+
+// A cell in words: its version, the header, then topic and payload.
+constexpr std::size_t header_words = sizeof(CellHeader) / 8;
+constexpr std::size_t hash_word = 1;  // CellHeader::hash comes first
+constexpr int looks_max = 2'000;      // before a cell counts as abandoned
+
+std::atomic_ref<std::uint64_t> atomic(const std::uint64_t& word) {
+  return std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(word));
+}
+
+std::size_t words_for(std::size_t bytes) {
+  return (bytes + 7) / 8;
+}
+
+CellHeader header_of(const std::uint64_t* cell) {
+  CellHeader header;
+  std::memcpy(&header, cell + 1, sizeof header);
+  return header;
+}
+
+std::string_view topic_of(const std::uint64_t* cell) {
+  return {reinterpret_cast<const char*>(cell + 1 + header_words), header_of(cell).topic_bytes};
+}
+
+bool options_fit(std::uint32_t cell_count, std::uint32_t cell_bytes, std::uint32_t window) {
+  return std::has_single_bit(cell_count) && cell_bytes >= 128 && cell_bytes % 128 == 0 &&
+         window >= 1 && window <= cell_count;
+}
+
+}  // namespace
+
+std::unique_ptr<TableWriter> TableWriter::make(const TableOptions& options) {
+  if (!options_fit(options.cell_count, options.cell_bytes, options.window)) return nullptr;
+  const std::size_t bytes =
+      page_bytes + static_cast<std::size_t>(options.cell_count) * options.cell_bytes;
+  UniqueFd fd = make_memory("millrace-table", bytes);
+  if (!fd) return nullptr;
+  Mapping mapping = Mapping::map(fd.get(), bytes, Access::read_write);
+  if (!mapping) return nullptr;
+  auto* header = new (mapping.data()) TableHeader;
+  header->table_id = options.table_id;
+  header->epoch = options.epoch;
+  header->cell_count = options.cell_count;
+  header->cell_bytes = options.cell_bytes;
+  header->window = options.window;
+  if (!seal_for_readers(fd.get())) return nullptr;
+  return std::unique_ptr<TableWriter>(new TableWriter(options, std::move(fd), std::move(mapping)));
+}
+
+TableWriter::TableWriter(const TableOptions& options, UniqueFd fd, Mapping mapping)
+    : options_(options),
+      fd_(std::move(fd)),
+      mapping_(std::move(mapping)),
+      words_(options.cell_bytes / 8) {}
+
+std::uint64_t* TableWriter::cell(std::uint64_t index) const {
+  return reinterpret_cast<std::uint64_t*>(
+      mapping_.data() + page_bytes + (index & (options_.cell_count - 1)) * options_.cell_bytes);
+}
+
+// The topic's cell. With make_room: a free one, or the least recently published of the window.
+std::uint64_t* TableWriter::find(std::string_view topic, std::uint64_t hash, bool make_room) {
+  std::uint64_t* oldest = nullptr;
+  std::uint64_t* free = nullptr;
+  for (std::uint32_t i = 0; i < options_.window; ++i) {
+    std::uint64_t* at = cell(hash + i);
+    const CellHeader header = header_of(at);  // our own writes: nobody else changes them
+    if (header.state == CellState::empty) {
+      if (!free) free = at;
+      continue;
+    }
+    if (header.hash == hash && (header.state == CellState::elsewhere || topic_of(at) == topic)) {
+      return at;
+    }
+    if (!oldest || header.sequence < header_of(oldest).sequence) oldest = at;
+  }
+  if (!make_room) return nullptr;
+  if (!free) ++displaced_;
+  ++generation_;
+  return free ? free : oldest;
+}
+
+void TableWriter::store(std::string_view topic, std::span<const std::byte> payload,
+                        std::uint8_t flags, std::uint64_t time_ns) {
+  const std::uint64_t hash = topic_hash(topic);
+  std::uint64_t* at = find(topic, hash, true);
+  const std::size_t room = options_.cell_bytes - 8 - sizeof(CellHeader);
+  CellHeader header{hash,
+                    header_of(at).hash == hash ? header_of(at).generation : generation_,
+                    ++sequence_,
+                    time_ns,
+                    static_cast<std::uint32_t>(payload.size()),
+                    static_cast<std::uint16_t>(topic.size()),
+                    CellState::here,
+                    flags};
+  if (topic.size() + payload.size() > room) {
+    header.state = CellState::elsewhere;
+    payload = {};
+    if (topic.size() > room) {
+      topic = {};  // known by its hash alone; the control socket compares the name
+      header.topic_bytes = 0;
+    }
+  }
+  write(at, header, topic, payload);
+}
+
+void TableWriter::clear(std::string_view topic, std::uint64_t time_ns) {
+  const std::uint64_t hash = topic_hash(topic);
+  std::uint64_t* at = find(topic, hash, false);
+  if (!at) return;
+  CellHeader header = header_of(at);
+  header.sequence = ++sequence_;
+  header.time_ns = time_ns;
+  header.payload_bytes = 0;
+  const std::size_t room = options_.cell_bytes - 8 - sizeof(CellHeader);
+  if (topic.size() > room) topic = {};
+  header.topic_bytes = static_cast<std::uint16_t>(topic.size());
+  header.state = topic.empty() ? CellState::elsewhere : CellState::cleared;
+  write(at, header, topic, {});
+}
+
+void TableWriter::write(std::uint64_t* at, CellHeader header, std::string_view topic,
+                        std::span<const std::byte> payload) {
+  const std::size_t used = header_words + words_for(topic.size() + payload.size());
+  std::memset(words_.data(), 0, used * 8);
+  std::memcpy(words_.data(), &header, sizeof header);
+  auto* body = reinterpret_cast<std::byte*>(words_.data() + header_words);
+  if (!topic.empty()) std::memcpy(body, topic.data(), topic.size());
+  if (!payload.empty()) std::memcpy(body + topic.size(), payload.data(), payload.size());
+
+  const std::uint64_t version = atomic(at[0]).load(std::memory_order_relaxed);
+  atomic(at[0]).store(version + 1, std::memory_order_relaxed);
+  full_fence();  // odd before any word changes; partner: the acquire_fence of a reader
+  for (std::size_t i = 0; i < used; ++i) {
+    atomic(at[1 + i]).store(words_[i], std::memory_order_relaxed);
+  }
+  atomic(at[0]).store(version + 2, std::memory_order_release);
+}
+
+const char* TableReader::open(int fd) {
+  const Mapping head = Mapping::map(fd, page_bytes, Access::read_only);
+  if (!head) return "the table cannot be mapped";
+  const auto* header = head.as<const TableHeader>();
+  if (const char* fault = check_layout(header->stamp, table_magic)) return fault;
+  if (!options_fit(header->cell_count, header->cell_bytes, header->window)) {
+    return "the table's header contradicts itself";
+  }
+  const std::size_t bytes =
+      page_bytes + static_cast<std::size_t>(header->cell_count) * header->cell_bytes;
+  mapping_ = Mapping::map(fd, bytes, Access::read_only);
+  if (!mapping_) return "the table's cells cannot be mapped";
+  cell_mask_ = header->cell_count - 1;
+  cell_bytes_ = header->cell_bytes;
+  window_ = header->window;
+  words_.assign(cell_bytes_ / 8, 0);
+  return nullptr;
+}
+
+// A whole cell, if it carries `hash`, as it stood at one moment.
+TableReader::Snapshot TableReader::snapshot(const std::uint64_t* at, std::uint64_t hash) {
+  for (int look = 0; look < looks_max; ++look) {
+    const std::uint64_t version = atomic(at[0]).load(std::memory_order_acquire);
+    if (version == 0) return Snapshot::other;
+    if ((version & 1) == 0) {
+      words_[hash_word] = atomic(at[hash_word]).load(std::memory_order_relaxed);
+      const bool is_it = words_[hash_word] == hash;
+      for (std::size_t i = 2; is_it && i < words_.size(); ++i) {
+        words_[i] = atomic(at[i]).load(std::memory_order_relaxed);
+      }
+      acquire_fence();  // the words before the second look; partner: TableWriter::write
+      if (atomic(at[0]).load(std::memory_order_relaxed) == version) {
+        return is_it ? Snapshot::taken : Snapshot::other;
+      }
+    }
+    if (look % 64 == 63) ::sched_yield();
+    disruptor::pause();
+  }
+  return Snapshot::busy;
+}
+
+TableReader::Found TableReader::read(std::string_view topic, Value& value) {
+  const std::uint64_t hash = topic_hash(topic);
+  const std::size_t room = cell_bytes_ - 8 - sizeof(CellHeader);
+  bool busy = false;
+  for (std::uint32_t i = 0; i < window_; ++i) {
+    const auto* at = reinterpret_cast<const std::uint64_t*>(
+        mapping_.data() + page_bytes + ((hash + i) & cell_mask_) * cell_bytes_);
+    const Snapshot result = snapshot(at, hash);
+    if (result == Snapshot::busy) busy = true;
+    if (result != Snapshot::taken) continue;
+    const CellHeader header = header_of(words_.data());
+    if (header.state == CellState::elsewhere &&
+        (header.topic_bytes == 0 || topic_of(words_.data()) == topic)) {
+      return Found::elsewhere;
+    }
+    if (std::size_t{header.topic_bytes} > room || topic_of(words_.data()) != topic) continue;
+    if (header.state != CellState::here) return Found::no;
+    if (header.topic_bytes + std::size_t{header.payload_bytes} > room) continue;
+    const auto* payload =
+        reinterpret_cast<const std::byte*>(words_.data() + 1 + header_words) + header.topic_bytes;
+    value.payload.assign(payload, payload + header.payload_bytes);
+    value.sequence = header.sequence;
+    value.generation = header.generation;
+    value.time_ns = header.time_ns;
+    value.flags = header.flags;
+    return Found::yes;
+  }
+  return busy ? Found::busy : Found::no;
+}
+
+}  // namespace millrace::shm

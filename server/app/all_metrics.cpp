@@ -1,0 +1,31 @@
+#include "server/app/all_metrics.hpp"
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/processor.hpp"
+#include "server/auth/worker.hpp"
+#include "server/http/server.hpp"
+#include "server/http/topics.hpp"
+#include "server/local/local_host.hpp"
+#include "server/observe/broker_metrics.hpp"
+#include "server/observe/metrics.hpp"
+
+namespace millrace::server {
+
+std::string all_metrics_markdown() {
+  broker::Processor processor{broker::ProcessorLimits{}};
+  const broker::Inbox inbox{broker::InboxLimits{}, processor};
+  const HttpCounters http;
+  const TopicCounters topics;
+  Metrics metrics;
+  const Worker worker;
+  metrics.add(io_metric_rows({}));
+  metrics.add(worker_metric_rows(worker));
+  metrics.add(broker_metric_rows(processor.stats(), inbox));
+  metrics.add(http_metric_rows(http));
+  metrics.add(topic_metric_rows(topics));
+  metrics.add(local_metric_rows(nullptr));
+  metrics.add(process_metric_rows());
+  return metrics_table_markdown(metrics.rows());
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,92 @@
+#include "server/app/run.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <csignal>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "protocol/publish.hpp"
+#include "server/app/server.hpp"
+#include "server/app/settings.hpp"
+#include "server/auth/crypto.hpp"
+#include "server/observe/log.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+void log_faults(std::string_view event, const std::vector<ConfigFault>& faults) {
+  for (const ConfigFault& fault : faults) log_error(event, {{"fault", fault.to_string()}});
+}
+
+// A faulty configuration changes nothing, and says why.
+void reload(Server& server, const ConfigSources& sources) {
+  const ReloadedConfig loaded = reload_config(server.config(), sources);
+  if (!loaded.ok()) return log_faults("reload.fault", loaded.faults);
+  std::vector<ConfigFault> faults;
+  auto settings = make_settings(loaded.config, faults);
+  if (!settings) return log_faults("reload.fault", faults);
+  try {
+    server.reload(std::move(settings));
+  } catch (const std::exception& error) {
+    return log_error("reload.fault", {{"fault", error.what()}});
+  }
+  setup_log(loaded.config.log);
+  for (const std::string& path : loaded.needs_restart) {
+    log_warn("reload.needs_restart", {{"path", path}});
+  }
+  log_info("reloaded", {{"changed", loaded.applied.size()}});
+}
+
+void serve_until_signal(Server& server, const ConfigSources& sources) {
+  boost::asio::io_context signals_context;
+  boost::asio::signal_set signals(signals_context, SIGTERM, SIGINT, SIGHUP);
+  std::function<void()> wait = [&] {
+    signals.async_wait([&](const boost::system::error_code& error, int signal) {
+      if (error || signal != SIGHUP) return signals_context.stop();
+      reload(server, sources);
+      wait();
+    });
+  };
+  wait();
+  server.start();
+  boost::asio::steady_timer timer(signals_context);
+  const std::chrono::seconds interval(server.config().sys.interval_seconds);
+  std::function<void()> publish = [&] {
+    server.publish_sys_topics();
+    timer.expires_after(interval);
+    timer.async_wait([&](const boost::system::error_code& error) {
+      if (!error) publish();
+    });
+  };
+  if (interval.count() > 0) publish();
+  signals_context.run();
+}
+
+}  // namespace
+
+int run(std::shared_ptr<const Settings> settings, const ConfigSources& sources) {
+  // A peer that is gone is an error of the write, not of the process.
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    std::uint64_t key = 0;
+    random_bytes(sizeof key).copy(reinterpret_cast<char*>(&key), sizeof key);
+    protocol::set_topic_hash_key(key);
+    Server server(std::move(settings));
+    serve_until_signal(server, sources);
+    const bool clean = server.drain();
+    log_info("stopped", {{"clean", clean}});
+    return 0;
+  } catch (const std::exception& error) {
+    log_error("start.failed", {{"error", error.what()}});
+    return 1;
+  }
+}
+
+}  // namespace millrace::server

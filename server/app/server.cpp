@@ -1,0 +1,167 @@
+#include "server/app/server.hpp"
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "server/app/limits.hpp"
+#include "server/net/tls_context.hpp"
+#include "server/observe/broker_metrics.hpp"
+#include "server/observe/log.hpp"
+
+namespace millrace::server {
+
+Server::Server(std::shared_ptr<const Settings> settings)
+    : settings_(std::move(settings)),
+      processor_(processor_limits(config())),
+      inbox_(inbox_limits(config()), processor_),
+      http_(config().http),
+      topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
+  for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
+    threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
+  }
+  std::vector<IoThread*> all;
+  for (const auto& thread : threads_) all.push_back(thread.get());
+  for (const ListenerConfig& listener : config().listeners) {
+    IoThread& home = *all[listeners_.size() % all.size()];
+    listeners_.push_back(std::make_unique<Listener>(listener, all, home));
+  }
+  if (!config().local.socket.empty()) {
+    local_host_ = std::make_unique<LocalHost>(settings_, processor_, inbox_);
+  }
+  sys_topics_ =
+      std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
+  add_metrics();
+  add_standard_routes(http_, metrics_, [this] { return readiness(); });
+}
+
+Server::~Server() {
+  // Connections submit, so their threads end before the inbox; outboxes ring the threads' wake-ups, so
+  // the threads' objects are still there when the processor's thread ends.
+  if (local_host_) local_host_->stop();
+  for (const auto& thread : threads_) thread->stop();
+  for (const auto& thread : threads_) thread->join();
+  worker_.stop();  // it posts to the threads' objects
+  inbox_.stop();
+  http_.stop();
+}
+
+void Server::add_metrics() {
+  metrics_.add(io_metric_rows(counters()));
+  metrics_.add(worker_metric_rows(worker_));
+  metrics_.add(process_metric_rows());
+  metrics_.add(http_metric_rows(http_.counters()));
+  metrics_.add(topic_metric_rows(topics_http_.counters()));
+  metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
+  if (local_host_) metrics_.add(local_metric_rows(local_host_.get()));
+}
+
+void Server::start() {
+  inbox_.start();
+  for (const auto& thread : threads_) thread->start();
+  http_.start();
+  log_info("listening", {{"transport", "http"},
+                         {"address", config().http.host},
+                         {"port", http_.port()},
+                         {"listener", "http"}});
+  for (const auto& listener : listeners_) listener->start();
+  if (local_host_) local_host_->start();
+  ready_.store(true, std::memory_order_relaxed);
+}
+
+std::uint16_t Server::port(std::string_view listener) const {
+  for (const auto& candidate : listeners_) {
+    if (candidate->config().name == listener) return candidate->port();
+  }
+  return 0;
+}
+
+std::vector<const IoCounters*> Server::counters() const {
+  std::vector<const IoCounters*> counters;
+  for (const auto& thread : threads_) {
+    counters.push_back(&static_cast<const IoThread&>(*thread).counters());
+  }
+  return counters;
+}
+
+std::string Server::readiness() const {
+  return ready_.load(std::memory_order_relaxed) ? "" : "draining";
+}
+
+void Server::reload(std::shared_ptr<const Settings> settings) {
+  std::vector<std::shared_ptr<boost::asio::ssl::context>> tls;
+  for (const auto& listener : listeners_) tls.push_back(make_tls_context(listener->config()));
+  // From here on nothing fails.
+  for (std::size_t i = 0; i < tls.size(); ++i) listeners_[i]->set_tls(std::move(tls[i]));
+  settings_ = std::move(settings);
+  limit_processor();
+  topics_http_.set_access(settings_->access);
+  on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
+  if (local_host_) local_host_->set_settings(settings_);
+}
+
+// The limits take their turn in the queue like everything that concerns sessions.
+void Server::limit_processor() {
+  auto request = std::make_unique<broker::LimitsRequest>();
+  request->limits = processor_limits(config());
+  broker::Command command;
+  command.kind = broker::CommandKind::limits;
+  command.request = std::move(request);
+  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  if (!wait_until(deadline, [&] { return inbox_.submit({&command, 1}) == 1; })) {
+    log_error("reload.limits", {{"error", "the queue to the processor is full"}});
+  }
+}
+
+void Server::on_each_thread(const std::function<void(IoThread&)>& task) {
+  std::mutex mutex;
+  std::condition_variable done;
+  std::size_t left = threads_.size();
+  for (const auto& thread : threads_) {
+    thread->post([&, io = thread.get()] {
+      task(*io);
+      std::lock_guard lock(mutex);
+      --left;
+      done.notify_one();
+    });
+  }
+  std::unique_lock lock(mutex);
+  done.wait(lock, [&] { return left == 0; });
+}
+
+std::size_t Server::connection_count() const {
+  std::size_t count = 0;
+  for (const auto& thread : threads_) count += thread->resident_count();
+  return count;
+}
+
+bool Server::wait_until(Deadline deadline, const std::function<bool()>& done) {
+  while (!done()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+bool Server::drain() {
+  const Deadline deadline =
+      std::chrono::steady_clock::now() + std::chrono::seconds(config().drain_seconds);
+  ready_.store(false, std::memory_order_relaxed);
+  log_info("draining", {{"connections", connection_count()}});
+  for (const auto& listener : listeners_) listener->stop();
+  on_each_thread([](IoThread& thread) {
+    thread.wheel().for_each([](Resident& resident) { resident.stop_reading(); });
+  });
+  bool clean = wait_until(deadline, [&] { return inbox_.idle(); });
+  for (const auto which : {Resident::Which::with_will, Resident::Which::all}) {
+    on_each_thread([&](IoThread& thread) {
+      thread.dispatch_ready();
+      thread.wheel().for_each([&](Resident& resident) { resident.end(which); });
+    });
+    clean = wait_until(deadline, [&] { return inbox_.idle(); }) && clean;
+  }
+  clean = wait_until(deadline, [&] { return connection_count() == 0; }) && clean;
+  return clean;
+}
+
+}  // namespace millrace::server

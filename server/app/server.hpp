@@ -1,0 +1,74 @@
+// Server: what runs while the app runs. Built in the order of the walk, ended in the opposite one.
+//
+// Threads: main's; the metrics that it registers are read by the HTTP thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/processor.hpp"
+#include "server/config/config.hpp"
+#include "server/http/server.hpp"
+#include "server/http/topics.hpp"
+#include "server/local/local_host.hpp"
+#include "server/mqtt/listener.hpp"
+#include "server/net/io_thread.hpp"
+#include "server/observe/metrics.hpp"
+#include "server/observe/sys_topics.hpp"
+
+namespace millrace::server {
+
+class Server {
+ public:
+  // Binds every port. Throws std::exception that says what is wrong.
+  explicit Server(std::shared_ptr<const Settings> settings);
+  ~Server();
+
+  void start();
+  // The figures as of now, under $SYS/broker/.
+  void publish_sys_topics() { sys_topics_->publish(broker::Inbox::now_ns()); }
+  // Gives every I/O thread and the processor the new settings, and new TLS handshakes the
+  // certificates as they are now. Throws std::runtime_error that names a file that cannot be used;
+  // then nothing has changed.
+  void reload(std::shared_ptr<const Settings> settings);
+  // True if everything ended by itself within the time that the configuration allows.
+  bool drain();
+
+  const Config& config() const { return settings_->config; }
+  // Of the listener of that name, after construction; 0: there is none.
+  std::uint16_t port(std::string_view listener) const;
+  std::size_t connection_count() const;
+  // For the tests: what the I/O threads counted.
+  std::vector<const IoCounters*> counters() const;
+
+ private:
+  using Deadline = std::chrono::steady_clock::time_point;
+
+  void add_metrics();
+  void limit_processor();
+  std::string readiness() const;
+  // Runs `task` on every I/O thread and waits until it is done on all.
+  void on_each_thread(const std::function<void(IoThread&)>& task);
+  bool wait_until(Deadline deadline, const std::function<bool()>& done);
+
+  std::shared_ptr<const Settings> settings_;
+  broker::Processor processor_;
+  broker::Inbox inbox_;
+  Worker worker_;
+  std::vector<std::unique_ptr<IoThread>> threads_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<LocalHost> local_host_;  // null: local.socket is empty
+  std::unique_ptr<SysTopics> sys_topics_;
+  Metrics metrics_;
+  HttpServer http_;
+  TopicRoutes topics_http_;
+  std::atomic<bool> ready_{false};
+};
+
+}  // namespace millrace::server

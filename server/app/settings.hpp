@@ -1,0 +1,20 @@
+// From a configuration to the settings that a server runs with: reads the files that the
+// configuration names, with every fault reported under the path of its key. `millrace check`, the
+// start and a reload all go through here, so that what one calls valid the others accept.
+//
+// Threads: any; reads files.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "server/auth/settings.hpp"
+#include "server/config/config.hpp"
+
+namespace millrace::server {
+
+// Null if there are faults; they are appended to `faults`.
+std::shared_ptr<const Settings> make_settings(const Config& config,
+                                              std::vector<ConfigFault>& faults);
+
+}  // namespace millrace::server

@@ -1,0 +1,19 @@
+// Settings: a configuration together with what was read from the files that it names. Immutable;
+// a reload makes a new one and replaces the old as one step.
+//
+// Threads: any.
+#pragma once
+
+#include <memory>
+
+#include "server/auth/access.hpp"
+#include "server/config/config.hpp"
+
+namespace millrace::server {
+
+struct Settings {
+  Config config;
+  std::shared_ptr<const Access> access;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,62 @@
+#include <iostream>
+
+#include "server/app/all_metrics.hpp"
+#include "server/app/settings.hpp"
+#include "server/cli/cli.hpp"
+
+namespace millrace::server {
+
+namespace po = boost::program_options;
+
+namespace {
+
+int report(LoadedConfig loaded) {
+  if (loaded.ok()) make_settings(loaded.config, loaded.faults);
+  for (const ConfigFault& fault : loaded.faults) std::cout << fault.to_string() << "\n";
+  if (!loaded.ok()) {
+    std::cout << loaded.faults.size() << (loaded.faults.size() == 1 ? " fault\n" : " faults\n");
+    return 1;
+  }
+  for (const ListenerConfig& listener : loaded.config.listeners) {
+    std::cout << "listener " << listener.name << ": " << to_string(listener.transport) << " on "
+              << address_text(listener.host, listener.port)
+              << (listener.uses_websocket() ? " path " + listener.path : "") << "\n";
+  }
+  const HttpConfig& http = loaded.config.http;
+  std::cout << "http on " << address_text(http.host, http.port) << "\n"
+            << "the configuration is valid\n";
+  return 0;
+}
+
+}  // namespace
+
+int run_check(const Arguments& arguments) {
+  po::options_description options = source_options();
+  options.add_options()("help,h", "this text");
+  options.add_options()("health", po::value<std::string>()->implicit_value("")->value_name("URL"),
+                        "ask a running server instead: exit 0 if it answers 200 within 5 seconds. "
+                        "Without a URL: /readyz of the server that this configuration describes");
+  options.add_options()("print-table", "print all keys as a Markdown table");
+  options.add_options()("print-metrics", "print all metrics as a Markdown table");
+  const po::variables_map values = parse_options(arguments, options);
+  if (values.count("help") > 0) {
+    std::cout << "usage: millrace check [options]\n\n" << options << "\nKeys:\n" << config_help();
+    return 0;
+  }
+  if (values.count("print-table") > 0) {
+    std::cout << config_table_markdown();
+    return 0;
+  }
+  if (values.count("print-metrics") > 0) {
+    std::cout << all_metrics_markdown();
+    return 0;
+  }
+  const bool asks_health = values.count("health") > 0;
+  const std::string url = asks_health ? values["health"].as<std::string>() : "";
+  if (!url.empty()) return check_health(url, 5);
+  const LoadedConfig loaded = load_config(sources_of(values));
+  if (asks_health && loaded.ok()) return check_health(health_url(loaded.config), 5);
+  return report(loaded);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,196 @@
+// `millrace passwd`: edits a password file that mosquitto understands too, or one of SCRAM's keys.
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "server/auth/password_file.hpp"
+#include "server/auth/scram.hpp"
+#include "server/auth/user_file.hpp"
+#include "server/cli/cli.hpp"
+
+namespace millrace::server {
+
+namespace po = boost::program_options;
+
+namespace {
+
+// The terminal does not show what is typed while this lives.
+class SilentTerminal {
+ public:
+  SilentTerminal() {
+    is_terminal_ = tcgetattr(STDIN_FILENO, &before_) == 0;
+    termios silent = before_;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    if (is_terminal_) tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+  }
+  ~SilentTerminal() {
+    if (is_terminal_) tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
+  }
+  SilentTerminal(const SilentTerminal&) = delete;
+  SilentTerminal& operator=(const SilentTerminal&) = delete;
+
+ private:
+  termios before_{};
+  bool is_terminal_ = false;
+};
+
+std::string ask(const char* prompt) {
+  const bool is_terminal = isatty(STDIN_FILENO) == 1;
+  std::string answer;
+  const SilentTerminal silent;
+  if (is_terminal) std::cerr << prompt << std::flush;
+  if (!std::getline(std::cin, answer)) throw UsageError("no password was given");
+  if (is_terminal) std::cerr << "\n";
+  return answer;
+}
+
+std::string ask_password() {
+  std::string password = ask("Password: ");
+  if (isatty(STDIN_FILENO) == 1 && ask("Again: ") != password) {
+    throw UsageError("the two passwords differ");
+  }
+  return password;
+}
+
+std::runtime_error file_error(const std::string& file, const char* what) {
+  return std::runtime_error(std::string("cannot ") + what + " " + file + ": " +
+                            std::strerror(errno));
+}
+
+// Empty if there is no such file yet.
+std::string read_text(const std::string& file) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) return "";
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  if (!stream.is_open() || stream.bad()) throw file_error(file, "read");
+  return text.str();
+}
+
+void write_all(int descriptor, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(descriptor, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw file_error("the temporary file", "write");
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+// Whoever reads the file meanwhile sees the old one or the new one, whole. Owner and mode stay.
+void replace_file(const std::string& file, const std::string& text) {
+  std::string temporary = file + ".XXXXXX";
+  const int descriptor = mkstemp(temporary.data());
+  if (descriptor < 0) throw file_error(temporary, "create");
+  struct stat old {};
+  bool ready = true;
+  if (stat(file.c_str(), &old) == 0) {
+    ready = fchmod(descriptor, old.st_mode & 07777) == 0;
+    const bool is_mine = old.st_uid == geteuid() && old.st_gid == getegid();
+    if (!is_mine) ready = fchown(descriptor, old.st_uid, old.st_gid) == 0 && ready;
+  }
+  try {
+    if (!ready) throw file_error(temporary, "give owner and mode to");
+    write_all(descriptor, text);
+    if (fsync(descriptor) != 0) throw file_error(temporary, "write");
+    if (rename(temporary.c_str(), file.c_str()) != 0) throw file_error(file, "replace");
+  } catch (...) {
+    unlink(temporary.c_str());
+    close(descriptor);
+    throw;
+  }
+  close(descriptor);
+}
+
+po::options_description passwd_options() {
+  po::options_description options("Options");
+  options.add_options()("create,c", "begin a new file; an old one is overwritten");
+  options.add_options()("batch,b", "the password stands on the command line, where others see it");
+  options.add_options()("delete,D", "remove the user");
+  options.add_options()("scram", "the file is access.scram_file: keys for SCRAM-SHA-256");
+  options.add_options()(
+      "iterations,I", po::value<std::int64_t>()->value_name("N"),
+      "rounds of PBKDF2: 1,000 unless given, and each connection with a user name "
+      "costs them; with --scram 15,000, at least 4,096, and the client pays");
+  options.add_options()("help,h", "this text");
+  options.add_options()("arguments", po::value<std::vector<std::string>>(), "FILE USER [PASSWORD]");
+  return options;
+}
+
+constexpr const char* passwd_usage =
+    "usage: millrace passwd [options] FILE USER          asks for the password, or reads a line\n"
+    "       millrace passwd -b [options] FILE USER PASSWORD\n"
+    "       millrace passwd -D FILE USER\n\n"
+    "The file has mosquitto's format ($7$, PBKDF2-SHA512); mosquitto_passwd works on it too. With\n"
+    "--scram it holds what the server needs for SCRAM-SHA-256 and nothing to log in with; a user "
+    "of\n"
+    "both ways to authenticate stands in two files.\n\n";
+
+// What stands behind the user's name.
+std::string secret_of(const std::string& password, bool scram, std::int64_t iterations) {
+  const auto count = static_cast<std::uint32_t>(iterations);
+  return scram ? ScramKeys::make(password, count).to_string()
+               : PasswordHash::make(password, count).to_string();
+}
+
+std::int64_t iterations_of(const po::variables_map& values, bool scram) {
+  const std::int64_t min = scram ? scram_iterations_min : 1;
+  const std::int64_t max = scram ? scram_iterations_max : password_iterations_max;
+  if (values.count("iterations") == 0) {
+    return scram ? scram_iterations_default : password_iterations_default;
+  }
+  const auto iterations = values["iterations"].as<std::int64_t>();
+  if (iterations < min || iterations > max) {
+    throw UsageError("--iterations must be " + std::to_string(min) + " to " + std::to_string(max));
+  }
+  return iterations;
+}
+
+}  // namespace
+
+int run_passwd(const Arguments& arguments) {
+  const po::options_description options = passwd_options();
+  po::positional_options_description positional;
+  positional.add("arguments", -1);
+  const po::variables_map values = parse_options(arguments, options, positional);
+  if (values.count("help") > 0) {
+    std::cout << passwd_usage << options;
+    return 0;
+  }
+  const bool batch = values.count("batch") > 0, deletes = values.count("delete") > 0;
+  const auto given = values.count("arguments") > 0
+                         ? values["arguments"].as<std::vector<std::string>>()
+                         : std::vector<std::string>();
+  if (batch && deletes) throw UsageError("--batch and --delete exclude each other");
+  if (given.size() != (batch ? 3u : 2u)) {
+    throw UsageError(std::string("passwd needs FILE and USER") + (batch ? " and PASSWORD" : ""));
+  }
+  const std::string &file = given[0], &user = given[1];
+  if (const std::string fault = user_name_fault(user); !fault.empty()) {
+    throw UsageError("the user name " + fault);
+  }
+  const bool scram = values.count("scram") > 0;
+  const std::int64_t iterations = iterations_of(values, scram);
+  std::string text = values.count("create") > 0 ? "" : read_text(file);
+  if (deletes) {
+    if (!without_user(text, user)) throw std::runtime_error("there is no user \"" + user + "\"");
+    replace_file(file, text);
+    return 0;
+  }
+  const std::string password = batch ? given[2] : ask_password();
+  if (password.empty()) throw UsageError("the password is empty");
+  if (const std::string fault = scram_password_fault(password); scram && !fault.empty()) {
+    throw UsageError("the password " + fault);
+  }
+  replace_file(file, with_user(text, user, secret_of(password, scram, iterations)));
+  return 0;
+}
+
+}  // namespace millrace::server

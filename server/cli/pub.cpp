@@ -1,0 +1,81 @@
+// `millrace pub`: publishes through a local server's shared memory.
+#include <chrono>
+#include <iostream>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "core/shm/include/millrace/local.hpp"
+#include "server/cli/local_options.hpp"
+
+namespace millrace::server {
+
+namespace po = boost::program_options;
+
+namespace {
+
+constexpr auto drain_timeout = std::chrono::seconds(10);
+
+po::options_description pub_options() {
+  po::options_description options("Options");
+  options.add_options()("message,m", po::value<std::string>(), "the payload; none: an empty one");
+  options.add_options()("stdin-lines", "one message for each line of standard input");
+  options.add_options()("retain,r", "keep it as the topic's retained message");
+  options.add_options()("qos,q", po::value<int>()->default_value(0), "0, 1 or 2");
+  return options;
+}
+
+// A full publisher ring is waited for: the server is behind, and nothing is to be lost.
+void publish(local::Publisher& publisher, const std::string& topic, const std::string& payload,
+             bool retain, int qos) {
+  for (;;) {
+    switch (publisher.publish(topic, payload, retain, qos)) {
+      case local::Published::taken:
+        return;
+      case local::Published::full:
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        break;
+      case local::Published::too_large:
+        throw std::runtime_error("the message is too large for the server's publisher_ring");
+      case local::Published::disconnected:
+        throw std::runtime_error("the server went away");
+    }
+  }
+}
+
+}  // namespace
+
+int run_pub(const Arguments& arguments) {
+  const auto parsed =
+      parse_local_client(arguments, "millrace pub TOPIC [options]", "topic", pub_options());
+  if (!parsed) return 0;
+  const po::variables_map& values = *parsed;
+  if (values.count("topic") == 0) throw UsageError("pub needs a topic");
+  const bool lines = values.count("stdin-lines") > 0;
+  if (lines && values.count("message") > 0)
+    throw UsageError("--message or --stdin-lines, not both");
+  const int qos = values["qos"].as<int>();
+  if (qos < 0 || qos > 2) throw UsageError("--qos must be 0, 1 or 2");
+  const bool retain = values.count("retain") > 0;
+  const std::string topic = values["topic"].as<std::string>();
+
+  local::Publisher publisher({local_socket(values), "millrace pub"});
+  if (lines) {
+    for (std::string line; std::getline(std::cin, line);) {
+      publish(publisher, topic, line, retain, qos);
+    }
+  } else {
+    const bool has_message = values.count("message") > 0;
+    publish(publisher, topic, has_message ? values["message"].as<std::string>() : "", retain, qos);
+  }
+  if (!publisher.drain(drain_timeout)) {
+    throw std::runtime_error("the server did not take everything");
+  }
+  if (publisher.refused() > 0) {
+    throw std::runtime_error(std::to_string(publisher.refused()) +
+                             " messages refused: not a topic, or not allowed");
+  }
+  return 0;
+}
+
+}  // namespace millrace::server

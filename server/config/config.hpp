@@ -1,0 +1,310 @@
+// The configuration: one plain struct, filled once, read by everyone.
+//
+// Who may call it: `load_config` and `reload_config` touch files and the environment and belong to
+// start-up and to the one reload path (SIGHUP). A `Config` that they returned without faults is
+// valid as a whole: every number lies within its limits, every reference between keys holds.
+// It is constant after construction; threads may share it.
+//
+// Where values come from, later wins: built-in defaults, the JSON file (comments allowed),
+// MILLRACE_... variables, --set path=value, the common-case flags. Every key is described once, in
+// config_keys.cpp; parsing, faults, --help and README's table all come from that description.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/broker/command.hpp"
+#include "core/shm/wire/wire.hpp"
+
+namespace millrace::server {
+
+enum class Transport : std::uint8_t { tcp, tls, ws, wss };
+enum class WaitStrategy : std::uint8_t { spin, yield, block };
+using DeliveryMode = broker::Mode;
+using OverflowPolicy = broker::Overflow;
+enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
+enum class LogFormat : std::uint8_t { text, json };
+enum class AccessEffect : std::uint8_t { allow, deny };
+enum class AccessAction : std::uint8_t { publish, subscribe, all };
+enum class LimitPolicy : std::uint8_t { enforce, warn };
+enum class RefusalReason : std::uint8_t { not_authorized, unspecified };
+using RingPolicy = shm::Policy;
+
+const char* to_string(Transport);
+const char* to_string(WaitStrategy);
+const char* to_string(DeliveryMode);
+const char* to_string(OverflowPolicy);
+const char* to_string(LogLevel);
+const char* to_string(LogFormat);
+const char* to_string(AccessEffect);
+const char* to_string(AccessAction);
+const char* to_string(LimitPolicy);
+const char* to_string(RefusalReason);
+const char* to_string(RingPolicy);
+
+struct TlsConfig {
+  std::string certificate_file;  // PEM, the whole chain
+  std::string key_file;          // PEM
+};
+
+struct ListenerConfig {
+  std::string name;  // unique; what delivery rules, logs and metrics call it
+  Transport transport = Transport::tcp;
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 1883;   // 0: any free port, named in the log
+  std::string path = "/mqtt";  // ws and wss alone
+  TlsConfig tls;               // tls and wss alone
+
+  bool uses_tls() const { return transport == Transport::tls || transport == Transport::wss; }
+  bool uses_websocket() const { return transport == Transport::ws || transport == Transport::wss; }
+};
+
+struct HttpConfig {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 9464;
+  std::uint32_t connections_max = 256;
+  std::uint32_t header_bytes_max = 16 * 1024;
+  std::uint32_t body_bytes_max = 64 * 1024;
+  std::uint32_t timeout_seconds = 15;
+  std::uint32_t long_polls_max = 128;
+  std::uint32_t wait_seconds_max = 60;
+};
+
+struct ThreadsConfig {
+  std::uint32_t io = 0;  // 0: cores - 1, at least 1; see io_threads()
+};
+
+struct ProcessorConfig {
+  WaitStrategy wait = WaitStrategy::block;
+  bool borrow_role = true;  // an I/O thread may apply its own batch while the processor sleeps
+  std::uint32_t batch_max = 4096;
+};
+
+struct QueueConfig {
+  std::uint64_t initial_capacity = 1024;
+  std::uint64_t min_capacity = 512;
+  std::uint64_t max_capacity = 1'048'576;
+  double growth_factor = 2.0;
+  double shrink_threshold = 0.25;
+  std::uint64_t bytes_max = 256ull << 20;
+  std::uint32_t control_reserve = 0;  // slots that control commands alone may use; 0: a 16th
+};
+
+// Limits of one connection's way in.
+struct ConnectionConfig {
+  std::uint64_t unapplied_bytes = 1ull << 20;
+  std::uint32_t unapplied_commands = 8192;
+  std::uint32_t read_bytes = 64 * 1024;
+  std::uint32_t count_max = 100'000;
+  std::uint32_t turned_away_max = 256;  // over count_max, until they were told
+};
+
+// Limits of one connection's way out.
+struct OutboxConfig {
+  std::uint64_t credit_bytes = 256 * 1024;
+  std::uint64_t credit_max_bytes = 2ull << 20;
+  std::uint64_t latest_credit_bytes = 16 * 1024;
+  std::uint64_t control_bytes_max = 256 * 1024;
+  std::uint32_t notsent_lowat_bytes = 16 * 1024;
+};
+
+struct AdaptiveConfig {
+  std::uint64_t backlog_bytes = 2ull << 20;
+  std::uint32_t stale_after_ms = 1000;
+};
+
+struct SessionConfig {
+  std::uint32_t queue_messages = 100'000;
+  std::uint64_t queue_bytes = 64ull << 20;
+  std::uint32_t expiry_max_seconds = 7 * 24 * 3600;
+  std::uint32_t subscriptions_max = 10'000;
+  std::uint32_t count_max = 1'000'000;
+  OverflowPolicy overflow = OverflowPolicy::drop_oldest;
+};
+
+struct SlotsConfig {
+  std::uint64_t count_max = 1'000'000;
+  std::uint64_t bytes_max = 256ull << 20;
+};
+
+// What this server offers of MQTT, and says so in CONNACK.
+struct MqttConfig {
+  std::uint32_t qos_max = 2;
+  bool retain_available = true;
+  bool wildcard_available = true;
+  bool shared_available = true;
+  bool subscription_identifiers_available = true;
+  bool identifiers_in_one_copy = false;
+  std::uint32_t keep_alive_max_seconds = 0;  // 0: whatever the client asks for
+  std::uint32_t topic_levels_max = 128;
+  std::string response_prefix = "response";  // Response Information; empty: none
+  std::string server_reference;              // when full or shutting down; empty: none
+};
+
+struct TopicAliasMaximumConfig {
+  std::uint32_t in = 256;
+  std::uint32_t out = 256;
+};
+
+struct AccessRule {
+  AccessEffect effect = AccessEffect::deny;
+  std::optional<std::string> user;  // none: everybody; "": the anonymous alone
+  AccessAction action = AccessAction::all;
+  std::string filter = "#";
+  RefusalReason reason = RefusalReason::not_authorized;
+};
+
+struct AccessConfig {
+  std::optional<bool> allow_anonymous;          // unset: allowed as long as no file names users
+  std::string password_file;                    // mosquitto's format, made by `millrace passwd`
+  std::string scram_file;                       // made by `millrace passwd --scram`
+  std::uint32_t password_checks_max = 1024;     // that wait at once
+  std::vector<AccessRule> rules;                // first match wins
+  AccessEffect otherwise = AccessEffect::deny;  // when there are rules and none matches
+
+  bool verifies_anyone() const { return !password_file.empty() || !scram_file.empty(); }
+  bool anonymous_allowed() const { return allow_anonymous.value_or(!verifies_anyone()); }
+};
+
+// An operator's word on how matching subscriptions are served; the first match wins. What is unset
+// matches everything, or leaves things as they are.
+struct DeliveryRule {
+  std::optional<std::string> filter;    // covers the subscription's filter
+  std::optional<std::string> user;      // "": the anonymous alone
+  std::optional<std::string> listener;  // a listener's name
+  std::optional<DeliveryMode> mode;
+  std::optional<double> max_rate_hz;
+};
+
+// What is published under $SYS/broker/.
+struct SysConfig {
+  std::uint32_t interval_seconds = 10;  // 0: nothing
+};
+
+struct DeliveryConfig {
+  std::vector<DeliveryRule> rules;
+};
+
+struct LogConfig {
+  LogLevel level = LogLevel::info;
+  LogFormat format = LogFormat::text;
+  std::uint32_t repeat_seconds = 10;  // a peer's repeated fault is logged once in this time
+};
+
+// A process on the same host that may come in, and whose rights in the access rules it then has.
+struct LocalPeer {
+  std::optional<std::uint32_t> uid;  // either, or both
+  std::optional<std::uint32_t> gid;  // its primary group
+  std::string user;                  // "": the anonymous
+};
+
+// A ring that is there from the start and stays.
+struct LocalRing {
+  std::string filter = "#";
+  RingPolicy policy = RingPolicy::lossy;
+};
+
+// Shared memory for processes on the same host.
+struct LocalConfig {
+  std::string socket;            // of the control socket; empty: no control socket
+  std::vector<LocalPeer> allow;  // besides root and the server's own user
+  std::vector<LocalRing> rings;
+  std::uint64_t ring_bytes = 1ull << 20;
+  std::uint32_t rings_max = 64;
+  std::uint32_t consumers_max = 256;
+  std::uint32_t publishers_max = 64;
+  std::uint64_t overflow_bytes = 8ull << 20;
+  std::uint32_t lease_ms = 5000;
+  std::uint32_t linger_ms = 1000;
+  std::uint32_t table_cells = 4096;
+};
+
+struct Config {
+  std::vector<ListenerConfig> listeners;  // default: MQTT on 1883, WebSocket on 8083, loopback
+  HttpConfig http;
+  ThreadsConfig threads;
+  ProcessorConfig processor;
+  QueueConfig queue;
+  ConnectionConfig connection;
+  OutboxConfig outbox;
+  AdaptiveConfig adaptive;
+  SessionConfig session;
+  SlotsConfig slots;
+  MqttConfig mqtt;
+  AccessConfig access;
+  DeliveryConfig delivery;
+  LogConfig log;
+  SysConfig sys;
+  LocalConfig local;
+  std::uint32_t packet_bytes_max = 2u << 20;
+  std::uint32_t connect_bytes_max = 256 * 1024;
+  std::uint32_t connect_timeout_seconds = 5;
+  std::uint32_t receive_maximum = 1024;
+  LimitPolicy receive_maximum_policy = LimitPolicy::enforce;
+  std::uint32_t inflight_max = 1024;  // towards 3.1.1 clients, which cannot say their own
+  TopicAliasMaximumConfig topic_alias_maximum;
+  std::uint32_t drain_seconds = 10;
+
+  Config();                          // the defaults, default listeners included
+  std::uint32_t io_threads() const;  // threads.io with 0 resolved against this machine
+};
+
+// One thing wrong with the configuration, and where.
+struct ConfigFault {
+  std::string path;     // "queue.bytes_max", "listeners[1].port"; empty: the whole
+  std::string message;  // what is wrong, and what would be right
+  std::string origin;   // the file's name, "MILLRACE_QUEUE_BYTES_MAX", "--set", ...
+
+  std::string to_string() const;
+};
+
+// Where this process was told to look. Kept by the app, since a reload looks there again.
+struct ConfigSources {
+  std::string file;                        // empty: none
+  std::vector<std::string> environment;    // "NAME=value"; see process_environment()
+  std::vector<std::string> sets;           // "path=value"
+  std::optional<std::uint16_t> mqtt_port;  // the first tcp listener's
+  std::optional<std::uint16_t> ws_port;    // the first ws listener's
+  std::optional<std::uint16_t> http_port;
+};
+
+// This process's variables that begin with MILLRACE_.
+std::vector<std::string> process_environment();
+std::string config_variable(
+    const std::string& path);  // "queue.bytes_max": MILLRACE_QUEUE_BYTES_MAX
+inline constexpr const char* config_file_variable = "MILLRACE_CONFIG";  // names the file
+
+struct LoadedConfig {
+  Config config;
+  std::vector<ConfigFault> faults;  // all of them; `config` may be used only if this is empty
+
+  bool ok() const { return faults.empty(); }
+};
+
+LoadedConfig load_config(const ConfigSources& sources);
+
+// A reload as one step: everything is loaded and validated anew; with a fault nothing changes.
+struct ReloadedConfig {
+  Config config;  // what to run with now: keys that need a restart keep their running value
+  std::vector<std::string> applied;        // paths whose new value is in `config`
+  std::vector<std::string> needs_restart;  // paths that changed in the sources to no effect yet
+  std::vector<ConfigFault> faults;
+
+  bool ok() const { return faults.empty(); }
+};
+
+ReloadedConfig reload_config(const Config& running, const ConfigSources& sources);
+
+// 127.0.0.0/8 and ::1.
+bool is_loopback(const std::string& host);
+// "127.0.0.1:1883", "[::1]:1883".
+std::string address_text(const std::string& host, std::uint16_t port);
+
+// Renderings of the one description of all keys.
+std::string config_help();            // for a terminal
+std::string config_table_markdown();  // for README
+
+}  // namespace millrace::server

@@ -1,0 +1,322 @@
+// Loading: defaults, file, environment, command line, in this order; then validation as a whole.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "server/config/schema.hpp"
+
+extern char** environ;
+
+namespace millrace::server {
+
+namespace {
+
+constexpr std::size_t file_bytes_max = 16u << 20;
+constexpr std::string_view variable_prefix = "MILLRACE_";
+
+bool read_file(const std::string& name, std::string& text, const FaultSink& faults) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(name, ignored)) {
+    faults.add("cannot read the file: it is a folder");
+    return false;
+  }
+  std::ifstream stream(name, std::ios::binary);
+  std::ostringstream whole;
+  whole << stream.rdbuf();
+  if (!stream.is_open() || stream.bad()) {
+    faults.add("cannot read the file: " + std::string(std::strerror(errno)));
+    return false;
+  }
+  text = whole.str();
+  if (text.size() > file_bytes_max) {
+    faults.add("is larger than 16 MiB: not a configuration");
+    return false;
+  }
+  return true;
+}
+
+// "parse error at line 3, column 7: ..." without the library's own prefix.
+std::string parse_complaint(const std::exception& error) {
+  const std::string what = error.what();
+  const auto bracket = what.find("] ");
+  return bracket == std::string::npos ? what : what.substr(bracket + 2);
+}
+
+// A key that stands twice in one object: the library keeps the last one silently.
+class DuplicateKeys {
+ public:
+  bool operator()(int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start) open_.emplace_back();
+    if (event == Json::parse_event_t::object_end) open_.pop_back();
+    if (event == Json::parse_event_t::key &&
+        !open_.back().insert(parsed.get<std::string>()).second) {
+      names.push_back(parsed.get<std::string>());
+    }
+    return true;
+  }
+  std::vector<std::string> names;
+
+ private:
+  std::vector<std::set<std::string>> open_;
+};
+
+void apply_file(Config& config, const std::string& name, std::vector<ConfigFault>& faults) {
+  const FaultSink sink(faults, "", name);
+  std::string text;
+  if (!read_file(name, text, sink)) return;
+  DuplicateKeys duplicates;
+  Json parsed;
+  try {
+    parsed = Json::parse(text, std::ref(duplicates), true, true);
+  } catch (const Json::exception& error) {
+    return sink.add(parse_complaint(error));
+  }
+  for (const std::string& key : duplicates.names) sink.at(key).add("stands twice in one object");
+  config_schema().parse(config, "", parsed, sink);
+}
+
+// The value as a variable or --set gives it: JSON, or the bare word that text and choices allow.
+Json value_of(const std::string& text, bool is_text) {
+  const bool quoted = !text.empty() && text.front() == '"';
+  if (is_text && !quoted) return text;
+  Json parsed = Json::parse(text, nullptr, false, true);
+  return parsed.is_discarded() ? Json(text) : parsed;
+}
+
+// "listeners[2].port" -> list, index, field.
+struct ItemPath {
+  std::string list;
+  std::size_t index = 0;
+  std::string field;
+};
+
+bool parse_item_path(const std::string& path, ItemPath& out) {
+  const auto open = path.find('[');
+  const auto close = path.find("].");
+  if (open == std::string::npos || close == std::string::npos || close < open + 2) return false;
+  const std::string digits = path.substr(open + 1, close - open - 1);
+  if (digits.size() > 6 || !std::all_of(digits.begin(), digits.end(), ::isdigit)) return false;
+  out = {path.substr(0, open), std::stoul(digits), path.substr(close + 2)};
+  return true;
+}
+
+void apply_set(Config& config, const std::string& path, const std::string& value,
+               const FaultSink& faults) {
+  const auto& schema = config_schema();
+  ItemPath item;
+  if (parse_item_path(path, item)) {
+    const Key<Config>* list = schema.find(item.list);
+    if (list == nullptr || !list->parse_item) {
+      return faults.add("there is no list \"" + item.list + "\"");
+    }
+    const auto is_text = [&](const auto& field) { return field.path == item.field && field.text; };
+    const bool text = std::any_of(list->item_fields.begin(), list->item_fields.end(), is_text);
+    return list->parse_item(config, item.index, item.field, value_of(value, text), faults);
+  }
+  const Key<Config>* key = schema.find(path);
+  schema.parse(config, path, value_of(value, key != nullptr && key->text), faults);
+}
+
+void apply_sets(Config& config, const std::vector<std::string>& sets,
+                std::vector<ConfigFault>& faults) {
+  for (const std::string& set : sets) {
+    const auto equals = set.find('=');
+    const FaultSink sink(faults, set.substr(0, equals), "--set");
+    if (equals == std::string::npos || equals == 0) {
+      sink.add("must look like path=value");
+    } else {
+      apply_set(config, set.substr(0, equals), set.substr(equals + 1), sink);
+    }
+  }
+}
+
+std::string variable_of(const std::string& path) {
+  std::string name(variable_prefix);
+  for (const char c : path) {
+    name += c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+// Kubernetes describes every Service of the namespace in variables of its own; for a Service called
+// "millrace" or "millrace-http" they begin like ours.
+bool is_service_link(std::string_view name, std::string_view value) {
+  if (name.find("_SERVICE_HOST") != std::string_view::npos) return true;
+  if (name.find("_SERVICE_PORT") != std::string_view::npos) return true;
+  const bool address = value.starts_with("tcp://") || value.starts_with("udp://");
+  const bool one_port =
+      name.find("_TCP") != std::string_view::npos || name.find("_UDP") != std::string_view::npos;
+  return name.find("_PORT") != std::string_view::npos && (address || one_port);
+}
+
+void apply_environment(Config& config, const std::vector<std::string>& environment,
+                       std::vector<ConfigFault>& faults) {
+  std::vector<std::string> variables;
+  for (const std::string& path : config_schema().paths()) variables.push_back(variable_of(path));
+  for (const std::string& entry : environment) {
+    const auto equals = entry.find('=');
+    if (!entry.starts_with(variable_prefix) || equals == std::string::npos) continue;
+    const std::string name = entry.substr(0, equals), value = entry.substr(equals + 1);
+    if (name == config_file_variable || is_service_link(name, value)) continue;
+    const auto found = std::find(variables.begin(), variables.end(), name);
+    if (found == variables.end()) {
+      faults.push_back({"", "unknown variable" + suggestion(name, variables), name});
+      continue;
+    }
+    const Key<Config>& key = config_schema().keys()[found - variables.begin()];
+    key.parse(config, value_of(value, key.text), FaultSink(faults, key.path, name));
+  }
+}
+
+// --mqtt-port and --ws-port: the first plain listener of that kind, or a new one on loopback.
+void apply_port(Config& config, Transport transport, std::optional<std::uint16_t> port) {
+  if (!port) return;
+  for (ListenerConfig& listener : config.listeners) {
+    if (listener.transport != transport) continue;
+    listener.port = *port;
+    return;
+  }
+  ListenerConfig listener;
+  listener.transport = transport;
+  listener.port = *port;
+  config.listeners.push_back(std::move(listener));
+}
+
+// Every listener has a name, and "localhost" is the address it stands for.
+void finish(Config& config) {
+  std::set<std::string> taken;
+  for (const ListenerConfig& listener : config.listeners) taken.insert(listener.name);
+  for (ListenerConfig& listener : config.listeners) {
+    if (listener.host == "localhost") listener.host = "127.0.0.1";
+    if (!listener.name.empty()) continue;
+    const std::string word(word_of(listener.transport));
+    listener.name = word;
+    for (int i = 2; !taken.insert(listener.name).second; ++i) {
+      listener.name = word + "-" + std::to_string(i);
+    }
+  }
+  if (config.http.host == "localhost") config.http.host = "127.0.0.1";
+}
+
+}  // namespace
+
+const char* to_string(Transport value) {
+  return word_of(value).data();
+}
+const char* to_string(WaitStrategy value) {
+  return word_of(value).data();
+}
+const char* to_string(DeliveryMode value) {
+  return word_of(value).data();
+}
+const char* to_string(OverflowPolicy value) {
+  return word_of(value).data();
+}
+const char* to_string(LogLevel value) {
+  return word_of(value).data();
+}
+const char* to_string(LogFormat value) {
+  return word_of(value).data();
+}
+const char* to_string(AccessEffect value) {
+  return word_of(value).data();
+}
+const char* to_string(AccessAction value) {
+  return word_of(value).data();
+}
+const char* to_string(LimitPolicy value) {
+  return word_of(value).data();
+}
+const char* to_string(RefusalReason value) {
+  return word_of(value).data();
+}
+const char* to_string(RingPolicy value) {
+  return word_of(value).data();
+}
+
+Config::Config() {
+  ListenerConfig tcp;
+  tcp.name = "tcp";
+  ListenerConfig ws;
+  ws.name = "ws";
+  ws.transport = Transport::ws;
+  ws.port = 8083;
+  listeners = {tcp, ws};
+}
+
+std::uint32_t Config::io_threads() const {
+  if (threads.io > 0) return threads.io;
+  return std::max(2u, std::thread::hardware_concurrency()) - 1;
+}
+
+std::string ConfigFault::to_string() const {
+  std::string text = origin;
+  if (!path.empty()) text += (text.empty() ? "" : ": ") + path;
+  return text + (text.empty() ? "" : ": ") + message;
+}
+
+std::vector<std::string> process_environment() {
+  std::vector<std::string> entries;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (std::string_view(*entry).starts_with(variable_prefix)) entries.emplace_back(*entry);
+  }
+  return entries;
+}
+
+std::string address_text(const std::string& host, std::uint16_t port) {
+  std::string text(host);
+  if (host.find(':') != std::string::npos) text.insert(0, 1, '[').push_back(']');
+  return text.append(":").append(std::to_string(port));
+}
+
+std::string config_variable(const std::string& path) {
+  return variable_of(path);
+}
+
+LoadedConfig load_config(const ConfigSources& sources) {
+  LoadedConfig loaded;
+  Config& config = loaded.config;
+  if (!sources.file.empty()) apply_file(config, sources.file, loaded.faults);
+  apply_environment(config, sources.environment, loaded.faults);
+  apply_sets(config, sources.sets, loaded.faults);
+  apply_port(config, Transport::tcp, sources.mqtt_port);
+  apply_port(config, Transport::ws, sources.ws_port);
+  if (sources.http_port) config.http.port = *sources.http_port;
+  finish(config);
+  validate_config(config, loaded.faults);
+  return loaded;
+}
+
+ReloadedConfig reload_config(const Config& running, const ConfigSources& sources) {
+  LoadedConfig loaded = load_config(sources);
+  ReloadedConfig reloaded;
+  reloaded.config = running;
+  reloaded.faults = std::move(loaded.faults);
+  if (!reloaded.ok()) return reloaded;
+  for (const Key<Config>& key : config_schema().keys()) {
+    if (key.render(running) == key.render(loaded.config)) continue;
+    if (key.takes == Takes::reload) {
+      key.copy(reloaded.config, loaded.config);
+      reloaded.applied.push_back(key.path);
+    } else {
+      reloaded.needs_restart.push_back(key.path);
+    }
+  }
+  // Old listeners with new rules may not fit, though each of the two was valid.
+  validate_config(reloaded.config, reloaded.faults);
+  if (!reloaded.ok()) {
+    reloaded.config = running;
+    reloaded.applied.clear();
+  }
+  return reloaded;
+}
+
+}  // namespace millrace::server

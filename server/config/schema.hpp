@@ -1,0 +1,321 @@
+// What a key of the configuration is: the one description from which parsing, faults, --help and
+// README's table are made. Internal to server/config_*.cpp; used by one thread at start-up.
+//
+// A Schema<T> is a list of keys, each of which reads and writes one field of a T. Lists of objects
+// (listeners, rules) are keys whose items have a schema of their own.
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "server/config/config.hpp"
+#include "server/config/suggest.hpp"
+#include "server/config/words.hpp"
+
+namespace millrace::server {
+
+using Json = nlohmann::ordered_json;
+
+// Where the faults of one value go: knows the path and the origin of what is being read.
+class FaultSink {
+ public:
+  FaultSink(std::vector<ConfigFault>& faults, std::string path, std::string origin)
+      : faults_(faults), path_(std::move(path)), origin_(std::move(origin)) {}
+
+  FaultSink at(std::string_view part) const {
+    const bool dot = !path_.empty() && !part.empty() && part.front() != '[';
+    return {faults_, path_ + (dot ? "." : "") + std::string(part), origin_};
+  }
+  void add(std::string message) const { faults_.push_back({path_, std::move(message), origin_}); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::vector<ConfigFault>& faults_;
+  std::string path_;
+  std::string origin_;
+};
+
+// Limits of a number, both inclusive.
+struct Limits {
+  double min = 0;
+  double max = 0;
+};
+
+// "3", "\"x\"", "an object": what stands there, for a fault's message.
+inline std::string shown(const Json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list";
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
+}
+
+std::string shown_number(double value);
+std::string shown_limits(Limits limits);
+
+template <class Field>
+struct IsOptional : std::false_type {};
+template <class Value>
+struct IsOptional<std::optional<Value>> : std::true_type {};
+
+// One overload a kind of field. Each leaves `field` alone when it adds a fault.
+inline void parse_field(bool& field, const Json& value, Limits, const FaultSink& faults) {
+  if (!value.is_boolean()) return faults.add("must be true or false, not " + shown(value));
+  field = value.get<bool>();
+}
+
+inline void parse_field(std::string& field, const Json& value, Limits, const FaultSink& faults) {
+  if (!value.is_string()) return faults.add("must be text, not " + shown(value));
+  if (value.get_ref<const std::string&>().find('\0') != std::string::npos) {
+    return faults.add("must not contain a zero byte");
+  }
+  field = value.get<std::string>();
+}
+
+inline void parse_field(double& field, const Json& value, Limits limits, const FaultSink& faults) {
+  if (!value.is_number()) return faults.add("must be a number, not " + shown(value));
+  const double number = value.get<double>();
+  if (!(number >= limits.min && number <= limits.max)) {
+    return faults.add("must be " + shown_limits(limits) + ", not " + shown(value));
+  }
+  field = number;
+}
+
+template <std::unsigned_integral Number>
+requires(!std::same_as<Number, bool>) void parse_field(Number& field, const Json& value,
+                                                       Limits limits, const FaultSink& faults) {
+  if (!value.is_number_integer()) return faults.add("must be a whole number, not " + shown(value));
+  const bool negative = !value.is_number_unsigned() && value.get<std::int64_t>() < 0;
+  const auto number = value.get<std::uint64_t>();
+  if (negative || static_cast<double>(number) < limits.min ||
+      static_cast<double>(number) > limits.max) {
+    return faults.add("must be " + shown_limits(limits) + ", not " + shown(value));
+  }
+  field = static_cast<Number>(number);
+}
+
+template <class Enum>
+requires std::is_enum_v<Enum>
+void parse_field(Enum& field, const Json& value, Limits, const FaultSink& faults) {
+  std::vector<std::string> words;
+  for (const auto& [word, candidate] : Words<Enum>::list) {
+    if (value.is_string() && value.get_ref<const std::string&>() == word) {
+      field = candidate;
+      return;
+    }
+    words.emplace_back(word);
+  }
+  const std::string meant = value.is_string() ? suggestion(value.get<std::string>(), words) : "";
+  faults.add("must be one of " + words_of<Enum>() + ", not " + shown(value) + meant);
+}
+
+template <class Value>
+void parse_field(std::optional<Value>& field, const Json& value, Limits limits,
+                 const FaultSink& faults) {
+  if (value.is_null()) {
+    field.reset();
+    return;
+  }
+  Value inner = field.value_or(Value());
+  parse_field(inner, value, limits, faults);
+  field = inner;
+}
+
+template <class Field>
+Json render_field(const Field& field) {
+  if constexpr (std::is_enum_v<Field>) {
+    return std::string(word_of(field));
+  } else if constexpr (IsOptional<Field>::value) {
+    return field ? render_field(*field) : Json(nullptr);
+  } else {
+    return Json(field);
+  }
+}
+
+template <class Field>
+std::string type_name() {
+  if constexpr (std::same_as<Field, bool>) {
+    return "true or false";
+  } else if constexpr (std::same_as<Field, std::string>) {
+    return "text";
+  } else if constexpr (std::same_as<Field, double>) {
+    return "number";
+  } else if constexpr (std::is_enum_v<Field>) {
+    return words_of<Field>();
+  } else if constexpr (IsOptional<Field>::value) {
+    return type_name<typename Field::value_type>();
+  } else {
+    return "whole number";
+  }
+}
+
+template <class Field>
+constexpr bool is_text() {
+  return std::same_as<Field, std::string> || std::same_as<Field, std::optional<std::string>>;
+}
+
+// Defaults of an item that depend on what else it says.
+template <class Item>
+void prepare_item(Item&, const Json&) {}
+void prepare_item(ListenerConfig& listener, const Json& value);  // its port, by its transport
+
+// Whether a running server takes a new value over on SIGHUP.
+enum class Takes : std::uint8_t { restart, reload };
+
+template <class T>
+struct Key {
+  std::string path;
+  std::string type;
+  std::string limits;  // empty: none beyond the type
+  std::string help;
+  Takes takes = Takes::restart;
+  bool text = false;  // a command line's value is taken as it stands
+  std::function<void(T&, const Json&, const FaultSink&)> parse;
+  std::function<Json(const T&)> render;
+  std::function<void(T&, const T&)> copy;
+  // Lists of objects alone: one field of one item; and the items' fields, for the tables.
+  std::function<void(T&, std::size_t, std::string_view, const Json&, const FaultSink&)> parse_item;
+  struct ItemField {
+    std::string path, type, limits, fallback, help;
+    bool text;
+  };
+  std::vector<ItemField> item_fields;
+};
+
+template <class T>
+class Schema {
+ public:
+  template <class Access>
+  Schema& key(std::string path, Access access, std::string help, Takes takes = Takes::restart) {
+    return key(std::move(path), access, Limits{}, std::move(help), takes);
+  }
+
+  template <class Access>
+  Schema& key(std::string path, Access access, Limits limits, std::string help,
+              Takes takes = Takes::restart) {
+    using Field = std::remove_cvref_t<decltype(access(std::declval<T&>()))>;
+    Key<T> key;
+    key.path = std::move(path);
+    key.type = type_name<Field>();
+    if (limits.max > 0) key.limits = shown_limits(limits);
+    key.help = std::move(help);
+    key.takes = takes;
+    key.text = is_text<Field>();
+    key.parse = [=](T& target, const Json& value, const FaultSink& faults) {
+      parse_field(access(target), value, limits, faults);
+    };
+    key.render = [=](const T& target) { return render_field(access(target)); };
+    key.copy = [=](T& target, const T& source) { access(target) = access(source); };
+    keys_.push_back(std::move(key));
+    return *this;
+  }
+
+  template <class Access, class Item>
+  Schema& list(std::string path, Access access, const Schema<Item>& items, std::size_t items_max,
+               std::string help, Takes takes = Takes::restart);
+
+  const Key<T>* find(std::string_view path) const {
+    for (const Key<T>& key : keys_) {
+      if (key.path == path) return &key;
+    }
+    return nullptr;
+  }
+  bool is_section(std::string_view path) const {
+    for (const Key<T>& key : keys_) {
+      if (key.path.size() > path.size() && key.path.starts_with(path) &&
+          key.path[path.size()] == '.') {
+        return true;
+      }
+    }
+    return false;
+  }
+  std::vector<std::string> paths() const {
+    std::vector<std::string> paths;
+    for (const Key<T>& key : keys_) paths.push_back(key.path);
+    return paths;
+  }
+  const std::vector<Key<T>>& keys() const { return keys_; }
+
+  // Reads the key or the section at `path` ("" is everything); `faults` stands at the same place.
+  void parse(T& target, const std::string& path, const Json& value, const FaultSink& faults) const {
+    if (const Key<T>* key = find(path)) return key->parse(target, value, faults);
+    if (!path.empty() && !is_section(path)) {
+      return faults.add("unknown key" + suggestion(path, paths()));
+    }
+    if (!value.is_object()) return faults.add("must be an object, not " + shown(value));
+    for (const auto& [name, member] : value.items()) {
+      parse(target, path.empty() ? name : path + "." + name, member, faults.at(name));
+    }
+  }
+
+  Json render(const T& source) const {
+    Json object = Json::object();
+    for (const Key<T>& key : keys_) object[key.path] = key.render(source);
+    return object;
+  }
+
+ private:
+  std::vector<Key<T>> keys_;
+};
+
+template <class T>
+template <class Access, class Item>
+Schema<T>& Schema<T>::list(std::string path, Access access, const Schema<Item>& items,
+                           std::size_t items_max, std::string help, Takes takes) {
+  Key<T> key;
+  key.path = std::move(path);
+  key.type = "list of objects";
+  key.limits = "at most " + std::to_string(items_max);
+  key.help = std::move(help);
+  key.takes = takes;
+  key.parse = [=](T& target, const Json& value, const FaultSink& faults) {
+    if (!value.is_array()) return faults.add("must be a list, not " + shown(value));
+    if (value.size() > items_max) {
+      return faults.add("has " + std::to_string(value.size()) + " items; at most " +
+                        std::to_string(items_max) + " are allowed");
+    }
+    std::vector<Item> read(value.size());
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      prepare_item(read[i], value[i]);
+      items.parse(read[i], "", value[i], faults.at("[" + std::to_string(i) + "]"));
+    }
+    access(target) = std::move(read);
+  };
+  key.parse_item = [=](T& target, std::size_t index, std::string_view field, const Json& value,
+                       const FaultSink& faults) {
+    if (index >= access(target).size()) {
+      return faults.add("there is no such item; the list has " +
+                        std::to_string(access(target).size()));
+    }
+    items.parse(access(target)[index], std::string(field), value, faults);
+  };
+  key.render = [=](const T& source) {
+    Json list = Json::array();
+    for (const Item& item : access(source)) list.push_back(items.render(item));
+    return list;
+  };
+  key.copy = [=](T& target, const T& source) { access(target) = access(source); };
+  const Item fresh;
+  for (const Key<Item>& field : items.keys()) {
+    const Json fallback = field.render(fresh);
+    key.item_fields.push_back({field.path, field.type, field.limits,
+                               fallback.is_null() ? "" : fallback.dump(), field.help, field.text});
+  }
+  keys_.push_back(std::move(key));
+  return *this;
+}
+
+// The description of all keys.
+const Schema<Config>& config_schema();
+
+// What only several keys together can get wrong: relations, references, files.
+void validate_config(const Config& config, std::vector<ConfigFault>& faults);
+
+}  // namespace millrace::server

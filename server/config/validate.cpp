@@ -1,0 +1,232 @@
+// What only several keys together can get wrong.
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "protocol/topic.hpp"
+#include "server/config/schema.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+bool is_address(const std::string& host) {
+  unsigned char bytes[sizeof(in6_addr)];
+  return inet_pton(AF_INET, host.c_str(), bytes) == 1 ||
+         inet_pton(AF_INET6, host.c_str(), bytes) == 1;
+}
+
+std::string item(std::string_view list, std::size_t index) {
+  return std::string(list) + "[" + std::to_string(index) + "]";
+}
+
+void check_readable(const std::string& file, const FaultSink& faults) {
+  if (::access(file.c_str(), R_OK) != 0) {
+    faults.add("cannot read \"" + file + "\": " + std::strerror(errno));
+  }
+}
+
+void check_host(const std::string& host, const FaultSink& faults) {
+  if (!is_address(host)) {
+    faults.at("host").add("must be an IP address or \"localhost\", not \"" + host + "\"");
+  }
+}
+
+void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
+  const auto check = [&](const std::string& file, std::string_view key) {
+    const FaultSink here = faults.at(key);
+    if (listener.uses_tls()) {
+      if (file.empty())
+        return here.add("is needed for " + std::string(word_of(listener.transport)));
+      check_readable(file, here);
+    } else if (!file.empty()) {
+      here.add("has no meaning for " + std::string(word_of(listener.transport)) +
+               "; did you mean " + (listener.uses_websocket() ? "wss" : "tls") + "?");
+    }
+  };
+  check(listener.tls.certificate_file, "tls.certificate_file");
+  check(listener.tls.key_file, "tls.key_file");
+}
+
+void check_listeners(const Config& config, const FaultSink& faults) {
+  if (config.listeners.empty()) faults.at("listeners").add("at least one is needed");
+  std::set<std::string> names;
+  std::map<std::pair<std::string, std::uint16_t>, std::string> places;
+  places[{config.http.host, config.http.port}] = "http";
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const ListenerConfig& listener = config.listeners[i];
+    const FaultSink here = faults.at(item("listeners", i));
+    check_host(listener.host, here);
+    check_tls(listener, here);
+    if (!names.insert(listener.name).second) {
+      here.at("name").add("\"" + listener.name + "\" is another listener's name already");
+    }
+    if (listener.uses_websocket() && !listener.path.starts_with('/')) {
+      here.at("path").add("must begin with \"/\"");
+    }
+    const auto [place, is_new] = places.insert({{listener.host, listener.port}, listener.name});
+    if (!is_new && listener.port != 0) {
+      here.at("port").add("is taken by \"" + place->second + "\" on the same host");
+    }
+  }
+  check_host(config.http.host, faults.at("http"));
+}
+
+// Beyond loopback somebody must have said who may come in.
+void check_exposure(const Config& config, const FaultSink& faults) {
+  const AccessConfig& access = config.access;
+  if (access.allow_anonymous.value_or(false) || access.verifies_anyone()) return;
+  const auto check = [&](const std::string& host, const FaultSink& here) {
+    if (!is_address(host) || is_loopback(host)) return;
+    here.at("host").add(host +
+                        " is beyond loopback and there is no authentication: set "
+                        "access.password_file or access.scram_file, or say "
+                        "access.allow_anonymous: true");
+  };
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    check(config.listeners[i].host, faults.at(item("listeners", i)));
+  }
+  check(config.http.host, faults.at("http"));
+}
+
+void check_filter(const std::string& filter, const Config& config, const FaultSink& faults) {
+  if (!protocol::valid_topic_filter(filter, config.mqtt.topic_levels_max)) {
+    faults.at("filter").add("is not a topic filter: \"" + filter + "\"");
+  } else if (filter.starts_with("$share/") || filter.starts_with("$latest/")) {
+    faults.at("filter").add("must be the plain filter, without its prefix");
+  }
+}
+
+void check_user(const std::optional<std::string>& user, const Config& config,
+                const FaultSink& faults) {
+  if (user && !user->empty() && !config.access.verifies_anyone()) {
+    faults.at("user").add(
+        "names a user, but without access.password_file or access.scram_file no name is verified");
+  }
+}
+
+void check_access(const Config& config, const FaultSink& faults) {
+  const AccessConfig& access = config.access;
+  for (std::size_t i = 0; i < access.rules.size(); ++i) {
+    const FaultSink here = faults.at(item("access.rules", i));
+    check_filter(access.rules[i].filter, config, here);
+    check_user(access.rules[i].user, config, here);
+    if (access.rules[i].reason != RefusalReason::not_authorized &&
+        access.rules[i].effect != AccessEffect::deny) {
+      here.at("reason").add("is what a rule that denies says; this one allows");
+    }
+  }
+  if (access.allow_anonymous == false && !access.verifies_anyone()) {
+    faults.at("access.allow_anonymous")
+        .add(
+            "is false and there is neither access.password_file nor access.scram_file: "
+            "nobody could connect");
+  }
+}
+
+void check_mqtt(const Config& config, const FaultSink& faults) {
+  const MqttConfig& mqtt = config.mqtt;
+  const bool is_topic = protocol::valid_topic_name(mqtt.response_prefix, mqtt.topic_levels_max);
+  if (!mqtt.response_prefix.empty() && (!is_topic || mqtt.response_prefix.starts_with('$'))) {
+    faults.at("mqtt.response_prefix").add("must be a topic that clients may publish to");
+  }
+  constexpr std::size_t text_bytes_max = 65'535;
+  if (mqtt.server_reference.size() > text_bytes_max) {
+    faults.at("mqtt.server_reference").add("is longer than 65,535 bytes");
+  }
+}
+
+void check_local(const Config& config, const FaultSink& faults) {
+  const LocalConfig& local = config.local;
+  const auto check_power = [&](const char* name, std::uint64_t value) {
+    if (!std::has_single_bit(value)) faults.at(name).add("must be a power of two");
+  };
+  check_power("local.ring_bytes", local.ring_bytes);
+  check_power("local.table_cells", local.table_cells);
+  constexpr std::size_t socket_bytes_max = 107;  // sockaddr_un
+  if (local.socket.size() > socket_bytes_max) faults.at("local.socket").add("is too long a path");
+  for (std::size_t i = 0; i < local.allow.size(); ++i) {
+    const FaultSink here = faults.at(item("local.allow", i));
+    if (!local.allow[i].uid && !local.allow[i].gid) here.add("says neither uid nor gid");
+  }
+  for (std::size_t i = 0; i < local.rings.size(); ++i) {
+    check_filter(local.rings[i].filter, config, faults.at(item("local.rings", i)));
+  }
+  if (local.rings.size() > local.rings_max) {
+    faults.at("local.rings").add("has more rings than local.rings_max");
+  }
+}
+
+void check_delivery(const Config& config, const FaultSink& faults) {
+  for (std::size_t i = 0; i < config.delivery.rules.size(); ++i) {
+    const DeliveryRule& rule = config.delivery.rules[i];
+    const FaultSink here = faults.at(item("delivery.rules", i));
+    if (rule.filter) check_filter(*rule.filter, config, here);
+    check_user(rule.user, config, here);
+    if (!rule.mode && !rule.max_rate_hz) here.add("says neither mode nor max_rate_hz");
+    if (!rule.listener) continue;
+    std::vector<std::string> names;
+    for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
+    if (std::find(names.begin(), names.end(), *rule.listener) == names.end()) {
+      here.at("listener")
+          .add("no listener is called \"" + *rule.listener + "\"" +
+               suggestion(*rule.listener, names));
+    }
+  }
+}
+
+// smaller <= larger, both named.
+void check_order(double smaller, std::string_view smaller_path, double larger,
+                 std::string_view larger_path, const FaultSink& faults) {
+  if (smaller <= larger) return;
+  faults.at(smaller_path)
+      .add("must not exceed " + std::string(larger_path) + " (" + shown_number(larger) +
+           "), but is " + shown_number(smaller));
+}
+
+void check_numbers(const Config& config, const FaultSink& faults) {
+  const QueueConfig& queue = config.queue;
+  check_order(queue.min_capacity, "queue.min_capacity", queue.initial_capacity,
+              "queue.initial_capacity", faults);
+  check_order(queue.initial_capacity, "queue.initial_capacity", queue.max_capacity,
+              "queue.max_capacity", faults);
+  check_order(queue.control_reserve, "queue.control_reserve", queue.max_capacity / 2,
+              "half of queue.max_capacity", faults);
+  check_order(config.packet_bytes_max, "packet_bytes_max", queue.bytes_max, "queue.bytes_max",
+              faults);
+  check_order(config.outbox.latest_credit_bytes, "outbox.latest_credit_bytes",
+              config.outbox.credit_bytes, "outbox.credit_bytes", faults);
+  check_order(config.outbox.credit_bytes, "outbox.credit_bytes", config.outbox.credit_max_bytes,
+              "outbox.credit_max_bytes", faults);
+  if (queue.shrink_threshold * queue.growth_factor >= 1) {
+    faults.at("queue.shrink_threshold")
+        .add("must be below 1 / queue.growth_factor, else the queue shrinks right after it grew");
+  }
+}
+
+}  // namespace
+
+bool is_loopback(const std::string& host) {
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6{};
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+void validate_config(const Config& config, std::vector<ConfigFault>& faults) {
+  const FaultSink sink(faults, "", "");
+  check_listeners(config, sink);
+  check_exposure(config, sink);
+  check_access(config, sink);
+  check_mqtt(config, sink);
+  check_delivery(config, sink);
+  check_local(config, sink);
+  check_numbers(config, sink);
+}
+
+}  // namespace millrace::server

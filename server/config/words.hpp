@@ -1,0 +1,117 @@
+// The words that the configuration uses for each enumeration's values. Pure; any thread.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "server/config/config.hpp"
+
+namespace millrace::server {
+
+template <class Enum>
+struct Words;
+
+template <class Enum, std::size_t N>
+using WordList = std::array<std::pair<std::string_view, Enum>, N>;
+
+template <>
+struct Words<Transport> {
+  static constexpr WordList<Transport, 4> list = {{{"tcp", Transport::tcp},
+                                                   {"tls", Transport::tls},
+                                                   {"ws", Transport::ws},
+                                                   {"wss", Transport::wss}}};
+};
+
+template <>
+struct Words<WaitStrategy> {
+  static constexpr WordList<WaitStrategy, 3> list = {{{"spin", WaitStrategy::spin},
+                                                      {"yield", WaitStrategy::yield},
+                                                      {"block", WaitStrategy::block}}};
+};
+
+template <>
+struct Words<DeliveryMode> {
+  static constexpr WordList<DeliveryMode, 3> list = {{{"every", DeliveryMode::every},
+                                                      {"adaptive", DeliveryMode::adaptive},
+                                                      {"latest", DeliveryMode::latest}}};
+};
+
+template <>
+struct Words<OverflowPolicy> {
+  static constexpr WordList<OverflowPolicy, 4> list = {
+      {{"drop_oldest", OverflowPolicy::drop_oldest},
+       {"drop_newest", OverflowPolicy::drop_newest},
+       {"disconnect", OverflowPolicy::disconnect},
+       {"backpressure", OverflowPolicy::backpressure}}};
+};
+
+template <>
+struct Words<LogLevel> {
+  static constexpr WordList<LogLevel, 6> list = {{{"trace", LogLevel::trace},
+                                                  {"debug", LogLevel::debug},
+                                                  {"info", LogLevel::info},
+                                                  {"warn", LogLevel::warn},
+                                                  {"error", LogLevel::error},
+                                                  {"off", LogLevel::off}}};
+};
+
+template <>
+struct Words<LogFormat> {
+  static constexpr WordList<LogFormat, 2> list = {
+      {{"text", LogFormat::text}, {"json", LogFormat::json}}};
+};
+
+template <>
+struct Words<AccessEffect> {
+  static constexpr WordList<AccessEffect, 2> list = {
+      {{"allow", AccessEffect::allow}, {"deny", AccessEffect::deny}}};
+};
+
+template <>
+struct Words<AccessAction> {
+  static constexpr WordList<AccessAction, 3> list = {{{"publish", AccessAction::publish},
+                                                      {"subscribe", AccessAction::subscribe},
+                                                      {"all", AccessAction::all}}};
+};
+
+template <>
+struct Words<LimitPolicy> {
+  static constexpr WordList<LimitPolicy, 2> list = {
+      {{"enforce", LimitPolicy::enforce}, {"warn", LimitPolicy::warn}}};
+};
+
+template <>
+struct Words<RefusalReason> {
+  static constexpr WordList<RefusalReason, 2> list = {
+      {{"not_authorized", RefusalReason::not_authorized},
+       {"unspecified", RefusalReason::unspecified}}};
+};
+
+template <>
+struct Words<RingPolicy> {
+  static constexpr WordList<RingPolicy, 2> list = {
+      {{"lossy", RingPolicy::lossy}, {"lossless", RingPolicy::lossless}}};
+};
+
+template <class Enum>
+constexpr std::string_view word_of(Enum value) {
+  for (const auto& [word, candidate] : Words<Enum>::list) {
+    if (candidate == value) return word;
+  }
+  return "unknown";
+}
+
+// "tcp|tls|ws|wss"
+template <class Enum>
+std::string words_of() {
+  std::string joined;
+  for (const auto& [word, value] : Words<Enum>::list) {
+    if (!joined.empty()) joined += '|';
+    joined += word;
+  }
+  return joined;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,123 @@
+#include "server/http/access.hpp"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/beast/core/string.hpp>
+#include <utility>
+
+#include "server/auth/crypto.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+HttpResponse unauthorized() {
+  HttpResponse response;
+  response.status = 401;
+  response.body = "a user name and a password are needed\n";
+  response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"millrace\", charset=\"UTF-8\"");
+  return response;
+}
+
+HttpResponse forbidden(std::string_view filter) {
+  HttpResponse response;
+  response.status = 403;
+  response.body = "not allowed to read " + std::string(filter) + "\n";
+  return response;
+}
+
+HttpResponse busy() {
+  HttpResponse response;
+  response.status = 503;
+  response.body = "too many passwords wait to be checked (access.password_checks_max)\n";
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
+// Null: not who he says, or nobody, where nobody may come in. Any thread.
+std::shared_ptr<const Grants> grants_of(const Access& access, std::string_view authorization) {
+  std::optional<BasicCredentials> credentials;
+  if (!authorization.empty()) {
+    credentials = parse_basic_credentials(authorization);
+    if (!credentials) return nullptr;
+  }
+  const auto grants = credentials ? access.authenticate(credentials->user, credentials->password)
+                                  : access.authenticate(std::nullopt, std::nullopt);
+  return grants ? *grants : nullptr;
+}
+
+HttpAccess::Verdict verdict(const Access& access, const std::shared_ptr<const Grants>& grants,
+                            std::string_view authorization, std::string_view filter) {
+  if (!grants) return {unauthorized(), nullptr};
+  if (auto rules = grants->subscription(filter)) return {std::nullopt, std::move(*rules)};
+  // Somebody who has not said who he is may be somebody who may.
+  if (authorization.empty() && access.verifies_names()) return {unauthorized(), nullptr};
+  return {forbidden(filter), nullptr};
+}
+
+}  // namespace
+
+std::optional<BasicCredentials> parse_basic_credentials(std::string_view authorization) {
+  const auto space = authorization.find(' ');
+  if (space == std::string_view::npos ||
+      !boost::beast::iequals(authorization.substr(0, space), "basic")) {
+    return std::nullopt;
+  }
+  authorization.remove_prefix(std::min(authorization.find_first_not_of(' ', space),  //
+                                       authorization.size()));
+  const auto text = from_base64(authorization);
+  if (!text) return std::nullopt;
+  const auto colon = text->find(':');
+  if (colon == std::string::npos) return std::nullopt;
+  return BasicCredentials{text->substr(0, colon), text->substr(colon + 1)};
+}
+
+void HttpAccess::set(std::shared_ptr<const Access> access) {
+  const std::lock_guard lock(mutex_);
+  access_ = std::move(access);
+}
+
+std::shared_ptr<const Access> HttpAccess::current() const {
+  const std::lock_guard lock(mutex_);
+  return access_;
+}
+
+void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Then then) {
+  const auto access = current();
+  if (verified_by_ != access) {
+    verified_.clear();
+    verified_by_ = access;
+  }
+  const std::string_view authorization = exchange->request().header("authorization");
+  if (authorization.empty() || !access->verifies_names()) {
+    return then(verdict(*access, grants_of(*access, authorization), authorization, filter));
+  }
+  std::string hash = digest(Digest::sha256, authorization);
+  if (const auto found = verified_.find(hash); found != verified_.end()) {
+    return then(verdict(*access, found->second, authorization, filter));
+  }
+  check(exchange, std::move(hash), std::move(filter), std::move(then));
+}
+
+void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std::string filter,
+                       Then then) {
+  const auto task = [this, exchange, access = verified_by_, hash = std::move(hash),
+                     filter = std::move(filter), then] {
+    auto grants = grants_of(*access, exchange->request().header("authorization"));
+    boost::asio::post(http_, [=, this] {
+      if (grants && verified_by_ == access) remember(hash, grants);
+      then(verdict(*access, grants, exchange->request().header("authorization"), filter));
+    });
+  };
+  // Half of the line: whatever HTTP clients do, MQTT clients find room.
+  if (worker_.try_post(verified_by_->password_checks_max() / 2, task)) return;
+  checks_refused_.add();
+  then({busy(), nullptr});
+}
+
+void HttpAccess::remember(const std::string& hash, GrantsRef grants) {
+  if (verified_.size() >= verified_max) verified_.clear();
+  verified_.emplace(hash, std::move(grants));
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,75 @@
+// May this HTTP client read those topics? HTTP Basic authentication (RFC 7617) in front of Access,
+// the one place that knows users and rules: reading over HTTP needs the rights of a subscription.
+//
+// A password costs milliseconds of CPU to verify, so the worker does it, beside the HTTP thread:
+// who tries many holds up neither a scrape nor a health check. HTTP clients send it with every
+// request, so what was verified is remembered (as a digest, never the password) until the rules
+// change.
+//
+// Threads: set() any; judge() the HTTP thread. The worker rests before this is destroyed.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "server/auth/access.hpp"
+#include "server/auth/worker.hpp"
+#include "server/http/server.hpp"
+
+namespace millrace::server {
+
+// Of "Basic dXNlcjpwYXNz".
+struct BasicCredentials {
+  std::string user;
+  std::string password;
+};
+std::optional<BasicCredentials> parse_basic_credentials(std::string_view authorization);
+
+class HttpAccess {
+ public:
+  // `checks_refused` counts requests that were refused because too many passwords wait.
+  HttpAccess(boost::asio::io_context& http, Worker& worker, Counter& checks_refused,
+             std::shared_ptr<const Access> access)
+      : http_(http), worker_(worker), checks_refused_(checks_refused), access_(std::move(access)) {}
+
+  // The rules of a reload. A request that is under way keeps what it was granted.
+  void set(std::shared_ptr<const Access> access);
+
+  // Whether the client may read what `filter` matches, and which rules it has to ask about each
+  // topic (null: none). Refused, what to answer: 401; 403 where other credentials are not asked
+  // for; 503 where too many passwords wait to be checked already.
+  struct Verdict {
+    std::optional<HttpResponse> refusal;
+    Grants::ReadRules rules;
+  };
+  // `then` is called on the HTTP thread: at once, or when the password was checked.
+  using Then = std::function<void(Verdict)>;
+  void judge(const HttpExchange::Ptr& exchange, std::string filter, Then then);
+
+ private:
+  static constexpr std::size_t verified_max = 256;
+
+  using GrantsRef = std::shared_ptr<const Grants>;  // null: refused
+
+  std::shared_ptr<const Access> current() const;
+  void check(const HttpExchange::Ptr& exchange, std::string hash, std::string filter, Then then);
+  void remember(const std::string& hash, GrantsRef grants);
+
+  boost::asio::io_context& http_;
+  Worker& worker_;
+  Counter& checks_refused_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Access> access_;  // under mutex_
+
+  // The HTTP thread's: digests of Authorization headers that verified_by_ accepted.
+  std::shared_ptr<const Access> verified_by_;
+  std::map<std::string, GrantsRef, std::less<>> verified_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,271 @@
+// Routing: which handler takes a request, and what a client is told if none does.
+#include "server/http/server.hpp"
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include "server/http/connection.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+bool is_prefix_pattern(std::string_view pattern) {
+  return pattern.ends_with("/*");
+}
+
+bool fits(std::string_view pattern, std::string_view path) {
+  if (!is_prefix_pattern(pattern)) return pattern == path;
+  pattern.remove_suffix(1);  // keeps the slash
+  return path.starts_with(pattern);
+}
+
+}  // namespace
+
+std::string_view HttpRequest::query_value(std::string_view name) const {
+  for (const auto& [key, value] : query) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+std::string_view HttpRequest::header(std::string_view name) const {
+  for (const auto& [key, value] : headers) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+HttpExchange::HttpExchange(HttpRequest request, std::function<void(HttpResponse)> deliver)
+    : request_(std::move(request)), deliver_(std::move(deliver)) {}
+
+HttpExchange::~HttpExchange() {
+  answer(500, "text/plain; charset=utf-8", "no answer was made\n");
+}
+
+void HttpExchange::answer(HttpResponse response) {
+  std::function<void(HttpResponse)> deliver;
+  {
+    const std::lock_guard lock(mutex_);
+    deliver.swap(deliver_);
+  }
+  if (deliver) deliver(std::move(response));
+}
+
+void HttpExchange::answer(unsigned status, std::string_view content_type, std::string body) {
+  HttpResponse response;
+  response.status = status;
+  response.content_type = content_type;
+  response.body = std::move(body);
+  answer(std::move(response));
+}
+
+void HttpExchange::on_gone(std::function<void()> callback) {
+  if (gone_) {
+    callback();
+  } else {
+    on_gone_ = std::move(callback);
+  }
+}
+
+void HttpExchange::gone() {
+  if (std::exchange(gone_, true)) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!deliver_) return;  // answered: nobody needs to know
+    deliver_ = nullptr;
+  }
+  if (on_gone_) std::exchange(on_gone_, nullptr)();
+}
+
+HttpServer::HttpServer(const HttpConfig& config) : config_(config) {
+  route("GET", "/", "", [this](HttpExchange::Ptr exchange) {
+    exchange->answer(200, "text/html; charset=utf-8", start_page());
+  });
+}
+
+HttpServer::~HttpServer() {
+  stop();
+}
+
+void HttpServer::route(std::string method, std::string pattern, std::string about,
+                       HttpHandler handler) {
+  routes_.push_back({std::move(method), std::move(pattern), std::move(about), std::move(handler)});
+}
+
+const HttpServer::Route* HttpServer::find(std::string_view method, std::string_view path) const {
+  const Route* best = nullptr;
+  for (const Route& route : routes_) {
+    if (route.method != method || !fits(route.pattern, path)) continue;
+    if (!is_prefix_pattern(route.pattern)) return &route;
+    if (best == nullptr || route.pattern.size() > best->pattern.size()) best = &route;
+  }
+  return best;
+}
+
+std::string HttpServer::allowed_methods(std::string_view path) const {
+  std::set<std::string> methods;
+  for (const Route& route : routes_) {
+    if (!fits(route.pattern, path)) continue;
+    methods.insert(route.method);
+    if (route.method == "GET") methods.insert("HEAD");
+  }
+  std::string joined;
+  for (const std::string& method : methods) joined += (joined.empty() ? "" : ", ") + method;
+  return joined;
+}
+
+void HttpServer::dispatch(HttpExchange::Ptr exchange) {
+  HttpRequest& request = exchange->request_;
+  std::string_view method = request.method;
+  if (method == "HEAD") method = "GET";
+  if (const Route* route = find(method, request.path)) {
+    if (is_prefix_pattern(route->pattern)) {
+      request.rest = request.path.substr(route->pattern.size() - 1);
+    }
+    return route->handler(std::move(exchange));
+  }
+  HttpResponse response;
+  const std::string methods = allowed_methods(request.path);
+  response.status = methods.empty() ? 404 : 405;
+  response.body = methods.empty() ? "not found\n" : "method not allowed\n";
+  if (!methods.empty()) response.headers.emplace_back("Allow", methods);
+  exchange->answer(std::move(response));
+}
+
+std::string HttpServer::start_page() const {
+  std::string page =
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Millrace</title>"
+      "</head>\n<body><h1>Millrace " MILLRACE_VERSION "</h1>\n<ul>\n";
+  for (const Route& route : routes_) {
+    if (route.about.empty()) continue;
+    const bool is_link = route.method == "GET" && !is_prefix_pattern(route.pattern);
+    page += "<li>" + route.method + " ";
+    page += is_link ? "<a href=\"" + route.pattern + "\">" + route.pattern + "</a>" : route.pattern;
+    page += " &ndash; " + route.about + "</li>\n";
+  }
+  return page + "</ul></body></html>\n";
+}
+
+void HttpServer::start() {
+  namespace asio = boost::asio;
+  boost::system::error_code error;
+  const auto address = asio::ip::make_address(config_.host, error);
+  const asio::ip::tcp::endpoint endpoint(address, config_.port);
+  if (!error) acceptor_.open(endpoint.protocol(), error);
+  if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) acceptor_.bind(endpoint, error);
+  if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+  if (error) {
+    throw std::runtime_error("http: cannot listen on " + config_.host + " port " +
+                             std::to_string(config_.port) + ": " + error.message());
+  }
+  port_ = acceptor_.local_endpoint().port();
+  accept();
+  thread_ = std::thread([this] { context_.run(); });
+}
+
+void HttpServer::accept() {
+  acceptor_.async_accept(
+      [this](boost::system::error_code error, boost::asio::ip::tcp::socket socket) {
+        if (error == boost::asio::error::operation_aborted || !acceptor_.is_open()) return;
+        if (!error) take(std::move(socket));
+        if (error) return pause_accepting();
+        accept();
+      });
+}
+
+// Out of descriptors, most likely: trying again at once would spin.
+void HttpServer::pause_accepting() {
+  accept_timer_.expires_after(std::chrono::milliseconds(100));
+  accept_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) accept();
+  });
+}
+
+void HttpServer::take(boost::asio::ip::tcp::socket socket) {
+  counters_.connections_accepted.add();
+  if (connections_.size() >= config_.connections_max) {
+    counters_.connections_refused.add();
+    counters_.connections_closed.add();
+    return;
+  }
+  const auto connection = std::make_shared<Connection>(*this, std::move(socket));
+  connections_.emplace(connection.get(), connection);
+  connection->start();
+}
+
+void HttpServer::forget(Connection* connection) {
+  if (connections_.erase(connection) > 0) counters_.connections_closed.add();
+}
+
+void HttpServer::stop() {
+  if (!thread_.joinable()) return;
+  boost::asio::post(context_, [this] {
+    boost::system::error_code ignored;
+    acceptor_.close(ignored);
+    accept_timer_.cancel();
+    const auto connections = connections_;  // close() takes them out one by one
+    for (const auto& [key, connection] : connections) {
+      if (const auto alive = connection.lock()) alive->close();
+    }
+    context_.stop();
+  });
+  thread_.join();
+}
+
+void add_standard_routes(HttpServer& http, const Metrics& metrics,
+                         std::function<std::string()> ready) {
+  http.route("GET", "/metrics", "what Prometheus scrapes", [&metrics](HttpExchange::Ptr exchange) {
+    exchange->answer(200, metrics_content_type, scrape(metrics));
+  });
+  http.route("GET", "/healthz", "200 while the process is alive", [](HttpExchange::Ptr exchange) {
+    exchange->answer(200, "text/plain; charset=utf-8", "ok\n");
+  });
+  http.route("GET", "/readyz", "200 while clients are served, else 503 and why",
+             [ready = std::move(ready)](HttpExchange::Ptr exchange) {
+               const std::string why_not = ready();
+               exchange->answer(why_not.empty() ? 200 : 503, "text/plain; charset=utf-8",
+                                why_not.empty() ? "ready\n" : "not ready: " + why_not + "\n");
+             });
+}
+
+std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
+  return {
+      {"millrace_http_connections_accepted_total",
+       MetricType::counter,
+       {},
+       "HTTP connections accepted.",
+       [&](MetricWriter& writer) {
+         writer.sample(static_cast<double>(counters.connections_accepted.value()));
+       }},
+      {"millrace_http_connections_open",
+       MetricType::gauge,
+       {},
+       "HTTP connections open now.",
+       [&](MetricWriter& writer) {
+         const double closed = static_cast<double>(counters.connections_closed.value());
+         writer.sample(static_cast<double>(counters.connections_accepted.value()) - closed);
+       }},
+      {"millrace_http_connections_refused_total",
+       MetricType::counter,
+       {},
+       "HTTP connections closed at once, over http.connections_max.",
+       [&](MetricWriter& writer) {
+         writer.sample(static_cast<double>(counters.connections_refused.value()));
+       }},
+      {"millrace_http_responses_total",
+       MetricType::counter,
+       {"class"},
+       "HTTP responses by the status's first digit.",
+       [&](MetricWriter& writer) {
+         constexpr std::array<std::string_view, 6> words = {"", "1xx", "2xx", "3xx", "4xx", "5xx"};
+         for (std::size_t i = 2; i < words.size(); ++i) {
+           writer.sample(static_cast<double>(counters.responses[i].value()), {words[i]});
+         }
+       }},
+  };
+}
+
+}  // namespace millrace::server

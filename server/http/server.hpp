@@ -1,0 +1,149 @@
+// HTTP beside MQTT: metrics, health, and whatever routes others add. One thread of its own, so that
+// a scrape never holds up a message.
+//
+//     HttpServer http(config.http);
+//     http.route("GET", "/metrics", "what Prometheus scrapes", [&](HttpExchange::Ptr exchange) {
+//       exchange->answer(200, metrics_content_type, scrape(metrics));
+//     });
+//     http.start();
+//
+// A handler runs on the HTTP thread and may answer later, from any thread, by keeping the exchange
+// (a long poll); `exchange->on_gone` tells it that the client did not wait. An exchange that is
+// dropped unanswered is answered 500. A route that ends in "/*" takes every path below it; the
+// longest match wins. HEAD is answered by GET's handler. Anything else: 404, or 405 with Allow.
+//
+// Threads: route() before start(); start() and stop() from one thread. Whoever answers from another
+// thread stops doing so before the server is destroyed.
+#pragma once
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "server/config/config.hpp"
+#include "server/observe/metrics.hpp"
+
+namespace millrace::server {
+
+struct HttpRequest {
+  std::string method;
+  std::string path;                                          // percent-decoded, without the query
+  std::string rest;                                          // what "/*" stood for, percent-decoded
+  std::vector<std::pair<std::string, std::string>> query;    // in order, decoded
+  std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
+  std::string body;
+  std::string peer;  // the client's address
+
+  // The first value of that name; empty if there is none.
+  std::string_view query_value(std::string_view name) const;
+  std::string_view header(std::string_view name) const;
+};
+
+struct HttpResponse {
+  unsigned status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;
+};
+
+// One request and its one answer. Any thread may answer; only the first answer counts.
+class HttpExchange {
+ public:
+  using Ptr = std::shared_ptr<HttpExchange>;
+
+  HttpExchange(HttpRequest request, std::function<void(HttpResponse)> deliver);
+  ~HttpExchange();
+  HttpExchange(const HttpExchange&) = delete;
+  HttpExchange& operator=(const HttpExchange&) = delete;
+
+  const HttpRequest& request() const { return request_; }
+  void answer(HttpResponse response);
+  void answer(unsigned status, std::string_view content_type, std::string body);
+
+  // Called once, on the HTTP thread, if the client goes (or the server stops) before the answer;
+  // at once if it is gone already. To be called on the HTTP thread, by the handler.
+  void on_gone(std::function<void()> callback);
+  void gone();  // the server's
+
+ private:
+  friend class HttpServer;
+
+  HttpRequest request_;  // constant once a handler has it
+  std::mutex mutex_;
+  std::function<void(HttpResponse)> deliver_;  // under mutex_; empty: answered
+  std::function<void()> on_gone_;              // the HTTP thread's
+  bool gone_ = false;                          // the HTTP thread's
+};
+
+using HttpHandler = std::function<void(HttpExchange::Ptr)>;
+
+// What the HTTP thread counts. Written by that thread alone.
+struct HttpCounters {
+  Counter connections_accepted;
+  Counter connections_closed;
+  Counter connections_refused;       // over http.connections_max
+  std::array<Counter, 6> responses;  // by the status's first digit
+};
+std::vector<MetricRow> http_metric_rows(const HttpCounters& counters);
+
+class HttpServer {
+ public:
+  explicit HttpServer(const HttpConfig& config);
+  ~HttpServer();
+
+  // `about` stands on the start page; empty: not listed there.
+  void route(std::string method, std::string pattern, std::string about, HttpHandler handler);
+
+  // Binds and listens; throws std::runtime_error with the address and the reason.
+  void start();
+  void stop();  // closes everything, joins the thread; unanswered exchanges are told on_gone
+
+  std::uint16_t port() const { return port_; }  // after start()
+  const HttpCounters& counters() const { return counters_; }
+  boost::asio::io_context& context() { return context_; }  // for timers of long polls
+
+ private:
+  class Connection;  // http_connection.hpp
+  struct Route {
+    std::string method, pattern, about;
+    HttpHandler handler;
+  };
+
+  void accept();
+  void pause_accepting();
+  void take(boost::asio::ip::tcp::socket socket);
+  void forget(Connection* connection);
+  void dispatch(HttpExchange::Ptr exchange);
+  std::string allowed_methods(std::string_view path) const;
+  const Route* find(std::string_view method, std::string_view path) const;
+  std::string start_page() const;
+
+  const HttpConfig config_;
+  std::vector<Route> routes_;  // constant after start()
+  HttpCounters counters_;
+  // The HTTP thread's. Outlives the context, whose last handlers hold connections.
+  std::map<Connection*, std::weak_ptr<Connection>> connections_;
+  boost::asio::io_context context_{1};
+  boost::asio::ip::tcp::acceptor acceptor_{context_};
+  boost::asio::steady_timer accept_timer_{context_};
+  std::uint16_t port_ = 0;
+  std::thread thread_;
+};
+
+// /metrics, /healthz and /readyz. `ready` is asked on the HTTP thread: empty means ready, else why
+// not.
+void add_standard_routes(HttpServer& http, const Metrics& metrics,
+                         std::function<std::string()> ready);
+
+}  // namespace millrace::server

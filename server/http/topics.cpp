@@ -1,0 +1,100 @@
+#include "server/http/topics.hpp"
+
+#include <cstdio>
+#include <random>
+#include <utility>
+
+#include "protocol/topic.hpp"
+#include "server/http/topic_list.hpp"
+#include "server/http/topic_poll.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+std::string make_run() {
+  std::random_device random;
+  char text[17];
+  std::snprintf(text, sizeof text, "%08x%08x", random(), random());
+  return text;
+}
+
+void refuse(HttpExchange& exchange, unsigned status, std::string why) {
+  exchange.answer(status, "text/plain; charset=utf-8", std::move(why) + "\n");
+}
+
+}  // namespace
+
+TopicRoutes::TopicRoutes(HttpServer& http, const broker::TopicTable& topics,
+                         const HttpConfig& limits, Worker& worker,
+                         std::shared_ptr<const Access> access)
+    : http_(http),
+      topics_(topics),
+      long_polls_max_(limits.long_polls_max),
+      wait_seconds_max_(limits.wait_seconds_max),
+      run_(make_run()),
+      access_(http.context(), worker, counters_.password_checks_refused, std::move(access)) {
+  http.route("GET", "/topics", "topics and their newest values' sizes and ages; ?filter=a/%23",
+             [this](HttpExchange::Ptr exchange) { get_list(std::move(exchange)); });
+  http.route("GET", "/topics/*", "the newest value of a topic; waits with Prefer: wait=seconds",
+             [this](HttpExchange::Ptr exchange) { get_topic(std::move(exchange)); });
+}
+
+void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
+  std::string fault;
+  auto query = parse_topic_list_query(exchange->request(), fault);
+  if (!query) return refuse(*exchange, 400, std::move(fault));
+  access_.judge(exchange, query->filter, [this, exchange, query](HttpAccess::Verdict verdict) {
+    if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
+    const auto list = std::make_shared<TopicList>(http_.context(), topics_, *query,
+                                                  std::move(verdict.rules), exchange);
+    list->start();
+  });
+}
+
+void TopicRoutes::get_topic(HttpExchange::Ptr exchange) {
+  const HttpRequest& request = exchange->request();
+  if (!protocol::valid_topic_name(request.rest)) {
+    return refuse(*exchange, 400,
+                  "not a topic name (for a filter: /topics?filter=...): \"" + request.rest + "\"");
+  }
+  access_.judge(exchange, request.rest, [this, exchange](HttpAccess::Verdict verdict) {
+    if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
+    answer_topic(exchange);
+  });
+}
+
+void TopicRoutes::answer_topic(HttpExchange::Ptr exchange) {
+  TopicQuestion question(exchange->request(), run_, wait_seconds_max_);
+  TopicAnswer answer = question.ask(topics_);
+  if (!answer.may_change) return exchange->answer(std::move(answer.response));
+  if (counters_.long_polls.value() >= long_polls_max_) {
+    counters_.long_polls_refused.add();
+    answer.response = {};
+    answer.response.status = 503;
+    answer.response.body = "too many requests wait already (http.long_polls_max)\n";
+    answer.response.headers.emplace_back("Retry-After", "1");
+    return exchange->answer(std::move(answer.response));
+  }
+  const auto poll = std::make_shared<TopicPoll>(http_.context(), topics_, std::move(question),
+                                                counters_.long_polls, std::move(exchange));
+  poll->start();
+}
+
+std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters) {
+  const auto row = [](const char* name, MetricType type, const char* help, const Counter& counter) {
+    return MetricRow{name, type, {}, help, [&counter](MetricWriter& writer) {
+                       writer.sample(static_cast<double>(counter.value()));
+                     }};
+  };
+  return {row("millrace_http_long_polls", MetricType::gauge,
+              "HTTP requests that wait for a newer value of a topic.", counters.long_polls),
+          row("millrace_http_long_polls_refused_total", MetricType::counter,
+              "HTTP requests that might not wait, over http.long_polls_max.",
+              counters.long_polls_refused),
+          row("millrace_http_password_checks_refused_total", MetricType::counter,
+              "HTTP requests answered 503, over half of access.password_checks_max.",
+              counters.password_checks_refused)};
+}
+
+}  // namespace millrace::server

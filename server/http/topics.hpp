@@ -1,0 +1,69 @@
+// Topics over HTTP: the newest value of each, read beside the processor.
+//
+//     GET /topics/a/b            the payload as it was published; 404 if there is no value
+//       If-None-Match: "..."     304 while it is still the one of that ETag
+//       Prefer: wait=30          waits for an answer other than that: 200 as soon as a newer value
+//                                is stored, else 304 when the time is up; without If-None-Match,
+//                                waits for a topic's first value
+//     GET /topics?filter=a/%23   what there is, as JSON (topics_http_list.hpp)
+//
+// Who may read what follows the rules for subscriptions (http_access.hpp). An ETag names a value of
+// one run of the server: versions begin anew with the next.
+//
+// A wait is an entry in the topic table's wait room and a timer, both gone as soon as it is
+// answered or its client has gone. The processor's part in it is to post one task to the HTTP
+// thread for each who waits for a topic of its batch.
+//
+// Threads: constructed before http.start(); set_access() and the numbers any thread; everything
+// else the HTTP thread. The processor and the worker rest, and then the HttpServer, before this is
+// destroyed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/broker/topic_table.hpp"
+#include "server/http/access.hpp"
+#include "server/http/server.hpp"
+#include "server/observe/metrics.hpp"
+
+namespace millrace::server {
+
+// What the HTTP thread counts. Written by that thread alone.
+struct TopicCounters {
+  Counter long_polls;               // that wait now
+  Counter long_polls_refused;       // over http.long_polls_max
+  Counter password_checks_refused;  // too many waited
+};
+std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters);
+
+class TopicRoutes {
+ public:
+  // Adds its routes to `http`.
+  TopicRoutes(HttpServer& http, const broker::TopicTable& topics, const HttpConfig& limits,
+              Worker& worker, std::shared_ptr<const Access> access);
+  TopicRoutes(const TopicRoutes&) = delete;
+  TopicRoutes& operator=(const TopicRoutes&) = delete;
+
+  // What is asked from now on is judged by these rules.
+  void set_access(std::shared_ptr<const Access> access) { access_.set(std::move(access)); }
+
+  const TopicCounters& counters() const { return counters_; }
+
+ private:
+  void get_topic(HttpExchange::Ptr exchange);
+  void answer_topic(HttpExchange::Ptr exchange);
+  void get_list(HttpExchange::Ptr exchange);
+
+  HttpServer& http_;
+  const broker::TopicTable& topics_;
+  const std::uint32_t long_polls_max_;
+  const std::uint32_t wait_seconds_max_;
+  const std::string run_;  // in every ETag: no two runs have the same
+  TopicCounters counters_;
+  HttpAccess access_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,189 @@
+#include "server/local/control_loop.hpp"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include "server/local/control_loop_client.hpp"
+#include "server/local/control_socket.hpp"
+
+namespace millrace::server {
+namespace {
+
+constexpr int busy_ms = 1;  // the processor's queue is full: look again soon
+
+}  // namespace
+
+ControlLoop::ControlLoop(const ControlLoopOptions& options, ControlHost& host)
+    : options_(options), host_(host) {}
+
+std::unique_ptr<ControlLoop> ControlLoop::open(const ControlLoopOptions& options, ControlHost& host,
+                                               std::string& error) {
+  if (!shm::system_can_seal()) {
+    error =
+        "the kernel does not know F_SEAL_FUTURE_WRITE (5.1); without it there is no control socket";
+    return nullptr;
+  }
+  std::unique_ptr<ControlLoop> loop(new ControlLoop(options, host));
+  return loop->listen(error) ? std::move(loop) : nullptr;
+}
+
+ControlLoop::~ControlLoop() {
+  stop();
+}
+
+bool ControlLoop::listen(std::string& error) {
+  listener_ = listen_at(options_.path, options_.mode, error);
+  if (!listener_) return false;
+  poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  wake_up_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!poll_ || !wake_up_ || !watch(listener_.get(), listener_tag, EPOLLIN, true) ||
+      !watch(wake_up_.get(), wake_up_tag, EPOLLIN, true)) {
+    return error = std::string("epoll: ") + std::strerror(errno), false;
+  }
+  return true;
+}
+
+bool ControlLoop::watch(int fd, std::uint64_t tag, std::uint32_t events, bool is_new) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = tag;
+  return ::epoll_ctl(poll_.get(), is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) == 0;
+}
+
+void ControlLoop::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void ControlLoop::stop() {
+  if (stopping_.exchange(true)) return;
+  wake();
+  if (thread_.joinable()) thread_.join();
+  if (listener_) ::unlink(options_.path.c_str());
+  listener_.reset();
+}
+
+void ControlLoop::wake() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(wake_up_.get(), &one, sizeof one);
+}
+
+void ControlLoop::post(std::vector<shm::Outgoing> outgoing) {
+  if (outgoing.empty()) return;
+  bool first;
+  {
+    std::lock_guard lock(mutex_);
+    first = posted_.empty();
+    std::move(outgoing.begin(), outgoing.end(), std::back_inserter(posted_));
+  }
+  if (first) wake();
+}
+
+ControlFigures ControlLoop::figures() const {
+  return {client_count_.load(), publisher_ring_count_.load(), published_.load(),
+          refused_publishes_.load(), refused_.load()};
+}
+
+int ControlLoop::wait_ms(bool busy) {
+  if (!host_.has_room_for_publishes()) return busy_ms;
+  return busy ? 0 : -1;
+}
+
+void ControlLoop::run() {
+  bool busy = false;
+  while (!stopping_.load(std::memory_order_acquire)) {
+    epoll_event events[64];
+    const int count = ::epoll_wait(poll_.get(), events, 64, wait_ms(busy));
+    for (int i = 0; i < count; ++i) on_ready(events[i].data.u64, events[i].events);
+    take_posted();
+    busy = drain_publisher_rings();
+    close_finished();
+  }
+  take_posted();
+  std::vector<shm::ClientId> all;
+  for (const auto& [id, client] : clients_) all.push_back(id);
+  for (const shm::ClientId id : all) close(id);
+}
+
+void ControlLoop::on_ready(std::uint64_t tag, std::uint32_t events) {
+  if (tag == listener_tag) return accept_all();
+  if (tag == wake_up_tag) {
+    std::uint64_t count;
+    [[maybe_unused]] const auto read = ::read(wake_up_.get(), &count, sizeof count);
+    return;
+  }
+  const auto found = clients_.find(tag);
+  if (found == clients_.end()) return;
+  if ((events & EPOLLOUT) != 0) write(*found->second);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) receive(*found->second);
+}
+
+void ControlLoop::accept_all() {
+  for (;;) {
+    shm::UniqueFd socket(
+        ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket) {
+      // Out of descriptors: look again when somebody leaves, rather than spin on the listener.
+      if (errno == EMFILE || errno == ENFILE) {
+        is_accepting_ = !watch(listener_.get(), listener_tag, 0, false);
+      }
+      return;
+    }
+    const auto peer = shm::peer_credentials(socket.get());
+    const auto user = peer ? host_.admit(*peer) : std::nullopt;
+    if (!user) {
+      turn_away(socket.get(), shm::Refusal::not_allowed);
+    } else if (clients_.size() >= options_.clients_max) {
+      turn_away(socket.get(), shm::Refusal::limit_reached);
+    } else {
+      let_in(std::move(socket), *user);
+    }
+  }
+}
+
+// Told and closed at once: who may not come in takes no place from those who may.
+void ControlLoop::turn_away(int socket, shm::Refusal refusal) {
+  refused_.fetch_add(1, std::memory_order_relaxed);
+  shm::send_with_descriptors(socket, encode(shm::Refused{refusal, describe(refusal)}, 0), {},
+                             MSG_DONTWAIT);
+}
+
+void ControlLoop::let_in(shm::UniqueFd socket, std::string user) {
+  auto client = std::make_unique<Client>();
+  client->id = ++last_client_;
+  client->socket = std::move(socket);
+  client->user = std::move(user);
+  if (!watch(client->socket.get(), client->id, EPOLLIN, true)) return;
+  const shm::ClientId id = client->id;
+  clients_.emplace(id, std::move(client));
+  client_count_.store(clients_.size());
+}
+
+void ControlLoop::take_posted() {
+  std::vector<shm::Outgoing> posted;
+  {
+    std::lock_guard lock(mutex_);
+    posted.swap(posted_);
+  }
+  for (shm::Outgoing& out : posted) {
+    const auto found = clients_.find(out.to);
+    if (found == clients_.end()) {
+      if (out.consumer_page) out.consumer_page->lift();  // it left before it was let in
+      continue;
+    }
+    found->second->awaits_value = false;
+    send(*found->second, std::move(out));
+  }
+}
+
+void ControlLoop::close_finished() {
+  for (const shm::ClientId id : std::exchange(finished_, {})) close(id);
+}
+
+}  // namespace millrace::server

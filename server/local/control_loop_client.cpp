@@ -1,0 +1,195 @@
+// The control socket's talk with one client: its requests, what is sent to it, its publisher ring, its end.
+#include "server/local/control_loop_client.hpp"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace millrace::server {
+namespace {
+
+constexpr std::size_t messages_per_turn = 256;  // out of one publisher ring
+
+}  // namespace
+
+void ControlLoop::receive(Client& client) {
+  std::byte room[16'384];
+  std::vector<shm::UniqueFd> unwanted;  // the server accepts no descriptor: these are closed
+  const ssize_t count = receive_with_descriptors(client.socket.get(), room, unwanted, MSG_DONTWAIT);
+  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+  if (count <= 0) {
+    // At once, outside the queue: a consumer that died holds nobody up.
+    if (client.consumer_page) client.consumer_page->lift();
+    finished_.push_back(client.id);
+    return;
+  }
+  if (client.is_finished) return;
+  client.parser.feed({room, static_cast<std::size_t>(count)});
+  while (auto request = client.parser.next()) {
+    on_request(client, std::move(*request));
+    if (client.is_finished) return;
+  }
+  if (const auto fault = client.parser.fault()) refuse(client, *fault);
+}
+
+void ControlLoop::on_request(Client& client, shm::Request request) {
+  if (std::get_if<shm::WakeUp>(&request) && client.publisher_ring)
+    return client.publisher_ring->wake_up();
+  if (std::get_if<shm::PublisherRingRequest>(&request)) return open_publisher_ring(client);
+  if (client.publisher_ring) return refuse(client, shm::Refusal::malformed);
+  const std::string* filter = nullptr;
+  if (const auto* attach = std::get_if<shm::AttachRequest>(&request)) filter = &attach->filter;
+  if (const auto* table = std::get_if<shm::TableRequest>(&request)) filter = &table->filter;
+  if (filter) {
+    if (const auto refusal = host_.check_filter(client.user, *filter)) {
+      return refuse(client, *refusal);
+    }
+  } else if (!client.has_asked) {
+    return refuse(client, shm::Refusal::malformed);
+  }
+  if (std::holds_alternative<shm::ValueRequest>(request) &&
+      std::exchange(client.awaits_value, true)) {
+    return refuse(client, shm::Refusal::malformed);  // the one before has not been answered yet
+  }
+  client.has_asked = true;
+  host_.ask(client.id, std::move(request));
+}
+
+void ControlLoop::open_publisher_ring(Client& client) {
+  if (client.publisher_ring || client.has_asked) return refuse(client, shm::Refusal::malformed);
+  if (publisher_rings_.size() >= options_.publisher_rings_max)
+    return refuse(client, shm::Refusal::limit_reached);
+  client.publisher_ring =
+      shm::PublisherRingReader::make({.epoch = options_.epoch,
+                                      .data_bytes = options_.publisher_ring_bytes,
+                                      .frame_bytes_max = options_.publisher_ring_frame_bytes_max});
+  if (!client.publisher_ring) return refuse(client, shm::Refusal::no_memory);
+  shm::Outgoing out;
+  out.descriptors.emplace_back(
+      ::fcntl(client.publisher_ring->publisher_ring_fd(), F_DUPFD_CLOEXEC, 3));
+  out.descriptors.emplace_back(::fcntl(client.publisher_ring->control_fd(), F_DUPFD_CLOEXEC, 3));
+  if (!out.descriptors[0] || !out.descriptors[1]) {
+    client.publisher_ring.reset();
+    return refuse(client, shm::Refusal::no_memory);
+  }
+  out.bytes = encode(shm::PublisherRingOpened{options_.epoch}, 2);
+  publisher_rings_.push_back(client.id);
+  publisher_ring_count_.store(publisher_rings_.size());
+  send(client, std::move(out));
+}
+
+void ControlLoop::refuse(Client& client, shm::Refusal refusal) {
+  refused_.fetch_add(1, std::memory_order_relaxed);
+  shm::Outgoing out;
+  out.bytes = encode(shm::Refused{refusal, describe(refusal)}, 0);
+  out.closes = true;
+  send(client, std::move(out));
+}
+
+void ControlLoop::send(Client& client, shm::Outgoing outgoing) {
+  if (client.is_finished) return;
+  if (outgoing.consumer_page) client.consumer_page = std::move(outgoing.consumer_page);
+  client.is_finished = outgoing.closes;
+  client.outgoing_bytes += outgoing.bytes.size();
+  client.outgoing.push_back(std::move(outgoing));
+  if (client.outgoing_bytes > options_.outgoing_bytes_max) {
+    finished_.push_back(client.id);  // it asks and does not read
+    return;
+  }
+  write(client);
+}
+
+void ControlLoop::write(Client& client) {
+  while (!client.outgoing.empty()) {
+    const shm::Outgoing& first = client.outgoing.front();
+    int descriptors[shm::descriptors_max];
+    std::size_t count = 0;
+    if (client.sent == 0) {
+      for (const shm::UniqueFd& fd : first.descriptors) descriptors[count++] = fd.get();
+    }
+    const ssize_t sent = shm::send_with_descriptors(
+        client.socket.get(), std::string_view(first.bytes).substr(client.sent),
+        {descriptors, count}, MSG_DONTWAIT);
+    if (sent < 0) {
+      const bool full = errno == EAGAIN || errno == EWOULDBLOCK;
+      if (!full) {
+        finished_.push_back(client.id);
+      } else if (!client.wants_write) {
+        client.wants_write = watch(client.socket.get(), client.id, EPOLLIN | EPOLLOUT, false);
+      }
+      return;
+    }
+    client.sent += static_cast<std::size_t>(sent);
+    if (client.sent < first.bytes.size()) continue;
+    client.outgoing_bytes -= first.bytes.size();
+    client.outgoing.pop_front();
+    client.sent = 0;
+  }
+  if (client.wants_write) {
+    client.wants_write = !watch(client.socket.get(), client.id, EPOLLIN, false);
+  }
+  if (!client.is_finished) return;
+  // The rest of what it says is not read, but not cut off either: closing now would take the answer
+  // with it. Its end closes it, unless too many linger.
+  ::shutdown(client.socket.get(), SHUT_WR);
+  if (clients_.size() > 2 * options_.clients_max) finished_.push_back(client.id);
+}
+
+bool ControlLoop::drain_publisher_rings() {
+  bool more = false;
+  for (const shm::ClientId id : publisher_rings_) {
+    Client& client = *clients_.at(id);
+    if (client.is_finished) continue;
+    if (!host_.has_room_for_publishes()) return true;
+    const std::uint64_t taken = client.publisher_ring->taken(),
+                        refused = client.publisher_ring->refused();
+    auto result = client.publisher_ring->drain(messages_per_turn,
+                                               [&](const shm::PublisherRingMessage& message) {
+                                                 return host_.publish(id, client.user, message);
+                                               });
+    published_.fetch_add(client.publisher_ring->taken() - taken, std::memory_order_relaxed);
+    refused_publishes_.fetch_add(client.publisher_ring->refused() - refused,
+                                 std::memory_order_relaxed);
+    host_.flush_publishes();
+    if (result == shm::PublisherRingReader::Drained::empty &&
+        !client.publisher_ring->go_to_sleep()) {
+      result = shm::PublisherRingReader::Drained::more;
+    }
+    if (result == shm::PublisherRingReader::Drained::faulty)
+      refuse(client, shm::Refusal::malformed);
+    more |= result == shm::PublisherRingReader::Drained::more;
+  }
+  return more;
+}
+
+void ControlLoop::close(shm::ClientId id) {
+  const auto found = clients_.find(id);
+  if (found == clients_.end()) return;
+  Client& client = *found->second;
+  if (client.consumer_page) client.consumer_page->lift();
+  if (client.publisher_ring) {
+    // What it published before it left still counts: no more than its publisher ring holds, since it may go
+    // on writing.
+    std::size_t left =
+        options_.publisher_ring_bytes / sizeof(shm::FrameHeader) / messages_per_turn + 1;
+    while (left-- > 0 && host_.has_room_for_publishes() &&
+           client.publisher_ring->drain(messages_per_turn,
+                                        [&](const shm::PublisherRingMessage& message) {
+                                          return host_.publish(id, client.user, message);
+                                        }) == shm::PublisherRingReader::Drained::more) {
+      host_.flush_publishes();
+    }
+    host_.flush_publishes();
+    std::erase(publisher_rings_, id);
+    publisher_ring_count_.store(publisher_rings_.size());
+  }
+  if (client.has_asked) host_.gone(id);
+  clients_.erase(found);
+  client_count_.store(clients_.size());
+  if (!is_accepting_) is_accepting_ = watch(listener_.get(), listener_tag, EPOLLIN, false);
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,30 @@
+// One connection at the control socket, as the loop keeps it. For control_loop*.cpp alone.
+//
+// Thread contract: the loop's thread.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "server/local/control_loop.hpp"
+
+namespace millrace::server {
+
+struct ControlLoop::Client {
+  shm::ClientId id;
+  shm::UniqueFd socket;
+  std::string user;
+  shm::RequestParser parser;
+  std::deque<shm::Outgoing> outgoing;
+  std::size_t sent = 0;  // of the first one
+  std::size_t outgoing_bytes = 0;
+  std::shared_ptr<shm::ConsumerPage> consumer_page;
+  std::unique_ptr<shm::PublisherRingReader> publisher_ring;
+  bool has_asked = false;     // the processor knows of it
+  bool awaits_value = false;  // which may be many times larger than the request
+  bool wants_write = false;
+  bool is_finished = false;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,59 @@
+#include "server/local/control_socket.hpp"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/shm/wire/descriptors.hpp"
+
+namespace millrace::server {
+namespace {
+
+std::string why(const std::string& what) {
+  return what + ": " + std::strerror(errno);
+}
+
+bool is_socket(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+// Nobody answers at a socket that a killed server left behind.
+bool is_stale(const std::string& path) {
+  return !shm::connect_to(path) && errno == ECONNREFUSED;
+}
+
+}  // namespace
+
+shm::UniqueFd listen_at(const std::string& path, unsigned mode, std::string& error) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    return error = "the control socket's path is empty or too long", shm::UniqueFd();
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  shm::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) return error = why("socket"), shm::UniqueFd();
+  const auto bind = [&] {
+    return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  };
+  if (!bind()) {
+    if (errno != EADDRINUSE)
+      return error = why("cannot open the control socket at " + path), shm::UniqueFd();
+    // Nobody answers at a file of another kind either, but it is somebody's.
+    if (!is_socket(path)) return error = path + " is not a socket", shm::UniqueFd();
+    if (!is_stale(path)) {
+      return error = "another server listens at " + path, shm::UniqueFd();
+    }
+    ::unlink(path.c_str());
+    if (!bind()) return error = why("cannot open the control socket at " + path), shm::UniqueFd();
+  }
+  if (::chmod(path.c_str(), mode) != 0) return error = why("chmod"), shm::UniqueFd();
+  if (::listen(socket.get(), 64) != 0) return error = why("listen"), shm::UniqueFd();
+  return socket;
+}
+
+}  // namespace millrace::server

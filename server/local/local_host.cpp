@@ -1,0 +1,193 @@
+#include "server/local/local_host.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <stdexcept>
+#include <utility>
+
+#include "core/broker/message.hpp"
+#include "protocol/topic.hpp"
+#include "server/observe/log.hpp"
+
+namespace millrace::server {
+namespace {
+
+// Different for each run of the server, so that clients see that it is another one.
+std::uint64_t new_epoch() {
+  return static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
+}
+
+bool fits(const LocalPeer& allowed, const shm::Credentials& peer) {
+  return (!allowed.uid || *allowed.uid == peer.uid) && (!allowed.gid || *allowed.gid == peer.gid);
+}
+
+shm::RegistryOptions registry_options(const Config& config, std::uint64_t epoch) {
+  const LocalConfig& local = config.local;
+  shm::RegistryOptions options;
+  options.epoch = epoch;
+  options.rings_max = local.rings_max;
+  options.ring_bytes = local.ring_bytes;
+  options.frame_bytes_max = local.ring_bytes / 4;
+  options.overflow_bytes_max = local.overflow_bytes;
+  options.consumers_max = local.consumers_max;
+  options.table_cells = local.table_cells;
+  options.lease_ns = local.lease_ms * 1'000'000ull;
+  options.linger_ns = local.linger_ms * 1'000'000ull;
+  return options;
+}
+
+ControlLoopOptions control_loop_options(const Config& config, std::uint64_t epoch) {
+  const LocalConfig& local = config.local;
+  ControlLoopOptions options;
+  options.path = local.socket;
+  options.mode = 0666;  // anybody may connect; local.allow says who comes in
+  options.epoch = epoch;
+  options.clients_max = std::size_t{2} * local.consumers_max + local.publishers_max;
+  options.publisher_rings_max = local.publishers_max;
+  return options;
+}
+
+}  // namespace
+
+LocalHost::LocalHost(std::shared_ptr<const Settings> settings, broker::Processor& processor,
+                     broker::Inbox& inbox)
+    : settings_(std::move(settings)), processor_(processor), inbox_(inbox) {
+  const Config& config = settings_->config;
+  const std::uint64_t epoch = new_epoch();
+  std::string error;
+  loop_ = ControlLoop::open(control_loop_options(config, epoch), *this, error);
+  if (!loop_) throw std::runtime_error("local.socket: " + error);
+  processor_.open_local_side(registry_options(config, epoch),
+                             [this](auto outgoing) { loop_->post(std::move(outgoing)); });
+  for (const LocalRing& ring : config.local.rings) {
+    if (!processor_.local_side()->declare(ring.filter, ring.policy)) {
+      throw std::runtime_error("local.rings: no memory for the ring of " + ring.filter);
+    }
+  }
+}
+
+LocalHost::~LocalHost() {
+  stop();
+}
+
+void LocalHost::start() {
+  loop_->start();
+  log_info("listening", {{"transport", "local"},
+                         {"address", settings()->config.local.socket},
+                         {"listener", "local"}});
+}
+
+void LocalHost::stop() {
+  loop_->stop();
+}
+
+void LocalHost::set_settings(std::shared_ptr<const Settings> settings) {
+  std::lock_guard lock(settings_mutex_);
+  settings_ = std::move(settings);
+}
+
+std::shared_ptr<const Settings> LocalHost::settings() const {
+  std::lock_guard lock(settings_mutex_);
+  return settings_;
+}
+
+const Grants& LocalHost::grants_of(const std::string& user, const Settings& settings) {
+  if (!grants_from_ || grants_from_.get() != &settings) {
+    grants_from_ = this->settings();
+    grants_.clear();
+  }
+  auto& grants = grants_[user];
+  if (!grants) grants = settings.access->grants_of(user);
+  return *grants;
+}
+
+std::optional<std::string> LocalHost::admit(const shm::Credentials& peer) {
+  const auto settings = this->settings();
+  for (const LocalPeer& allowed : settings->config.local.allow) {
+    if (fits(allowed, peer)) return allowed.user;
+  }
+  if (peer.uid == 0 || peer.uid == ::geteuid()) return std::string();
+  log_warn("local process refused", {{"uid", peer.uid}, {"gid", peer.gid}, {"pid", peer.pid}});
+  return std::nullopt;
+}
+
+std::optional<shm::Refusal> LocalHost::check_filter(const std::string& user,
+                                                    const std::string& filter) {
+  const auto settings = this->settings();
+  const bool is_filter =
+      protocol::valid_topic_filter(filter, settings->config.mqtt.topic_levels_max) &&
+      !filter.starts_with("$share/") && !filter.starts_with("$latest/");
+  if (!is_filter) return shm::Refusal::bad_filter;
+  // A ring is shared by all who ask for its filter, so each must be allowed the whole of it: what
+  // an access rule would keep back from a subscription is refused here.
+  const auto rules = grants_of(user, *settings).subscription(filter);
+  if (!rules || *rules) return shm::Refusal::not_allowed;
+  return std::nullopt;
+}
+
+void LocalHost::submit(broker::LocalRequest::What what, shm::ClientId client,
+                       shm::Request request) {
+  auto local = std::make_unique<broker::LocalRequest>();
+  local->what = what;
+  local->client = client;
+  local->request = std::move(request);
+  broker::Command command;
+  command.kind = broker::CommandKind::local;
+  command.request = std::move(local);
+  waiting_.push_back(std::move(command));
+  submit_waiting();
+}
+
+bool LocalHost::submit_waiting() {
+  if (waiting_.empty()) return true;
+  const std::size_t taken = inbox_.submit(waiting_);
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(taken));
+  return waiting_.empty();
+}
+
+void LocalHost::ask(shm::ClientId client, shm::Request request) {
+  submit(broker::LocalRequest::What::ask, client, std::move(request));
+}
+
+void LocalHost::gone(shm::ClientId client) {
+  submit(broker::LocalRequest::What::gone, client, {});
+}
+
+bool LocalHost::has_room_for_publishes() {
+  return submit_waiting();
+}
+
+bool LocalHost::publish(shm::ClientId, const std::string& user,
+                        const shm::PublisherRingMessage& message) {
+  const auto settings = this->settings();
+  const MqttConfig& mqtt = settings->config.mqtt;
+  const bool retain = (message.flags & shm::frame_retain) != 0;
+  const auto qos = static_cast<std::uint8_t>(message.flags >> 1 & 3);
+  // What a client may do through a socket, it may do here; [MQTT-3.3.2-2] no wildcards.
+  if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
+  if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
+  if (protocol::is_reserved_topic(message.topic)) return false;
+  if (grants_of(user, *settings).publish_refusal(message.topic)) return false;
+  const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
+  broker::Command command;
+  command.kind = broker::CommandKind::publish;
+  command.message = broker::build_message({.topic = message.topic,
+                                           .payload = {payload, message.payload.size()},
+                                           .qos = qos,
+                                           .retain = retain,
+                                           .packet_id = std::uint16_t{qos > 0},  // replaced
+                                           .version = protocol::Version::v3_1_1},
+                                          broker::Inbox::now_ns());
+  command.bytes = command.message.packet_bytes;
+  waiting_.push_back(std::move(command));
+  return true;
+}
+
+void LocalHost::flush_publishes() {
+  submit_waiting();
+}
+
+}  // namespace millrace::server

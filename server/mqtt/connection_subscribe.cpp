@@ -1,0 +1,83 @@
+// SUBSCRIBE, resolved as far as it can be without the session: what is asked for, whether it is
+// offered and allowed, and how it will be served. Source: MQTT 5.0 section 3.8.
+#include <algorithm>
+#include <utility>
+
+#include "protocol/topic.hpp"
+#include "server/mqtt/connection.hpp"
+#include "server/mqtt/delivery_mode.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+// What this server does not offer, as its configuration says.
+std::optional<protocol::ReasonCode> not_offered(const protocol::ParsedFilter& filter,
+                                                bool has_identifier, const MqttConfig& mqtt) {
+  using protocol::ReasonCode;
+  if (filter.shared() && !mqtt.shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
+  if (!mqtt.wildcard_available && filter.filter.find_first_of("+#") != std::string_view::npos) {
+    return ReasonCode::WildcardSubscriptionsNotSupported;
+  }
+  if (has_identifier && !mqtt.subscription_identifiers_available) {
+    return ReasonCode::SubscriptionIdentifiersNotSupported;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool Connection::handle(protocol::Subscribe& packet) {
+  auto request = std::make_unique<broker::SubscribeRequest>();
+  request->packet_id = packet.packet_id;
+  if (!packet.properties.subscription_identifiers.empty()) {
+    request->identifier = packet.properties.subscription_identifiers.front();
+  }
+  const auto wish = parse_delivery_wish(packet.properties);
+  request->filters.reserve(packet.subscriptions.size());
+  for (protocol::Subscription& wanted : packet.subscriptions) {
+    broker::SubscriptionRequest& resolved = request->filters.emplace_back();
+    if (!wish) resolved.refused = wish.error();
+    resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
+    resolved.name = std::move(wanted.filter);
+  }
+  add_command(broker::CommandKind::subscribe).request = std::move(request);
+  return true;
+}
+
+void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWish& wish,
+                         bool has_identifier, broker::SubscriptionRequest& resolved) {
+  const Config& config = thread_.config();
+  const auto filter = protocol::parse_filter(wanted.filter, config.mqtt.topic_levels_max);
+  if (!filter) {
+    resolved.refused = filter.error();
+    return;
+  }
+  if (const auto reason = not_offered(*filter, has_identifier, config.mqtt)) {
+    resolved.refused = *reason;
+    return;
+  }
+  auto rules = grants_->subscription(filter->filter);
+  if (!rules) {
+    thread_.counters().subscribe_denied.add();
+    resolved.refused = rules.error();
+    return;
+  }
+  resolved.rules = std::move(*rules);
+  resolved.filter = filter->filter;
+  resolved.share_group = filter->share_group;
+  resolved.qos = static_cast<std::uint8_t>(
+      std::min(static_cast<std::uint32_t>(wanted.qos), config.mqtt.qos_max));
+  resolved.no_local = wanted.no_local;
+  resolved.retain_as_published = wanted.retain_as_published;
+  resolved.retain_handling = static_cast<std::uint8_t>(wanted.retain_handling);
+
+  const DeliveryChoice choice = choose_delivery(*filter, resolved.qos, wish, config.delivery,
+                                                grants_->user(), listener_.name);
+  resolved.mode = choice.mode;
+  resolved.interval_ms = choice.interval_ms;
+  // Values that may be replaced cannot be delivered exactly once.
+  if (choice.mode == broker::Mode::latest && resolved.qos == 2) resolved.qos = 1;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,48 @@
+// MQTT over TLS: OpenSSL reads and writes the socket itself, so an idle connection holds no buffer
+// and a read decrypts straight into the thread's receive buffer.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <boost/asio/ssl/context.hpp>
+#include <memory>
+#include <vector>
+
+#include "server/net/tcp_stream.hpp"
+
+namespace millrace::server {
+
+class TlsStream : public TcpStream {
+ public:
+  TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context);
+
+  void open(StreamUser& user) override;
+  IoResult read(std::span<std::uint8_t> into) override;
+  IoResult write(std::span<const iovec> from) override;
+  IoStatus flush() override { return flush_record(); }
+  void wait_readable() override;
+  void wait_writable() override;
+  void shutdown() override;
+
+ private:
+  void on_wait_over(bool can_read) override;
+  void handshake();
+  IoStatus put(std::span<const std::uint8_t>& record);
+  IoStatus flush_record();
+  IoStatus status_of(int result, bool reading, bool& wants_other);
+
+  struct Free {
+    void operator()(SSL* ssl) const { SSL_free(ssl); }
+  };
+  std::unique_ptr<SSL, Free> ssl_;
+  // A record that OpenSSL has begun and the kernel did not take: what is written next, whatever
+  // becomes urgent meanwhile. Empty: none.
+  std::vector<std::uint8_t> record_;
+  bool handshaking_ = false;
+  bool read_wants_write_ = false;
+  bool write_wants_read_ = false;
+  bool broken_ = false;          // OpenSSL gave up: not even an alert may be sent
+  bool maybe_buffered_ = false;  // the last read may have left decrypted bytes behind
+};
+
+}  // namespace millrace::server

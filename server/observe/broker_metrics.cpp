@@ -1,0 +1,169 @@
+#include "server/observe/broker_metrics.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace millrace::server {
+
+namespace {
+
+using broker::Inbox;
+using broker::ProcessorStats;
+
+MetricRow of_counter(const ProcessorStats& stats, MetricType type, std::string name,
+                     std::string help, broker::Counter ProcessorStats::*field) {
+  return {std::move(name), type, {}, std::move(help), [&stats, field](MetricWriter& writer) {
+            writer.sample(static_cast<double>((stats.*field).value()));
+          }};
+}
+
+MetricRow by_qos(const ProcessorStats& stats, std::string name, std::string help,
+                 std::array<broker::Counter, 3> ProcessorStats::*field) {
+  return {std::move(name),
+          MetricType::counter,
+          {"qos"},
+          std::move(help),
+          [&stats, field](MetricWriter& writer) {
+            constexpr std::array<std::string_view, 3> words = {"0", "1", "2"};
+            for (std::size_t qos = 0; qos < words.size(); ++qos) {
+              writer.sample(static_cast<double>((stats.*field)[qos].value()), {words[qos]});
+            }
+          }};
+}
+
+template <std::size_t count>
+MetricRow of_histogram(std::string name, std::string help,
+                       const broker::PowerHistogram<count>& histogram, double unit) {
+  return {std::move(name),
+          MetricType::histogram,
+          {},
+          std::move(help),
+          [&histogram, unit](MetricWriter& writer) {
+            std::array<std::uint64_t, count - 1> bounds;
+            std::array<std::uint64_t, count> buckets;
+            for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] = std::uint64_t{1} << i;
+            for (std::size_t i = 0; i < count; ++i) buckets[i] = histogram.buckets[i].value();
+            writer.histogram(bounds, buckets, histogram.sum.value(), unit);
+          }};
+}
+
+template <class Get>
+MetricRow of_queue(MetricType type, std::string name, std::string help, Get get) {
+  return {std::move(name), type, {}, std::move(help), [get](MetricWriter& writer) {
+            writer.sample(static_cast<double>(get()));
+          }};
+}
+
+std::vector<MetricRow> message_rows(const ProcessorStats& stats) {
+  constexpr auto counter = MetricType::counter;
+  return {
+      by_qos(stats, "millrace_messages_published_total", "PUBLISH packets that were routed.",
+             &ProcessorStats::published),
+      by_qos(stats, "millrace_messages_delivered_total",
+             "Messages that were bound to a subscriber's connection.", &ProcessorStats::delivered),
+      of_counter(stats, counter, "millrace_messages_unmatched_total",
+                 "Messages that no subscription matched.", &ProcessorStats::unmatched),
+      of_counter(stats, counter, "millrace_messages_conflated_total",
+                 "Values that were replaced by a newer one before they were sent.",
+                 &ProcessorStats::conflated),
+      {"millrace_messages_dropped_total",
+       counter,
+       {"reason"},
+       "Messages that did not go where they would have gone.",
+       [&stats](MetricWriter& writer) {
+         for (std::size_t i = 0; i < stats.dropped.size(); ++i) {
+           writer.sample(static_cast<double>(stats.dropped[i].value()), {broker::drop_names[i]});
+         }
+       }},
+      of_counter(stats, counter, "millrace_wills_total", "Wills that were published.",
+                 &ProcessorStats::wills),
+  };
+}
+
+std::vector<MetricRow> session_rows(const ProcessorStats& stats) {
+  constexpr auto gauge = MetricType::gauge;
+  constexpr auto counter = MetricType::counter;
+  return {
+      of_counter(stats, gauge, "millrace_sessions", "Sessions, connected or not.",
+                 &ProcessorStats::sessions),
+      of_counter(stats, gauge, "millrace_sessions_connected", "Sessions with a connection.",
+                 &ProcessorStats::sessions_connected),
+      of_counter(stats, gauge, "millrace_subscriptions", "Subscriptions of all sessions.",
+                 &ProcessorStats::subscriptions),
+      of_counter(stats, gauge, "millrace_shared_groups", "Groups of shared subscriptions.",
+                 &ProcessorStats::shared_groups),
+      of_counter(stats, gauge, "millrace_slots", "Topics whose newest value is held.",
+                 &ProcessorStats::topics),
+      of_counter(stats, gauge, "millrace_slot_bytes", "Bytes of those values.",
+                 &ProcessorStats::topic_bytes),
+      of_counter(stats, gauge, "millrace_retained_messages", "Retained messages.",
+                 &ProcessorStats::retained),
+      of_counter(stats, gauge, "millrace_inflight_messages",
+                 "Messages of QoS 1 and 2 that were sent and are not settled.",
+                 &ProcessorStats::inflight),
+      of_counter(stats, gauge, "millrace_pending_messages", "Messages that wait for credit.",
+                 &ProcessorStats::pending),
+      of_counter(stats, gauge, "millrace_pending_bytes", "Bytes of those messages.",
+                 &ProcessorStats::pending_bytes),
+      of_counter(stats, gauge, "millrace_slow_sessions", "Sessions that are being conflated now.",
+                 &ProcessorStats::slow_sessions),
+      of_counter(stats, counter, "millrace_takeovers_total",
+                 "Connections that ended because their client identifier connected again.",
+                 &ProcessorStats::takeovers),
+      of_counter(stats, counter, "millrace_sessions_expired_total", "Sessions that expired.",
+                 &ProcessorStats::sessions_expired),
+  };
+}
+
+std::vector<MetricRow> processor_rows(const ProcessorStats& stats) {
+  constexpr auto counter = MetricType::counter;
+  return {
+      of_counter(stats, counter, "millrace_batches_total", "Batches of the processor.",
+                 &ProcessorStats::batches),
+      of_counter(stats, counter, "millrace_batches_borrowed_total",
+                 "Batches that an I/O thread ran because the processor slept.",
+                 &ProcessorStats::borrowed_batches),
+      of_counter(stats, counter, "millrace_routes_computed_total",
+                 "Matches of a topic that were not in the cache.",
+                 &ProcessorStats::routes_computed),
+      of_counter(stats, counter, "millrace_stale_commands_total",
+                 "Commands of connections that had been let go of.",
+                 &ProcessorStats::stale_commands),
+      of_histogram("millrace_batch_commands", "Commands in a batch.", stats.batch_commands, 1),
+      of_histogram("millrace_batch_seconds", "Time that a batch took.", stats.batch_ns, 1e-9),
+  };
+}
+
+std::vector<MetricRow> queue_rows(const Inbox& inbox) {
+  constexpr auto gauge = MetricType::gauge;
+  constexpr auto counter = MetricType::counter;
+  return {
+      of_queue(gauge, "millrace_queue_depth", "Commands that wait in the queue.",
+               [&inbox] { return inbox.queue().len(); }),
+      of_queue(gauge, "millrace_queue_capacity", "Commands that the queue has room for now.",
+               [&inbox] { return inbox.queue().capacity(); }),
+      of_queue(gauge, "millrace_queue_bytes", "Bytes of the messages in the queue.",
+               [&inbox] { return inbox.queued_bytes(); }),
+      of_queue(gauge, "millrace_queue_memory_bytes", "Memory of the queue itself.",
+               [&inbox] { return inbox.queue().stats().memory_bytes; }),
+      of_queue(counter, "millrace_queue_resizes_total", "Times that the queue grew or shrank.",
+               [&inbox] { return inbox.queue().stats().resizes; }),
+      of_queue(counter, "millrace_queue_full_total", "Submissions that the queue cut short.",
+               [&inbox] { return inbox.queue().stats().full; }),
+  };
+}
+
+}  // namespace
+
+std::vector<MetricRow> broker_metric_rows(const ProcessorStats& stats, const Inbox& inbox) {
+  std::vector<MetricRow> rows;
+  for (auto&& part :
+       {message_rows(stats), session_rows(stats), processor_rows(stats), queue_rows(inbox)}) {
+    rows.insert(rows.end(), part.begin(), part.end());
+  }
+  return rows;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,106 @@
+// The log: one line an event to standard error, as text or as JSON.
+//
+//     log_info("listener.ready", {{"listener", "tcp"}, {"port", 1883}});
+//     2026-11-21T03:35:01.123Z info  listener.ready listener=tcp port=1883
+//     {"time":"2026-11-21T03:35:01.123Z","level":"info","event":"listener.ready","listener":"tcp",...}
+//
+// An event is a dotted word that does not change with its circumstances; those are fields. What
+// peers sent is escaped, so that no client can forge a line.
+//
+// Threads: setup_log at start-up and at reload, by one thread; all else by any thread. A line whose
+// level is off costs one comparison.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <initializer_list>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <unordered_map>
+#include <variant>
+
+#include "server/config/config.hpp"
+
+namespace millrace::server {
+
+class LogValue {
+ public:
+  LogValue(std::string_view text) : value_(text) {}               // NOLINT: meant to be implicit
+  LogValue(const char* text) : value_(std::string_view(text)) {}  // NOLINT
+  LogValue(const std::string& text) : value_(std::string_view(text)) {}  // NOLINT
+  LogValue(bool flag) : value_(flag) {}                                  // NOLINT
+  LogValue(double number) : value_(number) {}                            // NOLINT
+  template <class Integer>
+  requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>) LogValue(Integer number)
+      : value_(static_cast<std::int64_t>(number)) {}  // NOLINT
+
+  const auto& value() const { return value_; }
+
+ private:
+  std::variant<std::string_view, bool, double, std::int64_t> value_;
+};
+
+struct LogField {
+  std::string_view name;
+  LogValue value;
+};
+
+using LogFields = std::initializer_list<LogField>;
+
+void setup_log(const LogConfig& config);
+bool logs(LogLevel level);
+void log(LogLevel level, std::string_view event, LogFields fields = {});
+
+inline void log_debug(std::string_view event, LogFields fields = {}) {
+  if (logs(LogLevel::debug)) log(LogLevel::debug, event, fields);
+}
+inline void log_info(std::string_view event, LogFields fields = {}) {
+  if (logs(LogLevel::info)) log(LogLevel::info, event, fields);
+}
+inline void log_warn(std::string_view event, LogFields fields = {}) {
+  if (logs(LogLevel::warn)) log(LogLevel::warn, event, fields);
+}
+inline void log_error(std::string_view event, LogFields fields = {}) {
+  if (logs(LogLevel::error)) log(LogLevel::error, event, fields);
+}
+
+// One line of the log, without its end. Pure.
+std::string format_log_line(LogFormat format, std::chrono::system_clock::time_point time,
+                            LogLevel level, std::string_view event, LogFields fields);
+
+// Repeated faults of one peer: the first is logged, then one line in `interval`, with how many were
+// left out. Bounded: with `peers_max` peers in one interval, new ones share one allowance.
+class LogLimiter {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  explicit LogLimiter(Clock::duration interval, std::size_t peers_max = 4096)
+      : interval_(interval), peers_max_(peers_max) {}
+
+  struct Verdict {
+    bool log = false;
+    std::uint64_t suppressed = 0;  // since the last line of this key
+  };
+  void set_interval(Clock::duration interval);
+  // `key` says who and what, for instance "10.0.0.7 malformed packet".
+  Verdict ask(std::string_view key, Clock::time_point now = Clock::now());
+
+ private:
+  struct Entry {
+    Clock::time_point logged_at;
+    std::uint64_t suppressed = 0;
+  };
+  void forget_old(Clock::time_point now);
+
+  std::mutex mutex_;
+  Clock::duration interval_;
+  std::size_t peers_max_;
+  std::unordered_map<std::string, Entry> entries_;
+};
+
+// The one that all connections share; setup_log gives it log.repeat_seconds.
+LogLimiter& peer_log_limiter();
+
+}  // namespace millrace::server

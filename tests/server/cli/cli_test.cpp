@@ -1,0 +1,213 @@
+// The real program, run as people run it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "server/auth/password_file.hpp"
+#include "server/auth/scram.hpp"
+#include "server/http/server.hpp"
+#include "tests/server/files.hpp"
+
+namespace millrace::server {
+namespace {
+
+using test::Finished;
+using test::Folder;
+using ::testing::HasSubstr;
+
+Finished millrace(const std::string& arguments) {
+  return test::run(std::string("exec ") + MILLRACE_BINARY + " " + arguments);
+}
+
+TEST(Cli, SaysItsVersion) {
+  const Finished finished = millrace("--version");
+  EXPECT_EQ(finished.code, 0);
+  EXPECT_THAT(finished.output, HasSubstr("millrace 0."));
+}
+
+TEST(Cli, HelpsWithEachCommand) {
+  EXPECT_THAT(millrace("--help").output, HasSubstr("millrace passwd FILE USER"));
+  for (const char* command : {"serve", "check", "passwd"}) {
+    const Finished finished = millrace(std::string(command) + " --help");
+    EXPECT_EQ(finished.code, 0) << command;
+    EXPECT_THAT(finished.output, HasSubstr("usage: millrace")) << command;
+  }
+  EXPECT_THAT(millrace("serve --help").output, HasSubstr("queue.bytes_max"));
+}
+
+TEST(Cli, AnswersTyposWithWhatWasMeant) {
+  Finished finished = millrace("chekc");
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_THAT(finished.output, HasSubstr("unknown command \"chekc\"; did you mean \"check\"?"));
+  finished = millrace("serve --htp-port 1");
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_THAT(finished.output, HasSubstr("did you mean \"--http-port\"?"));
+  finished = millrace("check --set quue.bytes_max=1");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr("did you mean \"queue.bytes_max\"?"));
+}
+
+TEST(Cli, RefusesWrongArguments) {
+  EXPECT_EQ(millrace("serve extra").code, 2);
+  EXPECT_EQ(millrace("serve --mqtt-port 70000").code, 2);
+  EXPECT_EQ(millrace("serve --mqtt-port x").code, 2);
+  EXPECT_EQ(millrace("serve --config").code, 2);
+}
+
+TEST(Check, AcceptsTheDefaultsAndShowsThem) {
+  const Finished finished = millrace("check --mqtt-port 1999");
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("listener tcp: tcp on 127.0.0.1:1999"));
+  EXPECT_THAT(finished.output, HasSubstr("the configuration is valid"));
+}
+
+TEST(Check, PrintsAllFaultsAndExits1) {
+  const Folder folder;
+  const std::string file = folder.write("m.json", R"({"http": {"port": -1}, "nonsense": 1})");
+  const Finished finished = millrace("check --config " + file + " --set inflight_max=x");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr(file + ": http.port: must be"));
+  EXPECT_THAT(finished.output, HasSubstr(file + ": nonsense: unknown key"));
+  EXPECT_THAT(finished.output, HasSubstr("--set: inflight_max"));
+  EXPECT_THAT(finished.output, HasSubstr("3 faults"));
+}
+
+TEST(Check, FindsTheFileByItsVariable) {
+  const Folder folder;
+  const std::string file = folder.write("m.json", R"({"http": {"port": 1234}})");
+  const auto finished = test::run("MILLRACE_CONFIG=" + file + " " + MILLRACE_BINARY + " check");
+  EXPECT_THAT(finished.output, HasSubstr("http on 127.0.0.1:1234"));
+}
+
+TEST(Check, AsksARunningServerForItsHealth) {
+  HttpConfig config;
+  config.port = 0;
+  HttpServer http(config);
+  const Metrics metrics;
+  std::atomic<bool> ready{true};
+  add_standard_routes(http, metrics, [&] { return ready ? "" : "draining"; });
+  http.start();
+  const std::string port = std::to_string(http.port());
+  EXPECT_EQ(millrace("check --health http://127.0.0.1:" + port + "/healthz").code, 0);
+  EXPECT_EQ(millrace("check --health --http-port " + port).code, 0);
+  ready = false;
+  const Finished finished = millrace("check --http-port " + port + " --health");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr("503 not ready: draining"));
+  http.stop();
+  EXPECT_EQ(millrace("check --health http://127.0.0.1:" + port + "/").code, 1);
+  EXPECT_EQ(millrace("check --health ftp://x/").code, 2);
+}
+
+TEST(Serve, WithAFaultyConfigurationStartsNothing) {
+  const Finished finished = millrace("serve --set listeners[0].host=0.0.0.0");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr("0.0.0.0 is beyond loopback"));
+}
+
+TEST(Passwd, MakesAFileForItsOwnerAlone) {
+  const Folder folder;
+  const std::string file = folder.path("passwd");
+  EXPECT_EQ(test::run("printf 'se cret\\n' | " MILLRACE_BINARY " passwd " + file + " ann").code, 0);
+  EXPECT_EQ(millrace("passwd -b -I 5 " + file + " bob b").code, 0);
+  std::vector<std::string> faults;
+  const auto parsed = PasswordFile::parse(folder.read("passwd"), faults);
+  EXPECT_TRUE(faults.empty());
+  EXPECT_TRUE(parsed.verify("ann", "se cret"));
+  EXPECT_TRUE(parsed.verify("bob", "b"));
+  EXPECT_THAT(folder.read("passwd"), HasSubstr("bob:$7$5$"));
+  struct stat status {};
+  ASSERT_EQ(stat(file.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777u, 0600u);
+}
+
+TEST(Passwd, ReplacesRemovesAndStartsAfresh) {
+  const Folder folder;
+  const std::string file = folder.path("passwd");
+  millrace("passwd -b -I 1 " + file + " ann old");
+  millrace("passwd -b -I 1 " + file + " ann new");
+  std::vector<std::string> faults;
+  const auto parsed = PasswordFile::parse(folder.read("passwd"), faults);
+  EXPECT_EQ(parsed.size(), 1u);
+  EXPECT_TRUE(parsed.verify("ann", "new"));
+  EXPECT_EQ(millrace("passwd -D " + file + " ann").code, 0);
+  EXPECT_EQ(folder.read("passwd"), "");
+  const Finished again = millrace("passwd -D " + file + " ann");
+  EXPECT_EQ(again.code, 1);
+  EXPECT_THAT(again.output, HasSubstr("there is no user \"ann\""));
+  folder.write("passwd", "x:y\n");
+  EXPECT_EQ(millrace("passwd -c -b -I 1 " + file + " ann a").code, 0);
+  EXPECT_EQ(folder.read("passwd").find("x:y"), std::string::npos);
+}
+
+TEST(Passwd, RefusesWhatCannotWork) {
+  const Folder folder;
+  const std::string file = folder.path("passwd");
+  EXPECT_EQ(millrace("passwd " + file).code, 2);
+  EXPECT_EQ(millrace("passwd -b " + file + " ann").code, 2);
+  EXPECT_EQ(millrace("passwd -b " + file + " a:b c").code, 2);
+  EXPECT_EQ(millrace("passwd -b " + file + " ann ''").code, 2);
+  EXPECT_EQ(millrace("passwd -b -I 0 " + file + " ann a").code, 2);
+  EXPECT_EQ(millrace("passwd " + file + " ann < /dev/null").code, 2);
+  EXPECT_EQ(millrace("passwd -b /nonexistent/passwd ann a").code, 1);
+}
+
+TEST(Passwd, MakesKeysForScram) {
+  const Folder folder;
+  const std::string file = folder.path("scram");
+  ASSERT_EQ(millrace("passwd --scram -b -I 4096 " + file + " ann secret").code, 0);
+  ASSERT_EQ(millrace("passwd --scram -b " + file + " bob b").code, 0);
+  EXPECT_EQ(millrace("passwd --scram -b -I 4095 " + file + " cid c").code, 2);
+  EXPECT_EQ(millrace("passwd --scram -b " + file + " cid \xc3\xa4").code, 2);
+  EXPECT_EQ(folder.read("scram").find("secret"), std::string::npos);
+  std::vector<std::string> faults;
+  const auto parsed = ScramFile::parse(folder.read("scram"), faults);
+  EXPECT_TRUE(faults.empty());
+  EXPECT_EQ(parsed.size(), 2u);
+  const ScramKeys ann = parsed.keys_of("ann");
+  EXPECT_EQ(ann.stored_key, ScramKeys::derive("secret", ann.salt, 4096).stored_key);
+  EXPECT_EQ(millrace("check --set access.scram_file=" + file).code, 0);
+  ASSERT_EQ(millrace("passwd -b " + file + " dan d").code, 0);  // a password's hash is no key
+  const Finished mixed = millrace("check --set access.scram_file=" + file);
+  EXPECT_EQ(mixed.code, 1);
+  EXPECT_THAT(mixed.output, HasSubstr("access.scram_file: line 3: not keys of SCRAM-SHA-256"));
+}
+
+TEST(Passwd, MosquittoPasswdWorksOnTheFile) {
+  if (!test::has_program("mosquitto_passwd")) GTEST_SKIP() << "mosquitto_passwd is not installed";
+  const Folder folder;
+  const std::string file = folder.path("passwd");
+  ASSERT_EQ(millrace("passwd -b -I 101 " + file + " ann a").code, 0);
+  const auto finished = test::run("mosquitto_passwd -b " + file + " bob b");
+  ASSERT_EQ(finished.code, 0) << finished.output;
+  std::vector<std::string> faults;
+  const auto parsed = PasswordFile::parse(folder.read("passwd"), faults);
+  EXPECT_TRUE(parsed.verify("ann", "a"));
+  EXPECT_TRUE(parsed.verify("bob", "b"));
+}
+
+TEST(Passwd, MosquittoLetsOurUsersIn) {
+  if (!test::has_program("mosquitto")) GTEST_SKIP() << "mosquitto is not installed";
+  const Folder folder;
+  const std::string file = folder.path("passwd");
+  ASSERT_EQ(millrace("passwd -b -I 1000 " + file + " ann secret").code, 0);
+  // mosquitto drops root's rights, so that its own user must be able to read.
+  chmod(file.c_str(), 0644);
+  chmod(folder.path("").c_str(), 0755);
+  const std::string socket = folder.path("socket");
+  const std::string config =
+      folder.write("mosquitto.conf", "listener 0 " + socket + "\nuser root\npassword_file " + file +
+                                         "\nallow_anonymous false\n");
+  const std::string client = "mosquitto_pub --unix " + socket + " -t a -m b -u ann -P ";
+  const Finished finished =
+      test::run("mosquitto -c " + config +
+                " & pid=$!\n"
+                "while [ ! -S " +
+                socket + " ] && kill -0 $pid; do sleep 0.05; done\n" + client +
+                "secret; echo right=$?\n" + client + "wrong; echo wrong=$?\nkill $pid; wait $pid");
+  EXPECT_THAT(finished.output, HasSubstr("right=0"));
+  EXPECT_THAT(finished.output, HasSubstr("wrong=5"));
+}
+
+}  // namespace
+}  // namespace millrace::server

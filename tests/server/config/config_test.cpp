@@ -1,0 +1,306 @@
+// Where values come from, and what is said about those that cannot be.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "server/config/schema.hpp"
+#include "tests/server/files.hpp"
+
+namespace millrace::server {
+namespace {
+
+using test::Folder;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+LoadedConfig with_sets(std::vector<std::string> sets) {
+  ConfigSources sources;
+  sources.sets = std::move(sets);
+  return load_config(sources);
+}
+
+LoadedConfig with_file(const std::string& text, std::vector<std::string> environment = {},
+                       std::vector<std::string> sets = {}) {
+  const Folder folder;
+  ConfigSources sources;
+  sources.file = folder.write("millrace.json", text);
+  sources.environment = std::move(environment);
+  sources.sets = std::move(sets);
+  return load_config(sources);
+}
+
+std::string faults_of(const LoadedConfig& loaded) {
+  std::string all;
+  for (const ConfigFault& fault : loaded.faults) all += fault.to_string() + "\n";
+  return all;
+}
+
+TEST(Config, WithNothingGivenIsLoopbackOnlyAndAnonymous) {
+  const LoadedConfig loaded = load_config({});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  ASSERT_EQ(loaded.config.listeners.size(), 2u);
+  EXPECT_EQ(loaded.config.listeners[0].port, 1883);
+  EXPECT_EQ(loaded.config.listeners[1].port, 8083);
+  EXPECT_EQ(loaded.config.listeners[1].path, "/mqtt");
+  for (const auto& listener : loaded.config.listeners) EXPECT_TRUE(is_loopback(listener.host));
+  EXPECT_TRUE(is_loopback(loaded.config.http.host));
+  EXPECT_EQ(loaded.config.http.port, 9464);
+  EXPECT_TRUE(loaded.config.access.anonymous_allowed());
+}
+
+TEST(Config, DefaultsLieWithinTheirOwnLimits) {
+  // Every default goes through the parser that a user's value goes through.
+  const Config defaults;
+  Config parsed;
+  std::vector<ConfigFault> faults;
+  for (const auto& key : config_schema().keys()) {
+    key.parse(parsed, key.render(defaults), FaultSink(faults, key.path, "default"));
+  }
+  for (const ConfigFault& fault : faults) ADD_FAILURE() << fault.to_string();
+}
+
+TEST(Config, EveryKeyCanBeSetAndReadBack) {
+  for (const auto& key : config_schema().keys()) {
+    Config config;
+    std::vector<ConfigFault> faults;
+    const Json before = key.render(config);
+    Json changed;
+    if (before.is_boolean()) changed = !before.get<bool>();
+    if (before.is_number_unsigned()) changed = before.get<std::uint64_t>() - (before > 1 ? 1 : 0);
+    if (before.is_number_float()) changed = before.get<double>() * 1.125;
+    if (changed.is_null() || changed == before) continue;
+    key.parse(config, changed, FaultSink(faults, key.path, "test"));
+    EXPECT_THAT(faults, IsEmpty()) << key.path;
+    EXPECT_EQ(key.render(config), changed) << key.path;
+  }
+}
+
+TEST(Config, NoTwoKeysShareAVariable) {
+  std::set<std::string> variables;
+  for (const std::string& path : config_schema().paths()) {
+    EXPECT_TRUE(variables.insert(config_variable(path)).second) << path;
+  }
+}
+
+TEST(Config, FileMayHaveComments) {
+  const auto loaded = with_file("{ // ports\n \"http\": { \"port\": 1234 /* here */ } }");
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.http.port, 1234);
+}
+
+TEST(Config, VariablesOverrideTheFileAndSetsOverrideBoth) {
+  const std::string text = R"({"queue": {"max_capacity": 2048, "bytes_max": 8388608},
+                              "inflight_max": 7})";
+  const auto loaded =
+      with_file(text, {"MILLRACE_QUEUE_MAX_CAPACITY=4096", "MILLRACE_INFLIGHT_MAX=8", "HOME=/x"},
+                {"inflight_max=9"});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.queue.bytes_max, 8388608u);
+  EXPECT_EQ(loaded.config.queue.max_capacity, 4096u);
+  EXPECT_EQ(loaded.config.inflight_max, 9u);
+}
+
+TEST(Config, PortFlagsMoveTheListenerOfTheirKindOrAddOne) {
+  ConfigSources sources;
+  sources.mqtt_port = 0;
+  sources.ws_port = 9001;
+  sources.http_port = 0;
+  LoadedConfig loaded = load_config(sources);
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  ASSERT_EQ(loaded.config.listeners.size(), 2u);
+  EXPECT_EQ(loaded.config.listeners[0].port, 0);
+  EXPECT_EQ(loaded.config.listeners[1].port, 9001);
+  EXPECT_EQ(loaded.config.http.port, 0);
+
+  sources.sets = {R"(listeners=[{"transport": "ws"}])"};
+  loaded = load_config(sources);
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  ASSERT_EQ(loaded.config.listeners.size(), 2u);
+  EXPECT_EQ(loaded.config.listeners[0].port, 9001);
+  EXPECT_EQ(loaded.config.listeners[1].transport, Transport::tcp);
+}
+
+TEST(Config, ListenersGetTheirTransportsPortAndAName) {
+  const auto loaded = with_sets({R"(listeners=[{}, {"port": 2000}, {"transport": "ws"}])"});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.listeners[0].name, "tcp");
+  EXPECT_EQ(loaded.config.listeners[1].name, "tcp-2");
+  EXPECT_EQ(loaded.config.listeners[2].name, "ws");
+  EXPECT_EQ(loaded.config.listeners[2].port, 8083);
+}
+
+TEST(Config, SetReachesIntoAList) {
+  const auto loaded = with_sets({"listeners[1].path=/m", "listeners[0].port=0"});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.listeners[1].path, "/m");
+  EXPECT_EQ(loaded.config.listeners[0].port, 0);
+  EXPECT_THAT(faults_of(with_sets({"listeners[7].port=1"})), HasSubstr("the list has 2"));
+}
+
+TEST(Config, TextIsTakenAsItStandsOnTheCommandLine) {
+  const auto loaded = with_sets({"listeners[0].name=123", "listeners[1].name=\"a b\""});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.listeners[0].name, "123");
+  EXPECT_EQ(loaded.config.listeners[1].name, "a b");
+}
+
+TEST(Config, AllFaultsAreListedWithPathAndOrigin) {
+  const auto loaded = with_file(
+      R"({"quue": {"bytes_max": 1}, "queue": {"bytes_maxx": 1, "max_capacity": "many"},
+          "mqtt": {"qos_max": 3}, "log": {"level": "wran"}, "http": 7,
+          "listeners": [{"port": 70000, "transport": "udp"}, 5]})",
+      {"MILLRACE_QUEUE_BYTE_MAX=1"}, {"threads.io=-1", "nonsense"});
+  const std::string all = faults_of(loaded);
+  EXPECT_THAT(all, HasSubstr("quue: unknown key"));
+  EXPECT_THAT(all, HasSubstr("queue.bytes_maxx: unknown key; did you mean \"queue.bytes_max\"?"));
+  EXPECT_THAT(all, HasSubstr("queue.max_capacity: must be a whole number, not \"many\""));
+  EXPECT_THAT(all, HasSubstr("mqtt.qos_max: must be 0 to 2, not 3"));
+  EXPECT_THAT(all, HasSubstr("log.level: must be one of trace|debug|info|warn|error|off, not "
+                             "\"wran\"; did you mean \"warn\"?"));
+  EXPECT_THAT(all, HasSubstr("http: must be an object, not 7"));
+  EXPECT_THAT(all, HasSubstr("listeners[0].port: must be 0 to 65,535, not 70000"));
+  EXPECT_THAT(all, HasSubstr("listeners[0].transport: must be one of tcp|tls|ws|wss"));
+  EXPECT_THAT(all, HasSubstr("listeners[1]: must be an object, not 5"));
+  EXPECT_THAT(all, HasSubstr("MILLRACE_QUEUE_BYTE_MAX: unknown variable; did you mean "
+                             "\"MILLRACE_QUEUE_BYTES_MAX\"?"));
+  EXPECT_THAT(all, HasSubstr("--set: threads.io: must be 0 to 256, not -1"));
+  EXPECT_THAT(all, HasSubstr("--set: nonsense: must look like path=value"));
+  EXPECT_THAT(all, HasSubstr("millrace.json"));
+}
+
+TEST(Config, RefusesNumbersThatAreNoNumbersOfThatKind) {
+  EXPECT_THAT(faults_of(with_sets({"inflight_max=1.5"})), HasSubstr("must be a whole number"));
+  EXPECT_THAT(faults_of(with_sets({"inflight_max=true"})), HasSubstr("must be a whole number"));
+  EXPECT_THAT(faults_of(with_sets({"inflight_max="})), HasSubstr("must be a whole number"));
+  EXPECT_THAT(faults_of(with_sets({"inflight_max=18446744073709551616"})), HasSubstr("must be"));
+  EXPECT_THAT(faults_of(with_sets({"queue.growth_factor=1e999"})), HasSubstr("growth_factor"));
+  EXPECT_THAT(faults_of(with_sets({"mqtt.retain_available=1"})), HasSubstr("true or false"));
+}
+
+TEST(Config, SaysWhereTheFileIsBroken) {
+  EXPECT_THAT(faults_of(with_file("{\n \"http\": {\n")), HasSubstr("line 3"));
+  EXPECT_THAT(faults_of(with_file("[]")), HasSubstr("must be an object, not a list"));
+  EXPECT_THAT(faults_of(with_file(R"({"inflight_max": 1, "inflight_max": 2})")),
+              HasSubstr("inflight_max: stands twice"));
+}
+
+TEST(Config, SaysWhyTheFileCannotBeRead) {
+  ConfigSources sources;
+  sources.file = "/nonexistent/millrace.json";
+  EXPECT_THAT(faults_of(load_config(sources)), HasSubstr("No such file"));
+  sources.file = "/";
+  EXPECT_THAT(faults_of(load_config(sources)), HasSubstr("cannot read the file"));
+}
+
+TEST(Config, IgnoresTheVariablesThatKubernetesInjects) {
+  ConfigSources sources;
+  sources.environment = {
+      "MILLRACE_SERVICE_HOST=10.0.0.1",         "MILLRACE_PORT=tcp://10.0.0.1:1883",
+      "MILLRACE_PORT_1883_TCP_ADDR=10.0.0.1",   "MILLRACE_SERVICE_PORT_MQTT=1883",
+      "MILLRACE_HTTP_PORT=tcp://10.0.0.1:9464", "MILLRACE_CONFIG=/x"};
+  EXPECT_THAT(faults_of(load_config(sources)), IsEmpty());
+  sources.environment = {"MILLRACE_HTTP_PORT=4321"};
+  EXPECT_EQ(load_config(sources).config.http.port, 4321);
+}
+
+TEST(Config, RefusesToListenBeyondLoopbackWithoutAuthentication) {
+  const std::string open = "listeners[0].host=0.0.0.0";
+  EXPECT_THAT(faults_of(with_sets({open})), HasSubstr("listeners[0].host: 0.0.0.0 is beyond"));
+  EXPECT_THAT(faults_of(with_sets({"http.host=::"})), HasSubstr("http.host: :: is beyond"));
+  EXPECT_THAT(faults_of(with_sets({open, "access.allow_anonymous=true"})), IsEmpty());
+  const Folder folder;
+  const std::string file = folder.write("passwd", "# nobody yet\n");
+  const auto loaded = with_sets({open, "access.password_file=" + file});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_FALSE(loaded.config.access.anonymous_allowed());
+  const auto by_scram = with_sets({open, "access.scram_file=" + file});
+  EXPECT_THAT(faults_of(by_scram), IsEmpty());
+  EXPECT_FALSE(by_scram.config.access.anonymous_allowed());
+}
+
+TEST(Config, KnowsWhatLoopbackIs) {
+  for (const char* host : {"127.0.0.1", "127.9.9.9", "::1"}) EXPECT_TRUE(is_loopback(host)) << host;
+  for (const char* host : {"0.0.0.0", "::", "10.0.0.1", "fe80::1", "example.org"}) {
+    EXPECT_FALSE(is_loopback(host)) << host;
+  }
+}
+
+TEST(Config, WritesAddressesAsPeopleDo) {
+  EXPECT_EQ(address_text("127.0.0.1", 1883), "127.0.0.1:1883");
+  EXPECT_EQ(address_text("::1", 8083), "[::1]:8083");
+}
+
+TEST(Config, RelationsBetweenKeysAreChecked) {
+  EXPECT_THAT(faults_of(with_sets({"queue.initial_capacity=8"})),
+              HasSubstr("queue.min_capacity: must not exceed queue.initial_capacity (8)"));
+  EXPECT_THAT(faults_of(with_sets({"queue.shrink_threshold=0.5"})),
+              HasSubstr("below 1 / queue.growth_factor"));
+  EXPECT_THAT(faults_of(with_sets({"outbox.credit_bytes=1024"})),
+              HasSubstr("outbox.latest_credit_bytes: must not exceed"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].port=1883"})),
+              HasSubstr("listeners[1].port: is taken by \"tcp\""));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].name=tcp"})), HasSubstr("another listener's"));
+  EXPECT_THAT(faults_of(with_sets({"listeners=[]"})), HasSubstr("at least one"));
+  EXPECT_THAT(faults_of(with_sets({"access.allow_anonymous=false"})), HasSubstr("nobody could"));
+}
+
+TEST(Config, TlsNeedsReadableFilesAndOthersNone) {
+  const auto missing = with_sets({R"(listeners=[{"transport": "tls"}])"});
+  EXPECT_THAT(faults_of(missing), HasSubstr("listeners[0].tls.certificate_file: is needed"));
+  EXPECT_THAT(faults_of(missing), HasSubstr("listeners[0].tls.key_file: is needed"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].tls.key_file=/x"})),
+              HasSubstr("has no meaning for ws; did you mean wss?"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[0].transport=tls", "listeners[0].tls.key_file=/no",
+                                   "listeners[0].tls.certificate_file=/no"})),
+              HasSubstr("cannot read \"/no\""));
+}
+
+TEST(Config, RulesAreChecked) {
+  EXPECT_THAT(faults_of(with_sets({R"(access.rules=[{"filter": "a/#/b"}])"})),
+              HasSubstr("access.rules[0].filter: is not a topic filter"));
+  EXPECT_THAT(faults_of(with_sets({R"(access.rules=[{"user": "ann"}])"})),
+              HasSubstr("access.rules[0].user: names a user"));
+  EXPECT_THAT(
+      faults_of(with_sets({R"(access.rules=[{"effect": "allow", "reason": "unspecified"}])"})),
+      HasSubstr("access.rules[0].reason: is what a rule that denies says"));
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "tpc"}])"})),
+              HasSubstr("no listener is called \"tpc\"; did you mean \"tcp\"?"));
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"filter": "a"}])"})),
+              HasSubstr("says neither mode nor max_rate_hz"));
+  const auto good = with_sets({R"(delivery.rules=[{"filter": "a/#", "mode": "latest",
+                                                   "max_rate_hz": 0.5, "listener": "ws"}])"});
+  EXPECT_THAT(faults_of(good), IsEmpty());
+  ASSERT_EQ(good.config.delivery.rules.size(), 1u);
+  EXPECT_EQ(good.config.delivery.rules[0].mode, DeliveryMode::latest);
+  EXPECT_EQ(good.config.delivery.rules[0].max_rate_hz, 0.5);
+}
+
+TEST(Config, WhatClientsAreToldHasToBeOfUseToThem) {
+  for (const char* prefix : {"a/#", "+", "$SYS"}) {
+    EXPECT_THAT(faults_of(with_sets({std::string("mqtt.response_prefix=") + prefix})),
+                HasSubstr("mqtt.response_prefix: must be a topic"));
+  }
+  EXPECT_THAT(faults_of(with_sets({"mqtt.response_prefix="})), IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({"mqtt.server_reference=" + std::string(65'536, 'x')})),
+              HasSubstr("mqtt.server_reference: is longer"));
+}
+
+TEST(Config, DeepNestingEndsInAFault) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "{\"http\":";
+  EXPECT_FALSE(with_file(text).ok());
+  EXPECT_FALSE(with_file("{\"listeners\":" + std::string(100'000, '[') + "}").ok());
+}
+
+TEST(Config, HelpNamesEveryKey) {
+  const std::string help = config_help(), table = config_table_markdown();
+  for (const std::string& path : config_schema().paths()) {
+    EXPECT_THAT(help, HasSubstr(path + " = "));
+    EXPECT_THAT(table, HasSubstr("| `" + path + "` |"));
+  }
+}
+
+}  // namespace
+}  // namespace millrace::server

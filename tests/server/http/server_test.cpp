@@ -1,0 +1,268 @@
+// The HTTP server over real sockets, spoken to by hand: what is sent here is what arrives.
+#include "server/http/server.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+#include <future>
+
+namespace millrace::server {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+namespace asio = boost::asio;
+
+class Client {
+ public:
+  explicit Client(std::uint16_t port) {
+    socket_.connect({asio::ip::make_address("127.0.0.1"), port});
+  }
+
+  void send(const std::string& text) {
+    boost::system::error_code ignored;  // the server may have closed already
+    asio::write(socket_, asio::buffer(text), ignored);
+  }
+  // All until the server closes.
+  std::string rest() {
+    boost::system::error_code error;
+    std::string text;
+    asio::read(socket_, asio::dynamic_buffer(text), error);
+    return text;
+  }
+  // One response with a Content-Length.
+  std::string response() {
+    std::string text;
+    while (text.find("\r\n\r\n") == std::string::npos) read_some(text);
+    const auto at = text.find("Content-Length: ");
+    const std::size_t length = std::stoul(text.substr(at + 16));
+    const std::size_t whole = text.find("\r\n\r\n") + 4 + length;
+    while (text.size() < whole) read_some(text);
+    return text;
+  }
+  void close() { socket_.close(); }
+
+ private:
+  void read_some(std::string& text) {
+    char byte;
+    asio::read(socket_, asio::buffer(&byte, 1));
+    text += byte;
+  }
+  asio::io_context context_;
+  asio::ip::tcp::socket socket_{context_};
+};
+
+HttpConfig on_any_port() {
+  HttpConfig config;
+  config.port = 0;
+  return config;
+}
+
+class Http : public ::testing::Test {
+ protected:
+  explicit Http(HttpConfig config = on_any_port()) : http_(config) {}
+
+  void start() {
+    http_.route("GET", "/hello", "says hello", [](HttpExchange::Ptr exchange) {
+      exchange->answer(200, "text/plain",
+                       "hello " + std::string(exchange->request().query_value("n")));
+    });
+    http_.route("POST", "/echo", "", [](HttpExchange::Ptr exchange) {
+      exchange->answer(200, "text/plain", exchange->request().body);
+    });
+    http_.route("GET", "/tree/*", "", [](HttpExchange::Ptr exchange) {
+      exchange->answer(200, "text/plain", "rest=" + exchange->request().rest);
+    });
+    http_.start();
+  }
+  std::string get(const std::string& target, const std::string& method = "GET") {
+    Client client(http_.port());
+    client.send(method + " " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    return client.rest();
+  }
+  HttpServer http_;
+};
+
+TEST_F(Http, AnswersARoute) {
+  start();
+  const std::string answer = get("/hello?n=w%C3%B6rld");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(answer, HasSubstr("\r\n\r\nhello w\xc3\xb6rld"));
+}
+
+TEST_F(Http, AnswersHeadWithoutABody) {
+  start();
+  const std::string answer = get("/hello?n=x", "HEAD");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(answer, HasSubstr("Content-Length: 7\r\n"));
+  EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
+}
+
+TEST_F(Http, KnowsWhatIsNotThere) {
+  start();
+  EXPECT_THAT(get("/nowhere"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(get("/hello/more"), StartsWith("HTTP/1.1 404"));
+  const std::string wrong = get("/hello", "DELETE");
+  EXPECT_THAT(wrong, StartsWith("HTTP/1.1 405"));
+  EXPECT_THAT(wrong, HasSubstr("Allow: GET, HEAD\r\n"));
+}
+
+TEST_F(Http, HandsTheRestOfAPathOn) {
+  start();
+  EXPECT_THAT(get("/tree/a%20b/c"), HasSubstr("rest=a b/c"));
+  EXPECT_THAT(get("/tree"), StartsWith("HTTP/1.1 404"));
+}
+
+TEST_F(Http, KeepsTheConnectionAndTakesPipelinedRequests) {
+  start();
+  Client client(http_.port());
+  const std::string request = "GET /hello?n=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+  client.send(request + request);
+  EXPECT_THAT(client.response(), HasSubstr("hello 1"));
+  EXPECT_THAT(client.response(), HasSubstr("hello 1"));
+  client.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+  EXPECT_THAT(client.response(), HasSubstr("\r\n\r\nabc"));
+  EXPECT_EQ(http_.counters().connections_accepted.value(), 1u);
+}
+
+TEST_F(Http, RefusesWhatItDoesNotUnderstand) {
+  start();
+  Client client(http_.port());
+  client.send("this is not http\r\n\r\n");
+  EXPECT_THAT(client.rest(), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(get("/%zz"), StartsWith("HTTP/1.1 400"));
+}
+
+TEST_F(Http, RefusesWhatIsTooLarge) {
+  start();
+  Client header(http_.port());
+  header.send("GET / HTTP/1.1\r\nX: " + std::string(20'000, 'x'));
+  EXPECT_THAT(header.rest(), StartsWith("HTTP/1.1 431"));
+  Client body(http_.port());
+  body.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n");
+  EXPECT_THAT(body.rest(), StartsWith("HTTP/1.1 413"));
+}
+
+TEST_F(Http, AHandlerMayAnswerLaterFromAnotherThread) {
+  std::promise<HttpExchange::Ptr> arrived;
+  http_.route("GET", "/later", "",
+              [&](HttpExchange::Ptr exchange) { arrived.set_value(exchange); });
+  start();
+  Client client(http_.port());
+  client.send("GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  HttpExchange::Ptr exchange = arrived.get_future().get();
+  EXPECT_THAT(get("/hello?n=2"), HasSubstr("hello 2"));  // nobody else waits for it
+  exchange->answer(200, "text/plain", "at last");
+  exchange->answer(200, "text/plain", "twice");
+  const std::string answer = client.rest();
+  EXPECT_THAT(answer, HasSubstr("at last"));
+  EXPECT_THAT(answer, Not(HasSubstr("twice")));
+}
+
+TEST_F(Http, AnExchangeThatIsDroppedIsAnswered500) {
+  http_.route("GET", "/drop", "", [](HttpExchange::Ptr) {});
+  start();
+  EXPECT_THAT(get("/drop"), StartsWith("HTTP/1.1 500"));
+}
+
+TEST_F(Http, TellsAHandlerThatTheClientWent) {
+  std::promise<void> arrived, gone;
+  HttpExchange::Ptr kept;
+  http_.route("GET", "/poll", "", [&](HttpExchange::Ptr exchange) {
+    kept = exchange;
+    exchange->on_gone([&] { gone.set_value(); });
+    arrived.set_value();
+  });
+  start();
+  Client client(http_.port());
+  client.send("GET /poll HTTP/1.1\r\nHost: x\r\n\r\n");
+  arrived.get_future().wait();
+  client.close();
+  gone.get_future().wait();
+  kept->answer(200, "text/plain", "too late");
+}
+
+TEST_F(Http, StoppingTellsHandlersThatStillWait) {
+  std::promise<void> arrived;
+  bool gone = false;
+  HttpExchange::Ptr kept;
+  http_.route("GET", "/poll", "", [&](HttpExchange::Ptr exchange) {
+    kept = exchange;
+    exchange->on_gone([&] { gone = true; });
+    arrived.set_value();
+  });
+  start();
+  Client client(http_.port());
+  client.send("GET /poll HTTP/1.1\r\nHost: x\r\n\r\n");
+  arrived.get_future().wait();
+  http_.stop();
+  EXPECT_TRUE(gone);
+  kept.reset();
+}
+
+TEST_F(Http, StandardRoutesAnswer) {
+  Metrics metrics;
+  metrics.add(http_metric_rows(http_.counters()));
+  std::atomic<bool> ready{false};
+  add_standard_routes(http_, metrics, [&] { return ready ? "" : "still starting"; });
+  start();
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(get("/readyz"), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(get("/readyz"), HasSubstr("not ready: still starting"));
+  ready = true;
+  EXPECT_THAT(get("/readyz"), StartsWith("HTTP/1.1 200"));
+  const std::string scraped = get("/metrics");
+  EXPECT_THAT(scraped, HasSubstr("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+  EXPECT_THAT(scraped, HasSubstr("millrace_http_responses_total{class=\"5xx\"} 2"));
+  const std::string page = get("/");
+  EXPECT_THAT(page, HasSubstr("<a href=\"/metrics\">"));
+  EXPECT_THAT(page, HasSubstr("says hello"));
+}
+
+TEST(HttpStart, SaysWhichPortIsTaken) {
+  HttpServer first(on_any_port());
+  first.start();
+  HttpConfig config = on_any_port();
+  config.port = first.port();
+  HttpServer second(config);
+  try {
+    second.start();
+    FAIL() << "two servers on one port";
+  } catch (const std::exception& error) {
+    EXPECT_THAT(error.what(), HasSubstr("port " + std::to_string(config.port)));
+    EXPECT_THAT(error.what(), HasSubstr("in use"));
+  }
+}
+
+HttpConfig with_two_connections() {
+  HttpConfig config = on_any_port();
+  config.connections_max = 2;
+  return config;
+}
+class CrowdedHttp : public Http {
+ protected:
+  CrowdedHttp() : Http(with_two_connections()) {}
+};
+
+TEST_F(CrowdedHttp, ClosesConnectionsOverItsLimit) {
+  start();
+  const std::string request = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+  Client first(http_.port()), second(http_.port());
+  first.send(request);
+  second.send(request);
+  first.response();
+  second.response();
+  Client third(http_.port());
+  EXPECT_EQ(third.rest(), "");
+  EXPECT_EQ(http_.counters().connections_refused.value(), 1u);
+  first.send(request);
+  EXPECT_THAT(first.response(), HasSubstr("hello"));
+}
+
+}  // namespace
+}  // namespace millrace::server

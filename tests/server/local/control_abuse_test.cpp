@@ -1,0 +1,149 @@
+// The control socket against clients that keep to the wire format and to nothing else.
+#include <sys/socket.h>
+
+#include <atomic>
+#include <thread>
+
+#include "control_fixture.hpp"
+
+namespace millrace::local {
+namespace {
+
+using shm::descriptors_max;
+using shm::UniqueFd;
+
+void say(const UniqueFd& socket, const std::string& bytes) {
+  ASSERT_EQ(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+}
+
+// Up to `count` replies, fewer if the server ends the connection.
+std::vector<shm::Reply> replies(const UniqueFd& socket, std::size_t count,
+                                std::vector<UniqueFd>& descriptors) {
+  std::vector<shm::Reply> got;
+  shm::ReplyParser parser;
+  std::byte room[4096];
+  while (got.size() < count) {
+    const ssize_t bytes = shm::receive_with_descriptors(socket.get(), room, descriptors, 0);
+    if (bytes <= 0) break;
+    parser.feed({room, static_cast<std::size_t>(bytes)});
+    while (auto item = parser.next()) got.push_back(std::move(item->reply));
+  }
+  return got;
+}
+
+TEST_F(LocalHost, OutlivesWhoNamesItsPredecessorTwice) {
+  TestServer server(directory.socket());
+  Reader witness("#", options());
+  {
+    auto first = std::make_unique<Reader>("#", lossless("a"));
+    Reader second("#", lossless("b", {"a", "a"}));
+    first.reset();
+    server.await([](Registry& core) { return core.consumer_count() == 2; });
+  }
+  server.await([](Registry& core) { return core.consumer_count() == 1; });
+  server.publish("t", "still here");
+  EXPECT_EQ(next_payload(witness), "still here");
+}
+
+// Each request of a few bytes would have the whole value lie about for it.
+TEST_F(LocalHost, AnswersOneRequestForAValueAtATime) {
+  TestServer server(directory.socket());
+  server.publish("a", std::string(100'000, 'x'));
+  UniqueFd socket = shm::connect_to(directory.socket());
+  std::vector<UniqueFd> descriptors;
+  say(socket, shm::encode(shm::Request(shm::TableRequest{"#"})));
+  ASSERT_TRUE(std::holds_alternative<shm::TableOpened>(replies(socket, 1, descriptors).at(0)));
+  const std::string request = shm::encode(shm::Request(shm::ValueRequest{"a"}));
+  say(socket, request + request);
+  const auto got = replies(socket, 2, descriptors);
+  ASSERT_FALSE(got.empty());
+  EXPECT_TRUE(std::holds_alternative<shm::Refused>(got.back()));
+}
+
+TEST_F(LocalHost, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
+  constexpr std::uint64_t frame_bytes = 32;
+  constexpr std::size_t enough = 100'000;
+  std::atomic<shm::PublisherRingHeader*> header{nullptr};
+  std::atomic<std::size_t> taken{0};
+  ServerOptions options;
+  // The client, that is: another frame stands in its publisher ring each time that one was taken.
+  options.publish = [&](const shm::PublisherRingMessage&) {
+    if (++taken < enough) header.load()->tail.fetch_add(frame_bytes);
+    return false;
+  };
+  TestServer server(directory.socket(), options);
+  UniqueFd socket = shm::connect_to(directory.socket());
+  std::vector<UniqueFd> descriptors;
+  say(socket, shm::encode(shm::Request(shm::PublisherRingRequest{"p"})));
+  ASSERT_EQ(replies(socket, 1, descriptors).size(), 1u);
+  const std::size_t data_bytes = server::ControlLoopOptions().publisher_ring_bytes;
+  shm::Mapping publisher_ring =
+      shm::Mapping::map_ring(descriptors.at(0).get(), data_bytes, shm::Access::read_write);
+  ASSERT_TRUE(publisher_ring);
+  for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
+    shm::store_header(publisher_ring.data() + shm::page_bytes + at,
+                      {8, 0, shm::FrameKind::message, 0, 0, 0});
+  }
+  header = publisher_ring.as<shm::PublisherRingHeader>();
+  header.load()->tail.store(frame_bytes);
+  socket.reset();
+  while (server.loop().figures().clients != 0) std::this_thread::yield();
+  EXPECT_GT(taken.load(), 0u);
+  EXPECT_LT(taken.load(), 2 * data_bytes / frame_bytes);
+}
+
+// --- without a socket ----------------------------------------------------------------------------
+
+struct TwoTopics : Registry::Watcher {
+  struct Walk : shm::NewestWalk {
+    int left = 2;
+    Step step(shm::NewestValue&) override { return left-- > 0 ? Step::other : Step::end; }
+  };
+  void feed_made(shm::Feed&) override {}
+  void feed_ends(shm::Feed&) override {}
+  std::unique_ptr<shm::NewestWalk> walk_newest(const std::string&) override {
+    return std::make_unique<Walk>();
+  }
+  bool newest(std::string_view, std::string_view, std::string&, std::uint8_t&) override {
+    return false;
+  }
+};
+
+// It takes over what a predecessor that leaves stood after: more pages than one answer can carry.
+TEST(Registry, TurnsAwayWhoHasTooManyPredecessorsByTheTimeItIsAnswered) {
+  TwoTopics topics;
+  shm::RegistryOptions options;
+  options.topics_per_batch = 1;
+  Registry core(options, topics);
+  shm::ClientId client = 0;
+  const auto attach = [&](std::string name, std::vector<std::string> after, shm::StartAt start) {
+    ++client;
+    core.handle(client, shm::AttachRequest{shm::Policy::lossless, start, "#", name, after}, 1);
+    core.handle(client, shm::MappedNotice{}, 1);
+    return client;
+  };
+  std::vector<std::string> first, second;
+  for (std::size_t i = 0; i < shm::neighbours_max; ++i) {
+    attach(first.emplace_back("first" + std::to_string(i)), {}, shm::StartAt::now);
+  }
+  const shm::ClientId leaves = attach("second0", first, shm::StartAt::now);
+  second.emplace_back("second0");
+  while (second.size() < shm::neighbours_max) {
+    attach(second.emplace_back("second" + std::to_string(second.size())), {}, shm::StartAt::now);
+  }
+  const shm::ClientId last = attach("last", second, shm::StartAt::latest);
+  ASSERT_TRUE(core.work(1)) << "its newest values are being gathered";
+  core.gone(leaves, 2);
+  core.take_outgoing();
+  while (core.work(2)) {
+  }
+  const auto outgoing = core.take_outgoing();
+  ASSERT_FALSE(outgoing.empty());
+  for (const shm::Outgoing& one : outgoing) EXPECT_LE(one.descriptors.size(), descriptors_max);
+  EXPECT_EQ(outgoing.back().to, last);
+  EXPECT_TRUE(outgoing.back().closes);
+}
+
+}  // namespace
+}  // namespace millrace::local

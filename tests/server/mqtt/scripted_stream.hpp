@@ -1,0 +1,41 @@
+// A stream without a socket: takes as many bytes a write as the test says, and remembers them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "server/net/stream.hpp"
+
+namespace millrace::server {
+
+class ScriptedStream final : public Stream {
+ public:
+  // What the "kernel" takes before it says `again`.
+  std::size_t room = SIZE_MAX;
+  std::vector<std::uint8_t> taken;
+  std::size_t writes = 0;
+
+  IoResult write(std::span<const iovec> from) override {
+    ++writes;
+    std::size_t count = 0;
+    for (const iovec& part : from) {
+      const std::size_t bytes = std::min(part.iov_len, room);
+      const auto* begin = static_cast<const std::uint8_t*>(part.iov_base);
+      taken.insert(taken.end(), begin, begin + bytes);
+      room -= bytes;
+      count += bytes;
+    }
+    return count > 0 ? IoResult{IoStatus::ok, count} : IoResult{IoStatus::again};
+  }
+
+  void open(StreamUser&) override {}
+  IoResult read(std::span<std::uint8_t>) override { return {IoStatus::again}; }
+  void wait_readable() override {}
+  void wait_writable() override {}
+  void shutdown() override {}
+  void close() override {}
+  int fd() override { return -1; }
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,205 @@
+#include "server/mqtt/writer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "core/broker/inbox.hpp"
+#include "protocol/decode.hpp"
+#include "tests/server/mqtt/scripted_stream.hpp"
+
+namespace millrace::server {
+namespace {
+
+using broker::Delivery;
+using broker::Handover;
+using protocol::Version;
+using Bytes = std::vector<std::uint8_t>;
+
+struct NoOwner : broker::OutboxOwner {
+  void on_outbox_ready() override {}
+};
+
+broker::Message message(std::string_view topic, std::string_view payload,
+                        Version version = Version::v5) {
+  broker::MessageParts parts;
+  parts.topic = topic;
+  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
+  parts.version = version;
+  return broker::build_message(parts, broker::Inbox::now_ns());
+}
+
+Delivery as_is(broker::Message of) {
+  Delivery delivery;
+  delivery.message = std::move(of);
+  delivery.as_is = true;
+  return delivery;
+}
+
+Delivery encoded(broker::Message of) {
+  Delivery delivery;
+  delivery.message = std::move(of);
+  return delivery;
+}
+
+struct WriterTest : testing::Test {
+  broker::ReadyList ready_list{[] {}};
+  NoOwner owner;
+  broker::OutboxRef outbox{new broker::Outbox(ready_list, owner)};
+  IoCounters counters;
+  WriterPiece piece;
+  ScriptedStream stream;
+  Writer writer;
+
+  void hand_over(std::vector<Delivery> deliveries, Bytes control = {}) {
+    auto handover = std::make_unique<Handover>();
+    handover->control = std::move(control);
+    handover->deliveries = std::move(deliveries);
+    writer.add(std::move(handover), *outbox);
+  }
+  Writer::Status write() { return writer.write(stream, piece, counters, outbox.get()); }
+
+  // The topic and the payload of each PUBLISH that was taken, aliases resolved; "ack" for others.
+  std::vector<std::string> packets(Version version = Version::v5) const {
+    std::vector<std::string> found;
+    std::vector<std::string> aliases(256);
+    std::span<const std::uint8_t> left(stream.taken);
+    while (!left.empty()) {
+      const auto frame = protocol::frame(left, protocol::packet_bytes_limit, version);
+      if (!frame || !*frame) {
+        found.push_back("broken");
+        break;
+      }
+      if ((*frame)->type != protocol::PacketType::Publish) {
+        found.push_back("ack");
+      } else {
+        const auto view =
+            protocol::decode_publish(**frame, left, version, protocol::Sender::Server);
+        if (!view) {
+          found.push_back("malformed");
+          break;
+        }
+        std::string topic(view->topic);
+        if (view->topic_alias != 0 && !topic.empty()) aliases[view->topic_alias] = topic;
+        if (topic.empty()) topic = aliases[view->topic_alias];
+        found.push_back(topic + '=' + std::string(view->payload.begin(), view->payload.end()));
+      }
+      left = left.subspan((*frame)->packet_bytes);
+    }
+    return found;
+  }
+};
+
+const Bytes puback = {0x40, 2, 0, 1};
+
+TEST_F(WriterTest, WritesControlAheadOfDeliveries) {
+  writer.set_peer(Version::v5, 0);
+  hand_over({as_is(message("a", "1")), encoded(message("b", "2"))}, puback);
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(packets(), (std::vector<std::string>{"ack", "a=1", "b=2"}));
+  EXPECT_EQ(stream.writes, 1u);
+  EXPECT_TRUE(writer.idle());
+}
+
+TEST_F(WriterTest, NeverCutsABegunPacketByControl) {
+  writer.set_peer(Version::v5, 0);
+  hand_over({encoded(message("a", "1")), encoded(message("b", "2"))});
+  stream.room = 3;
+  EXPECT_EQ(write(), Writer::Status::blocked);
+  hand_over({encoded(message("c", "3"))}, puback);
+  stream.room = SIZE_MAX;
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(packets(), (std::vector<std::string>{"a=1", "ack", "b=2", "c=3"}));
+}
+
+TEST_F(WriterTest, SendsTheSameStreamHoweverLittleIsTakenAtOnce) {
+  const std::string large(3000, 'x');
+  std::vector<std::string> expected = {"ack", "t/0=0"};
+  for (int i = 1; i < 20; ++i) {
+    expected.push_back("t/" + std::to_string(i % 5) + '=' + (i % 4 == 0 ? large : "v"));
+  }
+  for (const std::size_t step : {1u, 2u, 3u, 7u, 50u, 1000u, 4001u}) {
+    Writer fresh;
+    std::swap(writer, fresh);
+    writer.set_peer(Version::v5, 3);
+    stream.taken.clear();
+    std::vector<Delivery> deliveries = {encoded(message("t/0", "0"))};
+    for (int i = 1; i < 20; ++i) {
+      deliveries.push_back(
+          encoded(message("t/" + std::to_string(i % 5), i % 4 == 0 ? large : "v")));
+    }
+    hand_over(std::move(deliveries), puback);
+    Writer::Status status;
+    do {
+      stream.room = step;
+      status = write();
+    } while (status == Writer::Status::blocked);
+    EXPECT_EQ(status, Writer::Status::written) << step;
+    EXPECT_EQ(packets(), expected) << "taking " << step << " bytes at once";
+    EXPECT_TRUE(writer.idle());
+  }
+}
+
+TEST_F(WriterTest, ReportsOnlyDeliveriesThatAreWhollyWritten) {
+  writer.set_peer(Version::v5, 0);
+  const Delivery first = encoded(message("a", "1"));
+  const std::uint32_t charge = first.charge_bytes();
+  hand_over({first, encoded(message("b", "2"))});
+  stream.room = charge + 1;
+  EXPECT_EQ(write(), Writer::Status::blocked);
+  EXPECT_EQ(writer.unreported_bytes(), charge);
+  writer.reported();
+  stream.room = SIZE_MAX;
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(writer.unreported_bytes(), charge);
+  EXPECT_EQ(counters.messages_sent[0].value(), 2u);
+}
+
+TEST_F(WriterTest, SpellsATopicOutOnceAndThenSendsItsAlias) {
+  writer.set_peer(Version::v5, 1);
+  hand_over({encoded(message("a/long/topic", "1")), encoded(message("a/long/topic", "2")),
+             encoded(message("another", "3"))});
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(packets(), (std::vector<std::string>{"a/long/topic=1", "a/long/topic=2", "another=3"}));
+  const std::string bytes(stream.taken.begin(), stream.taken.end());
+  EXPECT_EQ(bytes.find("a/long/topic", bytes.find("a/long/topic") + 1), std::string::npos);
+}
+
+TEST_F(WriterTest, SpellsATopicOutAgainIfThePacketThatIntroducedItsAliasWasNotSent) {
+  writer.set_peer(Version::v5, 8);
+  hand_over({encoded(message("a/long/topic", "1")), encoded(message("b/long/topic", "2"))});
+  stream.room = 5;  // inside the first packet
+  EXPECT_EQ(write(), Writer::Status::blocked);
+  stream.room = SIZE_MAX;
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(packets(), (std::vector<std::string>{"a/long/topic=1", "b/long/topic=2"}));
+}
+
+TEST_F(WriterTest, EncodesForTheVersionOfItsPeer) {
+  writer.set_peer(Version::v3_1_1, 0);
+  hand_over({encoded(message("a", "1", Version::v5))});
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(stream.taken, (Bytes{0x30, 4, 0, 1, 'a', '1'}));
+}
+
+TEST_F(WriterTest, GathersManySmallPacketsIntoOneWrite) {
+  writer.set_peer(Version::v3_1_1, 0);
+  std::vector<Delivery> deliveries;
+  for (int i = 0; i < 1000; ++i) deliveries.push_back(as_is(message("a", "1", Version::v3_1_1)));
+  hand_over(std::move(deliveries));
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(stream.writes, 1u);
+  EXPECT_EQ(packets(Version::v3_1_1).size(), 1000u);
+}
+
+TEST_F(WriterTest, GivesItsHandoverBack) {
+  writer.set_peer(Version::v5, 0);
+  hand_over({encoded(message("a", "1"))});
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_TRUE(outbox->staged().empty());  // the spare, cleared
+  EXPECT_GT(outbox->staged().deliveries.capacity(), 0u);
+}
+
+}  // namespace
+}  // namespace millrace::server

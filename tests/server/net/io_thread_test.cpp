@@ -1,0 +1,91 @@
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "server/net/receive_buffers.hpp"
+#include "server/net/timer_wheel.hpp"
+
+namespace millrace::server {
+namespace {
+
+struct Sleeper : Resident {
+  TimerWheel* wheel = nullptr;
+  std::vector<std::uint32_t> called_at;
+  std::uint32_t next_after = TimerWheel::slot_count - 1;
+
+  void on_due() override {
+    called_at.push_back(wheel->tick());
+    wheel->schedule(*this, wheel->tick() + next_after);
+  }
+  void stop_reading() override {}
+  void end(Which) override { unlink(); }
+  void abandon() override { unlink(); }
+};
+
+TEST(TimerWheel, CallsAtTheTickThatWasAskedFor) {
+  TimerWheel wheel;
+  Sleeper sleeper;
+  sleeper.wheel = &wheel;
+  wheel.schedule(sleeper, 3);
+  for (int i = 0; i < 10; ++i) wheel.advance();
+  EXPECT_EQ(sleeper.called_at, (std::vector<std::uint32_t>{3}));
+  sleeper.unlink();
+}
+
+TEST(TimerWheel, CallsNextTickForATimeThatHasPassed) {
+  TimerWheel wheel;
+  Sleeper sleeper;
+  sleeper.wheel = &wheel;
+  for (int i = 0; i < 700; ++i) wheel.advance();
+  wheel.schedule(sleeper, 5);
+  wheel.advance();
+  EXPECT_EQ(sleeper.called_at, (std::vector<std::uint32_t>{701}));
+  sleeper.unlink();
+}
+
+TEST(TimerWheel, AsksATurnAheadWhenTheTimeIsFurtherAway) {
+  TimerWheel wheel;
+  Sleeper sleeper;
+  sleeper.wheel = &wheel;
+  wheel.schedule(sleeper, 100'000);
+  for (std::uint32_t i = 0; i < TimerWheel::slot_count; ++i) wheel.advance();
+  EXPECT_EQ(sleeper.called_at, (std::vector<std::uint32_t>{TimerWheel::slot_count - 1}));
+  sleeper.unlink();
+}
+
+TEST(TimerWheel, VisitsEachResidentAndLetsItLeave) {
+  TimerWheel wheel;
+  std::vector<Sleeper> sleepers(50);
+  for (std::size_t i = 0; i < sleepers.size(); ++i) {
+    wheel.schedule(sleepers[i], static_cast<std::uint32_t>(1 + i % 7));
+  }
+  int visits = 0;
+  wheel.for_each([&](Resident& resident) {
+    ++visits;
+    resident.end(Resident::Which::all);
+  });
+  EXPECT_EQ(visits, 50);
+  wheel.for_each([&](Resident&) { ++visits; });
+  EXPECT_EQ(visits, 50);
+}
+
+TEST(ReceiveBuffers, StaysWithOneBufferUntilItIsHandedOver) {
+  ReceiveBuffers buffers(4096);
+  broker::Buffer* first = &buffers.current();
+  EXPECT_EQ(&buffers.current(), first);
+  const broker::BufferRef held(first);
+  buffers.hand_over();
+  EXPECT_NE(&buffers.current(), first);
+}
+
+TEST(ReceiveBuffers, TakesABufferBackOnceNobodyHoldsIt) {
+  ReceiveBuffers buffers(4096);
+  broker::Buffer* first = &buffers.current();
+  broker::BufferRef held(first);
+  buffers.hand_over();
+  held.reset();
+  EXPECT_EQ(&buffers.current(), first);
+}
+
+}  // namespace
+}  // namespace millrace::server

@@ -1,0 +1,98 @@
+// Seals: what another process cannot do to memory it was handed.
+#include "core/shm/ring/memory.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <string>
+
+#include "core/shm/ring/layout.hpp"
+#include "core/shm/ring/ring_writer.hpp"
+#include "tests/shm/process.hpp"
+
+namespace millrace::shm {
+namespace {
+
+using test::Child;
+
+TEST(Memory, SystemKnowsFutureWrite) {
+  EXPECT_TRUE(system_can_seal());
+}
+
+TEST(Memory, RingCannotBeMappedWritableByAConsumer) {
+  const auto ring = RingWriter::make({});
+  ASSERT_TRUE(ring);
+  Child consumer([&] {
+    const auto* writable =
+        ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd(), 0);
+    // Nor by opening it anew, whatever the descriptor allowed.
+    const std::string path = "/proc/self/fd/" + std::to_string(ring->fd());
+    const UniqueFd again(::open(path.c_str(), O_RDWR));
+    const void* second =
+        again ? ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, again.get(), 0)
+              : MAP_FAILED;
+    const bool readable =
+        static_cast<bool>(Mapping::map(ring->fd(), page_bytes, Access::read_only));
+    return writable == MAP_FAILED && second == MAP_FAILED && readable &&
+           ::write(ring->fd(), "x", 1) < 0;
+  });
+  EXPECT_TRUE(consumer.succeeded());
+}
+
+TEST(Memory, RingCannotBeMadeWritableAfterMapping) {
+  const auto ring = RingWriter::make({});
+  const Mapping mapping = Mapping::map(ring->fd(), page_bytes, Access::read_only);
+  EXPECT_EQ(::mprotect(mapping.data(), page_bytes, PROT_READ | PROT_WRITE), -1);
+}
+
+TEST(Memory, NoMemoryCanBeTruncatedOrGrown) {
+  const auto ring = RingWriter::make({});
+  const auto consumer_page = ConsumerPage::make(1, 1, 0);
+  Child consumer([&] {
+    for (const int fd : {ring->fd(), consumer_page->fd()}) {
+      if (::ftruncate(fd, 0) == 0 || ::ftruncate(fd, 1 << 24) == 0) return false;
+      if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, page_bytes) == 0 &&
+          fd == ring->fd()) {
+        return false;
+      }
+    }
+    return true;
+  });
+  EXPECT_TRUE(consumer.succeeded());
+  EXPECT_EQ(memory_bytes(consumer_page->fd()), page_bytes);
+}
+
+TEST(Memory, PageIsClosedToOthersOnceItsOwnerHasIt) {
+  const auto consumer_page = ConsumerPage::make(1, 1, 0);
+  const Mapping owner = Mapping::map(consumer_page->fd(), page_bytes, Access::read_write);
+  ASSERT_TRUE(owner);
+  ASSERT_TRUE(consumer_page->seal_for_neighbours());
+  EXPECT_FALSE(Mapping::map(consumer_page->fd(), page_bytes, Access::read_write));
+  EXPECT_TRUE(Mapping::map(consumer_page->fd(), page_bytes, Access::read_only));
+  owner.as<PositionPage>()->position.store(7);  // the owner still writes
+}
+
+TEST(Memory, SealOfAConsumersOwnIsNoticed) {
+  const auto consumer_page = ConsumerPage::make(1, 1, 0);
+  ASSERT_EQ(::fcntl(consumer_page->fd(), F_ADD_SEALS, F_SEAL_SEAL), 0);
+  EXPECT_FALSE(consumer_page->seal_for_neighbours());
+}
+
+TEST(Memory, RingIsMappedTwiceInARow) {
+  UniqueFd fd = make_memory("test", page_bytes + 4096);
+  const Mapping ring = Mapping::map_ring(fd.get(), 4096, Access::read_write);
+  ASSERT_TRUE(ring);
+  std::memcpy(ring.data() + page_bytes + 4090, "across the wrap", 15);
+  EXPECT_EQ(std::memcmp(ring.data() + page_bytes, " the wrap", 9), 0);
+}
+
+TEST(Memory, ShorterThanPromisedIsNotMapped) {
+  UniqueFd fd = make_memory("test", page_bytes);
+  EXPECT_FALSE(Mapping::map(fd.get(), 2 * page_bytes, Access::read_only));
+  EXPECT_FALSE(Mapping::map_ring(fd.get(), 4096, Access::read_only));
+}
+
+}  // namespace
+}  // namespace millrace::shm

@@ -1,0 +1,144 @@
+// Lanes: what a publisher's process writes is copied, then checked; garbage hurts itself alone.
+#include "core/shm/ring/publisher_ring.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tests/shm/process.hpp"
+
+namespace millrace::shm {
+namespace {
+
+using Drained = PublisherRingReader::Drained;
+
+class PublisherRing : public ::testing::Test {
+ protected:
+  PublisherRing() {
+    EXPECT_EQ(writer.open(reader->publisher_ring_fd(), reader->control_fd()), nullptr);
+  }
+  PublisherRingResult put(std::string_view topic, std::string_view payload) {
+    return writer.put(topic, std::as_bytes(std::span(payload)), 0);
+  }
+  Drained drain() {
+    return reader->drain(1'000'000, [this](const PublisherRingMessage& message) {
+      seen.emplace_back(reinterpret_cast<const char*>(message.payload.data()),
+                        message.payload.size());
+      return message.topic != "forbidden";
+    });
+  }
+
+  std::unique_ptr<PublisherRingReader> reader =
+      PublisherRingReader::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
+  PublisherRingWriter writer;
+  std::vector<std::string> seen;
+};
+
+TEST_F(PublisherRing, HandsOverInOrderAcrossTheWrap) {
+  for (int i = 0; i < 1'000; ++i) {
+    ASSERT_EQ(put("topic", std::to_string(i)), PublisherRingResult::taken);
+    writer.flush();
+    ASSERT_EQ(drain(), Drained::empty);
+    ASSERT_EQ(seen.back(), std::to_string(i));
+  }
+  EXPECT_EQ(reader->taken(), 1'000u);
+}
+
+TEST_F(PublisherRing, FullIsFullAndNothingAcceptedIsLost) {
+  int accepted = 0;
+  while (put("topic", std::to_string(accepted)) == PublisherRingResult::taken) ++accepted;
+  writer.flush();
+  EXPECT_EQ(put("topic", "x"), PublisherRingResult::full);
+  drain();
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(accepted));
+  EXPECT_EQ(put("topic", "y"), PublisherRingResult::taken);
+}
+
+TEST_F(PublisherRing, TooLargeIsRefusedByTheWriter) {
+  EXPECT_EQ(put("topic", std::string(1'024, 'x')), PublisherRingResult::too_large);
+}
+
+TEST_F(PublisherRing, RingsOnceForASleepAndNeverWhileTheServerIsAwake) {
+  put("t", "1");
+  EXPECT_TRUE(writer.flush()) << "a fresh publisher_ring sleeps";
+  put("t", "2");
+  EXPECT_FALSE(writer.flush()) << "rung already";
+  reader->wake_up();
+  put("t", "3");
+  EXPECT_FALSE(writer.flush());
+  drain();
+  EXPECT_TRUE(reader->go_to_sleep());
+  put("t", "4");
+  EXPECT_TRUE(writer.flush());
+}
+
+TEST_F(PublisherRing, DoesNotSleepOverAPublish) {
+  reader->wake_up();
+  put("t", "1");
+  EXPECT_FALSE(writer.flush());
+  EXPECT_FALSE(reader->go_to_sleep());
+}
+
+TEST_F(PublisherRing, TellsThePublisherWhatWasRefused) {
+  put("forbidden", "x");
+  put("allowed", "y");
+  writer.flush();
+  drain();
+  EXPECT_EQ(writer.refused(), 1u);
+  EXPECT_TRUE(writer.is_drained());
+}
+
+TEST_F(PublisherRing, ControlPageCannotBeWrittenByTheClient) {
+  EXPECT_EQ(
+      ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, reader->control_fd(), 0),
+      MAP_FAILED);
+}
+
+// Every way in which a client can lie about its publisher ring.
+TEST_F(PublisherRing, GarbageIsAFaultAndReadsNothingOutside) {
+  struct Lie {
+    const char* what;
+    std::uint64_t tail;
+    std::uint32_t payload_bytes;
+  };
+  for (const Lie& lie :
+       {Lie{"tail beyond the publisher_ring", 1 << 20, 0}, Lie{"tail not aligned", 33, 0},
+        Lie{"tail backwards", ~0ull - 7, 0}, Lie{"frame beyond the tail", 64, 500},
+        Lie{"frame beyond its limit", 4'096, 4'000}, Lie{"length that wraps", 4'096, ~0u},
+        Lie{"half a header", 16, 0}}) {
+    auto lying = PublisherRingReader::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
+    Mapping publisher_ring =
+        Mapping::map_ring(lying->publisher_ring_fd(), 4'096, Access::read_write);
+    const FrameHeader header{lie.payload_bytes, 4, FrameKind::message, 0, 1, 0};
+    store_header(publisher_ring.data() + page_bytes, header);
+    publisher_ring.as<PublisherRingHeader>()->tail.store(lie.tail);
+    int taken = 0;
+    EXPECT_EQ(lying->drain(100, [&](const PublisherRingMessage&) { return ++taken > 0; }),
+              Drained::faulty)
+        << lie.what;
+    EXPECT_EQ(taken, 0) << lie.what;
+  }
+}
+
+TEST_F(PublisherRing, PublisherKilledInMidWriteLeavesOnlyWholeMessages) {
+  test::Signal wrote;
+  test::Child publisher([&] {
+    put("t", "whole");
+    writer.flush();
+    put("t", "never flushed");
+    wrote.raise();
+    for (;;) ::pause();
+    return false;
+  });
+  wrote.await();
+  publisher.send(SIGKILL);
+  publisher.await();
+  EXPECT_EQ(drain(), Drained::empty);
+  EXPECT_EQ(seen, std::vector<std::string>{"whole"});
+}
+
+}  // namespace
+}  // namespace millrace::shm
