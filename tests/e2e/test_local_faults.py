@@ -106,7 +106,7 @@ class Faults(LocalCase):
         for policy in (LOSSY, LOSSLESS):
             evicted = self.total("millrace_local_evictions_total", reason="bad_position")
             control = self.control()
-            control socket.attach(self.topic("#"), policy)
+            control.attach(self.topic("#"), policy)
             page = local_case.writable(control.descriptors[1])
             page[POSITION_AT:] = b"\xa5" * (PAGE - POSITION_AT)
             self.assertEqual(struct.unpack("<I", control.expect(EVICTED))[0], BAD_POSITION)
@@ -117,7 +117,7 @@ class Faults(LocalCase):
 
     def test_a_reader_cannot_write_to_a_ring_nor_change_the_size_of_anything(self):
         control = self.control()
-        control socket.attach(self.topic("#"))
+        control.attach(self.topic("#"))
         ring, page = control.descriptors
         with self.assertRaises(PermissionError):
             mmap.mmap(ring, PAGE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
@@ -186,7 +186,7 @@ class Faults(LocalCase):
 
     def test_descriptors_sent_to_the_server_are_closed(self):
         control = self.control()
-        control socket.attach(self.topic("#"))
+        control.attach(self.topic("#"))
         before = self.server.descriptors()
         socket.send_fds(control.socket, [struct.pack("<BBHI", MAPPED, 1, 0, 0)], [0, 1, 2])
         eventually(lambda: refuses_writing(control.descriptors[1]), "the server has read it")
@@ -226,7 +226,7 @@ class Limits(LocalCase):
         first.close()
         second.close()
         self.becomes(0, "millrace_local_clients")
-        self.control socket().attach("c/#")  # a ring that lingers makes room
+        self.control().attach("c/#")  # a ring that lingers makes room
 
     def test_a_stopped_lossless_reader_is_evicted_after_its_lease(self):
         publisher = self.peer()
