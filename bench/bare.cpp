@@ -3,15 +3,15 @@
 #include <atomic>
 #include <new>
 
-#include "core/disruptor/wait.hpp"
+#include "core/base/wait.hpp"
 #include "core/shm/ring/layout.hpp"
 #include "core/shm/ring/memory.hpp"
 
 namespace millrace::bench {
 namespace {
 
-using disruptor::never;
-using disruptor::Spin;
+using base::never;
+using base::Spin;
 using Word = std::atomic<std::uint32_t>;
 
 shm::Mapping shared_memory(std::size_t bytes) {
@@ -61,7 +61,7 @@ struct FrameRing {
 };
 
 bool read_frames(FrameRing& ring, std::uint64_t count) {
-  disruptor::Parker unused;
+  base::Parker unused;
   std::uint64_t wrong = 0, tail = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     if (i == tail) {
@@ -78,7 +78,7 @@ bool read_frames(FrameRing& ring, std::uint64_t count) {
 
 RoundTrip bare_lines() {
   const auto await = [](const Word& word, std::uint32_t value) {
-    disruptor::Parker unused;
+    base::Parker unused;
     const auto has_come = [&] { return word.load(std::memory_order_acquire) == value; };
     Spin{.pauses_max = 1}.wait(unused, has_come, never);
   };
@@ -88,12 +88,11 @@ RoundTrip bare_lines() {
 RoundTrip bare_futex() {
   const auto await = [](const Word& word, std::uint32_t value) {
     while (word.load(std::memory_order_acquire) != value) {
-      disruptor::futex_wait(word, value - 1, never, disruptor::Scope::shared);
+      base::futex_wait(word, value - 1, never, base::Scope::shared);
     }
   };
-  return round_trip(5'000, await, [](const Word& word) {
-    disruptor::futex_wake(word, disruptor::Scope::shared);
-  });
+  return round_trip(5'000, await,
+                    [](const Word& word) { base::futex_wake(word, base::Scope::shared); });
 }
 
 double bare_frames_per_second(std::uint64_t count, std::uint64_t batch) {
@@ -101,7 +100,7 @@ double bare_frames_per_second(std::uint64_t count, std::uint64_t batch) {
   auto& ring = *new (memory.data()) FrameRing;
   const pid_t child = in_child(1, [&] { return read_frames(ring, count); });
   const auto begin = Steady::now();
-  disruptor::Parker unused;
+  base::Parker unused;
   std::uint64_t head = 0;
   for (std::uint64_t i = 0; i < count;) {
     if (i - head == FrameRing::frames) {

@@ -26,8 +26,8 @@
 namespace millrace::bench {
 namespace {
 
+using base::hash_name;
 using latest::Bus;
-using latest::hash_name;
 using latest::make_ref;
 using latest::Slot;
 using latest::SlotIndex;

@@ -9,17 +9,17 @@
 #include "bench/bare.hpp"
 #include "bench/processes.hpp"
 #include "bench/table.hpp"
-#include "core/disruptor/wait.hpp"
+#include "core/base/wait.hpp"
 #include "core/shm/ring/ring_reader.hpp"
 #include "core/shm/ring/ring_writer.hpp"
 
 namespace millrace::bench {
 namespace {
 
-using disruptor::Block;
-using disruptor::never;
-using disruptor::Spin;
-using disruptor::Yield;
+using base::Block;
+using base::never;
+using base::Spin;
+using base::Yield;
 using shm::RingReader;
 using shm::RingWriter;
 
@@ -62,7 +62,7 @@ double frames_per_second(std::uint64_t count, std::uint64_t batch, int readers, 
     }));
   }
   const auto begin = Steady::now();
-  disruptor::Parker unused;
+  base::Parker unused;
   const auto has_room = [&] { return writer->has_room(topic.size(), payload_bytes); };
   for (std::uint64_t i = 0; i < count;) {
     // A publisher that can wait does: lossless without overflow.

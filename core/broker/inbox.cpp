@@ -5,6 +5,8 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "core/base/futex.hpp"
+#include "core/base/pause.hpp"
 #include "core/broker/processor.hpp"
 
 namespace millrace::broker {
@@ -111,7 +113,7 @@ void Inbox::wait_for_room(OutboxRef outbox) {
 
 void Inbox::wake_thread() {
   thread_word_.fetch_add(1, std::memory_order_acq_rel);
-  queue::futex_wake(thread_word_, 1);
+  base::futex_wake(thread_word_, base::Scope::process, 1);
 }
 
 // --- The holder ---------------------------------------------------------------------------------
@@ -205,8 +207,8 @@ void Inbox::sleep_until_needed(std::uint32_t word) {
   const std::int64_t deadline_ns = next_deadline_ns_.load(std::memory_order_seq_cst);
   armed_deadline_ns_.store(deadline_ns, std::memory_order_seq_cst);
   if (next_deadline_ns_.load(std::memory_order_seq_cst) >= deadline_ns) {
-    queue::futex_wait_until(thread_word_, word,
-                            queue::Deadline(std::chrono::nanoseconds(deadline_ns)));
+    base::futex_wait(thread_word_, word, base::Deadline(std::chrono::nanoseconds(deadline_ns)),
+                     base::Scope::process);
   }
   armed_deadline_ns_.store(INT64_MIN, std::memory_order_seq_cst);  // awake: nobody need wake it
 }
@@ -218,7 +220,7 @@ void Inbox::run_spinning() {
       if (limits_.wait == WaitStrategy::yield) {
         std::this_thread::yield();
       } else {
-        for (int i = 0; i < 16; ++i) __builtin_ia32_pause();
+        base::pause(16);
       }
       continue;
     }

@@ -5,23 +5,15 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "core/base/counter.hpp"
+
 namespace millrace::broker {
 
-class Counter {
- public:
-  void add(std::uint64_t n = 1) { value_.store(value() + n, std::memory_order_relaxed); }
-  void subtract(std::uint64_t n = 1) { value_.store(value() - n, std::memory_order_relaxed); }
-  void set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
-  std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
+using base::Counter;
 
 // Buckets whose upper bounds are 1, 2, 4, ... ; the last one has no bound.
 template <std::size_t bucket_count>

@@ -8,12 +8,13 @@
 #pragma once
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
+
+#include "core/base/cache_line.hpp"
 
 namespace millrace::disruptor {
 
-inline constexpr std::size_t padding_bytes = 128;
+using base::padding_bytes;
 
 // Nothing was published yet: the first event has sequence 0.
 inline constexpr std::int64_t before_first = -1;

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/latest/name_hash.hpp"
+#include "core/base/name_hash.hpp"
 #include "core/latest/ref.hpp"
 #include "core/latest/slot_index.hpp"
 #include "core/latest/subscriber.hpp"
@@ -65,7 +65,9 @@ class Bus {
   /// closed.
   [[nodiscard]] TopicRef topic(std::string_view name);
   /// The topic of that name, or empty.
-  [[nodiscard]] TopicRef find(std::string_view name) const { return find(hash_name(name), name); }
+  [[nodiscard]] TopicRef find(std::string_view name) const {
+    return find(base::hash_name(name), name);
+  }
 
   /// Publishes to the topic of that name, made if need be; 0 if it was refused.
   template <typename Value>
@@ -109,7 +111,7 @@ class Bus {
 
 template <typename T>
 Ref<Topic<T>> Bus<T>::topic(std::string_view name) {
-  const std::uint64_t hash = hash_name(name);
+  const std::uint64_t hash = base::hash_name(name);
   TopicRef found = find(hash, name);
   return found ? found : make(hash, name);
 }
@@ -127,7 +129,7 @@ Ref<Topic<T>> Bus<T>::make(std::uint64_t hash, std::string_view name) {
 template <typename T>
 template <typename Value>
 Version Bus<T>::publish(std::string_view name, Value&& value) {
-  const std::uint64_t hash = hash_name(name);
+  const std::uint64_t hash = base::hash_name(name);
   TopicRef awaited;
   typename Topic<T>::Stored stored{0, false};
   {

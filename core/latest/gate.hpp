@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "core/latest/relax.hpp"
+#include "core/base/pause.hpp"
 
 namespace millrace::latest {
 
@@ -15,8 +15,8 @@ class Gate {
   /// Sequentially consistent, besides acquiring what the last one left: who has passed may be sure
   /// that everybody who comes to look later sees the gate taken, or what was done behind it.
   void lock() noexcept {
-    for (Backoff backoff; taken_.exchange(1, std::memory_order_seq_cst) != 0;) {
-      while (taken_.load(std::memory_order_relaxed) != 0) backoff.pause();
+    for (base::SpinThenYield wait; taken_.exchange(1, std::memory_order_seq_cst) != 0;) {
+      while (taken_.load(std::memory_order_relaxed) != 0) wait.rest();
     }
   }
   void unlock() noexcept { taken_.store(0, std::memory_order_release); }  // pairs with both others

@@ -20,7 +20,7 @@
 #include <string_view>
 #include <utility>
 
-#include "core/latest/name_hash.hpp"
+#include "core/base/name_hash.hpp"
 
 namespace millrace::latest {
 
@@ -62,7 +62,7 @@ class IndexCells {
       const std::uint64_t word = cells_[i].load(std::memory_order_acquire);
       if (Pointer::tag(word) == wanted && word > kErased) {
         Entry* entry = Pointer::pointer(word);
-        if (same_name(entry->name(), name)) return entry;
+        if (base::same_name(entry->name(), name)) return entry;
       }
       if (word == kEmpty) return nullptr;
     }

@@ -13,6 +13,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/base/pause.hpp"
 #include "core/latest/topic.hpp"
 
 namespace millrace::latest {
@@ -160,7 +161,7 @@ Poll<T> Subscriber<T>::wait_until(WaitClock::time_point deadline) {
   for (;;) {
     Poll<T> poll = try_get();
     for (unsigned i = 0; i < spins_ && poll.news() == News::nothing; ++i) {
-      relax();
+      base::pause();
       poll = try_get();
     }
     if (poll.news() != News::nothing) return poll;

@@ -26,10 +26,10 @@
 #include <string_view>
 #include <utility>
 
+#include "core/base/name_hash.hpp"
+#include "core/base/pause.hpp"
 #include "core/latest/gate.hpp"
-#include "core/latest/name_hash.hpp"
 #include "core/latest/ref.hpp"
-#include "core/latest/relax.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/wait_list.hpp"
 
@@ -44,7 +44,7 @@ class Topic final : public RefCounted<Topic<T>> {
   using Loaded = typename Slot<T>::Loaded;
 
   [[nodiscard]] static Ref<Topic> make(std::string_view name) {
-    return make(name, hash_name(name));
+    return make(name, base::hash_name(name));
   }
   [[nodiscard]] static Ref<Topic> make(std::string_view name, std::uint64_t hash) {
     return Ref<Topic>::adopt(new (NameBytes{name.size()}) Topic(name, hash));
@@ -144,7 +144,7 @@ void Topic<T>::close() noexcept {
 /// For a waiter that is counted in already. Pairs with the gate and any() in store() and close().
 template <typename T>
 bool Topic<T>::has_news_since(Version seen) const noexcept {
-  for (Backoff backoff; gate_.taken(); backoff.pause()) {
+  for (base::SpinThenYield wait; gate_.taken(); wait.rest()) {
     if (version() > seen) return true;
   }
   return version() > seen || closed();

@@ -1,36 +1,10 @@
 #include "core/latest/wait_list.hpp"
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <utility>
 
+#include "core/base/futex.hpp"
+
 namespace millrace::latest {
-
-namespace {
-
-void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
-}
-
-void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value,
-                WaitClock::time_point deadline) noexcept {
-  timespec until{};
-  const bool timed = deadline != WaitClock::time_point::max();
-  if (timed) {
-    const auto since = deadline.time_since_epoch();
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since);
-    until.tv_sec = seconds.count();
-    until.tv_nsec = std::chrono::nanoseconds(since - seconds).count();
-  }
-  // An absolute deadline on CLOCK_MONOTONIC, which is what steady_clock counts.
-  syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, value, timed ? &until : nullptr, nullptr,
-          FUTEX_BITSET_MATCH_ANY);
-}
-
-}  // namespace
 
 bool WaitList::leave(Waiter& waiter) noexcept {
   const std::lock_guard guard(lock_);
@@ -83,7 +57,7 @@ bool ThreadWaiter::sleep_until(WaitClock::time_point deadline) noexcept {
   // Acquire pairs with notify().
   while (notified_.load(std::memory_order_acquire) == 0) {
     if (deadline != WaitClock::time_point::max() && WaitClock::now() >= deadline) return false;
-    futex_wait(notified_, 0, deadline);
+    base::futex_wait(notified_, 0, deadline, base::Scope::process);
   }
   return true;
 }
@@ -93,7 +67,7 @@ void ThreadWaiter::notify() noexcept {
   word.store(1, std::memory_order_release);
   // From here on the sleeper may be gone. The kernel only compares the address; at worst it wakes
   // somebody who looks at his own word and sleeps on.
-  futex_wake(word);
+  base::futex_wake(word, base::Scope::process, 1);
 }
 
 }  // namespace millrace::latest

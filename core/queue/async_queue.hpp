@@ -220,9 +220,9 @@ class AsyncQueue {
     std::optional<Result<void>> outcome{};
     bool attempt(State& state) {
       outcome = state.queue->try_push(std::move(item));
-      return *outcome || outcome->error() != QueueError::kFull;
+      return *outcome || outcome->error() != Error::full;
     }
-    void time_out() { outcome = QueueError::kTimedOut; }
+    void time_out() { outcome = Error::timed_out; }
     Result<void> result() { return *outcome; }
   };
 
@@ -245,7 +245,7 @@ class AsyncQueue {
       outcome.emplace(state.queue->try_pop());
       return outcome->has_value();
     }
-    void time_out() { outcome.emplace(QueueError::kTimedOut); }
+    void time_out() { outcome.emplace(Error::timed_out); }
     Result<T> result() { return std::move(*outcome); }
   };
 
@@ -258,7 +258,7 @@ class AsyncQueue {
     }
     void time_out() {}
     Result<std::vector<T>> result() {
-      if (items.empty() && count != 0) return QueueError::kTimedOut;
+      if (items.empty() && count != 0) return Error::timed_out;
       return std::move(items);
     }
   };
@@ -289,7 +289,7 @@ class AsyncQueue {
     return popped;
   }
 
-  /// co_await gives Result<void>: kTimedOut, kOutOfMemory.
+  /// co_await gives Result<void>: timed_out, out_of_memory.
   auto async_push(T item, std::optional<Deadline::duration> timeout = {}) {
     return Awaiter<Push>(state_, state_->for_room, Push{std::move(item)}, at(timeout));
   }
@@ -298,11 +298,11 @@ class AsyncQueue {
   auto async_push_batch(std::span<T> items, std::optional<Deadline::duration> timeout = {}) {
     return Awaiter<PushBatch>(state_, state_->for_room, PushBatch{items}, at(timeout));
   }
-  /// co_await gives Result<T>: kTimedOut.
+  /// co_await gives Result<T>: timed_out.
   auto async_pop(std::optional<Deadline::duration> timeout = {}) {
     return Awaiter<Pop>(state_, state_->for_items, Pop{}, at(timeout));
   }
-  /// co_await gives Result<std::vector<T>>, at least one item and up to `count`: kTimedOut.
+  /// co_await gives Result<std::vector<T>>, at least one item and up to `count`: timed_out.
   auto async_pop_batch(std::size_t count, std::optional<Deadline::duration> timeout = {}) {
     return Awaiter<PopBatch>(state_, state_->for_items, PopBatch{count}, at(timeout));
   }
@@ -313,7 +313,7 @@ class AsyncQueue {
  private:
   static std::optional<Deadline> at(std::optional<Deadline::duration> timeout) {
     if (!timeout) return std::nullopt;
-    return deadline_after(*timeout);
+    return base::deadline_after(*timeout);
   }
 
   std::shared_ptr<State> state_;

@@ -21,7 +21,7 @@
 //   - A usual push reads neither the head nor the directory: up to where there is room, and in
 //     which segment, stands beside the tail (ClaimWindow), and the claim proves it true.
 //   - The consumer progresses unless a producer stands between its claim and its publish at the
-//     queue's front; then try_pop says kEmpty although empty_for_consumer() says false.
+//     queue's front; then try_pop says empty although empty_for_consumer() says false.
 //
 // Growing and shrinking: memory comes in segments, linked into the directory one at a time and
 // never copied. `capacity()` is the mark at which a push first looks whether it may grow: it goes
@@ -52,8 +52,9 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/pause.hpp"
+#include "core/base/prefetch.hpp"
 #include "core/queue/claim_window.hpp"
-#include "core/queue/prefetch.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/segment.hpp"
 #include "core/queue/segment_pool.hpp"
@@ -79,21 +80,21 @@ class ElasticMpscQueue {
   // ---- producers ----
 
   /// Moves from `item` only on success. `reserve` is the number of slots below max_capacity that
-  /// this push has to leave free. Errors: kFull, kOutOfMemory.
+  /// this push has to leave free. Errors: full, out_of_memory.
   [[nodiscard]] Result<void> try_push(T&& item, std::size_t reserve = 0);
 
   /// Pushes as many of `items` as fit, from the front, with one claim: they are neighbours in the
   /// queue. Returns how many; those are moved from.
   [[nodiscard]] std::size_t push_batch(std::span<T> items, std::size_t reserve = 0);
 
-  /// Waits for room, at most `timeout`. Errors: kTimedOut, kOutOfMemory.
+  /// Waits for room, at most `timeout`. Errors: timed_out, out_of_memory.
   template <class Rep, class Period>
   [[nodiscard]] Result<void> push_for(T&& item, std::chrono::duration<Rep, Period> timeout,
                                       std::size_t reserve = 0) requires(Wait::kCanSleep);
 
   // ---- the consumer ----
 
-  /// Error: kEmpty.
+  /// Error: empty.
   [[nodiscard]] Result<T> try_pop();
 
   /// The same into `item`; false when there is none. Costs a small item no trip through memory.
@@ -109,7 +110,7 @@ class ElasticMpscQueue {
   std::size_t pop_runs(std::size_t count,
                        Use&& use) requires(std::is_invocable_v<Use&, std::span<T>>);
 
-  /// Sleeps until there is an item, at most `timeout`. Error: kTimedOut.
+  /// Sleeps until there is an item, at most `timeout`. Error: timed_out.
   template <class Rep, class Period>
   [[nodiscard]] Result<T> pop_for(std::chrono::duration<Rep, Period> timeout) requires(
       Wait::kCanSleep);
@@ -175,7 +176,7 @@ class ElasticMpscQueue {
   /// several cores spend their time on handing the queue's lines to and fro: who lost lets the
   /// winner have them for a while.
   std::uint64_t let_others_claim() const {
-    for (int i = 0; i < kPauses; ++i) relax();
+    base::pause(kPauses);
     return tail_.load(std::memory_order_relaxed);
   }
   [[gnu::noinline]] Result<void> try_push_again(T& item, std::size_t reserve);

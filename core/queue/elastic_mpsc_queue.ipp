@@ -16,10 +16,10 @@ auto ElasticMpscQueue<T, Wait>::create(const QueueConfig& config)
                                          config.max_capacity / kEntriesUsual));
   try {
     std::unique_ptr<ElasticMpscQueue> queue(new ElasticMpscQueue(config, layout));
-    if (!queue->install_segments(0, config.initial_capacity)) return QueueError::kOutOfMemory;
+    if (!queue->install_segments(0, config.initial_capacity)) return Error::out_of_memory;
     return queue;
   } catch (const std::bad_alloc&) {
-    return QueueError::kOutOfMemory;
+    return Error::out_of_memory;
   }
 }
 
@@ -52,7 +52,7 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) 
   if (const SegmentRef segment = known_room(tail, 1, reserve)) [[likely]] {
     // The next push waits for this one's stores at its atomic claim: its line had better be here.
     const Slot slot = layout_.slot(segment, tail);
-    prefetch_to_write(slot.item, kPrefetchBytes);
+    base::prefetch_to_write(slot.item, kPrefetchBytes);
     Wait::step();
     if (claim(tail, 1)) [[likely]] {
       fill(slot, segment.generation(), item);
@@ -77,8 +77,8 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push_again(T& item, std::size_t rese
     if (!segment) {
       const Room room = make_room(tail, count, bound_for(reserve));
       if (room == Room::kLookAgain) continue;
-      if (room == Room::kFull) return QueueError::kFull;
-      if (room == Room::kOutOfMemory) return QueueError::kOutOfMemory;
+      if (room == Room::kFull) return Error::full;
+      if (room == Room::kOutOfMemory) return Error::out_of_memory;
     }
     Wait::step();
     if (claim(tail, 1)) {
@@ -121,16 +121,16 @@ Result<void> ElasticMpscQueue<T, Wait>::push_for(T&& item,
                                                  std::chrono::duration<Rep, Period> timeout,
                                                  std::size_t reserve) requires(Wait::kCanSleep) {
   Result<void> pushed = try_push(std::move(item), reserve);
-  if (pushed || pushed.error() != QueueError::kFull) return pushed;
-  const Deadline deadline = deadline_after(timeout);
+  if (pushed || pushed.error() != Error::full) return pushed;
+  const Deadline deadline = base::deadline_after(timeout);
   while (std::chrono::steady_clock::now() < deadline) {
     wait_.sleep_until_popped(deadline, [&] {
       pushed = try_push(std::move(item), reserve);
-      return !pushed && pushed.error() == QueueError::kFull;
+      return !pushed && pushed.error() == Error::full;
     });
-    if (pushed || pushed.error() != QueueError::kFull) return pushed;
+    if (pushed || pushed.error() != Error::full) return pushed;
   }
-  return QueueError::kTimedOut;
+  return Error::timed_out;
 }
 
 /// The segment of `count` positions from `tail` on if the window knows them; to be claimed next.
@@ -181,7 +181,7 @@ void ElasticMpscQueue<T, Wait>::publish(SegmentRef segment, std::uint64_t positi
 
 template <class T, class Wait>
 Result<T> ElasticMpscQueue<T, Wait>::try_pop() {
-  if (ready_run(1) == 0) return QueueError::kEmpty;
+  if (ready_run(1) == 0) return Error::empty;
   const Release release{*this, std::span<T>(layout_.slot(segment_, front_).item, 1)};
   return std::move(release.run.front());
 }
@@ -223,12 +223,12 @@ template <class Rep, class Period>
 Result<T> ElasticMpscQueue<T, Wait>::pop_for(std::chrono::duration<Rep, Period> timeout) requires(
     Wait::kCanSleep) {
   if (Result<T> popped = try_pop()) return popped;
-  const Deadline deadline = deadline_after(timeout);
+  const Deadline deadline = base::deadline_after(timeout);
   while (std::chrono::steady_clock::now() < deadline) {
     wait_.sleep_until_pushed(deadline, [this] { return empty_for_consumer(); });
     if (Result<T> popped = try_pop()) return popped;
   }
-  return QueueError::kTimedOut;
+  return Error::timed_out;
 }
 
 template <class T, class Wait>
@@ -264,7 +264,7 @@ void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   if (run < slot.run && streaming_) {
     // On the producers' heels: the line that they write next was just taken from them. Left to them
     // for a moment they fill it, and it changes hands less often.
-    for (int i = 0; i < pauses; ++i) relax();
+    base::pause(pauses);
     run = look_on(run);
   }
   streaming_ = run >= kStream || run == slot.run;

@@ -41,7 +41,7 @@ class LockedMpmcQueue {
   static Result<std::unique_ptr<LockedMpmcQueue>> create(const QueueConfig& config) {
     if (const Result<void> valid = validate(config); !valid) return valid.error();
     Block block = make_block(config.initial_capacity);
-    if (!block) return QueueError::kOutOfMemory;
+    if (!block) return Error::out_of_memory;
     return std::unique_ptr<LockedMpmcQueue>(new LockedMpmcQueue(config, std::move(block)));
   }
 
@@ -50,7 +50,7 @@ class LockedMpmcQueue {
   ~LockedMpmcQueue() { clear(); }
 
   /// Moves from `item` only on success. `reserve` is the number of slots below max_capacity that
-  /// this push has to leave free. Errors: kFull, kOutOfMemory.
+  /// this push has to leave free. Errors: full, out_of_memory.
   [[nodiscard]] Result<void> try_push(T&& item, std::size_t reserve = 0) {
     const std::lock_guard lock(mutex_);
     return push_locked(item, reserve);
@@ -65,27 +65,27 @@ class LockedMpmcQueue {
     return pushed;
   }
 
-  /// Waits for room, at most `timeout`. Errors: kTimedOut, kOutOfMemory.
+  /// Waits for room, at most `timeout`. Errors: timed_out, out_of_memory.
   template <class Rep, class Period>
   [[nodiscard]] Result<void> push_for(T&& item, std::chrono::duration<Rep, Period> timeout,
                                       std::size_t reserve = 0) {
-    const Deadline deadline = deadline_after(timeout);
+    const Deadline deadline = base::deadline_after(timeout);
     std::unique_lock lock(mutex_);
     while (size_ >= bound_for(reserve)) {
       ++producers_asleep_;
       const auto woken = room_.wait_until(lock, deadline);
       --producers_asleep_;
       if (woken == std::cv_status::timeout && size_ >= bound_for(reserve)) {
-        return QueueError::kTimedOut;
+        return Error::timed_out;
       }
     }
     return push_locked(item, reserve);
   }
 
-  /// Error: kEmpty.
+  /// Error: empty.
   [[nodiscard]] Result<T> try_pop() {
     const std::lock_guard lock(mutex_);
-    if (size_ == 0) return QueueError::kEmpty;
+    if (size_ == 0) return Error::empty;
     return pop_locked();
   }
 
@@ -111,16 +111,16 @@ class LockedMpmcQueue {
     return popped;
   }
 
-  /// Waits until there is an item, at most `timeout`. Error: kTimedOut.
+  /// Waits until there is an item, at most `timeout`. Error: timed_out.
   template <class Rep, class Period>
   [[nodiscard]] Result<T> pop_for(std::chrono::duration<Rep, Period> timeout) {
-    const Deadline deadline = deadline_after(timeout);
+    const Deadline deadline = base::deadline_after(timeout);
     std::unique_lock lock(mutex_);
     while (size_ == 0) {
       ++consumers_asleep_;
       const auto woken = items_.wait_until(lock, deadline);
       --consumers_asleep_;
-      if (woken == std::cv_status::timeout && size_ == 0) return QueueError::kTimedOut;
+      if (woken == std::cv_status::timeout && size_ == 0) return Error::timed_out;
     }
     return pop_locked();
   }
@@ -194,10 +194,10 @@ class LockedMpmcQueue {
   Result<void> push_locked(T& item, std::size_t reserve) {
     if (size_ >= bound_for(reserve)) {
       ++stats_.full;
-      return QueueError::kFull;
+      return Error::full;
     }
     if (size_ == capacity_ && !resize(grown_capacity(config_, capacity_))) {
-      return QueueError::kOutOfMemory;
+      return Error::out_of_memory;
     }
     std::construct_at(&at(size_), std::move(item));
     ++size_;

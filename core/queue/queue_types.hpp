@@ -1,68 +1,19 @@
-// What both elastic queues share: their configuration, their error values, their figures.
+// What both elastic queues share: their configuration and their figures.
 #pragma once
-
-#include <boost/system/result.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
-#include <string_view>
+
+#include "core/base/result.hpp"
 
 namespace millrace::queue {
 
 /// The largest max_capacity that a configuration may ask for.
 inline constexpr std::size_t kCapacityMax = std::size_t{1} << 32;
 
-/// Every way in which an operation can fail. The lower half names the rule that a configuration
-/// broke.
-enum class QueueError : std::uint8_t {
-  kFull = 1,
-  kEmpty,
-  kTimedOut,
-  kOutOfMemory,
-  kMinCapacityZero,
-  kMinAboveMax,
-  kInitialOutOfRange,
-  kMaxTooLarge,
-  kGrowthFactorTooSmall,
-  kShrinkThresholdOutOfRange,
-};
-
-constexpr std::string_view describe(QueueError error) {
-  switch (error) {
-    case QueueError::kFull:
-      return "the queue is full";
-    case QueueError::kEmpty:
-      return "the queue is empty";
-    case QueueError::kTimedOut:
-      return "timed out";
-    case QueueError::kOutOfMemory:
-      return "no memory to grow";
-    case QueueError::kMinCapacityZero:
-      return "min_capacity must be above 0";
-    case QueueError::kMinAboveMax:
-      return "min_capacity must not exceed max_capacity";
-    case QueueError::kInitialOutOfRange:
-      return "initial_capacity must lie within min_capacity..max_capacity";
-    case QueueError::kMaxTooLarge:
-      return "max_capacity must not exceed 2^32";
-    case QueueError::kGrowthFactorTooSmall:
-      return "growth_factor must be above 1 (and finite)";
-    case QueueError::kShrinkThresholdOutOfRange:
-      return "shrink_threshold must lie between 0 and 1, both excluded";
-  }
-  return "unknown queue error";
-}
-
-/// What result::value() throws where the caller did not ask first.
-[[noreturn]] inline void throw_exception_from_error(QueueError error,
-                                                    const boost::source_location&) {
-  throw std::runtime_error(std::string(describe(error)));
-}
-
-template <class T>
-using Result = boost::system::result<T, QueueError>;
+using base::describe;
+using base::Error;
+using base::Result;
 
 struct QueueConfig {
   std::size_t min_capacity = 512;
@@ -74,19 +25,19 @@ struct QueueConfig {
 
 /// The rule that `config` breaks, or success.
 constexpr Result<void> validate(const QueueConfig& config) {
-  if (config.min_capacity == 0) return QueueError::kMinCapacityZero;
-  if (config.min_capacity > config.max_capacity) return QueueError::kMinAboveMax;
-  if (config.max_capacity > kCapacityMax) return QueueError::kMaxTooLarge;
+  if (config.min_capacity == 0) return Error::min_capacity_zero;
+  if (config.min_capacity > config.max_capacity) return Error::min_above_max;
+  if (config.max_capacity > kCapacityMax) return Error::max_too_large;
   if (config.initial_capacity < config.min_capacity ||
       config.initial_capacity > config.max_capacity) {
-    return QueueError::kInitialOutOfRange;
+    return Error::initial_out_of_range;
   }
   // Written so that NaN fails both.
   if (!(config.growth_factor > 1.0 && config.growth_factor <= 1e9)) {
-    return QueueError::kGrowthFactorTooSmall;
+    return Error::growth_factor_too_small;
   }
   if (!(config.shrink_threshold > 0.0 && config.shrink_threshold < 1.0)) {
-    return QueueError::kShrinkThresholdOutOfRange;
+    return Error::shrink_threshold_out_of_range;
   }
   return {};
 }

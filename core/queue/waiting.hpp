@@ -13,56 +13,18 @@
 // producer sees the flag and wakes it. A user-made flag works by the same rule.
 #pragma once
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <climits>
 #include <cstdint>
-#include <ctime>
 #include <thread>
+
+#include "core/base/clock.hpp"
+#include "core/base/futex.hpp"
 
 namespace millrace::queue {
 
-using Deadline = std::chrono::steady_clock::time_point;
-
-/// A moment's pause inside a spin: lets the owner of a cache line work.
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield" ::: "memory");
-#endif
-}
-
-/// `timeout` from now; a time-out too long for the clock means as long as the clock can tell.
-template <class Rep, class Period>
-Deadline deadline_after(std::chrono::duration<Rep, Period> timeout) {
-  const Deadline now = std::chrono::steady_clock::now();
-  const std::chrono::duration<double> room = Deadline::max() - now;
-  if (std::chrono::duration<double>(timeout) >= room) return Deadline::max();
-  return now + std::chrono::ceil<Deadline::duration>(timeout);
-}
-
-/// Sleeps while `word` holds `expected`, at most until `deadline`. May return early.
-inline void futex_wait_until(std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                             Deadline deadline) {
-  const auto left = deadline - std::chrono::steady_clock::now();
-  if (left <= Deadline::duration::zero()) return;
-  const auto left_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
-      std::min<Deadline::duration>(left, std::chrono::hours(24)));
-  const timespec timeout{static_cast<time_t>(left_ns.count() / 1'000'000'000),
-                         static_cast<long>(left_ns.count() % 1'000'000'000)};
-  static_assert(sizeof(word) == sizeof(std::uint32_t));
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0);
-}
-
-inline void futex_wake(std::atomic<std::uint32_t>& word, int sleepers_max) {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, sleepers_max, nullptr, nullptr, 0);
-}
+using base::Deadline;
 
 class NoWait {
  public:
@@ -96,7 +58,7 @@ class FutexWait {
   void sleep_until_pushed(Deadline deadline, Empty&& empty) {
     consumer_sleeps_.store(1, std::memory_order_seq_cst);
     if (empty()) {
-      futex_wait_until(consumer_sleeps_, 1, deadline);
+      base::futex_wait(consumer_sleeps_, 1, deadline, base::Scope::process);
     } else {
       std::this_thread::yield();  // a producer is between its claim and its publish
     }
@@ -110,8 +72,8 @@ class FutexWait {
     const std::uint32_t epoch = room_epoch_.load(std::memory_order_seq_cst);
     producers_asleep_.fetch_add(1, std::memory_order_seq_cst);
     if (full()) {
-      futex_wait_until(room_epoch_, epoch,
-                       std::min(deadline, std::chrono::steady_clock::now() + kSlice));
+      base::futex_wait(room_epoch_, epoch, std::min(deadline, base::Clock::now() + kSlice),
+                       base::Scope::process);
     }
     producers_asleep_.fetch_sub(1, std::memory_order_seq_cst);
   }
@@ -119,12 +81,12 @@ class FutexWait {
  private:
   [[gnu::noinline]] void wake_consumer() {
     if (consumer_sleeps_.exchange(0, std::memory_order_seq_cst) != 0) {
-      futex_wake(consumer_sleeps_, 1);
+      base::futex_wake(consumer_sleeps_, base::Scope::process, 1);
     }
   }
   [[gnu::noinline]] void wake_producers() {
     room_epoch_.fetch_add(1, std::memory_order_seq_cst);
-    futex_wake(room_epoch_, INT_MAX);
+    base::futex_wake(room_epoch_, base::Scope::process);
   }
 
   // One line, written only when somebody goes to sleep or is woken.

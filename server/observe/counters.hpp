@@ -1,32 +1,19 @@
-// Counters that cost their writer an ordinary store.
+// What the I/O threads count.
 //
-// Threads: each object has one writing thread; any thread may read at any time. So an increment is
-// a relaxed load and a relaxed store, never a locked instruction, and no line is shared between
-// writers: every I/O thread has an `IoCounters` of its own, and the scrape adds them up. A scrape
-// sees each counter at some recent moment, not all of them at the same one.
+// Threads: each object has one writing thread; any thread may read at any time. No line is shared
+// between writers: every I/O thread has an `IoCounters` of its own, and the scrape adds them up. A
+// scrape sees each counter at some recent moment, not all of them at the same one.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "core/base/counter.hpp"
+
 namespace millrace::server {
 
-class Counter {
- public:
-  void add(std::uint64_t amount = 1) {
-    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-  }
-  void subtract(std::uint64_t amount = 1) {  // for what is shown as a gauge
-    value_.store(value_.load(std::memory_order_relaxed) - amount, std::memory_order_relaxed);
-  }
-  void set(std::uint64_t value) { value_.store(value, std::memory_order_relaxed); }
-  std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
+using base::Counter;
 
 // Publish-to-write latency: upper bounds in nanoseconds, 10 us to 10 s.
 inline constexpr std::array<std::uint64_t, 19> latency_bounds_ns = {

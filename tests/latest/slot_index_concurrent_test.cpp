@@ -6,12 +6,14 @@
 #include <thread>
 #include <vector>
 
-#include "core/latest/name_hash.hpp"
+#include "core/base/name_hash.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/slot_index.hpp"
 
 namespace millrace::latest {
 namespace {
+
+using base::hash_name;
 
 /// As the server's topic table has it: a name and a slot.
 struct Entry {

@@ -9,10 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "core/latest/name_hash.hpp"
+#include "core/base/name_hash.hpp"
 
 namespace millrace::latest {
 namespace {
+
+using base::hash_name;
+using base::same_name;
 
 struct Named {
   static inline int alive = 0;

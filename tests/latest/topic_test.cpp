@@ -18,7 +18,7 @@ Ref<Topic<T>> topic_of() {
 
 TEST(Topic, KnowsItsName) {
   EXPECT_EQ(topic_of<int>()->name(), "plant/temperature");
-  EXPECT_EQ(topic_of<int>()->hash(), hash_name("plant/temperature"));
+  EXPECT_EQ(topic_of<int>()->hash(), base::hash_name("plant/temperature"));
 }
 
 TEST(Topic, CountsVersionsFromOne) {

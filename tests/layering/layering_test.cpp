@@ -58,7 +58,7 @@ std::vector<std::string> offenders(const std::string& folder,
 const std::vector<std::string> none;
 
 TEST(Layering, SeesTheIncludesOfEveryLayer) {
-  for (const char* folder : {"protocol", "core/queue", "core/broker", "server"}) {
+  for (const char* folder : {"protocol", "core/base", "core/queue", "core/broker", "server"}) {
     EXPECT_FALSE(includes_below(folder).empty()) << folder;
   }
 }
@@ -69,6 +69,26 @@ TEST(Layering, ProtocolKnowsNothingAboveIt) {
 
 TEST(Layering, CoreKnowsNoServer) {
   EXPECT_EQ(offenders("core", {"server/", "loadtest/", "bench/"}), none);
+}
+
+TEST(Layering, BaseKnowsNothingButTheStandardLibrary) {
+  EXPECT_EQ(offenders("core/base", {"protocol/", "core/broker", "core/shm", "core/latest",
+                                    "core/queue", "core/disruptor", "boost/"}),
+            none);
+}
+
+TEST(Layering, QueueLatestAndDisruptorNeedNothingThatAProgramWouldHaveToInstall) {
+  for (const char* folder : {"core/queue", "core/latest", "core/disruptor"}) {
+    EXPECT_EQ(offenders(folder, {"boost/"}), none);
+  }
+}
+
+// What base has once is not made again beside it.
+TEST(Layering, OnlyBaseTalksToFutexesAndPauses) {
+  for (const char* folder :
+       {"core/queue", "core/latest", "core/disruptor", "core/shm", "core/broker", "server"}) {
+    EXPECT_EQ(offenders(folder, {"linux/futex.h", "immintrin.h", "emmintrin.h"}), none);
+  }
 }
 
 TEST(Layering, QueueLatestAndDisruptorKnowNothingOfMqttOrOfEachOther) {

@@ -145,13 +145,13 @@ TYPED_TEST(AsyncQueueOver, TimesOut) {
   int timed_out = 0;
   [](auto& q, int& count) -> Detached {
     const auto popped = co_await q.async_pop(1ms);
-    if (!popped && popped.error() == QueueError::kTimedOut) ++count;
+    if (!popped && popped.error() == Error::timed_out) ++count;
     const auto batch = co_await q.async_pop_batch(5, 1ms);
-    if (!batch && batch.error() == QueueError::kTimedOut) ++count;
+    if (!batch && batch.error() == Error::timed_out) ++count;
     const auto first = co_await q.async_push(std::make_unique<int>(1), 1h);
     EXPECT_TRUE(first);
     const auto pushed = co_await q.async_push(std::make_unique<int>(2), 1ms);
-    if (!pushed && pushed.error() == QueueError::kTimedOut) ++count;
+    if (!pushed && pushed.error() == Error::timed_out) ++count;
     const auto last = co_await q.async_pop(1h);
     EXPECT_EQ(**last, 1);
   }(queue, timed_out);

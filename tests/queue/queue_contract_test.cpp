@@ -52,17 +52,17 @@ void push_numbers(Queue& queue, int first, int last) {
 TYPED_TEST(QueueContract, NamesTheRuleThatAConfigurationBreaks) {
   using Queue = typename TypeParam::template Queue<int>;
   const auto fault = [](QueueConfig config) { return Queue::create(config).error(); };
-  EXPECT_EQ(fault({0, 1, 2, 2.0, 0.5}), QueueError::kMinCapacityZero);
-  EXPECT_EQ(fault({3, 3, 2, 2.0, 0.5}), QueueError::kMinAboveMax);
-  EXPECT_EQ(fault({2, 1, 4, 2.0, 0.5}), QueueError::kInitialOutOfRange);
-  EXPECT_EQ(fault({2, 5, 4, 2.0, 0.5}), QueueError::kInitialOutOfRange);
-  EXPECT_EQ(fault({1, 1, kCapacityMax + 1, 2.0, 0.5}), QueueError::kMaxTooLarge);
-  EXPECT_EQ(fault({1, 1, 4, 1.0, 0.5}), QueueError::kGrowthFactorTooSmall);
-  EXPECT_EQ(fault({1, 1, 4, std::nan(""), 0.5}), QueueError::kGrowthFactorTooSmall);
-  EXPECT_EQ(fault({1, 1, 4, HUGE_VAL, 0.5}), QueueError::kGrowthFactorTooSmall);
-  EXPECT_EQ(fault({1, 1, 4, 2.0, 0.0}), QueueError::kShrinkThresholdOutOfRange);
-  EXPECT_EQ(fault({1, 1, 4, 2.0, 1.0}), QueueError::kShrinkThresholdOutOfRange);
-  EXPECT_EQ(fault({1, 1, 4, 2.0, std::nan("")}), QueueError::kShrinkThresholdOutOfRange);
+  EXPECT_EQ(fault({0, 1, 2, 2.0, 0.5}), Error::min_capacity_zero);
+  EXPECT_EQ(fault({3, 3, 2, 2.0, 0.5}), Error::min_above_max);
+  EXPECT_EQ(fault({2, 1, 4, 2.0, 0.5}), Error::initial_out_of_range);
+  EXPECT_EQ(fault({2, 5, 4, 2.0, 0.5}), Error::initial_out_of_range);
+  EXPECT_EQ(fault({1, 1, kCapacityMax + 1, 2.0, 0.5}), Error::max_too_large);
+  EXPECT_EQ(fault({1, 1, 4, 1.0, 0.5}), Error::growth_factor_too_small);
+  EXPECT_EQ(fault({1, 1, 4, std::nan(""), 0.5}), Error::growth_factor_too_small);
+  EXPECT_EQ(fault({1, 1, 4, HUGE_VAL, 0.5}), Error::growth_factor_too_small);
+  EXPECT_EQ(fault({1, 1, 4, 2.0, 0.0}), Error::shrink_threshold_out_of_range);
+  EXPECT_EQ(fault({1, 1, 4, 2.0, 1.0}), Error::shrink_threshold_out_of_range);
+  EXPECT_EQ(fault({1, 1, 4, 2.0, std::nan("")}), Error::shrink_threshold_out_of_range);
   EXPECT_TRUE(Queue::create({1, 1, 1, 1.01, 0.99}));
 }
 
@@ -73,7 +73,7 @@ TYPED_TEST(QueueContract, TakesMoveOnlyItemsAndKeepsTheirOrderAcrossResizes) {
     for (int i = 0; i < 5000; ++i) ASSERT_TRUE(queue->try_push(std::make_unique<int>(i)));
     for (int i = 0; i < 5000; ++i) ASSERT_EQ(**queue->try_pop(), i);
   }
-  EXPECT_EQ(queue->try_pop().error(), QueueError::kEmpty);
+  EXPECT_EQ(queue->try_pop().error(), Error::empty);
 }
 
 TYPED_TEST(QueueContract, PopsIntoAnItemOfTheCallers) {
@@ -95,7 +95,7 @@ TYPED_TEST(QueueContract, HoldsExactlyMaxCapacityItems) {
     push_numbers(*queue, 1, static_cast<int>(max));
     // At every offset of the front: as many pushes fit as there were pops, and no more.
     for (std::size_t step = 0; step < 300; ++step) {
-      ASSERT_EQ(queue->try_push(0).error(), QueueError::kFull);
+      ASSERT_EQ(queue->try_push(0).error(), Error::full);
       ASSERT_EQ(queue->len(), max);
       const std::size_t popped = 1 + step % std::min<std::size_t>(max, 5);
       for (std::size_t i = 0; i < popped; ++i) ASSERT_TRUE(queue->try_pop());
@@ -109,9 +109,9 @@ TYPED_TEST(QueueContract, LeavesARefusedItemAlone) {
       make<typename TypeParam::template Queue<std::unique_ptr<int>>>({1, 1, 1, 2.0, 0.5});
   ASSERT_TRUE(queue->try_push(std::make_unique<int>(1)));
   auto item = std::make_unique<int>(2);
-  EXPECT_EQ(queue->try_push(std::move(item)).error(), QueueError::kFull);
+  EXPECT_EQ(queue->try_push(std::move(item)).error(), Error::full);
   EXPECT_NE(item, nullptr);
-  EXPECT_EQ(queue->push_for(std::move(item), 1ms).error(), QueueError::kTimedOut);
+  EXPECT_EQ(queue->push_for(std::move(item), 1ms).error(), Error::timed_out);
   EXPECT_NE(item, nullptr);
   EXPECT_EQ(queue->push_batch({&item, 1}), 0U);
   EXPECT_NE(item, nullptr);
@@ -121,13 +121,13 @@ TYPED_TEST(QueueContract, KeepsTheReserveFreeForThoseWhoMayUseIt) {
   const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 100, 2.0, 0.5});
   std::vector<int> items(150);
   EXPECT_EQ(queue->push_batch(items, 10), 90U);
-  EXPECT_EQ(queue->try_push(0, 10).error(), QueueError::kFull);
-  EXPECT_EQ(queue->push_for(0, 1ms, 10).error(), QueueError::kTimedOut);
+  EXPECT_EQ(queue->try_push(0, 10).error(), Error::full);
+  EXPECT_EQ(queue->push_for(0, 1ms, 10).error(), Error::timed_out);
   EXPECT_TRUE(queue->try_push(0, 9));
   EXPECT_EQ(queue->push_batch(items), 9U);
-  EXPECT_EQ(queue->try_push(0).error(), QueueError::kFull);
+  EXPECT_EQ(queue->try_push(0).error(), Error::full);
   EXPECT_EQ(queue->len(), 100U);
-  EXPECT_EQ(queue->try_push(0, 1000).error(), QueueError::kFull);  // more reserve than there is
+  EXPECT_EQ(queue->try_push(0, 1000).error(), Error::full);  // more reserve than there is
 }
 
 TYPED_TEST(QueueContract, PushesABatchWholeOrAReportedPart) {
@@ -233,11 +233,11 @@ TYPED_TEST(QueueContract, CountsWhatItDid) {
 
 TYPED_TEST(QueueContract, TimesOutWhenNobodyPushesOrPops) {
   const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 1, 2.0, 0.25});
-  EXPECT_EQ(queue->pop_for(2ms).error(), QueueError::kTimedOut);
-  EXPECT_EQ(queue->pop_for(-1s).error(), QueueError::kTimedOut);
+  EXPECT_EQ(queue->pop_for(2ms).error(), Error::timed_out);
+  EXPECT_EQ(queue->pop_for(-1s).error(), Error::timed_out);
   push_numbers(*queue, 1, 1);
-  EXPECT_EQ(queue->push_for(2, 2ms).error(), QueueError::kTimedOut);
-  EXPECT_EQ(queue->push_for(2, -1s).error(), QueueError::kTimedOut);
+  EXPECT_EQ(queue->push_for(2, 2ms).error(), Error::timed_out);
+  EXPECT_EQ(queue->push_for(2, -1s).error(), Error::timed_out);
   EXPECT_EQ(*queue->pop_for(0s), 1);
 }
 

@@ -133,7 +133,7 @@ TEST(QueueMemory, SaysSoWhenThereIsNoneToGrowAndGoesOnWhenThereIsAgain) {
   std::array<std::unique_ptr<int>, 2> batch{std::make_unique<int>(1), std::make_unique<int>(2)};
   EXPECT_EQ(queue->push_batch(batch), 0U);
   out_of_memory = false;
-  EXPECT_EQ(result.error(), QueueError::kOutOfMemory);
+  EXPECT_EQ(result.error(), Error::out_of_memory);
   EXPECT_GE(pushed, 64);
   ASSERT_NE(item, nullptr);  // not moved from
   ASSERT_TRUE(queue->try_push(std::move(item)));

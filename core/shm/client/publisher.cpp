@@ -4,14 +4,14 @@
 #include <thread>
 #include <utility>
 
-#include "core/disruptor/futex.hpp"
+#include "core/base/clock.hpp"
 #include "core/shm/client/control_client.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/publisher_ring.hpp"
 
 namespace millrace::local {
 
-using disruptor::Clock;
+using base::Clock;
 using shm::ControlClient;
 
 class Publisher::Impl {

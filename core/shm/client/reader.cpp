@@ -6,16 +6,16 @@
 #include <thread>
 #include <utility>
 
-#include "core/disruptor/wait.hpp"
+#include "core/base/wait.hpp"
 #include "core/shm/client/control_client.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/ring_reader.hpp"
 
 namespace millrace::local {
 
-using disruptor::AnyWait;
-using disruptor::Clock;
-using disruptor::WaitKind;
+using base::AnyWait;
+using base::Clock;
+using base::WaitKind;
 using shm::ControlClient;
 
 namespace {
@@ -45,7 +45,7 @@ class Deadline {
   Clock::time_point at() {
     if (at_ == not_known) {
       const auto now = Clock::now();
-      at_ = timeout_ >= disruptor::never - now ? disruptor::never : now + timeout_;
+      at_ = timeout_ >= base::never - now ? base::never : now + timeout_;
     }
     return at_;
   }

@@ -3,7 +3,7 @@
 #include <new>
 #include <utility>
 
-#include "core/disruptor/futex.hpp"
+#include "core/base/futex.hpp"
 
 namespace millrace::shm {
 
@@ -24,7 +24,7 @@ std::shared_ptr<ConsumerPage> ConsumerPage::make(std::uint64_t consumer_id, std:
 bool ConsumerPage::wake_sleeper(std::uint32_t word) {
   // Even again before the call: whoever is about to sleep on the odd value does not.
   page_->sleep_word.compare_exchange_strong(word, word + 1, std::memory_order_seq_cst);
-  disruptor::futex_wake(page_->sleep_word, disruptor::Scope::shared);
+  base::futex_wake(page_->sleep_word, base::Scope::shared);
   return true;
 }
 

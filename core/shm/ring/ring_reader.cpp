@@ -9,10 +9,10 @@
 namespace millrace::shm {
 namespace {
 
-using disruptor::Clock;
-using disruptor::futex_wait;
-using disruptor::futex_wake;
-using disruptor::Scope;
+using base::Clock;
+using base::futex_wait;
+using base::futex_wake;
+using base::Scope;
 
 // How long a wake-up that falls between the last look and the sleep can cost. A neighbour cannot
 // mark us awake (it maps our page read-only), although it tries again (wake_followers); and a
@@ -112,7 +112,7 @@ bool RingReader::wait_asleep(Clock::time_point deadline) {
   for (int looks = 0; looks < looks_before_sleep; ++looks) {
     if (look_for_more()) return true;
     if (is_stopped()) return false;
-    disruptor::pause();
+    base::pause();
   }
   for (;;) {
     const std::uint32_t even = page_->sleep_word.load(std::memory_order_seq_cst) & ~1u;

@@ -20,8 +20,9 @@
 #include <string_view>
 #include <vector>
 
-#include "core/disruptor/futex.hpp"
-#include "core/disruptor/wait.hpp"
+#include "core/base/futex.hpp"
+#include "core/base/pause.hpp"
+#include "core/base/wait.hpp"
 #include "core/shm/ring/fence.hpp"
 #include "core/shm/ring/layout.hpp"
 #include "core/shm/ring/memory.hpp"
@@ -85,9 +86,9 @@ class RingReader {
   // Is there anything to read? Spins and yields as `wait` says, or sleeps; false at the deadline,
   // or when stop_waiting() was called or the server evicted this reader.
   template <class Wait>
-  bool wait(const Wait& wait, disruptor::Clock::time_point deadline) {
+  bool wait(const Wait& wait, base::Clock::time_point deadline) {
     if (wait.sleeps()) return wait_asleep(deadline);
-    disruptor::Parker unused;
+    base::Parker unused;
     return wait.wait(
                unused, [&] { return look_for_more() || is_stopped(); }, deadline) &&
            position_ < limit_;
@@ -140,7 +141,7 @@ class RingReader {
   // from it: so the next look comes a little later and brings more. One that brings nothing ends
   // that, so who waits for a single frame never rests.
   bool look_after_rest() {
-    for (int i = 0; i < rest_; ++i) disruptor::pause();
+    base::pause(rest_);
     if (!look_for_more()) {
       rest_ = 0;
       return false;
@@ -160,7 +161,7 @@ class RingReader {
   void catch_up();
   void wake_followers();
   bool announce_sleep(std::uint32_t word);
-  bool wait_asleep(disruptor::Clock::time_point deadline);
+  bool wait_asleep(base::Clock::time_point deadline);
 
   Mapping ring_;
   Mapping page_mapping_;

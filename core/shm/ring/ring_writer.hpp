@@ -24,7 +24,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/queue/prefetch.hpp"
+#include "core/base/prefetch.hpp"
 #include "core/shm/ring/consumer_page.hpp"
 #include "core/shm/ring/copy.hpp"
 #include "core/shm/ring/layout.hpp"
@@ -144,8 +144,8 @@ class RingWriter {
     if (tail_ >= next_block_start_) note_blocks();
     std::byte* at = data_ + (tail_ & mask_);
     // The readers have these lines: ask for them now, some frames before they are written.
-    queue::prefetch_to_write(at, prefetch_bytes);
-    queue::prefetch_to_write(at, prefetch_bytes + 64);
+    base::prefetch_to_write(at, prefetch_bytes);
+    base::prefetch_to_write(at, prefetch_bytes + 64);
     store_header(at, header);
     copy_bytes(at + sizeof header, topic.data(), topic.size());
     copy_bytes(at + sizeof header + topic.size(), payload.data(), payload.size());

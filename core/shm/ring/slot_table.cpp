@@ -9,7 +9,7 @@
 #include <new>
 #include <utility>
 
-#include "core/disruptor/futex.hpp"
+#include "core/base/pause.hpp"
 #include "core/shm/ring/fence.hpp"
 
 namespace millrace::shm {
@@ -189,7 +189,7 @@ TableReader::Snapshot TableReader::snapshot(const std::uint64_t* at, std::uint64
       }
     }
     if (look % 64 == 63) ::sched_yield();
-    disruptor::pause();
+    base::pause();
   }
   return Snapshot::busy;
 }

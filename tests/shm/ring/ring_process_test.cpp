@@ -12,9 +12,9 @@
 namespace millrace::shm {
 namespace {
 
-using disruptor::Block;
-using disruptor::never;
-using disruptor::Yield;
+using base::Block;
+using base::never;
+using base::Yield;
 using test::Child;
 using test::Signal;
 

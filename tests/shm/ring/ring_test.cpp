@@ -11,10 +11,10 @@
 namespace millrace::shm {
 namespace {
 
-using disruptor::Block;
-using disruptor::Clock;
-using disruptor::never;
-using disruptor::Spin;
+using base::Block;
+using base::Clock;
+using base::never;
+using base::Spin;
 
 std::span<const std::byte> bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));

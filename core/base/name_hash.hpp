@@ -10,7 +10,7 @@
 #include <cstring>
 #include <string_view>
 
-namespace millrace::latest {
+namespace millrace::base {
 
 namespace detail {
 
@@ -57,7 +57,7 @@ inline std::uint64_t hash_name(std::string_view name, std::uint64_t seed = 0) no
   constexpr std::uint64_t kA = 0x9e3779b97f4a7c15, kB = 0xd6e8feb86659fd93;
   const char* bytes = name.data();
   std::size_t left = name.size();
-  std::uint64_t hash = fold(seed ^ kA, kB);  // of no byte: done before they are here
+  std::uint64_t hash = fold(seed ^ kA, kB);  // needs no byte of the name
   for (; left > 16; bytes += 16, left -= 16) {
     hash = fold(word_at<std::uint64_t>(bytes) ^ kA, word_at<std::uint64_t>(bytes + 8) ^ hash);
   }
@@ -80,4 +80,4 @@ inline bool same_name(std::string_view one, std::string_view other) noexcept {
   return NameEnd(a, left) == NameEnd(b, left);
 }
 
-}  // namespace millrace::latest
+}  // namespace millrace::base

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace millrace::queue {
+namespace millrace::base {
 
 /// Asks for the cache line `ahead` bytes behind `address`, to be written soon.
 inline void prefetch_to_write(const void* address, std::size_t ahead) {
@@ -22,4 +22,4 @@ inline void prefetch_to_write(const void* address, std::size_t ahead) {
 #endif
 }
 
-}  // namespace millrace::queue
+}  // namespace millrace::base
