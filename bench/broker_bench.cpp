@@ -64,7 +64,7 @@ class Client final : public OutboxOwner {
     request->client_id = id_;
     request->clean_start = false;
     request->session_expiry_s = 1'000'000;
-    return command(CommandKind::connect, std::move(request));
+    return {outbox.get(), command::Connect{std::move(request)}};
   }
   Command subscribe(std::vector<std::string> filters) const {
     auto request = std::make_unique<SubscribeRequest>();
@@ -74,7 +74,7 @@ class Client final : public OutboxOwner {
       wanted.name = filter;
       wanted.filter = std::move(filter);
     }
-    return command(CommandKind::subscribe, std::move(request));
+    return {outbox.get(), command::Subscribe{std::move(request)}};
   }
   Command publish(std::string_view topic, std::string_view payload, bool retain,
                   std::int64_t now_ns) const {
@@ -82,29 +82,16 @@ class Client final : public OutboxOwner {
     parts.topic = topic;
     parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
     parts.retain = retain;
-    Command publish = command(CommandKind::publish, nullptr);
-    publish.message = build_message(parts, now_ns);
-    publish.bytes = publish.message.packet_bytes;
-    return publish;
+    Message message = build_message(parts, now_ns);
+    const std::uint32_t bytes = message.packet_bytes;
+    return {outbox.get(), command::Publish{std::move(message), bytes}};
   }
-  Command close() const { return command(CommandKind::close, nullptr); }
-  Command drained(std::uint32_t bytes) const {
-    Command drained = command(CommandKind::drained, nullptr);
-    drained.bytes = bytes;
-    return drained;
-  }
+  Command close() const { return {outbox.get(), command::Close{}}; }
+  Command drained(std::uint32_t bytes) const { return {outbox.get(), command::Drained{bytes}}; }
 
   OutboxRef outbox;
 
  private:
-  Command command(CommandKind kind, std::unique_ptr<Request> request) const {
-    Command command;
-    command.kind = kind;
-    command.outbox = outbox.get();
-    command.request = std::move(request);
-    return command;
-  }
-
   std::string id_;
 };
 

@@ -1,59 +1,43 @@
 // [4] submit: what a front-end may ask of the processor, as one item of the elastic queue.
 //
 // Everything that changes routing or session state is a Command, in the one queue, in order. The
-// commands of a connection begin with `connect` and end with `close`; the queue is FIFO per
-// producer, so `outbox` is valid for each command in between and freed only after `close` was
-// applied. A command of a connection that the processor has let go of (takeover, refused) is
+// commands of a connection begin with Connect and end with Close; the queue is FIFO per producer,
+// so `outbox` is valid for each command in between and freed only after Close was applied. A
+// command of a connection that the processor has parted from its session (a takeover, a refusal) is
 // discarded: `outbox->attached()` is its epoch, and an outbox is never attached twice.
+//
+// A command is moved several times, so its body is small: what is large, and rare, is held by a
+// pointer.
 //
 // Threads: made by one front-end, moved through the queue, applied by the processor.
 #pragma once
 
+#include <boost/variant2/variant.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
+#include "core/broker/outbox.hpp"
 #include "core/broker/topic_rules.hpp"
+#include "core/shm/wire/wire.hpp"
 #include "protocol/packet.hpp"
 #include "protocol/reason_code.hpp"
 #include "protocol/version.hpp"
 
 namespace millrace::broker {
 
-class Outbox;
-
 // How a subscription is served; stronger modes compare greater. The contract is in the README.
 enum class Mode : std::uint8_t { latest, adaptive, every };
 
-enum class Overflow : std::uint8_t { drop_oldest, drop_newest, disconnect, backpressure };
-
-enum class CommandKind : std::uint8_t {
-  publish,          // message; one without a buffer was refused: message.qos, packet_id, reason
-  connect,          // request: ConnectRequest
-  subscribe,        // request: SubscribeRequest
-  unsubscribe,      // request: UnsubscribeRequest
-  puback,           // packet_id, reason
-  pubrec,           // packet_id, reason
-  pubrel,           // packet_id, reason
-  pubcomp,          // packet_id, reason
-  drained,          // bytes: of deliveries that were written since the last report
-  drained_blocked,  // the same, and the socket refused some of them meanwhile
-  close,            // reason, request: CloseRequest or none
-  local,            // request: LocalRequest, of the control socket; no outbox
-  limits,           // request: LimitsRequest, of a reload; no outbox
-  announce,         // message: of the server's own making, not counted as published; no outbox
-};
-
-struct Request {
-  virtual ~Request() = default;
-};
-
 // A CONNECT that was decoded, authenticated and allowed. The processor answers with
 // Handover::connected (session_present) or by closing the outbox.
-struct ConnectRequest : Request {
+struct ConnectRequest {
   struct Will {
     Message message;  // canonical, at its QoS and RETAIN, in a buffer of its own
     std::uint32_t delay_s = 0;
@@ -65,6 +49,9 @@ struct ConnectRequest : Request {
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;  // the client's Maximum Packet Size; 0: none
   std::optional<Will> will;
+  // Keeps the outbox until the processor has its own reference, however soon the connection ends.
+  // Null: the front-end keeps it.
+  OutboxRef keeps;
 };
 
 // One filter of a SUBSCRIBE, resolved by the front-end: validated, allowed, its mode chosen.
@@ -83,33 +70,116 @@ struct SubscriptionRequest {
   std::optional<protocol::ReasonCode> refused;
 };
 
-struct SubscribeRequest : Request {
+struct SubscribeRequest {
   std::uint16_t packet_id = 0;
   std::uint32_t identifier = 0;  // Subscription Identifier; 0: none
   std::vector<SubscriptionRequest> filters;
 };
 
-struct UnsubscribeRequest : Request {
+struct UnsubscribeRequest {
   std::uint16_t packet_id = 0;
   std::vector<std::string> names;
 };
 
-struct CloseRequest : Request {
+// Of a client at the control socket of shared memory.
+struct LocalRequest {
+  enum class What : std::uint8_t { ask, gone };
+  What what = What::ask;
+  std::uint64_t client = 0;  // shm::ClientId
+  shm::Request request;
+};
+
+namespace command {
+
+struct Publish {
+  Message message;
+  std::uint32_t charged_bytes = 0;  // what the connection and the queue are charged for it
+};
+// The front-end refused it: all that is left to do is to acknowledge it in its turn.
+struct RefusedPublish {
+  std::uint16_t packet_id = 0;
+  std::uint8_t qos = 1;
+  protocol::ReasonCode reason{};
+};
+struct Connect {
+  std::unique_ptr<ConnectRequest> request;
+};
+struct Subscribe {
+  std::unique_ptr<SubscribeRequest> request;
+};
+struct Unsubscribe {
+  std::unique_ptr<UnsubscribeRequest> request;
+};
+struct Puback {
+  std::uint16_t packet_id = 0;
+  protocol::ReasonCode reason{};
+};
+struct Pubrec {
+  std::uint16_t packet_id = 0;
+  protocol::ReasonCode reason{};
+};
+struct Pubrel {
+  std::uint16_t packet_id = 0;
+  protocol::ReasonCode reason{};
+};
+struct Pubcomp {
+  std::uint16_t packet_id = 0;
+  protocol::ReasonCode reason{};
+};
+// Deliveries were written since the last report.
+struct Drained {
+  std::uint32_t bytes = 0;
+  bool blocked = false;  // the socket refused some of them meanwhile
+};
+struct Close {
+  // NormalDisconnection discards the will; any other publishes it.
+  protocol::ReasonCode reason{};
   // MQTT 5 DISCONNECT may change the session's expiry [MQTT-3.14.2-2].
   std::optional<std::uint32_t> session_expiry_s;
 };
 
-struct Command {
-  CommandKind kind = CommandKind::publish;
-  // close: ReasonCode::NormalDisconnection discards the will; any other publishes it.
-  protocol::ReasonCode reason{};
-  std::uint16_t packet_id = 0;
-  std::uint32_t bytes = 0;  // drained: bytes written; publish: what it is charged for
-  Outbox* outbox = nullptr;
+// --- Of the server's own front-ends, without an outbox ------------------------------------------
+
+// Publish, too: of a local publisher or of HTTP.
+
+// A message of the server's own making ($SYS), not counted as published.
+struct Announce {
   Message message;
-  std::unique_ptr<Request> request;
+};
+struct Local {
+  std::unique_ptr<LocalRequest> request;
+};
+// The configuration was loaded anew.
+struct Limits {
+  std::unique_ptr<ProcessorLimits> limits;
+};
+
+using Body =
+    boost::variant2::variant<Publish, RefusedPublish, Connect, Subscribe, Unsubscribe, Puback,
+                             Pubrec, Pubrel, Pubcomp, Drained, Close, Announce, Local, Limits>;
+
+}  // namespace command
+
+struct Command {
+  Outbox* outbox = nullptr;  // of the connection; null: of a front-end of the server's own
+  command::Body body;
+
+  template <class What>
+  What* get_if() {
+    return boost::variant2::get_if<What>(&body);
+  }
+  template <class What>
+  const What* get_if() const {
+    return boost::variant2::get_if<What>(&body);
+  }
+  // What it takes of the limits of its connection and of the queue.
+  std::uint32_t charged_bytes() const {
+    const auto* publish = get_if<command::Publish>();
+    return publish != nullptr ? publish->charged_bytes : 0;
+  }
 };
 static_assert(sizeof(Command) <= 72,
               "a command is one queue slot; keep it within a cache line or so");
+static_assert(std::is_nothrow_move_constructible_v<Command>);
 
 }  // namespace millrace::broker

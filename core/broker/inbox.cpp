@@ -16,8 +16,10 @@ namespace {
 // Batches that a borrower runs before it leaves the role to the processor's own thread.
 constexpr int borrowed_batches_max = 2;
 
-std::uint64_t charged_bytes(const Command& command) {
-  return command.kind == CommandKind::publish ? command.bytes : 0;
+// Publishes, refused ones too, stop short of the reserve.
+bool may_use_reserve(const Command& command) {
+  return command.get_if<command::Publish>() == nullptr &&
+         command.get_if<command::RefusedPublish>() == nullptr;
 }
 
 std::unique_ptr<CommandQueue> make_queue(const queue::QueueConfig& config) {
@@ -66,7 +68,7 @@ std::size_t Inbox::submit(std::span<Command> commands) {
 
 std::size_t Inbox::push(std::span<Command> commands) {
   std::uint64_t bytes = 0;
-  for (const Command& command : commands) bytes += charged_bytes(command);
+  for (const Command& command : commands) bytes += command.charged_bytes();
   std::size_t taken = 0;
   // Charged before the push: the processor may give the bytes back before push_batch returns.
   const std::uint64_t before = queued_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -74,13 +76,13 @@ std::size_t Inbox::push(std::span<Command> commands) {
     taken = queue_->push_batch(commands, limits_.control_reserve);
   }
   // At a limit publishes wait, and what stands behind them; control commands use the reserve.
-  while (taken < commands.size() && commands[taken].kind != CommandKind::publish) {
+  while (taken < commands.size() && may_use_reserve(commands[taken])) {
     if (queue_->push_batch(commands.subspan(taken, 1)) == 0) break;
     ++taken;
   }
   if (taken == commands.size()) return taken;
   std::uint64_t not_taken = 0;
-  for (const Command& command : commands.subspan(taken)) not_taken += charged_bytes(command);
+  for (const Command& command : commands.subspan(taken)) not_taken += command.charged_bytes();
   queued_bytes_.fetch_sub(not_taken, std::memory_order_relaxed);
   return taken;
 }
@@ -141,7 +143,7 @@ bool Inbox::run_batch() {
   std::uint64_t bytes = 0;
   processor_.begin(started_ns);
   const std::size_t count = queue_->pop_batch(limits_.batch_max, [&](Command& command) {
-    bytes += charged_bytes(command);
+    bytes += command.charged_bytes();
     processor_.apply(command);
   });
   processor_.finish();

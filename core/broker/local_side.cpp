@@ -71,7 +71,7 @@ LocalSide::~LocalSide() {
   core_.close();
 }
 
-void LocalSide::hold(std::unique_ptr<Request> request) {
+void LocalSide::hold(std::unique_ptr<LocalRequest> request) {
   held_.push_back(std::move(request));
 }
 
@@ -105,7 +105,7 @@ bool LocalSide::finish(std::int64_t now_ns, std::uint64_t sequence) {
   sequence_ = sequence;
   const auto now = static_cast<std::uint64_t>(now_ns);
   core_.release(now);
-  for (auto& request : std::exchange(held_, {})) apply(static_cast<LocalRequest&>(*request));
+  for (auto& request : std::exchange(held_, {})) apply(*request);
   const bool has_more = core_.work(now);
   if (core_.needs_ticks() && now_ns >= ticked_at_ns_ + tick_interval_ns) {
     ticked_at_ns_ = now_ns;

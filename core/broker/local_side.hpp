@@ -28,13 +28,6 @@
 
 namespace millrace::broker {
 
-struct LocalRequest : Request {
-  enum class What : std::uint8_t { ask, gone };
-  What what = What::ask;
-  shm::ClientId client = 0;
-  shm::Request request;
-};
-
 class LocalSide final : public shm::Registry::Watcher {
  public:
   // `deliver` hands the control socket's thread what it is to send; called once a batch at most.
@@ -50,7 +43,7 @@ class LocalSide final : public shm::Registry::Watcher {
   }
 
   // Until the end of the batch.
-  void hold(std::unique_ptr<Request> request);
+  void hold(std::unique_ptr<LocalRequest> request);
 
   // Each message, to the rings that match it.
   void append(std::span<shm::Feed* const> feeds, const Message& message);
@@ -79,7 +72,7 @@ class LocalSide final : public shm::Registry::Watcher {
   TopicTable& topics_;
   const Deliver deliver_;
   std::unordered_map<shm::Feed*, std::unique_ptr<Subscription>> subscriptions_;
-  std::vector<std::unique_ptr<Request>> held_;
+  std::vector<std::unique_ptr<LocalRequest>> held_;
   std::int64_t now_ns_ = 0;
   std::uint64_t sequence_ = 0;
   std::int64_t ticked_at_ns_ = 0;

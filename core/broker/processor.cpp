@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <type_traits>
+#include <utility>
 
 namespace millrace::broker {
 
@@ -39,58 +41,61 @@ void Processor::begin(std::int64_t now_ns) {
 
 void Processor::apply(Command& command) {
   ++batch_commands_;
-  Outbox* const outbox = command.outbox;
-  if (outbox == nullptr) return apply_without_outbox(command);
-  touch(*outbox);
-  outbox->count_applied(command.kind == CommandKind::publish ? command.bytes : 0);
-  if (command.kind == CommandKind::connect) return apply_connect(command);
-  if (command.kind == CommandKind::close) return apply_close(command);
-  if (!outbox->attached()) {
+  if (command.outbox == nullptr) return apply_of_server(command);
+  apply_of_connection(*command.outbox, command);
+}
+
+void Processor::apply_of_connection(Outbox& outbox, Command& command) {
+  touch(outbox);
+  outbox.count_applied(command.charged_bytes());
+  if (auto* connect = command.get_if<command::Connect>()) {
+    return apply_connect(outbox, *connect->request);
+  }
+  if (auto* close = command.get_if<command::Close>()) return apply_close(outbox, *close);
+  if (!outbox.attached()) {
     stats_.stale_commands.add();
     return;
   }
-  Session& session = *outbox->session;
-  switch (command.kind) {
-    case CommandKind::publish:
-      return apply_publish(&session, command);
-    case CommandKind::subscribe:
-      return apply_subscribe(session, static_cast<SubscribeRequest&>(*command.request));
-    case CommandKind::unsubscribe:
-      return apply_unsubscribe(session, static_cast<UnsubscribeRequest&>(*command.request));
-    case CommandKind::puback:
-      return apply_puback(session, command);
-    case CommandKind::pubrec:
-      return apply_pubrec(session, command);
-    case CommandKind::pubrel:
-      return apply_pubrel(session, command);
-    case CommandKind::pubcomp:
-      return apply_pubcomp(session, command);
-    case CommandKind::drained_blocked:
-      session.pending.note_blocked(now_ns_);
-      [[fallthrough]];
-    case CommandKind::drained:
-      return apply_drained(session, command.bytes);
-    case CommandKind::connect:
-    case CommandKind::close:
-    case CommandKind::local:
-    case CommandKind::limits:
-    case CommandKind::announce:
-      break;
-  }
+  Session& session = *outbox.session;
+  const auto apply_body = [&](auto& body) {
+    using Body = std::remove_reference_t<decltype(body)>;
+    if constexpr (std::is_same_v<Body, command::Publish>) {
+      apply_publish(&session, std::move(body.message));
+    } else if constexpr (std::is_same_v<Body, command::RefusedPublish>) {
+      acknowledge(session, body.qos, body.packet_id, body.reason);  // [MQTT-4.6.0-2]
+    } else if constexpr (std::is_same_v<Body, command::Subscribe>) {
+      apply_subscribe(session, *body.request);
+    } else if constexpr (std::is_same_v<Body, command::Unsubscribe>) {
+      apply_unsubscribe(session, *body.request);
+    } else if constexpr (std::is_same_v<Body, command::Puback>) {
+      apply_puback(session, body);
+    } else if constexpr (std::is_same_v<Body, command::Pubrec>) {
+      apply_pubrec(session, body);
+    } else if constexpr (std::is_same_v<Body, command::Pubrel>) {
+      apply_pubrel(session, body);
+    } else if constexpr (std::is_same_v<Body, command::Pubcomp>) {
+      apply_pubcomp(session, body);
+    } else if constexpr (std::is_same_v<Body, command::Drained>) {
+      apply_drained(session, body);
+    } else {
+      assert(!"a command of the server's own has no outbox");
+    }
+  };
+  boost::variant2::visit(apply_body, command.body);
 }
 
-// Of a front-end of the server's own.
-void Processor::apply_without_outbox(Command& command) {
-  if (command.kind == CommandKind::local) return local_->hold(std::move(command.request));
-  if (command.kind == CommandKind::limits) {
-    return set_limits(static_cast<LimitsRequest&>(*command.request).limits);
+void Processor::apply_of_server(Command& command) {
+  if (auto* publish = command.get_if<command::Publish>()) {
+    apply_publish(nullptr, std::move(publish->message));
+  } else if (auto* announce = command.get_if<command::Announce>()) {
+    route(std::move(announce->message), nullptr);
+  } else if (auto* local = command.get_if<command::Local>()) {
+    local_->hold(std::move(local->request));
+  } else if (auto* limits = command.get_if<command::Limits>()) {
+    set_limits(*limits->limits);
+  } else {
+    assert(!"a command of a connection names its outbox");
   }
-  if (command.kind == CommandKind::announce) {
-    route(std::move(command.message), nullptr);
-    return;
-  }
-  assert(command.kind == CommandKind::publish);
-  apply_publish(nullptr, command);
 }
 
 void Processor::touch(Outbox& outbox) {

@@ -41,28 +41,6 @@
 
 namespace millrace::broker {
 
-struct ProcessorLimits {
-  std::uint32_t credit_bytes = 256 * 1024;
-  std::uint32_t credit_max_bytes = 2 << 20;
-  std::uint32_t credit_latest_bytes = 16 * 1024;
-  std::uint64_t adaptive_backlog_bytes = 2 << 20;
-  std::uint32_t adaptive_stale_after_ms = 1000;
-  std::uint32_t queue_messages = 100'000;  // of a session's `every` lane
-  std::uint64_t queue_bytes = 64 << 20;
-  Overflow overflow = Overflow::drop_oldest;
-  std::uint32_t receive_maximum = 1024;      // QoS 2 messages a publisher may have unreleased
-  std::uint32_t subscriptions_max = 10'000;  // per client
-  std::uint32_t sessions_max = 1'000'000;
-  bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
-  TopicLimits slots;
-  std::uint32_t seeds_per_batch = 4096;  // stored values looked at
-  std::uint32_t timers_per_batch = 1024;
-};
-
-struct LimitsRequest : Request {
-  ProcessorLimits limits;
-};
-
 class Processor {
  public:
   static constexpr std::int64_t no_deadline = INT64_MAX;
@@ -98,7 +76,8 @@ class Processor {
 
  private:
   // --- processor.cpp ---
-  void apply_without_outbox(Command& command);
+  void apply_of_connection(Outbox& outbox, Command& command);
+  void apply_of_server(Command& command);
   // Topics beyond a lowered limit go as new ones come; sessions and subscriptions stay.
   void set_limits(const ProcessorLimits& limits);
   void touch(Outbox& outbox);
@@ -110,8 +89,8 @@ class Processor {
   void update_gauges();
 
   // --- processor_connect.cpp ---
-  void apply_connect(Command& command);
-  void apply_close(Command& command);
+  void apply_connect(Outbox& outbox, ConnectRequest& request);
+  void apply_close(Outbox& outbox, const command::Close& close);
   Session& start_session(ConnectRequest& request);
   void resume(Session& session);
   void note_will(Session& session, std::optional<ConnectRequest::Will>&& will);
@@ -147,7 +126,7 @@ class Processor {
   Topic* next_seed_topic(TopicWalk& walk, bool& out_of_budget);
 
   // --- processor_publish.cpp ---
-  void apply_publish(Session* from, Command& command);
+  void apply_publish(Session* from, Message&& message);
   // Routes the message to all that match; returns how many sessions that were. Takes the message.
   std::size_t route(Message&& message, Session* from);
   // The same for a client's message, with none counted as unmatched.
@@ -174,11 +153,11 @@ class Processor {
   const Message& kept(const Message& message);
 
   // --- processor_deliver.cpp ---
-  void apply_puback(Session& session, const Command& command);
-  void apply_pubrec(Session& session, const Command& command);
-  void apply_pubrel(Session& session, const Command& command);
-  void apply_pubcomp(Session& session, const Command& command);
-  void apply_drained(Session& session, std::uint32_t bytes);
+  void apply_puback(Session& session, const command::Puback& puback);
+  void apply_pubrec(Session& session, const command::Pubrec& pubrec);
+  void apply_pubrel(Session& session, const command::Pubrel& pubrel);
+  void apply_pubcomp(Session& session, const command::Pubcomp& pubcomp);
+  void apply_drained(Session& session, const command::Drained& drained);
   void unfold_if_caught_up(Session& session);
   std::int64_t stale_ns() const {
     return std::int64_t{limits_.adaptive_stale_after_ms} * 1'000'000;

@@ -14,9 +14,7 @@ namespace {
 constexpr std::int64_t ns_per_s = 1'000'000'000;
 }
 
-void Processor::apply_connect(Command& command) {
-  auto& request = static_cast<ConnectRequest&>(*command.request);
-  Outbox& outbox = *command.outbox;
+void Processor::apply_connect(Outbox& outbox, ConnectRequest& request) {
   intrusive_ptr_add_ref(&outbox);  // until apply_close()
 
   bool present = false;
@@ -94,18 +92,13 @@ void Processor::resume(Session& session) {
   serve_later(session);
 }
 
-void Processor::apply_close(Command& command) {
-  Outbox& outbox = *command.outbox;
+void Processor::apply_close(Outbox& outbox, const command::Close& close) {
   closed_.emplace_back(&outbox, /*add_ref=*/false);  // dropped at the end of the batch
   if (!outbox.attached()) return;
   Session& session = *outbox.session;
-  if (const auto* request = static_cast<CloseRequest*>(command.request.get());
-      request != nullptr && request->session_expiry_s) {
-    session.expiry_s = *request->session_expiry_s;
-  }
+  if (close.session_expiry_s) session.expiry_s = *close.session_expiry_s;
   // [MQTT-3.14.4-3]: a normal DISCONNECT discards the will.
-  detach(session,
-         command.reason == ReasonCode::NormalDisconnection ? Will::discard : Will::publish);
+  detach(session, close.reason == ReasonCode::NormalDisconnection ? Will::discard : Will::publish);
 }
 
 void Processor::disconnect(Session& session, ReasonCode reason) {

@@ -39,10 +39,11 @@ bool fits(const Session& session, const Delivery& delivery) {
 // What waits for credit is copied out of its receive buffer, which costs more than sending it. So a
 // connection that takes what it gets at once, while more waits for it, gets more at a time; one
 // that does not is back at the configured credit soon, and owes little when it stalls.
-void Processor::apply_drained(Session& session, std::uint32_t bytes) {
+void Processor::apply_drained(Session& session, const command::Drained& drained) {
   Outbox& outbox = *session.outbox;
-  assert(bytes <= outbox.outstanding_bytes);
-  outbox.outstanding_bytes -= bytes;
+  if (drained.blocked) session.pending.note_blocked(now_ns_);
+  assert(drained.bytes <= outbox.outstanding_bytes);
+  outbox.outstanding_bytes -= drained.bytes;
   const std::uint32_t credit = limits_.credit_bytes + outbox.credit_raise;
   if (session.pending.empty() || session.pending.collapsed()) {
     outbox.credit_raise -= outbox.credit_raise / 32;
@@ -232,8 +233,8 @@ void Processor::settle(Session& session, Inflight& entry) {
   serve_later(session);
 }
 
-void Processor::apply_puback(Session& session, const Command& command) {
-  Inflight* entry = session.inflight.find(command.packet_id);
+void Processor::apply_puback(Session& session, const command::Puback& puback) {
+  Inflight* entry = session.inflight.find(puback.packet_id);
   if (entry == nullptr) return;  // settled before: nothing to say for PUBACK
   if (entry->state != InflightState::awaits_puback) {
     return disconnect(session, ReasonCode::ProtocolError);
@@ -241,11 +242,11 @@ void Processor::apply_puback(Session& session, const Command& command) {
   settle(session, *entry);
 }
 
-void Processor::apply_pubrec(Session& session, const Command& command) {
+void Processor::apply_pubrec(Session& session, const command::Pubrec& pubrec) {
   Outbox& outbox = *session.outbox;
-  Inflight* entry = session.inflight.find(command.packet_id);
+  Inflight* entry = session.inflight.find(pubrec.packet_id);
   const auto release = [&](ReasonCode reason) {
-    protocol::encode_ack(protocol::PacketType::Pubrel, command.packet_id, reason, outbox.version,
+    protocol::encode_ack(protocol::PacketType::Pubrel, pubrec.packet_id, reason, outbox.version,
                          outbox.staged().control);
     touch(outbox);
   };
@@ -253,15 +254,15 @@ void Processor::apply_pubrec(Session& session, const Command& command) {
   if (entry->state == InflightState::awaits_puback) {
     return disconnect(session, ReasonCode::ProtocolError);
   }
-  if (protocol::is_failure(command.reason)) return settle(session, *entry);  // [MQTT-4.3.3-4]
+  if (protocol::is_failure(pubrec.reason)) return settle(session, *entry);  // [MQTT-4.3.3-4]
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   entry->delivery.message = Message{};  // only the identifier is needed from here on
   release(ReasonCode::Success);
 }
 
-void Processor::apply_pubcomp(Session& session, const Command& command) {
-  Inflight* entry = session.inflight.find(command.packet_id);
+void Processor::apply_pubcomp(Session& session, const command::Pubcomp& pubcomp) {
+  Inflight* entry = session.inflight.find(pubcomp.packet_id);
   if (entry == nullptr) return;
   if (entry->state != InflightState::awaits_pubcomp) {
     return disconnect(session, ReasonCode::ProtocolError);
@@ -269,10 +270,10 @@ void Processor::apply_pubcomp(Session& session, const Command& command) {
   settle(session, *entry);
 }
 
-void Processor::apply_pubrel(Session& session, const Command& command) {
-  const bool known = session.deferred.write().received_qos2.erase(command.packet_id) > 0;
+void Processor::apply_pubrel(Session& session, const command::Pubrel& pubrel) {
+  const bool known = session.deferred.write().received_qos2.erase(pubrel.packet_id) > 0;
   Outbox& outbox = *session.outbox;
-  protocol::encode_ack(protocol::PacketType::Pubcomp, command.packet_id,
+  protocol::encode_ack(protocol::PacketType::Pubcomp, pubrel.packet_id,
                        known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,
                        outbox.version, outbox.staged().control);
   touch(outbox);

@@ -35,12 +35,8 @@ Mode mode_of(const Subscription& subscription) {
 
 }  // namespace
 
-void Processor::apply_publish(Session* from, Command& command) {
-  Message& message = command.message;
+void Processor::apply_publish(Session* from, Message&& message) {
   const std::uint8_t qos = message.qos;
-  // Refused by the front-end: all that is left to do is to acknowledge it, in its turn
-  // [MQTT-4.6.0-2].
-  if (!message) return acknowledge(*from, qos, command.packet_id, command.reason);
   stats_.published[qos].add();
   if (from == nullptr || qos == 0) {
     publish(std::move(message), from);

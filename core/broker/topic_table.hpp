@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "core/broker/buffer.hpp"
+#include "core/broker/limits.hpp"
 #include "core/broker/route.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/slot_index.hpp"
@@ -66,11 +67,6 @@ class Topic {
 
   const std::uint16_t name_bytes_;
   const std::uint64_t hash_;
-};
-
-struct TopicLimits {
-  std::uint64_t count_max = 1'000'000;
-  std::uint64_t bytes_max = 256ull << 20;
 };
 
 class TopicTable {

@@ -102,11 +102,9 @@ void Server::reload(std::shared_ptr<const Settings> settings) {
 
 // The limits take their turn in the queue like everything that concerns sessions.
 void Server::limit_processor() {
-  auto request = std::make_unique<broker::LimitsRequest>();
-  request->limits = processor_limits(config());
-  broker::Command command;
-  command.kind = broker::CommandKind::limits;
-  command.request = std::move(request);
+  broker::Command command{
+      nullptr, broker::command::Limits{
+                   std::make_unique<broker::ProcessorLimits>(processor_limits(config()))}};
   const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   if (!wait_until(deadline, [&] { return inbox_.submit({&command, 1}) == 1; })) {
     log_error("reload.limits", {{"error", "the queue to the processor is full"}});

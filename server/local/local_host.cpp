@@ -134,10 +134,7 @@ void LocalHost::submit(broker::LocalRequest::What what, shm::ClientId client,
   local->what = what;
   local->client = client;
   local->request = std::move(request);
-  broker::Command command;
-  command.kind = broker::CommandKind::local;
-  command.request = std::move(local);
-  waiting_.push_back(std::move(command));
+  waiting_.push_back({nullptr, broker::command::Local{std::move(local)}});
   submit_waiting();
 }
 
@@ -172,17 +169,15 @@ bool LocalHost::publish(shm::ClientId, const std::string& user,
   if (protocol::is_reserved_topic(message.topic)) return false;
   if (grants_of(user, *settings).publish_refusal(message.topic)) return false;
   const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
-  broker::Command command;
-  command.kind = broker::CommandKind::publish;
-  command.message = broker::build_message({.topic = message.topic,
-                                           .payload = {payload, message.payload.size()},
-                                           .qos = qos,
-                                           .retain = retain,
-                                           .packet_id = std::uint16_t{qos > 0},  // replaced
-                                           .version = protocol::Version::v3_1_1},
-                                          broker::Inbox::now_ns());
-  command.bytes = command.message.packet_bytes;
-  waiting_.push_back(std::move(command));
+  broker::Message built = broker::build_message({.topic = message.topic,
+                                                 .payload = {payload, message.payload.size()},
+                                                 .qos = qos,
+                                                 .retain = retain,
+                                                 .packet_id = std::uint16_t{qos > 0},  // replaced
+                                                 .version = protocol::Version::v3_1_1},
+                                                broker::Inbox::now_ns());
+  const std::uint32_t bytes = built.packet_bytes;
+  waiting_.push_back({nullptr, broker::command::Publish{std::move(built), bytes}});
   return true;
 }
 

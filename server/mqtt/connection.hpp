@@ -169,7 +169,10 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   void resolve(const protocol::Subscription& wanted, const DeliveryWish& wish, bool has_identifier,
                broker::SubscriptionRequest& resolved);
   bool fault(ReasonCode reason);
-  broker::Command& add_command(broker::CommandKind kind);
+  template <class What>
+  void add_command(What&& what) {
+    thread_.commands().push_back({outbox_.get(), std::forward<What>(what)});
+  }
 
   // --- connection_connect.cpp ---
   bool handle_connect(const protocol::Frame& frame, Bytes packet);
@@ -225,7 +228,7 @@ class Connection final : public StreamUser, public Resident, private broker::Out
   std::unique_ptr<std::vector<broker::Command>> kept_commands_;  // the queue did not take them
   std::unique_ptr<std::vector<std::string>> aliases_in_;
   std::unique_ptr<Greeting> greeting_;
-  std::unique_ptr<broker::CloseRequest> close_request_;
+  std::optional<std::uint32_t> new_expiry_s_;               // that the client's DISCONNECT asks for
   std::shared_ptr<PasswordCheck> password_check_;           // of the state `checking`
   std::unique_ptr<EnhancedAuthentication> authentication_;  // null: CONNECT named no method
   std::optional<Ending> ending_;

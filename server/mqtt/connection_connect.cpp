@@ -20,12 +20,6 @@ namespace {
 // CONNACK with a reason and no properties, in MQTT 5.
 constexpr std::uint32_t bare_refusal_bytes = 5;
 
-// Keeps the outbox for the processor until it has taken its own reference, however soon the
-// connection ends.
-struct HeldConnectRequest : broker::ConnectRequest {
-  broker::OutboxRef outbox;
-};
-
 // The will as the PUBLISH that it will be.
 broker::Message message_of_will(protocol::Will& will, Version version) {
   protocol::Publish publish;
@@ -133,7 +127,7 @@ void Connection::accept(protocol::Connect& connect) {
   set_keep_alive(connect.keep_alive_seconds, *greeting_);
   receive_maximum_ = static_cast<std::uint16_t>(std::min(config.receive_maximum, 65535u));
 
-  auto request = std::make_unique<HeldConnectRequest>();
+  auto request = std::make_unique<broker::ConnectRequest>();
   request->client_id = std::move(connect.client_id);
   if (request->client_id.empty()) {
     request->client_id = random_client_id();
@@ -165,8 +159,8 @@ void Connection::accept(protocol::Connect& connect) {
   outbox_ = new broker::Outbox(thread_.ready_list(), *this);
   outbox_->version = version_;
   outbox_->assigns_aliases = aliases > 0;
-  request->outbox = outbox_;
-  add_command(broker::CommandKind::connect).request = std::move(request);
+  request->keeps = outbox_;
+  add_command(broker::command::Connect{std::move(request)});
 }
 
 void Connection::set_keep_alive(std::uint16_t seconds, Greeting& greeting) {

@@ -9,7 +9,7 @@
 
 namespace millrace::server {
 
-using broker::CommandKind;
+namespace command = broker::command;
 using protocol::PacketType;
 
 bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, Incoming& incoming) {
@@ -34,13 +34,20 @@ bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, Incom
 bool Connection::handle_ack(const protocol::Frame& frame, Bytes packet) {
   const auto ack = protocol::decode_ack(frame, packet, version_);
   if (!ack) return fault(ack.error());
-  CommandKind kind = CommandKind::puback;
-  if (ack->type == PacketType::Pubrec) kind = CommandKind::pubrec;
-  if (ack->type == PacketType::Pubrel) kind = CommandKind::pubrel;
-  if (ack->type == PacketType::Pubcomp) kind = CommandKind::pubcomp;
-  broker::Command& command = add_command(kind);
-  command.packet_id = ack->packet_id;
-  command.reason = ack->reason;
+  switch (ack->type) {
+    case PacketType::Pubrec:
+      add_command(command::Pubrec{ack->packet_id, ack->reason});
+      break;
+    case PacketType::Pubrel:
+      add_command(command::Pubrel{ack->packet_id, ack->reason});
+      break;
+    case PacketType::Pubcomp:
+      add_command(command::Pubcomp{ack->packet_id, ack->reason});
+      break;
+    default:
+      add_command(command::Puback{ack->packet_id, ack->reason});
+      break;
+  }
   return true;
 }
 
@@ -65,7 +72,7 @@ bool Connection::handle(protocol::Unsubscribe& packet) {
   auto request = std::make_unique<broker::UnsubscribeRequest>();
   request->packet_id = packet.packet_id;
   request->names = std::move(packet.filters);
-  add_command(CommandKind::unsubscribe).request = std::move(request);
+  add_command(command::Unsubscribe{std::move(request)});
   return true;
 }
 
@@ -73,9 +80,7 @@ bool Connection::handle(protocol::Disconnect& packet) {
   if (packet.properties.session_expiry_interval) {
     const std::uint32_t wanted = *packet.properties.session_expiry_interval;
     if (zero_expiry_ && wanted != 0) return fault(ReasonCode::ProtocolError);  // [MQTT-3.14.2-2]
-    close_request_ = std::make_unique<broker::CloseRequest>();
-    close_request_->session_expiry_s =
-        std::min(wanted, thread_.config().session.expiry_max_seconds);
+    new_expiry_s_ = std::min(wanted, thread_.config().session.expiry_max_seconds);
   }
   close({packet.reason, CloseCause::client_disconnect});
   return false;

@@ -38,11 +38,9 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Inco
   }
 
   broker::Message message = take_message(view, packet, incoming);
-  broker::Command& command = add_command(broker::CommandKind::publish);
-  command.packet_id = view.packet_id;
-  command.bytes = message.packet_bytes;
-  command.message = std::move(message);
-  submitted_bytes_ += command.bytes;
+  const std::uint32_t bytes = message.packet_bytes;
+  submitted_bytes_ += bytes;
+  add_command(broker::command::Publish{std::move(message), bytes});
   return true;
 }
 
@@ -91,10 +89,8 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
 void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode reason) {
   thread_.counters().publish_denied.add();
   if (view.qos == QoS::AtMostOnce) return;
-  broker::Command& command = add_command(broker::CommandKind::publish);
-  command.packet_id = view.packet_id;
-  command.reason = reason;
-  command.message.qos = static_cast<std::uint8_t>(view.qos);
+  const auto qos = static_cast<std::uint8_t>(view.qos);
+  add_command(broker::command::RefusedPublish{view.packet_id, qos, reason});
 }
 
 broker::Message Connection::take_message(const protocol::PublishView& view, Bytes packet,

@@ -189,14 +189,16 @@ void Connection::settle_references(Incoming& incoming) {
   if (incoming.publish_bytes >= capacity / 4) {
     // The last message is charged for what is pinned and used by none.
     const auto unused = static_cast<std::uint32_t>(capacity - incoming.publish_bytes);
-    thread_.commands()[incoming.last_publish].bytes += unused;
+    broker::Command& last = thread_.commands()[incoming.last_publish];
+    last.get_if<broker::command::Publish>()->charged_bytes += unused;
     submitted_bytes_ += unused;
     thread_.receive_buffers().hand_over();
     return;
   }
   for (broker::Command& command : thread_.commands()) {
-    if (command.message && command.message.buffer.get() == incoming.holder) {
-      command.message = command.message.copy_to_keep();
+    auto* publish = command.get_if<broker::command::Publish>();
+    if (publish != nullptr && publish->message.buffer.get() == incoming.holder) {
+      publish->message = publish->message.copy_to_keep();
     }
   }
 }
@@ -219,17 +221,8 @@ void Connection::keep_partial(Bytes rest) {
 
 // --- Submitting ----------------------------------------------------------------------------------
 
-broker::Command& Connection::add_command(broker::CommandKind kind) {
-  broker::Command& command = thread_.commands().emplace_back();
-  command.kind = kind;
-  command.outbox = outbox_.get();
-  return command;
-}
-
 void Connection::append_close(ReasonCode reason) {
-  broker::Command& command = add_command(broker::CommandKind::close);
-  command.reason = reason;
-  if (close_request_) command.request = std::move(close_request_);
+  add_command(broker::command::Close{reason, new_expiry_s_});
   close_appended_ = true;
 }
 

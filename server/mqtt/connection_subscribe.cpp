@@ -41,7 +41,7 @@ bool Connection::handle(protocol::Subscribe& packet) {
     resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
     resolved.name = std::move(wanted.filter);
   }
-  add_command(broker::CommandKind::subscribe).request = std::move(request);
+  add_command(broker::command::Subscribe{std::move(request)});
   return true;
 }
 

@@ -134,10 +134,8 @@ void Connection::report_drained() {
                                    ? config.credit_bytes
                                    : std::min(config.credit_bytes, config.latest_credit_bytes);
   if (writer_.unreported_bytes() < credit / 4) return;
-  broker::Command& command = add_command(was_blocked_ ? broker::CommandKind::drained_blocked
-                                                      : broker::CommandKind::drained);
+  add_command(broker::command::Drained{writer_.unreported_bytes(), was_blocked_});
   was_blocked_ = false;
-  command.bytes = writer_.unreported_bytes();
   writer_.reported();
   if (!in_read_) submit_commands();
 }

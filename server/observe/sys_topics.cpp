@@ -24,15 +24,13 @@ std::uint64_t sum(const Array& counters) {
 
 broker::Command announcement(const std::string& topic, const std::string& text,
                              std::int64_t now_ns) {
-  broker::Command command;
-  command.kind = broker::CommandKind::announce;
   const auto* payload = reinterpret_cast<const std::uint8_t*>(text.data());
-  command.message = broker::build_message({.topic = topic,
-                                           .payload = {payload, text.size()},
-                                           .retain = true,
-                                           .version = protocol::Version::v3_1_1},
-                                          now_ns);
-  return command;
+  return {nullptr,
+          broker::command::Announce{broker::build_message({.topic = topic,
+                                                           .payload = {payload, text.size()},
+                                                           .retain = true,
+                                                           .version = protocol::Version::v3_1_1},
+                                                          now_ns)}};
 }
 
 }  // namespace

@@ -32,21 +32,14 @@ class FrontEnd : public OutboxOwner {
         outbox_(new Outbox(ready_, *this)) {
     auto request = std::make_unique<ConnectRequest>();
     request->client_id = std::move(id);
-    Command command;
-    command.kind = CommandKind::connect;
-    command.request = std::move(request);
-    submit(std::move(command));
+    submit(command::Connect{std::move(request)});
   }
   ~FrontEnd() { outbox_->forget_owner(); }
 
-  void close() {
-    Command command;
-    command.kind = CommandKind::close;
-    submit(std::move(command));
-  }
+  void close() { submit(command::Close{}); }
 
-  void submit(Command command) {
-    command.outbox = outbox_.get();
+  void submit(command::Body body) {
+    Command command{outbox_.get(), std::move(body)};
     while (inbox_.submit({&command, 1}) == 0) {
       inbox_.wait_for_room(outbox_);
       if (inbox_.submit({&command, 1}) == 1) return;
@@ -64,10 +57,7 @@ class FrontEnd : public OutboxOwner {
     acknowledged += handover->control.size() / 4;
     outbox_->recycle(std::move(handover));
     if (drained == 0) return;
-    Command command;
-    command.kind = CommandKind::drained;
-    command.bytes = drained;
-    submit(std::move(command));
+    submit(command::Drained{drained, false});
   }
   // Blocks until something was ready, and handles it.
   void wait() {
@@ -115,10 +105,7 @@ TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
     wanted.qos = 0;
     wanted.mode = Mode::every;
     request->filters.push_back(wanted);
-    Command command;
-    command.kind = CommandKind::subscribe;
-    command.request = std::move(request);
-    front_end.submit(std::move(command));
+    front_end.submit(command::Subscribe{std::move(request)});
     while (front_end.acknowledged == 0) front_end.wait();
     subscribed.count_down();
     while (front_end.received < messages * writers) front_end.wait();
@@ -130,10 +117,9 @@ TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
     threads.emplace_back([&, &front_end = front_ends.back()] {
       subscribed.wait();
       for (std::uint64_t n = 0; n < messages; ++n) {
-        Command command;
-        command.message = message("a", "x", 1, false, static_cast<std::uint16_t>(n % 1000 + 1));
-        command.bytes = command.message.packet_bytes;
-        front_end.submit(std::move(command));
+        Message one = message("a", "x", 1, false, static_cast<std::uint16_t>(n % 1000 + 1));
+        const std::uint32_t bytes = one.packet_bytes;
+        front_end.submit(command::Publish{std::move(one), bytes});
       }
       while (front_end.acknowledged < messages) front_end.wait();
       front_end.close();
@@ -164,24 +150,15 @@ TEST(Inbox, FiresATimerWithoutACommand) {
     SubscriptionRequest wanted;
     wanted.name = wanted.filter = "will";
     subscribe->filters.push_back(wanted);
-    Command command;
-    command.kind = CommandKind::subscribe;
-    command.request = std::move(subscribe);
-    reader.submit(std::move(command));
+    reader.submit(command::Subscribe{std::move(subscribe)});
     OutboxRef outbox(new Outbox(ready, reader));
     auto request = std::make_unique<ConnectRequest>();
     request->client_id = "mortal";
     request->session_expiry_s = 100;
     request->will = ConnectRequest::Will{message("will", "late", 0, false, 0, Inbox::now_ns()), 1};
-    Command connect;
-    connect.kind = CommandKind::connect;
-    connect.outbox = outbox.get();
-    connect.request = std::move(request);
+    Command connect{outbox.get(), command::Connect{std::move(request)}};
     ASSERT_EQ(inbox.submit({&connect, 1}), 1u);
-    Command close;
-    close.kind = CommandKind::close;
-    close.reason = protocol::ReasonCode::UnspecifiedError;
-    close.outbox = outbox.get();
+    Command close{outbox.get(), command::Close{protocol::ReasonCode::UnspecifiedError, {}}};
     ASSERT_EQ(inbox.submit({&close, 1}), 1u);
     outbox->forget_owner();
     while (reader.received == 0) reader.wait();

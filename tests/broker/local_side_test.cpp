@@ -24,10 +24,7 @@ class LocalReaders : public ::testing::Test {
     local->what = what;
     local->client = client;
     local->request = std::move(request);
-    Command command;
-    command.kind = CommandKind::local;
-    command.request = std::move(local);
-    world.apply(std::move(command));
+    world.apply({nullptr, command::Local{std::move(local)}});
   }
   void attach_at_latest(const std::string& filter) {
     shm::AttachRequest request;

@@ -57,7 +57,7 @@ TEST(Latest, AtQoS1LeavesInflightAloneAndEndsWithTheFinalValue) {
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i), 1);
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0"));
-  reader.send(CommandKind::puback, 1);
+  reader.send(command::Puback{1, {}});
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "9"));
 }
 
@@ -101,13 +101,8 @@ TEST(Latest, HoldsNoMoreRequestsThanAQueue) {
       EXPECT_EQ(dropped(world, Drop::queue_newest), 7u * static_cast<unsigned>(round));
     }
     limits.queue_messages = 100;
-    limits.queue_bytes = 2 * request("a", "0", 1).message.packet_bytes;
-    auto change = std::make_unique<LimitsRequest>();
-    change->limits = limits;
-    Command command;
-    command.kind = CommandKind::limits;
-    command.request = std::move(change);
-    world.apply(std::move(command));
+    limits.queue_bytes = 2 * request("a", "0", 1).charged_bytes();
+    world.apply({nullptr, command::Limits{std::make_unique<ProcessorLimits>(limits)}});
     writer.publish("a", all_credit);
     for (int i = 0; i < 10; ++i) send_request(world, std::to_string(i));
     EXPECT_THAT(reader.read().payloads(), ElementsAre(all_credit, "0", "1"));
@@ -211,7 +206,7 @@ TEST(Adaptive, HasASmallCreditUntilItHasCaughtUp) {
   const auto drain_to = [&](std::uint32_t left) {
     const std::uint32_t bytes = reader.undrained_bytes - left;
     reader.undrained_bytes = left;
-    reader.send(CommandKind::drained, 0, bytes);
+    reader.send(command::Drained{bytes, false});
     reader.take();
   };
   publish(200);
@@ -243,14 +238,14 @@ TEST(Adaptive, HasNotCaughtUpWhileItsSocketStillRefuses) {
   for (int i = 0; i < 200; ++i) writer.publish("t", std::string(200, '.'));
   reader.take();
   ASSERT_TRUE(is_slow());
-  reader.report_drained(CommandKind::drained_blocked);
+  reader.report_drained(/*blocked=*/true);
   reader.read();
   EXPECT_TRUE(is_slow());
   world.advance_ms(999);
   EXPECT_TRUE(is_slow());
   writer.publish("t", "once more");
   reader.take();
-  reader.report_drained(CommandKind::drained_blocked);
+  reader.report_drained(/*blocked=*/true);
   world.advance_ms(999);
   EXPECT_TRUE(is_slow());
   world.advance_ms(1);
@@ -268,14 +263,14 @@ TEST(Adaptive, CatchesUpByTheClockWhenNothingMoreComes) {
   for (int i = 0; i < 200; ++i) writer.publish("t", std::string(200, '.'));
   reader.take();
   const std::uint32_t unwritten = std::exchange(reader.undrained_bytes, 0) / 2;
-  reader.send(CommandKind::drained, 0, unwritten);
+  reader.send(command::Drained{unwritten, false});
   reader.take();
   reader.undrained_bytes += unwritten;
   world.advance_ms(5000);
   ASSERT_EQ(world.processor.stats().slow_sessions.value(), 1u);
-  reader.report_drained(CommandKind::drained_blocked);
+  reader.report_drained(/*blocked=*/true);
   reader.take();
-  reader.report_drained(CommandKind::drained_blocked);
+  reader.report_drained(/*blocked=*/true);
   EXPECT_EQ(world.processor.stats().slow_sessions.value(), 1u);
   world.advance_ms(1001);
   EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u);
@@ -315,9 +310,7 @@ TEST(Adaptive, HasCaughtUpWhenAllThatWaitedHasExpired) {
     parts.topic = "a";
     parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
     parts.properties.bytes = expires_in_2_s;
-    Command command;
-    command.message = build_message(parts, world.now_ns);
-    world.apply(std::move(command));
+    world.apply(publish_command(build_message(parts, world.now_ns)));
   }
   ASSERT_EQ(world.processor.stats().slow_sessions.value(), 1u);
   world.advance_ms(5000);
@@ -343,12 +336,9 @@ TEST(Every, TakesNewLimitsWithWhatComesNext) {
   world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every).close();
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
-  auto request = std::make_unique<LimitsRequest>();
-  request->limits.queue_messages = 2;
-  Command command;
-  command.kind = CommandKind::limits;
-  command.request = std::move(request);
-  world.apply(std::move(command));
+  auto limits = std::make_unique<ProcessorLimits>();
+  limits->queue_messages = 2;
+  world.apply({nullptr, command::Limits{std::move(limits)}});
   EXPECT_EQ(dropped(world, Drop::queue_oldest), 0u);
   writer.publish("a", "5", 1);
   EXPECT_EQ(dropped(world, Drop::queue_oldest), 4u);
@@ -393,9 +383,7 @@ TEST(Every, DropsTheOldestOfWhatNobodyWaitsToHaveAcknowledged) {
   reader.receive_maximum = 1;
   reader.connect().subscribe("a", 1, Mode::every);
   for (int i = 0; i < 5; ++i) {
-    Command command;
-    command.message = message("a", std::to_string(i), 1, false, 1, world.now_ns);
-    world.apply(std::move(command));
+    world.apply(publish_command(message("a", std::to_string(i), 1, false, 1, world.now_ns)));
   }
   EXPECT_EQ(dropped(world, Drop::queue_oldest), 2u);
   EXPECT_EQ(world.processor.stats().pending.value(), 2u);
@@ -431,7 +419,7 @@ TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   EXPECT_EQ(writer.read().control.size(), 5u);  // one inflight, four waiting; three withheld
   for (std::uint16_t id = 1; id <= 8; ++id) {
     reader.read();
-    reader.send(CommandKind::puback, id);
+    reader.send(command::Puback{id, {}});
   }
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "1", "2", "3", "4", "5", "6", "7"));
   EXPECT_EQ(writer.read().control.size(), 8u);
@@ -682,11 +670,10 @@ TEST(Credit, CopiesASmallSliceOutOfALargeBuffer) {
   const Message small = message("a", "v");
   BufferRef large = Buffer::allocate(65536);
   std::memcpy(large->data() + 100, small.packet(), small.packet_bytes);
-  Command command;
-  command.message = small;
-  command.message.buffer = large;
-  command.message.packet_offset = 100;
-  world.apply(std::move(command));
+  Message slice = small;
+  slice.buffer = large;
+  slice.packet_offset = 100;
+  world.apply(publish_command(std::move(slice)));
   EXPECT_TRUE(large->unique());
   EXPECT_THAT(reader.read().payloads(), ElementsAre("v"));
 }

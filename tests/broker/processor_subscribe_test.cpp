@@ -33,7 +33,7 @@ std::vector<std::string> topics_of(const Peer& peer) {
 }
 
 Peer& acknowledge_last(Peer& peer) {
-  peer.send(CommandKind::puback, peer.got.back().packet_id);
+  peer.send(command::Puback{peer.got.back().packet_id, {}});
   return peer.read();
 }
 
@@ -164,11 +164,7 @@ void subscribe_to_all(Peer& peer, const std::vector<std::string>& filters) {
     request->filters.push_back(named("", filter));
     request->filters.back().qos = 1;
   }
-  Command command;
-  command.kind = CommandKind::subscribe;
-  command.outbox = peer.outbox.get();
-  command.request = std::move(request);
-  peer.world.apply(std::move(command));
+  peer.send(command::Subscribe{std::move(request)});
 }
 
 TEST(Seeds, BeginAgainOnceForAFilterThatStandsTwiceInOneSubscribe) {
@@ -187,11 +183,7 @@ TEST(Seeds, EndWithEachSubscriptionOfOneUnsubscribe) {
   auto request = std::make_unique<UnsubscribeRequest>();
   request->packet_id = reader.next_packet_id++;
   request->names = {"a/#", "a/2", "never"};
-  Command command;
-  command.kind = CommandKind::unsubscribe;
-  command.outbox = reader.outbox.get();
-  command.request = std::move(request);
-  world.apply(std::move(command));
+  reader.send(command::Unsubscribe{std::move(request)});
   for (int i = 0; i < 2; ++i) acknowledge_last(reader);
   EXPECT_THAT(topics_of(reader), ElementsAre("a/1", "b/1"));
 }

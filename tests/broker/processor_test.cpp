@@ -32,11 +32,10 @@ TEST(Processor, MergesNeighbouringPacketsIntoOneRun) {
   std::memcpy(both->data() + first.packet_bytes, first.packet(), first.packet_bytes);
   world.processor.begin(world.now_ns);
   for (std::uint32_t i = 0; i < 2; ++i) {
-    Command command;
-    command.outbox = writer.outbox.get();
-    command.message = first;
-    command.message.buffer = both;
-    command.message.packet_offset = i * first.packet_bytes;
+    Message slice = first;
+    slice.buffer = both;
+    slice.packet_offset = i * first.packet_bytes;
+    Command command = publish_command(std::move(slice), writer.outbox.get());
     world.processor.apply(command);
   }
   world.processor.finish();
@@ -68,7 +67,7 @@ TEST(Processor, AcknowledgesAndPassesAQoS2MessageOnOnce) {
   writer.publish("a", "x", 2);
   --writer.next_packet_id;
   writer.publish("a", "x", 2);  // the same identifier again: a retransmission
-  writer.send(CommandKind::pubrel, 1);
+  writer.send(command::Pubrel{1, {}});
   writer.read();
   EXPECT_THAT(reader.read().payloads(), ElementsAre("x"));
   ASSERT_EQ(writer.control.size(), 3u);
@@ -83,8 +82,8 @@ TEST(Processor, SendsAgainWhatWasNotAcknowledged) {
   Peer& writer = world.peer("writer").connect();
   writer.publish("a", "1", 1).publish("a", "2", 2).publish("a", "3", 1);
   first.read();
-  first.send(CommandKind::puback, 1);
-  first.send(CommandKind::pubrec, 2);
+  first.send(command::Puback{1, {}});
+  first.send(command::Pubrec{2, {}});
   first.close();
   writer.publish("a", "4", 1).publish("a", "gone", 0);
   Peer& second = world.peer("reader").connect(false, 100);
@@ -106,9 +105,9 @@ TEST(Processor, KeepsToTheReceiveMaximum) {
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
   EXPECT_EQ(reader.read().got.size(), 2u);
-  reader.send(CommandKind::puback, 1);
+  reader.send(command::Puback{1, {}});
   EXPECT_EQ(reader.read().got.size(), 3u);
-  reader.send(CommandKind::puback, 3);
+  reader.send(command::Puback{3, {}});
   EXPECT_EQ(reader.read().got.size(), 4u);
 }
 
@@ -131,25 +130,25 @@ TEST(Processor, DoesNotSendAgainWhatIsAcknowledgedBeforeItsTurn) {
   Peer& reader = back_with_five_inflight(world, 1);
   // All in one batch: what is left of the list of what to send is longer than what is inflight.
   world.joins = [] { return true; };
-  for (const std::uint16_t packet_id : {2, 4, 5}) reader.send(CommandKind::puback, packet_id);
+  for (const std::uint16_t packet_id : {2, 4, 5}) reader.send(command::Puback{packet_id, {}});
   world.joins = {};
   reader.read();
   EXPECT_EQ(reader.got.size(), 1u) << "its Receive Maximum is used up";
-  reader.send(CommandKind::puback, 1);
+  reader.send(command::Puback{1, {}});
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
   world.peer("other").connect().publish("a", "new", 1);
-  reader.send(CommandKind::puback, 3);
+  reader.send(command::Puback{3, {}});
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "new"));
 }
 
 TEST(Processor, DoesNotSendAgainWhatIsReceivedBeforeItsTurn) {
   World world;
   Peer& reader = back_with_five_inflight(world, 2);
-  for (const std::uint16_t packet_id : {2, 4, 1}) reader.send(CommandKind::pubrec, packet_id);
-  for (const std::uint16_t packet_id : {1, 4, 2}) reader.send(CommandKind::pubcomp, packet_id);
+  for (const std::uint16_t packet_id : {2, 4, 1}) reader.send(command::Pubrec{packet_id, {}});
+  for (const std::uint16_t packet_id : {1, 4, 2}) reader.send(command::Pubcomp{packet_id, {}});
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
-  reader.send(CommandKind::pubrec, 3);
-  reader.send(CommandKind::pubcomp, 3);
+  reader.send(command::Pubrec{3, {}});
+  reader.send(command::Pubcomp{3, {}});
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "5"));
 }
 
@@ -186,19 +185,14 @@ TEST(Processor, SendsARetainedValueAheadOfWhatTheSameBatchStillBrings) {
   Peer& client = world.peer("client").connect();
   client.publish("a", "kept", 0, true);
   const auto publish = [&](std::string_view payload, bool retain) {
-    Command command;
-    command.outbox = client.outbox.get();
-    command.message = message("a", payload, 0, retain);
+    Command command = publish_command(message("a", payload, 0, retain), client.outbox.get());
     world.processor.apply(command);
   };
-  Command subscribe;
   auto request = std::make_unique<SubscribeRequest>();
   request->packet_id = 1;
   request->filters.emplace_back();
   request->filters[0].name = request->filters[0].filter = "a";
-  subscribe.kind = CommandKind::subscribe;
-  subscribe.outbox = client.outbox.get();
-  subscribe.request = std::move(request);
+  Command subscribe{client.outbox.get(), command::Subscribe{std::move(request)}};
   world.processor.begin(world.now_ns);
   publish("kept anew", true);
   publish("before", false);
@@ -449,9 +443,7 @@ TEST(Processor, DropsAnExpiredMessage) {
   World world;
   Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
   reader.close();
-  Command command;
-  command.message = expiring("a", 5, 1, world.now_ns);
-  world.apply(std::move(command));
+  world.apply(publish_command(expiring("a", 5, 1, world.now_ns)));
   world.advance_ms(6000);
   EXPECT_THAT(world.peer("reader").connect(false, 100).read().got, IsEmpty());
   EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::expired)].value(), 1u);

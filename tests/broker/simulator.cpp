@@ -8,6 +8,7 @@
 
 namespace millrace::broker {
 
+using protocol::PacketType;
 using protocol::ReasonCode;
 
 namespace {
@@ -183,11 +184,9 @@ void Simulator::publish() {
     if (every && granted > 0) client.owed.insert(number_);
     if (matched && client.peer != nullptr) client.newest_owed[name] = number_;
   }
-  Command command;
-  command.message = message(name, std::to_string(number_) + std::string(pick(60), '.'), qos,
-                            chance(20), qos > 0 ? 1 : 0, world_.now_ns,
-                            chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1);
-  world_.apply(std::move(command));
+  world_.apply(publish_command(message(
+      name, std::to_string(number_) + std::string(pick(60), '.'), qos, chance(20), qos > 0 ? 1 : 0,
+      world_.now_ns, chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1)));
 }
 
 // Whatever a connection still says after its session was taken over must have no effect.
@@ -202,7 +201,7 @@ void Simulator::publish_stale() {
       ghost.subscribe("#", 2, Mode::every);
       break;
     case 2:
-      ghost.send(CommandKind::puback, static_cast<std::uint16_t>(1 + pick(5)));
+      ghost.send(command::Puback{static_cast<std::uint16_t>(1 + pick(5)), {}});
       break;
     default:
       ghost.close();
@@ -217,13 +216,13 @@ void Simulator::read(Client& client, bool acknowledge_all) {
   if (peer.closed) return fail("an honest client was disconnected");
   for (std::size_t i = control_before; i < peer.control.size(); ++i) {
     if (const auto* pubrel = std::get_if<protocol::Pubrel>(&peer.control[i])) {
-      client.to_acknowledge.emplace_back(CommandKind::pubcomp, pubrel->packet_id);
+      client.to_acknowledge.emplace_back(PacketType::Pubcomp, pubrel->packet_id);
     }
   }
   const std::vector<Got> got = std::exchange(peer.got, {});
   for (const Got& one : got) receive(client, one);
   if (chance(70) || acknowledge_all) {
-    peer.report_drained(chance(30) ? CommandKind::drained_blocked : CommandKind::drained);
+    peer.report_drained(/*blocked=*/chance(30));
   }
 }
 
@@ -240,7 +239,7 @@ void Simulator::receive(Client& client, const Got& got) {
     if (client.unsettled.size() > client.peer->receive_maximum) {
       return fail("beyond the Receive Maximum");
     }
-    client.to_acknowledge.emplace_back(got.qos == 1 ? CommandKind::puback : CommandKind::pubrec,
+    client.to_acknowledge.emplace_back(got.qos == 1 ? PacketType::Puback : PacketType::Pubrec,
                                        got.packet_id);
     if (got.qos == 2 && !client.awaits_pubrel.insert(got.packet_id).second) return;  // again
   }
@@ -262,13 +261,13 @@ void Simulator::acknowledge(Client& client, bool all) {
   std::size_t count = all ? client.to_acknowledge.size()
                           : pick(static_cast<std::uint32_t>(client.to_acknowledge.size() + 1));
   while (count-- > 0 && !client.to_acknowledge.empty()) {
-    const auto [kind, packet_id] = client.to_acknowledge.front();
+    const auto [type, packet_id] = client.to_acknowledge.front();
     client.to_acknowledge.erase(client.to_acknowledge.begin());
-    if (kind != CommandKind::pubrec) {
+    if (type != PacketType::Pubrec) {
       client.unsettled.erase(packet_id);
       client.awaits_pubrel.erase(packet_id);
     }
-    client.peer->send(kind, packet_id);
+    client.peer->acknowledge(type, packet_id);
   }
 }
 

@@ -52,7 +52,7 @@ class Simulator {
     std::map<std::string, std::uint64_t> last_seen;    // by topic
     std::map<std::string, std::uint64_t> newest_owed;  // by topic: a conflating subscription's end
     std::set<std::uint64_t> received_qos2;
-    std::vector<std::pair<CommandKind, std::uint16_t>> to_acknowledge;
+    std::vector<std::pair<protocol::PacketType, std::uint16_t>> to_acknowledge;
     std::set<std::uint16_t> unsettled;  // packet identifiers
     std::set<std::uint16_t> awaits_pubrel;
   };

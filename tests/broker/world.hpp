@@ -27,6 +27,11 @@ inline Message message(std::string_view topic, std::string_view payload, int qos
   return build_message(parts, now_ns);
 }
 
+inline Command publish_command(Message message, Outbox* outbox = nullptr) {
+  const std::uint32_t bytes = message.packet_bytes;
+  return {outbox, command::Publish{std::move(message), bytes}};
+}
+
 // A publish with a Response Topic: never conflated.
 inline Command request(std::string_view topic, std::string_view payload, std::int64_t now_ns) {
   static constexpr std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
@@ -34,9 +39,7 @@ inline Command request(std::string_view topic, std::string_view payload, std::in
   parts.topic = topic;
   parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
   parts.properties.bytes = response_topic;
-  Command command;
-  command.message = build_message(parts, now_ns);
-  return command;
+  return publish_command(build_message(parts, now_ns));
 }
 
 // One received PUBLISH.
@@ -68,13 +71,15 @@ class Peer : public OutboxOwner {
   Peer& unsubscribe(std::string name);
   Peer& publish(std::string_view topic, std::string_view payload, int qos = 0, bool retain = false);
   Peer& close(protocol::ReasonCode reason = protocol::ReasonCode::UnspecifiedError);
-  void send(CommandKind kind, std::uint16_t packet_id = 0, std::uint32_t bytes = 0);
+  void send(command::Body body) { world.apply({outbox.get(), std::move(body)}); }
+  // PUBACK, PUBREC, PUBREL or PUBCOMP.
+  void acknowledge(protocol::PacketType type, std::uint16_t packet_id);
 
   // Takes what was handed over; nothing is reported as drained yet.
   void take();
   // Takes and reports everything as written.
   Peer& read();
-  void report_drained(CommandKind kind = CommandKind::drained);
+  void report_drained(bool blocked = false);
 
   World& world;
   std::string client_id;
@@ -163,12 +168,8 @@ inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
   request->receive_maximum = receive_maximum;
   request->packet_bytes_max = packet_bytes_max;
   request->will = std::move(will);
-  Command command;
   is_open = true;
-  command.kind = CommandKind::connect;
-  command.outbox = outbox.get();
-  command.request = std::move(request);
-  world.apply(std::move(command));
+  send(command::Connect{std::move(request)});
   return *this;
 }
 
@@ -186,11 +187,7 @@ inline Peer& Peer::subscribe(SubscriptionRequest wanted, std::uint32_t identifie
   request->packet_id = next_packet_id++;
   request->identifier = identifier;
   request->filters.push_back(std::move(wanted));
-  Command command;
-  command.kind = CommandKind::subscribe;
-  command.outbox = outbox.get();
-  command.request = std::move(request);
-  world.apply(std::move(command));
+  send(command::Subscribe{std::move(request)});
   return *this;
 }
 
@@ -198,42 +195,28 @@ inline Peer& Peer::unsubscribe(std::string name) {
   auto request = std::make_unique<UnsubscribeRequest>();
   request->packet_id = next_packet_id++;
   request->names.push_back(std::move(name));
-  Command command;
-  command.kind = CommandKind::unsubscribe;
-  command.outbox = outbox.get();
-  command.request = std::move(request);
-  world.apply(std::move(command));
+  send(command::Unsubscribe{std::move(request)});
   return *this;
 }
 
 inline Peer& Peer::publish(std::string_view topic, std::string_view payload, int qos, bool retain) {
-  Command command;
-  command.kind = CommandKind::publish;
-  command.outbox = outbox.get();
-  command.message = message(topic, payload, qos, retain,
-                            qos > 0 ? next_packet_id++ : std::uint16_t{0}, world.now_ns);
-  command.bytes = command.message.packet_bytes;
-  world.apply(std::move(command));
+  const auto packet_id = qos > 0 ? next_packet_id++ : std::uint16_t{0};
+  world.apply(
+      publish_command(message(topic, payload, qos, retain, packet_id, world.now_ns), outbox.get()));
   return *this;
 }
 
 inline Peer& Peer::close(protocol::ReasonCode reason) {
-  Command command;
   is_open = false;
-  command.kind = CommandKind::close;
-  command.reason = reason;
-  command.outbox = outbox.get();
-  world.apply(std::move(command));
+  send(command::Close{reason, {}});
   return *this;
 }
 
-inline void Peer::send(CommandKind kind, std::uint16_t packet_id, std::uint32_t bytes) {
-  Command command;
-  command.kind = kind;
-  command.packet_id = packet_id;
-  command.bytes = bytes;
-  command.outbox = outbox.get();
-  world.apply(std::move(command));
+inline void Peer::acknowledge(protocol::PacketType type, std::uint16_t packet_id) {
+  if (type == protocol::PacketType::Puback) return send(command::Puback{packet_id, {}});
+  if (type == protocol::PacketType::Pubrec) return send(command::Pubrec{packet_id, {}});
+  if (type == protocol::PacketType::Pubrel) return send(command::Pubrel{packet_id, {}});
+  send(command::Pubcomp{packet_id, {}});
 }
 
 inline void Peer::take() {
@@ -285,8 +268,9 @@ inline void Peer::take() {
   outbox->recycle(std::move(handover));
 }
 
-inline void Peer::report_drained(CommandKind kind) {
-  if (undrained_bytes > 0) send(kind, 0, std::exchange(undrained_bytes, 0));
+inline void Peer::report_drained(bool blocked) {
+  if (undrained_bytes == 0) return;
+  send(command::Drained{std::exchange(undrained_bytes, 0), blocked});
 }
 
 inline Peer& Peer::read() {

@@ -84,10 +84,9 @@ class TopicsWorld {
     parts.qos = static_cast<std::uint8_t>(what.qos);
     parts.packet_id = what.qos > 0 ? 1 : 0;
     parts.properties.bytes = std::span(properties).subspan(1);  // their length is one byte
-    broker::Command command;
-    command.kind = broker::CommandKind::publish;
-    command.message = broker::build_message(parts, broker::Inbox::now_ns() - what.age_ns);
-    command.bytes = command.message.packet_bytes;
+    broker::Message message = broker::build_message(parts, broker::Inbox::now_ns() - what.age_ns);
+    const std::uint32_t bytes = message.packet_bytes;
+    broker::Command command{nullptr, broker::command::Publish{std::move(message), bytes}};
     while (inbox.submit({&command, 1}) == 0) std::this_thread::yield();
   }
   void wait_for_polls(std::uint64_t count) {

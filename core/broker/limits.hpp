@@ -1,0 +1,36 @@
+// The limits within which the processor works: sizes, counts and times, each from the configuration.
+//
+// Threads: plain values.
+#pragma once
+
+#include <cstdint>
+
+namespace millrace::broker {
+
+// What happens to a message for a session whose `every` queue is full.
+enum class Overflow : std::uint8_t { drop_oldest, drop_newest, disconnect, backpressure };
+
+struct TopicLimits {
+  std::uint64_t count_max = 1'000'000;
+  std::uint64_t bytes_max = 256ull << 20;
+};
+
+struct ProcessorLimits {
+  std::uint32_t credit_bytes = 256 * 1024;
+  std::uint32_t credit_max_bytes = 2 << 20;
+  std::uint32_t credit_latest_bytes = 16 * 1024;
+  std::uint64_t adaptive_backlog_bytes = 2 << 20;
+  std::uint32_t adaptive_stale_after_ms = 1000;
+  std::uint32_t queue_messages = 100'000;  // of a session's `every` lane
+  std::uint64_t queue_bytes = 64 << 20;
+  Overflow overflow = Overflow::drop_oldest;
+  std::uint32_t receive_maximum = 1024;      // QoS 2 messages a publisher may have unreleased
+  std::uint32_t subscriptions_max = 10'000;  // per client
+  std::uint32_t sessions_max = 1'000'000;
+  bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
+  TopicLimits slots;
+  std::uint32_t seeds_per_batch = 4096;  // stored values looked at
+  std::uint32_t timers_per_batch = 1024;
+};
+
+}  // namespace millrace::broker
