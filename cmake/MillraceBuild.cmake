@@ -12,7 +12,11 @@ set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/lib")
 set(MILLRACE_SANITIZE "" CACHE STRING "Value of -fsanitize=, or empty")
 find_package(Threads REQUIRED)
 
-# A cache makes a second build quick; nothing depends on it.
+# A cache makes a second build quick; nothing depends on it, also not a folder that was configured
+# while there was one.
+if(MILLRACE_CCACHE AND NOT EXISTS "${MILLRACE_CCACHE}")
+  unset(MILLRACE_CCACHE CACHE)
+endif()
 find_program(MILLRACE_CCACHE ccache)
 if(MILLRACE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_C_COMPILER_LAUNCHER "${MILLRACE_CCACHE}")

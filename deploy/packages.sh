@@ -1,5 +1,6 @@
 # The Debian packages that Millrace needs, and how to get those that are missing. Sourced by
-# deploy/run.sh, tests/run.sh and the Dockerfile's stages.
+# deploy/run.sh, tests/run.sh and the Dockerfile's stages, which stand in the top folder.
+. deploy/progress.sh
 
 # To build the server.
 build_packages="
@@ -18,15 +19,19 @@ test_packages="
   spin openssl curl systemd pkg-config
 "
 
-# install_missing PACKAGE...: as root, or through sudo.
-install_missing() {
-  missing=""
+# missing_packages PACKAGE...: prints those that are not installed.
+missing_packages() {
   for package in "$@"; do
     # Where Node.js came from elsewhere, npm came with it, and Debian's package would not fit.
     [ "$package" = npm ] && command -v npm >/dev/null && continue
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
-      missing="$missing $package"
+      printf ' %s' "$package"
   done
+}
+
+# install_missing PACKAGE...: as root, or through sudo.
+install_missing() {
+  missing=$(missing_packages "$@")
   [ -z "$missing" ] && return 0
   as_root=""
   if [ "$(id -u)" -ne 0 ]; then
@@ -36,9 +41,14 @@ install_missing() {
     fi
     as_root="sudo"
   fi
-  echo "installing:$missing" >&2
-  $as_root apt-get update -qq
+  echo "installing:$missing"
+  apt_log=$(mktemp)
+  apt_code=0
+  with_progress "$apt_log" $as_root apt-get update -q || apt_code=$?
   # Services that come with packages (mosquitto, prometheus) are not wanted: their programs are.
-  $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  [ "$apt_code" -ne 0 ] || with_progress "$apt_log" \
+    $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -q --no-install-recommends $missing || apt_code=$?
+  rm -f "$apt_log"
+  return "$apt_code"
 }

@@ -20,16 +20,24 @@ suite() {
   target=$3
   shift 3
   echo "== $name: building"
-  if ! cmake --preset "$preset" >"$log" 2>&1 || \
-    ! cmake --build --preset "$preset" --target "$target" >"$log" 2>&1; then
+  # What to build is said whole: an earlier configuration of the same folder may have said less.
+  if ! cmake --preset "$preset" >"$log" 2>&1; then
     tail -n 60 "$log"
+    echo "== $name: the configuration failed"
+    failed=$((failed + 1))
+    return
+  fi
+  if ! with_progress "$log" cmake --build --preset "$preset" --target "$target"; then
     echo "== $name: the build failed"
     failed=$((failed + 1))
     return
   fi
   echo "== $name: running"
-  ctest --preset "$preset" -j "$(nproc)" "$@" 2>&1 | tee "$log" |
+  # Failures are printed as they come; what passed is counted.
+  watch_log "$log"
+  ctest --preset "$preset" -j "$(nproc)" "$@" 2>&1 | tee -a "$log" |
     grep --line-buffered -v -E '^ *Start +[0-9]+:|Passed +[0-9.]+ sec$'
+  unwatch_log
   total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$log" | tail -n 1)
   bad=$(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log" | tail -n 1)
   if [ -z "$total" ]; then
