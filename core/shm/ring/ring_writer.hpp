@@ -1,4 +1,4 @@
-// [7] publish: the writer of one ring that any number of local processes read.
+// RingWriter: the writer of one ring that any number of local processes read.
 //
 //     writer.append(topic, payload, flags, time_ns);   // for each message of a batch
 //     writer.release(now_ns);                          // once: readers see the batch

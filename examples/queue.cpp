@@ -1,0 +1,23 @@
+// Several threads hand numbers to one: the elastic queue, which grows while it is full and never
+// beyond max_capacity.
+#include <core/queue/elastic_mpsc_queue.hpp>
+#include <iostream>
+#include <thread>
+#include <vector>
+
+int main() {
+  using namespace std::chrono_literals;
+  const auto made = millrace::queue::ElasticMpscQueue<int>::create({.max_capacity = 65'536});
+  if (!made.has_value()) return 1;  // a configuration that breaks a rule is refused
+  const auto& queue = made.value();
+
+  std::vector<std::jthread> producers;
+  for (int producer = 0; producer < 4; ++producer) {
+    producers.emplace_back([&queue] {
+      for (int i = 1; i <= 1000; ++i) queue->push_for(int(i), 10s).value();
+    });
+  }
+  long sum = 0;
+  for (int i = 0; i < 4 * 1000; ++i) sum += queue->pop_for(10s).value();
+  std::cout << "the sum of all is " << sum << '\n';
+}
