@@ -32,10 +32,11 @@ int report(LoadedConfig loaded) {
 
 int run_check(const Arguments& arguments) {
   po::options_description options = source_options();
-  options.add_options()("help,h", "this text");
-  options.add_options()("health", po::value<std::string>()->implicit_value("")->value_name("URL"),
-                        "ask a running server instead: exit 0 if it answers 200 within 5 seconds. "
-                        "Without a URL: /readyz of the server that this configuration describes");
+  options.add_options()("help,h", "print this text");
+  options.add_options()(
+      "health", po::value<std::string>()->implicit_value("")->value_name("URL"),
+      "ask a running server instead: exit with 0 if it answers 200 within 5 seconds. "
+      "Without a URL, /readyz of the server that this configuration describes");
   options.add_options()("print-table", "print all keys as a Markdown table");
   options.add_options()("print-metrics", "print all metrics as a Markdown table");
   const po::variables_map values = parse_options(arguments, options);

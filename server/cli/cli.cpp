@@ -15,11 +15,11 @@ namespace {
 
 constexpr const char* usage =
     "usage: millrace [serve] [options]   run the server\n"
-    "       millrace check [options]     say all that is wrong with a configuration\n"
+    "       millrace check [options]     print all faults of a configuration\n"
     "       millrace passwd FILE USER    set a user's password\n"
-    "       millrace tap [FILTER]        print what local shared memory carries\n"
-    "       millrace pub TOPIC           publish through local shared memory\n"
-    "       millrace COMMAND --help      the options of a command\n"
+    "       millrace tap [FILTER]        print messages from shared memory on this host\n"
+    "       millrace pub TOPIC           publish through shared memory on this host\n"
+    "       millrace COMMAND --help      print the options of a command\n"
     "       millrace --version\n";
 
 std::string misspelt(const std::string& option, const po::options_description& options) {

@@ -12,9 +12,9 @@ std::optional<po::variables_map> parse_local_client(const Arguments& arguments,
                                                     const std::string& usage,
                                                     const std::string& argument,
                                                     po::options_description options) {
-  options.add_options()("help,h", "this text");
+  options.add_options()("help,h", "print this text");
   options.add_options()("socket", po::value<std::string>()->default_value(local::default_socket),
-                        "the server's local.socket");
+                        "the Unix socket of the server (its key local.socket)");
   po::options_description all;
   all.add(options).add_options()(argument.c_str(), po::value<std::string>(), "");
   po::positional_options_description positional;

@@ -111,15 +111,17 @@ void replace_file(const std::string& file, const std::string& text) {
 
 po::options_description passwd_options() {
   po::options_description options("Options");
-  options.add_options()("create,c", "begin a new file; an old one is overwritten");
-  options.add_options()("batch,b", "the password stands on the command line, where others see it");
+  options.add_options()("create,c", "make a new file; an existing one is overwritten");
+  options.add_options()("batch,b",
+                        "take the password from the command line, where other users can see it");
   options.add_options()("delete,D", "remove the user");
-  options.add_options()("scram", "the file is access.scram_file: keys for SCRAM-SHA-256");
+  options.add_options()("scram",
+                        "make the file for access.scram_file, with keys for SCRAM-SHA-256");
   options.add_options()(
       "iterations,I", po::value<std::int64_t>()->value_name("N"),
-      "rounds of PBKDF2: 1,000 unless given, and each connection with a user name "
-      "costs them; with --scram 15,000, at least 4,096, and the client pays");
-  options.add_options()("help,h", "this text");
+      "rounds of PBKDF2: 1,000 unless given; the server computes them for each connection with a "
+      "user name. With --scram: 15,000 unless given, at least 4,096; the client computes them");
+  options.add_options()("help,h", "print this text");
   options.add_options()("arguments", po::value<std::vector<std::string>>(), "FILE USER [PASSWORD]");
   return options;
 }
@@ -128,10 +130,11 @@ constexpr const char* passwd_usage =
     "usage: millrace passwd [options] FILE USER          asks for the password, or reads a line\n"
     "       millrace passwd -b [options] FILE USER PASSWORD\n"
     "       millrace passwd -D FILE USER\n\n"
-    "The file has mosquitto's format ($7$, PBKDF2-SHA512); mosquitto_passwd works on it too. With\n"
-    "--scram it holds what the server needs for SCRAM-SHA-256 and nothing to log in with; a user "
-    "of\n"
-    "both ways to authenticate stands in two files.\n\n";
+    "The file has mosquitto's format ($7$, PBKDF2-SHA512), so mosquitto_passwd can change it too. "
+    "With\n"
+    "--scram it holds keys for SCRAM-SHA-256, with which nobody can log in. A user who "
+    "authenticates\n"
+    "both ways needs an entry in both files.\n\n";
 
 // What stands behind the user's name.
 std::string secret_of(const std::string& password, bool scram, std::int64_t iterations) {

@@ -18,10 +18,11 @@ constexpr auto drain_timeout = std::chrono::seconds(10);
 
 po::options_description pub_options() {
   po::options_description options("Options");
-  options.add_options()("message,m", po::value<std::string>(), "the payload; none: an empty one");
-  options.add_options()("stdin-lines", "one message for each line of standard input");
-  options.add_options()("retain,r", "keep it as the topic's retained message");
-  options.add_options()("qos,q", po::value<int>()->default_value(0), "0, 1 or 2");
+  options.add_options()("message,m", po::value<std::string>(),
+                        "the payload; without it, an empty message is published");
+  options.add_options()("stdin-lines", "publish each line of standard input as a message");
+  options.add_options()("retain,r", "publish with RETAIN");
+  options.add_options()("qos,q", po::value<int>()->default_value(0), "the QoS: 0, 1 or 2");
   return options;
 }
 
@@ -36,7 +37,7 @@ void publish(local::Publisher& publisher, const std::string& topic, const std::s
         std::this_thread::sleep_for(std::chrono::microseconds(100));
         break;
       case local::Published::too_large:
-        throw std::runtime_error("the message is too large for the server's publisher_ring");
+        throw std::runtime_error("the message is too large for the server");
       case local::Published::disconnected:
         throw std::runtime_error("the server went away");
     }

@@ -12,7 +12,7 @@ namespace po = boost::program_options;
 
 int run_serve(const Arguments& arguments) {
   po::options_description options = source_options();
-  options.add_options()("help,h", "this text");
+  options.add_options()("help,h", "print this text");
   const po::variables_map values = parse_options(arguments, options);
   if (values.count("help") > 0) {
     std::cout << "usage: millrace [serve] [options]\n\n"

@@ -96,18 +96,22 @@ class Output {
 
 po::options_description tap_options() {
   po::options_description options("Options");
-  options.add_options()("lossless", "the server keeps what is unread, within its limits");
-  options.add_options()("start", po::value<std::string>()->default_value("now"),
-                        "now, oldest (in the ring) or latest (newest values first)");
+  options.add_options()("lossless",
+                        "the server keeps unread messages for this reader, up to its limits");
+  options.add_options()(
+      "start", po::value<std::string>()->default_value("now"),
+      "where to begin: now, oldest (what is still in the ring) or latest (the newest value of each "
+      "topic first)");
   options.add_options()("name", po::value<std::string>()->default_value(""),
-                        "by which others may stand after this one");
+                        "a name for this reader, which others can give to --after");
   options.add_options()(
       "after", po::value<std::vector<std::string>>(),
-      "read only what the reader of this name has passed; it has the same filter and policy");
-  options.add_options()("json", "one object a line");
+      "read a message only after the reader of this name has; it must have the same filter and "
+      "policy");
+  options.add_options()("json", "print one JSON object a line");
   options.add_options()("count", po::value<std::uint64_t>()->default_value(0),
-                        "end after so many messages; 0: never");
-  options.add_options()("stats", "show rate, lag and losses instead of the messages");
+                        "end after this many messages; 0: never");
+  options.add_options()("stats", "print rate, lag and losses instead of the messages");
   return options;
 }
 

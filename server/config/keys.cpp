@@ -19,134 +19,186 @@ Schema<ListenerConfig> listener_schema() {
   Schema<ListenerConfig> schema;
   schema
       .key(FIELD(name),
-           "What rules and logs call it. If unset, its transport, from the second on with a "
-           "number: `tcp`, `tcp-2`")
-      .key(FIELD(transport), "`wss` is WebSocket inside TLS")
-      .key(FIELD(host), "An address of this machine, or `localhost`")
+           "The listener's name in rules, logs and metrics. If unset, its transport, with a number "
+           "from the second one on: `tcp`, `tcp-2`")
+      .key(FIELD(transport),
+           "What MQTT is carried by: TCP, TLS, WebSocket, or WebSocket inside TLS (`wss`)")
+      .key(FIELD(host), "The address to listen on: one of this machine, or `localhost`")
       .key(FIELD(port), Limits{0, 65535},
-           "0: any free port, named in the log. If unset, by transport: 1883, 8883 (`tls`), 8083 "
-           "(`ws`), 8084 (`wss`)")
-      .key(FIELD(path), "WebSocket alone: the path that is upgraded")
+           "The port to listen on; 0: any free port, which the log names. If unset, by transport: "
+           "1883, 8883 (`tls`), 8083 (`ws`), 8084 (`wss`)")
+      .key(FIELD(path), "For `ws` and `wss`: the path at which a request is upgraded to WebSocket")
       .key(FIELD(tls.certificate_file),
-           "`tls` and `wss`: the certificate chain, PEM; the file is read again on SIGHUP")
-      .key(FIELD(tls.key_file), "`tls` and `wss`: the private key, PEM; read again with it");
+           "For `tls` and `wss`: the certificate chain, PEM; the file is read again on SIGHUP")
+      .key(FIELD(tls.key_file),
+           "For `tls` and `wss`: the private key of the certificate, PEM; the file is read again "
+           "on SIGHUP");
   return schema;
 }
 
 Schema<AccessRule> access_rule_schema() {
   Schema<AccessRule> schema;
-  schema.key(FIELD(effect), "What the rule does")
-      .key(FIELD(user), "Whom it concerns; unset: everybody; empty: the anonymous alone")
-      .key(FIELD(action), "What it concerns")
-      .key(FIELD(filter), "The topics it concerns, as a topic filter")
+  schema.key(FIELD(effect), "Whether the rule allows or denies")
+      .key(FIELD(user),
+           "The user whom the rule concerns. Unset: everybody; empty: clients without a user name")
+      .key(FIELD(action), "The action that the rule concerns")
+      .key(FIELD(filter), "The topics that the rule concerns, as a topic filter")
       .key(FIELD(reason),
-           "Of `deny`: what an MQTT 5 client is told. `unspecified` (0x80) does not reveal that "
-           "there is a rule, so that names cannot be tried out by their answers; it is also what "
-           "an MQTT 3.1.1 client gets");
+           "For `deny`: the reason code that an MQTT 5 client gets. `unspecified` (0x80) does not "
+           "reveal that there is a rule, so topic names cannot be found out by trying. MQTT 3.1.1 "
+           "clients always get 0x80");
   return schema;
 }
 
 Schema<DeliveryRule> delivery_rule_schema() {
   Schema<DeliveryRule> schema;
-  schema.key(FIELD(filter), "Subscriptions whose filter this one covers; unset: all")
-      .key(FIELD(user), "Subscriptions of this user; unset: all; empty: the anonymous alone")
-      .key(FIELD(listener), "Subscriptions through the listener of this name; unset: all")
-      .key(FIELD(mode), "How they are served; unset: as the client asked")
+  schema
+      .key(FIELD(filter),
+           "Applies to subscriptions whose filter is covered by this one. Unset: to all")
+      .key(FIELD(user),
+           "Applies to subscriptions of this user. Unset: to those of all; empty: of clients "
+           "without a user name")
+      .key(FIELD(listener),
+           "Applies to subscriptions made through the listener of this name. Unset: through any")
+      .key(FIELD(mode),
+           "The delivery mode of these subscriptions. Unset: what the client asked for")
       .key(FIELD(max_rate_hz), Limits{0.001, 100'000},
-           "At most so many values of a topic in a second; unset: as the client asked");
+           "The most values of one topic that are sent in a second. Unset: what the client asked "
+           "for");
   return schema;
 }
 
 void add_front_end(Schema<Config>& schema) {
   schema
       .list(FIELD(listeners), listener_schema(), 64,
-            "Where MQTT is spoken. A list given here replaces the default one: `tcp` on 1883 "
-            "and `ws` on 8083, both on 127.0.0.1")
-      .key(FIELD(http.host), "Where metrics, health and topics are served")
-      .key(FIELD(http.port), Limits{0, 65535}, "0: any free port, named in the log")
-      .key(FIELD(http.connections_max), Limits{1, 65535}, "Connections at once; more are closed")
-      .key(FIELD(http.header_bytes_max), Limits{256, mib}, "Of a request; more is answered 431")
-      .key(FIELD(http.body_bytes_max), Limits{0, 64 * mib}, "Of a request; more is answered 413")
+            "Addresses and ports at which the server accepts MQTT. A list given here replaces the "
+            "default one: `tcp` on 1883 and `ws` on 8083, both on 127.0.0.1")
+      .key(FIELD(http.host), "The address at which HTTP (metrics, health, topics) is served")
+      .key(FIELD(http.port), Limits{0, 65535},
+           "The port of HTTP; 0: any free port, which the log names")
+      .key(FIELD(http.connections_max), Limits{1, 65535},
+           "The most HTTP connections at once; further ones are closed")
+      .key(FIELD(http.header_bytes_max), Limits{256, mib},
+           "The largest header of a request; a larger one is answered with 431")
+      .key(FIELD(http.body_bytes_max), Limits{0, 64 * mib},
+           "The largest body of a request; a larger one is answered with 413")
       .key(FIELD(http.timeout_seconds), Limits{1, 3600},
-           "For a request to arrive, and for its answer to be taken")
+           "The time in which a request has to arrive, and in which its answer has to be read")
       .key(FIELD(http.long_polls_max), Limits{0, 65535},
-           "Requests at once that wait for a newer value; more are answered 503")
+           "The most requests that wait for a newer value at once (`Prefer: wait`); further ones "
+           "are answered with 503")
       .key(FIELD(http.wait_seconds_max), Limits{1, 3600},
-           "How long one of those waits at most, whatever `Prefer: wait` asks for")
-      .key(FIELD(threads.io), Limits{0, 256}, "Threads for the sockets; 0: cores - 1, at least 1")
+           "The longest time that such a request waits, whatever it asks for")
+      .key(FIELD(threads.io), Limits{0, 256},
+           "The number of threads that serve MQTT connections; 0: cores - 1, at least 1")
       .key(FIELD(connection.count_max), Limits{1, 10'000'000},
-           "MQTT connections at once; more are told `quota exceeded`", Takes::reload)
+           "The most MQTT connections at once; further ones are told `quota exceeded`",
+           Takes::reload)
       .key(FIELD(connection.turned_away_max), Limits{0, 1'000'000},
-           "Connections over that, at once, that wait to be told so; more are closed",
+           "The most connections beyond that limit that are kept until they have been told so; "
+           "further ones are closed at once",
            Takes::reload)
       .key(FIELD(connection.unapplied_bytes), Limits{4 * kib, gib},
-           "What one connection may have submitted and not yet applied; at it, it is not read")
-      .key(FIELD(connection.unapplied_commands), Limits{16, 1'048'576}, "The same, as a count")
-      .key(FIELD(connection.read_bytes), Limits{4 * kib, 16 * mib}, "Read at once from a socket")
+           "The most bytes that one connection has submitted and the processor has not yet "
+           "applied; a connection that reaches this is not read until they have become fewer")
+      .key(FIELD(connection.unapplied_commands), Limits{16, 1'048'576},
+           "The same limit as a number of commands")
+      .key(FIELD(connection.read_bytes), Limits{4 * kib, 16 * mib},
+           "The most bytes that are read from a socket at once")
       .key(FIELD(packet_bytes_max), Limits{128, 268'435'460},
-           "Of a packet from a client; announced as Maximum Packet Size")
-      .key(FIELD(connect_bytes_max), Limits{128, 16 * mib}, "Of a CONNECT packet")
+           "The largest packet that a client may send; MQTT 5 clients are told it as Maximum "
+           "Packet Size")
+      .key(FIELD(connect_bytes_max), Limits{128, 16 * mib}, "The largest CONNECT packet")
       .key(FIELD(connect_timeout_seconds), Limits{1, 3600},
-           "From accepting a connection to its CONNECT")
-      .key(FIELD(drain_seconds), Limits{0, 3600}, "What SIGTERM leaves for flushing");
+           "The time from accepting a connection to its whole CONNECT packet")
+      .key(FIELD(drain_seconds), Limits{0, 3600},
+           "The longest time from SIGTERM to the end of the process, in which what is queued is "
+           "still delivered");
 }
 
 void add_core(Schema<Config>& schema) {
-  schema.key(FIELD(processor.wait), "How the processor waits while there is nothing to do")
+  schema
+      .key(FIELD(processor.wait),
+           "How the processor waits for work: `block` sleeps in the kernel, `yield` and `spin` "
+           "keep a core busy")
       .key(FIELD(processor.borrow_role),
-           "Whether an I/O thread may apply its own batch while the processor sleeps (`block`)")
-      .key(FIELD(processor.batch_max), Limits{1, 1'048'576}, "Commands that it applies at once")
+           "Whether an I/O thread applies its commands itself while the processor's thread sleeps; "
+           "only with `block`")
+      .key(FIELD(processor.batch_max), Limits{1, 1'048'576},
+           "The most commands in one batch of the processor")
       .key(FIELD(queue.initial_capacity), Limits{2, 1'073'741'824},
-           "Of the queue to the processor, in commands")
-      .key(FIELD(queue.min_capacity), Limits{2, 1'073'741'824}, "It never shrinks below")
+           "The capacity, in commands, that the queue to the processor starts with")
+      .key(FIELD(queue.min_capacity), Limits{2, 1'073'741'824},
+           "The capacity below which the queue does not shrink")
       .key(FIELD(queue.max_capacity), Limits{2, 1'073'741'824},
-           "It never grows beyond; when full, publishers are not read")
-      .key(FIELD(queue.growth_factor), Limits{1.1, 16}, "How much it grows when full")
-      .key(FIELD(queue.shrink_threshold), Limits{0.001, 0.9}, "It shrinks when less of it is used")
+           "The capacity beyond which the queue does not grow; while it is full, publishers are "
+           "not read")
+      .key(FIELD(queue.growth_factor), Limits{1.1, 16},
+           "The factor by which the queue grows when it is full")
+      .key(FIELD(queue.shrink_threshold), Limits{0.001, 0.9},
+           "The share of its capacity below which the queue shrinks")
       .key(FIELD(queue.bytes_max), Limits{mib, 1024 * gib},
-           "Receive buffers that what is queued may pin")
+           "The most bytes of receive buffers that messages in the queue keep in use")
       .key(FIELD(queue.control_reserve), Limits{0, 1'048'576},
-           "Places that publishes leave to other commands; 0: a sixteenth of max_capacity")
-      .key(FIELD(outbox.credit_bytes), Limits{kib, gib}, "What may be on its way to one connection")
+           "The places in the queue that are kept for commands other than PUBLISH; 0: a sixteenth "
+           "of queue.max_capacity")
+      .key(
+          FIELD(outbox.credit_bytes), Limits{kib, gib},
+          "The most bytes that are handed over to one connection and not yet written to its socket")
       .key(FIELD(outbox.credit_max_bytes), Limits{kib, gib},
-           "The same for one that takes it all at once while more waits")
-      .key(FIELD(outbox.latest_credit_bytes), Limits{kib, gib}, "The same while it conflates")
+           "The most bytes to which that limit grows for a connection that takes everything at "
+           "once while more waits")
+      .key(FIELD(outbox.latest_credit_bytes), Limits{kib, gib},
+           "The same limit for a connection that conflates")
       .key(FIELD(outbox.control_bytes_max), Limits{4 * kib, gib},
-           "Acknowledgements and pings that wait for one connection; at it, it is not read")
+           "The most bytes of acknowledgements and ping responses that wait for one connection; a "
+           "connection that reaches this is not read")
       .key(FIELD(outbox.notsent_lowat_bytes), Limits{kib, gib},
-           "TCP_NOTSENT_LOWAT of conflating connections: what the kernel holds unsent")
+           "The unsent bytes that the kernel holds for a connection that conflates "
+           "(TCP_NOTSENT_LOWAT)")
       .key(FIELD(adaptive.backlog_bytes), Limits{0, gib},
-           "More than this waiting collapses an `adaptive` subscription to the newest values",
+           "An `adaptive` subscription with more waiting bytes than this is conflated: only the "
+           "newest value of each topic is kept",
            Takes::reload)
       .key(FIELD(adaptive.stale_after_ms), Limits{1, 3'600'000},
-           "So does a message older than this", Takes::reload)
-      .key(FIELD(slots.count_max), Limits{1, 100'000'000}, "Topics whose newest value is kept",
+           "An `adaptive` subscription is also conflated when its oldest message has waited for "
+           "longer than this",
            Takes::reload)
-      .key(FIELD(slots.bytes_max), Limits{64 * kib, 1024 * gib}, "Memory for them", Takes::reload);
+      .key(FIELD(slots.count_max), Limits{1, 100'000'000},
+           "The most topics whose newest value is kept", Takes::reload)
+      .key(FIELD(slots.bytes_max), Limits{64 * kib, 1024 * gib}, "The most memory for these values",
+           Takes::reload);
 }
 
 void add_protocol(Schema<Config>& schema) {
   schema
-      .key(FIELD(session.count_max), Limits{1, 100'000'000}, "Sessions, connected or not",
+      .key(FIELD(session.count_max), Limits{1, 100'000'000},
+           "The most sessions, connected or not; a client that needs one more is refused",
            Takes::reload)
       .key(FIELD(session.expiry_max_seconds), Limits{0, 4'294'967'295},
-           "A client's Session Expiry Interval is cut to this; 4294967295: never expires",
+           "The longest Session Expiry Interval; a longer one is reduced to this. 4294967295: "
+           "sessions never expire",
            Takes::reload)
       .key(FIELD(session.queue_messages), Limits{1, 100'000'000},
-           "Messages that wait for one session (`every`)", Takes::reload)
-      .key(FIELD(session.queue_bytes), Limits{kib, 1024 * gib}, "The same in bytes", Takes::reload)
-      .key(FIELD(session.overflow), "What happens at either limit", Takes::reload)
-      .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000}, "Of one client", Takes::reload)
+           "The most messages of `every` subscriptions that wait for one session", Takes::reload)
+      .key(FIELD(session.queue_bytes), Limits{kib, 1024 * gib}, "The same limit in bytes",
+           Takes::reload)
+      .key(FIELD(session.overflow), "What happens when a session's queue has reached either limit",
+           Takes::reload)
+      .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
+           "The most subscriptions of one client", Takes::reload)
       .key(FIELD(receive_maximum), Limits{1, 65535},
-           "QoS 1 and 2 messages that an MQTT 5 client may have unacknowledged")
+           "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "
+           "acknowledged; it is told this as Receive Maximum")
       .key(FIELD(receive_maximum_policy),
-           "A client that sends more: `enforce` disconnects it, `warn` lets it, and says so in the "
-           "log")
+           "What happens to a client that exceeds receive_maximum: `enforce` disconnects it, "
+           "`warn` only logs it")
       .key(FIELD(inflight_max), Limits{1, 65535},
-           "QoS 1 and 2 messages unacknowledged towards one client")
-      .key(FIELD(topic_alias_maximum.in), Limits{0, 65535}, "Aliases that a client may use")
+           "The most QoS 1 and 2 messages that are sent to one client and not yet acknowledged")
+      .key(FIELD(topic_alias_maximum.in), Limits{0, 65535},
+           "The highest topic alias that a client may use")
       .key(FIELD(topic_alias_maximum.out), Limits{0, 65535},
-           "Aliases used towards a client that allows them")
+           "The highest topic alias that is used towards a client that allows aliases")
       .key(FIELD(mqtt.qos_max), Limits{0, 2}, "The highest QoS offered")
       .key(FIELD(mqtt.retain_available), "Whether messages may be retained")
       .key(FIELD(mqtt.wildcard_available), "Whether filters may have wildcards")
@@ -154,94 +206,112 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(mqtt.subscription_identifiers_available),
            "Whether subscriptions may have identifiers")
       .key(FIELD(mqtt.identifiers_in_one_copy),
-           "Of a message that several subscriptions of an MQTT 5 client match, by their "
-           "identifiers: `false` sends a copy for each, `true` one that carries them all")
-      .key(FIELD(mqtt.keep_alive_max_seconds), Limits{0, 65535},
-           "The longest keep alive; MQTT 5 clients are told. 0: whatever the client asks for")
-      .key(FIELD(mqtt.topic_levels_max), Limits{1, 65535}, "Levels of a topic or filter")
+           "How an MQTT 5 client gets a message that several of its subscriptions match: `false` "
+           "sends a copy for each, `true` one copy with all their subscription identifiers")
+      .key(
+          FIELD(mqtt.keep_alive_max_seconds), Limits{0, 65535},
+          "The longest keep alive; MQTT 5 clients that ask for more are told this one. 0: no limit")
+      .key(FIELD(mqtt.topic_levels_max), Limits{1, 65535},
+           "The most levels of a topic name or filter")
       .key(FIELD(mqtt.response_prefix),
-           "An MQTT 5 client that asks for Response Information gets this, `/` and its client "
-           "identifier, if it may subscribe to what is below; empty: nothing")
+           "The start of the Response Information that an MQTT 5 client gets if it asks for it and "
+           "may subscribe below it; `/` and its client identifier follow. Empty: none is given")
       .key(FIELD(mqtt.server_reference),
-           "Other servers, as `host` or `host:port` with spaces between: MQTT 5 clients are sent "
-           "there while this one is full or shuts down; empty: nowhere",
+           "Other servers, as `host` or `host:port` with spaces between, that MQTT 5 clients are "
+           "told to use while this one is full or shuts down. Empty: none",
            Takes::reload);
 }
 
 Schema<LocalPeer> local_peer_schema() {
   Schema<LocalPeer> schema;
-  schema.key(FIELD(uid), Limits{0, 4'294'967'294}, "Of a user; unset: any")
-      .key(FIELD(gid), Limits{0, 4'294'967'294}, "Of its primary group; unset: any")
-      .key(FIELD(user), "Whose rights in access.rules it has; empty: the anonymous one's");
+  schema
+      .key(FIELD(uid), Limits{0, 4'294'967'294}, "The user id that a process must have. Unset: any")
+      .key(FIELD(gid), Limits{0, 4'294'967'294},
+           "The primary group id that a process must have. Unset: any")
+      .key(FIELD(user),
+           "The user of access.rules whose rights the process gets. Empty: those of clients "
+           "without a user name");
   return schema;
 }
 
 Schema<LocalRing> local_ring_schema() {
   Schema<LocalRing> schema;
-  schema.key(FIELD(filter), "What it carries, as a topic filter")
-      .key(FIELD(policy), "`lossy` never waits; `lossless` keeps what is unread, within limits");
+  schema.key(FIELD(filter), "The topics that the ring carries, as a topic filter")
+      .key(FIELD(policy),
+           "`lossy`: messages that a slow reader has not read are overwritten; `lossless`: they "
+           "are kept, within local.overflow_bytes and local.lease_ms");
   return schema;
 }
 
 void add_local(Schema<Config>& schema) {
   schema
       .key(FIELD(local.socket),
-           "The Unix socket at which processes of this host attach to shared memory; empty: none")
-      .list(
-          FIELD(local.allow), local_peer_schema(), 1'000,
-          "Who may, besides root and the server's own user; the first that fits decides; taken by "
-          "those who attach from then on",
-          Takes::reload)
+           "The path of the Unix socket at which processes on this host attach to shared memory. "
+           "Empty: none")
+      .list(FIELD(local.allow), local_peer_schema(), 1'000,
+            "Which processes may attach, besides those of root and of the server's own user; the "
+            "first entry that fits decides. A change applies to those that attach later",
+            Takes::reload)
       .list(FIELD(local.rings), local_ring_schema(), 1'000,
-            "Rings that are there from the start; others come with their first reader and go after "
-            "their last")
-      .key(FIELD(local.ring_bytes), Limits{4096, gib}, "Of one ring; a power of two")
-      .key(FIELD(local.rings_max), Limits{1, 10'000}, "Rings at once")
-      .key(FIELD(local.consumers_max), Limits{1, 100'000}, "Readers at once, and tables' users")
-      .key(FIELD(local.publishers_max), Limits{0, 10'000}, "Publishing processes at once")
+            "Rings that exist from the start; others are made for their first reader and removed "
+            "after their last")
+      .key(FIELD(local.ring_bytes), Limits{4096, gib}, "The size of a ring; a power of two")
+      .key(FIELD(local.rings_max), Limits{1, 10'000}, "The most rings at once")
+      .key(FIELD(local.consumers_max), Limits{1, 100'000},
+           "The most readers of rings and tables at once")
+      .key(FIELD(local.publishers_max), Limits{0, 10'000}, "The most publishing processes at once")
       .key(FIELD(local.overflow_bytes), Limits{4096, 64 * gib},
-           "Of a `lossless` ring: what waits for its slowest reader; beyond, that one is evicted")
+           "The most bytes that wait outside a `lossless` ring for its slowest reader; beyond this "
+           "the reader is evicted")
       .key(FIELD(local.lease_ms), Limits{1, 3'600'000},
-           "How long a `lossless` reader may hold up its ring without moving on")
-      .key(FIELD(local.linger_ms), Limits{0, 3'600'000}, "How long a ring outlives its last reader")
+           "The longest time that a reader of a `lossless` ring may go without reading while "
+           "messages wait for it; then it is evicted")
+      .key(FIELD(local.linger_ms), Limits{0, 3'600'000},
+           "How long a ring is kept after its last reader has left")
       .key(FIELD(local.table_cells), Limits{8, 16'777'216},
-           "Topics in one table of newest values; a power of two");
+           "The most topics in a table of newest values; a power of two");
 }
 
 void add_operator(Schema<Config>& schema) {
   schema
       .key(FIELD(access.allow_anonymous),
-           "Whether a client without a user name may connect. Unset: as long as neither file below "
-           "is set and nothing listens beyond loopback",
+           "Whether a client without a user name may connect. Unset: yes, as long as neither "
+           "access.password_file nor access.scram_file is set and nothing listens beyond loopback",
            Takes::reload)
-      .key(FIELD(access.password_file), "Made by `millrace passwd` or `mosquitto_passwd`",
+      .key(FIELD(access.password_file),
+           "The file with users and password hashes, made by `millrace passwd` or "
+           "`mosquitto_passwd`",
            Takes::reload)
       .key(FIELD(access.scram_file),
-           "Made by `millrace passwd --scram`; set, it offers MQTT 5 clients SCRAM-SHA-256",
+           "The file with users and SCRAM keys, made by `millrace passwd --scram`; if it is set, "
+           "MQTT 5 clients can authenticate by SCRAM-SHA-256",
            Takes::reload)
       .key(FIELD(access.password_checks_max), Limits{1, 1'000'000},
-           "Clients at once whose password waits to be checked, at most half of them over HTTP; "
-           "more "
-           "are told `server busy`, or 503",
+           "The most clients whose password waits to be checked, at most half of them over HTTP; "
+           "further ones are told `server busy`, or 503",
            Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
-            "Who may do what; the first rule that matches decides. A subscription is allowed by a "
-            "rule that covers its whole filter. It is refused by one that covers it; one that it "
-            "merely overlaps keeps back what it denies: `#` brings everything else",
+            "Who may do what; the first rule that matches decides. A rule matches a subscription "
+            "if it covers its whole filter. A denying rule that covers only a part of it takes out "
+            "that part: `#` is granted and brings everything else",
             Takes::reload)
-      .key(FIELD(access.otherwise), "When there are rules and none matches", Takes::reload)
+      .key(FIELD(access.otherwise), "What applies if there are rules and none matches",
+           Takes::reload)
       .list(FIELD(delivery.rules), delivery_rule_schema(), 1'000,
             "How subscriptions are served, whatever their clients ask for; the first rule that "
-            "matches decides; taken by subscriptions made from then on",
+            "matches decides. A change applies to subscriptions that are made later",
             Takes::reload)
-      .key(FIELD(log.level), "What is logged, to standard error", Takes::reload)
-      .key(FIELD(log.format), "`json`: one object a line", Takes::reload)
+      .key(FIELD(log.level), "The lowest level that is logged; the log goes to standard error",
+           Takes::reload)
+      .key(FIELD(log.format), "The form of the log: lines of text, or one JSON object a line",
+           Takes::reload)
       .key(FIELD(log.repeat_seconds), Limits{0, 86'400},
-           "A peer's repeated fault is logged once in this time, with a count; 0: each time",
+           "The time in which a fault that a peer repeats is logged once, with a count; 0: it is "
+           "logged each time",
            Takes::reload)
       .key(FIELD(sys.interval_seconds), Limits{0, 86'400},
-           "How often `$SYS/broker/...` is published: figures under mosquitto's names, retained; "
-           "0: never");
+           "How often the figures below `$SYS/broker/` are published (mosquitto's names, "
+           "retained); 0: never");
 }
 
 #undef FIELD

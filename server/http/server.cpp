@@ -251,7 +251,7 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
       {"millrace_http_connections_refused_total",
        MetricType::counter,
        {},
-       "HTTP connections closed at once, over http.connections_max.",
+       "HTTP connections closed at once because of http.connections_max.",
        [&](MetricWriter& writer) {
          writer.sample(static_cast<double>(counters.connections_refused.value()));
        }},

@@ -90,10 +90,10 @@ std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters) {
   return {row("millrace_http_long_polls", MetricType::gauge,
               "HTTP requests that wait for a newer value of a topic.", counters.long_polls),
           row("millrace_http_long_polls_refused_total", MetricType::counter,
-              "HTTP requests that might not wait, over http.long_polls_max.",
+              "HTTP requests that were not allowed to wait because of http.long_polls_max.",
               counters.long_polls_refused),
           row("millrace_http_password_checks_refused_total", MetricType::counter,
-              "HTTP requests answered 503, over half of access.password_checks_max.",
+              "HTTP requests answered 503 because of access.password_checks_max.",
               counters.password_checks_refused)};
 }
 

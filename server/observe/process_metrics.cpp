@@ -79,17 +79,18 @@ std::vector<MetricRow> process_metric_rows() {
   static const double start_seconds =
       boot_seconds() + stat_field(22) / static_cast<double>(sysconf(_SC_CLK_TCK));
   return {
-      row("process_cpu_seconds_total", MetricType::counter, "User and system time.", cpu_seconds),
-      row("process_resident_memory_bytes", MetricType::gauge, "Resident memory.",
+      row("process_cpu_seconds_total", MetricType::counter,
+          "User and system processor time in seconds.", cpu_seconds),
+      row("process_resident_memory_bytes", MetricType::gauge, "Resident memory in bytes.",
           [] { return stat_field(24) * static_cast<double>(sysconf(_SC_PAGESIZE)); }),
-      row("process_virtual_memory_bytes", MetricType::gauge, "Virtual memory.",
+      row("process_virtual_memory_bytes", MetricType::gauge, "Virtual memory in bytes.",
           [] { return stat_field(23); }),
       row("process_open_fds", MetricType::gauge, "Open file descriptors.", open_descriptors),
       row("process_max_fds", MetricType::gauge, "The limit of open file descriptors.",
           descriptor_limit),
       row("process_threads", MetricType::gauge, "Threads.", [] { return stat_field(20); }),
-      row("process_start_time_seconds", MetricType::gauge, "When it started, since 1970.",
-          [] { return start_seconds; }),
+      row("process_start_time_seconds", MetricType::gauge,
+          "Start of the process in seconds since 1970.", [] { return start_seconds; }),
   };
 }
 
