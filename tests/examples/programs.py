@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import wire
 from local_case import ROOT, LocalCase
 
 EXAMPLES = Path(ROOT).resolve() / "examples"
@@ -32,11 +33,11 @@ class Programs(LocalCase):
         publisher = self.peer()
         publisher.publish("md/eurusd", b"1.0842", qos=1)
         reader = self.program(*command, self.socket, env=self.ENVIRONMENT)
-        self.assertEqual(reader.line(), "md/eurusd 1.0842")
+        self.assertEqual(reader.line("md/eurusd"), "md/eurusd 1.0842")
         for price in range(100):
             publisher.publish("md/eurusd", str(price).encode())
         for price in range(100):
-            self.assertEqual(reader.line(), f"md/eurusd {price}")
+            self.assertEqual(reader.line("md/eurusd"), f"md/eurusd {price}")
 
     def publishes(self, *command):
         """Every line of its input arrives, in order."""
@@ -46,7 +47,7 @@ class Programs(LocalCase):
         run(*command, self.socket, f"md/{self.unique}", input="\n".join(lines) + "\n",
             env={**os.environ, **self.ENVIRONMENT})
         for line in lines:
-            self.assertEqual(subscriber.expect_publish().payload, line.encode())
+            self.assertEqual(subscriber.expect(wire.PUBLISH).payload, line.encode())
 
 
 class Cases:
