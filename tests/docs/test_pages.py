@@ -79,24 +79,22 @@ class Walk(unittest.TestCase):
     name."""
 
     def steps_in_page(self):
-        """{'4 submit': 'core/broker/inbox.hpp'}"""
+        """[('4 submit', 'core/broker/inbox.hpp'), ...]"""
         page = (DOCS / "architecture.md").read_text()
         section = re.search(r"^## The walk of one message$(.*?)(?=^## )", page, re.M | re.S)[1]
-        rows = re.findall(r"^\| (\d [a-z, ]+) \|.*?\]\(\.\./([^)]+)\)", section, re.M)
-        return dict(rows)
-
-    def steps_in_files(self):
-        found = {}
-        for layer in ("protocol", "core", "server"):
-            for path in sorted((ROOT / layer).rglob("*.hpp")):
-                if head := re.match(r"// \[(\d)\] ([a-z, ]+):", path.read_text()):
-                    found.setdefault(f"{head[1]} {head[2]}", []).append(str(path.relative_to(ROOT)))
-        return found
+        return re.findall(r"^\| (\d [a-z, ]+) \|.*?\]\(\.\./([^)]+)\)", section, re.M)
 
     def test_each_step_is_one_file_and_that_file_says_so(self):
-        page, files = self.steps_in_page(), self.steps_in_files()
-        self.assertEqual([step[0] for step in page], list("123456789"))
-        self.assertEqual({step: [path] for step, path in page.items()}, files)
+        steps = self.steps_in_page()
+        self.assertEqual([step[0] for step, _ in steps], list("123456789"))
+        for step, path in steps:
+            self.assertRegex((ROOT / path).read_text(), rf"\A// \[{step[0]}\] {step[2:]}\b", path)
+
+    def test_every_folder_of_the_layers_is_in_the_map(self):
+        page = (DOCS / "architecture.md").read_text()
+        folders = sorted(f"{layer}/{path.name}/" for layer in ("core", "server")
+                         for path in (ROOT / layer).iterdir() if path.is_dir() and any(path.rglob("*.[ch]pp")))
+        self.assertEqual([folder for folder in folders if f"`{folder}`" not in page], [])
 
 
 if __name__ == "__main__":
