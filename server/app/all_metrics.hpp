@@ -1,4 +1,4 @@
-// Every metric that the server has, without a server: what README's table is made from.
+// Every metric that the server has, without a server: the table in docs/metrics.md is made from it.
 #pragma once
 
 #include <string>

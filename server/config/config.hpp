@@ -7,7 +7,8 @@
 //
 // Where values come from, later wins: built-in defaults, the JSON file (comments allowed),
 // MILLRACE_... variables, --set path=value, the common-case flags. Every key is described once, in
-// config_keys.cpp; parsing, faults, --help and README's table all come from that description.
+// keys.cpp; parsing, faults, --help and the table in docs/configuration.md all come from that
+// description.
 #pragma once
 
 #include <cstddef>
@@ -305,6 +306,6 @@ std::string address_text(const std::string& host, std::uint16_t port);
 
 // Renderings of the one description of all keys.
 std::string config_help();            // for a terminal
-std::string config_table_markdown();  // for README
+std::string config_table_markdown();  // for docs/configuration.md
 
 }  // namespace millrace::server

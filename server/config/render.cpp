@@ -1,4 +1,4 @@
-// The description of all keys, for a terminal and for README.
+// The description of all keys, for a terminal and for docs/configuration.md.
 #include <cmath>
 #include <cstdio>
 

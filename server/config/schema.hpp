@@ -1,5 +1,6 @@
 // What a key of the configuration is: the one description from which parsing, faults, --help and
-// README's table are made. Internal to server/config_*.cpp; used by one thread at start-up.
+// the table in docs/configuration.md are made. Internal to server/config; used by one thread at
+// start-up.
 //
 // A Schema<T> is a list of keys, each of which reads and writes one field of a T. Lists of objects
 // (listeners, rules) are keys whose items have a schema of their own.

@@ -2,8 +2,8 @@
 //
 // A `MetricRow` says a metric's name, help, type and labels, and how its samples are read. At a
 // scrape `Metrics` walks the table and builds prometheus-cpp's families, so counting costs the hot
-// path nothing but single-writer counters (metrics_counters.hpp). README's table of metrics is made
-// from the same rows.
+// path nothing but single-writer counters (counters.hpp). The table in docs/metrics.md is made from
+// the same rows.
 //
 // Threads: rows are added at start-up by one thread; after that any thread may scrape.
 #pragma once
@@ -49,7 +49,7 @@ struct MetricRow {
   std::string name;  // millrace_..., unit last, counters end in _total
   MetricType type = MetricType::counter;
   std::vector<std::string> labels;
-  std::string help;  // one sentence; stands in the exposition and in README
+  std::string help;  // one sentence; stands in the exposition and in docs/metrics.md
   std::function<void(MetricWriter&)> read;
 };
 
@@ -73,7 +73,7 @@ std::vector<MetricRow> process_metric_rows();
 std::string scrape(const prometheus::Collectable& metrics);
 inline constexpr std::string_view metrics_content_type = "text/plain; version=0.0.4; charset=utf-8";
 
-// For README: one line a row.
+// For docs/metrics.md: one line a row.
 std::string metrics_table_markdown(const std::vector<MetricRow>& rows);
 
 }  // namespace millrace::server

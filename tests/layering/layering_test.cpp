@@ -1,4 +1,4 @@
-// Nothing includes upward: protocol <- core <- server, and inside core as the README's map says.
+// Nothing includes upward: protocol <- core <- server, and the folders as docs/architecture.md says.
 #include <gtest/gtest.h>
 
 #include <filesystem>
