@@ -36,7 +36,6 @@ class PublishRing {
 
   std::size_t capacity() const { return capacity_; }
   std::size_t room() const { return capacity_ - pending_packets(); }
-  std::size_t packet_bytes() const { return stride_; }
   std::uint64_t stamped() const { return stamped_; }
   // How many messages of `topic` were stamped so far.
   std::uint64_t stamped_of(std::uint32_t topic) const;
@@ -65,8 +64,6 @@ class PublishRing {
   bool at_boundary() const { return sent_bytes_ % stride_ == 0; }
   // The stamped, unsent bytes, in one or two pieces; returns how many.
   int unsent(iovec (&pieces)[2]) const;
-  // What is left of a packet that was sent in part.
-  std::size_t partial_bytes() const { return at_boundary() ? 0 : stride_ - sent_bytes_ % stride_; }
   void mark_sent(std::size_t bytes) { sent_bytes_ += bytes; }
 
  private:

@@ -1,10 +1,11 @@
-// The client side of a WebSocket: upgrade, masked frames out, plain frames in. RFC 6455; the
-// sub-protocol is `mqtt` [MQTT-6.0.0-3].
+// The client's end of a WebSocket over TCP or TLS: the upgrade, masked frames out, unmasked frames
+// in. RFC 6455; the sub-protocol is `mqtt` [MQTT-6.0.0-3].
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -12,22 +13,16 @@
 
 #include "loadtest/packets.hpp"
 #include "loadtest/transport.hpp"
+#include "protocol/websocket.hpp"
 
 namespace millrace::loadtest {
+
+namespace websocket = protocol::websocket;
+
 namespace {
 
-constexpr std::size_t kRawBytes = 64 * 1024;
 constexpr std::size_t kOutBytesMax = 256 * 1024;
 constexpr std::size_t kResponseBytesMax = 16 * 1024;
-
-enum Opcode : std::uint8_t {
-  kContinuation = 0,
-  kText = 1,
-  kBinary = 2,
-  kClose = 8,
-  kPing = 9,
-  kPong = 10
-};
 
 std::string base64(const unsigned char* bytes, int count) {
   std::string out(static_cast<std::size_t>(4 * ((count + 2) / 3)), '\0');
@@ -65,16 +60,14 @@ class WebSocket final : public Transport {
   IoResult write(const iovec* pieces, int count) override;
   bool has_unflushed() const override { return out_at_ < out_.size(); }
   IoStatus flush() override;
-  bool may_hold_input() const override { return raw_begin_ < raw_end_ || lower_->may_hold_input(); }
+  bool may_hold_input() const override { return !early_.empty() || lower_->may_hold_input(); }
   bool wants_write() const override { return has_unflushed() || lower_->wants_write(); }
 
  private:
-  enum class Step { progress, starved, closed };
-
   IoStatus check_response();
-  IoStatus refill();
-  Step parse_header();
-  void append_frame(std::uint8_t opcode, const char* data, std::size_t bytes);
+  IoResult receive(char* out, std::size_t out_bytes_max);
+  std::uint32_t next_mask();
+  void append_frame(const char* data, std::size_t bytes);
   std::size_t frame_pieces(const char* data, std::size_t bytes);
 
   std::unique_ptr<Transport> lower_;
@@ -83,11 +76,8 @@ class WebSocket final : public Transport {
   bool lower_ready_ = false;
   std::string response_;
 
-  std::unique_ptr<char[]> raw_;  // received, not yet unframed; there only while it holds something
-  std::size_t raw_begin_ = 0;
-  std::size_t raw_end_ = 0;
-  std::uint64_t frame_left_ = 0;  // of the data frame that is being read
-
+  std::string early_;  // frames that came together with the response
+  websocket::FrameReader reader_{websocket::Role::client};
   std::vector<char> out_;  // framed, not yet written
   std::size_t out_at_ = 0;
   std::uint64_t mask_state_ = 1;
@@ -125,114 +115,55 @@ IoStatus WebSocket::check_response() {
                         std::string(head.substr(0, head.find("\r\n"))));
     return IoStatus::failed;
   }
-  raw_end_ = response_.size() - end;  // a server may have sent more at once
-  if (raw_end_ > 0) raw_ = std::make_unique_for_overwrite<char[]>(kRawBytes);
-  if (raw_end_ > 0) std::memcpy(raw_.get(), response_.data() + end, raw_end_);
-  response_.clear();
+  early_ = response_.substr(end);
+  response_ = {};
   return IoStatus::done;
 }
 
-IoStatus WebSocket::refill() {
-  if (!raw_) raw_ = std::make_unique_for_overwrite<char[]>(kRawBytes);
-  raw_end_ -= raw_begin_;
-  std::memmove(raw_.get(), raw_.get() + raw_begin_, raw_end_);
-  raw_begin_ = 0;
-  const IoResult got = lower_->read(raw_.get() + raw_end_, kRawBytes - raw_end_);
-  raw_end_ += got.bytes;
-  if (raw_end_ == 0) raw_.reset();  // an idle connection holds no buffer
-  return got.status;
-}
-
-// Takes one frame header (and a whole control frame) off raw_.
-WebSocket::Step WebSocket::parse_header() {
-  const char* const p = raw_.get() + raw_begin_;
-  const std::size_t n = raw_end_ - raw_begin_;
-  if (n < 2) return Step::starved;
-  const auto byte = [p](std::size_t i) { return static_cast<std::uint8_t>(p[i]); };
-  std::uint64_t length = byte(1) & 0x7F;
-  std::size_t head = 2;
-  if (length >= 126) {
-    const std::size_t extra = length == 126 ? 2 : 8;
-    if (n < 2 + extra) return Step::starved;
-    length = 0;
-    for (std::size_t i = 0; i < extra; ++i) length = length << 8 | byte(2 + i);
-    head += extra;
-  }
-  const std::uint8_t opcode = byte(0) & 0x0F;
-  if (opcode >= kClose) {
-    if (n < head + length) return Step::starved;
-    if (opcode == kClose) return Step::closed;
-    if (opcode == kPing && out_.size() < kOutBytesMax) {
-      append_frame(kPong, p + head, static_cast<std::size_t>(length));
-    }
-    raw_begin_ += head + static_cast<std::size_t>(length);
-    return Step::progress;
-  }
-  raw_begin_ += head;
-  frame_left_ = length;
-  return Step::progress;
+// The next received bytes as they are.
+IoResult WebSocket::receive(char* out, std::size_t out_bytes_max) {
+  if (early_.empty()) return lower_->read(out, out_bytes_max);
+  const std::size_t bytes = early_.copy(out, out_bytes_max);
+  early_.erase(0, bytes);
+  return {IoStatus::done, bytes};
 }
 
 IoResult WebSocket::read(char* out, std::size_t out_bytes_max) {
   std::size_t total = 0;
-  while (total < out_bytes_max) {
-    if (frame_left_ > 0 && raw_begin_ < raw_end_) {
-      const std::size_t n = std::min(
-          {out_bytes_max - total, raw_end_ - raw_begin_, static_cast<std::size_t>(frame_left_)});
-      std::memcpy(out + total, raw_.get() + raw_begin_, n);
-      raw_begin_ += n;
-      frame_left_ -= n;
-      total += n;
-      continue;
-    }
-    const Step step = frame_left_ == 0 ? parse_header() : Step::starved;
-    if (step == Step::progress) continue;
-    if (step == Step::closed) return {total > 0 ? IoStatus::done : IoStatus::finished, total};
-    const IoStatus status = refill();
-    if (status == IoStatus::done) continue;
-    if (total > 0) break;  // the next read() meets the status again
-    return {status};
+  while (total < out_bytes_max && !reader_.over()) {
+    const std::size_t room = out_bytes_max - total;
+    const IoResult got = receive(out + total, room);
+    if (got.status != IoStatus::done) return total > 0 ? IoResult{IoStatus::done, total} : got;
+    total +=
+        reader_.unframe({reinterpret_cast<std::uint8_t*>(out + total), got.bytes});  // in place
+    const std::string answer = reader_.take_answer(next_mask());
+    if (out_.size() < kOutBytesMax) out_.insert(out_.end(), answer.begin(), answer.end());
+    if (total > 0 && got.bytes < room) break;
   }
-  return {IoStatus::done, total};
+  if (total > 0) return {IoStatus::done, total};  // the next read() meets the end again
+  if (!reader_.fault()) return {IoStatus::finished};
+  set_transport_error("WebSocket: the server broke the rules of RFC 6455");
+  return {IoStatus::failed};
 }
 
-void WebSocket::append_frame(std::uint8_t opcode, const char* data, std::size_t bytes) {
-  char head[14];
-  std::size_t head_bytes = 2;
-  head[0] = static_cast<char>(0x80 | opcode);
-  if (bytes < 126) {
-    head[1] = static_cast<char>(0x80 | bytes);
-  } else {
-    const std::size_t extra = bytes <= 0xFFFF ? 2 : 8;
-    head[1] = static_cast<char>(0x80 | (extra == 2 ? 126 : 127));
-    for (std::size_t i = 0; i < extra; ++i) {
-      head[2 + i] = static_cast<char>(static_cast<std::uint64_t>(bytes) >> (8 * (extra - 1 - i)));
-    }
-    head_bytes += extra;
-  }
-  mask_state_ ^= mask_state_ << 13;  // xorshift: a fresh mask per frame, as the RFC asks
+// A fresh mask for each frame, by xorshift from a random seed: unknown to whoever is in between.
+std::uint32_t WebSocket::next_mask() {
+  mask_state_ ^= mask_state_ << 13;
   mask_state_ ^= mask_state_ >> 7;
   mask_state_ ^= mask_state_ << 17;
-  const auto mask = static_cast<std::uint32_t>(mask_state_ >> 16);
-  std::memcpy(head + head_bytes, &mask, 4);
-  head_bytes += 4;
+  return static_cast<std::uint32_t>(mask_state_ >> 16);
+}
 
+void WebSocket::append_frame(const char* data, std::size_t bytes) {
+  const std::uint32_t mask = next_mask();
+  std::array<std::uint8_t, websocket::masked_header_bytes_max> header;
+  const std::size_t header_bytes =
+      websocket::encode_header(websocket::Opcode::binary, bytes, mask, header);
   const std::size_t at = out_.size();
-  out_.resize(at + head_bytes + bytes);
-  char* to = out_.data() + at;
-  std::memcpy(to, head, head_bytes);
-  to += head_bytes;
-  const std::uint64_t mask8 = static_cast<std::uint64_t>(mask) << 32 | mask;
-  std::size_t i = 0;
-  for (; i + 8 <= bytes; i += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, data + i, 8);
-    word ^= mask8;
-    std::memcpy(to + i, &word, 8);
-  }
-  char mask_bytes[4];
-  std::memcpy(mask_bytes, &mask, 4);
-  for (; i < bytes; ++i) to[i] = static_cast<char>(data[i] ^ mask_bytes[i % 4]);
+  out_.resize(at + header_bytes + bytes);
+  std::memcpy(out_.data() + at, header.data(), header_bytes);
+  websocket::apply_mask(mask, reinterpret_cast<const std::uint8_t*>(data),
+                        reinterpret_cast<std::uint8_t*>(out_.data()) + at + header_bytes, bytes);
 }
 
 // Frames as much of `data` (which begins with a packet) as there is room for; returns how much.
@@ -245,7 +176,7 @@ std::size_t WebSocket::frame_pieces(const char* data, std::size_t bytes) {
       read_head(data + done, bytes - done, head);
       n = head.head_bytes + head.body_bytes;
     }
-    append_frame(kBinary, data + done, n);
+    append_frame(data + done, n);
     done += n;
   }
   return done;

@@ -39,11 +39,20 @@ bool may_be_sent(std::uint64_t code) {
   return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
 }
 
-std::string whole_frame(Opcode opcode, std::string_view payload) {
-  std::array<std::uint8_t, sent_header_bytes_max> header;
-  const std::size_t bytes = encode_header(opcode, payload.size(), header);
+std::string whole_frame(Opcode opcode, std::string_view payload,
+                        std::optional<std::uint32_t> mask = std::nullopt) {
+  std::array<std::uint8_t, masked_header_bytes_max> header;
+  const std::span out(header);
+  const std::size_t bytes =
+      mask ? encode_header(opcode, payload.size(), *mask, out)
+           : encode_header(opcode, payload.size(), out.first<sent_header_bytes_max>());
   std::string frame(reinterpret_cast<const char*>(header.data()), bytes);
-  return frame.append(payload);
+  frame.append(payload);
+  if (mask) {
+    auto* const masked = reinterpret_cast<std::uint8_t*>(frame.data()) + bytes;
+    apply_mask(*mask, masked, masked, payload.size());
+  }
+  return frame;
 }
 
 }  // namespace
@@ -60,6 +69,34 @@ std::size_t encode_header(Opcode opcode, std::size_t payload_bytes,
   out[1] = small ? length_in_2_bytes : length_in_8_bytes;
   write_big_endian(payload_bytes, &out[2], length_bytes);
   return 2 + length_bytes;
+}
+
+std::size_t encode_header(Opcode opcode, std::size_t payload_bytes, std::uint32_t mask,
+                          std::span<std::uint8_t, masked_header_bytes_max> out) noexcept {
+  const std::size_t bytes =
+      encode_header(opcode, payload_bytes, out.first<sent_header_bytes_max>());
+  out[1] |= mask_bit;
+  std::memcpy(&out[bytes], &mask, mask_bytes);
+  return bytes + mask_bytes;
+}
+
+// A word is stored when it has been loaded, and ends before what is loaded next, so `to` may overlap
+// `from`.
+std::uint32_t apply_mask(std::uint32_t mask, const std::uint8_t* from, std::uint8_t* to,
+                         std::size_t count) noexcept {
+  const std::uint64_t wide = std::uint64_t{mask} << 32 | mask;
+  std::size_t at = 0;
+  for (; at + sizeof wide <= count; at += sizeof wide) {
+    std::uint64_t word;
+    std::memcpy(&word, from + at, sizeof word);
+    word ^= wide;
+    std::memcpy(to + at, &word, sizeof word);
+  }
+  std::array<std::uint8_t, sizeof wide> rest;
+  std::memcpy(rest.data(), &wide, sizeof wide);
+  for (std::size_t i = 0; at < count; ++i, ++at) to[at] = from[at] ^ rest[i];
+  const int turn = static_cast<int>(count % mask_bytes) * 8;
+  return std::endian::native == std::endian::little ? std::rotr(mask, turn) : std::rotl(mask, turn);
 }
 
 std::string encode_close(CloseCode code) {
@@ -83,10 +120,11 @@ std::size_t FrameReader::unframe(std::span<std::uint8_t> bytes) {
     if (is_control(control_opcode_)) {
       const std::size_t held = control_.size();
       control_.resize(held + count);
-      unmask(&bytes[in], reinterpret_cast<std::uint8_t*>(control_.data()) + held, count);
+      mask_ = apply_mask(mask_, &bytes[in], reinterpret_cast<std::uint8_t*>(control_.data()) + held,
+                         count);
       if (payload_left_ == 0) end_control();
     } else {
-      unmask(&bytes[in], &bytes[out], count);
+      mask_ = apply_mask(mask_, &bytes[in], &bytes[out], count);
       out += count;
     }
     in += count;
@@ -100,7 +138,7 @@ std::size_t FrameReader::header_bytes(const std::uint8_t* head, std::size_t coun
   if (count < 2) return 2;
   const std::uint8_t length = head[1] & length_bits;
   const std::size_t more = length == length_in_8_bytes ? 8 : length == length_in_2_bytes ? 2 : 0;
-  return 2 + more + mask_bytes;
+  return 2 + more + ((head[1] & mask_bit) != 0 ? mask_bytes : 0);
 }
 
 // Returns how many bytes it used up.
@@ -129,14 +167,15 @@ std::size_t FrameReader::take_header(std::span<const std::uint8_t> bytes) {
 void FrameReader::begin_frame(const std::uint8_t* header, std::size_t count) {
   const auto opcode = static_cast<Opcode>(header[0] & 0x0F);
   const bool final = (header[0] & final_bit) != 0;
-  const std::size_t length_bytes = count - 2 - mask_bytes;
+  const bool masked = (header[1] & mask_bit) != 0;
+  const std::size_t length_bytes = count - 2 - (masked ? mask_bytes : 0);
   const std::uint64_t length =
       length_bytes == 0 ? header[1] & length_bits : read_big_endian(header + 2, length_bytes);
   // Lengths are written in as few bytes as they need, and have 63 bits. (Section 5.2)
   const bool wasteful = (length_bytes == 2 && length < length_in_2_bytes) ||
                         (length_bytes == 8 && length <= 0xFFFF) || (length >> 63) != 0;
-  const bool masked = (header[1] & mask_bit) != 0;  // as a client must (section 5.1)
-  if ((header[0] & reserved_bits) != 0 || wasteful || !masked) {
+  const bool as_the_role_asks = masked == (role_ == Role::server);  // (section 5.1)
+  if ((header[0] & reserved_bits) != 0 || wasteful || !as_the_role_asks) {
     return break_off(CloseCode::protocol_error);
   }
 
@@ -151,7 +190,7 @@ void FrameReader::begin_frame(const std::uint8_t* header, std::size_t count) {
     control_opcode_ = Opcode::continuation;
   }
   payload_left_ = length;
-  std::memcpy(&mask_, header + count - mask_bytes, mask_bytes);
+  if (masked) std::memcpy(&mask_, header + count - mask_bytes, mask_bytes);
   if (is_control(opcode) && length == 0) end_control();
 }
 
@@ -171,30 +210,18 @@ bool FrameReader::begin_data(Opcode opcode, bool final) {
 
 // --- Payloads ------------------------------------------------------------------------------------
 
-// `to` may overlap `from` if it lies before it: a word is stored when it has been loaded, and ends
-// before what is loaded next.
-void FrameReader::unmask(const std::uint8_t* from, std::uint8_t* to, std::size_t count) {
-  const std::uint64_t wide = std::uint64_t{mask_} << 32 | mask_;
-  std::size_t at = 0;
-  for (; at + sizeof wide <= count; at += sizeof wide) {
-    std::uint64_t word;
-    std::memcpy(&word, from + at, sizeof word);
-    word ^= wide;
-    std::memcpy(to + at, &word, sizeof word);
-  }
-  std::array<std::uint8_t, sizeof wide> mask;
-  std::memcpy(mask.data(), &wide, sizeof wide);
-  for (std::size_t i = 0; at < count; ++i, ++at) to[at] = from[at] ^ mask[i];
-  const int turn = static_cast<int>(count % mask_bytes) * 8;
-  mask_ =
-      std::endian::native == std::endian::little ? std::rotr(mask_, turn) : std::rotl(mask_, turn);
+std::string FrameReader::take_answer(std::optional<std::uint32_t> mask) {
+  if (answer_opcode_ == Opcode::continuation) return {};
+  return whole_frame(std::exchange(answer_opcode_, Opcode::continuation),
+                     std::exchange(answer_, {}), mask);
 }
 
 void FrameReader::end_control() {
   const std::string payload = std::exchange(control_, {});
   switch (control_opcode_) {
     case Opcode::ping:
-      answer_ = whole_frame(Opcode::pong, payload);
+      answer_opcode_ = Opcode::pong;
+      answer_ = payload;
       break;
     case Opcode::close: {
       const auto* bytes = reinterpret_cast<const std::uint8_t*>(payload.data());
@@ -203,7 +230,8 @@ void FrameReader::end_control() {
       if (payload.size() == 1 || (coded && !may_be_sent(read_big_endian(bytes, 2)))) {
         return break_off(CloseCode::protocol_error);
       }
-      answer_ = whole_frame(Opcode::close, payload.substr(0, 2));
+      answer_opcode_ = Opcode::close;
+      answer_ = payload.substr(0, 2);
       ended_ = true;
       break;
     }

@@ -1,4 +1,5 @@
-// The fuzz target of protocol/websocket.hpp: frames from a stranger, in pieces.
+// The fuzz target of protocol/websocket.hpp: frames from a stranger, in pieces, read as a server and
+// as a client.
 //
 // The first byte of an input seeds where the rest is cut. What must hold, beside the absence of
 // crashes: cut or whole, the same payload comes out, the same answer to the last ping, and the same
@@ -40,8 +41,8 @@ void take(websocket::FrameReader& reader, Input piece, Outcome& outcome) {
   outcome.fault = reader.fault();
 }
 
-Outcome in_pieces(Input input, std::uint32_t seed) {
-  websocket::FrameReader reader;
+Outcome in_pieces(Input input, std::uint32_t seed, websocket::Role role) {
+  websocket::FrameReader reader(role);
   Outcome outcome;
   while (!input.empty()) {
     seed = seed * 1'664'525 + 1'013'904'223;  // Numerical Recipes' generator
@@ -52,8 +53,8 @@ Outcome in_pieces(Input input, std::uint32_t seed) {
   return outcome;
 }
 
-Outcome at_once(Input input) {
-  websocket::FrameReader reader;
+Outcome at_once(Input input, websocket::Role role) {
+  websocket::FrameReader reader(role);
   Outcome outcome;
   take(reader, input, outcome);
   return outcome;
@@ -64,7 +65,8 @@ Outcome at_once(Input input) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t count) {
   if (count == 0) return 0;
   const Input frames(data + 1, count - 1);
-  if (at_once(frames) != in_pieces(frames, data[0])) {
+  for (const auto role : {websocket::Role::server, websocket::Role::client}) {
+    if (at_once(frames, role) == in_pieces(frames, data[0], role)) continue;
     std::fprintf(stderr, "does not hold: pieces mean what the whole means\n");
     std::abort();
   }

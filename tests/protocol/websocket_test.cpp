@@ -181,5 +181,50 @@ TEST(WebSocketFrames, AreWrittenWithTheShortestLength) {
   EXPECT_EQ(encode_close(CloseCode::unsupported_data), text("88 02 03eb"));
 }
 
+TEST(WebSocketFrames, OfAClientAreReadByAServerAndTheOtherWayRound) {
+  for (const std::size_t count : {0, 3, 125, 126, 65'535, 65'536}) {
+    std::array<std::uint8_t, masked_header_bytes_max> masked;
+    const std::size_t masked_bytes = encode_header(Opcode::binary, count, 0xA1B2C3D4, masked);
+    Bytes sent(masked.begin(), masked.begin() + static_cast<std::ptrdiff_t>(masked_bytes));
+    sent.resize(masked_bytes + count);
+    const Bytes payload = counting(count);
+    // In two steps, of which the first ends within the four bytes of the mask.
+    const std::size_t first = count / 2;
+    std::uint32_t mask = apply_mask(0xA1B2C3D4, payload.data(), &sent[masked_bytes], first);
+    mask = apply_mask(mask, payload.data() + first, &sent[masked_bytes] + first, count - first);
+    FrameReader server;
+    EXPECT_EQ(unframed(server, sent), payload) << count;
+    EXPECT_FALSE(server.over()) << count;
+
+    std::array<std::uint8_t, sent_header_bytes_max> plain;
+    const std::size_t plain_bytes = encode_header(Opcode::binary, count, plain);
+    Bytes received(plain.begin(), plain.begin() + static_cast<std::ptrdiff_t>(plain_bytes));
+    received.insert(received.end(), payload.begin(), payload.end());
+    FrameReader client(Role::client);
+    EXPECT_EQ(unframed(client, received), payload) << count;
+    EXPECT_FALSE(client.over()) << count;
+  }
+}
+
+TEST(WebSocketFrameReader, OfAClientBreaksOffAtAMaskedFrame) {
+  FrameReader client(Role::client);
+  EXPECT_EQ(unframed(client, frame(0x82, bytes("01"))), Bytes());
+  EXPECT_EQ(client.fault(), CloseCode::protocol_error);
+}
+
+TEST(WebSocketFrameReader, OfAClientMasksItsAnswers) {
+  FrameReader client(Role::client);
+  unframed(client, bytes("89 02 'hi'"));
+  const std::string pong = client.take_answer(0);  // a mask that leaves the payload as it is
+  EXPECT_EQ(pong, text("8a 82 00000000 'hi'"));
+  EXPECT_EQ(client.take_answer(0), "");
+}
+
+TEST(WebSocketFrameReader, NoticesAFrameWithoutAMaskByItsFirstTwoBytes) {
+  FrameReader server;
+  unframed(server, bytes("82 01"));
+  EXPECT_EQ(server.fault(), CloseCode::protocol_error);
+}
+
 }  // namespace
 }  // namespace millrace::protocol::websocket::test
