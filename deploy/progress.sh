@@ -9,7 +9,7 @@ with_progress() {
   shift
   if [ -t 1 ]; then
     "$@"
-    return
+    return "$?"
   fi
   watch_log "$progress_log"
   progress_code=0
@@ -41,7 +41,6 @@ watch_log() {
 }
 
 unwatch_log() {
-  kill "$watch_pid" 2>/dev/null
-  wait "$watch_pid" 2>/dev/null
-  return 0
+  kill "$watch_pid" 2>/dev/null || true
+  wait "$watch_pid" 2>/dev/null || true
 }

@@ -30,6 +30,10 @@ with_progress "$folder/log" sh -c 'echo why; exit 3' >"$folder/printed"
 expect "the command's code is returned" test "$?" -eq 3
 expect "the output of a failed command is printed" grep -q why "$folder/printed"
 
+sh -ec ". deploy/progress.sh; with_progress '$folder/log' true; echo on" >"$folder/printed"
+expect "a script that ends at errors goes on after a command that had none" \
+  grep -q on "$folder/printed"
+
 # A pipe's reader sees its end when the script ends, not when a sleep in the background does.
 (watch_log "$folder/log"; echo "$watch_pid" >"$folder/pid"; unwatch_log) | cat >"$folder/printed"
 expect "nothing is left running" sh -c "! kill -0 $(cat "$folder/pid") 2>/dev/null"
