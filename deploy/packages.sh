@@ -16,7 +16,7 @@ test_packages="
   libconcurrentqueue-dev libxenium-dev
   mosquitto mosquitto-clients prometheus
   python3 python3-paho-mqtt libpaho-mqtt-dev libpaho-mqttpp-dev npm
-  spin openssl curl systemd pkg-config
+  spin openssl curl systemd pkg-config git clang-tidy
 "
 
 # To build for 64-bit ARM and run what was built (deploy/cross-arm64.sh), and what to link with there.
