@@ -121,7 +121,7 @@ RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
   return percentiles(std::move(ns));
 }
 
-// What one append and its share of a release cost the processor, nobody asleep.
+// What one append and its share of a release cost the processor, with no reader asleep.
 double append_ns(std::uint64_t batch) {
   auto writer = RingWriter::make({});
   expect(writer != nullptr, "no ring");

@@ -3,9 +3,9 @@
 //
 // A ring or a table stands in the subscription index as a subscription without a session, so that
 // the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
-// matches that it touches. What clients ask at the control socket is held to the end of the batch, behind the
-// stored values: whoever starts at `latest` finds every value in the snapshot or in the ring, never in
-// neither.
+// matches that it touches. Requests from the control socket are applied at the end of the batch,
+// after its values are stored: so a reader that starts at `latest` finds every value in its
+// snapshot or in the ring.
 //
 // Threads: the processor's holder alone; figures() any thread.
 #pragma once
@@ -30,7 +30,7 @@ namespace millrace::broker {
 
 class LocalSide final : public shm::Registry::Watcher {
  public:
-  // `deliver` hands the control socket's thread what it is to send; called once a batch at most.
+  // `deliver` passes replies to the control socket's thread; called at most once a batch.
   using Deliver = std::function<void(std::vector<shm::Outgoing>)>;
 
   LocalSide(const shm::RegistryOptions& options, SubscriptionIndex& index, TopicTable& topics,

@@ -1,7 +1,6 @@
-// What `millrace tap` and `millrace pub` share: the options of a local client, and how it is
-// parsed.
+// The command line of `millrace tap` and `millrace pub`: what both have in common.
 //
-// Threads: main's alone.
+// Thread contract: the main thread.
 #pragma once
 
 #include <optional>
@@ -11,8 +10,8 @@
 
 namespace millrace::server {
 
-// Adds --help and --socket to `options`, and parses them with one positional `argument`, which is
-// found under that name. Nothing if --help was asked for, and printed.
+// Adds --help and --socket to `options`, and parses them with one positional argument of the name
+// `argument`. Nothing if --help was given; then the text was printed.
 std::optional<boost::program_options::variables_map> parse_local_client(
     const Arguments& arguments, const std::string& usage, const std::string& argument,
     boost::program_options::options_description options);

@@ -1,4 +1,4 @@
-// `millrace pub`: publishes through a local server's shared memory.
+// `millrace pub`: publishes to a server on this host through shared memory.
 #include <chrono>
 #include <iostream>
 #include <stdexcept>
@@ -26,7 +26,7 @@ po::options_description pub_options() {
   return options;
 }
 
-// A full publisher ring is waited for: the server is behind, and nothing is to be lost.
+// Waits while the publisher ring is full.
 void publish(local::Publisher& publisher, const std::string& topic, const std::string& payload,
              bool retain, int qos) {
   for (;;) {
@@ -39,7 +39,7 @@ void publish(local::Publisher& publisher, const std::string& topic, const std::s
       case local::Published::too_large:
         throw std::runtime_error("the message is too large for the server");
       case local::Published::disconnected:
-        throw std::runtime_error("the server went away");
+        throw std::runtime_error("the server ended the connection");
     }
   }
 }
@@ -70,11 +70,11 @@ int run_pub(const Arguments& arguments) {
     publish(publisher, topic, has_message ? values["message"].as<std::string>() : "", retain, qos);
   }
   if (!publisher.drain(drain_timeout)) {
-    throw std::runtime_error("the server did not take everything");
+    throw std::runtime_error("the server did not take all messages in time");
   }
   if (publisher.refused() > 0) {
     throw std::runtime_error(std::to_string(publisher.refused()) +
-                             " messages refused: not a topic, or not allowed");
+                             " messages refused by the server: not a valid topic, or not allowed");
   }
   return 0;
 }

@@ -1,5 +1,5 @@
-// `millrace tap`: prints what a local server's shared memory carries, without a system call for
-// each.
+// `millrace tap`: prints the messages that a server on this host publishes, read from shared
+// memory.
 #include <signal.h>
 #include <unistd.h>
 
@@ -26,8 +26,8 @@ void interrupt(int) {
   interrupted = 1;
 }
 
-// The rate, the lag and the losses, once a second on one line of standard error; at the end, those
-// of the whole time.
+// Prints rate, lag and missed messages once a second on one line of standard error, and at the end
+// those of the whole time.
 class LiveStats {
  public:
   void show(const local::Reader& reader, std::uint64_t count) {
@@ -75,7 +75,7 @@ void print_plain(const local::MessageCopy& message, std::string& out) {
   }
 }
 
-// What is printed leaves when there is nothing more to read, or when it is a good piece.
+// Buffered output: written when there is nothing more to read, or when 64 KiB are there.
 class Output {
  public:
   void add(const local::MessageCopy& message, bool as_json) {
@@ -174,7 +174,7 @@ int run_tap(const Arguments& arguments) {
     } else {
       report(status, reader);
     }
-    // Not for each message of a flood: the clock costs more than the message.
+    // Not for each message: reading the clock costs more than reading a message.
     if (only_stats && (has_caught_up || count % 1024 == 0)) stats.show(reader, count);
   }
   output.flush();

@@ -16,7 +16,7 @@
 namespace millrace::server {
 namespace {
 
-constexpr int busy_ms = 1;  // the processor's queue is full: look again soon
+constexpr int retry_ms = 1;  // when the processor's queue is full
 
 }  // namespace
 
@@ -26,8 +26,7 @@ ControlLoop::ControlLoop(const ControlLoopOptions& options, ControlHost& host)
 std::unique_ptr<ControlLoop> ControlLoop::open(const ControlLoopOptions& options, ControlHost& host,
                                                std::string& error) {
   if (!shm::system_can_seal()) {
-    error =
-        "the kernel does not know F_SEAL_FUTURE_WRITE (5.1); without it there is no control socket";
+    error = "shared memory needs the seal F_SEAL_FUTURE_WRITE (Linux 5.1), which this kernel lacks";
     return nullptr;
   }
   std::unique_ptr<ControlLoop> loop(new ControlLoop(options, host));
@@ -91,7 +90,7 @@ ControlFigures ControlLoop::figures() const {
 }
 
 int ControlLoop::wait_ms(bool busy) {
-  if (!host_.has_room_for_publishes()) return busy_ms;
+  if (!host_.has_room_for_publishes()) return retry_ms;
   return busy ? 0 : -1;
 }
 
@@ -129,7 +128,7 @@ void ControlLoop::accept_all() {
     shm::UniqueFd socket(
         ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
-      // Out of descriptors: look again when somebody leaves, rather than spin on the listener.
+      // Out of descriptors: accept again when a client leaves, instead of spinning on the listener.
       if (errno == EMFILE || errno == ENFILE) {
         is_accepting_ = !watch(listener_.get(), listener_tag, 0, false);
       }
@@ -138,23 +137,23 @@ void ControlLoop::accept_all() {
     const auto peer = shm::peer_credentials(socket.get());
     const auto user = peer ? host_.admit(*peer) : std::nullopt;
     if (!user) {
-      turn_away(socket.get(), shm::Refusal::not_allowed);
+      reject(socket.get(), shm::Refusal::not_allowed);
     } else if (clients_.size() >= options_.clients_max) {
-      turn_away(socket.get(), shm::Refusal::limit_reached);
+      reject(socket.get(), shm::Refusal::limit_reached);
     } else {
-      let_in(std::move(socket), *user);
+      add_client(std::move(socket), *user);
     }
   }
 }
 
-// Told and closed at once: who may not come in takes no place from those who may.
-void ControlLoop::turn_away(int socket, shm::Refusal refusal) {
+// A rejected connection is told so and closed at once: it does not count among the clients.
+void ControlLoop::reject(int socket, shm::Refusal refusal) {
   refused_.fetch_add(1, std::memory_order_relaxed);
   shm::send_with_descriptors(socket, encode(shm::Refused{refusal, describe(refusal)}, 0), {},
                              MSG_DONTWAIT);
 }
 
-void ControlLoop::let_in(shm::UniqueFd socket, std::string user) {
+void ControlLoop::add_client(shm::UniqueFd socket, std::string user) {
   auto client = std::make_unique<Client>();
   client->id = ++last_client_;
   client->socket = std::move(socket);
@@ -174,7 +173,7 @@ void ControlLoop::take_posted() {
   for (shm::Outgoing& out : posted) {
     const auto found = clients_.find(out.to);
     if (found == clients_.end()) {
-      if (out.consumer_page) out.consumer_page->lift();  // it left before it was let in
+      if (out.consumer_page) out.consumer_page->lift();  // it left before it was answered
       continue;
     }
     found->second->awaits_value = false;

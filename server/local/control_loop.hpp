@@ -1,14 +1,15 @@
-// The control socket's hands: a Unix socket, and one thread that sleeps until somebody knocks, rings or
-// leaves.
+// The event loop of the control socket: a Unix socket, and one thread that waits for connections,
+// requests, wake-ups and disconnections.
 //
-// It moves bytes and descriptors, asks the host (the server) whether a peer may do what it asks,
-// passes on requests, drains publisher rings, and lifts a consumer's gate the moment its socket ends. What to
-// answer is decided elsewhere (Registry, under the processor's role) and comes back through post().
+// It moves bytes and descriptors, asks the host whether a client may do what it requests, passes
+// the requests on, drains publisher rings, and lifts a consumer's page when its connection ends.
+// The replies are made by shm::Registry under the processor's role, and come back through post().
 //
-// Thread contract: open(), start() and stop() by the owner; post() by any thread. The host is
-// called on the loop's thread only. What holds: nothing but the socket is on the file system, and a
-// stale one does not stop the next start; a peer that does not read, or talks nonsense, is cut off
-// and disturbs nobody; connections, publisher rings and the bytes kept for each have limits.
+// Thread contract: open(), start() and stop() by the owner; post() and figures() by any thread. The
+// host is called on the loop's thread only.
+// What holds: only the socket is in the file system, and one that a killed server left there does
+// not prevent the next start; a client that does not read, or sends invalid bytes, is disconnected
+// and affects no other; connections, publisher rings and the bytes kept for each have limits.
 #pragma once
 
 #include <atomic>
@@ -38,24 +39,24 @@ struct ControlLoopOptions {
   std::size_t publisher_rings_max = 64;
   std::size_t publisher_ring_bytes = std::size_t{256} << 10;
   std::size_t publisher_ring_frame_bytes_max = 64 * 1024;
-  std::size_t outgoing_bytes_max = std::size_t{64} << 20;  // for each client
+  std::size_t outgoing_bytes_max = std::size_t{64} << 20;  // of each client
 };
 
-// What the loop needs of the server. `user` names the peer in its access rules.
+// What the loop needs of the server. `user` is the client's name in the access rules.
 class ControlHost {
  public:
   virtual ~ControlHost() = default;
-  // Whether this process may come in at all; its user, or nothing.
+  // The user of a process that may connect; nothing: it may not.
   virtual std::optional<std::string> admit(const shm::Credentials& peer) = 0;
-  // Is it a filter, and may the user read all of it?
+  // Is it a valid filter, and may the user read all that matches it? Nothing: yes.
   virtual std::optional<shm::Refusal> check_filter(const std::string& user,
                                                    const std::string& filter) = 0;
-  // For the processor, in order. `gone` follows whatever was asked by that client.
+  // For the processor, in order. `gone` is the last call for a client.
   virtual void ask(shm::ClientId client, shm::Request request) = 0;
   virtual void gone(shm::ClientId client) = 0;
-  // Lanes are drained only while this is true.
+  // Publisher rings are drained only while this is true.
   virtual bool has_room_for_publishes() = 0;
-  // False: malformed, or not allowed. What was accepted is passed on by flush_publishes().
+  // False: invalid, or not allowed. Accepted messages are passed on by flush_publishes().
   virtual bool publish(shm::ClientId client, const std::string& user,
                        const shm::PublisherRingMessage& message) = 0;
   virtual void flush_publishes() = 0;
@@ -87,7 +88,7 @@ class ControlLoop {
  private:
   struct Client;
 
-  // What epoll is given for the loop's own descriptors; a client's tag is its id, above these.
+  // The epoll data of the loop's own descriptors; that of a client is its id, which is above these.
   static constexpr std::uint64_t listener_tag = 0;
   static constexpr std::uint64_t wake_up_tag = 1;
 
@@ -97,8 +98,8 @@ class ControlLoop {
   void run();
   void on_ready(std::uint64_t tag, std::uint32_t events);
   void accept_all();
-  void turn_away(int socket, shm::Refusal refusal);
-  void let_in(shm::UniqueFd socket, std::string user);
+  void reject(int socket, shm::Refusal refusal);
+  void add_client(shm::UniqueFd socket, std::string user);
   void receive(Client& client);
   void on_request(Client& client, shm::Request request);
   void open_publisher_ring(Client& client);
@@ -106,7 +107,7 @@ class ControlLoop {
   void refuse(Client& client, shm::Refusal refusal);
   void write(Client& client);
   void take_posted();
-  // True: there is more to drain than this turn allowed.
+  // True: a ring has more than was drained in this turn.
   bool drain_publisher_rings();
   void close(shm::ClientId id);
   void close_finished();

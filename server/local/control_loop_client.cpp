@@ -1,4 +1,4 @@
-// The control socket's talk with one client: its requests, what is sent to it, its publisher ring, its end.
+// One client of the control socket: its requests, the replies to it, its publisher ring, its end.
 #include "server/local/control_loop_client.hpp"
 
 #include <fcntl.h>
@@ -11,23 +11,24 @@
 namespace millrace::server {
 namespace {
 
-constexpr std::size_t messages_per_turn = 256;  // out of one publisher ring
+constexpr std::size_t messages_per_turn = 256;  // from one publisher ring
 
 }  // namespace
 
 void ControlLoop::receive(Client& client) {
-  std::byte room[16'384];
-  std::vector<shm::UniqueFd> unwanted;  // the server accepts no descriptor: these are closed
-  const ssize_t count = receive_with_descriptors(client.socket.get(), room, unwanted, MSG_DONTWAIT);
+  std::byte buffer[16'384];
+  std::vector<shm::UniqueFd> unwanted;  // the server accepts no descriptors: they are closed
+  const ssize_t count =
+      receive_with_descriptors(client.socket.get(), buffer, unwanted, MSG_DONTWAIT);
   if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
   if (count <= 0) {
-    // At once, outside the queue: a consumer that died holds nobody up.
+    // At once, not through the queue: a dead consumer must not hold the writer back.
     if (client.consumer_page) client.consumer_page->lift();
     finished_.push_back(client.id);
     return;
   }
   if (client.is_finished) return;
-  client.parser.feed({room, static_cast<std::size_t>(count)});
+  client.parser.feed({buffer, static_cast<std::size_t>(count)});
   while (auto request = client.parser.next()) {
     on_request(client, std::move(*request));
     if (client.is_finished) return;
@@ -52,7 +53,7 @@ void ControlLoop::on_request(Client& client, shm::Request request) {
   }
   if (std::holds_alternative<shm::ValueRequest>(request) &&
       std::exchange(client.awaits_value, true)) {
-    return refuse(client, shm::Refusal::malformed);  // the one before has not been answered yet
+    return refuse(client, shm::Refusal::malformed);  // the previous one has not been answered yet
   }
   client.has_asked = true;
   host_.ask(client.id, std::move(request));
@@ -68,8 +69,7 @@ void ControlLoop::open_publisher_ring(Client& client) {
                                       .frame_bytes_max = options_.publisher_ring_frame_bytes_max});
   if (!client.publisher_ring) return refuse(client, shm::Refusal::no_memory);
   shm::Outgoing out;
-  out.descriptors.emplace_back(
-      ::fcntl(client.publisher_ring->publisher_ring_fd(), F_DUPFD_CLOEXEC, 3));
+  out.descriptors.emplace_back(::fcntl(client.publisher_ring->ring_fd(), F_DUPFD_CLOEXEC, 3));
   out.descriptors.emplace_back(::fcntl(client.publisher_ring->control_fd(), F_DUPFD_CLOEXEC, 3));
   if (!out.descriptors[0] || !out.descriptors[1]) {
     client.publisher_ring.reset();
@@ -96,7 +96,7 @@ void ControlLoop::send(Client& client, shm::Outgoing outgoing) {
   client.outgoing_bytes += outgoing.bytes.size();
   client.outgoing.push_back(std::move(outgoing));
   if (client.outgoing_bytes > options_.outgoing_bytes_max) {
-    finished_.push_back(client.id);  // it asks and does not read
+    finished_.push_back(client.id);  // it sends requests and does not read the replies
     return;
   }
   write(client);
@@ -132,8 +132,8 @@ void ControlLoop::write(Client& client) {
     client.wants_write = !watch(client.socket.get(), client.id, EPOLLIN, false);
   }
   if (!client.is_finished) return;
-  // The rest of what it says is not read, but not cut off either: closing now would take the answer
-  // with it. Its end closes it, unless too many linger.
+  // Closing now, with unread bytes of the client in the socket, would discard the reply. So the
+  // client is expected to close, unless too many such connections are open.
   ::shutdown(client.socket.get(), SHUT_WR);
   if (clients_.size() > 2 * options_.clients_max) finished_.push_back(client.id);
 }
@@ -171,8 +171,8 @@ void ControlLoop::close(shm::ClientId id) {
   Client& client = *found->second;
   if (client.consumer_page) client.consumer_page->lift();
   if (client.publisher_ring) {
-    // What it published before it left still counts: no more than its publisher ring holds, since it may go
-    // on writing.
+    // What it published before it left is taken, but no more than the ring holds, since its process
+    // may go on writing.
     std::size_t left =
         options_.publisher_ring_bytes / sizeof(shm::FrameHeader) / messages_per_turn + 1;
     while (left-- > 0 && host_.has_room_for_publishes() &&

@@ -1,4 +1,4 @@
-// One connection at the control socket, as the loop keeps it. For control_loop*.cpp alone.
+// One connection at the control socket, as kept by the loop. For control_loop*.cpp alone.
 //
 // Thread contract: the loop's thread.
 #pragma once
@@ -21,8 +21,8 @@ struct ControlLoop::Client {
   std::size_t outgoing_bytes = 0;
   std::shared_ptr<shm::ConsumerPage> consumer_page;
   std::unique_ptr<shm::PublisherRingReader> publisher_ring;
-  bool has_asked = false;     // the processor knows of it
-  bool awaits_value = false;  // which may be many times larger than the request
+  bool has_asked = false;     // a request was passed to the processor
+  bool awaits_value = false;  // one at a time: a value may be many times larger than its request
   bool wants_write = false;
   bool is_finished = false;
 };

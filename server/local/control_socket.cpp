@@ -12,7 +12,7 @@
 namespace millrace::server {
 namespace {
 
-std::string why(const std::string& what) {
+std::string with_errno(const std::string& what) {
   return what + ": " + std::strerror(errno);
 }
 
@@ -21,7 +21,7 @@ bool is_socket(const std::string& path) {
   return ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
 }
 
-// Nobody answers at a socket that a killed server left behind.
+// A socket that a killed server left behind refuses connections.
 bool is_stale(const std::string& path) {
   return !shm::connect_to(path) && errno == ECONNREFUSED;
 }
@@ -36,23 +36,24 @@ shm::UniqueFd listen_at(const std::string& path, unsigned mode, std::string& err
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   shm::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) return error = why("socket"), shm::UniqueFd();
+  if (!socket) return error = with_errno("socket"), shm::UniqueFd();
   const auto bind = [&] {
     return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   };
   if (!bind()) {
     if (errno != EADDRINUSE)
-      return error = why("cannot open the control socket at " + path), shm::UniqueFd();
-    // Nobody answers at a file of another kind either, but it is somebody's.
+      return error = with_errno("cannot open the control socket at " + path), shm::UniqueFd();
+    // A file of another kind refuses connections too, but it is not ours to remove.
     if (!is_socket(path)) return error = path + " is not a socket", shm::UniqueFd();
     if (!is_stale(path)) {
       return error = "another server listens at " + path, shm::UniqueFd();
     }
     ::unlink(path.c_str());
-    if (!bind()) return error = why("cannot open the control socket at " + path), shm::UniqueFd();
+    if (!bind())
+      return error = with_errno("cannot open the control socket at " + path), shm::UniqueFd();
   }
-  if (::chmod(path.c_str(), mode) != 0) return error = why("chmod"), shm::UniqueFd();
-  if (::listen(socket.get(), 64) != 0) return error = why("listen"), shm::UniqueFd();
+  if (::chmod(path.c_str(), mode) != 0) return error = with_errno("chmod"), shm::UniqueFd();
+  if (::listen(socket.get(), 64) != 0) return error = with_errno("listen"), shm::UniqueFd();
   return socket;
 }
 

@@ -1,7 +1,8 @@
 // The control socket's file: a Unix socket that listens at a path.
 //
-// Thread contract: any thread. What holds: a file that is somebody's, or at which a server answers,
-// stays; a socket that a killed server left behind does not stop the next start.
+// Thread contract: any thread.
+// What holds: a file that is not a socket, or at which a server answers, is left alone; a socket
+// that a killed server left behind does not prevent the next start.
 #pragma once
 
 #include <string>
@@ -10,8 +11,7 @@
 
 namespace millrace::server {
 
-// Listens at `path` with the file mode `mode`, without blocking; empty when that is impossible:
-// `error` says why.
+// A non-blocking socket that listens at `path`, with the file mode `mode`. Empty: `error` says why.
 shm::UniqueFd listen_at(const std::string& path, unsigned mode, std::string& error);
 
 }  // namespace millrace::server

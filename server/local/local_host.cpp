@@ -15,12 +15,12 @@
 namespace millrace::server {
 namespace {
 
-// Different for each run of the server, so that clients see that it is another one.
+// Differs in each run of the server, by which clients see that it was restarted.
 std::uint64_t new_epoch() {
   return static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
 }
 
-bool fits(const LocalPeer& allowed, const shm::Credentials& peer) {
+bool matches_peer(const LocalPeer& allowed, const shm::Credentials& peer) {
   return (!allowed.uid || *allowed.uid == peer.uid) && (!allowed.gid || *allowed.gid == peer.gid);
 }
 
@@ -43,7 +43,7 @@ ControlLoopOptions control_loop_options(const Config& config, std::uint64_t epoc
   const LocalConfig& local = config.local;
   ControlLoopOptions options;
   options.path = local.socket;
-  options.mode = 0666;  // anybody may connect; local.allow says who comes in
+  options.mode = 0666;  // admit() decides, by local.allow
   options.epoch = epoch;
   options.clients_max = std::size_t{2} * local.consumers_max + local.publishers_max;
   options.publisher_rings_max = local.publishers_max;
@@ -107,7 +107,7 @@ const Grants& LocalHost::grants_of(const std::string& user, const Settings& sett
 std::optional<std::string> LocalHost::admit(const shm::Credentials& peer) {
   const auto settings = this->settings();
   for (const LocalPeer& allowed : settings->config.local.allow) {
-    if (fits(allowed, peer)) return allowed.user;
+    if (matches_peer(allowed, peer)) return allowed.user;
   }
   if (peer.uid == 0 || peer.uid == ::geteuid()) return std::string();
   log_warn("local process refused", {{"uid", peer.uid}, {"gid", peer.gid}, {"pid", peer.pid}});
@@ -121,8 +121,8 @@ std::optional<shm::Refusal> LocalHost::check_filter(const std::string& user,
       protocol::valid_topic_filter(filter, settings->config.mqtt.topic_levels_max) &&
       !filter.starts_with("$share/") && !filter.starts_with("$latest/");
   if (!is_filter) return shm::Refusal::bad_filter;
-  // A ring is shared by all who ask for its filter, so each must be allowed the whole of it: what
-  // an access rule would keep back from a subscription is refused here.
+  // A ring is shared by all readers of its filter, so each must be allowed all of it. A filter of
+  // which an access rule withholds some topics, as it does for a subscription, is refused.
   const auto rules = grants_of(user, *settings).subscription(filter);
   if (!rules || *rules) return shm::Refusal::not_allowed;
   return std::nullopt;
@@ -163,7 +163,7 @@ bool LocalHost::publish(shm::ClientId, const std::string& user,
   const MqttConfig& mqtt = settings->config.mqtt;
   const bool retain = (message.flags & shm::frame_retain) != 0;
   const auto qos = static_cast<std::uint8_t>(message.flags >> 1 & 3);
-  // What a client may do through a socket, it may do here; [MQTT-3.3.2-2] no wildcards.
+  // The same rules as for a PUBLISH packet; [MQTT-3.3.2-2] no wildcards.
   if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
   if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
   if (protocol::is_reserved_topic(message.topic)) return false;

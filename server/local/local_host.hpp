@@ -1,11 +1,11 @@
-// The server's control socket for processes of this host: who comes in, what they may read and publish.
+// Local clients of the server: which processes may connect, what they may read and publish.
 //
-// ControlLoop moves the bytes, broker::LocalSide decides what is in the rings; in between stand
-// the access rules, which answer for local processes as they do for MQTT clients, and the inbox,
-// into which requests and publishes go as commands like any other.
+// ControlLoop moves the bytes, and broker::LocalSide fills the rings. Between them this class
+// applies the access rules to local processes as to MQTT clients, and passes requests and messages
+// to the processor as commands.
 //
-// Threads: made, started and stopped by main's; the host's functions run on the control socket's own thread;
-// set_settings() and the figures may be called by any.
+// Thread contract: made, started and stopped by the main thread; the functions of ControlHost run
+// on the control loop's thread; set_settings() and the figures may be called by any thread.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ namespace millrace::server {
 
 class LocalHost final : public ControlHost {
  public:
-  // Opens the socket and the processor's local side. Throws std::exception that says what is wrong.
+  // Opens the socket and the processor's local side. Throws std::runtime_error that says what
+  // failed.
   LocalHost(std::shared_ptr<const Settings> settings, broker::Processor& processor,
             broker::Inbox& inbox);
   ~LocalHost() override;
@@ -39,7 +40,7 @@ class LocalHost final : public ControlHost {
   ControlFigures control_figures() const { return loop_->figures(); }
   shm::Registry::Figures figures() const { return processor_.local_side()->figures(); }
 
-  // --- ControlHost, on the control socket's thread ---
+  // --- ControlHost, on the control loop's thread ---
   std::optional<std::string> admit(const shm::Credentials& peer) override;
   std::optional<shm::Refusal> check_filter(const std::string& user,
                                            const std::string& filter) override;
@@ -54,7 +55,7 @@ class LocalHost final : public ControlHost {
   std::shared_ptr<const Settings> settings() const;
   const Grants& grants_of(const std::string& user, const Settings& settings);
   void submit(broker::LocalRequest::What what, shm::ClientId client, shm::Request request);
-  // True when nothing is left.
+  // True when all of it was submitted.
   bool submit_waiting();
 
   mutable std::mutex settings_mutex_;
@@ -63,13 +64,13 @@ class LocalHost final : public ControlHost {
   broker::Inbox& inbox_;
   std::unique_ptr<ControlLoop> loop_;
 
-  // --- The control socket's thread alone ---
-  std::vector<broker::Command> waiting_;  // in order; what the inbox did not take stays
+  // --- The control loop's thread alone ---
+  std::vector<broker::Command> waiting_;  // in order; not yet taken by the inbox
   std::shared_ptr<const Settings> grants_from_;
   std::unordered_map<std::string, std::shared_ptr<const Grants>> grants_;
 };
 
-// `control socket` may be null where the rows are only listed.
+// `host` may be null where the rows are only listed.
 std::vector<MetricRow> local_metric_rows(const LocalHost* host);
 
 }  // namespace millrace::server

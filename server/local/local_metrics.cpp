@@ -1,4 +1,4 @@
-// What the metrics tell of local readers and publishers, and of the rings and tables between them.
+// The metrics of local readers and publishers, and of rings and tables.
 #include <utility>
 
 #include "server/local/local_host.hpp"

@@ -1,5 +1,5 @@
-"""What the tests of local readers and publishers share: a server with a control socket, and the control socket's wire
-format spoken by hand, for what the client library would never say."""
+"""Shared by the tests of local readers and publishers: a server with a control socket, and the wire
+format of the control socket, to send what the client library never sends."""
 
 import array
 import mmap
@@ -29,7 +29,7 @@ BAD_POSITION = 3  # Eviction
 # core/shm/ring/layout.hpp
 PAGE = 4096
 POSITION_AT = 128  # PositionPage
-TAIL_AT = 128  # LaneHeader
+TAIL_AT = 128  # PublisherRingHeader
 
 
 def text(value):
@@ -37,9 +37,10 @@ def text(value):
 
 
 def frame(topic, payload):
-    """A message as it stands in a ring or publisher_ring."""
+    """A message as a frame of a ring or a publisher ring."""
     head = struct.pack("<IHBBQQ", len(payload), len(topic), 0, 0, 1, 0)
-    return (head + topic.encode() + payload).ljust((24 + len(topic) + len(payload) + 7) // 8 * 8, b"\0")
+    size = (24 + len(topic) + len(payload) + 7) // 8 * 8
+    return (head + topic.encode() + payload).ljust(size, b"\0")
 
 
 def writable(descriptor, size=PAGE):
@@ -68,7 +69,8 @@ class ControlSocket:
     def _receive(self, count):
         data = b""
         while len(data) < count:
-            part, ancillary, _, _ = self.socket.recvmsg(count - len(data), socket.CMSG_SPACE(24 * 4))
+            part, ancillary, _, _ = self.socket.recvmsg(count - len(data),
+                                                        socket.CMSG_SPACE(24 * 4))
             for _, _, content in ancillary:
                 received = array.array("i")
                 received.frombytes(content)
@@ -79,7 +81,7 @@ class ControlSocket:
         return data
 
     def reply(self):
-        """(type, body); nothing at the end."""
+        """(type, body); None at the end of the connection."""
         head = self._receive(8)
         if head is None:
             return None
@@ -105,8 +107,8 @@ class ControlSocket:
 
 
 class LocalCase(Case):
-    """CONFIG's `local` is what LOCAL says, with a socket in a folder of the class's own; OTHERS are
-    its other keys."""
+    """A server with LOCAL under `local` in its configuration, a socket in a temporary folder, and
+    the keys of OTHERS."""
 
     LOCAL = {}
     OTHERS = {}
@@ -137,7 +139,8 @@ class LocalCase(Case):
         """The sum over all label sets that contain these."""
         found = 0
         for key, value in self.server.metrics().items():
-            if re.split(r"\{", key)[0] == name and all(f'{k}="{v}"' in key for k, v in labels.items()):
+            wanted = all(f'{k}="{v}"' in key for k, v in labels.items())
+            if wanted and re.split(r"\{", key)[0] == name:
                 found += value
         return found
 

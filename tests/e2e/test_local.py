@@ -16,8 +16,9 @@ class Local(LocalCase):
         count, topics = 100_000, [self.topic(f"md/{i}") for i in range(8)]
         tap = self.tap(self.topic("md/#"), "--lossless", "--json", "--count", str(count))
         publisher = self.peer()
-        publisher.send(b"".join(wire.publish(topics[i % 8], str(i).encode(), version=publisher.version)
-                                for i in range(count)))
+        publisher.send(b"".join(
+            wire.publish(topics[i % 8], str(i).encode(), version=publisher.version)
+            for i in range(count)))
         lines = [json.loads(line) for line in tap.finish()]
         self.assertEqual([(line["topic"], line["payload"]) for line in lines],
                          [(topics[i % 8], str(i)) for i in range(count)])
@@ -52,7 +53,7 @@ class Local(LocalCase):
                        input="\n".join(lines) + "\n", text=True, check=True)
         self.assertEqual(tap.finish(), [f"{self.topic()} {line}" for line in lines])
 
-    def test_pub_says_what_was_refused(self):
+    def test_pub_refuses_an_invalid_topic(self):
         done = subprocess.run([BINARY, "pub", "not/#/a/topic", "-m", "x", "--socket", self.socket],
                               stderr=subprocess.PIPE, text=True)
         self.assertEqual(done.returncode, 1)
@@ -65,7 +66,7 @@ class Local(LocalCase):
             publisher.publish(self.topic("a"), str(i).encode())
         self.assertRegex(tap.finish()[-1], r"^\d+ msg/s  total 500  lag 0 bytes  lost 0$")
 
-    def test_tap_stands_after_another(self):
+    def test_tap_stays_behind_its_predecessor(self):
         publisher = self.peer()
         first = self.tap(self.topic("#"), "--lossless", "--name", "first")
         second = self.tap(self.topic("#"), "--lossless", "--after", "first")
@@ -96,8 +97,9 @@ class Local(LocalCase):
         self.assertIn("cannot write to standard output: No space left on device", done.stderr)
 
     def test_help_names_every_option(self):
-        for command, options in (("tap", "--lossless --start --name --after --json --count --stats --socket"),
-                                 ("pub", "--message --stdin-lines --retain --qos --socket")):
+        for command, options in (
+                ("tap", "--lossless --start --name --after --json --count --stats --socket"),
+                ("pub", "--message --stdin-lines --retain --qos --socket")):
             text = subprocess.run([BINARY, command, "--help"], stdout=subprocess.PIPE, text=True,
                                   check=True).stdout
             self.assertEqual([option for option in options.split() if option not in text], [])
@@ -134,7 +136,7 @@ class Local(LocalCase):
         self.assertEqual(reader.output.count(f"{self.topic()} " + "x" * 64) + missed, count)
         self.becomes(before + missed, "millrace_local_lapped_total")
 
-    def test_the_newest_value_comes_first_and_by_a_look(self):
+    def test_the_newest_value_comes_first_and_can_be_looked_up(self):
         publisher = self.peer()
         for payload in (b"old", b"newest"):
             publisher.publish(self.topic(), payload, qos=1)

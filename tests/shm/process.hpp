@@ -1,4 +1,4 @@
-// Real processes for the tests: a body in a forked child, and pipes to wait on instead of a clock.
+// Forked child processes for tests, and pipes by which they wait for each other.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 
 namespace millrace::test {
 
-// One byte at a time from one process to another: the event that a test waits for.
+// An event from one process to another, as a byte in a pipe.
 class Signal {
  public:
   Signal() { EXPECT_EQ(::pipe(ends_), 0); }
@@ -33,9 +33,9 @@ class Signal {
   int ends_[2];
 };
 
-// Until the other threads of this process sleep, or a while has passed. A fork copies the locks of
-// AddressSanitizer's allocator as they are: one that another thread held just then, as it does when
-// it starts, would never be free in the child.
+// Waits until the other threads of this process sleep, or for 1,000 turns. A fork copies the locks
+// of AddressSanitizer's allocator as they are: one that another thread held just then, as it does
+// when it starts, would never be free in the child.
 inline void await_sleeping_threads() {
   const auto all_sleep = [] {
     const std::string self = std::to_string(::gettid());
@@ -69,7 +69,7 @@ class Child {
 
   void send(int signal) const { ::kill(pid_, signal); }
 
-  // Until it stopped itself. A SIGCONT that comes before its SIGSTOP would leave it so for good.
+  // Waits until it has stopped itself. A SIGCONT sent before its SIGSTOP would have no effect.
   void await_stop() const {
     int status = 0;
     EXPECT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);

@@ -15,35 +15,36 @@
 namespace millrace::shm {
 namespace {
 
-constexpr int answer_timeout_s = 10;
+constexpr int reply_timeout_s = 10;
 
 }  // namespace
 
-std::unique_ptr<ControlClient> ControlClient::ask(const std::string& path, const Request& request,
-                                                  Item& answer, std::string& error) {
+std::unique_ptr<ControlClient> ControlClient::connect(const std::string& path,
+                                                      const Request& request, Item& reply,
+                                                      std::string& error) {
   UniqueFd socket = connect_to(path);
   if (!socket) {
-    error = "cannot reach the control socket at " + path + ": " + std::strerror(errno);
+    error = "cannot connect to the server's local.socket at " + path + ": " + std::strerror(errno);
     return nullptr;
   }
-  const timeval timeout{answer_timeout_s, 0};
+  const timeval timeout{reply_timeout_s, 0};
   ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   std::unique_ptr<ControlClient> control(new ControlClient(std::move(socket)));
-  control->send(request);  // if it fails, the answer says why
+  control->send(request);  // if it fails, a refusal may be there to be read
   while (control->items_.empty()) {
     if (!control->receive()) {
-      error = "the control socket closed, or does not speak this version";
+      error = "the server at " + path + " closed the connection without a reply";
       return nullptr;
     }
   }
-  answer = std::move(control->items_.front());
+  reply = std::move(control->items_.front());
   control->items_.erase(control->items_.begin());
-  if (const auto* refused = std::get_if<Refused>(&answer.reply)) {
+  if (const auto* refused = std::get_if<Refused>(&reply.reply)) {
     error = "refused: " + (refused->text.empty() ? describe(refused->reason) : refused->text);
     return nullptr;
   }
-  if (const auto* evicted = std::get_if<EvictedNotice>(&answer.reply)) {
-    error = describe(evicted->reason);  // while the newest values were still on their way
+  if (const auto* evicted = std::get_if<EvictedNotice>(&reply.reply)) {
+    error = describe(evicted->reason);  // while its snapshot was being made
     return nullptr;
   }
   return control;
@@ -68,10 +69,10 @@ bool ControlClient::send(const Request& request) {
 }
 
 bool ControlClient::receive() {
-  std::byte room[16'384];
-  const ssize_t count = receive_with_descriptors(socket_.get(), room, descriptors_, 0);
+  std::byte buffer[16'384];
+  const ssize_t count = receive_with_descriptors(socket_.get(), buffer, descriptors_, 0);
   if (count <= 0) return false;
-  parser_.feed({room, static_cast<std::size_t>(count)});
+  parser_.feed({buffer, static_cast<std::size_t>(count)});
   std::lock_guard lock(mutex_);
   while (auto item = parser_.next()) {
     if (item->descriptor_count > descriptors_.size()) return false;
@@ -89,7 +90,7 @@ void ControlClient::watch(std::function<void()> on_event) {
   on_event_ = std::move(on_event);
   stop_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!items_.empty()) has_event_.store(true, std::memory_order_release);
-  // The program's signals are for its own threads.
+  // The watcher takes none of the program's signals.
   sigset_t all, before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -1,7 +1,9 @@
-// The client's end of the control socket: one socket, one thread that sleeps on it.
+// The client's end of the control socket: a connection, and a thread that waits for its messages.
 //
-// Thread contract: ask() and send() by the owner; the watcher thread fills the list that take()
-// empties, and calls `on_event` after each addition and at the end.
+// Thread contract: one owner's thread, and the watcher thread, which runs from watch() to the
+// destructor: it appends to the list that take() empties, and calls `on_event` after each addition
+// and at the end of the connection. Everything but `on_event` is called by the owner.
+// What holds: the end of the connection is noticed at once, also while the owner sleeps elsewhere.
 #pragma once
 
 #include <atomic>
@@ -27,14 +29,14 @@ class ControlClient {
     std::vector<UniqueFd> descriptors;
   };
 
-  // Connects, asks, and waits for the first answer. Null: `error` says why.
-  static std::unique_ptr<ControlClient> ask(const std::string& path, const Request& request,
-                                            Item& answer, std::string& error);
+  // Connects, sends the request, and waits for the reply to it. Null: `error` says why.
+  static std::unique_ptr<ControlClient> connect(const std::string& path, const Request& request,
+                                                Item& reply, std::string& error);
   ~ControlClient();
   ControlClient(const ControlClient&) = delete;
   ControlClient& operator=(const ControlClient&) = delete;
 
-  // From now on `on_event` is called, on the watcher's thread, whenever has_event() becomes true.
+  // From now on `on_event` is called, on the watcher thread, whenever has_event() becomes true.
   void watch(std::function<void()> on_event);
   bool send(const Request& request);
 

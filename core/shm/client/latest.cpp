@@ -1,4 +1,5 @@
-// millrace::local::Latest: a TableReader that asks the control socket for what is too large for a cell.
+// millrace::local::Latest: a TableReader that requests at the control socket what is too large for
+// a cell.
 #include <utility>
 
 #include "core/shm/client/control_client.hpp"
@@ -25,7 +26,7 @@ class Latest::Impl {
   bool get(std::string_view topic, Value& value) {
     if (!is_connected() && !open()) return false;
     const auto found = table_.read(topic, value_);
-    if (found == shm::TableReader::Found::elsewhere) return ask(topic, value);
+    if (found == shm::TableReader::Found::elsewhere) return request(topic, value);
     if (found != shm::TableReader::Found::yes) return false;
     value.payload.assign(reinterpret_cast<const char*>(value_.payload.data()),
                          value_.payload.size());
@@ -41,26 +42,26 @@ class Latest::Impl {
  private:
   bool open() {
     control_.reset();
-    ControlClient::Item answer;
-    auto control = ControlClient::ask(socket_, shm::TableRequest{filter_}, answer, error_);
+    ControlClient::Item reply;
+    auto control = ControlClient::connect(socket_, shm::TableRequest{filter_}, reply, error_);
     if (!control) return false;
-    const auto* opened = std::get_if<shm::TableOpened>(&answer.reply);
-    if (!opened || answer.descriptors.size() != 1) {
-      return error_ = "the control socket gave an answer to another question", false;
+    const auto* opened = std::get_if<shm::TableOpened>(&reply.reply);
+    if (!opened || reply.descriptors.size() != 1) {
+      return error_ = "the server sent a reply of another kind than expected", false;
     }
-    if (const char* fault = table_.open(answer.descriptors[0].get())) return error_ = fault, false;
+    if (const char* fault = table_.open(reply.descriptors[0].get())) return error_ = fault, false;
     epoch_ = opened->epoch;
     control_ = std::move(control);
     control_->watch([] {});
     return true;
   }
 
-  bool ask(std::string_view topic, Value& value) {
+  bool request(std::string_view topic, Value& value) {
     if (!control_->send(shm::ValueRequest{std::string(topic)})) return false;
     auto item = control_->wait_for_item(value_timeout);
     auto* reply = item ? std::get_if<shm::ValueReply>(&item->reply) : nullptr;
     if (!reply || !reply->found) {
-      if (!reply) control_.reset();  // an answer that comes late must not be taken for the next one
+      if (!reply) control_.reset();  // a late reply must not be taken for that to the next request
       return false;
     }
     value.payload = std::move(reply->payload);

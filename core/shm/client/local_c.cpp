@@ -1,4 +1,4 @@
-// The C ABI: each function is the C++ one, with exceptions turned into results.
+// The C ABI: each function calls the C++ one and turns exceptions into results.
 #include <cstring>
 #include <exception>
 #include <memory>

@@ -1,4 +1,5 @@
-// millrace::local::Publisher: a LaneWriter that finds its server again.
+// millrace::local::Publisher: a PublisherRingWriter that connects again when the server is
+// restarted.
 #include <sched.h>
 
 #include <thread>
@@ -23,11 +24,11 @@ class Publisher::Impl {
   Published put(std::string_view topic, std::string_view payload, bool retain, int qos) {
     if (control_ && control_->is_closed()) {
       control_.reset();
-      return Published::disconnected;  // what was not yet taken is lost, so it is said once
+      return Published::disconnected;  // once, as what the server had not taken is lost
     }
     if (!control_ && !open()) return Published::disconnected;
     const auto flags = static_cast<std::uint8_t>((retain ? shm::frame_retain : 0) | qos << 1);
-    const auto result = publisher_ring_.put(topic, std::as_bytes(std::span(payload)), flags);
+    const auto result = ring_.put(topic, std::as_bytes(std::span(payload)), flags);
     if (result == shm::PublisherRingResult::taken) return Published::taken;
     if (result == shm::PublisherRingResult::too_large) return Published::too_large;
     flush();
@@ -35,35 +36,34 @@ class Publisher::Impl {
   }
 
   void flush() {
-    if (control_ && publisher_ring_.flush()) control_->send(shm::WakeUp{});
+    if (control_ && ring_.flush()) control_->send(shm::WakeUp{});
   }
 
   bool drain(std::chrono::nanoseconds timeout) {
     flush();
     const auto begin = Clock::now();
     while (control_ && !control_->is_closed()) {
-      if (publisher_ring_.is_drained()) return true;
+      if (ring_.is_drained()) return true;
       if (Clock::now() - begin >= timeout) return false;
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     return false;
   }
 
-  std::uint64_t refused() const { return publisher_ring_.refused(); }
+  std::uint64_t refused() const { return ring_.refused(); }
   std::uint64_t epoch() const { return epoch_; }
 
  private:
   bool open() {
-    ControlClient::Item answer;
-    auto control = ControlClient::ask(options_.socket, shm::PublisherRingRequest{options_.name},
-                                      answer, error_);
+    ControlClient::Item reply;
+    auto control = ControlClient::connect(options_.socket, shm::PublisherRingRequest{options_.name},
+                                          reply, error_);
     if (!control) return false;
-    const auto* opened = std::get_if<shm::PublisherRingOpened>(&answer.reply);
-    if (!opened || answer.descriptors.size() != 2) {
-      return error_ = "the control socket gave an answer to another question", false;
+    const auto* opened = std::get_if<shm::PublisherRingOpened>(&reply.reply);
+    if (!opened || reply.descriptors.size() != 2) {
+      return error_ = "the server sent a reply of another kind than expected", false;
     }
-    if (const char* fault =
-            publisher_ring_.open(answer.descriptors[0].get(), answer.descriptors[1].get())) {
+    if (const char* fault = ring_.open(reply.descriptors[0].get(), reply.descriptors[1].get())) {
       return error_ = fault, false;
     }
     epoch_ = opened->epoch;
@@ -74,7 +74,7 @@ class Publisher::Impl {
 
   const PublisherOptions options_;
   std::string error_;
-  shm::PublisherRingWriter publisher_ring_;
+  shm::PublisherRingWriter ring_;
   std::unique_ptr<ControlClient> control_;
   std::uint64_t epoch_ = 0;
 };

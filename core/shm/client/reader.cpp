@@ -1,4 +1,4 @@
-// millrace::local::Reader: a RingReader that finds its server again.
+// millrace::local::Reader: a RingReader that attaches again when the server is restarted.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -21,7 +21,7 @@ using shm::ControlClient;
 namespace {
 
 constexpr int frames_between_releases = 64;
-constexpr auto knock_interval = std::chrono::milliseconds(20);
+constexpr auto reconnect_interval = std::chrono::milliseconds(20);
 
 WaitKind kind_of(Wait wait) {
   switch (wait) {
@@ -35,12 +35,12 @@ WaitKind kind_of(Wait wait) {
   return WaitKind::block;
 }
 
-// When a call gives up. The clock costs more than a message, so it is asked only by who has to
-// wait.
+// The end of a call's time-out. Reading the clock costs more than reading a message, so it is read
+// only once the call has to wait.
 class Deadline {
  public:
   explicit Deadline(std::chrono::nanoseconds timeout) : timeout_(timeout) {}
-  // Nothing was to be waited for.
+  // The call must not wait.
   bool is_now() const { return timeout_ <= timeout_.zero(); }
   Clock::time_point at() {
     if (at_ == not_known) {
@@ -65,13 +65,13 @@ class Reader::Impl {
       : filter_(std::move(filter)), options_(std::move(options)), wait_{kind_of(options_.wait)} {
     if (!attach()) throw Error(error_);
   }
-  ~Impl() { control_.reset(); }  // its thread wakes ring_: it goes first
+  ~Impl() { control_.reset(); }  // first, as its thread uses ring_
 
   Status next(Message& message, Deadline& deadline) {
     if (control_ && snapshot_at_ < snapshot_bytes_) return next_snapshot(message);
     for (;;) {
       if (was_stopped()) return Status::stopped;
-      if (!control_) return find_server(deadline);
+      if (!control_) return reconnect(deadline);
       if (++in_hand_ > frames_between_releases) release();
       shm::RingReader::Frame frame;
       if (ring_->next(frame)) return fill(message, frame), Status::message;
@@ -95,20 +95,20 @@ class Reader::Impl {
     in_hand_ = 0;
     if (!ring_) return true;
     const bool valid = ring_->release();
-    // Frames wait for somebody to move on: the server wants to know, once for each stretch. (In the
-    // instant in which they begin to wait this may not be seen yet; the server looks by itself,
-    // too.)
-    const std::uint64_t stretch = ring_->position() - rung_at_;
-    if (stretch > 0 && ring_->is_waited_for() && control_ &&
-        (ring_->has_caught_up() || stretch >= ring_quarter_)) {
-      rung_at_ = ring_->position();
+    // Frames wait in the server's overflow: it is sent a wake-up once a quarter of the ring, or
+    // when everything is read. (If they begin to wait right now this may not be seen yet; the
+    // server also looks at the positions by itself from time to time.)
+    const std::uint64_t progress = ring_->position() - woken_at_;
+    if (progress > 0 && ring_->is_waited_for() && control_ &&
+        (ring_->has_caught_up() || progress >= ring_quarter_)) {
+      woken_at_ = ring_->position();
       control_->send(shm::WakeUp{});
     }
     return valid;
   }
 
-  // A message that was overwritten while it was copied is as good as missed.
-  void lose_one() { ring_->count_as_missed(); }
+  // For a message that was overwritten while it was copied.
+  void count_as_missed() { ring_->count_as_missed(); }
   std::uint64_t missed() const { return missed_before_ + (ring_ ? ring_->missed() : 0); }
   std::uint64_t epoch() const { return epoch_; }
   std::uint64_t lag_bytes() const { return ring_ ? ring_->lag_bytes() : 0; }
@@ -121,7 +121,7 @@ class Reader::Impl {
   }
 
  private:
-  // Looked at for each message: the exchange, which is dear, only follows a stop().
+  // Called for each message, so the exchange, which is expensive, is done only after a stop().
   bool was_stopped() {
     return stopped_.load(std::memory_order_seq_cst) && stopped_.exchange(false);
   }
@@ -133,14 +133,15 @@ class Reader::Impl {
     request.filter = filter_;
     request.name = options_.name;
     request.after = options_.after;
-    ControlClient::Item answer;
-    auto control = ControlClient::ask(options_.socket, request, answer, error_);
+    ControlClient::Item reply;
+    auto control = ControlClient::connect(options_.socket, request, reply, error_);
     if (!control) return false;
-    const auto* attached = std::get_if<shm::Attached>(&answer.reply);
-    if (!attached) return error_ = "the control socket gave an answer to another question", false;
-    if (!open(*attached, answer.descriptors)) return false;
-    if (!control->send(shm::MappedNotice{}))
-      return error_ = "the control socket closed at once", false;
+    const auto* attached = std::get_if<shm::Attached>(&reply.reply);
+    if (!attached) return error_ = "the server sent a reply of another kind than expected", false;
+    if (!open(*attached, reply.descriptors)) return false;
+    if (!control->send(shm::MappedNotice{})) {
+      return error_ = "the server closed the connection at once", false;
+    }
     control_ = std::move(control);
     control_->watch([this] {
       const std::lock_guard lock(ring_mutex_);
@@ -152,7 +153,7 @@ class Reader::Impl {
   bool open(const shm::Attached& attached, std::vector<shm::UniqueFd>& descriptors) {
     const std::size_t snapshot = attached.snapshot_bytes > 0 ? 1 : 0;
     if (descriptors.size() != 2 + snapshot + attached.predecessors.size()) {
-      return error_ = "the control socket's answer lacks descriptors", false;
+      return error_ = "the server's reply lacks descriptors", false;
     }
     auto ring = std::make_unique<shm::RingReader>();
     if (const char* fault = ring->open(descriptors[0].get(), descriptors[1].get(),
@@ -161,7 +162,7 @@ class Reader::Impl {
     }
     for (std::size_t i = 0; i < attached.predecessors.size(); ++i) {
       if (!ring->add_predecessor(attached.predecessors[i], descriptors[2 + snapshot + i].get())) {
-        return error_ = "a neighbour's page cannot be mapped", false;
+        return error_ = "a predecessor's position page cannot be mapped", false;
       }
     }
     snapshot_ = {};
@@ -172,37 +173,37 @@ class Reader::Impl {
       if (!snapshot_) return error_ = "the newest values cannot be mapped", false;
       snapshot_bytes_ = attached.snapshot_bytes;
     }
-    // Of the same server's run, what lies between is known to be missed.
+    // Within one run of the server, the sequences tell what was missed in between.
     if (ring_) missed_before_ += ring_->missed();
     const bool same_run = ring_ && epoch_ == attached.epoch;
     if (same_run && attached.sequence > ring_->next_sequence()) {
       missed_before_ += attached.sequence - ring_->next_sequence();
     }
     epoch_ = attached.epoch;
-    rung_at_ = attached.position;
+    woken_at_ = attached.position;
     ring_quarter_ = ring->data_bytes() / 4;
     const std::lock_guard lock(ring_mutex_);
     ring_ = std::move(ring);
     return true;
   }
 
-  // The first call after the server went away says so; from then on it is looked for.
-  Status find_server(Deadline& deadline) {
+  // Tries to attach again until the deadline.
+  Status reconnect(Deadline& deadline) {
     for (;;) {
       if (was_stopped()) return Status::stopped;
       if (attach()) return Status::reconnected;
       if (deadline.has_passed()) return Status::timeout;
-      std::this_thread::sleep_until(std::min(deadline.at(), Clock::now() + knock_interval));
+      std::this_thread::sleep_until(std::min(deadline.at(), Clock::now() + reconnect_interval));
     }
   }
 
-  // What came through the control socket; `message` when there is nothing to report.
+  // Handles what the server sent; `message` when there is nothing to report to the caller.
   Status on_events() {
     for (ControlClient::Item& item : control_->take()) {
       if (auto* came = std::get_if<shm::NeighbourCame>(&item.reply)) {
         if (item.descriptors.empty()) continue;
         const int page = item.descriptors.front().get();
-        if (came->stands_before_you) {
+        if (came->is_predecessor) {
           ring_->add_predecessor(came->consumer_id, page);
         } else {
           ring_->add_follower(came->consumer_id, page);
@@ -216,7 +217,7 @@ class Reader::Impl {
     if (!control_->is_closed()) return Status::message;
     if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
     control_.reset();
-    error_ = "the server went away";
+    error_ = "the server ended the connection";
     return Status::disconnected;
   }
 
@@ -260,7 +261,7 @@ class Reader::Impl {
   const ReaderOptions options_;
   const AnyWait wait_;
   std::string error_;
-  std::mutex ring_mutex_;  // only around the exchange of ring_, which stop() may meet
+  std::mutex ring_mutex_;  // for the replacement of ring_, as against stop() and the watcher thread
   std::unique_ptr<shm::RingReader> ring_;
   std::unique_ptr<ControlClient> control_;
   shm::Mapping snapshot_;
@@ -270,7 +271,7 @@ class Reader::Impl {
   int in_hand_ = 0;
   std::uint64_t epoch_ = 0;
   std::uint64_t missed_before_ = 0;
-  std::uint64_t rung_at_ = 0;
+  std::uint64_t woken_at_ = 0;
   std::uint64_t ring_quarter_ = 0;
   std::atomic<bool> stopped_{false};
 };
@@ -300,7 +301,7 @@ Status Reader::next_copy(MessageCopy& copy, std::chrono::nanoseconds timeout) {
     copy.oversize = message.oversize;
     copy.oversize_bytes = message.oversize_bytes;
     if (impl_->is_valid()) return status;
-    impl_->lose_one();
+    impl_->count_as_missed();
   }
 }
 

@@ -32,7 +32,7 @@ void Registry::handle(ClientId client, Request request, std::uint64_t now_ns) {
   if (is_table || (attach_request && attach_request->start == StartAt::latest)) {
     const auto is_it = [&](const auto& waiting) { return waiting.first == client; };
     if (std::any_of(waiting_.begin(), waiting_.end(), is_it)) {
-      return refuse(client, Refusal::malformed);  // it has not been answered yet
+      return refuse(client, Refusal::malformed);  // its previous request has not been answered yet
     }
     waiting_.emplace_back(client, std::move(request));
   } else if (attach_request) {
@@ -42,7 +42,7 @@ void Registry::handle(ClientId client, Request request, std::uint64_t now_ns) {
   } else if (const auto found = consumer_of_.find(client); found != consumer_of_.end()) {
     Consumer& consumer = consumers_.at(found->second);
     if (std::holds_alternative<MappedNotice>(request)) mapped(consumer, now_ns);
-    if (std::holds_alternative<WakeUp>(request)) moved_on(consumer, now_ns);
+    if (std::holds_alternative<WakeUp>(request)) woken(consumer, now_ns);
   }
 }
 
@@ -60,7 +60,7 @@ Feed* Registry::feed_for(Kind kind, const std::string& filter, std::uint64_t now
                          Refusal& refusal) {
   const auto key = std::make_pair(kind, filter);
   if (const auto found = feeds_.find(key); found != feeds_.end()) return found->second.get();
-  if (is_full(kind)) free_unused(now_ns, 0);  // what lingers makes room for what is wanted
+  if (is_full(kind)) free_unused(now_ns, 0);  // instead of after linger_ns
   if (is_full(kind)) {
     refusal = Refusal::limit_reached;
     return nullptr;
@@ -105,7 +105,7 @@ bool Registry::declare(const std::string& filter, Policy policy) {
   Refusal refusal{};
   const Kind kind = policy == Policy::lossless ? Kind::lossless_ring : Kind::lossy_ring;
   Feed* feed = feed_for(kind, filter, 0, refusal);
-  if (feed) join(*feed);  // one who never leaves
+  if (feed) join(*feed);  // a user that never leaves
   return feed != nullptr;
 }
 
@@ -144,7 +144,7 @@ void Registry::open_table(ClientId client, const TableRequest& request, std::uin
   Feed* feed = feed_for(Kind::table, request.filter, now_ns, refusal);
   if (!feed) return refuse(client, refusal);
   if (feed->is_filled) return answer_table(client, *feed);
-  join(*feed);  // it is filled to the end, even if who asked for it leaves
+  join(*feed);  // as long as it is being filled, also if the client leaves
   filling_ = {client, 0, feed, watcher_.walk_newest(feed->filter), Snapshot(0)};
 }
 
@@ -206,7 +206,7 @@ void Registry::end_filling(bool complete, std::uint64_t now_ns) {
   if (complete) {
     answer_attach(consumer, &done.snapshot, now_ns);
   } else {
-    turn_out(consumer, Refusal::limit_reached, now_ns);
+    detach(consumer, Refusal::limit_reached, now_ns);
   }
 }
 

@@ -1,15 +1,17 @@
-// The control socket's mind: given who asks and what, it decides, and makes rings, pages, gates and tables.
+// The registry of rings, tables and their consumers: it answers the requests of local clients.
 //
-// The server's control socket only moves bytes: it parses requests, asks the access rules, hands the request
-// to the processor, and sends what comes back. So all of this runs without a socket, in tests too.
+// The control socket's thread moves the bytes: it parses requests, checks them against the access
+// rules, passes them to the processor, and sends the replies. So the registry works without a
+// socket, also in tests.
 //
-// Thread contract: the processor's role. What leaves through take_outgoing() is for the control socket's
-// thread; the ConsumerPage in it may be lifted there, the moment its socket ends.
-// What holds: rings are shared by all who ask for the same (filter, policy) and are freed `linger`
-// after their last reader left; every count and size has a limit; nothing outlives its connection.
-// Who asks must be allowed the whole filter, so that the rights of all readers of a ring are the
-// same. What walks over many topics (the newest values, for one who starts at `latest` and for a
-// new table) goes on from batch to batch, one at a time, a bounded piece each.
+// Thread contract: the processor's role. What take_outgoing() returns is for the control socket's
+// thread, which may lift the ConsumerPage in it when the connection ends.
+// What holds: a ring is shared by all consumers with the same (filter, policy), and freed
+// `linger_ns` after the last one left; every count and size has a limit; nothing outlives its
+// connection. A client must be allowed to read the whole filter, so all readers of a ring have the
+// same rights. Walks over many topics (the newest values, for a reader that starts at `latest` and
+// for a new table) are resumed from batch to batch, one at a time, a bounded number of topics and
+// bytes each.
 #pragma once
 
 #include <array>
@@ -49,26 +51,26 @@ struct RegistryOptions {
   std::uint64_t linger_ns = 1'000'000'000;
 };
 
-using ClientId = std::uint64_t;  // of a connection at the control socket, never used twice
+using ClientId = std::uint64_t;  // of a connection at the control socket, never reused
 
-// For the control socket: send these bytes with these descriptors.
+// A reply for the control socket's thread to send.
 struct Outgoing {
   ClientId to = 0;
   std::string bytes;
   std::vector<UniqueFd> descriptors;
   std::shared_ptr<ConsumerPage> consumer_page;  // of a consumer that was just attached
-  bool closes = false;                          // nothing comes after it
+  bool closes = false;                          // the last one for this client
 };
 
-// A ring or a table that wants what matches its filter. The broker keeps one beside its
-// subscriptions, from `made` until it is destroyed.
+// A ring or a table, which gets the messages that match its filter. For the broker it is a
+// subscription without a session, from Watcher::feed_made until Watcher::feed_ends.
 struct Feed {
   std::string filter;
   std::unique_ptr<RingWriter> ring;    // one of the two
   std::unique_ptr<TableWriter> table;  //
   std::size_t users = 0;
   std::uint64_t unused_since_ns = 0;
-  bool is_filled = false;  // of a table: it has what was published before it was made
+  bool is_filled = false;  // a table: it contains what was published before it was made
   Policy policy = Policy::lossy;
   bool dirty = false;  // appended to since the last release
 };
@@ -80,19 +82,19 @@ struct NewestValue {
   std::uint64_t time_ns = 0;  // when it was published, since 1970
 };
 
-// Over the topics that match a filter, as far as they were published before it began; what comes
-// later reaches its feed by itself.
+// A walk over the topics that match a filter and were published before the walk began. What is
+// published later is appended to the feed as any message.
 class NewestWalk {
  public:
   enum class Step : std::uint8_t { value, other, end };
   virtual ~NewestWalk() = default;
-  // Looks at one topic. A value stays good until the next step.
+  // Looks at one topic. A value is valid until the next step.
   virtual Step step(NewestValue& value) = 0;
 };
 
 class Registry {
  public:
-  // How the broker learns which feeds there are: each is told before it is destroyed.
+  // What the registry needs of the broker. feed_ends is called before the feed is destroyed.
   struct Watcher {
     virtual ~Watcher() = default;
     virtual void feed_made(Feed& feed) = 0;
@@ -108,15 +110,15 @@ class Registry {
   Registry(const Registry&) = delete;
   Registry& operator=(const Registry&) = delete;
 
-  // A ring that is there from now on and stays; false: no room for it.
+  // Makes a ring that is never freed. False: a limit, or the system refuses the memory.
   bool declare(const std::string& filter, Policy policy);
 
-  // What a client asks; the filter is valid and the access rules have allowed it.
+  // A client's request; its filter is valid and allowed by the access rules.
   void handle(ClientId client, Request request, std::uint64_t now_ns);
-  // Its socket has ended.
+  // The client's connection has ended.
   void gone(ClientId client, std::uint64_t now_ns);
 
-  // For each message, to each feed that matches.
+  // Appends a message to a ring that matches it.
   void append(Feed& feed, std::string_view topic, std::span<const std::byte> payload,
               std::uint8_t flags, std::uint64_t time_ns) {
     feed.ring->append(topic, payload, flags, time_ns);
@@ -125,15 +127,15 @@ class Registry {
       dirty_.push_back(&feed);
     }
   }
-  // Once a batch: readers see what was appended.
+  // Once a batch: makes what was appended visible to readers.
   void release(std::uint64_t now_ns);
-  // The next piece of what goes on from batch to batch. True: there is more.
+  // The next piece of a walk over newest values. True: there is more to do.
   bool work(std::uint64_t now_ns);
-  // Every 50 ms or so while needs_ticks(): leases, overflows, pages that say nonsense, rings nobody
-  // reads.
+  // About every 50 ms while needs_ticks(): ends leases, moves overflows on, checks position pages,
+  // frees unused rings.
   void tick(std::uint64_t now_ns);
   bool needs_ticks() const { return !consumers_.empty() || unused_feeds_ > 0; }
-  // The server stops: everybody is told.
+  // Closes every ring and tells its readers.
   void close();
 
   std::vector<Outgoing> take_outgoing() { return std::exchange(outgoing_, {}); }
@@ -166,13 +168,13 @@ class Registry {
     std::string name;
     Feed* feed = nullptr;
     Attachment start;
-    std::vector<std::uint64_t> after;  // consumer ids it stands after now
-    bool is_answered = false;          // told that it is attached
+    std::vector<std::uint64_t> after;  // its predecessors at present
+    bool is_answered = false;          // it was told that it is attached
     bool is_mapped = false;
   };
   enum class Kind : std::uint8_t { lossy_ring, lossless_ring, table };
 
-  // Newest values on their way to a consumer's snapshot, or into a new table.
+  // A walk in progress: into a consumer's snapshot, or into a new table.
   struct Filling {
     ClientId client = 0;
     std::uint64_t consumer_id = 0;  // 0: a table
@@ -193,24 +195,24 @@ class Registry {
   void answer_table(ClientId client, Feed& feed);
   void answer_value(ClientId client, const ValueRequest& request);
   void begin_filling(std::uint64_t now_ns);
-  // False: there is no room for all of it.
+  // False: the snapshot exceeds its limit.
   bool fill(NewestWalk::Step& last);
   void end_filling(bool complete, std::uint64_t now_ns);
   void send(ClientId to, const Reply& reply, std::vector<UniqueFd> descriptors = {},
             bool closes = false);
   void refuse(ClientId to, Refusal refusal);
 
-  // --- door_consumers.cpp ---
+  // --- registry_consumers.cpp ---
   void attach(ClientId client, const AttachRequest& request, std::uint64_t now_ns);
   void answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64_t now_ns);
   void mapped(Consumer& consumer, std::uint64_t now_ns);
-  void turn_out(Consumer& consumer, Refusal refusal, std::uint64_t now_ns);
-  void moved_on(Consumer& consumer, std::uint64_t now_ns);
+  void detach(Consumer& consumer, Refusal refusal, std::uint64_t now_ns);
+  void woken(Consumer& consumer, std::uint64_t now_ns);
   std::optional<Refusal> find_predecessors(const AttachRequest& request, const Feed& feed,
                                            std::vector<std::uint64_t>& found) const;
   void remove_consumer(std::uint64_t id, std::uint64_t now_ns);
-  void rewire_after(const Consumer& gone);
-  void show(const Consumer& page_of, const Consumer& to, bool stands_before);
+  void replace_predecessor(const Consumer& gone);
+  void send_page(const Consumer& page_of, const Consumer& to, bool is_predecessor);
   void end_evicted(Feed& feed, std::uint64_t now_ns);
 
   const RegistryOptions options_;
@@ -219,7 +221,7 @@ class Registry {
   std::map<std::uint64_t, Consumer> consumers_;              // by consumer id
   std::unordered_map<ClientId, std::uint64_t> consumer_of_;  // by connection
   std::unordered_map<ClientId, Feed*> table_of_;             // by connection
-  // Who waits for newest values, in turn; the first is served when the one in hand is done.
+  // Clients whose requests need a walk, in order; the first is served when the present walk ends.
   std::deque<std::pair<ClientId, Request>> waiting_;
   std::optional<Filling> filling_;
   std::size_t unused_feeds_ = 0;

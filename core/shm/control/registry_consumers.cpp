@@ -1,4 +1,4 @@
-// The consumers at the control socket: they come, stand after one another, and go.
+// The registry's consumers: attaching, predecessors and followers, leaving.
 #include <algorithm>
 #include <utility>
 
@@ -42,8 +42,7 @@ void Registry::attach(ClientId client, const AttachRequest& request, std::uint64
   if (const auto fault = find_predecessors(request, *feed, consumer.after)) {
     return refuse(client, *fault);
   }
-  // From here on the ring keeps what comes, as far as its policy goes; the newest values are those
-  // from before.
+  // From here on what is published is in the ring; the newest values are those from before.
   consumer.start = feed->ring->add_reader(consumer.id, request.start == StartAt::oldest, now_ns);
   if (!consumer.start.consumer_page) return refuse(client, Refusal::no_memory);
   const std::uint64_t id = ++last_consumer_id_;
@@ -57,9 +56,9 @@ void Registry::attach(ClientId client, const AttachRequest& request, std::uint64
 
 void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64_t now_ns) {
   const Attachment& start = consumer.start;
-  // While it waited for its snapshot one of them left, and it took that one's predecessors.
+  // While its snapshot was made, a predecessor left, and it got that one's predecessors instead.
   if (consumer.after.size() > neighbours_max) {
-    return turn_out(consumer, Refusal::limit_reached, now_ns);
+    return detach(consumer, Refusal::limit_reached, now_ns);
   }
   const std::size_t snapshot_bytes = snapshot ? snapshot->bytes() : 0;
   std::vector<UniqueFd> descriptors;
@@ -69,9 +68,9 @@ void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64
   for (const std::uint64_t before : consumer.after) {
     descriptors.push_back(duplicate(consumers_.at(before).start.consumer_page->fd()));
   }
-  const bool all_there = std::all_of(descriptors.begin(), descriptors.end(),
+  const bool all_valid = std::all_of(descriptors.begin(), descriptors.end(),
                                      [](const UniqueFd& fd) { return static_cast<bool>(fd); });
-  if (!all_there) return turn_out(consumer, Refusal::no_memory, now_ns);
+  if (!all_valid) return detach(consumer, Refusal::no_memory, now_ns);
   consumer.is_answered = true;
   send(consumer.client,
        Attached{options_.epoch, consumer.id, start.position, start.sequence, snapshot_bytes,
@@ -80,35 +79,35 @@ void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64
   outgoing_.back().consumer_page = start.consumer_page;
 }
 
-// From now on neighbours may look at its page: those it stands after must wake it.
+// The page can be sealed now and sent to its predecessors, which wake it when they move on.
 void Registry::mapped(Consumer& consumer, std::uint64_t now_ns) {
   if (consumer.is_mapped || !consumer.is_answered) return;
   if (!consumer.start.consumer_page->seal_for_neighbours()) {
-    return turn_out(consumer, Refusal::malformed, now_ns);
+    return detach(consumer, Refusal::malformed, now_ns);
   }
   consumer.is_mapped = true;
   for (const std::uint64_t id : consumer.after) {
-    show(consumer, consumers_.at(id), false);
+    send_page(consumer, consumers_.at(id), false);
   }
 }
 
-// Shows one consumer's page to another. Without a descriptor left the other wakes by its own nap,
-// or reads without waiting for one that is about to go.
-void Registry::show(const Consumer& page_of, const Consumer& to, bool stands_before) {
-  if (!to.is_answered) return;  // its answer will have it
+// Sends one consumer's page to another. If no descriptor is left it is skipped: a follower then
+// wakes up by its own time-out, and a reader does not wait for a predecessor that it cannot see.
+void Registry::send_page(const Consumer& page_of, const Consumer& to, bool is_predecessor) {
+  if (!to.is_answered) return;  // its answer will contain the page
   std::vector<UniqueFd> page;
   page.push_back(duplicate(page_of.start.consumer_page->fd()));
-  if (page.front()) send(to.client, NeighbourCame{page_of.id, stands_before}, std::move(page));
+  if (page.front()) send(to.client, NeighbourCame{page_of.id, is_predecessor}, std::move(page));
 }
 
-// A reader moved on while frames wait for it.
-void Registry::moved_on(Consumer& consumer, std::uint64_t now_ns) {
+// A wake-up from a reader: it has moved on while frames wait in the overflow.
+void Registry::woken(Consumer& consumer, std::uint64_t now_ns) {
   Feed& feed = *consumer.feed;
   feed.ring->release(now_ns);
   end_evicted(feed, now_ns);
 }
 
-void Registry::turn_out(Consumer& consumer, Refusal refusal, std::uint64_t now_ns) {
+void Registry::detach(Consumer& consumer, Refusal refusal, std::uint64_t now_ns) {
   const ClientId client = consumer.client;
   consumer.feed->ring->remove_reader(consumer.id);
   remove_consumer(consumer.id, now_ns);
@@ -130,7 +129,7 @@ void Registry::gone(ClientId client, std::uint64_t now_ns) {
   consumer.start.consumer_page->lift();
   feed.ring->remove_reader(id);
   remove_consumer(id, now_ns);
-  feed.ring->release(now_ns);  // the gate may be open now
+  feed.ring->release(now_ns);  // frames in the overflow may have waited for it
 }
 
 void Registry::remove_consumer(std::uint64_t id, std::uint64_t now_ns) {
@@ -140,13 +139,13 @@ void Registry::remove_consumer(std::uint64_t id, std::uint64_t now_ns) {
   const Consumer gone = std::move(found->second);
   consumers_.erase(found);
   consumer_of_.erase(gone.client);
-  rewire_after(gone);
+  replace_predecessor(gone);
   leave(*gone.feed, now_ns);
 }
 
-// Those who stood after it now stand after what it stood after: told of the new first, so that at
-// no moment they stand after nobody.
-void Registry::rewire_after(const Consumer& gone) {
+// Its followers get its predecessors as theirs. They are told of those first, so that they never
+// read ahead of them.
+void Registry::replace_predecessor(const Consumer& gone) {
   for (auto& [id, consumer] : consumers_) {
     const auto place = std::find(consumer.after.begin(), consumer.after.end(), gone.id);
     if (place == consumer.after.end()) continue;
@@ -155,8 +154,8 @@ void Registry::rewire_after(const Consumer& gone) {
       const Consumer& before = consumers_.at(before_id);
       if (std::count(consumer.after.begin(), consumer.after.end(), before_id) > 0) continue;
       consumer.after.push_back(before_id);
-      show(before, consumer, true);
-      if (consumer.is_mapped) show(consumer, before, false);
+      send_page(before, consumer, true);
+      if (consumer.is_mapped) send_page(consumer, before, false);
     }
     if (consumer.is_answered) send(consumer.client, NeighbourGone{gone.id});
   }

@@ -1,10 +1,17 @@
-"""Millrace for a process on the same host: iterate messages, publish, look up newest values.
+"""The client library for processes on the server's host: read, publish, look up newest values.
 
     from millrace_local import Reader
     for message in Reader("md/#"):
         print(message.topic, message.payload)
 
-Standard library only; needs libmillrace-local.so (LIBMILLRACE_LOCAL may name it).
+Standard library only; needs libmillrace-local.so.0 (or the path in LIBMILLRACE_LOCAL). Each object
+belongs to one thread at a time. Topics are str, payloads are bytes.
+
+Policies (how the server treats a reader that is too slow): LOSSY, it misses messages and `missed`
+counts them; LOSSLESS, the server keeps what is unread, within its limits.
+Starts (the message to begin with): NOW, the next one; OLDEST, the oldest in the ring; LATEST, first
+the newest value of each topic.
+Waits (what a reader does while there is no message): SPIN, YIELD, BLOCK.
 """
 
 import ctypes
@@ -20,12 +27,12 @@ SPIN, YIELD, BLOCK = 0, 1, 2
 MESSAGE, TIMEOUT, DISCONNECTED, RECONNECTED, EVICTED, STOPPED, FAILED = range(7)
 TAKEN, FULL, TOO_LARGE, NO_SERVER, NOT_PUBLISHED = range(5)
 
-# A blocking call in slices, so that Ctrl-C is answered.
+# A blocking call is made in slices, so that Ctrl-C works meanwhile.
 _SLICE_NS = 200_000_000
 
 
 class LocalError(Exception):
-    """The control socket could not be opened, or a call failed."""
+    """The connection to the server failed or was refused; the text says why."""
 
 
 class _Options(ctypes.Structure):
@@ -88,6 +95,7 @@ class _Handle:
         self._handle, self._close = handle, close
 
     def close(self):
+        """Detaches from the server. The object cannot be used afterwards."""
         handle, self._handle = self._handle, None
         if handle:
             self._close(handle)
@@ -104,7 +112,15 @@ class _Handle:
 
 
 class Reader(_Handle):
-    """Iterates over messages; `events` (a function of a status) hears of everything else."""
+    """Reads the messages that match a topic filter; iterate over it, or call next().
+
+    `filter`: an MQTT topic filter.
+    `socket`: path of the server's local.socket.
+    `policy`, `start`, `wait`: see the module.
+    `name`: by which other readers can name this one in their `after`.
+    `after`: names of readers with the same filter and policy; this one reads what they have read.
+    `events`: a function that iteration calls with each status other than MESSAGE and TIMEOUT.
+    """
 
     def __init__(self, filter, *, socket=None, policy=LOSSY, start=NOW, wait=BLOCK, name=None,
                  after=(), events=None):
@@ -117,7 +133,16 @@ class Reader(_Handle):
         self._events = events
 
     def next(self, timeout=None):
-        """A Message, or the status (an int) when there is none. `timeout` is in seconds."""
+        """The next Message, or a status (an int) when there is none.
+
+        `timeout` is in seconds; None waits for ever.
+
+        TIMEOUT: no message came in time.
+        DISCONNECTED: the server ended; the next calls try to attach again.
+        RECONNECTED: attached again; what was published in between is missed.
+        EVICTED: too slow for a LOSSLESS ring; the next calls try to attach again.
+        FAILED: out of memory.
+        """
         message = _Message()
         left = None if timeout is None else int(timeout * 1e9)
         while True:
@@ -147,14 +172,18 @@ class Reader(_Handle):
 
     @property
     def missed(self):
+        """Number of messages that were overwritten before they were read, as far as is known."""
         return _library.millrace_reader_missed(self._handle)
 
     @property
     def epoch(self):
+        """A number that differs in each run of the server."""
         return _library.millrace_reader_epoch(self._handle)
 
 
 class Publisher(_Handle):
+    """Publishes messages. `socket`: the server's local.socket; `name`: reserved for diagnostics."""
+
     def __init__(self, *, socket=None, name=None):
         error = ctypes.create_string_buffer(256)
         super().__init__(_library.millrace_publisher_open(_encode(socket), _encode(name), error,
@@ -162,22 +191,33 @@ class Publisher(_Handle):
                          error, _library.millrace_publisher_close)
 
     def publish(self, topic, payload, *, retain=False, qos=0):
-        """TAKEN, FULL (try again), TOO_LARGE or NO_SERVER."""
+        """Publishes a message.
+
+        TAKEN: it is on its way to the server. FULL: the server is behind, try again.
+        TOO_LARGE: for the publisher ring. NO_SERVER: the server ended; later calls try to connect
+        again.
+        """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         return _library.millrace_publish(self._handle, topic.encode(), data, len(data),
                                          int(retain), qos)
 
     def drain(self, timeout=None):
-        """True once the server has taken everything."""
+        """Waits until the server has taken everything.
+
+        False after `timeout` seconds, or when the server has ended.
+        """
         return bool(_library.millrace_drain(self._handle,
                                             -1 if timeout is None else int(timeout * 1e9)))
 
     @property
     def refused(self):
+        """Number of messages that the server took but did not accept (not allowed, or invalid)."""
         return _library.millrace_publisher_refused(self._handle)
 
 
 class Latest(_Handle):
+    """Looks up the newest value of each topic that matches `filter`."""
+
     def __init__(self, filter, *, socket=None):
         error = ctypes.create_string_buffer(256)
         super().__init__(_library.millrace_latest_open(filter.encode(), _encode(socket), error,
@@ -185,7 +225,7 @@ class Latest(_Handle):
                          error, _library.millrace_latest_close)
 
     def get(self, topic):
-        """A Value, or None when none is known."""
+        """The newest Value of the topic, or None when there is none."""
         value = _Value()
         if not _library.millrace_latest_get(self._handle, topic.encode(), ctypes.byref(value)):
             return None

@@ -22,7 +22,8 @@ std::shared_ptr<ConsumerPage> ConsumerPage::make(std::uint64_t consumer_id, std:
 }
 
 bool ConsumerPage::wake_sleeper(std::uint32_t word) {
-  // Even again before the call: whoever is about to sleep on the odd value does not.
+  // Even before the system call, so that a consumer that is about to sleep on the odd value returns
+  // at once.
   page_->sleep_word.compare_exchange_strong(word, word + 1, std::memory_order_seq_cst);
   base::futex_wake(page_->sleep_word, base::Scope::shared);
   return true;

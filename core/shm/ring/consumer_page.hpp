@@ -1,9 +1,11 @@
-// A ConsumerPage: the server's side of one attached consumer, its position page above all.
+// The server's side of one attached consumer: the memory page in which the consumer states its
+// position, and what the server concludes from it.
 //
-// Thread contract: look(), wake() and evict() are for the thread that writes the ring. lift() may
-// be called by any thread, once the consumer's socket has ended: from then on the consumer page holds nobody
-// up. What holds: a position is believed only within [last seen, tail]; anything else is an
-// eviction. Nothing that a consumer writes into its page can do more than that.
+// Thread contract: look(), take_missed(), wake() and evict() are for the thread that writes the
+// ring. lift() may be called by any thread once the consumer's connection has ended: from then on
+// its position no longer holds the writer back. consumer_id() and fd() are constant.
+// What holds: a position is accepted only within [last seen, tail]; anything else leads to an
+// eviction. Nothing else that a consumer writes into its page has any effect on the server.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +21,7 @@ namespace millrace::shm {
 
 class ConsumerPage {
  public:
-  // A page for a consumer that starts at `position`; empty when the system refuses.
+  // A page for a consumer that starts at `position`; null when the system refuses the memory.
   static std::shared_ptr<ConsumerPage> make(std::uint64_t consumer_id, std::uint64_t epoch,
                                             std::uint64_t position);
 
@@ -28,12 +30,13 @@ class ConsumerPage {
   bool is_lifted() const { return lifted_.load(std::memory_order_acquire); }
   void lift() { lifted_.store(true, std::memory_order_release); }
 
-  // Once its owner has mapped it: nobody else may map it for writing. False when the owner got in
-  // between with a seal of its own; then it is not to be trusted.
+  // Call once its owner has mapped it: from then on nobody can map it for writing. False when the
+  // owner has put a seal of its own on it, so that this one could not be added.
   bool seal_for_neighbours() { return seal_for_readers(fd_.get()); }
 
-  // Where the consumer is, or nothing when its page says nonsense. acquire pairs with the reader's
-  // release of its position: what it was reading is read.
+  // The consumer's position, or nothing when it is outside [last seen, tail]. acquire: what the
+  // consumer read below its position it has read before we overwrite it; partner: the release
+  // store in RingReader::release.
   std::optional<std::uint64_t> look(std::uint64_t tail, std::uint64_t now_ns) {
     const std::uint64_t position = page_->position.load(std::memory_order_acquire);
     if (position < last_seen_ || position > tail) return std::nullopt;
@@ -44,9 +47,9 @@ class ConsumerPage {
     return position;
   }
 
-  // As the page has it now, believed or not: for figures only.
+  // As it stands in the page, unchecked: for figures only.
   std::uint64_t position() const { return page_->position.load(std::memory_order_relaxed); }
-  // What it missed since the last call, as it says; never more than `most` in all.
+  // Frames that the consumer says it missed since the last call; at most `most` in all.
   std::uint64_t take_missed(std::uint64_t most) {
     const std::uint64_t before = missed_;
     missed_ =
@@ -56,8 +59,9 @@ class ConsumerPage {
   std::uint64_t last_seen() const { return last_seen_; }
   std::uint64_t progress_ns() const { return progress_ns_; }
 
-  // After the tail was stored with seq_cst, to which the sleeper's own exchange is the partner.
-  // A system call only when it sleeps, once for each sleep.
+  // Call after the tail was stored. seq_cst: this load comes after that store; partner: the
+  // exchange in RingReader::announce_sleep, which comes before the sleeper's last look at the tail.
+  // Makes a system call only when the consumer sleeps, once for each sleep. True if it did.
   bool wake() {
     std::uint32_t word = page_->sleep_word.load(std::memory_order_seq_cst);
     return (word & 1) != 0 && wake_sleeper(word);

@@ -1,6 +1,6 @@
-// Copies of the sizes that topics and small payloads have, without a call.
+// A copy that is inlined for the sizes of topics and small payloads (up to 128 bytes).
 //
-// Thread contract: none of its own. Source and destination do not overlap.
+// Thread contract: any thread; the caller owns both ranges. They do not overlap.
 #pragma once
 
 #include <cstddef>

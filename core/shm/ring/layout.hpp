@@ -4,13 +4,17 @@
 // a layout version; whoever maps it checks both first (check_layout). Only what is declared atomic
 // here changes after a memory was handed out.
 //
-//   ring       written by the server alone, sealed before it leaves: header page, then the frames
-//   page       one for each attached consumer: its position, and the word it sleeps on
-//   publisher ring       a publisher's own ring into the server; its control page is the server's
-//   table      the newest value of each topic: cells of fixed size
+//   ring            written by the server alone: a header page, then the frames
+//   position page   one for each attached consumer: its position, and the word it sleeps on
+//   publisher ring  a publisher's own ring towards the server, with a control page that only the
+//                   server writes
+//   table           the newest value of each topic, in cells of fixed size
 //
-// The frames of a ring are mapped twice in a row, so that no frame is ever split and nothing is
-// padded at the wrap: position p lives at p & (data_bytes - 1), and what follows it does too.
+// The frames of a ring are mapped twice in a row, so that a frame is contiguous even where the ring
+// wraps: position p stands at offset p & (data_bytes - 1).
+//
+// Thread contract: the structs are bytes in shared memory; who writes which word, and with which
+// memory order, is stated at the functions that do it.
 #pragma once
 
 #include <atomic>
@@ -27,7 +31,7 @@ inline constexpr std::size_t line_bytes = 128;  // a cache line and the one pref
 
 inline constexpr std::uint64_t ring_magic = 0x31474e495252'4c4dull;
 inline constexpr std::uint64_t page_magic = 0x314547415052'4c4dull;
-inline constexpr std::uint64_t publisher_ring_magic = 0x31454e414c52'4c4dull;
+inline constexpr std::uint64_t publisher_ring_magic = 0x314255505252'4c4dull;
 inline constexpr std::uint64_t control_magic = 0x314c544e4352'4c4dull;
 inline constexpr std::uint64_t table_magic = 0x314c42415452'4c4dull;
 
@@ -57,23 +61,30 @@ struct FrameHeader {
 };
 static_assert(sizeof(FrameHeader) == 24);
 
-// A header as the three words it is made of. Built of its fields in memory and copied as a whole it
-// would stall the store-to-load forwarding: twice the cost of a small frame.
+// A frame's header is stored and loaded as its three words. (Assembled field by field in memory and
+// then copied, it would stall store-to-load forwarding: twice the cost of a small frame.) The words
+// are relaxed atomics, as the other process may write them at the same time: so each is loaded
+// once, and the fences around them (RingWriter::advance_intent, RingReader::is_intact) order them.
+// `at` is 8-byte aligned, as every frame is.
+inline std::atomic_ref<std::uint64_t> header_word(const std::byte* at, std::size_t index) {
+  auto* words = reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(at));
+  return std::atomic_ref<std::uint64_t>(words[index]);
+}
+
 inline void store_header(std::byte* at, const FrameHeader& header) {
   const std::uint64_t sizes = header.payload_bytes | std::uint64_t{header.topic_bytes} << 32 |
                               static_cast<std::uint64_t>(header.kind) << 48 |
                               std::uint64_t{header.flags} << 56;
-  std::memcpy(at, &sizes, 8);
-  std::memcpy(at + 8, &header.sequence, 8);
-  std::memcpy(at + 16, &header.time_ns, 8);
+  header_word(at, 0).store(sizes, std::memory_order_relaxed);
+  header_word(at, 1).store(header.sequence, std::memory_order_relaxed);
+  header_word(at, 2).store(header.time_ns, std::memory_order_relaxed);
 }
 
 inline FrameHeader load_header(const std::byte* at) {
-  std::uint64_t sizes;
   FrameHeader header;
-  std::memcpy(&sizes, at, 8);
-  std::memcpy(&header.sequence, at + 8, 8);
-  std::memcpy(&header.time_ns, at + 16, 8);
+  const std::uint64_t sizes = header_word(at, 0).load(std::memory_order_relaxed);
+  header.sequence = header_word(at, 1).load(std::memory_order_relaxed);
+  header.time_ns = header_word(at, 2).load(std::memory_order_relaxed);
   header.payload_bytes = static_cast<std::uint32_t>(sizes);
   header.topic_bytes = static_cast<std::uint16_t>(sizes >> 32);
   header.kind = static_cast<FrameKind>(sizes >> 48 & 0xff);
@@ -96,28 +107,29 @@ struct RingHeader {
   std::uint64_t data_bytes = 0;  // a power of two, at least a page
   std::uint32_t frame_bytes_max = 0;
   std::uint32_t lossless = 0;
-  std::uint32_t light_fences = 0;  // the writer has no fence of its own before it looks who sleeps
-  // Frames below `tail` are complete. Stored once for a batch.
+  std::uint32_t light_fences = 0;  // 1: a reader that is about to sleep must call heavy_fence()
+  // Frames below `tail` are complete. Stored once a batch.
   alignas(line_bytes) std::atomic<std::uint64_t> tail{0};
-  // The writer may be overwriting anything below intent - data_bytes. Stored before it does so, a
-  // block ahead, so that this line changes rarely and stays in every reader's cache.
+  // The writer may be overwriting anything below intent - data_bytes. Stored before it does so, for
+  // a whole block at a time, so that this cache line changes rarely and stays with the readers.
   alignas(line_bytes) std::atomic<std::uint64_t> intent{0};
-  // Where a lapped reader goes on: the first frame that the writer leaves alone for now. The frame
-  // found there carries its sequence.
+  // Where a lapped reader continues: the first frame that is not about to be overwritten. The frame
+  // there carries its sequence.
   std::atomic<std::uint64_t> oldest{0};
-  // Lossless: frames wait for the gate, so a reader that moved on says so at the control socket.
+  // Lossless: frames wait in the overflow for the slowest reader; a reader that has moved on then
+  // sends a wake-up to the control socket.
   alignas(line_bytes) std::atomic<std::uint32_t> overflow_waits{0};
 };
 static_assert(sizeof(RingHeader) <= page_bytes);
 
-// --- page ----------------------------------------------------------------------------------------
+// --- position page -------------------------------------------------------------------------------
 
 enum class Eviction : std::uint32_t {
   none = 0,
-  lease_ended = 1,    // held the gate for longer than its lease
-  overflow_full = 2,  // held the gate while the ring's overflow ran full
+  lease_ended = 1,    // was the slowest reader, without progress, for longer than its lease
+  overflow_full = 2,  // was the slowest reader when the ring's overflow was full
   bad_position = 3,   // wrote a position outside [last seen, tail]
-  ring_closed = 4,    // the server gave the ring up
+  ring_closed = 4,    // the server closed the ring
 };
 inline constexpr std::size_t eviction_count = 5;
 
@@ -125,21 +137,22 @@ struct PositionPage {
   Stamp stamp{page_magic};
   std::uint64_t consumer_id = 0;
   std::uint64_t epoch = 0;
-  // What the consumer has released. It writes, the server and its neighbours read.
+  // Below it the consumer has released everything. It writes; the server and its neighbours read.
   alignas(line_bytes) std::atomic<std::uint64_t> position{0};
-  // Frames that were overwritten before it read them, as it counts them itself: for figures alone.
+  // Frames that were overwritten before it read them, as it counts them itself: only for figures.
   std::atomic<std::uint64_t> missed{0};
-  // Odd: asleep on it. The consumer makes it odd, the server even again as it wakes the sleeper;
-  // neighbours, who map the page read-only, only wake.
+  // A futex; odd: the consumer sleeps on it, or is about to. The consumer makes it odd, the server
+  // makes it even when it wakes the consumer. Neighbours map the page read-only: they can wake, but
+  // leave the word as it is.
   alignas(line_bytes) std::atomic<std::uint32_t> sleep_word{0};
-  // The server's word to the consumer: an Eviction.
+  // An Eviction, written by the server.
   alignas(line_bytes) std::atomic<std::uint32_t> eviction{0};
 };
 static_assert(sizeof(PositionPage) <= page_bytes);
 
-// --- publisher ring ----------------------------------------------------------------------------------------
+// --- publisher ring ------------------------------------------------------------------------------
 
-struct PublisherRingHeader {  // the client writes it: untrusted
+struct PublisherRingHeader {  // written by the client: untrusted
   Stamp stamp{publisher_ring_magic};
   std::uint64_t data_bytes = 0;
   std::uint32_t frame_bytes_max = 0;
@@ -147,12 +160,13 @@ struct PublisherRingHeader {  // the client writes it: untrusted
   alignas(line_bytes) std::atomic<std::uint64_t> tail{0};
 };
 
-struct PublisherRingControl {  // the server writes it, the client can only look
+struct PublisherRingControl {  // written by the server; the client maps it read-only
   Stamp stamp{control_magic};
   std::uint64_t epoch = 0;
   alignas(line_bytes) std::atomic<std::uint64_t> head{0};  // taken up to here
   std::atomic<std::uint64_t> refused{0};                   // taken, but not allowed or malformed
-  alignas(line_bytes) std::atomic<std::uint32_t> sleeping{0};  // odd: ring the wake-up
+  alignas(line_bytes) std::atomic<std::uint32_t> sleeping{
+      0};  // odd: send a wake-up after publishing
 };
 static_assert(sizeof(PublisherRingHeader) <= page_bytes &&
               sizeof(PublisherRingControl) <= page_bytes);
@@ -162,7 +176,7 @@ static_assert(sizeof(PublisherRingHeader) <= page_bytes &&
 enum class CellState : std::uint8_t {
   empty = 0,
   here = 1,       // topic and value are in the cell
-  elsewhere = 2,  // too large for a cell: ask the control socket
+  elsewhere = 2,  // too large for a cell: to be requested at the control socket
   cleared = 3,    // the topic's value was removed
 };
 
@@ -172,11 +186,11 @@ struct TableHeader {
   std::uint64_t epoch = 0;
   std::uint32_t cell_count = 0;  // a power of two
   std::uint32_t cell_bytes = 0;  // a multiple of 128
-  std::uint32_t window = 0;      // a topic lives in one of so many cells from its hash on
+  std::uint32_t window = 0;      // a topic is in one of so many cells, from its hash on
 };
 static_assert(sizeof(TableHeader) <= page_bytes);
 
-struct CellHeader {  // read and written word by word
+struct CellHeader {  // stored and loaded word by word
   std::uint64_t hash;
   std::uint64_t generation;  // changes when the cell is given to another topic
   std::uint64_t sequence;
@@ -188,7 +202,7 @@ struct CellHeader {  // read and written word by word
 };
 static_assert(sizeof(CellHeader) == 40);
 
-// FNV-1a: both sides compute it, so it is part of the layout.
+// FNV-1a. Both sides compute it, so it is part of the layout.
 inline constexpr std::uint64_t topic_hash(std::string_view topic) {
   std::uint64_t hash = 0xcbf29ce484222325ull;
   for (const char c : topic) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
@@ -198,11 +212,12 @@ inline constexpr std::uint64_t topic_hash(std::string_view topic) {
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
               std::atomic<std::uint32_t>::is_always_lock_free);
 
-// What is wrong with a memory that another process made, or nullptr.
+// What is wrong with the memory that the other side handed over, or nullptr.
 inline const char* check_layout(const Stamp& stamp, std::uint64_t magic) {
-  if (stamp.magic != magic) return "this is not the kind of memory that was promised";
+  if (stamp.magic != magic)
+    return "the memory that was handed over is of another kind than expected";
   if (stamp.version != layout_version || stamp.header_bytes != page_bytes) {
-    return "the other side speaks another layout version; update the older of the two";
+    return "server and client library use different layout versions: update the older one";
   }
   return nullptr;
 }

@@ -47,11 +47,11 @@ Mapping Mapping::map_sparse(int fd, std::size_t bytes) {
 Mapping Mapping::map_ring(int fd, std::size_t data_bytes, Access access) {
   if (data_bytes == 0 || data_bytes % page_bytes != 0) return {};
   if (!long_enough(fd, page_bytes + data_bytes)) return {};
-  // First the room for all of it, then the memory into that room, the data a second time.
+  // Reserve the addresses of the whole, then map header and data into them, and the data again.
   const std::size_t bytes = page_bytes + 2 * data_bytes;
-  void* room = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (room == MAP_FAILED) return {};
-  Mapping whole(static_cast<std::byte*>(room), bytes);
+  void* reserved = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved == MAP_FAILED) return {};
+  Mapping whole(static_cast<std::byte*>(reserved), bytes);
   const int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
   void* once = ::mmap(whole.base_, page_bytes + data_bytes, protection(access), flags, fd, 0);
   if (once == MAP_FAILED) return {};

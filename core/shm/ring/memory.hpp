@@ -1,10 +1,12 @@
-// Anonymous memory that two processes share: descriptors, mappings, seals.
+// Anonymous memory shared by two processes (memfd): descriptors, mappings, seals.
 //
-// Thread contract: plain values, moved between threads at will.
-// What holds: nothing has a name, so a crash leaves nothing behind; a mapping is never larger than
-// its memory, since every memory is sealed against shrinking before it leaves the server.
-// Source: memfd_create(2), fcntl(2) F_ADD_SEALS. A read-only descriptor alone protects nothing (any
-// process of the same user opens it for writing through /proc/self/fd); FUTURE_WRITE does.
+// Thread contract: plain values; each belongs to one thread at a time.
+// What holds: nothing has a name in the file system, so a crash leaves nothing behind; a mapping is
+// never larger than its memory, since every memory is sealed against shrinking before its
+// descriptor leaves the server.
+// Source: memfd_create(2), fcntl(2) F_ADD_SEALS. A read-only descriptor alone protects nothing, as
+// any process of the same user can open it anew for writing through /proc/self/fd; the seal
+// FUTURE_WRITE does.
 #pragma once
 
 #include <fcntl.h>
@@ -55,9 +57,9 @@ class Mapping {
   }
   ~Mapping();
 
-  // The first `bytes` of the memory; empty when the system refuses or the memory is shorter.
+  // The first `bytes` of the memory; empty when the system refuses, or the memory is shorter.
   static Mapping map(int fd, std::size_t bytes, Access access);
-  // For writing, and much larger than what will be written: pages come as they are touched.
+  // For writing, without pages up front: for memory that is larger than what will be written.
   static Mapping map_sparse(int fd, std::size_t bytes);
 
   // A header page, and after it `data_bytes` mapped twice in a row.
@@ -79,20 +81,20 @@ class Mapping {
   std::size_t bytes_ = 0;
 };
 
-// A new memory of zeros with room for further seals; empty when the system refuses.
+// A new memory of zeros to which seals can be added; empty when the system refuses.
 UniqueFd make_memory(const char* label, std::size_t bytes);
 
-// No new writable mapping, no other size, no further seal: what the server does to every memory
-// that only it writes, after it has mapped it and before the descriptor leaves.
+// Seals against new writable mappings, changes of size and further seals. The server does this to
+// every memory that only it writes, after mapping it and before the descriptor leaves.
 bool seal_for_readers(int fd);
 
-// No other size; both sides may write. With `final`, no further seal either.
+// Seals against changes of size; both sides may write. With `final`, also against further seals.
 bool seal_size(int fd, bool final);
 
-// The size as the system knows it.
+// The size according to the system.
 std::optional<std::uint64_t> memory_bytes(int fd);
 
-// Does this kernel know FUTURE_WRITE (5.1)? Without it there is no control socket.
+// Does this kernel know the seal FUTURE_WRITE (Linux 5.1)? Without it no memory can be handed out.
 bool system_can_seal();
 
 }  // namespace millrace::shm

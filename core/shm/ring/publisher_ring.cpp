@@ -13,57 +13,52 @@ std::unique_ptr<PublisherRingReader> PublisherRingReader::make(
     const PublisherRingOptions& options) {
   if (!std::has_single_bit(options.data_bytes) || options.data_bytes < page_bytes) return nullptr;
   if (options.frame_bytes_max > options.data_bytes / 4) return nullptr;
-  UniqueFd publisher_ring_fd =
-      make_memory("millrace-publisher_ring", page_bytes + options.data_bytes);
-  UniqueFd control_fd = make_memory("millrace-publisher_ring-control", page_bytes);
-  if (!publisher_ring_fd || !control_fd) return nullptr;
+  UniqueFd ring_fd = make_memory("millrace-publisher-ring", page_bytes + options.data_bytes);
+  UniqueFd control_fd = make_memory("millrace-publisher-control", page_bytes);
+  if (!ring_fd || !control_fd) return nullptr;
   {
-    const Mapping head = Mapping::map(publisher_ring_fd.get(), page_bytes, Access::read_write);
+    const Mapping head = Mapping::map(ring_fd.get(), page_bytes, Access::read_write);
     if (!head) return nullptr;
-    auto* publisher_ring = new (head.data()) PublisherRingHeader;
-    publisher_ring->data_bytes = options.data_bytes;
-    publisher_ring->frame_bytes_max = static_cast<std::uint32_t>(options.frame_bytes_max);
+    auto* header = new (head.data()) PublisherRingHeader;
+    header->data_bytes = options.data_bytes;
+    header->frame_bytes_max = static_cast<std::uint32_t>(options.frame_bytes_max);
   }
-  Mapping publisher_ring =
-      Mapping::map_ring(publisher_ring_fd.get(), options.data_bytes, Access::read_only);
+  Mapping ring = Mapping::map_ring(ring_fd.get(), options.data_bytes, Access::read_only);
   Mapping control = Mapping::map(control_fd.get(), page_bytes, Access::read_write);
-  if (!publisher_ring || !control) return nullptr;
+  if (!ring || !control) return nullptr;
   auto* header = new (control.data()) PublisherRingControl;
   header->epoch = options.epoch;
-  header->sleeping.store(1, std::memory_order_relaxed);  // the first publish rings
-  if (!seal_size(publisher_ring_fd.get(), true) || !seal_for_readers(control_fd.get()))
-    return nullptr;
-  return std::unique_ptr<PublisherRingReader>(
-      new PublisherRingReader(options, std::move(publisher_ring_fd), std::move(control_fd),
-                              std::move(publisher_ring), std::move(control)));
+  header->sleeping.store(1, std::memory_order_relaxed);  // the first publish sends a wake-up
+  if (!seal_size(ring_fd.get(), true) || !seal_for_readers(control_fd.get())) return nullptr;
+  return std::unique_ptr<PublisherRingReader>(new PublisherRingReader(
+      options, std::move(ring_fd), std::move(control_fd), std::move(ring), std::move(control)));
 }
 
-PublisherRingReader::PublisherRingReader(const PublisherRingOptions& options,
-                                         UniqueFd publisher_ring_fd, UniqueFd control_fd,
-                                         Mapping publisher_ring, Mapping control)
+PublisherRingReader::PublisherRingReader(const PublisherRingOptions& options, UniqueFd ring_fd,
+                                         UniqueFd control_fd, Mapping ring, Mapping control)
     : options_(options),
-      publisher_ring_fd_(std::move(publisher_ring_fd)),
+      ring_fd_(std::move(ring_fd)),
       control_fd_(std::move(control_fd)),
-      publisher_ring_mapping_(std::move(publisher_ring)),
+      ring_mapping_(std::move(ring)),
       control_mapping_(std::move(control)),
-      publisher_ring_(publisher_ring_mapping_.as<const PublisherRingHeader>()),
+      header_(ring_mapping_.as<const PublisherRingHeader>()),
       control_(control_mapping_.as<PublisherRingControl>()),
       copy_(options.frame_bytes_max) {}
 
-// Copied first, then checked: the header is looked at once, into our own memory, and every length
-// used afterwards is that copy's.
+// Copied first, then checked: the header's words are loaded once, and every length used afterwards
+// comes from that copy.
 PublisherRingReader::Drained PublisherRingReader::copy_next(PublisherRingMessage& message) {
   if (head_ == tail_) {
-    // acquire: the frames below it; partner: LaneWriter::flush.
-    const std::uint64_t tail = publisher_ring_->tail.load(std::memory_order_acquire);
+    // acquire: before the frames below it are read; partner: the store in
+    // PublisherRingWriter::flush.
+    const std::uint64_t tail = header_->tail.load(std::memory_order_acquire);
     if (tail < head_ || tail - head_ > options_.data_bytes || tail % 8 != 0) {
       return Drained::faulty;
     }
     tail_ = tail;
     if (head_ == tail_) return Drained::empty;
   }
-  const std::byte* at =
-      publisher_ring_mapping_.data() + page_bytes + (head_ & (options_.data_bytes - 1));
+  const std::byte* at = ring_mapping_.data() + page_bytes + (head_ & (options_.data_bytes - 1));
   if (tail_ - head_ < sizeof(FrameHeader)) return Drained::faulty;
   const FrameHeader header = load_header(at);
   const std::uint64_t bytes = frame_bytes(header.topic_bytes, header.payload_bytes);
@@ -80,17 +75,18 @@ PublisherRingReader::Drained PublisherRingReader::copy_next(PublisherRingMessage
 }
 
 PublisherRingReader::Drained PublisherRingReader::finish(Drained result) {
-  // release: our copies come before it; partner: LaneWriter::put.
+  // release: after the frames were copied; partner: the acquire load in PublisherRingWriter::put.
   control_->head.store(head_, std::memory_order_release);
   control_->refused.store(refused_, std::memory_order_relaxed);
   return result;
 }
 
 bool PublisherRingReader::go_to_sleep() {
-  // Ahead of the last look at the tail; partner: LaneWriter::flush.
+  // seq_cst: the exchange comes before the last look at the tail; partner: the store of the tail
+  // and the load of `sleeping` in PublisherRingWriter::flush. One of the two sides sees the other.
   const std::uint32_t word = control_->sleeping.load(std::memory_order_relaxed);
   if ((word & 1) == 0) control_->sleeping.exchange(word + 1, std::memory_order_seq_cst);
-  if (publisher_ring_->tail.load(std::memory_order_seq_cst) == head_) return true;
+  if (header_->tail.load(std::memory_order_seq_cst) == head_) return true;
   wake_up();
   return false;
 }
@@ -100,31 +96,31 @@ void PublisherRingReader::wake_up() {
   if ((word & 1) != 0) control_->sleeping.store(word + 1, std::memory_order_seq_cst);
 }
 
-const char* PublisherRingWriter::open(int publisher_ring_fd, int control_fd) {
+const char* PublisherRingWriter::open(int ring_fd, int control_fd) {
   Mapping control = Mapping::map(control_fd, page_bytes, Access::read_only);
-  if (!control) return "the publisher_ring's control page cannot be mapped";
+  if (!control) return "the publisher ring's control page cannot be mapped";
   if (const char* fault =
           check_layout(control.as<const PublisherRingControl>()->stamp, control_magic)) {
     return fault;
   }
-  Mapping head = Mapping::map(publisher_ring_fd, page_bytes, Access::read_only);
-  if (!head) return "the publisher_ring cannot be mapped";
+  Mapping head = Mapping::map(ring_fd, page_bytes, Access::read_only);
+  if (!head) return "the publisher ring cannot be mapped";
   const auto* header = head.as<const PublisherRingHeader>();
   if (const char* fault = check_layout(header->stamp, publisher_ring_magic)) return fault;
-  if (!std::has_single_bit(header->data_bytes))
-    return "the publisher_ring's size is no power of two";
-  Mapping publisher_ring =
-      Mapping::map_ring(publisher_ring_fd, header->data_bytes, Access::read_write);
-  if (!publisher_ring) return "the publisher_ring's frames cannot be mapped";
-  publisher_ring_mapping_ = std::move(publisher_ring);
+  if (!std::has_single_bit(header->data_bytes)) {
+    return "the publisher ring's size is not a power of two";
+  }
+  Mapping ring = Mapping::map_ring(ring_fd, header->data_bytes, Access::read_write);
+  if (!ring) return "the publisher ring's frames cannot be mapped";
+  ring_mapping_ = std::move(ring);
   control_mapping_ = std::move(control);
-  publisher_ring_ = publisher_ring_mapping_.as<PublisherRingHeader>();
+  header_ = ring_mapping_.as<PublisherRingHeader>();
   control_ = control_mapping_.as<const PublisherRingControl>();
-  data_ = publisher_ring_mapping_.data() + page_bytes;
-  mask_ = publisher_ring_->data_bytes - 1;
+  data_ = ring_mapping_.data() + page_bytes;
+  mask_ = header_->data_bytes - 1;
   tail_ = released_ = head_ = 0;
   sequence_ = 0;
-  rung_for_ = 0;
+  woken_for_ = 0;
   return nullptr;
 }
 
@@ -132,10 +128,12 @@ PublisherRingResult PublisherRingWriter::put(std::string_view topic,
                                              std::span<const std::byte> payload,
                                              std::uint8_t flags) {
   const std::uint64_t bytes = frame_bytes(topic.size(), payload.size());
-  if (topic.size() > UINT16_MAX || bytes > publisher_ring_->frame_bytes_max)
+  if (topic.size() > UINT16_MAX || bytes > header_->frame_bytes_max) {
     return PublisherRingResult::too_large;
+  }
   if (tail_ + bytes - head_ > mask_ + 1) {
-    // acquire: the server's copies; partner: LaneReader::finish.
+    // acquire: before the frames below it are overwritten; partner: the release store in
+    // PublisherRingReader::finish.
     head_ = control_->head.load(std::memory_order_acquire);
     if (tail_ + bytes - head_ > mask_ + 1) return PublisherRingResult::full;
   }
@@ -152,12 +150,13 @@ PublisherRingResult PublisherRingWriter::put(std::string_view topic,
 bool PublisherRingWriter::flush() {
   if (released_ != tail_) {
     released_ = tail_;
-    // seq_cst: ahead of the look at `sleeping`; partner: LaneReader::go_to_sleep.
-    publisher_ring_->tail.store(tail_, std::memory_order_seq_cst);
+    // seq_cst: after the frames and before the look at `sleeping`; partners: the acquire load in
+    // PublisherRingReader::copy_next and the exchange in PublisherRingReader::go_to_sleep.
+    header_->tail.store(tail_, std::memory_order_seq_cst);
   }
   const std::uint32_t sleeping = control_->sleeping.load(std::memory_order_seq_cst);
-  if ((sleeping & 1) == 0 || sleeping == rung_for_ || is_drained()) return false;
-  rung_for_ = sleeping;
+  if ((sleeping & 1) == 0 || sleeping == woken_for_ || is_drained()) return false;
+  woken_for_ = sleeping;
   return true;
 }
 

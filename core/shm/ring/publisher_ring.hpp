@@ -1,11 +1,13 @@
-// A publisher ring: a local publisher's own ring into the server.
+// The ring of a local publisher: its process writes frames, the server takes them out.
 //
-// The client writes frames and rings the wake-up at the control socket if the server sleeps; the server copies
-// each frame out before it looks at it, since the client can change it at any moment.
+// The client writes frames and, if the server sleeps, sends a wake-up to the control socket. The
+// server copies each frame before it checks it, since the client can change the ring at any moment.
 //
-// Thread contract: LaneWriter belongs to one thread of the client, LaneReader to one of the server.
-// What holds: nothing the client writes makes the server read outside the publisher ring or trust a length
-// twice; a full publisher ring is `full` to the publisher, and nothing accepted is lost while both live.
+// Thread contract: PublisherRingWriter belongs to one thread of the client, PublisherRingReader to
+// one thread of the server.
+// What holds: whatever the client writes, the server reads nothing outside the ring and loads each
+// length once; the publisher is told when the ring is full; what was accepted is not lost as long
+// as both processes live.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +29,7 @@ struct PublisherRingOptions {
 
 enum class PublisherRingResult : std::uint8_t { taken, full, too_large };
 
-// A publish as it came out of a publisher ring: a copy, in memory of the reader's own.
+// A message taken out of a publisher ring: a copy in the server's own memory.
 struct PublisherRingMessage {
   std::string_view topic;
   std::span<const std::byte> payload;
@@ -36,15 +38,16 @@ struct PublisherRingMessage {
 
 class PublisherRingReader {
  public:
+  // Null when the options are inconsistent or the system refuses the memory.
   static std::unique_ptr<PublisherRingReader> make(const PublisherRingOptions& options);
 
-  int publisher_ring_fd() const { return publisher_ring_fd_.get(); }
+  int ring_fd() const { return ring_fd_.get(); }
   int control_fd() const { return control_fd_.get(); }
 
   enum class Drained : std::uint8_t { empty, more, faulty };
 
-  // Hands up to `count_max` messages to take(LaneMessage), which returns whether it was accepted.
-  // `faulty`: the client broke its own publisher ring; close the connection.
+  // Passes up to `count_max` messages to take(const PublisherRingMessage&), which returns whether
+  // the message was accepted. `faulty`: the ring's content is invalid; close the connection.
   template <class Take>
   Drained drain(std::size_t count_max, Take&& take) {
     for (std::size_t i = 0; i < count_max; ++i) {
@@ -56,7 +59,8 @@ class PublisherRingReader {
     return finish(Drained::more);
   }
 
-  // About to wait for the wake-up: from now on the client rings. False when there is work after all.
+  // Call before waiting for a wake-up: from now on the client sends one when it has published.
+  // False when there is something to drain after all.
   bool go_to_sleep();
   void wake_up();
 
@@ -64,17 +68,17 @@ class PublisherRingReader {
   std::uint64_t refused() const { return refused_; }
 
  private:
-  PublisherRingReader(const PublisherRingOptions& options, UniqueFd publisher_ring_fd,
-                      UniqueFd control_fd, Mapping publisher_ring, Mapping control);
+  PublisherRingReader(const PublisherRingOptions& options, UniqueFd ring_fd, UniqueFd control_fd,
+                      Mapping ring, Mapping control);
   Drained copy_next(PublisherRingMessage& message);
   Drained finish(Drained result);
 
   const PublisherRingOptions options_;
-  UniqueFd publisher_ring_fd_;
+  UniqueFd ring_fd_;
   UniqueFd control_fd_;
-  Mapping publisher_ring_mapping_;  // read-only: nothing here is the server's to write
-  Mapping control_mapping_;         // the server's own
-  const PublisherRingHeader* const publisher_ring_;
+  Mapping ring_mapping_;     // read-only
+  Mapping control_mapping_;  // written by the server alone
+  const PublisherRingHeader* const header_;
   PublisherRingControl* const control_;
   std::uint64_t head_ = 0;
   std::uint64_t tail_ = 0;  // as last seen, and checked
@@ -85,25 +89,26 @@ class PublisherRingReader {
 
 class PublisherRingWriter {
  public:
-  // Maps what the control socket handed out. Returns what is wrong, or nullptr.
-  const char* open(int publisher_ring_fd, int control_fd);
+  // Maps the descriptors that the control socket handed over. Returns what is wrong, or nullptr.
+  const char* open(int ring_fd, int control_fd);
 
-  // Visible only after flush().
+  // The message is visible to the server only after flush().
   PublisherRingResult put(std::string_view topic, std::span<const std::byte> payload,
                           std::uint8_t flags);
 
-  // Shows what was put. True: the server sleeps and was not told yet, so ring the wake-up.
+  // Makes what was put visible. True: the server sleeps, so send it a wake-up.
   bool flush();
 
   // Has the server taken everything that was flushed?
   bool is_drained() const { return control_->head.load(std::memory_order_acquire) >= released_; }
   std::uint64_t refused() const { return control_->refused.load(std::memory_order_relaxed); }
   std::uint64_t epoch() const { return control_->epoch; }
+  std::uint64_t frame_bytes_max() const { return header_->frame_bytes_max; }
 
  private:
-  Mapping publisher_ring_mapping_;
+  Mapping ring_mapping_;
   Mapping control_mapping_;
-  PublisherRingHeader* publisher_ring_ = nullptr;
+  PublisherRingHeader* header_ = nullptr;
   const PublisherRingControl* control_ = nullptr;
   std::byte* data_ = nullptr;
   std::uint64_t mask_ = 0;
@@ -111,7 +116,7 @@ class PublisherRingWriter {
   std::uint64_t released_ = 0;
   std::uint64_t head_ = 0;  // as last seen
   std::uint64_t sequence_ = 0;
-  std::uint32_t rung_for_ = 0;  // the sleep that was already rung for
+  std::uint32_t woken_for_ = 0;  // the value of `sleeping` for which a wake-up was already sent
 };
 
 }  // namespace millrace::shm

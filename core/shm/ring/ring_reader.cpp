@@ -14,10 +14,10 @@ using base::futex_wait;
 using base::futex_wake;
 using base::Scope;
 
-// How long a wake-up that falls between the last look and the sleep can cost. A neighbour cannot
-// mark us awake (it maps our page read-only), although it tries again (wake_followers); and a
-// system may refuse heavy_fence().
-constexpr auto longest_unsafe_nap = std::chrono::milliseconds(10);
+// The longest sleep where a wake-up may be lost between the last look and the sleep: a predecessor
+// cannot change our sleep word (it maps our page read-only; it tries again, see wake_followers),
+// and the system may refuse heavy_fence().
+constexpr auto unsafe_sleep_max = std::chrono::milliseconds(10);
 constexpr int wake_attempts = 64;
 constexpr int looks_before_sleep = 100;
 
@@ -35,7 +35,7 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   if (!head) return "the ring cannot be mapped";
   const auto* header = head.as<const RingHeader>();
   if (const char* fault = check_layout(header->stamp, ring_magic)) return fault;
-  if (!std::has_single_bit(header->data_bytes)) return "the ring's size is no power of two";
+  if (!std::has_single_bit(header->data_bytes)) return "the ring's size is not a power of two";
   ring_ = Mapping::map_ring(ring_fd, header->data_bytes, Access::read_only);
   if (!ring_) return "the ring's frames cannot be mapped";
   page_mapping_ = map_page(page_fd, Access::read_write);
@@ -47,8 +47,8 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   mask_ = data_bytes_ - 1;
   position_ = released_ = limit_ = position;
   expected_ = sequence;
-  missed_ = missed_told_ = 0;
-  rest_ = 0;
+  missed_ = missed_stored_ = 0;
+  pauses_ = 0;
   predecessors_.clear();
   followers_.clear();
   stopped_.store(false, std::memory_order_seq_cst);
@@ -59,12 +59,13 @@ bool RingReader::release() {
   const bool intact = is_intact(released_);
   if (released_ == position_) return intact;
   released_ = position_;
-  if (missed_ != missed_told_) {
-    missed_told_ = missed_;
+  if (missed_ != missed_stored_) {
+    missed_stored_ = missed_;
     page_->missed.store(missed_, std::memory_order_relaxed);
   }
-  // release: our reads of the frames come before it; partner: ConsumerPage::look. With someone asleep after
-  // us it must also come before the look at their sleep words, hence seq_cst then.
+  // release: after the frames were read; partner: the acquire load in ConsumerPage::look. If there
+  // are followers it must also come before the look at their sleep words, hence seq_cst; partner:
+  // the exchange in announce_sleep, which comes before a follower's look at our position.
   if (followers_.empty()) {
     page_->position.store(position_, std::memory_order_release);
   } else {
@@ -74,10 +75,13 @@ bool RingReader::release() {
   return intact;
 }
 
-// The writer came round: everything up to the oldest frame is gone.
+// The writer has lapped this reader: everything below the oldest frame is lost. `released_` stays,
+// so that release() says that frames returned before are no longer valid.
 void RingReader::catch_up() {
+  // The intent that is_intact() saw comes before the load of `oldest`; partner: the store of
+  // `oldest`, which comes before that of the intent in RingWriter::advance_intent.
+  acquire_fence();
   position_ = std::max(position_, header_->oldest.load(std::memory_order_acquire));
-  // What was handed out before is no longer valid either; release() says so, as `released_` stays.
   if (position_ >= limit_) look_for_more();
 }
 
@@ -101,8 +105,8 @@ void RingReader::wake_followers() {
   }
 }
 
-// Ahead of the last look at the tail; partners: RingWriter::publish_tail, release(). False: the
-// writer may not notice.
+// seq_cst: before the last look at the tail and at the predecessors' positions; partners:
+// RingWriter::publish_tail and release(). False: the writer may not see it.
 bool RingReader::announce_sleep(std::uint32_t word) {
   page_->sleep_word.exchange(word, std::memory_order_seq_cst);
   return header_->light_fences == 0 || heavy_fence();
@@ -120,8 +124,8 @@ bool RingReader::wait_asleep(Clock::time_point deadline) {
     const bool is_safe = announce_sleep(odd) && predecessors_.empty();
     const bool more = look_for_more();
     if (!more && !is_stopped()) {
-      const auto nap_end = Clock::now() + longest_unsafe_nap;
-      futex_wait(page_->sleep_word, odd, is_safe ? deadline : std::min(deadline, nap_end),
+      const auto sleep_end = Clock::now() + unsafe_sleep_max;
+      futex_wait(page_->sleep_word, odd, is_safe ? deadline : std::min(deadline, sleep_end),
                  Scope::shared);
     }
     std::uint32_t expected = odd;
@@ -143,7 +147,7 @@ bool RingReader::add_predecessor(std::uint64_t consumer_id, int page_fd) {
   Mapping mapping = map_page(page_fd, Access::read_only);
   if (!mapping) return false;
   predecessors_.push_back({consumer_id, std::move(mapping)});
-  limit_ = position_;  // what lay beyond it is no longer ours to read
+  limit_ = position_;  // beyond it, only what the predecessor has released
   return true;
 }
 

@@ -1,15 +1,16 @@
-// The reader of a ring, in another process: frames in place, validated afterwards.
+// The reader of a ring in another process: it returns frames in place and validates them
+// afterwards.
 //
 //     RingReader::Frame frame;
-//     while (reader.next(frame)) use(frame);       // looks at shared memory, copies nothing
-//     bool intact = reader.release();              // gives it all back; was it valid to the end?
+//     while (reader.next(frame)) use(frame);       // frame points into shared memory
+//     bool intact = reader.release();              // the frames may be overwritten from here on
 //     reader.wait(...);
 //
 // Thread contract: one thread. stop_waiting() may be called from another.
-// What holds: it reads only below min(tail, the positions of those it stands after), and hands out
-// a frame only after checking that the writer had not announced to overwrite it. A lapped reader
-// goes on at the oldest frame; `missed` is the difference of sequences. Copies nothing, allocates
-// nothing, and makes no system call unless it sleeps.
+// What holds: it reads only below min(tail, positions of its predecessors), and returns a frame
+// only after checking that the writer had not announced to overwrite it. A lapped reader continues
+// at the oldest frame; `missed` is the difference of sequences. Nothing is copied or allocated, and
+// no system call is made unless the reader sleeps.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +30,7 @@
 
 namespace millrace::shm {
 
-// Another consumer of the same ring, seen through its page, which is mapped read-only.
+// Another consumer of the same ring: its position page, mapped read-only.
 struct Neighbour {
   std::uint64_t consumer_id = 0;
   Mapping mapping;
@@ -49,14 +50,14 @@ class RingReader {
 
   RingReader() = default;
 
-  // Maps what the control socket handed out. Returns what is wrong, or nullptr.
+  // Maps the descriptors that the control socket handed over. Returns what is wrong, or nullptr.
   const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence);
 
-  // The next frame, in place; false when there is none yet. The frame stays good until release(),
-  // in a lossy ring only as long as the writer does not come round: release() tells.
+  // The next frame, in place; false when there is none yet. The frame is valid until release(), in
+  // a lossy ring only until the writer has gone round the ring: release() tells.
   bool next(Frame& frame) {
     for (;;) {
-      if (position_ >= limit_ && !look_after_rest()) return false;
+      if (position_ >= limit_ && !look_after_pause()) return false;
       const std::byte* at = data_ + (position_ & mask_);
       const FrameHeader header = load_header(at);
       if (!is_intact(position_)) {
@@ -77,14 +78,14 @@ class RingReader {
     }
   }
 
-  // Is the frame handed out last still what it was? To be asked after looking at it.
+  // Is the last frame still unchanged? To be called after reading it.
   bool last_is_intact() const { return is_intact(last_); }
 
-  // Everything handed out so far may be overwritten. True if it was valid up to now.
+  // Everything returned so far may be overwritten. True if all of it was valid up to now.
   bool release();
 
-  // Is there anything to read? Spins and yields as `wait` says, or sleeps; false at the deadline,
-  // or when stop_waiting() was called or the server evicted this reader.
+  // Waits until there is something to read: spinning, yielding or sleeping, as `wait` says. False
+  // at the deadline, after stop_waiting(), or when the server has evicted this reader.
   template <class Wait>
   bool wait(const Wait& wait, base::Clock::time_point deadline) {
     if (wait.sleeps()) return wait_asleep(deadline);
@@ -101,7 +102,7 @@ class RingReader {
     return static_cast<Eviction>(page_->eviction.load(std::memory_order_seq_cst));
   }
   std::uint64_t missed() const { return missed_; }
-  // The frame handed out last was overwritten before it was used: it counts as missed.
+  // For a last frame that was overwritten while the caller read it.
   void count_as_missed() { ++missed_; }
   std::uint64_t position() const { return position_; }
   std::uint64_t next_sequence() const { return expected_; }
@@ -111,21 +112,22 @@ class RingReader {
   std::uint64_t epoch() const { return header_->epoch; }
   std::uint64_t data_bytes() const { return data_bytes_; }
   bool is_lossless() const { return header_->lossless != 0; }
-  // Lossless: frames wait at the server for this reader or another; ring the wake-up after release().
+  // Lossless: frames wait in the server's overflow for this reader or another; send a wake-up after
+  // release().
   bool is_waited_for() const {
     return header_->overflow_waits.load(std::memory_order_seq_cst) != 0;
   }
   bool has_caught_up() const { return position_ >= header_->tail.load(std::memory_order_acquire); }
 
-  // Those this reader stands after, and those who stand after it. Returns false if `page_fd` is not
-  // a page.
+  // A predecessor is a consumer whose position this one stays behind, a follower one that stays
+  // behind this one. False if `page_fd` is not a position page.
   bool add_predecessor(std::uint64_t consumer_id, int page_fd);
   bool add_follower(std::uint64_t consumer_id, int page_fd);
   void remove_neighbour(std::uint64_t consumer_id);
 
  private:
-  // Was the writer still away from `position`? acquire_fence keeps what was read ahead of the look
-  // at intent; the partner is full_fence() in RingWriter::advance_intent.
+  // Had the writer not yet announced to overwrite `position`? acquire_fence: what was read of the
+  // frame was read before intent is; partner: full_fence in RingWriter::advance_intent.
   bool is_intact(std::uint64_t position) const {
     acquire_fence();
     return position + data_bytes_ >= header_->intent.load(std::memory_order_relaxed);
@@ -137,16 +139,17 @@ class RingReader {
     return position_ < limit_;
   }
 
-  // While each look brings a little, the writer is busy, and each look takes the tail's line away
-  // from it: so the next look comes a little later and brings more. One that brings nothing ends
-  // that, so who waits for a single frame never rests.
-  bool look_after_rest() {
-    base::pause(rest_);
+  // Each load of the tail takes its cache line away from the writer. As long as each load yields
+  // only a few frames, the writer is busy, so the next load is delayed a little more each time and
+  // yields more. A load that yields nothing resets the delay: waiting for a single frame has none.
+  bool look_after_pause() {
+    base::pause(pauses_);
     if (!look_for_more()) {
-      rest_ = 0;
+      pauses_ = 0;
       return false;
     }
-    rest_ = limit_ - position_ >= plenty_bytes ? rest_ / 2 : std::min(2 * rest_ + 1, rest_max);
+    pauses_ =
+        limit_ - position_ >= plenty_bytes ? pauses_ / 2 : std::min(2 * pauses_ + 1, pauses_max);
     return true;
   }
 
@@ -155,7 +158,7 @@ class RingReader {
   }
 
   static constexpr std::uint64_t plenty_bytes = page_bytes;
-  static constexpr int rest_max = 31;  // pauses: half a microsecond or so
+  static constexpr int pauses_max = 31;  // about half a microsecond
 
   std::uint64_t behind_predecessors(std::uint64_t limit) const;
   void catch_up();
@@ -172,13 +175,13 @@ class RingReader {
   std::uint64_t data_bytes_ = 0;
 
   std::uint64_t position_ = 0;  // of the next frame
-  std::uint64_t last_ = 0;      // of the frame handed out last
+  std::uint64_t last_ = 0;      // of the last frame
   std::uint64_t released_ = 0;
-  std::uint64_t limit_ = 0;  // may be read without another look at the tail
+  std::uint64_t limit_ = 0;  // below it frames may be read without loading the tail again
   std::uint64_t expected_ = 0;
   std::uint64_t missed_ = 0;
-  std::uint64_t missed_told_ = 0;
-  int rest_ = 0;  // pauses ahead of the next look at the tail
+  std::uint64_t missed_stored_ = 0;
+  int pauses_ = 0;  // before the next load of the tail
   std::vector<Neighbour> predecessors_;
   std::vector<Neighbour> followers_;
   std::atomic<bool> stopped_{false};

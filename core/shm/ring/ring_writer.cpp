@@ -11,8 +11,8 @@
 namespace millrace::shm {
 namespace {
 
-// The writer announces itself a block ahead: a lapped reader loses up to one block too many, and in
-// return the writer touches the announcement once a block instead of once a frame.
+// The intent advances by whole blocks: a lapped reader loses up to one block more than necessary,
+// and in return the writer stores the intent once a block instead of once a frame.
 constexpr std::uint64_t blocks = 32;
 
 }  // namespace
@@ -46,9 +46,9 @@ RingWriter::RingWriter(const RingOptions& options, UniqueFd fd, Mapping mapping)
       block_bytes_(options.data_bytes / blocks),
       first_in_block_(blocks, 0) {}
 
-// The rare ways: too large, or no room.
-void RingWriter::append_with_care(std::string_view topic, std::span<const std::byte> payload,
-                                  std::uint8_t flags, std::uint64_t time_ns) {
+// The rare cases: too large, or no space in the ring.
+void RingWriter::append_slowly(std::string_view topic, std::span<const std::byte> payload,
+                               std::uint8_t flags, std::uint64_t time_ns) {
   FrameHeader header = message_header(topic, payload, flags, time_ns);
   const std::uint64_t size = payload.size();
   if (topic.size() > UINT16_MAX ||
@@ -68,7 +68,8 @@ void RingWriter::append_with_care(std::string_view topic, std::span<const std::b
   }
 }
 
-// A frame is about to start at tail_: it is the first of every block that begins at or below it.
+// A frame is about to start at tail_: it is the first frame of each block that begins at or below
+// tail_ and has none yet.
 void RingWriter::note_blocks() {
   while (next_block_ * block_bytes_ <= tail_) {
     first_in_block_[next_block_ % blocks] = tail_;
@@ -77,20 +78,22 @@ void RingWriter::note_blocks() {
   next_block_start_ = next_block_ * block_bytes_;
 }
 
-// Announces that everything below `end`, up to the end of its block, may be overwritten from below.
+// Announces that the space up to `end`, rounded up to a block, may be written, and with it what
+// stood there one lap before. False: lossless, and a reader has not released that yet.
 bool RingWriter::advance_intent(std::uint64_t end) {
   const std::uint64_t intent = align_up(end, block_bytes_);
   if (intent > options_.data_bytes) {
-    const std::uint64_t lowest = intent - options_.data_bytes;  // what survives
+    const std::uint64_t lowest = intent - options_.data_bytes;  // frames from here on remain
     if (options_.lossless && !gate_allows(lowest)) return false;
     const std::uint64_t block = lowest / block_bytes_;
     const std::uint64_t oldest = block < next_block_ ? first_in_block_[block % blocks] : tail_;
-    // Before the intent: a reader that finds itself lapped finds where to go on.
+    // Before the intent, so that a reader that sees the intent finds where to continue; partner:
+    // acquire_fence in RingReader::catch_up.
     header_->oldest.store(oldest, std::memory_order_release);
   }
   intent_ = intent;
   header_->intent.store(intent, std::memory_order_seq_cst);
-  // Before the first overwriting store; the partner is acquire_fence() in RingReader::is_intact.
+  // The intent before the first overwriting store; partner: acquire_fence in RingReader::is_intact.
   full_fence();
   return true;
 }
@@ -99,13 +102,13 @@ bool RingWriter::gate_allows(std::uint64_t lowest) {
   if (lowest <= gate_) return true;
   for (;;) {
     const auto gate = look_at_gate();
-    if (!gate) continue;  // somebody was evicted: look again
+    if (!gate) continue;  // a reader was evicted: look again
     gate_ = *gate;
     return lowest <= gate_;
   }
 }
 
-// The lowest position of all readers; nothing if one of them had to go for what its page says.
+// The lowest position of all readers; nothing if one of them was evicted for an invalid position.
 std::optional<std::uint64_t> RingWriter::look_at_gate() {
   std::uint64_t lowest = tail_;
   for (std::size_t i = 0; i < consumer_pages_.size(); ++i) {
@@ -124,12 +127,12 @@ std::optional<std::uint64_t> RingWriter::look_at_gate() {
 void RingWriter::to_overflow(const FrameHeader& header, std::string_view topic,
                              std::span<const std::byte> payload) {
   const std::size_t bytes = frame_bytes(topic.size(), payload.size());
-  make_room(bytes);
+  make_overflow_room(bytes);
   if (overflow_.empty() && reserve(bytes)) return write(header, topic, payload, bytes);
   if (overflow_.empty()) {
     overflow_since_ns_ = now_ns_;
     header_->overflow_waits.store(1, std::memory_order_seq_cst);
-    publish_tail();  // what is written but not released would hold itself up
+    publish_tail();  // readers cannot pass what is written but not released
   }
   std::vector<std::byte> frame(bytes);
   store_header(frame.data(), header);
@@ -139,8 +142,8 @@ void RingWriter::to_overflow(const FrameHeader& header, std::string_view topic,
   overflow_bytes_ += bytes;
 }
 
-// The overflow has a limit: whoever holds the gate pays for it.
-void RingWriter::make_room(std::size_t bytes) {
+// Evicts the slowest reader as long as `bytes` more would exceed the overflow's limit.
+void RingWriter::make_overflow_room(std::size_t bytes) {
   while (overflow_bytes_ + bytes > options_.overflow_bytes_max) {
     flush_overflow();
     if (overflow_bytes_ + bytes <= options_.overflow_bytes_max) return;
@@ -152,7 +155,7 @@ void RingWriter::make_room(std::size_t bytes) {
         slowest = i;
       }
     }
-    if (slowest == consumer_pages_.size()) return;  // nobody gates: the next reserve() succeeds
+    if (slowest == consumer_pages_.size()) return;  // no readers: the next reserve() succeeds
     evict(slowest, Eviction::overflow_full);
   }
 }
@@ -164,7 +167,8 @@ void RingWriter::flush_overflow() {
       publish_tail();
       return;
     }
-    overflow_since_ns_ = now_ns_;  // the gate has moved: whoever holds it now has its whole lease
+    overflow_since_ns_ =
+        now_ns_;  // the gate has moved: the reader that is slowest now has a whole lease
     if (tail_ >= next_block_start_) note_blocks();
     std::memcpy(data_ + (tail_ & mask_), frame.data(), frame.size());
     tail_ += frame.size();
@@ -208,8 +212,10 @@ void RingWriter::publish_tail() {
     header_->tail.store(tail_, std::memory_order_release);
     return;
   }
-  // Ahead of the look at the sleep words (ConsumerPage::wake); partner: RingReader::announce_sleep. A full
-  // fence here would wait, once a batch, until every line of it was fetched from the readers.
+  // After the frames, and before the look at the sleep words in ConsumerPage::wake; partners: the
+  // load of the tail in RingReader::look_for_more, and announce_sleep. A full fence would wait,
+  // once a batch, until every cache line of it was fetched from the readers, so light_fence where
+  // the system offers it.
   if (header_->light_fences != 0) {
     header_->tail.store(tail_, std::memory_order_release);
     light_fence();

@@ -3,16 +3,19 @@
 //     writer.append(topic, payload, flags, time_ns);   // for each message of a batch
 //     writer.release(now_ns);                          // once: readers see the batch
 //
-// Thread contract: one thread at a time (the processor's role). Only a consumer page may be lifted from
-// elsewhere (ConsumerPage::lift).
+// The gate of a lossless ring is the position of its slowest reader: nothing above it is
+// overwritten.
+//
+// Thread contract: one thread at a time (the processor's role). Only ConsumerPage::lift may be
+// called by other threads.
 // What holds:
-// - it never waits and, when no reader sleeps, never makes a system call;
-// - readers see whole frames below the released tail; before a byte is overwritten, `intent` says
-// so;
-// - lossy: nobody holds it up. lossless: a frame that an attached reader has not passed is not
-//   overwritten; what has no room waits in the overflow, in order, and when that is full or the
-//   lease of the reader who holds the gate ends, that reader is evicted;
-// - every append uses up one sequence, an oversize message too.
+// - the writer never waits, and makes no system call unless a reader sleeps;
+// - readers see whole frames below the released tail; before a byte is overwritten, `intent` has
+//   been advanced past it;
+// - lossy: no reader delays the writer. lossless: what an attached reader has not released is not
+//   overwritten; frames without room wait in the overflow, in order, and when that is full, or the
+//   slowest reader has made no progress for its lease, that reader is evicted;
+// - every append uses one sequence, also that of an oversize message.
 #pragma once
 
 #include <cstddef>
@@ -45,8 +48,8 @@ struct RingOptions {
 struct RingStats {
   std::uint64_t position = 0;  // bytes written since the ring was made
   std::uint64_t sequence = 0;  // messages appended
-  std::uint64_t oversize = 0;  // of them replaced by a marker
-  std::uint64_t lapped = 0;    // overwritten before a reader had read them, as readers count
+  std::uint64_t oversize = 0;  // of them, replaced by a marker
+  std::uint64_t lapped = 0;    // overwritten before a reader had read them, as the readers count
   std::uint64_t evictions = 0;
   std::uint64_t wakes = 0;          // system calls made to wake a sleeper
   std::uint64_t lag_max_bytes = 0;  // of the slowest reader
@@ -63,13 +66,13 @@ struct Evicted {
 
 struct Attachment {
   std::shared_ptr<ConsumerPage> consumer_page;
-  std::uint64_t position = 0;  // where its reading starts, and the sequence of the frame there
+  std::uint64_t position = 0;  // where it starts, and the sequence of the frame there
   std::uint64_t sequence = 0;
 };
 
 class RingWriter {
  public:
-  // Nothing when the options contradict each other or the system refuses.
+  // Null when the options are inconsistent or the system refuses the memory.
   static std::unique_ptr<RingWriter> make(const RingOptions& options);
   RingWriter(const RingWriter&) = delete;
   RingWriter& operator=(const RingWriter&) = delete;
@@ -81,35 +84,36 @@ class RingWriter {
         reserve(bytes)) [[likely]] {
       write(message_header(topic, payload, flags, time_ns), topic, payload, bytes);
     } else {
-      append_with_care(topic, payload, flags, time_ns);
+      append_slowly(topic, payload, flags, time_ns);
     }
   }
 
-  // Makes the batch visible, moves what waited, ends leases, wakes each sleeper once.
+  // Makes the batch visible, moves frames from the overflow into the ring, ends leases, and wakes
+  // each sleeping reader once.
   void release(std::uint64_t now_ns);
 
-  // Room for one more reader, from the place it wants to start at; it gates from this moment on.
-  // No consumer page when the system refuses the memory for its page.
+  // Attaches a reader. In a lossless ring its position holds from now on. No consumer page in the
+  // result when the system refuses the memory for it.
   Attachment add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns);
   void remove_reader(std::uint64_t consumer_id);
   std::size_t reader_count() const { return consumer_pages_.size(); }
 
-  // Looks at every page, now and then: a page that says nonsense is an eviction in a lossy ring
-  // too.
+  // Checks every position page and collects figures, from time to time: so a reader of a lossy ring
+  // whose page is invalid is evicted too.
   void inspect(std::uint64_t now_ns);
 
   // Those evicted since the last call.
   std::vector<Evicted> take_evicted();
 
-  // Gives the ring up: every reader is told.
+  // Evicts every reader, for the reason ring_closed.
   void close();
 
   int fd() const { return fd_.get(); }
   std::uint64_t tail() const { return released_; }
   std::uint64_t next_sequence() const { return next_sequence_; }
   const RingOptions& options() const { return options_; }
-  // Would a frame of this size go into the ring now, rather than wait for the gate? For a writer of
-  // its own who can wait; the server's processor never asks.
+  // Would a frame of this size go into the ring now, rather than into the overflow? For writers
+  // that can wait (tests and benchmarks); the server's processor never asks.
   bool has_room(std::size_t topic_bytes, std::size_t payload_bytes) {
     return overflow_.empty() && reserve(frame_bytes(topic_bytes, payload_bytes));
   }
@@ -123,8 +127,8 @@ class RingWriter {
     return tail_ + bytes <= intent_ || advance_intent(tail_ + bytes);
   }
   bool advance_intent(std::uint64_t end);
-  void append_with_care(std::string_view topic, std::span<const std::byte> payload,
-                        std::uint8_t flags, std::uint64_t time_ns);
+  void append_slowly(std::string_view topic, std::span<const std::byte> payload, std::uint8_t flags,
+                     std::uint64_t time_ns);
 
   FrameHeader message_header(std::string_view topic, std::span<const std::byte> payload,
                              std::uint8_t flags, std::uint64_t time_ns) {
@@ -138,12 +142,12 @@ class RingWriter {
 
   static constexpr std::size_t prefetch_bytes = 2048;
 
-  // Into room that is reserved.
+  // Into space that reserve() has granted.
   void write(const FrameHeader& header, std::string_view topic, std::span<const std::byte> payload,
              std::uint64_t bytes) {
     if (tail_ >= next_block_start_) note_blocks();
     std::byte* at = data_ + (tail_ & mask_);
-    // The readers have these lines: ask for them now, some frames before they are written.
+    // The readers' caches hold these lines: request them now, some frames before they are written.
     base::prefetch_to_write(at, prefetch_bytes);
     base::prefetch_to_write(at, prefetch_bytes + 64);
     store_header(at, header);
@@ -154,12 +158,11 @@ class RingWriter {
   void note_blocks();
   bool gate_allows(std::uint64_t lowest);
   std::optional<std::uint64_t> look_at_gate();
-  void write(const FrameHeader& header, std::string_view topic, std::span<const std::byte> payload);
   void to_overflow(const FrameHeader& header, std::string_view topic,
                    std::span<const std::byte> payload);
   void flush_overflow();
   void end_leases();
-  void make_room(std::size_t bytes);
+  void make_overflow_room(std::size_t bytes);
   void evict(std::size_t consumer_page, Eviction reason);
   template <class Which>
   void drop_consumer_pages(Which which);
@@ -174,13 +177,13 @@ class RingWriter {
   const std::uint64_t block_bytes_;
 
   std::uint64_t tail_ = 0;      // written
-  std::uint64_t released_ = 0;  // what readers may see
+  std::uint64_t released_ = 0;  // the tail that readers see
   std::uint64_t intent_ = 0;
-  std::uint64_t gate_ = 0;  // lossless: nobody stands below it, as far as the last look tells
+  std::uint64_t gate_ = 0;  // lossless: the lowest position of all readers, when last looked at
   std::uint64_t next_sequence_ = 1;
   std::uint64_t now_ns_ = 0;
 
-  // The first frame that starts in each of the last blocks: where `oldest` is taken from.
+  // The first frame that starts in each of the last blocks, for `oldest`.
   std::vector<std::uint64_t> first_in_block_;
   std::uint64_t next_block_ = 0;
   std::uint64_t next_block_start_ = 0;

@@ -15,10 +15,10 @@
 namespace millrace::shm {
 namespace {
 
-// A cell in words: its version, the header, then topic and payload.
+// A cell as words: its version, the header, then topic and payload.
 constexpr std::size_t header_words = sizeof(CellHeader) / 8;
-constexpr std::size_t hash_word = 1;  // CellHeader::hash comes first
-constexpr int looks_max = 2'000;      // before a cell counts as abandoned
+constexpr std::size_t hash_word = 1;  // CellHeader::hash, its first member
+constexpr int looks_max = 2'000;      // at a cell that is being written, before it is `busy`
 
 std::atomic_ref<std::uint64_t> atomic(const std::uint64_t& word) {
   return std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(word));
@@ -74,13 +74,14 @@ std::uint64_t* TableWriter::cell(std::uint64_t index) const {
       mapping_.data() + page_bytes + (index & (options_.cell_count - 1)) * options_.cell_bytes);
 }
 
-// The topic's cell. With make_room: a free one, or the least recently published of the window.
+// The topic's cell. If it has none and make_room is set: a free cell of its window, or else the one
+// published least recently.
 std::uint64_t* TableWriter::find(std::string_view topic, std::uint64_t hash, bool make_room) {
   std::uint64_t* oldest = nullptr;
   std::uint64_t* free = nullptr;
   for (std::uint32_t i = 0; i < options_.window; ++i) {
     std::uint64_t* at = cell(hash + i);
-    const CellHeader header = header_of(at);  // our own writes: nobody else changes them
+    const CellHeader header = header_of(at);  // not atomic: nobody else writes it
     if (header.state == CellState::empty) {
       if (!free) free = at;
       continue;
@@ -113,7 +114,8 @@ void TableWriter::store(std::string_view topic, std::span<const std::byte> paylo
     header.state = CellState::elsewhere;
     payload = {};
     if (topic.size() > room) {
-      topic = {};  // known by its hash alone; the control socket compares the name
+      topic =
+          {};  // found by its hash alone; the name is compared by the server when it is requested
       header.topic_bytes = 0;
     }
   }
@@ -146,10 +148,11 @@ void TableWriter::write(std::uint64_t* at, CellHeader header, std::string_view t
 
   const std::uint64_t version = atomic(at[0]).load(std::memory_order_relaxed);
   atomic(at[0]).store(version + 1, std::memory_order_relaxed);
-  full_fence();  // odd before any word changes; partner: the acquire_fence of a reader
+  full_fence();  // odd before any word changes; partner: acquire_fence in TableReader::copy_cell
   for (std::size_t i = 0; i < used; ++i) {
     atomic(at[1 + i]).store(words_[i], std::memory_order_relaxed);
   }
+  // release: the words come before it; partner: the acquire load in TableReader::copy_cell.
   atomic(at[0]).store(version + 2, std::memory_order_release);
 }
 
@@ -159,7 +162,7 @@ const char* TableReader::open(int fd) {
   const auto* header = head.as<const TableHeader>();
   if (const char* fault = check_layout(header->stamp, table_magic)) return fault;
   if (!options_fit(header->cell_count, header->cell_bytes, header->window)) {
-    return "the table's header contradicts itself";
+    return "the table's header is inconsistent";
   }
   const std::size_t bytes =
       page_bytes + static_cast<std::size_t>(header->cell_count) * header->cell_bytes;
@@ -172,26 +175,28 @@ const char* TableReader::open(int fd) {
   return nullptr;
 }
 
-// A whole cell, if it carries `hash`, as it stood at one moment.
-TableReader::Snapshot TableReader::snapshot(const std::uint64_t* at, std::uint64_t hash) {
+// Copies the whole cell into words_, if it carries `hash`.
+TableReader::CellCopy TableReader::copy_cell(const std::uint64_t* at, std::uint64_t hash) {
   for (int look = 0; look < looks_max; ++look) {
+    // acquire: before the words; partner: the release store in TableWriter::write.
     const std::uint64_t version = atomic(at[0]).load(std::memory_order_acquire);
-    if (version == 0) return Snapshot::other;
+    if (version == 0) return CellCopy::other;
     if ((version & 1) == 0) {
       words_[hash_word] = atomic(at[hash_word]).load(std::memory_order_relaxed);
       const bool is_it = words_[hash_word] == hash;
       for (std::size_t i = 2; is_it && i < words_.size(); ++i) {
         words_[i] = atomic(at[i]).load(std::memory_order_relaxed);
       }
-      acquire_fence();  // the words before the second look; partner: TableWriter::write
+      // The words before the second look; partner: full_fence in TableWriter::write.
+      acquire_fence();
       if (atomic(at[0]).load(std::memory_order_relaxed) == version) {
-        return is_it ? Snapshot::taken : Snapshot::other;
+        return is_it ? CellCopy::taken : CellCopy::other;
       }
     }
     if (look % 64 == 63) ::sched_yield();
     base::pause();
   }
-  return Snapshot::busy;
+  return CellCopy::busy;
 }
 
 TableReader::Found TableReader::read(std::string_view topic, Value& value) {
@@ -201,9 +206,9 @@ TableReader::Found TableReader::read(std::string_view topic, Value& value) {
   for (std::uint32_t i = 0; i < window_; ++i) {
     const auto* at = reinterpret_cast<const std::uint64_t*>(
         mapping_.data() + page_bytes + ((hash + i) & cell_mask_) * cell_bytes_);
-    const Snapshot result = snapshot(at, hash);
-    if (result == Snapshot::busy) busy = true;
-    if (result != Snapshot::taken) continue;
+    const CellCopy result = copy_cell(at, hash);
+    if (result == CellCopy::busy) busy = true;
+    if (result != CellCopy::taken) continue;
     const CellHeader header = header_of(words_.data());
     if (header.state == CellState::elsewhere &&
         (header.topic_bytes == 0 || topic_of(words_.data()) == topic)) {

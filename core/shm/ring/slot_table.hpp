@@ -1,15 +1,16 @@
-// The newest value of each topic in shared memory: one look, no ring to walk.
+// A table of the newest value of each topic in shared memory: a lookup by topic.
 //
-// A topic lives in one of `window` neighbouring cells, the first of which its hash names. A cell is
-// of fixed size; a value that does not fit is marked `elsewhere`, and the control socket has it. When all
-// cells of a window are taken, the one published least recently is given away (counted): its
-// generation changes.
+// A topic is in one of `window` neighbouring cells, from the cell that its hash selects. Cells are
+// of fixed size; a value that does not fit is marked `elsewhere` and requested at the control
+// socket. When all cells of a window are in use, the one published least recently is reused
+// (counted as displaced): its generation changes.
 //
-// Thread contract: TableWriter belongs to one thread (the processor's role). Any number of readers
-// in any process. What holds: a reader never sees a torn value, never waits for the writer and
-// never stops it. Each cell has a version, odd while it is written; what may race is copied word by
-// word as relaxed atomics, and the version is looked at on both sides. Source: Boehm, "Can seqlocks
-// get along with programming language memory models?" (2012).
+// Thread contract: TableWriter belongs to one thread (the processor's role). TableReader belongs to
+// one thread; there may be any number of them in any process.
+// What holds: a reader never returns a torn value, never waits for the writer and never delays it.
+// Each cell is a seqlock: its version is odd while it is written, its words are copied as relaxed
+// atomics, and a reader compares the version before and after. Source: Boehm, "Can seqlocks get
+// along with programming language memory models?" (2012).
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,7 @@ class TableWriter {
 
   void store(std::string_view topic, std::span<const std::byte> payload, std::uint8_t flags,
              std::uint64_t time_ns);
-  // The topic has no value any more.
+  // The topic no longer has a value.
   void clear(std::string_view topic, std::uint64_t time_ns);
 
   int fd() const { return fd_.get(); }
@@ -57,20 +58,20 @@ class TableWriter {
   std::uint64_t sequence_ = 0;
   std::uint64_t generation_ = 0;
   std::uint64_t displaced_ = 0;
-  std::vector<std::uint64_t> words_;  // a cell as it will be
+  std::vector<std::uint64_t> words_;  // the new content of a cell
 };
 
 class TableReader {
  public:
   enum class Found : std::uint8_t {
     no,         // no value of this topic is known
-    yes,        //
-    elsewhere,  // too large for a cell: ask the control socket
-    busy,       // the writer stopped in the middle (it died): try another time
+    yes,        // copied into `value`
+    elsewhere,  // too large for a cell: request it at the control socket
+    busy,       // being written each time we looked, or its writer died in the middle
   };
   struct Value {
     std::vector<std::byte> payload;
-    std::uint64_t sequence = 0;  // of the table: goes up with each store
+    std::uint64_t sequence = 0;  // of the table: increases with each store
     std::uint64_t generation = 0;
     std::uint64_t time_ns = 0;
     std::uint8_t flags = 0;
@@ -80,8 +81,9 @@ class TableReader {
   Found read(std::string_view topic, Value& value);
 
  private:
-  enum class Snapshot : std::uint8_t { taken, other, busy };
-  Snapshot snapshot(const std::uint64_t* cell, std::uint64_t hash);
+  // taken: words_ holds the cell; other: the cell belongs to another topic or to none.
+  enum class CellCopy : std::uint8_t { taken, other, busy };
+  CellCopy copy_cell(const std::uint64_t* cell, std::uint64_t hash);
 
   Mapping mapping_;
   std::uint64_t cell_mask_ = 0;

@@ -1,8 +1,9 @@
-// Snapshot: frames of the newest values, for a reader that starts at `latest`.
+// A snapshot of the newest values, as frames in a memory of its own, for a reader that starts at
+// `latest`.
 //
 // Thread contract: one thread (the processor's role).
-// What holds: the memory is sealed before it leaves; it takes no more than it holds, and what one
-// add() costs does not grow with what was added before.
+// What holds: the memory is sealed before its descriptor leaves; it occupies no more than what was
+// added, and the cost of add() does not depend on what was added before.
 #pragma once
 
 #include <cstddef>
@@ -18,12 +19,12 @@ class Snapshot {
  public:
   explicit Snapshot(std::size_t bytes_max) : bytes_max_(bytes_max) {}
 
-  // False: there is no room for one more, or the system refuses the memory.
+  // False: it would exceed bytes_max, or the system refuses the memory.
   bool add(std::string_view topic, std::span<const std::byte> payload, std::uint8_t flags,
            std::uint64_t time_ns);
   std::size_t bytes() const { return bytes_; }
 
-  // The frames, and nothing behind them. Empty if there are none, or the system refuses.
+  // The memory, cut to the frames in it. Empty if there are none, or the system refuses.
   UniqueFd take_memory();
 
  private:
@@ -31,7 +32,7 @@ class Snapshot {
 
   std::size_t bytes_max_;
   std::size_t bytes_ = 0;
-  UniqueFd fd_;  // as large as may be needed: the system gives pages only as they are written
+  UniqueFd fd_;  // of bytes_max_, sparse: pages are allocated as they are written
   Mapping mapping_;
 };
 

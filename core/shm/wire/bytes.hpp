@@ -1,7 +1,8 @@
-// The alphabet of the control socket's wire format: the head of each message, numbers and strings as bytes.
-// For wire_request.cpp and wire_reply.cpp alone.
+// The parts of the control socket's wire format: heads, numbers and strings as bytes. For
+// request.cpp and reply.cpp alone.
 //
-// Thread contract: none of its own. What holds: an Unpacker never reads past its input.
+// Thread contract: any thread; each object belongs to one at a time.
+// What holds: an Unpacker never reads past its input.
 #pragma once
 
 #include <cstddef>
@@ -67,7 +68,7 @@ class Packer {
   std::string out_;
 };
 
-// Reads what is there; once something was missing, all is zero and ok() is false.
+// Once its input is too short or invalid, it returns zeros and done() is false.
 class Unpacker {
  public:
   explicit Unpacker(std::string_view in) : in_(in) {}
@@ -86,7 +87,7 @@ class Unpacker {
     in_.remove_prefix(bytes);
     return text;
   }
-  // An enumeration that ends at `last`.
+  // A value of an enumeration whose last one is `last`.
   template <class E>
   E choice(E last) {
     const auto value = number<std::underlying_type_t<E>>();
@@ -98,7 +99,7 @@ class Unpacker {
     ok_ = false;
     in_ = {};
   }
-  // All was there, and nothing more.
+  // Was the input valid and read to its end?
   bool done() const { return ok_ && in_.empty(); }
 
  private:

@@ -44,9 +44,9 @@ ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<cons
   return sent;
 }
 
-ssize_t receive_with_descriptors(int socket, std::span<std::byte> room,
+ssize_t receive_with_descriptors(int socket, std::span<std::byte> buffer,
                                  std::vector<UniqueFd>& received, int flags) {
-  iovec part{room.data(), room.size()};
+  iovec part{buffer.data(), buffer.size()};
   ControlBuffer control{};
   msghdr message{};
   message.msg_iov = &part;
@@ -71,10 +71,10 @@ ssize_t receive_with_descriptors(int socket, std::span<std::byte> room,
 }
 
 std::optional<Credentials> peer_credentials(int socket) {
-  ucred who{};
-  socklen_t length = sizeof who;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return std::nullopt;
-  return Credentials{who.pid, who.uid, who.gid};
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return std::nullopt;
+  return Credentials{peer.pid, peer.uid, peer.gid};
 }
 
 UniqueFd connect_to(const std::string& path) {

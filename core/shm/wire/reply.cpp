@@ -1,4 +1,4 @@
-// What the server says at the control socket, as bytes and back.
+// The server's messages at the control socket, encoded and decoded.
 #include <utility>
 
 #include "core/shm/wire/bytes.hpp"
@@ -58,7 +58,7 @@ std::optional<Reply> decode_reply(Type type, std::string_view body) {
     case Type::neighbour_came: {
       NeighbourCame came;
       came.consumer_id = in.number<std::uint64_t>();
-      came.stands_before_you = in.number<std::uint8_t>() != 0;
+      came.is_predecessor = in.number<std::uint8_t>() != 0;
       reply = came;
       break;
     }
@@ -106,7 +106,7 @@ struct EncodeReply {
   }
   std::string operator()(const NeighbourCame& came) const {
     Packer out;
-    out.number(came.consumer_id).number(static_cast<std::uint8_t>(came.stands_before_you));
+    out.number(came.consumer_id).number(static_cast<std::uint8_t>(came.is_predecessor));
     return std::move(out).finish(Type::neighbour_came, descriptors);
   }
   std::string operator()(const NeighbourGone& gone) const {
@@ -143,7 +143,7 @@ void ReplyParser::feed(std::span<const std::byte> bytes) {
 std::optional<ReplyParser::Item> ReplyParser::next() {
   if (faulty_ || pending_.size() < head_bytes) return std::nullopt;
   const wire::Head head = wire::read_head(pending_);
-  // A refusal is understood in every version: it is how a version is refused.
+  // A refusal is read in every version, as it says that the version is refused.
   if (head.body_bytes > reply_bytes_max ||
       (head.version != layout_version && head.type != Type::refused)) {
     faulty_ = true;

@@ -1,4 +1,4 @@
-// What a client says at the control socket, as bytes and back.
+// A client's messages at the control socket, encoded and decoded.
 #include <utility>
 
 #include "core/shm/wire/bytes.hpp"
@@ -94,7 +94,7 @@ std::optional<Request> RequestParser::fail(Refusal refusal) {
 std::optional<Request> RequestParser::next() {
   if (fault_ || pending_.empty()) return std::nullopt;
   if (pending_.front() == static_cast<char>(wake_up_byte)) {
-    // Ten wake-ups say no more than one.
+    // Several wake-ups mean the same as one.
     const std::size_t wake_ups = pending_.find_first_not_of(static_cast<char>(wake_up_byte));
     pending_.erase(0, wake_ups == std::string::npos ? pending_.size() : wake_ups);
     return WakeUp{};

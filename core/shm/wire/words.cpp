@@ -1,4 +1,4 @@
-// Refusals and evictions in words, for people and for metrics.
+// Refusals and evictions as text, for users and for metrics.
 #include "core/shm/wire/wire.hpp"
 
 namespace millrace::shm {
@@ -8,19 +8,19 @@ const char* describe(Refusal refusal) {
     case Refusal::malformed:
       return "the request is malformed";
     case Refusal::other_version:
-      return "the other side speaks another layout version";
+      return "server and client library use different layout versions: update the older one";
     case Refusal::not_allowed:
       return "not allowed by the access rules";
     case Refusal::limit_reached:
       return "a limit of the server is reached";
     case Refusal::bad_filter:
-      return "this is no topic filter";
+      return "not a valid topic filter";
     case Refusal::unknown_consumer:
-      return "no such consumer to stand after";
+      return "no reader of this ring has the name given as `after`";
     case Refusal::name_in_use:
-      return "another consumer of this ring has that name";
+      return "another reader of this ring has that name";
     case Refusal::no_memory:
-      return "the system refuses the memory";
+      return "the server cannot get the memory or a descriptor for it";
     case Refusal::shutting_down:
       return "the server is shutting down";
   }
@@ -32,13 +32,13 @@ const char* describe(Eviction eviction) {
     case Eviction::none:
       return "attached";
     case Eviction::lease_ended:
-      return "evicted: it held the gate for longer than its lease";
+      return "evicted: too slow for a lossless ring (no progress for local.lease_ms)";
     case Eviction::overflow_full:
-      return "evicted: it held the gate until the overflow was full";
+      return "evicted: too slow for a lossless ring (local.overflow_bytes were waiting for it)";
     case Eviction::bad_position:
-      return "evicted: its position page says nonsense";
+      return "evicted: its position page is invalid";
     case Eviction::ring_closed:
-      return "the server gave the ring up";
+      return "the server closed the ring";
   }
   return "evicted";
 }

@@ -1,4 +1,4 @@
-// The control socket against clients that keep to the wire format and to nothing else.
+// The control socket against clients that send valid messages with a harmful purpose.
 #include <sys/socket.h>
 
 #include <atomic>
@@ -12,7 +12,7 @@ namespace {
 using shm::descriptors_max;
 using shm::UniqueFd;
 
-void say(const UniqueFd& socket, const std::string& bytes) {
+void send_bytes(const UniqueFd& socket, const std::string& bytes) {
   ASSERT_EQ(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
             static_cast<ssize_t>(bytes.size()));
 }
@@ -22,52 +22,52 @@ std::vector<shm::Reply> replies(const UniqueFd& socket, std::size_t count,
                                 std::vector<UniqueFd>& descriptors) {
   std::vector<shm::Reply> got;
   shm::ReplyParser parser;
-  std::byte room[4096];
+  std::byte buffer[4096];
   while (got.size() < count) {
-    const ssize_t bytes = shm::receive_with_descriptors(socket.get(), room, descriptors, 0);
+    const ssize_t bytes = shm::receive_with_descriptors(socket.get(), buffer, descriptors, 0);
     if (bytes <= 0) break;
-    parser.feed({room, static_cast<std::size_t>(bytes)});
+    parser.feed({buffer, static_cast<std::size_t>(bytes)});
     while (auto item = parser.next()) got.push_back(std::move(item->reply));
   }
   return got;
 }
 
-TEST_F(LocalHost, OutlivesWhoNamesItsPredecessorTwice) {
+TEST_F(ControlSocket, SurvivesAReaderThatNamesItsPredecessorTwice) {
   TestServer server(directory.socket());
   Reader witness("#", options());
   {
     auto first = std::make_unique<Reader>("#", lossless("a"));
     Reader second("#", lossless("b", {"a", "a"}));
     first.reset();
-    server.await([](Registry& core) { return core.consumer_count() == 2; });
+    server.await([](Registry& registry) { return registry.consumer_count() == 2; });
   }
-  server.await([](Registry& core) { return core.consumer_count() == 1; });
+  server.await([](Registry& registry) { return registry.consumer_count() == 1; });
   server.publish("t", "still here");
   EXPECT_EQ(next_payload(witness), "still here");
 }
 
-// Each request of a few bytes would have the whole value lie about for it.
-TEST_F(LocalHost, AnswersOneRequestForAValueAtATime) {
+// Otherwise many requests of a few bytes would make the server hold many large replies.
+TEST_F(ControlSocket, RefusesASecondRequestForAValueBeforeTheFirstIsAnswered) {
   TestServer server(directory.socket());
   server.publish("a", std::string(100'000, 'x'));
   UniqueFd socket = shm::connect_to(directory.socket());
   std::vector<UniqueFd> descriptors;
-  say(socket, shm::encode(shm::Request(shm::TableRequest{"#"})));
+  send_bytes(socket, shm::encode(shm::Request(shm::TableRequest{"#"})));
   ASSERT_TRUE(std::holds_alternative<shm::TableOpened>(replies(socket, 1, descriptors).at(0)));
   const std::string request = shm::encode(shm::Request(shm::ValueRequest{"a"}));
-  say(socket, request + request);
+  send_bytes(socket, request + request);
   const auto got = replies(socket, 2, descriptors);
   ASSERT_FALSE(got.empty());
   EXPECT_TRUE(std::holds_alternative<shm::Refused>(got.back()));
 }
 
-TEST_F(LocalHost, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
+TEST_F(ControlSocket, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
   constexpr std::uint64_t frame_bytes = 32;
   constexpr std::size_t enough = 100'000;
   std::atomic<shm::PublisherRingHeader*> header{nullptr};
   std::atomic<std::size_t> taken{0};
   ServerOptions options;
-  // The client, that is: another frame stands in its publisher ring each time that one was taken.
+  // In place of the client's process: it adds a frame each time that one was taken.
   options.publish = [&](const shm::PublisherRingMessage&) {
     if (++taken < enough) header.load()->tail.fetch_add(frame_bytes);
     return false;
@@ -75,17 +75,16 @@ TEST_F(LocalHost, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
   TestServer server(directory.socket(), options);
   UniqueFd socket = shm::connect_to(directory.socket());
   std::vector<UniqueFd> descriptors;
-  say(socket, shm::encode(shm::Request(shm::PublisherRingRequest{"p"})));
+  send_bytes(socket, shm::encode(shm::Request(shm::PublisherRingRequest{"p"})));
   ASSERT_EQ(replies(socket, 1, descriptors).size(), 1u);
   const std::size_t data_bytes = server::ControlLoopOptions().publisher_ring_bytes;
-  shm::Mapping publisher_ring =
+  shm::Mapping ring =
       shm::Mapping::map_ring(descriptors.at(0).get(), data_bytes, shm::Access::read_write);
-  ASSERT_TRUE(publisher_ring);
+  ASSERT_TRUE(ring);
   for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
-    shm::store_header(publisher_ring.data() + shm::page_bytes + at,
-                      {8, 0, shm::FrameKind::message, 0, 0, 0});
+    shm::store_header(ring.data() + shm::page_bytes + at, {8, 0, shm::FrameKind::message, 0, 0, 0});
   }
-  header = publisher_ring.as<shm::PublisherRingHeader>();
+  header = ring.as<shm::PublisherRingHeader>();
   header.load()->tail.store(frame_bytes);
   socket.reset();
   while (server.loop().figures().clients != 0) std::this_thread::yield();
@@ -110,17 +109,17 @@ struct TwoTopics : Registry::Watcher {
   }
 };
 
-// It takes over what a predecessor that leaves stood after: more pages than one answer can carry.
-TEST(Registry, TurnsAwayWhoHasTooManyPredecessorsByTheTimeItIsAnswered) {
+// When a predecessor leaves, its own predecessors take its place: more pages than fit in one reply.
+TEST(Registry, RefusesAReaderThatHasTooManyPredecessorsWhenItIsAnswered) {
   TwoTopics topics;
   shm::RegistryOptions options;
   options.topics_per_batch = 1;
-  Registry core(options, topics);
+  Registry registry(options, topics);
   shm::ClientId client = 0;
   const auto attach = [&](std::string name, std::vector<std::string> after, shm::StartAt start) {
     ++client;
-    core.handle(client, shm::AttachRequest{shm::Policy::lossless, start, "#", name, after}, 1);
-    core.handle(client, shm::MappedNotice{}, 1);
+    registry.handle(client, shm::AttachRequest{shm::Policy::lossless, start, "#", name, after}, 1);
+    registry.handle(client, shm::MappedNotice{}, 1);
     return client;
   };
   std::vector<std::string> first, second;
@@ -133,12 +132,12 @@ TEST(Registry, TurnsAwayWhoHasTooManyPredecessorsByTheTimeItIsAnswered) {
     attach(second.emplace_back("second" + std::to_string(second.size())), {}, shm::StartAt::now);
   }
   const shm::ClientId last = attach("last", second, shm::StartAt::latest);
-  ASSERT_TRUE(core.work(1)) << "its newest values are being gathered";
-  core.gone(leaves, 2);
-  core.take_outgoing();
-  while (core.work(2)) {
+  ASSERT_TRUE(registry.work(1)) << "its snapshot is being made";
+  registry.gone(leaves, 2);
+  registry.take_outgoing();
+  while (registry.work(2)) {
   }
-  const auto outgoing = core.take_outgoing();
+  const auto outgoing = registry.take_outgoing();
   ASSERT_FALSE(outgoing.empty());
   for (const shm::Outgoing& one : outgoing) EXPECT_LE(one.descriptors.size(), descriptors_max);
   EXPECT_EQ(outgoing.back().to, last);

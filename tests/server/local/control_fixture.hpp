@@ -1,5 +1,4 @@
-// The fixture of the tests at the control socket: a socket in a directory of its own, and readers by one
-// line.
+// The fixture of tests with a control socket: a socket in a temporary directory, and short forms.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,7 +17,7 @@ using test::ServerOptions;
 using test::TempDirectory;
 using test::TestServer;
 
-class LocalHost : public ::testing::Test {
+class ControlSocket : public ::testing::Test {
  protected:
   ReaderOptions options() const {
     ReaderOptions options;
@@ -43,7 +42,7 @@ class LocalHost : public ::testing::Test {
     } catch (const Error& error) {
       return error.what();
     }
-    return "let in";
+    return "attached";
   }
 
   TempDirectory directory;

@@ -1,4 +1,4 @@
-// The control socket with real processes: they die, stop, and find each other again.
+// The control socket with real processes, which are killed, stopped and restarted.
 #include <sched.h>
 
 #include <memory>
@@ -13,11 +13,11 @@ namespace {
 using test::Child;
 using test::Signal;
 
-TEST_F(LocalHost, KilledLosslessReaderLiftsItsGateAtOnce) {
+TEST_F(ControlSocket, KilledLosslessReaderNoLongerHoldsTheGate) {
   ServerOptions small;
-  small.core.ring_bytes = 4'096;
-  small.core.frame_bytes_max = 1'024;
-  small.core.lease_ns = 0;  // never: only the socket's end can help
+  small.registry.ring_bytes = 4'096;
+  small.registry.frame_bytes_max = 1'024;
+  small.registry.lease_ns = 0;  // none, so only the end of the connection can help
   TestServer server(directory.socket(), small);
   Signal attached;
   Child victim([&] {
@@ -28,18 +28,19 @@ TEST_F(LocalHost, KilledLosslessReaderLiftsItsGateAtOnce) {
   });
   attached.await();
   for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
-  server.await(
-      [](Registry& core) { return core.figures().rings.front().stats.overflow_frames > 0; });
+  server.await([](Registry& registry) {
+    return registry.figures().rings.front().stats.overflow_frames > 0;
+  });
   victim.send(SIGKILL);
   victim.await();
-  server.await([](Registry& core) { return core.consumer_count() == 0; });
+  server.await([](Registry& registry) { return registry.consumer_count() == 0; });
 }
 
-TEST_F(LocalHost, StoppedLosslessReaderIsEvictedAndToldSo) {
+TEST_F(ControlSocket, StoppedLosslessReaderIsEvictedAndToldSo) {
   ServerOptions small;
-  small.core.ring_bytes = 4'096;
-  small.core.frame_bytes_max = 1'024;
-  small.core.lease_ns = 50'000'000;
+  small.registry.ring_bytes = 4'096;
+  small.registry.frame_bytes_max = 1'024;
+  small.registry.lease_ns = 50'000'000;
   TestServer server(directory.socket(), small);
   Signal attached;
   Child victim([&] {
@@ -59,12 +60,12 @@ TEST_F(LocalHost, StoppedLosslessReaderIsEvictedAndToldSo) {
   victim.await_stop();
   server.publish("a", "x");
   for (int i = 0; i < 100; ++i) server.publish("a", std::string(100, 'x'));
-  server.await([](Registry& core) { return core.consumer_count() == 0; });
+  server.await([](Registry& registry) { return registry.consumer_count() == 0; });
   victim.send(SIGCONT);
   EXPECT_TRUE(victim.succeeded());
 }
 
-TEST_F(LocalHost, ConsumerStandsAfterAnotherAndSurvivesItsDeath) {
+TEST_F(ControlSocket, ReaderStaysBehindItsPredecessorUntilThatOneDies) {
   TestServer server(directory.socket());
   Signal first_attached, go_on;
   Child first([&] {
@@ -78,7 +79,7 @@ TEST_F(LocalHost, ConsumerStandsAfterAnotherAndSurvivesItsDeath) {
     return false;
   });
   first_attached.await();
-  // Its page is shown to others once it says that it has mapped it.
+  // It can be named as a predecessor once the server knows that it has mapped its page.
   std::optional<Reader> second;
   while (!second) {
     try {
@@ -92,17 +93,17 @@ TEST_F(LocalHost, ConsumerStandsAfterAnotherAndSurvivesItsDeath) {
   EXPECT_EQ(next_payload(*second), "1");
   MessageCopy message;
   EXPECT_EQ(second->next_copy(message, std::chrono::milliseconds(20)), Status::timeout)
-      << "the first one holds the second message";
+      << "the first reader has not released the second message";
   go_on.raise();
   first.send(SIGKILL);
   first.await();
-  EXPECT_EQ(next_payload(*second), "2") << "it stands where the dead one stood";
+  EXPECT_EQ(next_payload(*second), "2") << "it no longer has a predecessor";
 }
 
-TEST_F(LocalHost, KilledServerIsNoticedAtOnceAndFoundAgain) {
+TEST_F(ControlSocket, KilledServerIsNoticedAtOnceAndFoundAgain) {
   const auto serve = [&](std::uint64_t epoch, const Signal& up) {
     ServerOptions options;
-    options.core.epoch = epoch;
+    options.registry.epoch = epoch;
     TestServer server(directory.socket(), options);
     if (!server.error().empty()) return false;
     up.raise();

@@ -1,4 +1,4 @@
-// The control socket with real sockets and clients: who comes in, what they get, how they leave.
+// The control socket with real sockets and the client library: attaching, reading, leaving.
 #include <dirent.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -19,7 +19,7 @@ std::size_t open_descriptors() {
   return count;
 }
 
-TEST_F(LocalHost, ReaderGetsWhatMatchesItsFilter) {
+TEST_F(ControlSocket, ReaderGetsWhatMatchesItsFilter) {
   TestServer server(directory.socket());
   Reader reader("md/+", options());
   server.publish("md/a", "1");
@@ -35,14 +35,14 @@ TEST_F(LocalHost, ReaderGetsWhatMatchesItsFilter) {
   EXPECT_EQ(reader.missed(), 0u);
 }
 
-TEST_F(LocalHost, ReadersOfOneFilterShareOneRing) {
+TEST_F(ControlSocket, ReadersOfOneFilterShareOneRing) {
   TestServer server(directory.socket());
   Reader first("#", options()), second("#", options()), third("#", lossless());
   server.call([] {});
-  server.await([](Registry& core) { return core.feed_count() == 2; });
+  server.await([](Registry& registry) { return registry.feed_count() == 2; });
 }
 
-TEST_F(LocalHost, LatestComesFirstThenWhatIsPublished) {
+TEST_F(ControlSocket, LatestComesFirstThenWhatIsPublished) {
   TestServer server(directory.socket());
   server.publish("md/a", "old");
   server.publish("md/a", "newest a");
@@ -56,7 +56,7 @@ TEST_F(LocalHost, LatestComesFirstThenWhatIsPublished) {
   EXPECT_EQ(next_payload(reader), "live");
 }
 
-TEST_F(LocalHost, OldestReplaysWhatIsStillInTheRing) {
+TEST_F(ControlSocket, OldestReplaysWhatIsStillInTheRing) {
   TestServer server(directory.socket());
   Reader keeps_it("#", options());
   server.publish("a", "1");
@@ -68,7 +68,7 @@ TEST_F(LocalHost, OldestReplaysWhatIsStillInTheRing) {
   EXPECT_EQ(next_payload(reader), "2");
 }
 
-TEST_F(LocalHost, PublisherReachesReaders) {
+TEST_F(ControlSocket, PublisherReachesReaders) {
   TestServer server(directory.socket());
   Reader reader("#", lossless());
   Publisher publisher({directory.socket(), "p"});
@@ -83,7 +83,7 @@ TEST_F(LocalHost, PublisherReachesReaders) {
   EXPECT_EQ(publisher.refused(), 1u);
 }
 
-TEST_F(LocalHost, LatestFindsTheNewestValueSmallOrLarge) {
+TEST_F(ControlSocket, LatestReturnsTheNewestValueSmallOrLarge) {
   TestServer server(directory.socket());
   server.publish("a", "before");
   Latest latest("#", directory.socket());
@@ -100,40 +100,40 @@ TEST_F(LocalHost, LatestFindsTheNewestValueSmallOrLarge) {
   EXPECT_FALSE(latest.get("c", value));
 }
 
-TEST_F(LocalHost, RefusesWithTheReason) {
+TEST_F(ControlSocket, RefusesWithTheReason) {
   ServerOptions limits;
-  limits.core.consumers_max = 1;
+  limits.registry.consumers_max = 1;
   TestServer server(directory.socket(), limits);
   EXPECT_NE(refusal("secret/#", options()).find("not allowed"), std::string::npos);
-  EXPECT_NE(refusal("", options()).find("no topic filter"), std::string::npos);
-  EXPECT_NE(refusal("#", lossless("b", {"nobody"})).find("no such consumer"), std::string::npos);
+  EXPECT_NE(refusal("", options()).find("not a valid topic filter"), std::string::npos);
+  EXPECT_NE(refusal("#", lossless("b", {"nobody"})).find("given as `after`"), std::string::npos);
   Reader only("#", options());
   EXPECT_NE(refusal("#", options()).find("limit"), std::string::npos);
 }
 
-TEST_F(LocalHost, RefusesTheWrongUser) {
+TEST_F(ControlSocket, RefusesTheWrongUser) {
   ServerOptions nobody;
   nobody.forbidden_uids = {::getuid()};
   TestServer server(directory.socket(), nobody);
   EXPECT_NE(refusal("#", options()).find("not allowed"), std::string::npos);
 }
 
-TEST_F(LocalHost, MalformedRequestEndsTheConversationAlone) {
+TEST_F(ControlSocket, MalformedRequestEndsThatConnectionAlone) {
   TestServer server(directory.socket());
   Reader reader("#", options());
   shm::UniqueFd socket = shm::connect_to(directory.socket());
   ASSERT_EQ(::send(socket.get(), "\x77 nonsense nonsense", 19, MSG_NOSIGNAL), 19);
   std::string answer;
-  char room[256];
-  for (ssize_t count; (count = ::recv(socket.get(), room, sizeof room, 0)) > 0;) {
-    answer.append(room, static_cast<std::size_t>(count));
+  char buffer[256];
+  for (ssize_t count; (count = ::recv(socket.get(), buffer, sizeof buffer, 0)) > 0;) {
+    answer.append(buffer, static_cast<std::size_t>(count));
   }
-  EXPECT_FALSE(answer.empty()) << "it is told, then cut off";
+  EXPECT_FALSE(answer.empty()) << "it is refused, then disconnected";
   server.publish("a", "still here");
   EXPECT_EQ(next_payload(reader), "still here");
 }
 
-TEST_F(LocalHost, DescriptorsThatAreSentToTheServerAreClosed) {
+TEST_F(ControlSocket, DescriptorsThatAreSentToTheServerAreClosed) {
   TestServer server(directory.socket());
   shm::UniqueFd socket = shm::connect_to(directory.socket());
   int pipe_ends[2];
@@ -141,27 +141,27 @@ TEST_F(LocalHost, DescriptorsThatAreSentToTheServerAreClosed) {
   shm::send_with_descriptors(socket.get(), "\x01", std::span(&pipe_ends[1], 1), 0);
   ::close(pipe_ends[1]);
   char byte;
-  EXPECT_EQ(::read(pipe_ends[0], &byte, 1), 0) << "nobody holds the writing end";
+  EXPECT_EQ(::read(pipe_ends[0], &byte, 1), 0) << "the server does not hold the writing end";
   ::close(pipe_ends[0]);
 }
 
-TEST_F(LocalHost, AThousandReadersLeaveNothingBehind) {
+TEST_F(ControlSocket, AThousandReadersLeaveNothingBehind) {
   TestServer server(directory.socket());
   { Reader warm_up("#", options()); }
-  server.await([](Registry& core) { return core.consumer_count() == 0; });
+  server.await([](Registry& registry) { return registry.consumer_count() == 0; });
   const std::size_t before = open_descriptors();
   for (int i = 0; i < 1'000; ++i) {
     Reader reader(i % 2 == 0 ? "#" : "a/+", i % 3 == 0 ? lossless() : options());
   }
-  server.await([](Registry& core) {
-    core.tick(~0ull >> 1);
-    return core.consumer_count() == 0 && core.feed_count() == 0;
+  server.await([](Registry& registry) {
+    registry.tick(~0ull >> 1);
+    return registry.consumer_count() == 0 && registry.feed_count() == 0;
   });
   while (server.loop().figures().clients != 0) ::sched_yield();
   EXPECT_LE(open_descriptors(), before);
 }
 
-TEST_F(LocalHost, StopIsHeardByASleepingReader) {
+TEST_F(ControlSocket, StopEndsTheWaitOfASleepingReader) {
   TestServer server(directory.socket());
   Reader reader("#", options());
   std::thread stopper([&] { reader.stop(); });
@@ -170,14 +170,14 @@ TEST_F(LocalHost, StopIsHeardByASleepingReader) {
   stopper.join();
 }
 
-TEST_F(LocalHost, SecondServerAtTheSamePathIsToldSo) {
+TEST_F(ControlSocket, SecondServerAtTheSamePathIsToldSo) {
   TestServer first(directory.socket());
   TestServer second(directory.socket());
   EXPECT_NE(second.error().find("another server listens"), std::string::npos);
 }
 
-TEST_F(LocalHost, AFileThatIsNoSocketIsLeftAlone) {
-  const std::string path = directory.path() + "/control socket";
+TEST_F(ControlSocket, AFileThatIsNoSocketIsLeftAlone) {
+  const std::string path = directory.path() + "/local.sock";
   std::ofstream(path) << "somebody's";
   TestServer server(path);
   EXPECT_NE(server.error().find("is not a socket"), std::string::npos);
@@ -186,15 +186,15 @@ TEST_F(LocalHost, AFileThatIsNoSocketIsLeftAlone) {
   EXPECT_EQ(content, "somebody's");
 }
 
-TEST_F(LocalHost, StoppedServerLeavesNothingOnTheFileSystem) {
+TEST_F(ControlSocket, StoppedServerLeavesNothingOnTheFileSystem) {
   { TestServer server(directory.socket()); }
   EXPECT_NE(::access(directory.socket().c_str(), F_OK), 0);
 }
 
-TEST_F(LocalHost, LossyReaderKnowsWhatItMissed) {
+TEST_F(ControlSocket, LossyReaderKnowsWhatItMissed) {
   ServerOptions small;
-  small.core.ring_bytes = 4'096;
-  small.core.frame_bytes_max = 1'024;
+  small.registry.ring_bytes = 4'096;
+  small.registry.frame_bytes_max = 1'024;
   TestServer server(directory.socket(), small);
   Reader reader("#", options());
   for (int i = 1; i <= 500; ++i) server.publish("a", std::to_string(i));

@@ -1,5 +1,6 @@
-// A whole control socket without a broker: the real server::ControlLoop and Registry, and a processor that is one thread
-// with a map of newest values. What a publisher ring brings is published to every ring that matches.
+// A control socket without a broker: the real server::ControlLoop and shm::Registry, and in place
+// of the processor a thread with a map of newest values. What local publishers publish is appended
+// to every ring that matches.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,7 +26,7 @@
 
 namespace millrace::test {
 
-// A directory of its own, gone with the test.
+// A temporary directory, removed with the object.
 class TempDirectory {
  public:
   TempDirectory() {
@@ -37,7 +38,7 @@ class TempDirectory {
     ::unlink(socket().c_str());
     ::rmdir(path_.c_str());
   }
-  std::string socket() const { return path_ + "/control socket"; }
+  std::string socket() const { return path_ + "/local.sock"; }
   const std::string& path() const { return path_; }
 
  private:
@@ -45,19 +46,19 @@ class TempDirectory {
 };
 
 struct ServerOptions {
-  shm::RegistryOptions core;
+  shm::RegistryOptions registry;
   server::ControlLoopOptions loop;
   std::set<uid_t> forbidden_uids;
-  // Instead of what the server does with a message that was published by a client.
+  // Replaces what is done with a message from a publisher ring.
   std::function<bool(const shm::PublisherRingMessage&)> publish;
 };
 
 class TestServer : public server::ControlHost, public shm::Registry::Watcher {
  public:
   TestServer(const std::string& path, ServerOptions options = {})
-      : options_(std::move(options)), core_(with_linger(options_.core), *this) {
+      : options_(std::move(options)), registry_(with_linger(options_.registry), *this) {
     options_.loop.path = path;
-    options_.loop.epoch = options_.core.epoch;
+    options_.loop.epoch = options_.registry.epoch;
     loop_ = server::ControlLoop::open(options_.loop, *this, error_);
     if (!loop_) return;
     loop_->start();
@@ -74,7 +75,7 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
   const std::string& error() const { return error_; }
   server::ControlLoop& loop() { return *loop_; }
 
-  // Runs on the processor, and waits for it.
+  // Runs `task` on the processor and waits for it.
   void call(std::function<void()> task) {
     std::mutex done_mutex;
     std::condition_variable done;
@@ -92,10 +93,10 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
   void publish(const std::string& topic, const std::string& payload) {
     call([&] { route(topic, payload, 0); });
   }
-  // Waits until `holds()`, asked on the processor, is true.
+  // Waits until `holds()`, called on the processor, is true.
   void await(const std::function<bool(shm::Registry&)>& holds) {
     for (bool is_true = false; !is_true; std::this_thread::yield()) {
-      call([&] { is_true = holds(core_); });
+      call([&] { is_true = holds(registry_); });
     }
   }
 
@@ -110,10 +111,11 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
     return std::nullopt;
   }
   void ask(shm::ClientId client, shm::Request request) override {
-    submit([this, client, request = std::move(request)] { core_.handle(client, request, now()); });
+    submit(
+        [this, client, request = std::move(request)] { registry_.handle(client, request, now()); });
   }
   void gone(shm::ClientId client) override {
-    submit([this, client] { core_.gone(client, now()); });
+    submit([this, client] { registry_.gone(client, now()); });
   }
   bool has_room_for_publishes() override { return true; }
   bool publish(shm::ClientId, const std::string&,
@@ -177,7 +179,7 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
     const auto bytes = std::as_bytes(std::span(payload));
     for (shm::Feed* feed : feeds_) {
       if (!protocol::matches(feed->filter, topic)) continue;
-      if (feed->ring) core_.append(*feed, topic, bytes, flags, now());
+      if (feed->ring) registry_.append(*feed, topic, bytes, flags, now());
       if (feed->table) feed->table->store(topic, bytes, flags, now());
     }
   }
@@ -193,18 +195,18 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
       std::deque<std::function<void()>> batch;
       {
         std::unique_lock lock(mutex_);
-        arrived_.wait_for(lock, std::chrono::milliseconds(core_.needs_ticks() ? 50 : 1'000'000),
+        arrived_.wait_for(lock, std::chrono::milliseconds(registry_.needs_ticks() ? 50 : 1'000'000),
                           [this] { return !tasks_.empty(); });
         batch.swap(tasks_);
       }
       for (const auto& task : batch) {
         task();
-        core_.release(now());
+        registry_.release(now());
       }
-      while (core_.work(now())) {
+      while (registry_.work(now())) {
       }
-      if (core_.needs_ticks()) core_.tick(now());
-      loop_->post(core_.take_outgoing());
+      if (registry_.needs_ticks()) registry_.tick(now());
+      loop_->post(registry_.take_outgoing());
     }
   }
 
@@ -212,7 +214,7 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
   std::string error_;
   std::set<shm::Feed*> feeds_;
   Newest newest_;
-  shm::Registry core_;
+  shm::Registry registry_;
   std::unique_ptr<server::ControlLoop> loop_;
   std::mutex mutex_;
   std::condition_variable arrived_;

@@ -1,4 +1,4 @@
-// Seals: what another process cannot do to memory it was handed.
+// Seals: what another process cannot do to the memory that it was given.
 #include "core/shm/ring/memory.hpp"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// Lanes: what a publisher's process writes is copied, then checked; garbage hurts itself alone.
+// Publisher rings: what a client writes is copied, then checked; garbage affects that client alone.
 #include "core/shm/ring/publisher_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -17,9 +17,7 @@ using Drained = PublisherRingReader::Drained;
 
 class PublisherRing : public ::testing::Test {
  protected:
-  PublisherRing() {
-    EXPECT_EQ(writer.open(reader->publisher_ring_fd(), reader->control_fd()), nullptr);
-  }
+  PublisherRing() { EXPECT_EQ(writer.open(reader->ring_fd(), reader->control_fd()), nullptr); }
   PublisherRingResult put(std::string_view topic, std::string_view payload) {
     return writer.put(topic, std::as_bytes(std::span(payload)), 0);
   }
@@ -61,11 +59,11 @@ TEST_F(PublisherRing, TooLargeIsRefusedByTheWriter) {
   EXPECT_EQ(put("topic", std::string(1'024, 'x')), PublisherRingResult::too_large);
 }
 
-TEST_F(PublisherRing, RingsOnceForASleepAndNeverWhileTheServerIsAwake) {
+TEST_F(PublisherRing, WakesTheServerOnceForEachSleepAndNotWhileItIsAwake) {
   put("t", "1");
-  EXPECT_TRUE(writer.flush()) << "a fresh publisher_ring sleeps";
+  EXPECT_TRUE(writer.flush()) << "the server of a new ring sleeps";
   put("t", "2");
-  EXPECT_FALSE(writer.flush()) << "rung already";
+  EXPECT_FALSE(writer.flush()) << "woken already";
   reader->wake_up();
   put("t", "3");
   EXPECT_FALSE(writer.flush());
@@ -82,7 +80,7 @@ TEST_F(PublisherRing, DoesNotSleepOverAPublish) {
   EXPECT_FALSE(reader->go_to_sleep());
 }
 
-TEST_F(PublisherRing, TellsThePublisherWhatWasRefused) {
+TEST_F(PublisherRing, TellsThePublisherHowManyWereRefused) {
   put("forbidden", "x");
   put("allowed", "y");
   writer.flush();
@@ -97,29 +95,28 @@ TEST_F(PublisherRing, ControlPageCannotBeWrittenByTheClient) {
       MAP_FAILED);
 }
 
-// Every way in which a client can lie about its publisher ring.
+// Every invalid content that a client can write into its publisher ring.
 TEST_F(PublisherRing, GarbageIsAFaultAndReadsNothingOutside) {
-  struct Lie {
+  struct Garbage {
     const char* what;
     std::uint64_t tail;
     std::uint32_t payload_bytes;
   };
-  for (const Lie& lie :
-       {Lie{"tail beyond the publisher_ring", 1 << 20, 0}, Lie{"tail not aligned", 33, 0},
-        Lie{"tail backwards", ~0ull - 7, 0}, Lie{"frame beyond the tail", 64, 500},
-        Lie{"frame beyond its limit", 4'096, 4'000}, Lie{"length that wraps", 4'096, ~0u},
-        Lie{"half a header", 16, 0}}) {
-    auto lying = PublisherRingReader::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
-    Mapping publisher_ring =
-        Mapping::map_ring(lying->publisher_ring_fd(), 4'096, Access::read_write);
-    const FrameHeader header{lie.payload_bytes, 4, FrameKind::message, 0, 1, 0};
-    store_header(publisher_ring.data() + page_bytes, header);
-    publisher_ring.as<PublisherRingHeader>()->tail.store(lie.tail);
+  for (const Garbage& garbage :
+       {Garbage{"tail beyond the ring", 1 << 20, 0}, Garbage{"tail not aligned", 33, 0},
+        Garbage{"tail backwards", ~0ull - 7, 0}, Garbage{"frame beyond the tail", 64, 500},
+        Garbage{"frame beyond its limit", 4'096, 4'000}, Garbage{"length that wraps", 4'096, ~0u},
+        Garbage{"half a header", 16, 0}}) {
+    auto bad = PublisherRingReader::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
+    Mapping ring = Mapping::map_ring(bad->ring_fd(), 4'096, Access::read_write);
+    const FrameHeader header{garbage.payload_bytes, 4, FrameKind::message, 0, 1, 0};
+    store_header(ring.data() + page_bytes, header);
+    ring.as<PublisherRingHeader>()->tail.store(garbage.tail);
     int taken = 0;
-    EXPECT_EQ(lying->drain(100, [&](const PublisherRingMessage&) { return ++taken > 0; }),
+    EXPECT_EQ(bad->drain(100, [&](const PublisherRingMessage&) { return ++taken > 0; }),
               Drained::faulty)
-        << lie.what;
-    EXPECT_EQ(taken, 0) << lie.what;
+        << garbage.what;
+    EXPECT_EQ(taken, 0) << garbage.what;
   }
 }
 

@@ -1,4 +1,4 @@
-// Rings between real processes: every fault a consumer can bring, but for those at the control socket.
+// Rings between real processes: every fault of a consumer, except for those at the control socket.
 #include <gtest/gtest.h>
 #include <sched.h>
 
@@ -47,7 +47,7 @@ std::unique_ptr<RingWriter> lossless_ring(std::uint64_t lease_ns = 0) {
                            .lease_ns = lease_ns});
 }
 
-// Writes sequences up to `last`, waiting for room where a server would use its overflow.
+// Writes sequences up to `last`, waiting for space where a server would use its overflow.
 void write_to(RingWriter& writer, std::uint64_t last, std::uint64_t now = 0) {
   while (writer.next_sequence() <= last) {
     while (!writer.has_room(5, 8)) {
@@ -102,7 +102,7 @@ TYPED_TEST(RingAcross, ChainOfThreeKeepsItsOrder) {
   for (auto& reader : readers) EXPECT_TRUE(reader->succeeded());
 }
 
-TEST(RingFault, KilledInMidReadALossyReaderDisturbsNobody) {
+TEST(RingFault, LossyReaderKilledInMidReadAffectsNobody) {
   auto writer = RingWriter::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
   const auto start = writer->add_reader(1, false, 0);
   Signal reading;
@@ -123,7 +123,7 @@ TEST(RingFault, KilledInMidReadALossyReaderDisturbsNobody) {
   EXPECT_EQ(writer->next_sequence(), 10'001u);
 }
 
-TEST(RingFault, KilledWhileItHoldsTheGateItsSocketLiftsIt) {
+TEST(RingFault, ReaderKilledWhileItHoldsTheGateNoLongerHoldsItOnceLifted) {
   auto writer = lossless_ring();
   const auto dead = writer->add_reader(1, false, 0);
   const auto alive = writer->add_reader(2, false, 0);
@@ -146,7 +146,7 @@ TEST(RingFault, KilledWhileItHoldsTheGateItsSocketLiftsIt) {
   reading.await();
   victim.send(SIGKILL);
   victim.await();
-  dead.consumer_page->lift();  // what the control socket does when the socket ends
+  dead.consumer_page->lift();  // as the control loop does when its connection ends
   write_to(*writer, 20'000);
   EXPECT_TRUE(reader.succeeded());
 }
@@ -170,7 +170,7 @@ TEST(RingFault, StoppedLosslessReaderIsEvictedAfterItsLease) {
     const std::uint64_t value = writer->next_sequence();
     writer->append("topic", number(value), 0, 0);
     writer->release(now);
-    while (writer->has_overflow()) {  // the clock stands still while the other one has work to do
+    while (writer->has_overflow()) {  // time passes only while the other reader has nothing to read
       now += alive.consumer_page->position() == writer->tail() ? 1'000 : 0;
       writer->release(now);
       ::sched_yield();

@@ -1,4 +1,4 @@
-// One ring, writer and readers in one thread: what is promised step by step.
+// One ring with writer and readers in one thread, step by step.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -109,8 +109,9 @@ TEST_F(Ring, CarriesEverySizeAcrossTheWrap) {
   EXPECT_EQ(reader->missed(), 0u);
 }
 
-// A reader whose every look brings one frame looks less often; it hides none and invents none.
-TEST_F(Ring, LooksThatBringLittleStillBringAll) {
+// A reader that gets a single frame by each look pauses between looks; it still returns each frame
+// once.
+TEST_F(Ring, PausingBetweenLooksLosesNothing) {
   make({});
   auto reader = attach();
   RingReader::Frame frame;
@@ -137,7 +138,7 @@ TEST_F(Ring, LappedReaderGoesOnAtTheOldestAndKnowsWhatItMissed) {
   EXPECT_GE(seen.size(), 4096u / 88 * 9 / 10) << "a lap costs little more than the lap itself";
 }
 
-TEST_F(Ring, FiguresCountWhatReadersMissedAndBelieveNoNonsense) {
+TEST_F(Ring, FiguresCountWhatReadersMissedWithinWhatIsPossible) {
   make(small);
   auto reader = attach();
   publish_many(1'000);
@@ -147,7 +148,7 @@ TEST_F(Ring, FiguresCountWhatReadersMissedAndBelieveNoNonsense) {
   publish_many(1'000);
   read_sequences(*reader);
   writer->remove_reader(1);
-  EXPECT_EQ(writer->stats().lapped, reader->missed()) << "what it said before it left";
+  EXPECT_EQ(writer->stats().lapped, reader->missed()) << "counted before it left";
   attach();
   page(1)->missed.store(~0ull);
   writer->inspect(now);
@@ -208,7 +209,7 @@ TEST_F(Ring, OversizeLeavesAMarkerThatUsesUpASequence) {
   EXPECT_EQ(writer->stats().oversize, 1u);
 }
 
-TEST_F(Ring, LosslessKeepsWhatHasNoRoomUntilTheGateOpens) {
+TEST_F(Ring, LosslessKeepsWhatHasNoSpaceUntilTheReaderMovesOn) {
   make(small_lossless);
   auto reader = attach();
   publish_many(80);  // 7,040 bytes: the ring and part of the overflow
@@ -252,7 +253,7 @@ TEST_F(Ring, FullOverflowEvictsTheSlowestAlone) {
     seen += read_sequences(*quick).size();
   }
   seen += read_sequences(*quick).size();
-  EXPECT_EQ(seen, 200u) << "the quick one lost nothing";
+  EXPECT_EQ(seen, 200u) << "the quick reader lost nothing";
   EXPECT_EQ(quick->missed(), 0u);
   EXPECT_EQ(slow->eviction(), Eviction::overflow_full);
   EXPECT_EQ(quick->eviction(), Eviction::none);
@@ -279,7 +280,7 @@ TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
   auto idle_reader = attach();
   now = 10'000;
   writer->release(now);
-  EXPECT_EQ(idle_reader->eviction(), Eviction::none) << "nobody waits for it";
+  EXPECT_EQ(idle_reader->eviction(), Eviction::none) << "no frame waits for it";
   publish_many(60);
   ASSERT_TRUE(writer->has_overflow());
   writer->release(now + 99);
@@ -289,19 +290,19 @@ TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
   EXPECT_FALSE(writer->has_overflow());
 }
 
-TEST_F(Ring, WhoHoldsTheGateNextHasAWholeLease) {
+TEST_F(Ring, NextSlowestReaderHasAWholeLease) {
   RingOptions options = small_lossless;
   options.overflow_bytes_max = 1 << 20;
   options.lease_ns = 100;
   make(options);
   auto stopped = attach(), healthy = attach();
   publish_many(200);
-  read_sequences(*healthy);  // all that there is: it waits for the other one
+  read_sequences(*healthy);  // all that is in the ring
   now += 200;
   writer->release(now);
   EXPECT_EQ(consumer_pages[0]->eviction(), Eviction::lease_ended);
   now += 50;
-  writer->release(now);  // it has not had the time to read what came
+  writer->release(now);  // it has not yet read what came from the overflow
   EXPECT_EQ(consumer_pages[1]->eviction(), Eviction::none);
 }
 
@@ -339,7 +340,7 @@ TEST_F(Ring, GarbageInAPositionPageIsAnEvictionAndNothingElse) {
   }
 }
 
-TEST_F(Ring, GarbageIsFoundWhenTheGateIsAsked) {
+TEST_F(Ring, GarbageIsFoundWhenTheGateIsComputed) {
   make(small_lossless);
   auto bad = attach();
   page(0)->position.store(1 << 30);
@@ -348,7 +349,7 @@ TEST_F(Ring, GarbageIsFoundWhenTheGateIsAsked) {
   EXPECT_FALSE(writer->has_overflow());
 }
 
-TEST_F(Ring, LiftedConsumerPageHoldsNobodyUp) {
+TEST_F(Ring, LiftedConsumerPageDoesNotHoldTheGate) {
   make(small_lossless);
   auto dead = attach();
   publish_many(60);
@@ -360,7 +361,7 @@ TEST_F(Ring, LiftedConsumerPageHoldsNobodyUp) {
   EXPECT_EQ(writer->stats().evictions, 0u);
 }
 
-TEST_F(Ring, ReadsBehindThoseItStandsAfter) {
+TEST_F(Ring, ReadsOnlyWhatItsPredecessorsHaveReleased) {
   make(small);
   auto first = attach();
   auto second = attach();
@@ -404,14 +405,14 @@ TEST_F(Ring, RefusesMemoryOfAnotherLayout) {
   const auto consumer_page = ConsumerPage::make(1, 1, 0);
   RingReader reader;
   EXPECT_STREQ(reader.open(fd.get(), consumer_page->fd(), 0, 1),
-               "this is not the kind of memory that was promised");
+               "the memory that was handed over is of another kind than expected");
   const Mapping mapping = Mapping::map(fd.get(), page_bytes, Access::read_write);
   auto* header = new (mapping.data()) RingHeader;
   header->stamp.version = layout_version + 1;
   EXPECT_THAT(reader.open(fd.get(), consumer_page->fd(), 0, 1), ::testing::NotNull());
 }
 
-TEST(RingWriterOptions, ContradictionsAreRefused) {
+TEST(RingWriterOptions, InconsistentOptionsAreRefused) {
   EXPECT_FALSE(RingWriter::make({.data_bytes = 5'000}));
   EXPECT_FALSE(RingWriter::make({.data_bytes = 2'048, .frame_bytes_max = 100}));
   EXPECT_FALSE(RingWriter::make({.data_bytes = 4'096, .frame_bytes_max = 1'025}));

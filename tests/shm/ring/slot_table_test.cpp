@@ -1,4 +1,4 @@
-// The table of newest values: never torn, never in the way of the writer.
+// The table of newest values: no torn value, no reader delays the writer.
 #include "core/shm/ring/slot_table.hpp"
 
 #include <gtest/gtest.h>
@@ -69,7 +69,7 @@ TEST_F(Table, TooLargeForACellIsElsewhere) {
   EXPECT_EQ(read("a"), Found::yes);
 }
 
-TEST_F(Table, FullWindowGivesTheLeastRecentCellAway) {
+TEST_F(Table, FullWindowReusesTheLeastRecentCell) {
   make({.cell_count = 4, .window = 4});
   for (const char* topic : {"a", "b", "c", "d"}) store(topic, topic);
   store("a", "again");
@@ -125,10 +125,11 @@ TEST_F(Table, AnotherProcessNeverSeesATornValue) {
   EXPECT_TRUE(other.succeeded());
 }
 
-TEST_F(Table, WriterKilledInMidStoreLeavesTheReaderFree) {
+TEST_F(Table, ReaderOfACellWhoseWriterWasKilledInMidStoreReturnsBusy) {
   make({.cell_count = 1, .window = 1});
   store("a", "1");
-  // What a killed writer leaves behind: an odd version. Only the writer's own mapping could do it.
+  // A killed writer leaves an odd version behind. Only the writer can map the table for writing, so
+  // a copy of the memory is changed.
   const Mapping as_left = Mapping::map(writer->fd(), page_bytes, Access::read_only);
   ASSERT_TRUE(as_left);
   UniqueFd copy = make_memory("test", page_bytes + 512);

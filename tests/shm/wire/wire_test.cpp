@@ -1,4 +1,5 @@
-// The control socket's bytes: what is written is read back, in any pieces; anything else is a fault.
+// The wire format of the control socket: messages are decoded in pieces of any size, all else is a
+// fault.
 #include "core/shm/wire/wire.hpp"
 
 #include <gtest/gtest.h>
@@ -102,7 +103,7 @@ TEST(Wire, ReadsEveryReplyBack) {
   EXPECT_EQ(std::get<Attached>(item->reply).predecessors, (std::vector<std::uint64_t>{6, 7}));
   EXPECT_EQ(std::get<Refused>(parser.next()->reply).text, "why");
   EXPECT_EQ(std::get<EvictedNotice>(parser.next()->reply).reason, Eviction::lease_ended);
-  EXPECT_TRUE(std::get<NeighbourCame>(parser.next()->reply).stands_before_you);
+  EXPECT_TRUE(std::get<NeighbourCame>(parser.next()->reply).is_predecessor);
   EXPECT_EQ(std::get<NeighbourGone>(parser.next()->reply).consumer_id, 9u);
   EXPECT_EQ(std::get<PublisherRingOpened>(parser.next()->reply).epoch, 8u);
   EXPECT_EQ(std::get<TableOpened>(parser.next()->reply).epoch, 8u);

@@ -1,4 +1,4 @@
-/* Millrace for a process on the same host, in C: see local.hpp for what the words mean.
+/* The client library for processes on the server's host, in C; local.hpp describes each term.
  *
  *   char error[256];
  *   millrace_reader* reader = millrace_reader_open("md/#", NULL, error, sizeof error);
@@ -6,8 +6,8 @@
  *   while (millrace_reader_next(reader, &message, -1) == MILLRACE_MESSAGE) use(&message);
  *   millrace_reader_close(reader);
  *
- * Each object belongs to one thread at a time, but for millrace_reader_stop. Nothing here throws;
- * what can fail says so by its result. Links with -lmillrace-local.
+ * Each object belongs to one thread at a time, except for millrace_reader_stop. Errors are returned
+ * as results. Link with -lmillrace-local.
  */
 #ifndef MILLRACE_LOCAL_H
 #define MILLRACE_LOCAL_H
@@ -42,7 +42,7 @@ typedef struct millrace_message {
   size_t topic_bytes;
   const void* payload;
   size_t payload_bytes;
-  uint64_t sequence; /* 0: a newest value from before (MILLRACE_LATEST) */
+  uint64_t sequence; /* 0: a value from before the start (MILLRACE_LATEST) */
   uint64_t time_ns;  /* since 1970 */
   int retained;
   int oversize; /* too large for the ring: no payload */
@@ -56,22 +56,21 @@ typedef enum millrace_status {
   MILLRACE_RECONNECTED = 3,
   MILLRACE_EVICTED = 4,
   MILLRACE_STOPPED = 5,
-  MILLRACE_FAILED = 6 /* out of memory, or a broken argument */
+  MILLRACE_FAILED = 6 /* out of memory, or an invalid argument */
 } millrace_status;
 
-/* The defaults: lossy, from now on, blocking. */
+/* Sets the defaults: lossy, start now, block. */
 void millrace_reader_options_init(millrace_reader_options* options);
 
-/* NULL when the control socket could not be opened; `error` then says why. */
+/* NULL when the reader cannot attach; `error` then says why. */
 millrace_reader* millrace_reader_open(const char* filter, const millrace_reader_options* options,
                                       char* error, size_t error_bytes);
 void millrace_reader_close(millrace_reader* reader);
 
-/* The next message. It is copied and checked; it stays good until the next call. A negative
- * time-out waits for ever. */
+/* The next message, copied; valid until the next call. A negative time-out waits for ever. */
 millrace_status millrace_reader_next(millrace_reader* reader, millrace_message* message,
                                      int64_t timeout_ns);
-/* The same in place, without a copy: ask millrace_reader_is_valid() after using it. */
+/* The same in place, without a copy: check millrace_reader_is_valid() after reading it. */
 millrace_status millrace_reader_next_in_place(millrace_reader* reader, millrace_message* message,
                                               int64_t timeout_ns);
 int millrace_reader_is_valid(const millrace_reader* reader);
@@ -86,7 +85,7 @@ typedef enum millrace_published {
   MILLRACE_FULL = 1,
   MILLRACE_TOO_LARGE = 2,
   MILLRACE_NO_SERVER = 3,
-  MILLRACE_NOT_PUBLISHED = 4 /* out of memory, or a broken argument */
+  MILLRACE_NOT_PUBLISHED = 4 /* out of memory */
 } millrace_published;
 
 millrace_publisher* millrace_publisher_open(const char* socket, const char* name, char* error,
@@ -98,12 +97,12 @@ millrace_published millrace_publish(millrace_publisher* publisher, const char* t
 millrace_published millrace_put(millrace_publisher* publisher, const char* topic,
                                 const void* payload, size_t payload_bytes, int retain, int qos);
 void millrace_flush(millrace_publisher* publisher);
-/* 1 once the server has taken everything, 0 at the time-out or without a server. */
+/* 1 when the server has taken everything, 0 at the time-out or without a server. */
 int millrace_drain(millrace_publisher* publisher, int64_t timeout_ns);
 uint64_t millrace_publisher_refused(const millrace_publisher* publisher);
 
 typedef struct millrace_value {
-  const void* payload; /* good until the next call */
+  const void* payload; /* valid until the next call */
   size_t payload_bytes;
   uint64_t sequence;
   uint64_t time_ns;
@@ -113,7 +112,7 @@ typedef struct millrace_value {
 millrace_latest* millrace_latest_open(const char* filter, const char* socket, char* error,
                                       size_t error_bytes);
 void millrace_latest_close(millrace_latest* latest);
-/* 1 when there is a value, 0 when none is known. */
+/* 1 when there is a value, 0 when there is none. */
 int millrace_latest_get(millrace_latest* latest, const char* topic, millrace_value* value);
 
 #ifdef __cplusplus

@@ -1,14 +1,15 @@
-// Millrace for a process on the same host: read, publish and look up without a system call.
+// The client library for processes on the server's host: read messages, publish them, and look up
+// newest values through shared memory, without a system call for each.
 //
 //     millrace::local::Reader reader("md/#");
 //     millrace::local::Message message;
 //     while (reader.next(message) == millrace::local::Status::message) use(message);
 //
-// Needs the server's socket and nothing else; link libmillrace-local. Standard library only.
+// Needs only access to the server's local.socket; link libmillrace-local. Standard library only.
 //
-// Threads: each object belongs to one thread at a time, but for stop(), which any may call. Each
-// has a thread of its own that sleeps on the control socket's socket, so that a server that dies is noticed
-// at once.
+// Threads: each object belongs to one thread at a time, except for stop(), which any thread may
+// call. Each object has a thread of its own that waits on the connection to the server, so that the
+// end of the server is noticed at once.
 #pragma once
 
 #include <chrono>
@@ -21,7 +22,8 @@
 
 namespace millrace::local {
 
-// The control socket could not be opened: nobody there, refused, another version. what() says which.
+// The connection to the server failed: there is none, it refused, or it is of another version.
+// what() says which.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -30,13 +32,13 @@ inline constexpr const char* default_socket = "/run/millrace/local.sock";
 inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::max();
 
 enum class Policy : std::uint8_t {
-  lossy,     // the server never waits: a reader that is lapped misses messages, and knows how many
-  lossless,  // the server keeps what is unread, within limits: a reader that stops is evicted
+  lossy,     // the server never waits: a reader that is too slow misses messages, see missed()
+  lossless,  // the server keeps what is unread, within its limits; then the reader is evicted
 };
 enum class Start : std::uint8_t {
-  now,     // what comes next
-  oldest,  // what is still in the ring
-  latest,  // the newest value of each matching topic, then what comes next
+  now,     // with the next message that is published
+  oldest,  // with the oldest message still in the ring
+  latest,  // with the newest value of each matching topic, then the next message
 };
 enum class Wait : std::uint8_t { spin, yield, block };
 
@@ -45,16 +47,18 @@ struct ReaderOptions {
   Policy policy = Policy::lossy;
   Start start = Start::now;
   Wait wait = Wait::block;
-  std::string name;                // by which others may stand after this reader
-  std::vector<std::string> after;  // read only what these readers of the same filter have passed
+  std::string name;  // by which other readers may name this one in their `after`
+  // Names of readers with the same filter and policy: this one reads only what they have released.
+  std::vector<std::string> after;
 };
 
-// Points into shared memory, valid until the next call on the reader. In a lossy ring the server
-// may overwrite it sooner: copy what you need, then ask Reader::is_valid(), or use next_copy().
+// A message in shared memory, valid until the next call on the reader. In a lossy ring the server
+// may overwrite it sooner: copy what you need and then check Reader::is_valid(), or use
+// next_copy().
 struct Message {
   std::string_view topic;
   std::string_view payload;
-  std::uint64_t sequence = 0;  // of the ring; 0: a newest value from before (Start::latest)
+  std::uint64_t sequence = 0;  // in the ring; 0: a value from before the start (Start::latest)
   std::uint64_t time_ns = 0;   // when it was published, since 1970
   bool retained = false;
   bool oversize = false;  // too large for the ring: the payload is empty
@@ -72,11 +76,11 @@ struct MessageCopy {
 };
 
 enum class Status : std::uint8_t {
-  message,       // there is one
+  message,       // a message was read
   timeout,       // none came in time
-  disconnected,  // the server went away; call again, and the reader looks for it
-  reconnected,   // it is back (see epoch()): what was published in between is missed
-  evicted,       // a lossless reader was too slow; call again to attach anew
+  disconnected,  // the server ended; the next calls try to attach again
+  reconnected,   // attached again: what was published in between is missed
+  evicted,       // a lossless reader was too slow; the next calls try to attach again
   stopped,       // stop() was called
 };
 
@@ -87,20 +91,20 @@ class Reader {
   Reader(Reader&&) noexcept;
   Reader& operator=(Reader&&) noexcept;
 
-  // The next message, in place. The one before is given back.
+  // The next message, in place. The one before may be overwritten from now on.
   Status next(Message& message, std::chrono::nanoseconds timeout = forever);
-  // The next message, copied and checked: what it holds is whole.
+  // The next message, copied; it was valid until it was copied.
   Status next_copy(MessageCopy& message, std::chrono::nanoseconds timeout = forever);
-  // Is the message of the last next() still what it was?
+  // Is the message of the last next() still unchanged?
   bool is_valid() const;
-  // Gives everything back now, without asking for more; says whether it was valid to the end.
+  // Lets the server overwrite everything read so far. True if all of it was valid until now.
   bool release();
 
-  std::uint64_t missed() const;  // messages that were overwritten unread, as far as is known
-  std::uint64_t epoch() const;   // of the server's run
+  std::uint64_t missed() const;  // messages overwritten before they were read, as far as known
+  std::uint64_t epoch() const;   // differs in each run of the server
   std::uint64_t lag_bytes() const;
-  std::string last_error() const;  // why it was evicted or cannot come back
-  void stop();                     // any thread: next() returns
+  std::string last_error() const;  // why it was evicted, disconnected or cannot attach again
+  void stop();                     // any thread: ends the present or the next call of next()
 
  private:
   class Impl;
@@ -108,10 +112,10 @@ class Reader {
 };
 
 enum class Published : std::uint8_t {
-  taken,         // in the publisher ring: the server has it, or will
-  full,          // the server is behind: try again
-  too_large,     //
-  disconnected,  // the server went away; a later call finds it again
+  taken,         // it is in the publisher ring, from which the server takes it
+  full,          // the publisher ring is full: try again
+  too_large,     // for the publisher ring
+  disconnected,  // the server ended; the next calls try to connect again
 };
 
 struct PublisherOptions {
@@ -128,13 +132,13 @@ class Publisher {
 
   Published publish(std::string_view topic, std::string_view payload, bool retain = false,
                     int qos = 0);
-  // The same in batches: put many, then flush once.
+  // The same in batches: call put() for each, then flush() once.
   Published put(std::string_view topic, std::string_view payload, bool retain = false, int qos = 0);
   void flush();
   // Waits until the server has taken everything; false at the time-out or without a server.
   bool drain(std::chrono::nanoseconds timeout = forever);
 
-  std::uint64_t refused() const;  // taken by the server, but not allowed or malformed
+  std::uint64_t refused() const;  // messages that the server took but did not accept
   std::uint64_t epoch() const;
 
  private:
@@ -144,12 +148,12 @@ class Publisher {
 
 struct Value {
   std::string payload;
-  std::uint64_t sequence = 0;  // goes up with each change of the table
+  std::uint64_t sequence = 0;  // increases with each change of the table
   std::uint64_t time_ns = 0;
   bool retained = false;
 };
 
-// The newest value of any topic that matches the filter, at one look.
+// A lookup of the newest value of each topic that matches the filter.
 class Latest {
  public:
   explicit Latest(std::string filter, std::string socket = default_socket);
@@ -157,7 +161,7 @@ class Latest {
   Latest(Latest&&) noexcept;
   Latest& operator=(Latest&&) noexcept;
 
-  // False: no value is known (or, see is_connected(), the server went away and is not back).
+  // False: there is no value, or (see is_connected()) no server.
   bool get(std::string_view topic, Value& value);
   bool is_connected() const;
   std::uint64_t epoch() const;
