@@ -135,6 +135,23 @@ double append_ns(std::uint64_t batch) {
   return seconds_since(begin) * 1e9 / count;
 }
 
+// What attaching to a ring of 64 MiB costs a reader, without the exchange at the control socket.
+double attach_us() {
+  auto writer = RingWriter::make({.data_bytes = std::size_t{64} << 20});
+  expect(writer != nullptr, "no ring");
+  for (std::uint64_t i = 0; i < 800'000; ++i) writer->append(topic, payloads[i % distinct], 0, i);
+  writer->release(0);
+  const auto start = writer->add_reader(1, false, 0);
+  constexpr int rounds = 20;
+  const auto begin = Steady::now();
+  for (int i = 0; i < rounds; ++i) {
+    RingReader reader;
+    expect(!reader.open(writer->fd(), start.consumer_page->fd(), start.position, start.sequence),
+           "no reader");
+  }
+  return seconds_since(begin) * 1e6 / rounds;
+}
+
 struct Rate {
   const char* work;
   std::uint64_t batch;
@@ -183,6 +200,11 @@ const bool lines = [] {
        [] { return round_trip(Block{}, 5'000, Partner::asleep).p50_ns / 1e3; },
        {{"the goal", {}, 1.0, 12.0},
         {"a bare futex each way, now", [] { return bare_futex().p50_ns / 1e3; }, 0.82}}});
+  add_comparison({"shm, attach to a ring of 64 MiB",
+                  "us",
+                  Better::kLower,
+                  [] { return attach_us(); },
+                  {{"the goal", {}, 1.0, 200.0}}});
   return add_comparison({"shm, cost per message for the writer, batches of 16",
                          "ns",
                          Better::kLower,

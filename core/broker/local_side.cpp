@@ -28,19 +28,24 @@ std::uint64_t real_time_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// Newest values of before a moment: what is published later is in the feed already.
+// The newest values published before a moment: what is published later is in the feed already. One
+// filter after the other; a topic that an earlier one matches is left out.
 class StoredValues final : public shm::NewestWalk {
  public:
-  StoredValues(TopicTable& topics, const std::string& filter, std::uint64_t since,
+  StoredValues(TopicTable& topics, const std::vector<std::string>& filters, std::uint64_t since,
                const std::int64_t& now_ns)
-      : topics_(topics), filter_(filter), walk_{filter_}, since_(since), now_ns_(now_ns) {}
+      : topics_(topics), filters_(filters), walk_{filters_[0]}, since_(since), now_ns_(now_ns) {}
 
   Step step(shm::NewestValue& value) override {
     Topic* topic = nullptr;
     const TopicWalk::Step step = walk_.step(topics_, topic);
-    if (step == TopicWalk::Step::end) return Step::end;
+    if (step == TopicWalk::Step::end) {
+      if (++filter_ == filters_.size()) return Step::end;
+      walk_ = TopicWalk{filters_[filter_]};
+      return Step::other;
+    }
     if (step == TopicWalk::Step::other || topic->sequence > since_) return Step::other;
-    if (topic->newest() == nullptr) return Step::other;
+    if (topic->newest() == nullptr || was_seen(topic->name())) return Step::other;
     message_ = message_of(BufferRef(topic->newest()));
     if (message_.payload_bytes() == 0) return Step::other;
     if (message_.expires_at_s != 0 && message_.expires_at_s <= clock_seconds(now_ns_)) {
@@ -53,8 +58,14 @@ class StoredValues final : public shm::NewestWalk {
   }
 
  private:
+  bool was_seen(std::string_view topic) const {
+    return std::any_of(filters_.begin(), filters_.begin() + static_cast<std::ptrdiff_t>(filter_),
+                       [&](const std::string& filter) { return protocol::matches(filter, topic); });
+  }
+
   TopicTable& topics_;
-  const std::string filter_;
+  const std::vector<std::string> filters_;
+  std::size_t filter_ = 0;
   TopicWalk walk_;
   const std::uint64_t since_;
   const std::int64_t& now_ns_;
@@ -82,8 +93,10 @@ std::uint64_t LocalSide::batch_time_ns() {
 
 void LocalSide::append(std::span<shm::Feed* const> feeds, const Message& message) {
   figures_are_old_ = true;
+  ++appends_;
   for (shm::Feed* feed : feeds) {
-    if (feed->ring) {
+    // A ring stands here once for each of its filters that match.
+    if (feed->ring && std::exchange(feed->last_append, appends_) != appends_) {
       core_.append(*feed, message.topic(), payload_of(message), flags_of(message), batch_time_ns());
     }
   }
@@ -144,21 +157,25 @@ shm::Registry::Figures LocalSide::figures() const {
 }
 
 void LocalSide::feed_made(shm::Feed& feed) {
-  auto subscription = Subscription::make(feed.filter, feed.filter);
-  subscription->extras.write().feed = &feed;
-  index_.add(subscription->filter(), subscription.get());
-  subscriptions_.emplace(&feed, std::move(subscription));
+  auto& subscriptions = subscriptions_[&feed];
+  for (const std::string& filter : feed.filters) {
+    auto& subscription = subscriptions.emplace_back(Subscription::make(filter, filter));
+    subscription->extras.write().feed = &feed;
+    index_.add(subscription->filter(), subscription.get());
+  }
 }
 
 void LocalSide::feed_ends(shm::Feed& feed) {
   const auto found = subscriptions_.find(&feed);
   assert(found != subscriptions_.end());
-  index_.remove(found->second->filter(), found->second.get());
+  for (const auto& subscription : found->second) {
+    index_.remove(subscription->filter(), subscription.get());
+  }
   subscriptions_.erase(found);
 }
 
-std::unique_ptr<shm::NewestWalk> LocalSide::walk_newest(const std::string& filter) {
-  return std::make_unique<StoredValues>(topics_, filter, sequence_, now_ns_);
+std::unique_ptr<shm::NewestWalk> LocalSide::walk_newest(const std::vector<std::string>& filters) {
+  return std::make_unique<StoredValues>(topics_, filters, sequence_, now_ns_);
 }
 
 bool LocalSide::newest(std::string_view filter, std::string_view name, std::string& payload,

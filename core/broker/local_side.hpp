@@ -1,7 +1,7 @@
 // [7] publish: the processor's side of local consumers (core/shm): which rings and tables there
 // are, and what goes into them.
 //
-// A ring or a table stands in the subscription index as a subscription without a session, so that
+// A ring or a table stands in the subscription index as subscriptions without a session, so that
 // the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
 // matches that it touches. Requests from the control socket are applied at the end of the batch,
 // after its values are stored: so a reader that starts at `latest` finds every value in its
@@ -60,7 +60,7 @@ class LocalSide final : public shm::Registry::Watcher {
   // --- Registry::Watcher ---
   void feed_made(shm::Feed& feed) override;
   void feed_ends(shm::Feed& feed) override;
-  std::unique_ptr<shm::NewestWalk> walk_newest(const std::string& filter) override;
+  std::unique_ptr<shm::NewestWalk> walk_newest(const std::vector<std::string>& filters) override;
   bool newest(std::string_view filter, std::string_view topic, std::string& payload,
               std::uint8_t& flags) override;
 
@@ -71,10 +71,11 @@ class LocalSide final : public shm::Registry::Watcher {
   SubscriptionIndex& index_;
   TopicTable& topics_;
   const Deliver deliver_;
-  std::unordered_map<shm::Feed*, std::unique_ptr<Subscription>> subscriptions_;
+  std::unordered_map<shm::Feed*, std::vector<std::unique_ptr<Subscription>>> subscriptions_;
   std::vector<std::unique_ptr<LocalRequest>> held_;
   std::int64_t now_ns_ = 0;
   std::uint64_t sequence_ = 0;
+  std::uint64_t appends_ = 0;
   std::int64_t ticked_at_ns_ = 0;
   std::uint64_t batch_time_ns_ = 0;  // CLOCK_REALTIME, read once a batch; 0: not yet
   shm::Registry core_;               // last: it tells us of its feeds' end

@@ -10,11 +10,12 @@
 
 namespace millrace::server {
 
-// Adds --help and --socket to `options`, and parses them with one positional argument of the name
-// `argument`. Nothing if --help was given; then the text was printed.
+// Adds --help and --socket to `options`, and parses them with at most `count_max` positional
+// arguments (-1: any number) under the name `argument`, as std::vector<std::string>. Nothing if
+// --help was given; then the text was printed.
 std::optional<boost::program_options::variables_map> parse_local_client(
     const Arguments& arguments, const std::string& usage, const std::string& argument,
-    boost::program_options::options_description options);
+    int count_max, boost::program_options::options_description options);
 
 std::string local_socket(const boost::program_options::variables_map& values);
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "core/shm/include/millrace/local.hpp"
 #include "server/cli/local_options.hpp"
@@ -37,7 +38,9 @@ void publish(local::Publisher& publisher, const std::string& topic, const std::s
         std::this_thread::sleep_for(std::chrono::microseconds(100));
         break;
       case local::Published::too_large:
-        throw std::runtime_error("the message is too large for the server");
+        throw std::runtime_error("the message is too large (see local.publisher_frame_bytes_max)");
+      case local::Published::invalid:
+        throw UsageError("\"" + topic + "\" is not a topic to publish to");
       case local::Published::disconnected:
         throw std::runtime_error("the server ended the connection");
     }
@@ -48,7 +51,7 @@ void publish(local::Publisher& publisher, const std::string& topic, const std::s
 
 int run_pub(const Arguments& arguments) {
   const auto parsed =
-      parse_local_client(arguments, "millrace pub TOPIC [options]", "topic", pub_options());
+      parse_local_client(arguments, "millrace pub TOPIC [options]", "topic", 1, pub_options());
   if (!parsed) return 0;
   const po::variables_map& values = *parsed;
   if (values.count("topic") == 0) throw UsageError("pub needs a topic");
@@ -58,7 +61,7 @@ int run_pub(const Arguments& arguments) {
   const int qos = values["qos"].as<int>();
   if (qos < 0 || qos > 2) throw UsageError("--qos must be 0, 1 or 2");
   const bool retain = values.count("retain") > 0;
-  const std::string topic = values["topic"].as<std::string>();
+  const std::string topic = values["topic"].as<std::vector<std::string>>().front();
 
   local::Publisher publisher({local_socket(values), "millrace pub"});
   if (lines) {

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "core/shm/include/millrace/local.hpp"
 #include "server/cli/local_options.hpp"
@@ -106,8 +108,11 @@ po::options_description tap_options() {
                         "a name for this reader, which others can give to --after");
   options.add_options()(
       "after", po::value<std::vector<std::string>>(),
-      "read a message only after the reader of this name has; it must have the same filter and "
+      "read a message only after the reader of this name has; it must have the same filters and "
       "policy");
+  options.add_options()("wildcards", po::value<std::string>()->default_value("mqtt"),
+                        "of the filters: mqtt (+ and #), or star (also * for one level, and ** at "
+                        "the end for all that follow)");
   options.add_options()("json", "print one JSON object a line");
   options.add_options()("count", po::value<std::uint64_t>()->default_value(0),
                         "end after this many messages; 0: never");
@@ -121,6 +126,12 @@ local::ReaderOptions reader_options(const po::variables_map& values) {
   options.name = values["name"].as<std::string>();
   if (values.count("lossless") > 0) options.policy = local::Policy::lossless;
   if (values.count("after") > 0) options.after = values["after"].as<std::vector<std::string>>();
+  const std::string wildcards = values["wildcards"].as<std::string>();
+  if (wildcards == "star") {
+    options.wildcards = local::Wildcards::star;
+  } else if (wildcards != "mqtt") {
+    throw UsageError("--wildcards must be mqtt or star");
+  }
   const std::string start = values["start"].as<std::string>();
   if (start == "oldest") {
     options.start = local::Start::oldest;
@@ -143,12 +154,16 @@ void report(local::Status status, const local::Reader& reader) {
 }  // namespace
 
 int run_tap(const Arguments& arguments) {
-  const auto parsed =
-      parse_local_client(arguments, "millrace tap [FILTER] [options]", "filter", tap_options());
+  const auto parsed = parse_local_client(arguments, "millrace tap [FILTER...] [options]", "filter",
+                                         -1, tap_options());
   if (!parsed) return 0;
   const po::variables_map& values = *parsed;
-  const std::string filter = values.count("filter") > 0 ? values["filter"].as<std::string>() : "#";
-  local::Reader reader(filter, reader_options(values));
+  std::vector<std::string> filters{"#"};
+  if (values.count("filter") > 0) filters = values["filter"].as<std::vector<std::string>>();
+  local::Reader reader(std::move(filters), reader_options(values));
+  if (const std::string warning = reader.warning(); !warning.empty()) {
+    std::cerr << "millrace: warning: " << warning << std::endl;
+  }
   ::signal(SIGINT, interrupt);
   ::signal(SIGTERM, interrupt);
   ::signal(SIGPIPE, SIG_DFL);

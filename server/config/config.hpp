@@ -217,10 +217,14 @@ struct LocalConfig {
   std::uint32_t rings_max = 64;
   std::uint32_t consumers_max = 256;
   std::uint32_t publishers_max = 64;
+  std::uint64_t publisher_ring_bytes = 256 * 1024;
+  std::uint32_t publisher_frame_bytes_max = 64 * 1024;
   std::uint64_t overflow_bytes = 8ull << 20;
   std::uint32_t lease_ms = 5000;
   std::uint32_t linger_ms = 1000;
+  std::uint32_t tables_max = 16;
   std::uint32_t table_cells = 4096;
+  std::uint64_t snapshot_bytes_max = 64ull << 20;
 };
 
 struct Config {

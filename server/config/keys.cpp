@@ -260,6 +260,12 @@ void add_local(Schema<Config>& schema) {
       .key(FIELD(local.consumers_max), Limits{1, 100'000},
            "The most readers of rings and tables at once")
       .key(FIELD(local.publishers_max), Limits{0, 10'000}, "The most publishing processes at once")
+      .key(FIELD(local.publisher_ring_bytes), Limits{4096, gib},
+           "The size of each publisher's ring, from which the server takes its messages; a power of "
+           "two")
+      .key(FIELD(local.publisher_frame_bytes_max), Limits{64, gib / 4},
+           "The longest message of a local publisher, with its topic and 24 bytes of header; at most "
+           "a quarter of `local.publisher_ring_bytes`")
       .key(FIELD(local.overflow_bytes), Limits{4096, 64 * gib},
            "The most bytes that wait outside a `lossless` ring for its slowest reader; beyond this "
            "the reader is evicted")
@@ -268,8 +274,12 @@ void add_local(Schema<Config>& schema) {
            "messages wait for it; then it is evicted")
       .key(FIELD(local.linger_ms), Limits{0, 3'600'000},
            "How long a ring is kept after its last reader has left")
+      .key(FIELD(local.tables_max), Limits{0, 10'000}, "The most tables of newest values at once")
       .key(FIELD(local.table_cells), Limits{8, 16'777'216},
-           "The most topics in a table of newest values; a power of two");
+           "The most topics in a table of newest values; a power of two")
+      .key(FIELD(local.snapshot_bytes_max), Limits{4096, 64 * gib},
+           "The most bytes of newest values that a reader gets when it attaches; one that needs more "
+           "is refused");
 }
 
 void add_operator(Schema<Config>& schema) {

@@ -54,7 +54,9 @@ void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
 }
 
 void check_listeners(const Config& config, const FaultSink& faults) {
-  if (config.listeners.empty()) faults.at("listeners").add("at least one is needed");
+  if (config.listeners.empty() && config.local.socket.empty()) {
+    faults.at("listeners").add("at least one is needed, unless local.socket is set");
+  }
   std::set<std::string> names;
   std::map<std::pair<std::string, std::uint16_t>, std::string> places;
   places[{config.http.host, config.http.port}] = "http";
@@ -147,7 +149,13 @@ void check_local(const Config& config, const FaultSink& faults) {
     if (!std::has_single_bit(value)) faults.at(name).add("must be a power of two");
   };
   check_power("local.ring_bytes", local.ring_bytes);
+  check_power("local.publisher_ring_bytes", local.publisher_ring_bytes);
   check_power("local.table_cells", local.table_cells);
+  if (local.publisher_frame_bytes_max > local.publisher_ring_bytes / 4) {
+    faults.at("local.publisher_frame_bytes_max")
+        .add("must not exceed a quarter of local.publisher_ring_bytes (" +
+             std::to_string(local.publisher_ring_bytes / 4) + ")");
+  }
   constexpr std::size_t socket_bytes_max = 107;  // sockaddr_un
   if (local.socket.size() > socket_bytes_max) faults.at("local.socket").add("is too long a path");
   for (std::size_t i = 0; i < local.allow.size(); ++i) {

@@ -16,7 +16,8 @@
 namespace millrace::server {
 namespace {
 
-constexpr int retry_ms = 1;  // when the processor's queue is full
+constexpr int retry_ms = 1;           // when the processor's queue is full
+constexpr int accepts_per_turn = 64;  // so that connecting processes do not hold up the others
 
 }  // namespace
 
@@ -91,7 +92,22 @@ ControlFigures ControlLoop::figures() const {
 
 int ControlLoop::wait_ms(bool busy) {
   if (!host_.has_room_for_publishes()) return retry_ms;
-  return busy ? 0 : -1;
+  if (busy) return 0;
+  if (silent_.empty()) return -1;
+  const auto left = silent_.front().until - std::chrono::steady_clock::now();
+  const auto left_ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+  return static_cast<int>(std::max<std::int64_t>(left_ms, 0));
+}
+
+void ControlLoop::end_silent() {
+  while (!silent_.empty()) {
+    const auto found = clients_.find(silent_.front().client);
+    const bool is_silent = found != clients_.end() && !found->second->has_asked &&
+                           !found->second->publisher_ring && !found->second->is_finished;
+    if (is_silent && std::chrono::steady_clock::now() < silent_.front().until) return;
+    if (is_silent) finished_.push_back(found->first);
+    silent_.pop_front();
+  }
 }
 
 void ControlLoop::run() {
@@ -102,6 +118,7 @@ void ControlLoop::run() {
     for (int i = 0; i < count; ++i) on_ready(events[i].data.u64, events[i].events);
     take_posted();
     busy = drain_publisher_rings();
+    end_silent();
     close_finished();
   }
   take_posted();
@@ -124,7 +141,7 @@ void ControlLoop::on_ready(std::uint64_t tag, std::uint32_t events) {
 }
 
 void ControlLoop::accept_all() {
-  for (;;) {
+  for (int i = 0; i < accepts_per_turn; ++i) {
     shm::UniqueFd socket(
         ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
@@ -137,9 +154,12 @@ void ControlLoop::accept_all() {
     const auto peer = shm::peer_credentials(socket.get());
     const auto user = peer ? host_.admit(*peer) : std::nullopt;
     if (!user) {
-      reject(socket.get(), shm::Refusal::not_allowed);
+      reject(socket.get(), {shm::Refusal::not_allowed, "not allowed by local.allow"});
     } else if (clients_.size() >= options_.clients_max) {
-      reject(socket.get(), shm::Refusal::limit_reached);
+      reject(socket.get(), {shm::Refusal::limit_reached,
+                            "the limit of " + std::to_string(options_.clients_max) +
+                                " local connections is reached (twice local.consumers_max, and "
+                                "local.publishers_max)"});
     } else {
       add_client(std::move(socket), *user);
     }
@@ -147,10 +167,9 @@ void ControlLoop::accept_all() {
 }
 
 // A rejected connection is told so and closed at once: it does not count among the clients.
-void ControlLoop::reject(int socket, shm::Refusal refusal) {
+void ControlLoop::reject(int socket, const shm::Refused& refusal) {
   refused_.fetch_add(1, std::memory_order_relaxed);
-  shm::send_with_descriptors(socket, encode(shm::Refused{refusal, describe(refusal)}, 0), {},
-                             MSG_DONTWAIT);
+  shm::send_with_descriptors(socket, encode(refusal, 0), {}, MSG_DONTWAIT);
 }
 
 void ControlLoop::add_client(shm::UniqueFd socket, std::string user) {
@@ -162,6 +181,7 @@ void ControlLoop::add_client(shm::UniqueFd socket, std::string user) {
   const shm::ClientId id = client->id;
   clients_.emplace(id, std::move(client));
   client_count_.store(clients_.size());
+  silent_.push_back({std::chrono::steady_clock::now() + options_.request_timeout, id});
 }
 
 void ControlLoop::take_posted() {

@@ -13,7 +13,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,7 +41,11 @@ struct ControlLoopOptions {
   std::size_t publisher_rings_max = 64;
   std::size_t publisher_ring_bytes = std::size_t{256} << 10;
   std::size_t publisher_ring_frame_bytes_max = 64 * 1024;
-  std::size_t outgoing_bytes_max = std::size_t{64} << 20;  // of each client
+  // What may wait for a client that does not read. A message may hold a descriptor, hence both.
+  std::size_t outgoing_bytes_max = std::size_t{64} << 20;
+  std::size_t outgoing_messages_max = 256;
+  // How long a connection may stay without a whole request.
+  std::chrono::milliseconds request_timeout{5'000};
 };
 
 // What the loop needs of the server. `user` is the client's name in the access rules.
@@ -98,19 +104,24 @@ class ControlLoop {
   void run();
   void on_ready(std::uint64_t tag, std::uint32_t events);
   void accept_all();
-  void reject(int socket, shm::Refusal refusal);
+  void reject(int socket, const shm::Refused& refusal);
   void add_client(shm::UniqueFd socket, std::string user);
   void receive(Client& client);
   void on_request(Client& client, shm::Request request);
   void open_publisher_ring(Client& client);
   void send(Client& client, shm::Outgoing outgoing);
-  void refuse(Client& client, shm::Refusal refusal);
+  void refuse(Client& client, const shm::Refused& refusal);
+  void refuse(Client& client, shm::Refusal refusal) {
+    refuse(client, shm::Refused{refusal, describe(refusal)});
+  }
   void write(Client& client);
   void take_posted();
   // True: a ring has more than was drained in this turn.
   bool drain_publisher_rings();
   void close(shm::ClientId id);
   void close_finished();
+  // Ends connections without a request.
+  void end_silent();
   int wait_ms(bool busy);
   void wake();
 
@@ -124,6 +135,11 @@ class ControlLoop {
   std::vector<shm::ClientId> finished_;  // to be closed at the end of this turn
   shm::ClientId last_client_ = wake_up_tag;
   bool is_accepting_ = true;
+  struct Silent {
+    std::chrono::steady_clock::time_point until;
+    shm::ClientId client;
+  };
+  std::deque<Silent> silent_;  // connections that had sent no request when last looked at, in order
 
   std::mutex mutex_;
   std::vector<shm::Outgoing> posted_;  // under mutex_

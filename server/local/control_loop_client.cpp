@@ -6,12 +6,22 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <span>
 #include <utility>
 
 namespace millrace::server {
 namespace {
 
 constexpr std::size_t messages_per_turn = 256;  // from one publisher ring
+
+// Descriptors that a client has sent. Closing a socket that lingers could block the loop's thread,
+// so its lingering is turned off before.
+void discard(const std::vector<shm::UniqueFd>& descriptors) {
+  const linger none{};
+  for (const shm::UniqueFd& fd : descriptors) {
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  }
+}
 
 }  // namespace
 
@@ -20,7 +30,9 @@ void ControlLoop::receive(Client& client) {
   std::vector<shm::UniqueFd> unwanted;  // the server accepts no descriptors: they are closed
   const ssize_t count =
       receive_with_descriptors(client.socket.get(), buffer, unwanted, MSG_DONTWAIT);
-  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+  const int error = errno;
+  discard(unwanted);
+  if (count < 0 && (error == EAGAIN || error == EWOULDBLOCK)) return;
   if (count <= 0) {
     // At once, not through the queue: a dead consumer must not hold the writer back.
     if (client.consumer_page) client.consumer_page->lift();
@@ -41,15 +53,14 @@ void ControlLoop::on_request(Client& client, shm::Request request) {
     return client.publisher_ring->wake_up();
   if (std::get_if<shm::PublisherRingRequest>(&request)) return open_publisher_ring(client);
   if (client.publisher_ring) return refuse(client, shm::Refusal::malformed);
-  const std::string* filter = nullptr;
-  if (const auto* attach = std::get_if<shm::AttachRequest>(&request)) filter = &attach->filter;
-  if (const auto* table = std::get_if<shm::TableRequest>(&request)) filter = &table->filter;
-  if (filter) {
-    if (const auto refusal = host_.check_filter(client.user, *filter)) {
-      return refuse(client, *refusal);
+  std::span<const std::string> filters;
+  if (const auto* attach = std::get_if<shm::AttachRequest>(&request)) filters = attach->filters;
+  if (const auto* table = std::get_if<shm::TableRequest>(&request)) filters = {&table->filter, 1};
+  if (filters.empty() && !client.has_asked) return refuse(client, shm::Refusal::malformed);
+  for (const std::string& filter : filters) {
+    if (const auto refusal = host_.check_filter(client.user, filter)) {
+      return refuse(client, {*refusal, describe(*refusal) + (": " + filter)});
     }
-  } else if (!client.has_asked) {
-    return refuse(client, shm::Refusal::malformed);
   }
   if (std::holds_alternative<shm::ValueRequest>(request) &&
       std::exchange(client.awaits_value, true)) {
@@ -61,8 +72,9 @@ void ControlLoop::on_request(Client& client, shm::Request request) {
 
 void ControlLoop::open_publisher_ring(Client& client) {
   if (client.publisher_ring || client.has_asked) return refuse(client, shm::Refusal::malformed);
-  if (publisher_rings_.size() >= options_.publisher_rings_max)
-    return refuse(client, shm::Refusal::limit_reached);
+  if (publisher_rings_.size() >= options_.publisher_rings_max) {
+    return refuse(client, shm::limit_reached("local.publishers_max", options_.publisher_rings_max));
+  }
   client.publisher_ring =
       shm::PublisherRingReader::make({.epoch = options_.epoch,
                                       .data_bytes = options_.publisher_ring_bytes,
@@ -81,10 +93,10 @@ void ControlLoop::open_publisher_ring(Client& client) {
   send(client, std::move(out));
 }
 
-void ControlLoop::refuse(Client& client, shm::Refusal refusal) {
+void ControlLoop::refuse(Client& client, const shm::Refused& refusal) {
   refused_.fetch_add(1, std::memory_order_relaxed);
   shm::Outgoing out;
-  out.bytes = encode(shm::Refused{refusal, describe(refusal)}, 0);
+  out.bytes = encode(refusal, 0);
   out.closes = true;
   send(client, std::move(out));
 }
@@ -95,11 +107,11 @@ void ControlLoop::send(Client& client, shm::Outgoing outgoing) {
   client.is_finished = outgoing.closes;
   client.outgoing_bytes += outgoing.bytes.size();
   client.outgoing.push_back(std::move(outgoing));
-  if (client.outgoing_bytes > options_.outgoing_bytes_max) {
-    finished_.push_back(client.id);  // it sends requests and does not read the replies
-    return;
-  }
   write(client);
+  if (client.outgoing_bytes > options_.outgoing_bytes_max ||
+      client.outgoing.size() > options_.outgoing_messages_max) {
+    finished_.push_back(client.id);  // it does not read
+  }
 }
 
 void ControlLoop::write(Client& client) {

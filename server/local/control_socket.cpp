@@ -9,6 +9,10 @@
 
 #include "core/shm/wire/descriptors.hpp"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // of all but alpha, mips, parisc and sparc
+#endif
+
 namespace millrace::server {
 namespace {
 
@@ -52,6 +56,10 @@ shm::UniqueFd listen_at(const std::string& path, unsigned mode, std::string& err
     if (!bind())
       return error = with_errno("cannot open the control socket at " + path), shm::UniqueFd();
   }
+  // Clients cannot send descriptors (Linux 6.16; accepted connections inherit it). On older kernels
+  // the control loop closes them.
+  const int off = 0;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off);
   if (::chmod(path.c_str(), mode) != 0) return error = with_errno("chmod"), shm::UniqueFd();
   if (::listen(socket.get(), 64) != 0) return error = with_errno("listen"), shm::UniqueFd();
   return socket;

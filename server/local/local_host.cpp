@@ -33,7 +33,9 @@ shm::RegistryOptions registry_options(const Config& config, std::uint64_t epoch)
   options.frame_bytes_max = local.ring_bytes / 4;
   options.overflow_bytes_max = local.overflow_bytes;
   options.consumers_max = local.consumers_max;
+  options.tables_max = local.tables_max;
   options.table_cells = local.table_cells;
+  options.snapshot_bytes_max = local.snapshot_bytes_max;
   options.lease_ns = local.lease_ms * 1'000'000ull;
   options.linger_ns = local.linger_ms * 1'000'000ull;
   return options;
@@ -47,6 +49,8 @@ ControlLoopOptions control_loop_options(const Config& config, std::uint64_t epoc
   options.epoch = epoch;
   options.clients_max = std::size_t{2} * local.consumers_max + local.publishers_max;
   options.publisher_rings_max = local.publishers_max;
+  options.publisher_ring_bytes = local.publisher_ring_bytes;
+  options.publisher_ring_frame_bytes_max = local.publisher_frame_bytes_max;
   return options;
 }
 
@@ -110,7 +114,14 @@ std::optional<std::string> LocalHost::admit(const shm::Credentials& peer) {
     if (matches_peer(allowed, peer)) return allowed.user;
   }
   if (peer.uid == 0 || peer.uid == ::geteuid()) return std::string();
-  log_warn("local process refused", {{"uid", peer.uid}, {"gid", peer.gid}, {"pid", peer.pid}});
+  // A process that tries again and again does not fill the disk.
+  const auto verdict = peer_log_limiter().ask("local uid " + std::to_string(peer.uid));
+  if (verdict.log) {
+    log_warn("local process refused", {{"uid", peer.uid},
+                                       {"gid", peer.gid},
+                                       {"pid", peer.pid},
+                                       {"suppressed", verdict.suppressed}});
+  }
   return std::nullopt;
 }
 

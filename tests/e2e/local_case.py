@@ -27,6 +27,7 @@ MALFORMED, NOT_ALLOWED, LIMIT_REACHED = 1, 3, 4  # Refusal
 BAD_POSITION = 3  # Eviction
 
 # core/shm/ring/layout.hpp
+VERSION = 2  # layout_version
 PAGE = 4096
 POSITION_AT = 128  # PositionPage
 TAIL_AT = 128  # PublisherRingHeader
@@ -43,8 +44,17 @@ def frame(topic, payload):
     return (head + topic.encode() + payload).ljust(size, b"\0")
 
 
+def attach_body(filter, policy=LOSSY):
+    """Start now, no wake pipe, one filter, no name, no predecessors."""
+    return struct.pack("<BBBH", policy, 0, 0, 1) + text(filter) + text("") + b"\0\0"
+
+
 def writable(descriptor, size=PAGE):
     return mmap.mmap(descriptor, size, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def writable_publisher_ring(control):
+    return writable(control.descriptors[0], os.fstat(control.descriptors[0]).st_size)
 
 
 class ControlSocket:
@@ -57,10 +67,10 @@ class ControlSocket:
         self.descriptors = []
 
     def request(self, kind, body=b""):
-        self.socket.sendall(struct.pack("<BBHI", kind, 1, 0, len(body)) + body)
+        self.socket.sendall(struct.pack("<BBHI", kind, VERSION, 0, len(body)) + body)
 
     def ask_for_ring(self, filter, policy=LOSSY):
-        self.request(ATTACH, struct.pack("<BB", policy, 0) + text(filter) + text("") + b"\0\0")
+        self.request(ATTACH, attach_body(filter, policy))
 
     def attach(self, filter="#", policy=LOSSY):
         self.ask_for_ring(filter, policy)

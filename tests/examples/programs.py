@@ -67,6 +67,9 @@ class Cases:
         self.reads(self.built("reader_c"))
         self.reads(sys.executable, EXAMPLES / "local" / "reader.py")
 
+    def test_a_reader_that_is_awaited(self):
+        self.reads(self.built("await_cpp"))
+
     def test_publishers_in_cpp_and_c_and_python(self):
         self.publishes(self.built("publisher_cpp"))
         self.publishes(self.built("publisher_c"))

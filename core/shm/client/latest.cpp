@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/shm/client/control_client.hpp"
+#include "core/shm/client/wildcards.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/slot_table.hpp"
 
@@ -18,9 +19,11 @@ constexpr auto value_timeout = std::chrono::seconds(5);
 
 class Latest::Impl {
  public:
-  Impl(std::string filter, std::string socket)
-      : filter_(std::move(filter)), socket_(std::move(socket)) {
-    if (!open()) throw Error(error_);
+  Impl(std::string_view filter, std::string socket, Wildcards wildcards)
+      : filter_(to_mqtt_filter(filter, wildcards)),
+        socket_(std::move(socket)),
+        warning_(wildcards == Wildcards::star ? std::string() : star_warning({filter_})) {
+    if (!open()) throw Error(warning_.empty() ? error_ : error_ + " (" + warning_ + ")");
   }
 
   bool get(std::string_view topic, Value& value) {
@@ -38,6 +41,7 @@ class Latest::Impl {
 
   bool is_connected() const { return control_ && !control_->is_closed(); }
   std::uint64_t epoch() const { return epoch_; }
+  const std::string& warning() const { return warning_; }
 
  private:
   bool open() {
@@ -73,6 +77,7 @@ class Latest::Impl {
 
   const std::string filter_;
   const std::string socket_;
+  const std::string warning_;
   std::string error_;
   shm::TableReader table_;
   shm::TableReader::Value value_;
@@ -80,8 +85,8 @@ class Latest::Impl {
   std::uint64_t epoch_ = 0;
 };
 
-Latest::Latest(std::string filter, std::string socket)
-    : impl_(std::make_unique<Impl>(std::move(filter), std::move(socket))) {}
+Latest::Latest(std::string filter, std::string socket, Wildcards wildcards)
+    : impl_(std::make_unique<Impl>(filter, std::move(socket), wildcards)) {}
 Latest::~Latest() = default;
 Latest::Latest(Latest&&) noexcept = default;
 Latest& Latest::operator=(Latest&&) noexcept = default;
@@ -91,6 +96,9 @@ bool Latest::get(std::string_view topic, Value& value) {
 }
 bool Latest::is_connected() const {
   return impl_->is_connected();
+}
+std::string Latest::warning() const {
+  return impl_->warning();
 }
 std::uint64_t Latest::epoch() const {
   return impl_->epoch();

@@ -3,6 +3,8 @@
 #include <exception>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/shm/include/millrace/local.h"
 #include "core/shm/include/millrace/local.hpp"
@@ -31,16 +33,19 @@ const char* or_default(const char* text, const char* otherwise) {
   return text ? text : otherwise;
 }
 
+void copy_text(const char* text, char* to, size_t bytes) {
+  if (!to || bytes == 0) return;
+  std::strncpy(to, text, bytes - 1);
+  to[bytes - 1] = '\0';
+}
+
 // Runs `make`; null and a message in `error` if it throws.
 template <class Make>
 auto guarded(char* error, size_t error_bytes, Make&& make) -> decltype(make()) {
   try {
     return make();
   } catch (const std::exception& exception) {
-    if (error && error_bytes > 0) {
-      std::strncpy(error, exception.what(), error_bytes - 1);
-      error[error_bytes - 1] = '\0';
-    }
+    copy_text(exception.what(), error, error_bytes);
     return nullptr;
   }
 }
@@ -61,7 +66,10 @@ void fill(millrace_message* to, const From& from) {
 template <class Put>
 millrace_published published(Put&& put) {
   try {
-    return static_cast<millrace_published>(put());
+    const local::Published result = put();
+    // 4 stands for an exception.
+    if (result == local::Published::invalid) return MILLRACE_INVALID;
+    return static_cast<millrace_published>(result);
   } catch (const std::exception&) {
     return MILLRACE_NOT_PUBLISHED;
   }
@@ -80,13 +88,22 @@ void millrace_reader_options_init(millrace_reader_options* options) {
 
 millrace_reader* millrace_reader_open(const char* filter, const millrace_reader_options* options,
                                       char* error, size_t error_bytes) {
+  return millrace_reader_open_filters(&filter, 1, options, error, error_bytes);
+}
+
+millrace_reader* millrace_reader_open_filters(const char* const* filters, size_t filter_count,
+                                              const millrace_reader_options* options, char* error,
+                                              size_t error_bytes) {
   return guarded(error, error_bytes, [&] {
     local::ReaderOptions wanted;
     if (options) {
-      if (options->policy < 0 || options->policy > 1 || options->start < 0 || options->start > 2 ||
-          options->wait < 0 || options->wait > 2) {
+      const auto in_range = [](int value, int last) { return value >= 0 && value <= last; };
+      if (!in_range(options->policy, 1) || !in_range(options->start, 2) ||
+          !in_range(options->wait, 2) || !in_range(options->wildcards, 1)) {
         throw local::Error("an option is out of its range");
       }
+      wanted.wildcards = static_cast<local::Wildcards>(options->wildcards);
+      wanted.pollable = options->pollable != 0;
       wanted.socket = or_default(options->socket, local::default_socket);
       wanted.policy = static_cast<local::Policy>(options->policy);
       wanted.start = static_cast<local::Start>(options->start);
@@ -94,12 +111,31 @@ millrace_reader* millrace_reader_open(const char* filter, const millrace_reader_
       wanted.name = or_default(options->name, "");
       wanted.after.assign(options->after, options->after + options->after_count);
     }
-    return new millrace_reader{local::Reader(filter, std::move(wanted)), {}};
+    std::vector<std::string> all(filters, filters + filter_count);
+    return new millrace_reader{local::Reader(std::move(all), std::move(wanted)), {}};
   });
 }
 
 void millrace_reader_close(millrace_reader* reader) {
   delete reader;
+}
+
+int millrace_reader_warning(const millrace_reader* reader, char* warning, size_t warning_bytes) {
+  try {
+    const std::string text = reader->reader.warning();
+    copy_text(text.c_str(), warning, warning_bytes);
+    return !text.empty();
+  } catch (const std::exception&) {
+    return 0;
+  }
+}
+
+int millrace_reader_fd(const millrace_reader* reader) {
+  try {
+    return reader->reader.fd();
+  } catch (const std::exception&) {
+    return -1;
+  }
 }
 
 millrace_status millrace_reader_next(millrace_reader* reader, millrace_message* message,

@@ -9,6 +9,7 @@
 #include "core/shm/client/control_client.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/publisher_ring.hpp"
+#include "protocol/topic.hpp"
 
 namespace millrace::local {
 
@@ -22,6 +23,10 @@ class Publisher::Impl {
   }
 
   Published put(std::string_view topic, std::string_view payload, bool retain, int qos) {
+    if (qos < 0 || qos > 2 || !protocol::valid_topic_name(topic) ||
+        protocol::is_reserved_topic(topic)) {
+      return Published::invalid;
+    }
     if (control_ && control_->is_closed()) {
       control_.reset();
       return Published::disconnected;  // once, as what the server had not taken is lost

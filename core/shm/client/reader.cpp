@@ -8,6 +8,8 @@
 
 #include "core/base/wait.hpp"
 #include "core/shm/client/control_client.hpp"
+#include "core/shm/client/poll_set.hpp"
+#include "core/shm/client/wildcards.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/ring_reader.hpp"
 
@@ -61,13 +63,24 @@ class Deadline {
 
 class Reader::Impl {
  public:
-  Impl(std::string filter, ReaderOptions options)
-      : filter_(std::move(filter)), options_(std::move(options)), wait_{kind_of(options_.wait)} {
-    if (!attach()) throw Error(error_);
+  Impl(std::vector<std::string> filters, ReaderOptions options)
+      : filters_(std::move(filters)), options_(std::move(options)), wait_{kind_of(options_.wait)} {
+    for (std::string& filter : filters_) filter = to_mqtt_filter(filter, options_.wildcards);
+    if (filters_.empty() || filters_.size() > shm::filters_max) {
+      throw Error("a reader has 1 to " + std::to_string(shm::filters_max) + " filters");
+    }
+    if (options_.pollable && !(poll_ = shm::PollSet::make())) {
+      throw Error("the system refuses a descriptor for the poll set");
+    }
+    if (!attach()) {
+      const std::string warning = this->warning();
+      throw Error(warning.empty() ? error_ : error_ + " (" + warning + ")");
+    }
   }
   ~Impl() { control_.reset(); }  // first, as its thread uses ring_
 
   Status next(Message& message, Deadline& deadline) {
+    disarm();
     if (control_ && snapshot_at_ < snapshot_bytes_) return next_snapshot(message);
     for (;;) {
       if (was_stopped()) return Status::stopped;
@@ -84,9 +97,17 @@ class Reader::Impl {
         ring_->resume_waiting();
         if (control_->has_event() || stopped_.load()) continue;
         if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
-        if (deadline.has_passed()) return Status::timeout;
+        if (deadline.has_passed() && arm()) return Status::timeout;
       }
     }
+  }
+
+  int fd() const {
+    if (!poll_) throw Error("fd() needs ReaderOptions::pollable");
+    return poll_->fd();
+  }
+  std::string warning() const {
+    return options_.wildcards == Wildcards::star ? std::string() : star_warning(filters_);
   }
 
   bool is_valid() const { return in_snapshot_ || !ring_ || ring_->last_is_intact(); }
@@ -118,6 +139,7 @@ class Reader::Impl {
     stopped_.store(true);
     const std::lock_guard lock(ring_mutex_);
     if (ring_) ring_->stop_waiting();
+    if (poll_) poll_->signal();
   }
 
  private:
@@ -126,11 +148,30 @@ class Reader::Impl {
     return stopped_.load(std::memory_order_seq_cst) && stopped_.exchange(false);
   }
 
+  // Before Status::timeout is returned: makes fd() become readable for whatever comes. False:
+  // something has come meanwhile.
+  bool arm() {
+    if (!poll_) return true;
+    poll_->clear();
+    if (control_->has_event() || stopped_.load()) return false;
+    const auto armed = ring_->arm();
+    if (armed == shm::RingReader::Armed::now) return false;
+    if (armed == shm::RingReader::Armed::unsafe) {
+      poll_->signal_after(shm::RingReader::unsafe_sleep_max);
+    }
+    armed_ = true;
+    return true;
+  }
+  void disarm() {
+    if (std::exchange(armed_, false)) ring_->disarm();
+  }
+
   bool attach() {
     shm::AttachRequest request;
     request.policy = static_cast<shm::Policy>(options_.policy);
     request.start = static_cast<shm::StartAt>(options_.start);
-    request.filter = filter_;
+    request.wants_wake_pipe = options_.pollable;
+    request.filters = filters_;
     request.name = options_.name;
     request.after = options_.after;
     ControlClient::Item reply;
@@ -146,13 +187,17 @@ class Reader::Impl {
     control_->watch([this] {
       const std::lock_guard lock(ring_mutex_);
       if (ring_) ring_->stop_waiting();
+      if (poll_) poll_->signal();
     });
     return true;
   }
 
   bool open(const shm::Attached& attached, std::vector<shm::UniqueFd>& descriptors) {
     const std::size_t snapshot = attached.snapshot_bytes > 0 ? 1 : 0;
-    if (descriptors.size() != 2 + snapshot + attached.predecessors.size()) {
+    const std::size_t pipe = attached.has_wake_pipe ? 1 : 0;
+    const std::size_t others = 2 + pipe + snapshot;  // what comes before the predecessors' pages
+    if (descriptors.size() != others + attached.predecessors.size() ||
+        attached.has_wake_pipe != options_.pollable) {
       return error_ = "the server's reply lacks descriptors", false;
     }
     auto ring = std::make_unique<shm::RingReader>();
@@ -161,17 +206,20 @@ class Reader::Impl {
       return error_ = fault, false;
     }
     for (std::size_t i = 0; i < attached.predecessors.size(); ++i) {
-      if (!ring->add_predecessor(attached.predecessors[i], descriptors[2 + snapshot + i].get())) {
+      if (!ring->add_predecessor(attached.predecessors[i], descriptors[others + i].get())) {
         return error_ = "a predecessor's position page cannot be mapped", false;
       }
     }
     snapshot_ = {};
     snapshot_bytes_ = snapshot_at_ = 0;
     if (snapshot > 0) {
-      snapshot_ =
-          shm::Mapping::map(descriptors[2].get(), attached.snapshot_bytes, shm::Access::read_only);
+      snapshot_ = shm::Mapping::map(descriptors[2 + pipe].get(), attached.snapshot_bytes,
+                                    shm::Access::read_only);
       if (!snapshot_) return error_ = "the newest values cannot be mapped", false;
       snapshot_bytes_ = attached.snapshot_bytes;
+    }
+    if (poll_ && !poll_->set_wake_pipe(std::move(descriptors[2]))) {
+      return error_ = "the wake pipe cannot be polled", false;
     }
     // Within one run of the server, the sequences tell what was missed in between.
     if (ring_) missed_before_ += ring_->missed();
@@ -192,7 +240,13 @@ class Reader::Impl {
     for (;;) {
       if (was_stopped()) return Status::stopped;
       if (attach()) return Status::reconnected;
-      if (deadline.has_passed()) return Status::timeout;
+      if (deadline.has_passed()) {
+        if (poll_) {
+          poll_->clear();
+          poll_->signal_after(reconnect_interval);
+        }
+        return Status::timeout;
+      }
       std::this_thread::sleep_until(std::min(deadline.at(), Clock::now() + reconnect_interval));
     }
   }
@@ -257,8 +311,10 @@ class Reader::Impl {
     return Status::message;
   }
 
-  const std::string filter_;
+  std::vector<std::string> filters_;  // constant after construction
   const ReaderOptions options_;
+  std::unique_ptr<shm::PollSet> poll_;  // constant after construction; null: not pollable
+  bool armed_ = false;
   const AnyWait wait_;
   std::string error_;
   std::mutex ring_mutex_;  // for the replacement of ring_, as against stop() and the watcher thread
@@ -277,7 +333,11 @@ class Reader::Impl {
 };
 
 Reader::Reader(std::string filter, ReaderOptions options)
-    : impl_(std::make_unique<Impl>(std::move(filter), std::move(options))) {}
+    : Reader(std::vector<std::string>{std::move(filter)}, std::move(options)) {}
+Reader::Reader(std::initializer_list<std::string_view> filters, ReaderOptions options)
+    : Reader(std::vector<std::string>(filters.begin(), filters.end()), std::move(options)) {}
+Reader::Reader(std::vector<std::string> filters, ReaderOptions options)
+    : impl_(std::make_unique<Impl>(std::move(filters), std::move(options))) {}
 Reader::~Reader() = default;
 Reader::Reader(Reader&&) noexcept = default;
 Reader& Reader::operator=(Reader&&) noexcept = default;
@@ -310,6 +370,12 @@ bool Reader::is_valid() const {
 }
 bool Reader::release() {
   return impl_->release();
+}
+int Reader::fd() const {
+  return impl_->fd();
+}
+std::string Reader::warning() const {
+  return impl_->warning();
 }
 std::uint64_t Reader::missed() const {
   return impl_->missed();

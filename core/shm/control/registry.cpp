@@ -5,6 +5,11 @@
 
 namespace millrace::shm {
 
+Refused limit_reached(std::string_view key, std::uint64_t limit) {
+  return {Refusal::limit_reached,
+          "the limit " + std::string(key) + " = " + std::to_string(limit) + " is reached"};
+}
+
 Registry::Registry(const RegistryOptions& options, Watcher& watcher)
     : options_(options), watcher_(watcher) {}
 
@@ -22,8 +27,8 @@ void Registry::send(ClientId to, const Reply& reply, std::vector<UniqueFd> descr
   outgoing_.push_back(std::move(out));
 }
 
-void Registry::refuse(ClientId to, Refusal refusal) {
-  send(to, Refused{refusal, describe(refusal)}, {}, true);
+void Registry::refuse(ClientId to, const Refused& refusal) {
+  send(to, refusal, {}, true);
 }
 
 void Registry::handle(ClientId client, Request request, std::uint64_t now_ns) {
@@ -56,18 +61,21 @@ bool Registry::is_full(Kind kind) const {
                              : feeds_.size() - tables >= options_.rings_max;
 }
 
-Feed* Registry::feed_for(Kind kind, const std::string& filter, std::uint64_t now_ns,
-                         Refusal& refusal) {
-  const auto key = std::make_pair(kind, filter);
+Feed* Registry::feed_for(Kind kind, std::vector<std::string> filters, std::uint64_t now_ns,
+                         Refused& refusal) {
+  std::sort(filters.begin(), filters.end());
+  filters.erase(std::unique(filters.begin(), filters.end()), filters.end());
+  const auto key = std::make_pair(kind, std::move(filters));
   if (const auto found = feeds_.find(key); found != feeds_.end()) return found->second.get();
   if (is_full(kind)) free_unused(now_ns, 0);  // instead of after linger_ns
   if (is_full(kind)) {
-    refusal = Refusal::limit_reached;
+    refusal = kind == Kind::table ? limit_reached("local.tables_max", options_.tables_max)
+                                  : limit_reached("local.rings_max", options_.rings_max);
     return nullptr;
   }
-  std::unique_ptr<Feed> feed = make_feed(kind, filter);
+  std::unique_ptr<Feed> feed = make_feed(kind, key.second);
   if (!feed) {
-    refusal = Refusal::no_memory;
+    refusal = {Refusal::no_memory, describe(Refusal::no_memory)};
     return nullptr;
   }
   feed->unused_since_ns = now_ns;
@@ -78,9 +86,9 @@ Feed* Registry::feed_for(Kind kind, const std::string& filter, std::uint64_t now
   return &made;
 }
 
-std::unique_ptr<Feed> Registry::make_feed(Kind kind, const std::string& filter) {
+std::unique_ptr<Feed> Registry::make_feed(Kind kind, std::vector<std::string> filters) {
   auto feed = std::make_unique<Feed>();
-  feed->filter = filter;
+  feed->filters = std::move(filters);
   const std::uint64_t id = ++last_feed_id_;
   if (kind == Kind::table) {
     feed->table = TableWriter::make({.table_id = id,
@@ -102,9 +110,9 @@ std::unique_ptr<Feed> Registry::make_feed(Kind kind, const std::string& filter) 
 }
 
 bool Registry::declare(const std::string& filter, Policy policy) {
-  Refusal refusal{};
+  Refused refusal;
   const Kind kind = policy == Policy::lossless ? Kind::lossless_ring : Kind::lossy_ring;
-  Feed* feed = feed_for(kind, filter, 0, refusal);
+  Feed* feed = feed_for(kind, {filter}, 0, refusal);
   if (feed) join(*feed);  // a user that never leaves
   return feed != nullptr;
 }
@@ -139,13 +147,15 @@ void Registry::free_unused(std::uint64_t now_ns, std::uint64_t linger_ns) {
 
 void Registry::open_table(ClientId client, const TableRequest& request, std::uint64_t now_ns) {
   if (table_of_.contains(client)) return refuse(client, Refusal::malformed);
-  if (table_of_.size() >= options_.consumers_max) return refuse(client, Refusal::limit_reached);
-  Refusal refusal{};
-  Feed* feed = feed_for(Kind::table, request.filter, now_ns, refusal);
+  if (table_of_.size() >= options_.consumers_max) {
+    return refuse(client, limit_reached("local.consumers_max", options_.consumers_max));
+  }
+  Refused refusal;
+  Feed* feed = feed_for(Kind::table, {request.filter}, now_ns, refusal);
   if (!feed) return refuse(client, refusal);
   if (feed->is_filled) return answer_table(client, *feed);
   join(*feed);  // as long as it is being filled, also if the client leaves
-  filling_ = {client, 0, feed, watcher_.walk_newest(feed->filter), Snapshot(0)};
+  filling_ = {client, 0, feed, watcher_.walk_newest(feed->filters), Snapshot(0)};
 }
 
 void Registry::answer_table(ClientId client, Feed& feed) {
@@ -161,7 +171,8 @@ void Registry::answer_value(ClientId client, const ValueRequest& request) {
   const auto table = table_of_.find(client);
   if (table == table_of_.end()) return refuse(client, Refusal::malformed);
   ValueReply reply;
-  reply.found = watcher_.newest(table->second->filter, request.topic, reply.payload, reply.flags);
+  reply.found =
+      watcher_.newest(table->second->filters.front(), request.topic, reply.payload, reply.flags);
   send(client, reply);
 }
 
@@ -206,7 +217,8 @@ void Registry::end_filling(bool complete, std::uint64_t now_ns) {
   if (complete) {
     answer_attach(consumer, &done.snapshot, now_ns);
   } else {
-    detach(consumer, Refusal::limit_reached, now_ns);
+    detach(consumer, limit_reached("local.snapshot_bytes_max", options_.snapshot_bytes_max),
+           now_ns);
   }
 }
 
@@ -254,11 +266,13 @@ Registry::Figures Registry::figures() const {
   all.evictions = evictions_;
   all.lapped = lapped_before_;
   for (const auto& [key, feed] : feeds_) {
+    std::string filters = feed->filters.front();
+    for (std::size_t i = 1; i < feed->filters.size(); ++i) filters += "," + feed->filters[i];
     if (feed->ring) {
-      all.rings.push_back({feed->filter, feed->policy, feed->ring->stats()});
+      all.rings.push_back({std::move(filters), feed->policy, feed->ring->stats()});
       all.lapped += all.rings.back().stats.lapped;
     } else {
-      all.tables.push_back({feed->filter, feed->users, feed->table->displaced()});
+      all.tables.push_back({std::move(filters), feed->users, feed->table->displaced()});
     }
   }
   return all;

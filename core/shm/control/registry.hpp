@@ -6,12 +6,12 @@
 //
 // Thread contract: the processor's role. What take_outgoing() returns is for the control socket's
 // thread, which may lift the ConsumerPage in it when the connection ends.
-// What holds: a ring is shared by all consumers with the same (filter, policy), and freed
+// What holds: a ring is shared by all consumers with the same (filters, policy), and freed
 // `linger_ns` after the last one left; every count and size has a limit; nothing outlives its
-// connection. A client must be allowed to read the whole filter, so all readers of a ring have the
-// same rights. Walks over many topics (the newest values, for a reader that starts at `latest` and
-// for a new table) are resumed from batch to batch, one at a time, a bounded number of topics and
-// bytes each.
+// connection. A client must be allowed to read all of its filters, so all readers of a ring have
+// the same rights. Walks over many topics (the newest values, for a reader that starts at `latest`
+// and for a new table) are resumed from batch to batch, one at a time, a bounded number of topics
+// and bytes each.
 #pragma once
 
 #include <array>
@@ -51,6 +51,9 @@ struct RegistryOptions {
   std::uint64_t linger_ns = 1'000'000'000;
 };
 
+// The refusal for a limit, which it names as the configuration does.
+Refused limit_reached(std::string_view key, std::uint64_t limit);
+
 using ClientId = std::uint64_t;  // of a connection at the control socket, never reused
 
 // A reply for the control socket's thread to send.
@@ -65,14 +68,15 @@ struct Outgoing {
 // A ring or a table, which gets the messages that match its filter. For the broker it is a
 // subscription without a session, from Watcher::feed_made until Watcher::feed_ends.
 struct Feed {
-  std::string filter;
+  std::vector<std::string> filters;    // sorted; a table has one
   std::unique_ptr<RingWriter> ring;    // one of the two
   std::unique_ptr<TableWriter> table;  //
   std::size_t users = 0;
   std::uint64_t unused_since_ns = 0;
   bool is_filled = false;  // a table: it contains what was published before it was made
   Policy policy = Policy::lossy;
-  bool dirty = false;  // appended to since the last release
+  bool dirty = false;             // appended to since the last release
+  std::uint64_t last_append = 0;  // for the broker: the last message that it has seen for this ring
 };
 
 struct NewestValue {
@@ -82,8 +86,8 @@ struct NewestValue {
   std::uint64_t time_ns = 0;  // when it was published, since 1970
 };
 
-// A walk over the topics that match a filter and were published before the walk began. What is
-// published later is appended to the feed as any message.
+// A walk over the topics that match any of some filters and were published before the walk began.
+// What is published later is appended to the feed as any message.
 class NewestWalk {
  public:
   enum class Step : std::uint8_t { value, other, end };
@@ -99,7 +103,7 @@ class Registry {
     virtual ~Watcher() = default;
     virtual void feed_made(Feed& feed) = 0;
     virtual void feed_ends(Feed& feed) = 0;
-    virtual std::unique_ptr<NewestWalk> walk_newest(const std::string& filter) = 0;
+    virtual std::unique_ptr<NewestWalk> walk_newest(const std::vector<std::string>& filters) = 0;
     // The newest value of one topic; false: there is none, or the filter does not match.
     virtual bool newest(std::string_view filter, std::string_view topic, std::string& payload,
                         std::uint8_t& flags) = 0;
@@ -113,7 +117,7 @@ class Registry {
   // Makes a ring that is never freed. False: a limit, or the system refuses the memory.
   bool declare(const std::string& filter, Policy policy);
 
-  // A client's request; its filter is valid and allowed by the access rules.
+  // A client's request; its filters are valid and allowed by the access rules.
   void handle(ClientId client, Request request, std::uint64_t now_ns);
   // The client's connection has ended.
   void gone(ClientId client, std::uint64_t now_ns);
@@ -141,7 +145,7 @@ class Registry {
   std::vector<Outgoing> take_outgoing() { return std::exchange(outgoing_, {}); }
 
   struct RingFigures {
-    std::string filter;
+    std::string filter;  // several: with commas between them
     Policy policy;
     RingStats stats;
   };
@@ -185,8 +189,9 @@ class Registry {
 
   // --- registry.cpp ---
   bool is_full(Kind kind) const;
-  Feed* feed_for(Kind kind, const std::string& filter, std::uint64_t now_ns, Refusal& refusal);
-  std::unique_ptr<Feed> make_feed(Kind kind, const std::string& filter);
+  Feed* feed_for(Kind kind, std::vector<std::string> filters, std::uint64_t now_ns,
+                 Refused& refusal);
+  std::unique_ptr<Feed> make_feed(Kind kind, std::vector<std::string> filters);
   void join(Feed& feed);
   void leave(Feed& feed, std::uint64_t now_ns);
   void end_feed(Feed& feed);
@@ -200,13 +205,14 @@ class Registry {
   void end_filling(bool complete, std::uint64_t now_ns);
   void send(ClientId to, const Reply& reply, std::vector<UniqueFd> descriptors = {},
             bool closes = false);
-  void refuse(ClientId to, Refusal refusal);
+  void refuse(ClientId to, const Refused& refusal);
+  void refuse(ClientId to, Refusal refusal) { refuse(to, Refused{refusal, describe(refusal)}); }
 
   // --- registry_consumers.cpp ---
   void attach(ClientId client, const AttachRequest& request, std::uint64_t now_ns);
   void answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64_t now_ns);
   void mapped(Consumer& consumer, std::uint64_t now_ns);
-  void detach(Consumer& consumer, Refusal refusal, std::uint64_t now_ns);
+  void detach(Consumer& consumer, const Refused& refusal, std::uint64_t now_ns);
   void woken(Consumer& consumer, std::uint64_t now_ns);
   std::optional<Refusal> find_predecessors(const AttachRequest& request, const Feed& feed,
                                            std::vector<std::uint64_t>& found) const;
@@ -217,7 +223,7 @@ class Registry {
 
   const RegistryOptions options_;
   Watcher& watcher_;
-  std::map<std::pair<Kind, std::string>, std::unique_ptr<Feed>> feeds_;
+  std::map<std::pair<Kind, std::vector<std::string>>, std::unique_ptr<Feed>> feeds_;
   std::map<std::uint64_t, Consumer> consumers_;              // by consumer id
   std::unordered_map<ClientId, std::uint64_t> consumer_of_;  // by connection
   std::unordered_map<ClientId, Feed*> table_of_;             // by connection

@@ -33,24 +33,27 @@ std::optional<Refusal> Registry::find_predecessors(const AttachRequest& request,
 
 void Registry::attach(ClientId client, const AttachRequest& request, std::uint64_t now_ns) {
   if (consumer_of_.contains(client)) return refuse(client, Refusal::malformed);
-  if (consumers_.size() >= options_.consumers_max) return refuse(client, Refusal::limit_reached);
-  Refusal refusal{};
+  if (consumers_.size() >= options_.consumers_max) {
+    return refuse(client, limit_reached("local.consumers_max", options_.consumers_max));
+  }
+  Refused refusal;
   const Kind kind = request.policy == Policy::lossless ? Kind::lossless_ring : Kind::lossy_ring;
-  Feed* feed = feed_for(kind, request.filter, now_ns, refusal);
+  Feed* feed = feed_for(kind, request.filters, now_ns, refusal);
   if (!feed) return refuse(client, refusal);
   Consumer consumer{client, last_consumer_id_ + 1, request.name, feed, {}, {}};
   if (const auto fault = find_predecessors(request, *feed, consumer.after)) {
     return refuse(client, *fault);
   }
   // From here on what is published is in the ring; the newest values are those from before.
-  consumer.start = feed->ring->add_reader(consumer.id, request.start == StartAt::oldest, now_ns);
+  consumer.start = feed->ring->add_reader(consumer.id, request.start == StartAt::oldest, now_ns,
+                                          request.wants_wake_pipe);
   if (!consumer.start.consumer_page) return refuse(client, Refusal::no_memory);
   const std::uint64_t id = ++last_consumer_id_;
   join(*feed);
   consumer_of_[client] = id;
   Consumer& joined = consumers_.emplace(id, std::move(consumer)).first->second;
   if (request.start != StartAt::latest) return answer_attach(joined, nullptr, now_ns);
-  filling_ = {client, id, nullptr, watcher_.walk_newest(feed->filter),
+  filling_ = {client, id, nullptr, watcher_.walk_newest(feed->filters),
               Snapshot(options_.snapshot_bytes_max)};
 }
 
@@ -58,23 +61,28 @@ void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64
   const Attachment& start = consumer.start;
   // While its snapshot was made, a predecessor left, and it got that one's predecessors instead.
   if (consumer.after.size() > neighbours_max) {
-    return detach(consumer, Refusal::limit_reached, now_ns);
+    const std::string text = "more than " + std::to_string(neighbours_max) + " predecessors";
+    return detach(consumer, {Refusal::limit_reached, text}, now_ns);
   }
   const std::size_t snapshot_bytes = snapshot ? snapshot->bytes() : 0;
   std::vector<UniqueFd> descriptors;
   descriptors.push_back(duplicate(consumer.feed->ring->fd()));
   descriptors.push_back(duplicate(start.consumer_page->fd()));
+  const int wake_pipe = start.consumer_page->wake_pipe_fd();
+  if (wake_pipe >= 0) descriptors.push_back(duplicate(wake_pipe));
   if (snapshot_bytes > 0) descriptors.push_back(snapshot->take_memory());
   for (const std::uint64_t before : consumer.after) {
     descriptors.push_back(duplicate(consumers_.at(before).start.consumer_page->fd()));
   }
   const bool all_valid = std::all_of(descriptors.begin(), descriptors.end(),
                                      [](const UniqueFd& fd) { return static_cast<bool>(fd); });
-  if (!all_valid) return detach(consumer, Refusal::no_memory, now_ns);
+  if (!all_valid) {
+    return detach(consumer, {Refusal::no_memory, describe(Refusal::no_memory)}, now_ns);
+  }
   consumer.is_answered = true;
   send(consumer.client,
        Attached{options_.epoch, consumer.id, start.position, start.sequence, snapshot_bytes,
-                consumer.after},
+                wake_pipe >= 0, consumer.after},
        std::move(descriptors));
   outgoing_.back().consumer_page = start.consumer_page;
 }
@@ -83,7 +91,7 @@ void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64
 void Registry::mapped(Consumer& consumer, std::uint64_t now_ns) {
   if (consumer.is_mapped || !consumer.is_answered) return;
   if (!consumer.start.consumer_page->seal_for_neighbours()) {
-    return detach(consumer, Refusal::malformed, now_ns);
+    return detach(consumer, {Refusal::malformed, "the position page cannot be sealed"}, now_ns);
   }
   consumer.is_mapped = true;
   for (const std::uint64_t id : consumer.after) {
@@ -107,7 +115,7 @@ void Registry::woken(Consumer& consumer, std::uint64_t now_ns) {
   end_evicted(feed, now_ns);
 }
 
-void Registry::detach(Consumer& consumer, Refusal refusal, std::uint64_t now_ns) {
+void Registry::detach(Consumer& consumer, const Refused& refusal, std::uint64_t now_ns) {
   const ClientId client = consumer.client;
   consumer.feed->ring->remove_reader(consumer.id);
   remove_consumer(consumer.id, now_ns);

@@ -12,10 +12,13 @@ counts them; LOSSLESS, the server keeps what is unread, within its limits.
 Starts (the message to begin with): NOW, the next one; OLDEST, the oldest in the ring; LATEST, first
 the newest value of each topic.
 Waits (what a reader does while there is no message): SPIN, YIELD, BLOCK.
+Wildcards (in filters): MQTT, + and #; STAR, also * for one level, and ** at the end for all that
+follow.
 """
 
 import ctypes
 import os
+import warnings
 from collections import namedtuple
 
 Message = namedtuple("Message", "topic payload sequence time_ns retained oversize_bytes")
@@ -24,8 +27,9 @@ Value = namedtuple("Value", "payload sequence time_ns retained")
 LOSSY, LOSSLESS = 0, 1
 NOW, OLDEST, LATEST = 0, 1, 2
 SPIN, YIELD, BLOCK = 0, 1, 2
+MQTT, STAR = 0, 1
 MESSAGE, TIMEOUT, DISCONNECTED, RECONNECTED, EVICTED, STOPPED, FAILED = range(7)
-TAKEN, FULL, TOO_LARGE, NO_SERVER, NOT_PUBLISHED = range(5)
+TAKEN, FULL, TOO_LARGE, NO_SERVER, NOT_PUBLISHED, INVALID = range(6)
 
 # A blocking call is made in slices, so that Ctrl-C works meanwhile.
 _SLICE_NS = 200_000_000
@@ -38,7 +42,8 @@ class LocalError(Exception):
 class _Options(ctypes.Structure):
     _fields_ = [("socket", ctypes.c_char_p), ("policy", ctypes.c_int), ("start", ctypes.c_int),
                 ("wait", ctypes.c_int), ("name", ctypes.c_char_p),
-                ("after", ctypes.POINTER(ctypes.c_char_p)), ("after_count", ctypes.c_size_t)]
+                ("after", ctypes.POINTER(ctypes.c_char_p)), ("after_count", ctypes.c_size_t),
+                ("wildcards", ctypes.c_int), ("pollable", ctypes.c_int)]
 
 
 class _Message(ctypes.Structure):
@@ -60,7 +65,10 @@ def _load():
     pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     publish = [pointer, text, text, size, ctypes.c_int, ctypes.c_int]
     for name, result, arguments in (
-            ("millrace_reader_open", pointer, [text, ctypes.POINTER(_Options), text, size]),
+            ("millrace_reader_open_filters", pointer,
+             [ctypes.POINTER(text), size, ctypes.POINTER(_Options), text, size]),
+            ("millrace_reader_warning", ctypes.c_int, [pointer, text, size]),
+            ("millrace_reader_fd", ctypes.c_int, [pointer]),
             ("millrace_reader_close", None, [pointer]),
             ("millrace_reader_next", ctypes.c_int,
              [pointer, ctypes.POINTER(_Message), ctypes.c_int64]),
@@ -114,23 +122,42 @@ class _Handle:
 class Reader(_Handle):
     """Reads the messages that match a topic filter; iterate over it, or call next().
 
-    `filter`: an MQTT topic filter.
+    `filter`: a topic filter, or several: a message that matches several of them is read once.
     `socket`: path of the server's local.socket.
     `policy`, `start`, `wait`: see the module.
     `name`: by which other readers can name this one in their `after`.
     `after`: names of readers with the same filter and policy; this one reads what they have read.
     `events`: a function that iteration calls with each status other than MESSAGE and TIMEOUT.
+    `wildcards`: see the module. A filter that may not mean what was intended is warned of.
+    `pollable`: makes the reader usable in select, selectors and asyncio: fileno(), `async for`.
     """
 
     def __init__(self, filter, *, socket=None, policy=LOSSY, start=NOW, wait=BLOCK, name=None,
-                 after=(), events=None):
+                 after=(), events=None, wildcards=MQTT, pollable=False):
         names = (ctypes.c_char_p * len(after))(*[_encode(one) for one in after])
-        options = _Options(_encode(socket), policy, start, wait, _encode(name), names, len(after))
-        error = ctypes.create_string_buffer(256)
-        super().__init__(_library.millrace_reader_open(filter.encode(), ctypes.byref(options),
-                                                       error, len(error)),
-                         error, _library.millrace_reader_close)
-        self._events = events
+        all_filters = [filter] if isinstance(filter, str) else list(filter)
+        filters = (ctypes.c_char_p * len(all_filters))(*[one.encode() for one in all_filters])
+        options = _Options(_encode(socket), policy, start, wait, _encode(name), names, len(after),
+                           wildcards, int(pollable))
+        error = ctypes.create_string_buffer(512)
+        super().__init__(
+            _library.millrace_reader_open_filters(filters, len(filters), ctypes.byref(options),
+                                                  error, len(error)),
+            error, _library.millrace_reader_close)
+        self._events, self._in_a_row = events, 0
+        if _library.millrace_reader_warning(self._handle, error, len(error)):
+            warnings.warn(error.value.decode(errors="replace"), stacklevel=2)
+
+    def fileno(self):
+        """A descriptor for poll loops, if the reader is `pollable`.
+
+        Call next(0) until it returns TIMEOUT; from then on the descriptor is readable when the next
+        call may return something else. Only poll it.
+        """
+        fd = _library.millrace_reader_fd(self._handle)
+        if fd < 0:
+            raise LocalError("the reader is not pollable")
+        return fd
 
     def next(self, timeout=None):
         """The next Message, or a status (an int) when there is none.
@@ -170,6 +197,32 @@ class Reader(_Handle):
             elif self._events:
                 self._events(message)
 
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        import asyncio  # by those alone who need it
+        self._in_a_row += 1
+        if self._in_a_row % 64 == 0:
+            await asyncio.sleep(0)  # let others run while there is always a message
+        loop = asyncio.get_running_loop()
+        while True:
+            message = self.next(0)
+            if isinstance(message, Message):
+                return message
+            if message == FAILED:
+                raise LocalError("the reader failed")
+            if message != TIMEOUT:
+                if self._events:
+                    self._events(message)
+                continue
+            readable = loop.create_future()
+            loop.add_reader(self.fileno(), lambda: readable.done() or readable.set_result(None))
+            try:
+                await readable
+            finally:
+                loop.remove_reader(self.fileno())
+
     @property
     def missed(self):
         """Number of messages that were overwritten before they were read, as far as is known."""
@@ -194,7 +247,9 @@ class Publisher(_Handle):
         """Publishes a message.
 
         TAKEN: it is on its way to the server. FULL: the server is behind, try again.
-        TOO_LARGE: for the publisher ring. NO_SERVER: the server ended; later calls try to connect
+        TOO_LARGE: see local.publisher_frame_bytes_max.
+        INVALID: not a topic to publish to, or not a QoS.
+        NO_SERVER: the server ended; later calls try to connect
         again.
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)

@@ -8,17 +8,19 @@
 namespace millrace::shm {
 
 std::shared_ptr<ConsumerPage> ConsumerPage::make(std::uint64_t consumer_id, std::uint64_t epoch,
-                                                 std::uint64_t position) {
+                                                 std::uint64_t position, bool has_wake_pipe) {
   UniqueFd fd = make_memory("millrace-page", page_bytes);
   if (!fd || !seal_size(fd.get(), false)) return nullptr;
   Mapping mapping = Mapping::map(fd.get(), page_bytes, Access::read_write);
   if (!mapping) return nullptr;
+  Pipe wake_pipe;
+  if (has_wake_pipe && !(wake_pipe = make_pipe()).write_end) return nullptr;
   auto* page = new (mapping.data()) PositionPage;
   page->consumer_id = consumer_id;
   page->epoch = epoch;
   page->position.store(position, std::memory_order_release);
-  return std::shared_ptr<ConsumerPage>(
-      new ConsumerPage(consumer_id, position, std::move(fd), std::move(mapping)));
+  return std::shared_ptr<ConsumerPage>(new ConsumerPage(consumer_id, position, std::move(fd),
+                                                        std::move(mapping), std::move(wake_pipe)));
 }
 
 bool ConsumerPage::wake_sleeper(std::uint32_t word) {
@@ -26,6 +28,11 @@ bool ConsumerPage::wake_sleeper(std::uint32_t word) {
   // at once.
   page_->sleep_word.compare_exchange_strong(word, word + 1, std::memory_order_seq_cst);
   base::futex_wake(page_->sleep_word, base::Scope::shared);
+  // Never blocks, whatever the consumer does to its end: each end has flags of its own. A full pipe
+  // is readable already.
+  if (wake_pipe_.write_end) {
+    [[maybe_unused]] const auto written = ::write(wake_pipe_.write_end.get(), "", 1);
+  }
   return true;
 }
 

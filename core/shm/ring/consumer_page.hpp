@@ -22,11 +22,15 @@ namespace millrace::shm {
 class ConsumerPage {
  public:
   // A page for a consumer that starts at `position`; null when the system refuses the memory.
+  // With `has_wake_pipe`, a byte is written into a pipe each time that the consumer is woken, for a
+  // consumer that waits in a poll loop.
   static std::shared_ptr<ConsumerPage> make(std::uint64_t consumer_id, std::uint64_t epoch,
-                                            std::uint64_t position);
+                                            std::uint64_t position, bool has_wake_pipe = false);
 
   std::uint64_t consumer_id() const { return consumer_id_; }
   int fd() const { return fd_.get(); }
+  // The reading end of the wake pipe; -1 without one.
+  int wake_pipe_fd() const { return wake_pipe_.read_end.get(); }
   bool is_lifted() const { return lifted_.load(std::memory_order_acquire); }
   void lift() { lifted_.store(true, std::memory_order_release); }
 
@@ -71,9 +75,11 @@ class ConsumerPage {
   Eviction eviction() const { return eviction_; }
 
  private:
-  ConsumerPage(std::uint64_t consumer_id, std::uint64_t position, UniqueFd fd, Mapping mapping)
+  ConsumerPage(std::uint64_t consumer_id, std::uint64_t position, UniqueFd fd, Mapping mapping,
+               Pipe wake_pipe)
       : consumer_id_(consumer_id),
         fd_(std::move(fd)),
+        wake_pipe_(std::move(wake_pipe)),
         mapping_(std::move(mapping)),
         page_(mapping_.as<PositionPage>()),
         last_seen_(position) {}
@@ -81,6 +87,7 @@ class ConsumerPage {
 
   const std::uint64_t consumer_id_;
   UniqueFd fd_;
+  Pipe wake_pipe_;  // both ends: with a reading end of our own, writing never raises SIGPIPE
   Mapping mapping_;
   PositionPage* const page_;
   std::uint64_t last_seen_;

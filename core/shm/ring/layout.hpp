@@ -25,7 +25,7 @@
 
 namespace millrace::shm {
 
-inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint32_t layout_version = 2;
 inline constexpr std::size_t page_bytes = 4096;
 inline constexpr std::size_t line_bytes = 128;  // a cache line and the one prefetched with it
 

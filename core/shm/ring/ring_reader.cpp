@@ -14,10 +14,6 @@ using base::futex_wait;
 using base::futex_wake;
 using base::Scope;
 
-// The longest sleep where a wake-up may be lost between the last look and the sleep: a predecessor
-// cannot change our sleep word (it maps our page read-only; it tries again, see wake_followers),
-// and the system may refuse heavy_fence().
-constexpr auto unsafe_sleep_max = std::chrono::milliseconds(10);
 constexpr int wake_attempts = 64;
 constexpr int looks_before_sleep = 100;
 
@@ -110,6 +106,20 @@ void RingReader::wake_followers() {
 bool RingReader::announce_sleep(std::uint32_t word) {
   page_->sleep_word.exchange(word, std::memory_order_seq_cst);
   return header_->light_fences == 0 || heavy_fence();
+}
+
+RingReader::Armed RingReader::arm() {
+  const std::uint32_t odd = page_->sleep_word.load(std::memory_order_seq_cst) | 1u;
+  const bool is_safe = announce_sleep(odd) && predecessors_.empty();
+  if (!look_for_more() && !is_stopped()) return is_safe ? Armed::safe : Armed::unsafe;
+  disarm();
+  return Armed::now;
+}
+
+void RingReader::disarm() {
+  std::uint32_t word = page_->sleep_word.load(std::memory_order_seq_cst);
+  if ((word & 1) == 0) return;
+  page_->sleep_word.compare_exchange_strong(word, word + 1, std::memory_order_seq_cst);
 }
 
 bool RingReader::wait_asleep(Clock::time_point deadline) {

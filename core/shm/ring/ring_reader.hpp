@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -94,6 +95,18 @@ class RingReader {
                unused, [&] { return look_for_more() || is_stopped(); }, deadline) &&
            position_ < limit_;
   }
+
+  // For a reader that waits in a poll loop on its wake pipe. arm() announces a sleep as wait()
+  // does: from then on the server writes a byte into the pipe when there is something to read.
+  // `now`: there is already, so it is not armed. `unsafe`: look again after unsafe_sleep_max.
+  // disarm() comes before anything else is called.
+  enum class Armed : std::uint8_t { now, safe, unsafe };
+  // The longest sleep where a wake-up may be lost between the last look and the sleep: a
+  // predecessor cannot change our sleep word (it maps our page read-only; it tries again, see
+  // wake_followers) nor write into our pipe, and the system may refuse heavy_fence().
+  static constexpr auto unsafe_sleep_max = std::chrono::milliseconds(10);
+  Armed arm();
+  void disarm();
 
   void stop_waiting();
   void resume_waiting() { stopped_.store(false, std::memory_order_seq_cst); }

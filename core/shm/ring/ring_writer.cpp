@@ -225,8 +225,8 @@ void RingWriter::publish_tail() {
   for (const auto& consumer_page : consumer_pages_) wakes_ += consumer_page->wake();
 }
 
-Attachment RingWriter::add_reader(std::uint64_t consumer_id, bool from_oldest,
-                                  std::uint64_t now_ns) {
+Attachment RingWriter::add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns,
+                                  bool has_wake_pipe) {
   now_ns_ = now_ns;
   publish_tail();
   Attachment start{nullptr, released_, next_sequence_ - overflow_.size()};
@@ -235,7 +235,8 @@ Attachment RingWriter::add_reader(std::uint64_t consumer_id, bool from_oldest,
     start.position = oldest;
     start.sequence = load_header(data_ + (oldest & mask_)).sequence;
   }
-  start.consumer_page = ConsumerPage::make(consumer_id, options_.epoch, start.position);
+  start.consumer_page =
+      ConsumerPage::make(consumer_id, options_.epoch, start.position, has_wake_pipe);
   if (!start.consumer_page) return start;
   gate_ = std::min(gate_, start.position);
   start.consumer_page->look(released_, now_ns);

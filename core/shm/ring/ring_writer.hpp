@@ -94,7 +94,8 @@ class RingWriter {
 
   // Attaches a reader. In a lossless ring its position holds from now on. No consumer page in the
   // result when the system refuses the memory for it.
-  Attachment add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns);
+  Attachment add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns,
+                        bool has_wake_pipe = false);
   void remove_reader(std::uint64_t consumer_id);
   std::size_t reader_count() const { return consumer_pages_.size(); }
 

@@ -11,7 +11,7 @@ namespace millrace::shm {
 
 bool Snapshot::open() {
   fd_ = make_memory("millrace-snapshot", bytes_max_);
-  if (fd_) mapping_ = Mapping::map_sparse(fd_.get(), bytes_max_);
+  if (fd_) mapping_ = Mapping::map(fd_.get(), bytes_max_, Access::read_write);
   return static_cast<bool>(mapping_);
 }
 

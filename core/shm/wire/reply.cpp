@@ -20,6 +20,7 @@ Attached decode_attached(Unpacker& in) {
   attached.position = in.number<std::uint64_t>();
   attached.sequence = in.number<std::uint64_t>();
   attached.snapshot_bytes = in.number<std::uint64_t>();
+  attached.has_wake_pipe = in.number<std::uint8_t>() != 0;
   const auto count = in.number<std::uint16_t>();
   if (count > neighbours_max) in.fail();
   for (std::size_t i = 0; i < count && i < neighbours_max; ++i) {
@@ -90,6 +91,7 @@ struct EncodeReply {
         .number(attached.position)
         .number(attached.sequence)
         .number(attached.snapshot_bytes)
+        .number(static_cast<std::uint8_t>(attached.has_wake_pipe))
         .number(static_cast<std::uint16_t>(attached.predecessors.size()));
     for (const std::uint64_t id : attached.predecessors) out.number(id);
     return std::move(out).finish(Type::attached, descriptors);

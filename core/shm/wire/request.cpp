@@ -14,6 +14,19 @@ using wire::wake_up_byte;
 
 namespace {
 
+std::vector<std::string> texts(Unpacker& in, std::size_t count_max, std::size_t bytes_max) {
+  std::vector<std::string> all;
+  const auto count = in.number<std::uint16_t>();
+  if (count > count_max) in.fail();
+  for (std::size_t i = 0; i < count && i < count_max; ++i) all.push_back(in.text(bytes_max));
+  return all;
+}
+
+void append_texts(Packer& out, const std::vector<std::string>& all) {
+  out.number(static_cast<std::uint16_t>(all.size()));
+  for (const std::string& text : all) out.text(text);
+}
+
 std::optional<Request> decode_request(Type type, std::string_view body) {
   Unpacker in(body);
   Request request;
@@ -22,13 +35,11 @@ std::optional<Request> decode_request(Type type, std::string_view body) {
       AttachRequest attach;
       attach.policy = in.choice(Policy::lossless);
       attach.start = in.choice(StartAt::latest);
-      attach.filter = in.text();
+      attach.wants_wake_pipe = in.number<std::uint8_t>() != 0;
+      attach.filters = texts(in, filters_max, UINT16_MAX);
+      if (attach.filters.empty()) in.fail();
       attach.name = in.text(name_bytes_max);
-      const auto count = in.number<std::uint16_t>();
-      if (count > neighbours_max) in.fail();
-      for (std::size_t i = 0; i < count && i < neighbours_max; ++i) {
-        attach.after.push_back(in.text(name_bytes_max));
-      }
+      attach.after = texts(in, neighbours_max, name_bytes_max);
       request = std::move(attach);
       break;
     }
@@ -57,10 +68,10 @@ struct EncodeRequest {
     Packer out;
     out.number(static_cast<std::uint8_t>(attach.policy))
         .number(static_cast<std::uint8_t>(attach.start))
-        .text(attach.filter)
-        .text(attach.name)
-        .number(static_cast<std::uint16_t>(attach.after.size()));
-    for (const std::string& name : attach.after) out.text(name);
+        .number(static_cast<std::uint8_t>(attach.wants_wake_pipe));
+    append_texts(out, attach.filters);
+    out.text(attach.name);
+    append_texts(out, attach.after);
     return std::move(out).finish(Type::attach, 0);
   }
   std::string operator()(const MappedNotice&) const { return Packer().finish(Type::mapped, 0); }

@@ -29,6 +29,7 @@
 namespace millrace::shm {
 
 inline constexpr std::size_t request_bytes_max = 70'000;  // the longest filter, and names
+inline constexpr std::size_t filters_max = 64;            // of one reader
 inline constexpr std::size_t reply_bytes_max = std::size_t{256} << 20;  // the largest MQTT payload
 inline constexpr std::size_t neighbours_max = 16;
 inline constexpr std::size_t name_bytes_max = 64;
@@ -63,9 +64,10 @@ struct WakeUp {};
 struct AttachRequest {
   Policy policy = Policy::lossy;
   StartAt start = StartAt::now;
-  std::string filter;
-  std::string name;                // by which others may name it as a predecessor; may be empty
-  std::vector<std::string> after;  // its predecessors: names of consumers of the same ring
+  bool wants_wake_pipe = false;      // it waits in a poll loop, not on its sleep word
+  std::vector<std::string> filters;  // a message that matches any of them is in the ring, once
+  std::string name;                  // by which others may name it as a predecessor; may be empty
+  std::vector<std::string> after;    // its predecessors: names of consumers of the same ring
 };
 struct MappedNotice {};  // the position page is mapped: it may be sealed and sent to the neighbours
 struct PublisherRingRequest {
@@ -82,12 +84,15 @@ using Request = std::variant<WakeUp, AttachRequest, MappedNotice, PublisherRingR
 
 // --- replies -------------------------------------------------------------------------------------
 
-struct Attached {  // descriptors: ring, page, snapshot if any, then a page for each predecessor
+// Descriptors: ring, page, wake pipe if requested, snapshot if there is one, the pages of the
+// predecessors.
+struct Attached {
   std::uint64_t epoch = 0;
   std::uint64_t consumer_id = 0;
   std::uint64_t position = 0;
   std::uint64_t sequence = 0;
   std::uint64_t snapshot_bytes = 0;  // frames in the snapshot, from its first byte on
+  bool has_wake_pipe = false;
   std::vector<std::uint64_t> predecessors;
 };
 struct Refused {

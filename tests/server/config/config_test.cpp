@@ -77,6 +77,23 @@ TEST(Config, EveryKeyCanBeSetAndReadBack) {
   }
 }
 
+TEST(Config, ListenersMayBeEmptyIfLocalProcessesAreServed) {
+  EXPECT_THAT(faults_of(with_file(R"({"listeners": []})")), HasSubstr("unless local.socket is set"));
+  const auto loaded = with_file(R"({"listeners": [], "local": {"socket": "/tmp/x.sock"}})");
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_TRUE(loaded.config.listeners.empty());
+}
+
+TEST(Config, FrameOfAPublisherRingIsAtMostAQuarterOfIt) {
+  const std::string ring = R"({"local": {"publisher_ring_bytes": 1048576,
+                                         "publisher_frame_bytes_max": )";
+  EXPECT_THAT(faults_of(with_file(ring + "262144}}")), IsEmpty());
+  EXPECT_THAT(faults_of(with_file(ring + "262145}}")),
+              HasSubstr("a quarter of local.publisher_ring_bytes (262144)"));
+  EXPECT_THAT(faults_of(with_sets({"local.publisher_ring_bytes=300000"})),
+              HasSubstr("power of two"));
+}
+
 TEST(Config, NoTwoKeysShareAVariable) {
   std::set<std::string> variables;
   for (const std::string& path : config_schema().paths()) {

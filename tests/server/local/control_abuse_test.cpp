@@ -1,4 +1,5 @@
 // The control socket against clients that send valid messages with a harmful purpose.
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -92,6 +93,70 @@ TEST_F(ControlSocket, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
   EXPECT_LT(taken.load(), 2 * data_bytes / frame_bytes);
 }
 
+TEST_F(ControlSocket, EndsAConnectionThatSendsNoWholeRequest) {
+  ServerOptions options;
+  options.loop.request_timeout = std::chrono::milliseconds(1);
+  TestServer server(directory.socket(), options);
+  UniqueFd silent = shm::connect_to(directory.socket());
+  UniqueFd half = shm::connect_to(directory.socket());
+  const std::string request = shm::encode(shm::Request(shm::TableRequest{"#"}));
+  send_bytes(half, request.substr(0, request.size() - 1));
+  std::vector<UniqueFd> descriptors;
+  EXPECT_TRUE(replies(silent, 1, descriptors).empty());
+  EXPECT_TRUE(replies(half, 1, descriptors).empty());
+  Reader reader("#", this->options());  // one with a request stays
+  while (server.loop().figures().clients != 1) std::this_thread::yield();
+  server.publish("a", "1");
+  EXPECT_EQ(next_payload(reader), "1");
+}
+
+// Each notice of a neighbour carries a descriptor: they must not pile up in the server.
+TEST_F(ControlSocket, DisconnectsAReaderThatDoesNotReadItsNotices) {
+  TestServer server(directory.socket());
+  UniqueFd deaf = shm::connect_to(directory.socket());
+  const auto say = [&](const shm::Request& request) { send_bytes(deaf, shm::encode(request)); };
+  say(shm::AttachRequest{shm::Policy::lossless, shm::StartAt::now, false, {"#"}, "deaf", {}});
+  std::vector<UniqueFd> descriptors;
+  ASSERT_EQ(replies(deaf, 1, descriptors).size(), 1u);
+  say(shm::MappedNotice{});
+  const auto is_attached = [&] { return refusal("#", lossless("", {"deaf"})) == "attached"; };
+  while (!is_attached()) std::this_thread::yield();
+  int attached = 0;
+  while (attached < 5'000 && is_attached()) ++attached;
+  EXPECT_LT(attached, 5'000) << "its name is gone, as it is disconnected";
+}
+
+// Closing the last descriptor of such a socket waits until its data are sent.
+TEST_F(ControlSocket, IsNotBlockedByASocketThatLingers) {
+  TestServer server(directory.socket());
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* any = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::bind(listener.get(), any, length), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), any, &length), 0);
+  UniqueFd lingers(::socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_EQ(::connect(lingers.get(), any, length), 0);
+  const std::string data(65'536, 'x');
+  while (::send(lingers.get(), data.data(), data.size(), MSG_DONTWAIT) > 0) {
+  }
+  linger option{1, 100'000};
+  ::setsockopt(lingers.get(), SOL_SOCKET, SO_LINGER, &option, sizeof option);
+  const UniqueFd socket = shm::connect_to(directory.socket());
+  const int fd = lingers.get();
+  if (shm::send_with_descriptors(socket.get(), "\x01", std::span(&fd, 1), 0) < 0) {
+    option.l_onoff = 0;  // the kernel does not let us send it
+    ::setsockopt(lingers.get(), SOL_SOCKET, SO_LINGER, &option, sizeof option);
+  }
+  lingers.reset();
+  Reader reader("#", options());
+  server.publish("a", "still here");
+  EXPECT_EQ(next_payload(reader), "still here");
+}
+
 // --- without a socket ----------------------------------------------------------------------------
 
 struct TwoTopics : Registry::Watcher {
@@ -101,7 +166,7 @@ struct TwoTopics : Registry::Watcher {
   };
   void feed_made(shm::Feed&) override {}
   void feed_ends(shm::Feed&) override {}
-  std::unique_ptr<shm::NewestWalk> walk_newest(const std::string&) override {
+  std::unique_ptr<shm::NewestWalk> walk_newest(const std::vector<std::string>&) override {
     return std::make_unique<Walk>();
   }
   bool newest(std::string_view, std::string_view, std::string&, std::uint8_t&) override {
@@ -118,7 +183,8 @@ TEST(Registry, RefusesAReaderThatHasTooManyPredecessorsWhenItIsAnswered) {
   shm::ClientId client = 0;
   const auto attach = [&](std::string name, std::vector<std::string> after, shm::StartAt start) {
     ++client;
-    registry.handle(client, shm::AttachRequest{shm::Policy::lossless, start, "#", name, after}, 1);
+    registry.handle(client,
+                    shm::AttachRequest{shm::Policy::lossless, start, false, {"#"}, name, after}, 1);
     registry.handle(client, shm::MappedNotice{}, 1);
     return client;
   };

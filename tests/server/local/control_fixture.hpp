@@ -37,8 +37,12 @@ class ControlSocket : public ::testing::Test {
     return status == Status::message ? message.payload : "status " + std::to_string(int(status));
   }
   static std::string refusal(const std::string& filter, const ReaderOptions& options) {
+    return refusal(std::vector<std::string>{filter}, options);
+  }
+  static std::string refusal(const std::vector<std::string>& filters,
+                             const ReaderOptions& options) {
     try {
-      Reader reader(filter, options);
+      Reader reader(filters, options);
     } catch (const Error& error) {
       return error.what();
     }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -93,6 +94,11 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
   void publish(const std::string& topic, const std::string& payload) {
     call([&] { route(topic, payload, 0); });
   }
+  shm::Registry::Figures figures() {
+    shm::Registry::Figures figures;
+    call([&] { figures = registry_.figures(); });
+    return figures;
+  }
   // Waits until `holds()`, called on the processor, is true.
   void await(const std::function<bool(shm::Registry&)>& holds) {
     for (bool is_true = false; !is_true; std::this_thread::yield()) {
@@ -121,7 +127,9 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
   bool publish(shm::ClientId, const std::string&,
                const shm::PublisherRingMessage& message) override {
     if (options_.publish) return options_.publish(message);
-    if (message.topic.empty() || message.topic.find('#') != std::string_view::npos) return false;
+    if (!protocol::valid_topic_name(message.topic) || message.topic.starts_with("secret")) {
+      return false;
+    }
     std::string payload(reinterpret_cast<const char*>(message.payload.data()),
                         message.payload.size());
     submit([this, topic = std::string(message.topic), payload = std::move(payload),
@@ -133,8 +141,8 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
   // --- Watcher, on the processor ---
   void feed_made(shm::Feed& feed) override { feeds_.insert(&feed); }
   void feed_ends(shm::Feed& feed) override { feeds_.erase(&feed); }
-  std::unique_ptr<shm::NewestWalk> walk_newest(const std::string& filter) override {
-    return std::make_unique<Walk>(newest_, filter);
+  std::unique_ptr<shm::NewestWalk> walk_newest(const std::vector<std::string>& filters) override {
+    return std::make_unique<Walk>(newest_, filters);
   }
   bool newest(std::string_view filter, std::string_view topic, std::string& payload,
               std::uint8_t& flags) override {
@@ -148,21 +156,26 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
  private:
   using Newest = std::map<std::string, std::string>;
 
+  static bool matches_any(const std::vector<std::string>& filters, std::string_view topic) {
+    return std::any_of(filters.begin(), filters.end(),
+                       [&](const std::string& filter) { return protocol::matches(filter, topic); });
+  }
+
   class Walk : public shm::NewestWalk {
    public:
-    Walk(const Newest& newest, std::string filter)
-        : newest_(newest), filter_(std::move(filter)), next_(newest.begin()) {}
+    Walk(const Newest& newest, std::vector<std::string> filters)
+        : newest_(newest), filters_(std::move(filters)), next_(newest.begin()) {}
     Step step(shm::NewestValue& value) override {
       if (next_ == newest_.end()) return Step::end;
       const auto& [topic, payload] = *next_++;
-      if (!protocol::matches(filter_, topic)) return Step::other;
+      if (!matches_any(filters_, topic)) return Step::other;
       value = {topic, std::as_bytes(std::span(payload)), 0, 1};
       return Step::value;
     }
 
    private:
     const Newest& newest_;
-    const std::string filter_;
+    const std::vector<std::string> filters_;
     Newest::const_iterator next_;
   };
 
@@ -178,7 +191,7 @@ class TestServer : public server::ControlHost, public shm::Registry::Watcher {
     newest_[topic] = payload;
     const auto bytes = std::as_bytes(std::span(payload));
     for (shm::Feed* feed : feeds_) {
-      if (!protocol::matches(feed->filter, topic)) continue;
+      if (!matches_any(feed->filters, topic)) continue;
       if (feed->ring) registry_.append(*feed, topic, bytes, flags, now());
       if (feed->table) feed->table->store(topic, bytes, flags, now());
     }

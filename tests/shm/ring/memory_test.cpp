@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <string>
 
 #include "core/shm/ring/layout.hpp"
+#include "core/shm/ring/ring_reader.hpp"
 #include "core/shm/ring/ring_writer.hpp"
 #include "tests/shm/process.hpp"
 
@@ -19,6 +21,17 @@ using test::Child;
 
 TEST(Memory, SystemKnowsFutureWrite) {
   EXPECT_TRUE(system_can_seal());
+}
+
+TEST(Memory, LargeRingTakesNoPagesBeforeItIsWritten) {
+  const auto ring = RingWriter::make({.data_bytes = std::size_t{64} << 20});
+  ASSERT_TRUE(ring);
+  const auto page = ConsumerPage::make(1, 1, 0);
+  RingReader reader;
+  ASSERT_EQ(reader.open(ring->fd(), page->fd(), 0, 1), nullptr);
+  struct stat status {};
+  ASSERT_EQ(::fstat(ring->fd(), &status), 0);
+  EXPECT_LE(status.st_blocks * 512, 16 * static_cast<long>(page_bytes));
 }
 
 TEST(Memory, RingCannotBeMappedWritableByAConsumer) {

@@ -400,6 +400,27 @@ TEST_F(Ring, WaitGivesUpAtTheDeadlineAndWhenStopped) {
   EXPECT_TRUE(reader->wait(Block{}, never));
 }
 
+TEST_F(Ring, ArmedReaderIsWokenThroughItsPipeOnceForEachSleep) {
+  make({});
+  const auto start = writer->add_reader(1, false, now, true);
+  RingReader reader;
+  ASSERT_EQ(reader.open(writer->fd(), start.consumer_page->fd(), start.position, start.sequence),
+            nullptr);
+  const int pipe = start.consumer_page->wake_pipe_fd();
+  char bytes[16];
+  const auto wakes = [&] { return ::read(pipe, bytes, sizeof bytes); };
+  EXPECT_NE(reader.arm(), RingReader::Armed::now);
+  EXPECT_EQ(wakes(), -1) << "nothing was published";
+  publish_many(1);
+  publish_many(1);
+  EXPECT_EQ(wakes(), 1);
+  reader.disarm();
+  EXPECT_EQ(reader.arm(), RingReader::Armed::now) << "there is something to read";
+  EXPECT_EQ(read_sequences(reader), (std::vector<std::uint64_t>{1, 2}));
+  publish_many(1);
+  EXPECT_EQ(wakes(), -1) << "it is not asleep";
+}
+
 TEST_F(Ring, RefusesMemoryOfAnotherLayout) {
   UniqueFd fd = make_memory("test", 2 * page_bytes);
   const auto consumer_page = ConsumerPage::make(1, 1, 0);

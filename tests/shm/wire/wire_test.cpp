@@ -17,7 +17,8 @@ TEST(Wire, ReadsARequestInPieces) {
   AttachRequest attach;
   attach.policy = Policy::lossless;
   attach.start = StartAt::latest;
-  attach.filter = "a/+/b";
+  attach.wants_wake_pipe = true;
+  attach.filters = {"a/+/b", "c/#"};
   attach.name = "me";
   attach.after = {"one", "two"};
   const std::string all = encode(Request{attach}) + encode(Request{MappedNotice{}});
@@ -32,7 +33,8 @@ TEST(Wire, ReadsARequestInPieces) {
     const auto& read = std::get<AttachRequest>(seen[0]);
     EXPECT_EQ(read.policy, Policy::lossless);
     EXPECT_EQ(read.start, StartAt::latest);
-    EXPECT_EQ(read.filter, "a/+/b");
+    EXPECT_TRUE(read.wants_wake_pipe);
+    EXPECT_EQ(read.filters, attach.filters);
     EXPECT_EQ(read.name, "me");
     EXPECT_EQ(read.after, attach.after);
     EXPECT_TRUE(std::holds_alternative<MappedNotice>(seen[1]));
@@ -75,7 +77,7 @@ TEST(Wire, RefusesWhatIsTooLongUnknownOrLeftOver) {
 TEST(Wire, SurvivesAnyBytes) {
   std::mt19937 random(7);
   for (int round = 0; round < 20'000; ++round) {
-    std::string text = encode(Request{AttachRequest{{}, {}, "filter", "name", {"after"}}});
+    std::string text = encode(Request{AttachRequest{{}, {}, {}, {"filter"}, "name", {"after"}}});
     for (int i = 0; i < 3; ++i) text[random() % text.size()] = static_cast<char>(random());
     RequestParser requests;
     requests.feed(bytes(text));
@@ -90,7 +92,7 @@ TEST(Wire, SurvivesAnyBytes) {
 
 TEST(Wire, ReadsEveryReplyBack) {
   ReplyParser parser;
-  parser.feed(bytes(encode(Reply{Attached{1, 2, 3, 4, 5, {6, 7}}}, 5)));
+  parser.feed(bytes(encode(Reply{Attached{1, 2, 3, 4, 5, true, {6, 7}}}, 5)));
   parser.feed(bytes(encode(Reply{Refused{Refusal::no_memory, "why"}}, 0)));
   parser.feed(bytes(encode(Reply{EvictedNotice{Eviction::lease_ended}}, 0)));
   parser.feed(bytes(encode(Reply{NeighbourCame{9, true}}, 1)));

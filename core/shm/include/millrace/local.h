@@ -26,6 +26,7 @@ typedef struct millrace_latest millrace_latest;
 enum { MILLRACE_LOSSY = 0, MILLRACE_LOSSLESS = 1 };
 enum { MILLRACE_NOW = 0, MILLRACE_OLDEST = 1, MILLRACE_LATEST = 2 };
 enum { MILLRACE_SPIN = 0, MILLRACE_YIELD = 1, MILLRACE_BLOCK = 2 };
+enum { MILLRACE_WILDCARDS_MQTT = 0, MILLRACE_WILDCARDS_STAR = 1 };
 
 typedef struct millrace_reader_options {
   const char* socket; /* NULL: /run/millrace/local.sock */
@@ -35,6 +36,8 @@ typedef struct millrace_reader_options {
   const char* name;         /* NULL: none */
   const char* const* after; /* names of readers of the same filter */
   size_t after_count;
+  int wildcards; /* STAR: in filters, also `*` for `+`, and a last level `**` for `#` */
+  int pollable;  /* see millrace_reader_fd() */
 } millrace_reader_options;
 
 typedef struct millrace_message {
@@ -65,7 +68,18 @@ void millrace_reader_options_init(millrace_reader_options* options);
 /* NULL when the reader cannot attach; `error` then says why. */
 millrace_reader* millrace_reader_open(const char* filter, const millrace_reader_options* options,
                                       char* error, size_t error_bytes);
+/* With several filters; a message that matches several of them is read once. */
+millrace_reader* millrace_reader_open_filters(const char* const* filters, size_t filter_count,
+                                              const millrace_reader_options* options, char* error,
+                                              size_t error_bytes);
 void millrace_reader_close(millrace_reader* reader);
+/* Writes the warning about a filter that may not mean what was intended into `warning`.
+ * Returns 1 if there is one, else 0. */
+int millrace_reader_warning(const millrace_reader* reader, char* warning, size_t warning_bytes);
+/* For poll loops: call millrace_reader_next() with a time-out of 0 until it returns
+ * MILLRACE_TIMEOUT; from then on the descriptor is readable when the next call may return something
+ * else. Only poll it. -1 if the reader was opened without `pollable`. */
+int millrace_reader_fd(const millrace_reader* reader);
 
 /* The next message, copied; valid until the next call. A negative time-out waits for ever. */
 millrace_status millrace_reader_next(millrace_reader* reader, millrace_message* message,
@@ -85,7 +99,8 @@ typedef enum millrace_published {
   MILLRACE_FULL = 1,
   MILLRACE_TOO_LARGE = 2,
   MILLRACE_NO_SERVER = 3,
-  MILLRACE_NOT_PUBLISHED = 4 /* out of memory */
+  MILLRACE_NOT_PUBLISHED = 4, /* out of memory */
+  MILLRACE_INVALID = 5        /* not a topic to publish to, or not a QoS */
 } millrace_published;
 
 millrace_publisher* millrace_publisher_open(const char* socket, const char* name, char* error,

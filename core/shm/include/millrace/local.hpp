@@ -6,6 +6,7 @@
 //     while (reader.next(message) == millrace::local::Status::message) use(message);
 //
 // Needs only access to the server's local.socket; link libmillrace-local. Standard library only.
+// local_asio.hpp makes a reader awaitable in coroutines of Boost.Asio.
 //
 // Threads: each object belongs to one thread at a time, except for stop(), which any thread may
 // call. Each object has a thread of its own that waits on the connection to the server, so that the
@@ -14,6 +15,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -41,6 +43,10 @@ enum class Start : std::uint8_t {
   latest,  // with the newest value of each matching topic, then the next message
 };
 enum class Wait : std::uint8_t { spin, yield, block };
+enum class Wildcards : std::uint8_t {
+  mqtt,  // `+` matches one level, a last level `#` all that follow
+  star,  // also `*` for `+`, and a last level `**` for `#`
+};
 
 struct ReaderOptions {
   std::string socket = default_socket;
@@ -50,6 +56,8 @@ struct ReaderOptions {
   std::string name;  // by which other readers may name this one in their `after`
   // Names of readers with the same filter and policy: this one reads only what they have released.
   std::vector<std::string> after;
+  Wildcards wildcards = Wildcards::mqtt;  // in the reader's filters
+  bool pollable = false;                  // see Reader::fd()
 };
 
 // A message in shared memory, valid until the next call on the reader. In a lossy ring the server
@@ -87,6 +95,9 @@ enum class Status : std::uint8_t {
 class Reader {
  public:
   explicit Reader(std::string filter, ReaderOptions options = {});
+  // A message that matches several of the filters is read once. At most 64 filters.
+  Reader(std::vector<std::string> filters, ReaderOptions options);
+  Reader(std::initializer_list<std::string_view> filters, ReaderOptions options = {});
   ~Reader();
   Reader(Reader&&) noexcept;
   Reader& operator=(Reader&&) noexcept;
@@ -100,9 +111,16 @@ class Reader {
   // Lets the server overwrite everything read so far. True if all of it was valid until now.
   bool release();
 
+  // For poll loops, with ReaderOptions::pollable: a descriptor that stays the same for the life of
+  // the reader. Call next() with a time-out of zero until it returns Status::timeout; from then on
+  // the descriptor is readable when the next call may return something else. Only poll it (poll,
+  // epoll, select, a reactor), do not read from it. Throws Error if the reader is not pollable.
+  int fd() const;
+
   std::uint64_t missed() const;  // messages overwritten before they were read, as far as known
   std::uint64_t epoch() const;   // differs in each run of the server
   std::uint64_t lag_bytes() const;
+  std::string warning() const;     // of a filter that may not mean what was intended; mostly empty
   std::string last_error() const;  // why it was evicted, disconnected or cannot attach again
   void stop();                     // any thread: ends the present or the next call of next()
 
@@ -114,8 +132,9 @@ class Reader {
 enum class Published : std::uint8_t {
   taken,         // it is in the publisher ring, from which the server takes it
   full,          // the publisher ring is full: try again
-  too_large,     // for the publisher ring
+  too_large,     // for the publisher ring: see local.publisher_frame_bytes_max
   disconnected,  // the server ended; the next calls try to connect again
+  invalid,       // not a topic to publish to (empty, wildcards, not UTF-8, $SYS), or not a QoS
 };
 
 struct PublisherOptions {
@@ -156,7 +175,8 @@ struct Value {
 // A lookup of the newest value of each topic that matches the filter.
 class Latest {
  public:
-  explicit Latest(std::string filter, std::string socket = default_socket);
+  explicit Latest(std::string filter, std::string socket = default_socket,
+                  Wildcards wildcards = Wildcards::mqtt);
   ~Latest();
   Latest(Latest&&) noexcept;
   Latest& operator=(Latest&&) noexcept;
@@ -165,6 +185,7 @@ class Latest {
   bool get(std::string_view topic, Value& value);
   bool is_connected() const;
   std::uint64_t epoch() const;
+  std::string warning() const;  // as Reader::warning()
 
  private:
   class Impl;

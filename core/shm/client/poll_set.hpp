@@ -1,0 +1,40 @@
+// The descriptor on which a pollable reader is waited for: an epoll set of its wake pipe, an event
+// for what comes through the control socket, and a timer.
+//
+// Thread contract: the reader's thread; signal() by any thread.
+// What holds: fd() stays the same for the life of the object, also when the reader attaches again.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "core/shm/ring/memory.hpp"
+
+namespace millrace::shm {
+
+class PollSet {
+ public:
+  // Null when the system refuses a descriptor.
+  static std::unique_ptr<PollSet> make();
+
+  int fd() const { return epoll_.get(); }
+  // Replaces the one before. False when the system refuses.
+  bool set_wake_pipe(UniqueFd pipe);
+
+  // Makes fd() readable until clear().
+  void signal();
+  void signal_after(std::chrono::nanoseconds time);
+  // Takes back all signals, and the bytes in the wake pipe.
+  void clear();
+
+ private:
+  PollSet() = default;
+  bool add(const UniqueFd& fd);
+
+  UniqueFd epoll_;
+  UniqueFd event_;
+  UniqueFd timer_;
+  UniqueFd pipe_;
+};
+
+}  // namespace millrace::shm
