@@ -27,9 +27,12 @@ class LocalReaders : public ::testing::Test {
     world.apply({nullptr, command::Local{std::move(local)}});
   }
   void attach_at_latest(const std::string& filter) {
+    attach_at_latest(std::vector<std::string>{filter});
+  }
+  void attach_at_latest(std::vector<std::string> filters) {
     shm::AttachRequest request;
     request.start = shm::StartAt::latest;
-    request.filter = filter;
+    request.filters = std::move(filters);
     submit(LocalRequest::What::ask, request);
   }
   std::size_t batches_until_answered() {
@@ -94,6 +97,31 @@ TEST_F(LocalReaders, WhatIsPublishedDuringTheWalkComesOnceAndAfterIt) {
   publisher.publish("t/c", "last");
   batches_until_answered();
   EXPECT_EQ(everything(), (std::vector<std::string>{"before", "before", "during", "last"}));
+}
+
+TEST_F(LocalReaders, OfSeveralFiltersGetEachMessageOnce) {
+  open(2);
+  Peer& publisher = world.peer("p").connect();
+  for (const char* topic : {"a/x", "a/y", "b", "c"}) publisher.publish(topic, topic);
+  attach_at_latest({"a/+", "b", "a/x", "a/#"});
+  publisher.publish("a/x", "live a/x");
+  publisher.publish("c", "live c");
+  publisher.publish("b", "live b");
+  publisher.publish("a/x", "again");
+  batches_until_answered();
+  EXPECT_EQ(everything(),
+            (std::vector<std::string>{"a/x", "a/y", "b", "live a/x", "live b", "again"}));
+}
+
+TEST_F(LocalReaders, OfSeveralFiltersLeaveNoSubscriptionBehind) {
+  open(10);
+  attach_at_latest({"a/+", "b"});
+  submit(LocalRequest::What::gone, {});
+  for (int i = 0; i < 100; ++i) world.advance_ms(100);
+  EXPECT_TRUE(world.processor.local_side()->figures().rings.empty());
+  Peer& publisher = world.peer("p").connect();
+  publisher.publish("a/x", "1");  // a route to the freed ring would be found by the sanitizers
+  publisher.publish("b", "2");
 }
 
 TEST_F(LocalReaders, AReaderThatLeavesDuringTheWalkEndsIt) {
