@@ -32,11 +32,7 @@ void reload(Server& server, const ConfigSources& sources) {
   std::vector<ConfigFault> faults;
   auto settings = make_settings(loaded.config, faults);
   if (!settings) return log_faults("reload.fault", faults);
-  try {
-    server.reload(std::move(settings));
-  } catch (const std::exception& error) {
-    return log_error("reload.fault", {{"fault", error.what()}});
-  }
+  server.reload(std::move(settings));
   setup_log(loaded.config.log);
   for (const std::string& path : loaded.needs_restart) {
     log_warn("reload.needs_restart", {{"path", path}});

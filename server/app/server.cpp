@@ -5,7 +5,6 @@
 #include <thread>
 
 #include "server/app/limits.hpp"
-#include "server/net/tls_context.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/log.hpp"
 
@@ -15,7 +14,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
     : settings_(std::move(settings)),
       processor_(processor_limits(config())),
       inbox_(inbox_limits(config()), processor_),
-      http_(config().http),
+      http_(config().http, takes_ipv4_too(config(), config().http.host, config().http.port)),
       topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
     threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
@@ -24,7 +23,8 @@ Server::Server(std::shared_ptr<const Settings> settings)
   for (const auto& thread : threads_) all.push_back(thread.get());
   for (const ListenerConfig& listener : config().listeners) {
     IoThread& home = *all[listeners_.size() % all.size()];
-    listeners_.push_back(std::make_unique<Listener>(listener, all, home));
+    const TlsSetup& tls = settings_->tls.at(listeners_.size());
+    listeners_.push_back(std::make_unique<Listener>(listener, all, home, tls.context));
   }
   if (!config().local.socket.empty()) {
     local_host_ = std::make_unique<LocalHost>(settings_, processor_, inbox_);
@@ -89,11 +89,10 @@ std::string Server::readiness() const {
 }
 
 void Server::reload(std::shared_ptr<const Settings> settings) {
-  std::vector<std::shared_ptr<boost::asio::ssl::context>> tls;
-  for (const auto& listener : listeners_) tls.push_back(make_tls_context(listener->config()));
-  // From here on nothing fails.
-  for (std::size_t i = 0; i < tls.size(); ++i) listeners_[i]->set_tls(std::move(tls[i]));
   settings_ = std::move(settings);
+  for (std::size_t i = 0; i < listeners_.size(); ++i) {
+    listeners_[i]->set_tls(settings_->tls.at(i).context);
+  }
   limit_processor();
   topics_http_.set_access(settings_->access);
   on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });

@@ -33,9 +33,8 @@ class Server {
   void start();
   // The figures as of now, under $SYS/broker/.
   void publish_sys_topics() { sys_topics_->publish(broker::Inbox::now_ns()); }
-  // Gives every I/O thread and the processor the new settings, and new TLS handshakes the
-  // certificates as they are now. Throws std::runtime_error that names a file that cannot be used;
-  // then nothing has changed.
+  // Gives every I/O thread and the processor the new settings, and new TLS handshakes their
+  // certificates. The listeners are those of before: they change with a restart alone.
   void reload(std::shared_ptr<const Settings> settings);
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();

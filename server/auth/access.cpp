@@ -24,7 +24,7 @@ broker::TopicRules rules_of(const AccessConfig& config, const std::string& user,
     if (rule.action != AccessAction::all && rule.action != action) continue;
     rules.push_back({rule.effect == AccessEffect::allow, rule.filter, reason_code(rule.reason)});
   }
-  return {std::move(rules), config.rules.empty() || config.otherwise == AccessEffect::allow};
+  return {std::move(rules), config.unmatched() == AccessEffect::allow};
 }
 
 // An empty File for no path.
@@ -82,6 +82,12 @@ protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(
   }
   if (!config_.anonymous_allowed()) return protocol::ReasonCode::NotAuthorized;
   return grants_of("");
+}
+
+protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_certified(
+    std::string_view user) const {
+  if (user.empty()) return protocol::ReasonCode::NotAuthorized;
+  return grants_of(user);
 }
 
 std::shared_ptr<const Grants> Access::grants_of(std::string_view user) const {

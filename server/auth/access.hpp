@@ -8,8 +8,8 @@
 // the connection holds them, whatever is reloaded meanwhile. Users of SCRAM prove themselves by an
 // exchange (scram.hpp) over the keys that are kept here.
 //
-// Rules: the first that matches wins. When there are rules and none matches, `access.otherwise`
-// decides (deny unless configured); with no rules at all everything is allowed. What that means
+// Rules: the first that matches wins. What none matches, `access.otherwise` decides; unset, that is
+// deny, or allow as long as there are no rules at all. What that means
 // for a subscription, which is judged before there is a topic, says core/broker/topic_rules.hpp.
 #pragma once
 
@@ -77,6 +77,8 @@ class Access {
   // Null: SCRAM is not offered.
   const ScramFile* scram() const { return config_.scram_file.empty() ? nullptr : &scram_; }
 
+  // Of the user that a client's certificate names; NotAuthorized if it names none.
+  protocol::Result<std::shared_ptr<const Grants>> grants_of_certified(std::string_view user) const;
   // Of a user that was verified (on an older snapshot, say); the empty name is the anonymous.
   std::shared_ptr<const Grants> grants_of(std::string_view user) const;
 

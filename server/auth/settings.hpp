@@ -5,8 +5,10 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "server/auth/access.hpp"
+#include "server/auth/tls_context.hpp"
 #include "server/config/config.hpp"
 
 namespace millrace::server {
@@ -14,6 +16,7 @@ namespace millrace::server {
 struct Settings {
   Config config;
   std::shared_ptr<const Access> access;
+  std::vector<TlsSetup> tls = {};  // of config.listeners, in their order
 };
 
 }  // namespace millrace::server

@@ -10,6 +10,13 @@ namespace po = boost::program_options;
 
 namespace {
 
+std::string paths_of(const ListenerConfig& listener) {
+  std::string text;
+  if (!listener.uses_websocket()) return text;
+  for (const std::string& path : listener.path) text += (text.empty() ? " path " : ", ") + path;
+  return text;
+}
+
 int report(LoadedConfig loaded) {
   if (loaded.ok()) make_settings(loaded.config, loaded.faults);
   for (const ConfigFault& fault : loaded.faults) std::cout << fault.to_string() << "\n";
@@ -19,8 +26,7 @@ int report(LoadedConfig loaded) {
   }
   for (const ListenerConfig& listener : loaded.config.listeners) {
     std::cout << "listener " << listener.name << ": " << to_string(listener.transport) << " on "
-              << address_text(listener.host, listener.port)
-              << (listener.uses_websocket() ? " path " + listener.path : "") << "\n";
+              << address_text(listener.host, listener.port) << paths_of(listener) << "\n";
   }
   const HttpConfig& http = loaded.config.http;
   std::cout << "http on " << address_text(http.host, http.port) << "\n"

@@ -1,19 +1,14 @@
 // `millrace passwd`: edits a password file that mosquitto understands too, or one of SCRAM's keys.
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "server/auth/password_file.hpp"
 #include "server/auth/scram.hpp"
 #include "server/auth/user_file.hpp"
 #include "server/cli/cli.hpp"
+#include "server/cli/replace_file.hpp"
 
 namespace millrace::server {
 
@@ -59,56 +54,6 @@ std::string ask_password() {
   return password;
 }
 
-std::runtime_error file_error(const std::string& file, const char* what) {
-  return std::runtime_error(std::string("cannot ") + what + " " + file + ": " +
-                            std::strerror(errno));
-}
-
-// Empty if there is no such file yet.
-std::string read_text(const std::string& file) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return "";
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream.is_open() || stream.bad()) throw file_error(file, "read");
-  return text.str();
-}
-
-void write_all(int descriptor, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(descriptor, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw file_error("the temporary file", "write");
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
-// Whoever reads the file meanwhile sees the old one or the new one, whole. Owner and mode stay.
-void replace_file(const std::string& file, const std::string& text) {
-  std::string temporary = file + ".XXXXXX";
-  const int descriptor = mkstemp(temporary.data());
-  if (descriptor < 0) throw file_error(temporary, "create");
-  struct stat old {};
-  bool ready = true;
-  if (stat(file.c_str(), &old) == 0) {
-    ready = fchmod(descriptor, old.st_mode & 07777) == 0;
-    const bool is_mine = old.st_uid == geteuid() && old.st_gid == getegid();
-    if (!is_mine) ready = fchown(descriptor, old.st_uid, old.st_gid) == 0 && ready;
-  }
-  try {
-    if (!ready) throw file_error(temporary, "give owner and mode to");
-    write_all(descriptor, text);
-    if (fsync(descriptor) != 0) throw file_error(temporary, "write");
-    if (rename(temporary.c_str(), file.c_str()) != 0) throw file_error(file, "replace");
-  } catch (...) {
-    unlink(temporary.c_str());
-    close(descriptor);
-    throw;
-  }
-  close(descriptor);
-}
-
 po::options_description passwd_options() {
   po::options_description options("Options");
   options.add_options()("create,c", "make a new file; an existing one is overwritten");
@@ -135,6 +80,14 @@ constexpr const char* passwd_usage =
     "--scram it holds keys for SCRAM-SHA-256, with which nobody can log in. A user who "
     "authenticates\n"
     "both ways needs an entry in both files.\n\n";
+
+void write_users(const std::string& file, const std::string& text) {
+  if (replace_file(file, text) == Rewritten::as_one_step) return;
+  std::cerr
+      << "millrace: " << file
+      << " was rewritten in place (it is mounted, or its folder may not be written): a server "
+         "that read it just now may have seen half of it\n";
+}
 
 // What stands behind the user's name.
 std::string secret_of(const std::string& password, bool scram, std::int64_t iterations) {
@@ -181,10 +134,10 @@ int run_passwd(const Arguments& arguments) {
   }
   const bool scram = values.count("scram") > 0;
   const std::int64_t iterations = iterations_of(values, scram);
-  std::string text = values.count("create") > 0 ? "" : read_text(file);
+  std::string text = values.count("create") > 0 ? "" : read_file_text(file);
   if (deletes) {
     if (!without_user(text, user)) throw std::runtime_error("there is no user \"" + user + "\"");
-    replace_file(file, text);
+    write_users(file, text);
     return 0;
   }
   const std::string password = batch ? given[2] : ask_password();
@@ -192,7 +145,7 @@ int run_passwd(const Arguments& arguments) {
   if (const std::string fault = scram_password_fault(password); scram && !fault.empty()) {
     throw UsageError("the password " + fault);
   }
-  replace_file(file, with_user(text, user, secret_of(password, scram, iterations)));
+  write_users(file, with_user(text, user, secret_of(password, scram, iterations)));
   return 0;
 }
 

@@ -32,6 +32,10 @@ enum class AccessEffect : std::uint8_t { allow, deny };
 enum class AccessAction : std::uint8_t { publish, subscribe, all };
 enum class LimitPolicy : std::uint8_t { enforce, warn };
 enum class RefusalReason : std::uint8_t { not_authorized, unspecified };
+enum class ClientCertificate : std::uint8_t { none, optional, required };
+// Which part of a client's certificate is its user name.
+enum class CertificateUser : std::uint8_t { none, common_name, alternative_name, subject };
+enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 using RingPolicy = shm::Policy;
 
 const char* to_string(Transport);
@@ -44,20 +48,32 @@ const char* to_string(AccessEffect);
 const char* to_string(AccessAction);
 const char* to_string(LimitPolicy);
 const char* to_string(RefusalReason);
+const char* to_string(ClientCertificate);
+const char* to_string(CertificateUser);
+const char* to_string(TlsVersion);
 const char* to_string(RingPolicy);
 
 struct TlsConfig {
-  std::string certificate_file;  // PEM, the whole chain
-  std::string key_file;          // PEM
+  std::string certificate_file;   // PEM, the whole chain
+  std::string key_file;           // PEM
+  std::string key_password_file;  // its first line opens the key; empty: the key is not encrypted
+  TlsVersion version_min = TlsVersion::v1_2;
+  std::string ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20";  // of TLS 1.2, in OpenSSL's words
+  std::string cipher_suites;                            // of TLS 1.3; empty: OpenSSL's
+  ClientCertificate client_certificate = ClientCertificate::none;
+  std::string client_ca_file;  // PEM: who may have signed clients' certificates
+  std::string crl_file;        // PEM: which of them are revoked; empty: not asked
+  CertificateUser user_from = CertificateUser::none;
 };
 
 struct ListenerConfig {
   std::string name;  // unique; what delivery rules, logs and metrics call it
   Transport transport = Transport::tcp;
   std::string host = "127.0.0.1";
-  std::uint16_t port = 1883;   // 0: any free port, named in the log
-  std::string path = "/mqtt";  // ws and wss alone
-  TlsConfig tls;               // tls and wss alone
+  std::uint16_t port = 1883;                  // 0: any free port, named in the log
+  std::vector<std::string> path = {"/mqtt"};  // ws and wss alone
+  std::vector<std::string> origins;           // besides its own host: whose pages may connect
+  TlsConfig tls;                              // tls and wss alone
 
   bool uses_tls() const { return transport == Transport::tls || transport == Transport::wss; }
   bool uses_websocket() const { return transport == Transport::ws || transport == Transport::wss; }
@@ -100,7 +116,9 @@ struct ConnectionConfig {
   std::uint32_t unapplied_commands = 8192;
   std::uint32_t read_bytes = 64 * 1024;
   std::uint32_t count_max = 100'000;
-  std::uint32_t turned_away_max = 256;  // over count_max, until they were told
+  std::uint32_t turned_away_max = 256;           // over count_max, until they were told
+  std::uint32_t tcp_keep_alive_seconds = 60;     // 0: off
+  std::uint32_t tcp_user_timeout_seconds = 300;  // 0: the system's
 };
 
 // Limits of one connection's way out.
@@ -159,15 +177,19 @@ struct AccessRule {
 };
 
 struct AccessConfig {
-  std::optional<bool> allow_anonymous;          // unset: allowed as long as no file names users
-  std::string password_file;                    // mosquitto's format, made by `millrace passwd`
-  std::string scram_file;                       // made by `millrace passwd --scram`
-  std::uint32_t password_checks_max = 1024;     // that wait at once
-  std::vector<AccessRule> rules;                // first match wins
-  AccessEffect otherwise = AccessEffect::deny;  // when there are rules and none matches
+  std::optional<bool> allow_anonymous;       // unset: allowed as long as no file names users
+  std::string password_file;                 // mosquitto's format, made by `millrace passwd`
+  std::string scram_file;                    // made by `millrace passwd --scram`
+  std::uint32_t password_checks_max = 1024;  // that wait at once
+  std::vector<AccessRule> rules;             // first match wins
+  std::optional<AccessEffect> otherwise;     // when none matches; see unmatched()
 
   bool verifies_anyone() const { return !password_file.empty() || !scram_file.empty(); }
   bool anonymous_allowed() const { return allow_anonymous.value_or(!verifies_anyone()); }
+  // What no rule matches: unset, it is allowed only as long as there are no rules at all.
+  AccessEffect unmatched() const {
+    return otherwise.value_or(rules.empty() ? AccessEffect::allow : AccessEffect::deny);
+  }
 };
 
 // An operator's word on how matching subscriptions are served; the first match wins. What is unset
@@ -305,6 +327,12 @@ ReloadedConfig reload_config(const Config& running, const ConfigSources& sources
 
 // 127.0.0.0/8 and ::1.
 bool is_loopback(const std::string& host);
+// An IPv4 or IPv6 address, written in digits.
+bool is_address(const std::string& host);
+// 0.0.0.0 and ::.
+bool is_any_address(const std::string& host);
+// A socket on `::` takes IPv4 too, unless something else here listens for that on the same port.
+bool takes_ipv4_too(const Config& config, const std::string& host, std::uint16_t port);
 // "127.0.0.1:1883", "[::1]:1883".
 std::string address_text(const std::string& host, std::uint16_t port);
 

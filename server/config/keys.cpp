@@ -27,12 +27,40 @@ Schema<ListenerConfig> listener_schema() {
       .key(FIELD(port), Limits{0, 65535},
            "The port to listen on; 0: any free port, which the log names. If unset, by transport: "
            "1883, 8883 (`tls`), 8083 (`ws`), 8084 (`wss`)")
-      .key(FIELD(path), "For `ws` and `wss`: the path at which a request is upgraded to WebSocket")
+      .key(FIELD(path),
+           "For `ws` and `wss`: the paths at which a request is upgraded to WebSocket, with or "
+           "without a `/` at the end")
+      .key(FIELD(origins),
+           "For `ws` and `wss`: the origins (`https://example.com`) of web pages that may connect, "
+           "besides pages of the host that is asked for; `*`: all. Clients that are no browsers "
+           "send no origin and are not restricted")
       .key(FIELD(tls.certificate_file),
            "For `tls` and `wss`: the certificate chain, PEM; the file is read again on SIGHUP")
       .key(FIELD(tls.key_file),
            "For `tls` and `wss`: the private key of the certificate, PEM; the file is read again "
-           "on SIGHUP");
+           "on SIGHUP")
+      .key(FIELD(tls.key_password_file),
+           "A file whose first line is the pass phrase of an encrypted key; the file is read again "
+           "on SIGHUP")
+      .key(FIELD(tls.version_min), "The oldest version of TLS that a client may use")
+      .key(FIELD(tls.ciphers),
+           "The ciphers of TLS 1.2, as an OpenSSL cipher list; ciphers without ECDHE or AEAD are "
+           "refused")
+      .key(FIELD(tls.cipher_suites),
+           "The cipher suites of TLS 1.3, by OpenSSL's names; empty: OpenSSL's default")
+      .key(FIELD(tls.client_certificate),
+           "Whether clients are asked for a certificate: `optional` also accepts clients without "
+           "one, `required` does not")
+      .key(FIELD(tls.client_ca_file),
+           "The certificates of the authorities that sign clients' certificates, PEM; the file is "
+           "read again on SIGHUP")
+      .key(FIELD(tls.crl_file),
+           "The lists of revoked client certificates (CRL), PEM, one of each authority; the file is "
+           "read again on SIGHUP")
+      .key(FIELD(tls.user_from),
+           "The part of a client's certificate that is its user name, which then counts as "
+           "verified without a password: `common_name`, `alternative_name` (the first DNS name, "
+           "e-mail address or URI) or `subject` (the whole subject as RFC 2253 writes it)");
   return schema;
 }
 
@@ -105,6 +133,12 @@ void add_front_end(Schema<Config>& schema) {
            "The same limit as a number of commands")
       .key(FIELD(connection.read_bytes), Limits{4 * kib, 16 * mib},
            "The most bytes that are read from a socket at once")
+      .key(FIELD(connection.tcp_keep_alive_seconds), Limits{0, 32'767},
+           "The time without any byte after which TCP keep-alive probes ask whether the client's "
+           "machine is still there; 0: no probes")
+      .key(FIELD(connection.tcp_user_timeout_seconds), Limits{0, 86'400},
+           "The time after which a connection ends when the client's machine acknowledges nothing, "
+           "or takes none of the bytes that wait (TCP_USER_TIMEOUT); 0: the system's default")
       .key(FIELD(packet_bytes_max), Limits{128, 268'435'460},
            "The largest packet that a client may send; MQTT 5 clients are told it as Maximum "
            "Packet Size")
@@ -305,7 +339,8 @@ void add_operator(Schema<Config>& schema) {
             "if it covers its whole filter. A denying rule that covers only a part of it takes out "
             "that part: `#` is granted and brings everything else",
             Takes::reload)
-      .key(FIELD(access.otherwise), "What applies if there are rules and none matches",
+      .key(FIELD(access.otherwise),
+           "What applies if no rule matches. Unset: `deny`, or `allow` if there are no rules",
            Takes::reload)
       .list(FIELD(delivery.rules), delivery_rule_schema(), 1'000,
             "How subscriptions are served, whatever their clients ask for; the first rule that "

@@ -238,6 +238,15 @@ const char* to_string(LimitPolicy value) {
 const char* to_string(RefusalReason value) {
   return word_of(value).data();
 }
+const char* to_string(ClientCertificate value) {
+  return word_of(value).data();
+}
+const char* to_string(CertificateUser value) {
+  return word_of(value).data();
+}
+const char* to_string(TlsVersion value) {
+  return word_of(value).data();
+}
 const char* to_string(RingPolicy value) {
   return word_of(value).data();
 }

@@ -80,6 +80,20 @@ inline void parse_field(std::string& field, const Json& value, Limits, const Fau
   field = value.get<std::string>();
 }
 
+// One text, or a list of them.
+inline void parse_field(std::vector<std::string>& field, const Json& value, Limits limits,
+                        const FaultSink& faults) {
+  if (!value.is_array() && !value.is_string()) {
+    return faults.add("must be text or a list of texts, not " + shown(value));
+  }
+  const Json list = value.is_array() ? value : Json::array({value});
+  std::vector<std::string> read(list.size());
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    parse_field(read[i], list[i], limits, faults.at("[" + std::to_string(i) + "]"));
+  }
+  field = std::move(read);
+}
+
 inline void parse_field(double& field, const Json& value, Limits limits, const FaultSink& faults) {
   if (!value.is_number()) return faults.add("must be a number, not " + shown(value));
   const double number = value.get<double>();
@@ -135,6 +149,8 @@ Json render_field(const Field& field) {
     return std::string(word_of(field));
   } else if constexpr (IsOptional<Field>::value) {
     return field ? render_field(*field) : Json(nullptr);
+  } else if constexpr (std::same_as<Field, std::vector<std::string>>) {
+    return field.size() == 1 ? Json(field.front()) : Json(field);
   } else {
     return Json(field);
   }
@@ -146,6 +162,8 @@ std::string type_name() {
     return "true or false";
   } else if constexpr (std::same_as<Field, std::string>) {
     return "text";
+  } else if constexpr (std::same_as<Field, std::vector<std::string>>) {
+    return "text or list of texts";
   } else if constexpr (std::same_as<Field, double>) {
     return "number";
   } else if constexpr (std::is_enum_v<Field>) {

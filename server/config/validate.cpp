@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -15,10 +16,9 @@ namespace millrace::server {
 
 namespace {
 
-bool is_address(const std::string& host) {
-  unsigned char bytes[sizeof(in6_addr)];
-  return inet_pton(AF_INET, host.c_str(), bytes) == 1 ||
-         inet_pton(AF_INET6, host.c_str(), bytes) == 1;
+bool is_ipv4(const std::string& host) {
+  in_addr address{};
+  return inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
 std::string item(std::string_view list, std::size_t index) {
@@ -37,20 +37,83 @@ void check_host(const std::string& host, const FaultSink& faults) {
   }
 }
 
+void check_client_certificates(const TlsConfig& tls, const FaultSink& faults) {
+  const bool asked = tls.client_certificate != ClientCertificate::none;
+  if (asked && tls.client_ca_file.empty()) {
+    faults.at("tls.client_ca_file").add("is needed to verify clients' certificates");
+  }
+  const auto check = [&](bool is_set, std::string_view key) {
+    if (is_set && !asked) {
+      faults.at(key).add("has no meaning while tls.client_certificate is none");
+    }
+  };
+  check(!tls.client_ca_file.empty(), "tls.client_ca_file");
+  check(!tls.crl_file.empty(), "tls.crl_file");
+  check(tls.user_from != CertificateUser::none, "tls.user_from");
+}
+
 void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
-  const auto check = [&](const std::string& file, std::string_view key) {
+  const TlsConfig& tls = listener.tls;
+  const auto check = [&](const std::string& file, std::string_view key, bool is_needed) {
     const FaultSink here = faults.at(key);
     if (listener.uses_tls()) {
-      if (file.empty())
-        return here.add("is needed for " + std::string(word_of(listener.transport)));
-      check_readable(file, here);
+      if (!file.empty()) return check_readable(file, here);
+      if (is_needed) here.add("is needed for " + std::string(word_of(listener.transport)));
     } else if (!file.empty()) {
       here.add("has no meaning for " + std::string(word_of(listener.transport)) +
                "; did you mean " + (listener.uses_websocket() ? "wss" : "tls") + "?");
     }
   };
-  check(listener.tls.certificate_file, "tls.certificate_file");
-  check(listener.tls.key_file, "tls.key_file");
+  check(tls.certificate_file, "tls.certificate_file", true);
+  check(tls.key_file, "tls.key_file", true);
+  check(tls.key_password_file, "tls.key_password_file", false);
+  check(tls.client_ca_file, "tls.client_ca_file", false);
+  check(tls.crl_file, "tls.crl_file", false);
+  if (listener.uses_tls()) check_client_certificates(tls, faults);
+}
+
+// Two sockets of one family on one port need addresses of their own.
+void check_any_addresses(const Config& config, const FaultSink& faults) {
+  struct Place {
+    std::string path, name, host;
+    std::uint16_t port;
+  };
+  std::vector<Place> places = {{"http", "http", config.http.host, config.http.port}};
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const ListenerConfig& listener = config.listeners[i];
+    places.push_back({item("listeners", i), listener.name, listener.host, listener.port});
+  }
+  for (const Place& one : places) {
+    for (const Place& other : places) {
+      const bool same_family = is_ipv4(one.host) == is_ipv4(other.host);
+      if (&one == &other || one.port == 0 || one.port != other.port || !same_family ||
+          one.host == other.host || !is_any_address(other.host)) {
+        continue;
+      }
+      faults.at(one.path).at("port").add("is taken by \"" + other.name + "\" on " + other.host +
+                                         ", which is all addresses");
+    }
+  }
+}
+
+void check_paths(const ListenerConfig& listener, const FaultSink& faults) {
+  if (!listener.uses_websocket()) {
+    if (!listener.origins.empty()) faults.at("origins").add("has no meaning without WebSocket");
+    return;
+  }
+  for (const std::string& origin : listener.origins) {
+    const auto scheme = origin.find("://");
+    const bool has_path =
+        scheme != std::string::npos && origin.find('/', scheme + 3) != std::string::npos;
+    if (origin != "*" && origin != "null" && (scheme == std::string::npos || has_path)) {
+      faults.at("origins").add("must look like \"https://example.com\", not \"" + origin + "\"");
+    }
+  }
+  if (listener.path.empty()) faults.at("path").add("at least one is needed");
+  for (const std::string& path : listener.path) {
+    if (!path.starts_with('/'))
+      faults.at("path").add("must begin with \"/\", not \"" + path + "\"");
+  }
 }
 
 void check_listeners(const Config& config, const FaultSink& faults) {
@@ -68,15 +131,14 @@ void check_listeners(const Config& config, const FaultSink& faults) {
     if (!names.insert(listener.name).second) {
       here.at("name").add("\"" + listener.name + "\" is another listener's name already");
     }
-    if (listener.uses_websocket() && !listener.path.starts_with('/')) {
-      here.at("path").add("must begin with \"/\"");
-    }
+    check_paths(listener, here);
     const auto [place, is_new] = places.insert({{listener.host, listener.port}, listener.name});
     if (!is_new && listener.port != 0) {
       here.at("port").add("is taken by \"" + place->second + "\" on the same host");
     }
   }
   check_host(config.http.host, faults.at("http"));
+  check_any_addresses(config, faults);
 }
 
 // Beyond loopback somebody must have said who may come in.
@@ -91,7 +153,10 @@ void check_exposure(const Config& config, const FaultSink& faults) {
                         "access.allow_anonymous: true");
   };
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    check(config.listeners[i].host, faults.at(item("listeners", i)));
+    const ListenerConfig& listener = config.listeners[i];
+    // Whoever gets in there has shown a certificate that somebody chose to trust.
+    if (listener.tls.client_certificate == ClientCertificate::required) continue;
+    check(listener.host, faults.at(item("listeners", i)));
   }
   check(config.http.host, faults.at("http"));
 }
@@ -104,11 +169,20 @@ void check_filter(const std::string& filter, const Config& config, const FaultSi
   }
 }
 
+bool verifies_names(const Config& config) {
+  const auto by_certificate = [](const ListenerConfig& listener) {
+    return listener.tls.user_from != CertificateUser::none;
+  };
+  return config.access.verifies_anyone() ||
+         std::any_of(config.listeners.begin(), config.listeners.end(), by_certificate);
+}
+
 void check_user(const std::optional<std::string>& user, const Config& config,
                 const FaultSink& faults) {
-  if (user && !user->empty() && !config.access.verifies_anyone()) {
+  if (user && !user->empty() && !verifies_names(config)) {
     faults.at("user").add(
-        "names a user, but without access.password_file or access.scram_file no name is verified");
+        "names a user, but without access.password_file, access.scram_file or a listener's "
+        "tls.user_from no name is verified");
   }
 }
 
@@ -123,7 +197,7 @@ void check_access(const Config& config, const FaultSink& faults) {
       here.at("reason").add("is what a rule that denies says; this one allows");
     }
   }
-  if (access.allow_anonymous == false && !access.verifies_anyone()) {
+  if (access.allow_anonymous == false && !verifies_names(config)) {
     faults.at("access.allow_anonymous")
         .add(
             "is false and there is neither access.password_file nor access.scram_file: "
@@ -218,6 +292,26 @@ void check_numbers(const Config& config, const FaultSink& faults) {
 }
 
 }  // namespace
+
+bool is_address(const std::string& host) {
+  in6_addr address{};
+  return is_ipv4(host) || inet_pton(AF_INET6, host.c_str(), &address) == 1;
+}
+
+bool is_any_address(const std::string& host) {
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return v4.s_addr == INADDR_ANY;
+  in6_addr v6{};
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&v6);
+}
+
+bool takes_ipv4_too(const Config& config, const std::string& host, std::uint16_t port) {
+  if (is_ipv4(host) || !is_any_address(host)) return false;
+  if (port == 0) return true;
+  if (config.http.port == port && is_ipv4(config.http.host)) return false;
+  return std::none_of(config.listeners.begin(), config.listeners.end(),
+                      [&](const auto& other) { return other.port == port && is_ipv4(other.host); });
+}
 
 bool is_loopback(const std::string& host) {
   in_addr v4{};

@@ -90,6 +90,29 @@ struct Words<RefusalReason> {
 };
 
 template <>
+struct Words<ClientCertificate> {
+  static constexpr WordList<ClientCertificate, 3> list = {
+      {{"none", ClientCertificate::none},
+       {"optional", ClientCertificate::optional},
+       {"required", ClientCertificate::required}}};
+};
+
+template <>
+struct Words<CertificateUser> {
+  static constexpr WordList<CertificateUser, 4> list = {
+      {{"none", CertificateUser::none},
+       {"common_name", CertificateUser::common_name},
+       {"alternative_name", CertificateUser::alternative_name},
+       {"subject", CertificateUser::subject}}};
+};
+
+template <>
+struct Words<TlsVersion> {
+  static constexpr WordList<TlsVersion, 2> list = {
+      {{"1.2", TlsVersion::v1_2}, {"1.3", TlsVersion::v1_3}}};
+};
+
+template <>
 struct Words<RingPolicy> {
   static constexpr WordList<RingPolicy, 2> list = {
       {{"lossy", RingPolicy::lossy}, {"lossless", RingPolicy::lossless}}};

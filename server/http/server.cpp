@@ -2,6 +2,7 @@
 #include "server/http/server.hpp"
 
 #include <algorithm>
+#include <boost/asio/ip/v6_only.hpp>
 #include <set>
 #include <stdexcept>
 
@@ -79,7 +80,8 @@ void HttpExchange::gone() {
   if (on_gone_) std::exchange(on_gone_, nullptr)();
 }
 
-HttpServer::HttpServer(const HttpConfig& config) : config_(config) {
+HttpServer::HttpServer(const HttpConfig& config, bool takes_ipv4_too)
+    : config_(config), takes_ipv4_too_(takes_ipv4_too) {
   route("GET", "/", "", [this](HttpExchange::Ptr exchange) {
     exchange->answer(200, "text/html; charset=utf-8", start_page());
   });
@@ -155,6 +157,7 @@ void HttpServer::start() {
   const asio::ip::tcp::endpoint endpoint(address, config_.port);
   if (!error) acceptor_.open(endpoint.protocol(), error);
   if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error && address.is_v6()) acceptor_.set_option(asio::ip::v6_only(!takes_ipv4_too_), error);
   if (!error) acceptor_.bind(endpoint, error);
   if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
   if (error) {

@@ -99,7 +99,8 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters);
 
 class HttpServer {
  public:
-  explicit HttpServer(const HttpConfig& config);
+  // `takes_ipv4_too`: a socket on `::` does.
+  explicit HttpServer(const HttpConfig& config, bool takes_ipv4_too = true);
   ~HttpServer();
 
   // `about` stands on the start page; empty: not listed there.
@@ -130,6 +131,7 @@ class HttpServer {
   std::string start_page() const;
 
   const HttpConfig config_;
+  const bool takes_ipv4_too_;
   std::vector<Route> routes_;  // constant after start()
   HttpCounters counters_;
   // The HTTP thread's. Outlives the context, whose last handlers hold connections.

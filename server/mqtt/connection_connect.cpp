@@ -54,6 +54,9 @@ bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
   if (const auto refused = check_connect(connect)) return refuse(*refused);
   if (connect.properties.authentication_method) return begin_authentication(connect);
   const Access& access = *thread_.settings().access;
+  if (const auto user = stream_->certified_user(listener_.tls.user_from)) {
+    return admit(connect, access.grants_of_certified(*user));
+  }
   if (connect.user_name && access.verifies_names()) return check_password(connect);
   return admit(connect, access.authenticate(connect.user_name, connect.password));
 }

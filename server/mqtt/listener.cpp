@@ -1,8 +1,11 @@
 #include "server/mqtt/listener.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cerrno>
@@ -12,7 +15,6 @@
 
 #include "server/mqtt/connection.hpp"
 #include "server/net/make_stream.hpp"
-#include "server/net/tls_context.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
@@ -23,6 +25,7 @@ namespace {
 
 constexpr int accepted_in_a_row_max = 64;
 constexpr std::uint32_t pause_ticks = 1;
+constexpr int keep_alive_probes = 4;  // unanswered, they end a connection
 
 struct Accepted {
   const ListenerConfig& listener;
@@ -41,12 +44,13 @@ void adopt(IoThread& thread, const Accepted& accepted) {
 
 }  // namespace
 
-Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home)
+Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home,
+                   std::shared_ptr<asio::ssl::context> tls)
     : config_(config),
       threads_(std::move(threads)),
       home_(home),
       pause_(*this),
-      tls_(make_tls_context(config)) {
+      tls_(std::move(tls)) {
   try {
     open();
   } catch (const boost::system::system_error& error) {
@@ -63,12 +67,37 @@ void Listener::open() {
   const asio::ip::tcp::endpoint endpoint = *found.begin();
   asio::ip::tcp::acceptor acceptor(context, endpoint.protocol());
   acceptor.set_option(asio::socket_base::reuse_address(true));
-  acceptor.set_option(asio::ip::tcp::no_delay(true));  // what is accepted inherits it
+  set_socket_options(acceptor.native_handle(), endpoint.address().is_v6());
   acceptor.non_blocking(true);
   acceptor.bind(endpoint);
   acceptor.listen(asio::socket_base::max_listen_connections);
   port_ = acceptor.local_endpoint().port();
   socket_.emplace(*this, acceptor.release());
+}
+
+// What is accepted inherits all of them.
+void Listener::set_socket_options(int fd, bool is_ipv6) const {
+  const auto set = [&](int level, int name, int value) {
+    if (::setsockopt(fd, level, name, &value, sizeof value) != 0) {
+      throw boost::system::system_error(errno, boost::system::system_category());
+    }
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  if (is_ipv6) {
+    set(IPPROTO_IPV6, IPV6_V6ONLY, !takes_ipv4_too(home_.config(), config_.host, config_.port));
+  }
+  // A client whose machine lost its power says nothing, and may have asked for no keep alive.
+  const ConnectionConfig& limits = home_.config().connection;
+  if (limits.tcp_keep_alive_seconds > 0) {
+    const int idle_s = static_cast<int>(limits.tcp_keep_alive_seconds);
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
+    set(IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, idle_s / keep_alive_probes));
+    set(IPPROTO_TCP, TCP_KEEPCNT, keep_alive_probes);
+  }
+  if (limits.tcp_user_timeout_seconds > 0) {
+    set(IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(limits.tcp_user_timeout_seconds * 1000));
+  }
 }
 
 void Listener::start() {

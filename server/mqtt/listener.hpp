@@ -22,9 +22,10 @@ namespace millrace::server {
 
 class Listener {
  public:
-  // Binds and listens. Throws std::runtime_error that names the address and what is wrong; the
-  // certificate and key of a TLS listener included. `threads` and `home` outlive it.
-  Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home);
+  // Binds and listens. Throws std::runtime_error that names the address and what is wrong. `tls`:
+  // null exactly if the listener uses none. `threads` and `home` outlive it.
+  Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home,
+           std::shared_ptr<boost::asio::ssl::context> tls);
 
   void start();
   void stop();
@@ -62,6 +63,7 @@ class Listener {
   };
 
   void open();
+  void set_socket_options(int fd, bool is_ipv6) const;
   void accept_some();
   void pause(int error);
   void hand_out(int fd);

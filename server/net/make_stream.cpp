@@ -14,9 +14,9 @@ std::unique_ptr<Stream> make_stream(const ListenerConfig& listener, boost::asio:
     case Transport::tls:
       return std::make_unique<TlsStream>(poller, fd, *tls);
     case Transport::ws:
-      return make_websocket_stream(poller, fd, listener.path);
+      return make_websocket_stream(poller, fd, listener);
     case Transport::wss:
-      return make_secure_websocket_stream(poller, fd, *tls, listener.path);
+      return make_secure_websocket_stream(poller, fd, *tls, listener);
   }
   return nullptr;
 }

@@ -15,7 +15,11 @@
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
+
+#include "server/config/config.hpp"
 
 namespace millrace::server {
 
@@ -70,6 +74,10 @@ class Stream {
   virtual void shutdown() = 0;
   // Ends it at once; pending waits are not called back. Idempotent.
   virtual void close() = 0;
+
+  // The user name that the peer's certificate proves, once it is open. None: it showed none, or
+  // there is no TLS; empty: it has no such part.
+  virtual std::optional<std::string> certified_user(CertificateUser) const { return std::nullopt; }
 
   // The socket; negative once it is closed.
   virtual int fd() = 0;

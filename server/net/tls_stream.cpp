@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 
+#include "server/auth/certificate.hpp"
+
 namespace millrace::server {
 
 namespace {
@@ -198,6 +200,12 @@ void TlsStream::wait_readable() {
 void TlsStream::wait_writable() {
   if (write_wants_read_) return TcpStream::wait_readable();
   TcpStream::wait_writable();
+}
+
+std::optional<std::string> TlsStream::certified_user(CertificateUser part) const {
+  const X509* certificate = ssl_ ? SSL_get0_peer_certificate(ssl_.get()) : nullptr;
+  if (certificate == nullptr || part == CertificateUser::none) return std::nullopt;
+  return user_of_certificate(certificate, part);
 }
 
 void TlsStream::shutdown() {

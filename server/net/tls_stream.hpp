@@ -23,6 +23,7 @@ class TlsStream : public TcpStream {
   void wait_readable() override;
   void wait_writable() override;
   void shutdown() override;
+  std::optional<std::string> certified_user(CertificateUser part) const override;
 
  private:
   void on_wait_over(bool can_read) override;

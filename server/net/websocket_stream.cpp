@@ -22,6 +22,7 @@ namespace {
 constexpr std::size_t frame_bytes_max = 64 * 1024;
 constexpr std::size_t frame_parts_max = 256;
 constexpr std::size_t request_chunk_bytes = 4 * 1024;
+constexpr std::size_t discarded_bytes_max = 1 << 20;  // behind a request that was refused
 
 // One frame for a write call: its header, and the bytes of the next parts.
 class Gathered {
@@ -74,9 +75,9 @@ template <class Base>
 class WebSocketStream final : public Base {
  public:
   template <class... Arguments>
-  explicit WebSocketStream(const std::string& path, Arguments&&... arguments)
+  explicit WebSocketStream(const ListenerConfig& listener, Arguments&&... arguments)
       : Base(std::forward<Arguments>(arguments)...),
-        path_(path),
+        listener_(listener),
         upgrade_(std::make_unique<WebSocketUpgrade>()) {}
 
   IoResult read(std::span<std::uint8_t> into) override;
@@ -93,14 +94,17 @@ class WebSocketStream final : public Base {
   void writable() override;
   void read_request();
   void answer_request();
+  void discard_rest();
   void fail_open();
   IoResult receive(std::span<std::uint8_t> into);
   IoStatus over_status() const { return reader_.fault() ? IoStatus::broken : IoStatus::end; }
   void finish_closing();
 
-  const std::string& path_;                    // the listener's
+  const ListenerConfig& listener_;
   std::unique_ptr<WebSocketUpgrade> upgrade_;  // until the handshake is over
   bool accepted_ = false;
+  bool refusing_ = false;  // the refusal is sent
+  std::size_t discarded_bytes_ = 0;
   bool closing_ = false;             // our close frame is on its way, or the answer to the peer's
   std::vector<std::uint8_t> early_;  // frames that came together with the request
   websocket::FrameReader reader_;
@@ -119,16 +123,15 @@ void WebSocketStream<Base>::readable() {
 
 template <class Base>
 void WebSocketStream<Base>::read_request() {
+  if (refusing_) return discard_rest();
   if (!upgrade_->answer().empty()) return;  // what comes behind the request can wait
   std::array<std::uint8_t, request_chunk_bytes> chunk;
   const IoResult result = Base::read(chunk);
   if (result.status == IoStatus::again) return Base::wait_readable();
   if (result.status != IoStatus::ok) return fail_open();
-  switch (upgrade_->take({chunk.data(), result.bytes}, path_)) {
+  switch (upgrade_->take({chunk.data(), result.bytes}, listener_)) {
     case WebSocketUpgrade::Status::incomplete:
       return Base::wait_readable();
-    case WebSocketUpgrade::Status::malformed:
-      return fail_open();
     case WebSocketUpgrade::Status::accepted:
       accepted_ = true;
       break;
@@ -143,10 +146,29 @@ template <class Base>
 void WebSocketStream<Base>::answer_request() {
   const IoStatus status = flush();
   if (status == IoStatus::again) return Base::wait_writable();
-  if (status == IoStatus::failed || !accepted_) return fail_open();
+  if (status == IoStatus::failed) return fail_open();
+  if (!accepted_) {
+    refusing_ = true;
+    Base::shutdown();
+    return discard_rest();
+  }
   early_.assign(upgrade_->rest().begin(), upgrade_->rest().end());
   upgrade_.reset();
   user().on_open();
+}
+
+// Until the peer has read the refusal and closes, or is refused even that patience: the connection's
+// time to say CONNECT runs out, or it goes on sending.
+template <class Base>
+void WebSocketStream<Base>::discard_rest() {
+  std::array<std::uint8_t, request_chunk_bytes> chunk;
+  while (discarded_bytes_ < discarded_bytes_max) {
+    const IoResult result = Base::read(chunk);
+    if (result.status == IoStatus::again) return Base::wait_readable();
+    if (result.status != IoStatus::ok) break;
+    discarded_bytes_ += result.bytes;
+  }
+  fail_open();
 }
 
 template <class Base>
@@ -235,7 +257,7 @@ IoStatus WebSocketStream<Base>::flush() {
 template <class Base>
 void WebSocketStream<Base>::writable() {
   if (upgrade_) {
-    if (!upgrade_->answer().empty()) answer_request();
+    if (!upgrade_->answer().empty() && !refusing_) answer_request();
     return;
   }
   if (closing_) return finish_closing();
@@ -264,14 +286,15 @@ void WebSocketStream<Base>::finish_closing() {
 
 }  // namespace
 
-std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd, const std::string& path) {
-  return std::make_unique<WebSocketStream<TcpStream>>(path, poller, fd);
+std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd,
+                                              const ListenerConfig& listener) {
+  return std::make_unique<WebSocketStream<TcpStream>>(listener, poller, fd);
 }
 
 std::unique_ptr<Stream> make_secure_websocket_stream(Poller& poller, int fd,
                                                      boost::asio::ssl::context& context,
-                                                     const std::string& path) {
-  return std::make_unique<WebSocketStream<TlsStream>>(path, poller, fd, context);
+                                                     const ListenerConfig& listener) {
+  return std::make_unique<WebSocketStream<TlsStream>>(listener, poller, fd, context);
 }
 
 }  // namespace millrace::server

@@ -2,8 +2,8 @@
 //
 // Packets may span frames and share them: what is read is a stream of bytes. A batch of packets
 // goes out as one binary frame. A text frame ends the connection with 1003 [MQTT-6.0.0-1]; a
-// handshake that does not offer the subprotocol `mqtt` [MQTT-6.0.0-3], or asks for another path, is
-// answered by HTTP 400 or 404.
+// handshake that is refused is answered by an HTTP error (websocket_upgrade.hpp); what the client
+// sends behind it is read and thrown away, so that closing does not reset the answer.
 //
 // Beast reads the handshake. The frames are read and written here (protocol/websocket.hpp) because
 // they are on the way of every message: a read of the socket is unframed where it lies, however
@@ -12,17 +12,18 @@
 
 #include <boost/asio/ssl/context.hpp>
 #include <memory>
-#include <string>
 
+#include "server/config/config.hpp"
 #include "server/net/poller.hpp"
 #include "server/net/stream.hpp"
 
 namespace millrace::server {
 
-// They take the socket. `path` is the listener's, and outlives the stream.
-std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd, const std::string& path);
+// They take the socket. The listener's configuration outlives the stream.
+std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd,
+                                              const ListenerConfig& listener);
 std::unique_ptr<Stream> make_secure_websocket_stream(Poller& poller, int fd,
                                                      boost::asio::ssl::context& context,
-                                                     const std::string& path);
+                                                     const ListenerConfig& listener);
 
 }  // namespace millrace::server

@@ -1,17 +1,15 @@
 #include "server/net/websocket_upgrade.hpp"
 
-#include <openssl/evp.h>
-
-#include <array>
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/beast/websocket/rfc6455.hpp>
-#include <optional>
 #include <sstream>
-#include <string_view>
 
 #include "server/auth/crypto.hpp"
+#include "server/net/http_host.hpp"
 
 namespace millrace::server {
 
@@ -20,26 +18,42 @@ namespace http = beast::http;
 
 namespace {
 
-constexpr std::size_t request_bytes_max = 8 * 1024;
 constexpr std::size_t key_bytes = 16;
 
 std::string_view view(beast::string_view text) {
   return {text.data(), text.size()};
 }
 
-// Does the comma-separated list name `mqtt`? (MQTT 3.1 clients say `mqttv3.1`.)
-std::optional<std::string_view> chosen_subprotocol(std::string_view offered) {
+std::string_view without_white_space(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+// Does the comma-separated list name a protocol of ours? (MQTT 3.1 clients say `mqttv3.1`.)
+std::optional<std::string_view> subprotocol_in(std::string_view offered) {
   while (!offered.empty()) {
-    const std::size_t comma = offered.find(',');
-    std::string_view word = offered.substr(0, comma);
-    while (!word.empty() && word.front() == ' ') word.remove_prefix(1);
-    while (!word.empty() && word.back() == ' ') word.remove_suffix(1);
+    const std::size_t comma = std::min(offered.find(','), offered.size() - 1);
+    const bool is_last = offered[comma] != ',';
+    const std::string_view word =
+        without_white_space(offered.substr(0, is_last ? offered.size() : comma));
     if (word == "mqtt") return "mqtt";
     if (word == "mqttv3.1") return "mqttv3.1";
-    if (comma == std::string_view::npos) break;
+    if (is_last) break;
     offered.remove_prefix(comma + 1);
   }
   return std::nullopt;
+}
+
+bool has_path(const ListenerConfig& listener, std::string_view path) {
+  path = path.substr(0, path.find('?'));
+  const auto same = [](std::string_view one, std::string_view other) {
+    while (one.size() > 1 && one.ends_with('/')) one.remove_suffix(1);
+    while (other.size() > 1 && other.ends_with('/')) other.remove_suffix(1);
+    return one == other;
+  };
+  return std::any_of(listener.path.begin(), listener.path.end(),
+                     [&](const std::string& candidate) { return same(candidate, path); });
 }
 
 // The proof that the request was understood as a WebSocket's. (RFC 6455, section 4.2.2)
@@ -54,8 +68,31 @@ std::string text_of(const Response& response) {
   return std::move(text).str();
 }
 
-std::string refusal(http::status status, unsigned version, std::string_view why) {
-  http::response<http::string_body> response(status, version);
+}  // namespace
+
+WebSocketUpgrade::WebSocketUpgrade() {
+  parser_.header_limit(request_bytes_max);
+}
+
+WebSocketUpgrade::Status WebSocketUpgrade::take(std::span<const std::uint8_t> bytes,
+                                                const ListenerConfig& listener) {
+  received_.insert(received_.end(), bytes.begin(), bytes.end());
+  beast::error_code error;
+  const std::size_t used =
+      parser_.put(boost::asio::buffer(received_.data(), received_.size()), error);
+  received_.erase(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(used));
+  if (error == http::error::header_limit) {
+    return refuse(http::status::request_header_fields_too_large, "Request header too large.\n");
+  }
+  if (error && error != http::error::need_more) {
+    return refuse(http::status::bad_request, "This is no HTTP request.\n");
+  }
+  if (!parser_.is_header_done()) return Status::incomplete;
+  return judge(listener);
+}
+
+WebSocketUpgrade::Status WebSocketUpgrade::refuse(http::status status, std::string_view why) {
+  http::response<http::string_body> response(status, 11);
   response.set(http::field::content_type, "text/plain");
   if (status == http::status::upgrade_required) {
     response.set(http::field::upgrade, "websocket");
@@ -64,51 +101,69 @@ std::string refusal(http::status status, unsigned version, std::string_view why)
   response.keep_alive(false);
   response.body() = std::string(why);
   response.prepare_payload();
-  return text_of(response);
+  answer_ = text_of(response);
+  return Status::refused;
 }
 
-}  // namespace
-
-WebSocketUpgrade::WebSocketUpgrade() {
-  parser_.header_limit(request_bytes_max);
+// RFC 9112, section 3.2: exactly one Host, whatever the target says; but the target counts.
+std::optional<std::string> WebSocketUpgrade::host() const {
+  const auto fields = request().equal_range(http::field::host);
+  if (fields.first == fields.second || std::next(fields.first) != fields.second)
+    return std::nullopt;
+  const std::string_view authority = split_target(view(request().target())).authority;
+  return host_of_authority(authority.empty() ? view(fields.first->value()) : authority);
 }
 
-WebSocketUpgrade::Status WebSocketUpgrade::take(std::span<const std::uint8_t> bytes,
-                                                const std::string& path) {
-  received_.insert(received_.end(), bytes.begin(), bytes.end());
-  beast::error_code error;
-  const std::size_t used =
-      parser_.put(boost::asio::buffer(received_.data(), received_.size()), error);
-  received_.erase(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(used));
-  if (error && error != http::error::need_more) return Status::malformed;
-  if (!parser_.is_header_done()) return Status::incomplete;
-  return judge(path);
+// A browser says which page is asking. Pages of this host may, and those that are listed; but on a
+// loopback listener a page's own name proves nothing (see http_host.hpp).
+bool WebSocketUpgrade::allows_origin(const ListenerConfig& listener,
+                                     const std::string& host) const {
+  const auto fields = request().equal_range(http::field::origin);
+  if (fields.first == fields.second) return true;
+  if (std::next(fields.first) != fields.second) return false;
+  const std::string_view origin = view(fields.first->value());
+  for (const std::string& allowed : listener.origins) {
+    if (allowed == "*" || beast::iequals(allowed, origin)) return true;
+  }
+  const auto scheme = origin.find("://");
+  if (scheme == std::string_view::npos) return false;  // "null": a page that has no origin to show
+  if (host_of_authority(origin.substr(scheme + 3)) != host) return false;
+  return !is_loopback(listener.host) || is_local_host(host);
 }
 
-WebSocketUpgrade::Status WebSocketUpgrade::judge(const std::string& path) {
-  const auto& request = parser_.get();
-  const auto refuse = [&](http::status status, std::string_view why) {
-    answer_ = refusal(status, request.version(), why);
-    return Status::refused;
-  };
-  if (!beast::websocket::is_upgrade(request) ||
-      request[http::field::sec_websocket_version] != "13") {
+std::optional<std::string_view> WebSocketUpgrade::chosen_subprotocol() const {
+  // The field may stand more than once; that is one list. (RFC 6455, section 11.3.4)
+  const auto fields = request().equal_range(http::field::sec_websocket_protocol);
+  for (auto field = fields.first; field != fields.second; ++field) {
+    if (const auto chosen = subprotocol_in(view(field->value()))) return chosen;
+  }
+  return std::nullopt;
+}
+
+WebSocketUpgrade::Status WebSocketUpgrade::judge(const ListenerConfig& listener) {
+  if (!beast::websocket::is_upgrade(request()) ||
+      request()[http::field::sec_websocket_version] != "13") {
     return refuse(http::status::upgrade_required, "This is an MQTT broker: WebSocket only.\n");
   }
-  const std::string_view target = view(request.target());
-  if (target.substr(0, target.find('?')) != path) {
+  const auto host = this->host();
+  if (!host) return refuse(http::status::bad_request, "There must be one Host that can be read.\n");
+  if (!has_path(listener, split_target(view(request().target())).path)) {
     return refuse(http::status::not_found, "MQTT is not served at this path.\n");
   }
-  const std::string_view key = view(request[http::field::sec_websocket_key]);
+  if (!allows_origin(listener, *host)) {
+    return refuse(http::status::forbidden,
+                  "Pages of this origin may not connect (listeners[i].origins).\n");
+  }
+  const std::string_view key = view(request()[http::field::sec_websocket_key]);
   const auto nonce = from_base64(key);
   if (!nonce || nonce->size() != key_bytes) {
     return refuse(http::status::bad_request, "Sec-WebSocket-Key must be 16 bytes in Base64.\n");
   }
-  const auto subprotocol = chosen_subprotocol(view(request[http::field::sec_websocket_protocol]));
+  const auto subprotocol = chosen_subprotocol();
   if (!subprotocol) {
     return refuse(http::status::bad_request, "The subprotocol mqtt must be offered.\n");
   }
-  http::response<http::empty_body> response(http::status::switching_protocols, request.version());
+  http::response<http::empty_body> response(http::status::switching_protocols, 11);
   response.set(http::field::upgrade, "websocket");
   response.set(http::field::connection, "Upgrade");
   response.set(http::field::sec_websocket_accept, accept_of(key));

@@ -1,6 +1,7 @@
 """MQTT and WebSocket inside TLS, with a certificate made for this run."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ import unittest
 import wire
 from case import Case, main
 from peer import TIMEOUT_S, Peer
+from server import Server, binary, environment
 from websocket import WebSocket
 
 
@@ -171,6 +173,187 @@ class Tls(Case):
         with self.assertRaises((ssl.SSLError, ConnectionError, ValueError)):
             self.tls_socket(self.server.port("tls"), minimum_version=ssl.TLSVersion.TLSv1,
                             maximum_version=ssl.TLSVersion.TLSv1_1)
+
+    def test_tls_1_2_is_spoken_with_fresh_keys_and_authenticated_encryption_alone(self):
+        def agreed(ciphers):
+            context = ssl.create_default_context(cafile=self.certificate)
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(ciphers + ":@SECLEVEL=0")
+            with socket.create_connection(("127.0.0.1", self.server.port("tls")), TIMEOUT_S) as plain:
+                with context.wrap_socket(plain, server_hostname="localhost") as wrapped:
+                    return wrapped.cipher()[0]
+        self.assertEqual(agreed("ECDHE+AESGCM"), "ECDHE-ECDSA-AES256-GCM-SHA384")
+        for weak in ("ECDHE+AES128+SHA256:!AESGCM", "AES128-GCM-SHA256", "AES128-SHA"):
+            with self.assertRaises((ssl.SSLError, ConnectionError), msg=weak):
+                agreed(weak)
+
+    def test_a_key_with_a_pass_phrase(self):
+        locked, phrase = (os.path.join(self.folder.name, name) for name in ("locked.pem", "phrase"))
+        subprocess.run(["openssl", "pkey", "-in", self.key, "-aes128", "-passout", "pass:sesame",
+                        "-out", locked], check=True)
+        with open(phrase, "w") as out:
+            out.write("sesame\n")
+        tls = {"certificate_file": self.certificate, "key_file": locked}
+        listener = {"name": "tls", "transport": "tls", "port": 0, "tls": tls}
+        refused = subprocess.run([binary(), "serve", "--http-port", "0", "--config",
+                                  self.write("locked.json", {"listeners": [listener]})],
+                                 stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                                 start_new_session=True, env=environment())
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("listeners[0].tls.key_file: is encrypted", refused.stderr)
+        tls["key_password_file"] = phrase
+        with Server({"listeners": [listener]}) as server:
+            Peer(None, sock=self.tls_socket(server.port("tls"))).connect(self.unique)
+            os.remove(phrase)
+            self.assertEqual(server.reload(), "reload.fault")
+            Peer(None, sock=self.tls_socket(server.port("tls"))).connect(self.unique)
+
+    def write(self, name, config):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "w") as out:
+            json.dump(config, out)
+        return path
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class ClientCertificates(Case):
+    """An authority of the test's own signs the server, ann and bob; another one signs mallory."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-tls-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        for authority in ("ca", "stranger"):
+            cls.openssl("req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-subj", f"/CN={authority}",
+                        "-keyout", cls.file(f"{authority}.key"), "-out", cls.file(f"{authority}.pem"))
+        for serial, (name, authority) in enumerate(
+                {"localhost": "ca", "ann": "ca", "bob": "ca", "mallory": "stranger"}.items()):
+            cls.sign(name, authority, serial + 1)
+        with open(cls.file("index.txt"), "w"), open(cls.file("ca.cnf"), "w") as configuration:
+            configuration.write(f"[ca]\ndefault_ca=x\n[x]\ndatabase={cls.file('index.txt')}\n"
+                                "default_md=sha256\ndefault_crl_days=2\n")
+        cls.make_crl()
+        tls = {"certificate_file": cls.file("localhost.pem"), "key_file": cls.file("localhost.key"),
+               "client_ca_file": cls.file("ca.pem"), "crl_file": cls.file("ca.crl"),
+               "user_from": "common_name"}
+        listener = {"transport": "tls", "port": 0}
+        cls.CONFIG = {
+            "listeners": [
+                {"name": "tcp", "transport": "tcp", "port": 0},
+                {**listener, "name": "tls", "tls": {**tls, "client_certificate": "required"}},
+                {**listener, "name": "optional", "tls": {**tls, "client_certificate": "optional"}},
+                {**listener, "name": "other", "tls": {
+                    **tls, "client_certificate": "required", "user_from": "alternative_name"}},
+                {**listener, "name": "whole", "tls": {
+                    **tls, "client_certificate": "required", "user_from": "subject"}}],
+            "access": {"rules": [
+                {"effect": "allow", "user": "ann", "filter": "ann/#"},
+                {"effect": "allow", "user": "ann.example", "filter": "alternative/#"},
+                {"effect": "allow", "user": "CN=ann,O=Ann\\, Inc.", "filter": "subject/#"},
+                {"effect": "allow", "user": "", "filter": "public/#"}]}}
+        super().setUpClass()
+
+    @classmethod
+    def file(cls, name):
+        return os.path.join(cls.folder.name, name)
+
+    @classmethod
+    def openssl(cls, *arguments):
+        done = subprocess.run(["openssl", *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise AssertionError(done.stderr)
+
+    @classmethod
+    def sign(cls, name, authority, serial):
+        cls.openssl("req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-subj",
+                    f"/O={name.capitalize()}, Inc./CN={name}", "-addext",
+                    f"subjectAltName=IP:127.0.0.1,DNS:{name}.example,DNS:localhost",
+                    "-keyout", cls.file(f"{name}.key"), "-out", cls.file(f"{name}.csr"))
+        cls.openssl("x509", "-req", "-in", cls.file(f"{name}.csr"), "-CA", cls.file(f"{authority}.pem"),
+                    "-CAkey", cls.file(f"{authority}.key"), "-set_serial", str(serial), "-days", "2",
+                    "-copy_extensions", "copy", "-out", cls.file(f"{name}.pem"))
+
+    @classmethod
+    def make_crl(cls):
+        cls.openssl("ca", "-config", cls.file("ca.cnf"), "-gencrl", "-cert", cls.file("ca.pem"),
+                    "-keyfile", cls.file("ca.key"), "-out", cls.file("ca.crl"))
+
+    def socket_of(self, name, listener="tls"):
+        context = ssl.create_default_context(cafile=self.file("ca.pem"))
+        if name:
+            context.load_cert_chain(self.file(f"{name}.pem"), self.file(f"{name}.key"))
+        plain = socket.create_connection(("127.0.0.1", self.server.port(listener)), TIMEOUT_S)
+        self.addCleanup(plain.close)
+        wrapped = context.wrap_socket(plain, server_hostname="localhost")
+        self.addCleanup(wrapped.close)
+        return wrapped
+
+    def connected(self, name, listener="tls", **options):
+        peer = Peer(None, sock=self.socket_of(name, listener))
+        peer.connect(f"{self.unique}{name}", **options)
+        return peer
+
+    def refused(self, name, listener="tls"):
+        # With TLS 1.3 the client learns of it when it reads.
+        with self.assertRaises((ssl.SSLError, ConnectionError)):
+            wrapped = self.socket_of(name, listener)
+            wrapped.sendall(wire.connect(self.unique))
+            if not wrapped.recv(1):
+                raise ConnectionError("the server closed")
+
+    def test_the_certificate_names_the_user_whatever_connect_says(self):
+        peer = self.connected("ann", username="bob", password="guess")
+        self.assertEqual(peer.publish("ann/x", b"", qos=1).code, 0x10)
+        self.assertEqual(peer.publish("public/x", b"", qos=1).code, 0x87)
+        self.assertEqual(self.connected("bob").publish("ann/x", b"", qos=1).code, 0x87)
+
+    def test_other_parts_of_a_certificate_may_be_the_name(self):
+        peer = self.connected("ann", "other")
+        self.assertEqual(peer.publish("alternative/x", b"", qos=1).code, 0x10)
+        self.assertEqual(peer.publish("ann/x", b"", qos=1).code, 0x87)
+        self.assertEqual(self.connected("ann", "whole").publish("subject/x", b"", qos=1).code, 0x10)
+
+    def test_nobody_comes_in_without_one_where_it_is_required(self):
+        self.refused(None)
+
+    def test_one_signed_by_a_stranger_is_no_certificate(self):
+        self.refused("mallory")
+        self.refused("mallory", "optional")
+
+    def test_where_it_is_optional_one_without_it_is_anonymous(self):
+        peer = self.connected(None, "optional")
+        self.assertEqual(peer.publish("public/x", b"", qos=1).code, 0x10)
+        self.assertEqual(peer.publish("ann/x", b"", qos=1).code, 0x87)
+        self.assertEqual(self.connected("ann", "optional").publish("ann/x", b"", qos=1).code, 0x10)
+
+    def test_a_revoked_one_is_refused_after_sighup(self):
+        self.sign("carl", "ca", 77)
+        before = self.connected("carl")
+        self.openssl("ca", "-config", self.file("ca.cnf"), "-revoke", self.file("carl.pem"), "-cert",
+                     self.file("ca.pem"), "-keyfile", self.file("ca.key"))
+        self.make_crl()
+        self.assertEqual(self.server.reload(), "reloaded")
+        self.refused("carl")
+        self.connected("ann")
+        before.send(wire.pingreq())
+        before.expect(wire.PINGRESP)
+
+    def test_mosquitto_clients_with_certificates(self):
+        options = ["-h", "localhost", "-p", str(self.server.port("tls")), "--cafile",
+                   self.file("ca.pem"), "--cert", self.file("ann.pem"), "--key", self.file("ann.key")]
+        reader = self.program("mosquitto_sub", *options, "-d", "-t", "ann/m", "-q", "1", "-F", "got %p")
+        reader.line("Subscribed")
+        self.program("mosquitto_pub", *options, "-t", "ann/m", "-m", "x", "-q", "1").finish()
+        self.assertEqual(reader.line("got"), "got x")
+
+    def test_s_client_is_asked_for_a_certificate_of_the_authority(self):
+        done = subprocess.run(["openssl", "s_client", "-alpn", "mqtt", "-connect",
+                               f"127.0.0.1:{self.server.port('optional')}"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        self.assertIn("Acceptable client certificate CA names\nCN = ca\n", done.stdout)
+        self.assertIn("ALPN protocol: mqtt", done.stdout)
 
 
 if __name__ == "__main__":

@@ -54,14 +54,34 @@ class Handshake(WebSockets):
         peer.expect(wire.CONNACK, code=0)
         peer.expect(wire.PINGRESP)
 
-    def test_a_request_without_end_is_cut_off(self):
+    def answer_to(self, request):
+        """All that the server says before it closes."""
+        said = b""
         with socket.create_connection(("127.0.0.1", self.server.ws_port), 15) as plain:
-            try:
-                plain.sendall(b"GET /mqtt HTTP/1.1\r\nX: " + b"x" * 100_000)
-                while plain.recv(4096):
-                    pass
-            except ConnectionError:
-                pass
+            plain.sendall(request)
+            plain.shutdown(socket.SHUT_WR)
+            while data := plain.recv(4096):
+                said += data
+        return said
+
+    def test_a_request_that_is_too_large_is_told_so(self):
+        for count in (17_000, 100_000, 500_000):
+            said = self.answer_to(b"GET /mqtt HTTP/1.1\r\nX: " + b"x" * count)
+            self.assertTrue(said.startswith(b"HTTP/1.1 431 "), (count, said))
+
+    def test_mqtt_without_websocket_is_told_so(self):
+        self.assertTrue(self.answer_to(wire.connect("c")).startswith(b"HTTP/1.1 400 "))
+
+    def test_paths_and_subprotocols_may_be_written_in_many_ways(self):
+        self.connected(self.open(path="/mqtt/"))
+        self.connected(self.open(path=f"http://127.0.0.1:{self.server.ws_port}/mqtt"))
+        self.connected(self.open(protocol="other,\tmqtt"))
+        self.connected(self.open(protocol="other\r\nSec-WebSocket-Protocol: mqtt"))
+
+    def test_a_page_of_a_stranger_is_refused(self):
+        self.connected(self.open(protocol="mqtt\r\nOrigin: http://127.0.0.1:3000"))
+        stranger = self.open(protocol="mqtt\r\nOrigin: https://evil.example")
+        self.assertEqual(stranger.status, 403)
 
 
 class Frames(WebSockets):

@@ -17,6 +17,7 @@
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "server/app/server.hpp"
+#include "server/app/settings.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
@@ -39,11 +40,10 @@ inline Config test_config() {
 
 inline std::unique_ptr<Server> start_server(const Config& config = test_config()) {
   std::vector<ConfigFault> faults;
-  auto access = Access::make(config.access, faults);
-  if (!access) throw std::runtime_error(faults.front().to_string());
+  auto settings = make_settings(config, faults);
+  if (!settings) throw std::runtime_error(faults.front().to_string());
   setup_log(config.log);
-  auto server =
-      std::make_unique<Server>(std::make_shared<const Settings>(Settings{config, access}));
+  auto server = std::make_unique<Server>(std::move(settings));
   server->start();
   return server;
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/server/files.hpp"
+#include "tests/server/certificates.hpp"
 
 namespace millrace::server {
 namespace {
@@ -29,6 +29,21 @@ TEST(Settings, ABrokenPasswordFileIsAFaultOfItsKey) {
   EXPECT_THAT(faults_of(folder.write("passwd", "ann:secret\n")),
               HasSubstr("access.password_file: line 1: not a hash"));
   EXPECT_THAT(faults_of("/nonexistent"), HasSubstr("access.password_file: cannot read"));
+}
+
+TEST(Settings, TlsFilesThatCannotBeUsedAreFaultsOfTheirListener) {
+  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
+  const Folder folder;
+  test::make_certificate(folder, "one");
+  test::make_certificate(folder, "other");
+  Config config;
+  config.listeners[1].transport = Transport::wss;
+  config.listeners[1].tls.certificate_file = folder.path("one.pem");
+  config.listeners[1].tls.key_file = folder.path("other.key");
+  std::vector<ConfigFault> faults;
+  EXPECT_EQ(make_settings(config, faults), nullptr);
+  ASSERT_EQ(faults.size(), 1u);
+  EXPECT_THAT(faults[0].to_string(), HasSubstr("listeners[1].tls.key_file: does not belong"));
 }
 
 TEST(Settings, AreMadeOfAConfigurationThatNamesNoFiles) {

@@ -54,6 +54,18 @@ TEST(Grants, WithRulesButNoMatchTheDefaultDecides) {
   EXPECT_TRUE(may_publish(Grants("", with_rules(rules, allow)), "b"));
 }
 
+TEST(Grants, WithoutRulesTheDefaultDecidesIfItIsSet) {
+  EXPECT_FALSE(may_publish(Grants("", with_rules({}, deny)), "a"));
+  EXPECT_FALSE(may_subscribe(Grants("", with_rules({}, deny)), "#"));
+  EXPECT_TRUE(may_publish(Grants("", with_rules({}, allow)), "a"));
+}
+
+TEST(Grants, WithRulesAndNoDefaultWhatNoneMatchesIsDenied) {
+  AccessConfig config;
+  config.rules = {{allow, {}, all, "a/#"}};
+  EXPECT_FALSE(may_publish(Grants("", config), "b"));
+}
+
 TEST(Grants, RulesForSubscribersDoNotTouchPublishers) {
   const Grants grants("", with_rules({{deny, {}, subscribe, "#"}}, allow));
   EXPECT_TRUE(may_publish(grants, "a"));

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "server/auth/password_file.hpp"
 #include "server/auth/scram.hpp"
 #include "server/http/server.hpp"
@@ -171,6 +174,77 @@ TEST(Passwd, MakesKeysForScram) {
   const Finished mixed = millrace("check --set access.scram_file=" + file);
   EXPECT_EQ(mixed.code, 1);
   EXPECT_THAT(mixed.output, HasSubstr("access.scram_file: line 3: not keys of SCRAM-SHA-256"));
+}
+
+bool has_user(const std::string& text, const char* user) {
+  return text.find(std::string(user) + ":$7$") != std::string::npos;
+}
+
+TEST(Passwd, LeavesASymbolicLinkAndWritesWhatItPointsTo) {
+  const Folder folder;
+  folder.write("real", "");
+  std::filesystem::create_symlink("real", folder.path("link"));
+  std::filesystem::create_symlink("link", folder.path("link2"));
+  EXPECT_EQ(millrace("passwd -b -I 1 " + folder.path("link2") + " ann a").code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder.path("link2")));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder.path("link")));
+  EXPECT_FALSE(std::filesystem::is_symlink(folder.path("real")));
+  EXPECT_TRUE(has_user(folder.read("real"), "ann"));
+  // One that points nowhere yet, as a fresh volume has it.
+  std::filesystem::create_symlink("new", folder.path("link3"));
+  EXPECT_EQ(millrace("passwd -b -I 1 " + folder.path("link3") + " bob b").code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(folder.path("link3")));
+  EXPECT_TRUE(has_user(folder.read("new"), "bob"));
+}
+
+TEST(Passwd, KeepsAllNamesOfAFile) {
+  const Folder folder;
+  folder.write("one", "");
+  std::filesystem::create_hard_link(folder.path("one"), folder.path("other"));
+  EXPECT_EQ(millrace("passwd -b -I 1 " + folder.path("one") + " ann a").code, 0);
+  EXPECT_TRUE(has_user(folder.read("other"), "ann"));
+}
+
+TEST(Passwd, RewritesAFileThatIsAMountOfItsOwn) {
+  if (test::run("unshare -rm true").code != 0) GTEST_SKIP() << "no mounts of one's own here";
+  const Folder folder;
+  folder.write("source", "a line that is longer than what is written later, and shall go\n");
+  folder.write("passwd", "");
+  const std::string mounted = folder.path("passwd");
+  const Finished finished =
+      test::run("unshare -rm sh -c 'mount --bind " + folder.path("source") + " " + mounted +
+                " && " + MILLRACE_BINARY + " passwd -c -b -I 1 " + mounted + " ann a && " +
+                MILLRACE_BINARY + " passwd -b -I 1 " + mounted + " bob b && " + MILLRACE_BINARY +
+                " passwd -D " + mounted + " bob'");
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("was rewritten in place"));
+  const std::string text = folder.read("source");
+  EXPECT_TRUE(has_user(text, "ann"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+}
+
+TEST(Serve, ListensOnAllAddressesOfBothFamiliesOnOnePort) {
+  if (test::run("unshare -rn true").code != 0) GTEST_SKIP() << "no network of one's own here";
+  const Folder folder;
+  const std::string config = folder.write("m.json", R"({"access": {"allow_anonymous": true},
+      "http": {"host": "127.0.0.1"}, "listeners": [
+        {"name": "four", "host": "0.0.0.0", "port": 1883},
+        {"name": "six", "host": "::", "port": 1883}]})");
+  const std::string log = folder.path("log");
+  const Finished finished =
+      test::run("unshare -rn sh -c 'ip link set lo up; " MILLRACE_BINARY " serve --config " +
+                config + " 2>" + log + " & pid=$!; while kill -0 $pid && ! grep -q listener=six " +
+                log + "; do sleep 0.05; done; kill $pid; wait $pid'");
+  EXPECT_EQ(finished.code, 0) << folder.read("log");
+  EXPECT_THAT(folder.read("log"), HasSubstr("listener=six"));
+}
+
+TEST(Service, DoesNotGiveUpWhenAnAddressComesLate) {
+  std::ifstream unit(MILLRACE_SOURCE_DIR "/deploy/millrace.service");
+  std::ostringstream text;
+  text << unit.rdbuf();
+  EXPECT_THAT(text.str(), HasSubstr("\nRestart=on-failure\n"));
+  EXPECT_THAT(text.str(), HasSubstr("\nStartLimitIntervalSec=0\n"));
 }
 
 TEST(Passwd, MosquittoPasswdWorksOnTheFile) {

@@ -43,7 +43,7 @@ TEST(Config, WithNothingGivenIsLoopbackOnlyAndAnonymous) {
   ASSERT_EQ(loaded.config.listeners.size(), 2u);
   EXPECT_EQ(loaded.config.listeners[0].port, 1883);
   EXPECT_EQ(loaded.config.listeners[1].port, 8083);
-  EXPECT_EQ(loaded.config.listeners[1].path, "/mqtt");
+  EXPECT_EQ(loaded.config.listeners[1].path, std::vector<std::string>{"/mqtt"});
   for (const auto& listener : loaded.config.listeners) EXPECT_TRUE(is_loopback(listener.host));
   EXPECT_TRUE(is_loopback(loaded.config.http.host));
   EXPECT_EQ(loaded.config.http.port, 9464);
@@ -101,6 +101,60 @@ TEST(Config, NoTwoKeysShareAVariable) {
   }
 }
 
+TEST(Config, ATextMayBeAListOfTexts) {
+  auto loaded = with_file(R"({"listeners": [{"transport": "ws", "path": ["/mqtt", "/ws"]}]})");
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.listeners[0].path, (std::vector<std::string>{"/mqtt", "/ws"}));
+  loaded = with_sets({"listeners[1].path=[\"/a\",\"/b\"]"});
+  EXPECT_EQ(loaded.config.listeners[1].path, (std::vector<std::string>{"/a", "/b"}));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].path=[]"})), HasSubstr("at least one"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].path=[\"/a\",1]"})), HasSubstr("must be text"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].path=mqtt"})), HasSubstr("must begin with"));
+}
+
+TEST(Config, OriginsLookLikeOrigins) {
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].origins=[\"https://a.example:1\",\"*\"]"})),
+              IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].origins=a.example"})),
+              HasSubstr("must look like"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[1].origins=http://a/b"})),
+              HasSubstr("must look like"));
+  EXPECT_THAT(faults_of(with_sets({"listeners[0].origins=*"})), HasSubstr("no meaning"));
+}
+
+TEST(Config, AllAddressesLeaveNoRoomForOneOfThem) {
+  const auto two = [](const char* one, const char* other) {
+    return faults_of(
+        with_file(std::string(R"({"access": {"allow_anonymous": true}, "listeners": [)") +
+                  R"({"host": ")" + one + R"("}, {"host": ")" + other + R"("}]})"));
+  };
+  EXPECT_THAT(two("0.0.0.0", "127.0.0.1"), HasSubstr("listeners[1].port: is taken by \"tcp\""));
+  EXPECT_THAT(two("::1", "::"), HasSubstr("listeners[0].port: is taken by \"tcp-2\""));
+  EXPECT_THAT(two("0.0.0.0", "::"), IsEmpty());
+  EXPECT_THAT(two("127.0.0.1", "::"), IsEmpty());
+}
+
+TEST(Config, AllIpv6AddressesTakeIpv4TooUnlessSomebodyElseDoes) {
+  Config config;
+  config.listeners[0].host = "::";
+  EXPECT_TRUE(takes_ipv4_too(config, "::", 1883));
+  EXPECT_FALSE(takes_ipv4_too(config, "::1", 1883));
+  config.listeners[1].port = 1883;
+  EXPECT_FALSE(takes_ipv4_too(config, "::", 1883));
+}
+
+TEST(Config, ClientCertificatesNeedWhoSignedThem) {
+  const std::string listener = R"({"listeners": [{"transport": "tls", "tls": {
+      "certificate_file": "/dev/null", "key_file": "/dev/null", )";
+  EXPECT_THAT(faults_of(with_file(listener + R"("client_certificate": "required"}}]})")),
+              HasSubstr("tls.client_ca_file: is needed"));
+  EXPECT_THAT(faults_of(with_file(listener + R"("user_from": "common_name"}}]})")),
+              HasSubstr("tls.user_from: has no meaning while tls.client_certificate is none"));
+  const std::string whole = R"("client_certificate": "required", "client_ca_file": "/dev/null",
+      "user_from": "common_name"}}], "access": {"rules": [{"user": "ann"}]}})";
+  EXPECT_THAT(faults_of(with_file(listener + whole)), IsEmpty());
+}
+
 TEST(Config, FileMayHaveComments) {
   const auto loaded = with_file("{ // ports\n \"http\": { \"port\": 1234 /* here */ } }");
   EXPECT_THAT(faults_of(loaded), IsEmpty());
@@ -151,7 +205,7 @@ TEST(Config, ListenersGetTheirTransportsPortAndAName) {
 TEST(Config, SetReachesIntoAList) {
   const auto loaded = with_sets({"listeners[1].path=/m", "listeners[0].port=0"});
   EXPECT_THAT(faults_of(loaded), IsEmpty());
-  EXPECT_EQ(loaded.config.listeners[1].path, "/m");
+  EXPECT_EQ(loaded.config.listeners[1].path, std::vector<std::string>{"/m"});
   EXPECT_EQ(loaded.config.listeners[0].port, 0);
   EXPECT_THAT(faults_of(with_sets({"listeners[7].port=1"})), HasSubstr("the list has 2"));
 }

@@ -1,0 +1,35 @@
+// The TLS side of a listener, made of the files and settings that its configuration names: no
+// renegotiation, no compression, the server's order of ciphers, idle connections without buffers.
+//
+// `millrace check`, the start and a reload all make it by this one function, so that what one calls
+// valid the others accept. Nothing here ever asks on a terminal: a key with a pass phrase needs
+// tls.key_password_file.
+//
+// Threads: any; reads files. A context that was made may be shared by all threads.
+#pragma once
+
+#include <boost/asio/ssl/context.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/config/config.hpp"
+
+namespace millrace::server {
+
+struct TlsSetup {
+  std::shared_ptr<boost::asio::ssl::context> context;  // null: the listener is plain, or has faults
+  std::int64_t certificate_ends_s = 0;  // when the first of its chain expires, in Unix time
+};
+
+// What is wrong, and with which of the listener's keys ("tls.key_file").
+struct TlsFault {
+  std::string key;
+  std::string message;
+};
+
+// Appends to `faults`; without any, a context for a listener that uses TLS.
+TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& faults);
+
+}  // namespace millrace::server

@@ -1,0 +1,24 @@
+// Keys and certificates made for a test by the openssl program.
+#pragma once
+
+#include <string>
+
+#include "tests/server/files.hpp"
+
+namespace millrace::test {
+
+inline bool has_openssl() {
+  return has_program("openssl");
+}
+
+// NAME.key and NAME.pem in `folder`, signed by itself. `key`: what `openssl req -newkey` takes.
+inline void make_certificate(const Folder& folder, const std::string& name,
+                             const std::string& key = "ec -pkeyopt ec_paramgen_curve:prime256v1",
+                             const std::string& more = "-nodes -days 30") {
+  const Finished made =
+      run("openssl req -x509 -newkey " + key + " " + more + " -subj /CN=" + name + " -keyout " +
+          folder.path(name + ".key") + " -out " + folder.path(name + ".pem"));
+  EXPECT_EQ(made.code, 0) << made.output;
+}
+
+}  // namespace millrace::test
