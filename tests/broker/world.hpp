@@ -71,7 +71,7 @@ class Peer : public OutboxOwner {
   Peer& unsubscribe(std::string name);
   Peer& publish(std::string_view topic, std::string_view payload, int qos = 0, bool retain = false);
   Peer& close(protocol::ReasonCode reason = protocol::ReasonCode::UnspecifiedError);
-  void send(command::Body body) { world.apply({outbox.get(), std::move(body)}); }
+  void send(command::Body body);
   // PUBACK, PUBREC, PUBREL or PUBCOMP.
   void acknowledge(protocol::PacketType type, std::uint16_t packet_id);
 
@@ -266,6 +266,10 @@ inline void Peer::take() {
   }
   if (handover->close) closed = handover->close;
   outbox->recycle(std::move(handover));
+}
+
+inline void Peer::send(command::Body body) {
+  world.apply({outbox.get(), std::move(body)});
 }
 
 inline void Peer::report_drained(bool blocked) {

@@ -5,6 +5,8 @@
 
 #include <thread>
 
+#include "core/disruptor/sequence.hpp"
+
 namespace millrace::disruptor {
 namespace {
 

@@ -182,11 +182,11 @@ TEST(WebSocketFrames, AreWrittenWithTheShortestLength) {
 }
 
 TEST(WebSocketFrames, OfAClientAreReadByAServerAndTheOtherWayRound) {
-  for (const std::size_t count : {0, 3, 125, 126, 65'535, 65'536}) {
+  for (const std::size_t count : {0u, 3u, 125u, 126u, 65'535u, 65'536u}) {
     std::array<std::uint8_t, masked_header_bytes_max> masked;
     const std::size_t masked_bytes = encode_header(Opcode::binary, count, 0xA1B2C3D4, masked);
-    Bytes sent(masked.begin(), masked.begin() + static_cast<std::ptrdiff_t>(masked_bytes));
-    sent.resize(masked_bytes + count);
+    Bytes sent(masked_bytes + count);
+    std::copy_n(masked.begin(), masked_bytes, sent.begin());
     const Bytes payload = counting(count);
     // In two steps, of which the first ends within the four bytes of the mask.
     const std::size_t first = count / 2;
