@@ -36,7 +36,7 @@ class PublishRing {
 
   std::size_t capacity() const { return capacity_; }
   std::size_t room() const { return capacity_ - pending_packets(); }
-  std::uint64_t stamped() const { return stamped_; }
+  std::size_t packet_bytes() const { return stride_; }
   // How many messages of `topic` were stamped so far.
   std::uint64_t stamped_of(std::uint32_t topic) const;
 
