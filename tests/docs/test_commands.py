@@ -79,9 +79,13 @@ class Terminal:
 
 class Page(unittest.TestCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="millrace-docs-")
-        self.addCleanup(folder.cleanup)
-        self.folder, self.server, self.terminal, self.other_port = Path(folder.name), None, None, free_port()
+        # Where the commands run, in the build folder; and what they take /tmp for, as a socket's path is short.
+        folder = tempfile.TemporaryDirectory(prefix="docs-", dir=BUILD)
+        tmp = tempfile.TemporaryDirectory(prefix="millrace-docs-")
+        for one in (folder, tmp):
+            self.addCleanup(one.cleanup)
+        self.folder, self.tmp = Path(folder.name), Path(tmp.name)
+        self.server, self.terminal, self.other_port = None, None, free_port()
         for entry in ROOT.iterdir():
             if entry.name not in ("build", ".git"):
                 (self.folder / entry.name).symlink_to(entry)
@@ -114,7 +118,7 @@ class Page(unittest.TestCase):
 
     def placed(self, text):
         """The command, with paths and ports that are this test's own."""
-        text = text.replace("/tmp/", f"{self.folder}/")
+        text = text.replace("/tmp/", f"{self.tmp}/")
         if self.server:
             for printed, own in ((1883, self.server.mqtt_port), (8083, self.server.ws_port),
                                  (9464, self.server.http_port), (1884, self.other_port)):

@@ -1,6 +1,7 @@
 """The examples, built as an outside project would from what `cmake --install` puts there."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from case import main
@@ -12,7 +13,9 @@ class Installed(Cases, Programs):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.prefix, build = Path(cls.folder.name) / "prefix", Path(cls.folder.name) / "build"
+        place = tempfile.TemporaryDirectory(prefix="examples-", dir=BUILD)
+        cls.addClassCleanup(place.cleanup)
+        cls.prefix, build = Path(place.name) / "prefix", Path(place.name) / "build"
         for component in ("core", "local"):
             run("cmake", "--install", BUILD, "--component", component, "--prefix", cls.prefix)
         run("cmake", "-S", EXAMPLES, "-B", build, f"-DCMAKE_PREFIX_PATH={cls.prefix}")
