@@ -116,7 +116,8 @@ TEST(WebSocketUpgrade, AnswersWhatItCannotTake) {
   EXPECT_THAT(answer_to("GET /mqtt HTTP/1.1\r\nX: " + std::string(20'000, 'x')),
               StartsWith("HTTP/1.1 431"));
   EXPECT_EQ(answer({.more = "X: " + std::string(12'000, 'x') + "\r\n"}), accepted);
-  EXPECT_THAT(answer_to("\x10\x0c\0\4MQTT\4\2\0\0\0\0"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(answer_to(std::string("\x10\x0c\0\4MQTT\4\2\0\0\0\0", 14)),
+              StartsWith("HTTP/1.1 400"));
   EXPECT_THAT(answer_to("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), StartsWith("HTTP/1.1 426"));
 }
 
