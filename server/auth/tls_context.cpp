@@ -5,7 +5,6 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <optional>
@@ -40,7 +39,7 @@ struct PassPhrase {
     auto& self = *static_cast<PassPhrase*>(user_data);
     self.asked = true;
     if (!self.text || self.text->size() > static_cast<std::size_t>(room)) return -1;
-    std::memcpy(into, self.text->data(), self.text->size());
+    std::copy(self.text->begin(), self.text->end(), into);
     return static_cast<int>(self.text->size());
   }
 };

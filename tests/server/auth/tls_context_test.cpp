@@ -38,7 +38,7 @@ class TlsFiles : public testing::Test {
   void encrypt_key(const std::string& phrase) {
     const auto made =
         test::run("openssl pkey -in " + folder_.path("good.key") +
-                  " -aes128 -passout pass:" + phrase + " -out " + folder_.path("locked.key"));
+                  " -aes128 -passout 'pass:" + phrase + "' -out " + folder_.path("locked.key"));
     ASSERT_EQ(made.code, 0) << made.output;
     listener_.tls.key_file = folder_.path("locked.key");
   }
