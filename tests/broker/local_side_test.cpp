@@ -26,9 +26,6 @@ class LocalReaders : public ::testing::Test {
     local->request = std::move(request);
     world.apply({nullptr, command::Local{std::move(local)}});
   }
-  void attach_at_latest(const std::string& filter) {
-    attach_at_latest(std::vector<std::string>{filter});
-  }
   void attach_at_latest(std::vector<std::string> filters) {
     shm::AttachRequest request;
     request.start = shm::StartAt::latest;
@@ -82,7 +79,7 @@ TEST_F(LocalReaders, WalkOverManyTopicsTakesABoundedPieceOfEachBatch) {
   open(10);
   Peer& publisher = world.peer("p").connect();
   for (int i = 0; i < 100; ++i) publisher.publish("t/" + std::to_string(i), std::to_string(i));
-  attach_at_latest("t/#");
+  attach_at_latest({"t/#"});
   EXPECT_TRUE(answers.empty()) << "not all at once";
   EXPECT_GE(batches_until_answered(), 9u);
   EXPECT_EQ(everything().size(), 100u);
@@ -92,7 +89,7 @@ TEST_F(LocalReaders, WhatIsPublishedDuringTheWalkComesOnceAndAfterIt) {
   open(1);
   Peer& publisher = world.peer("p").connect();
   for (const char* topic : {"t/a", "t/b", "t/c"}) publisher.publish(topic, "before");
-  attach_at_latest("t/+");
+  attach_at_latest({"t/+"});
   publisher.publish("t/c", "during");
   publisher.publish("t/c", "last");
   batches_until_answered();
@@ -128,7 +125,7 @@ TEST_F(LocalReaders, AReaderThatLeavesDuringTheWalkEndsIt) {
   open(1);
   Peer& publisher = world.peer("p").connect();
   for (int i = 0; i < 10; ++i) publisher.publish("t/" + std::to_string(i), "x");
-  attach_at_latest("#");
+  attach_at_latest({"#"});
   submit(LocalRequest::What::gone, {});
   EXPECT_FALSE(world.processor.has_more());
   world.run_until_idle();
@@ -141,7 +138,7 @@ TEST_F(LocalReaders, EmptyValuesAreNoSeeds) {
   publisher.publish("t/a", "kept");
   publisher.publish("t/b", "x");
   publisher.publish("t/b", "");
-  attach_at_latest("t/#");
+  attach_at_latest({"t/#"});
   batches_until_answered();
   EXPECT_EQ(everything(), std::vector<std::string>{"kept"});
 }
@@ -150,7 +147,7 @@ TEST_F(LocalReaders, TheClockIsNeededOnlyWhileThereAreReaders) {
   open(10);
   world.advance_ms(1'000);
   EXPECT_EQ(world.processor.next_deadline_ns(), Processor::no_deadline);
-  attach_at_latest("t/#");
+  attach_at_latest({"t/#"});
   world.run_until_idle();
   EXPECT_LE(world.processor.next_deadline_ns(), world.now_ns + 200'000'000);
   submit(LocalRequest::What::gone, {});
