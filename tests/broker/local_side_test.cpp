@@ -106,8 +106,8 @@ TEST_F(LocalReaders, OfSeveralFiltersGetEachMessageOnce) {
   publisher.publish("b", "live b");
   publisher.publish("a/x", "again");
   batches_until_answered();
-  EXPECT_EQ(everything(),
-            (std::vector<std::string>{"a/x", "a/y", "b", "live a/x", "live b", "again"}));
+  // Of `b` the walk finds only what has come as a message anyhow.
+  EXPECT_EQ(everything(), (std::vector<std::string>{"a/x", "a/y", "live a/x", "live b", "again"}));
 }
 
 TEST_F(LocalReaders, OfSeveralFiltersLeaveNoSubscriptionBehind) {

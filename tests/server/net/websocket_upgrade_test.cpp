@@ -9,7 +9,6 @@
 namespace millrace::server {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 ListenerConfig on(const std::string& host, std::vector<std::string> origins = {}) {
