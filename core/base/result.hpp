@@ -77,6 +77,16 @@ class BadResult : public std::runtime_error {
 };
 
 template <class T>
+class Result;
+
+namespace detail {
+template <class U, class T>
+concept ValueFor =
+    std::convertible_to<U&&, T> && !std::same_as<std::remove_cvref_t<U>, Result<T>> &&
+    !std::same_as<std::remove_cvref_t<U>, Error>;
+}
+
+template <class T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
@@ -84,11 +94,9 @@ class [[nodiscard]] Result {
   constexpr Result(Error error) noexcept : content_(std::in_place_index<0>, error) {
     assert(error != Error::none);
   }
-  template <class U = T>
-  requires(std::convertible_to<U&&, T> && !std::same_as<std::remove_cvref_t<U>, Result> &&
-           !std::same_as<
-               std::remove_cvref_t<U>,
-               Error>) constexpr Result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>)
+  template <detail::ValueFor<T> U = T>
+  // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): ValueFor excludes Result itself
+  constexpr Result(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>)
       : content_(std::in_place_index<1>, std::forward<U>(value)) {}
 
   [[nodiscard]] constexpr bool has_value() const noexcept { return content_.index() == 1; }

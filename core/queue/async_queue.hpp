@@ -42,7 +42,7 @@ namespace millrace::queue {
 
 namespace detail {
 
-/// A coroutine that waits. Its memory is the awaiter in the coroutine's frame.
+/// A coroutine that waits: the awaiter in its frame.
 class Waiter {
  public:
   virtual bool attempt() = 0;  // true: done, the result is there

@@ -34,10 +34,7 @@ auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& coun
     return Room::kLookAgain;
   }
   const std::uint64_t used = tail - head;
-  if (used >= bound) {
-    full_.fetch_add(1, std::memory_order_relaxed);
-    return Room::kFull;
-  }
+  if (used >= bound) return Room::kFull;
   count = std::min<std::size_t>(count, bound - used);
   grow_capacity(used + count);
   const bool installed = install_segments(tail, count);
@@ -136,6 +133,7 @@ bool ElasticMpscQueue<T, Wait>::recycle(SegmentRef segment, std::uint64_t tail) 
                                      front + directory_mask_);
   for (std::uint64_t number = std::max(recycled_end_, first); number <= end; ++number) {
     std::uintptr_t none = 0;
+    // release: partner of segment_at().
     const bool placed = entry(number).compare_exchange_strong(
         none, segment.bits(), std::memory_order_release, std::memory_order_relaxed);
     recycled_end_ = number + 1;

@@ -2,8 +2,9 @@
 // consumer, for any T that moves without throwing.
 //
 // Who may call what
-//   any thread, at any time:      try_push, push_batch, push_for, len, capacity, stats
-//   the consumer:                 try_pop, pop_batch, pop_for, clear, drain, empty_for_consumer
+//   any thread, at any time:      try_push, push_batch, push_for, empty, len, capacity, stats
+//   the consumer:                 try_pop, pop_batch, pop_runs, pop_for, for_each, clear, drain,
+//                                 empty_for_consumer
 //   The consumer is a role with one holder at a time. It may move to another thread if the
 //   hand-over is ordered (a mutex, a join, a release/acquire flag). Construction and destruction
 //   are exclusive.
@@ -58,6 +59,7 @@
 #include "core/queue/queue_types.hpp"
 #include "core/queue/segment.hpp"
 #include "core/queue/segment_pool.hpp"
+#include "core/queue/stream_watch.hpp"
 #include "core/queue/waiting.hpp"
 
 namespace millrace::queue {
@@ -82,6 +84,10 @@ class ElasticMpscQueue {
   /// Moves from `item` only on success. `reserve` is the number of slots below max_capacity that
   /// this push has to leave free. Errors: full, out_of_memory.
   [[nodiscard]] Result<void> try_push(T&& item, std::size_t reserve = 0);
+  [[nodiscard]] Result<void> try_push(const T& item, std::size_t reserve = 0) requires(
+      std::is_copy_constructible_v<T>) {
+    return try_push(T(item), reserve);
+  }
 
   /// Pushes as many of `items` as fit, from the front, with one claim: they are neighbours in the
   /// queue. Returns how many; those are moved from.
@@ -115,6 +121,10 @@ class ElasticMpscQueue {
   [[nodiscard]] Result<T> pop_for(std::chrono::duration<Rep, Period> timeout) requires(
       Wait::kCanSleep);
 
+  /// Calls `look(const T&)` on what can be popped, in order, and takes nothing out.
+  template <class Look>
+  void for_each(Look&& look) const requires(std::is_invocable_v<Look&, const T&>);
+
   /// True if no position is claimed beyond the consumer's: the check before it goes to sleep, after
   /// it raised a flag (seq_cst) that producers load (seq_cst) after their push. See waiting.hpp.
   bool empty_for_consumer() const {
@@ -131,6 +141,7 @@ class ElasticMpscQueue {
 
   // ---- anybody ----
 
+  bool empty() const { return len() == 0; }
   /// Items claimed and not yet popped; a true value of some moment during the call.
   std::size_t len() const;
   std::size_t capacity() const { return capacity_.load(std::memory_order_relaxed); }
@@ -154,8 +165,8 @@ class ElasticMpscQueue {
 
   // Producers.
   static constexpr std::size_t kPrefetchBytes = 512;
-  static constexpr int kPauses = 64;  // some 1.5 us, in which another fills many slots undisturbed
-  static constexpr int kPausesOfBatch = 8;  // who pops batches is seldom on the producers' heels
+  static constexpr int kPauses = 64;        // some 1.5 us, in which another thread fills many slots
+  static constexpr int kPausesOfBatch = 8;  // who pops batches seldom reads what was just written
   std::size_t bound_for(std::size_t reserve) const {
     return config_.max_capacity - std::min(reserve, config_.max_capacity);
   }
@@ -179,7 +190,8 @@ class ElasticMpscQueue {
     base::pause(kPauses);
     return tail_.load(std::memory_order_relaxed);
   }
-  [[gnu::noinline]] Result<void> try_push_again(T& item, std::size_t reserve);
+  Result<void> push_once(T& item, std::size_t reserve);
+  [[gnu::noinline]] Result<void> push_again(T& item, std::size_t reserve);
   SegmentRef known_room(std::uint64_t tail, std::size_t count, std::size_t reserve) const;
   bool fits(std::uint64_t tail, std::size_t count, std::size_t bound) const;
   SegmentRef look_up_claimed(std::uint64_t position, std::size_t count);
@@ -241,9 +253,8 @@ class ElasticMpscQueue {
   std::uint64_t recycled_end_ = 0;  // every segment below this number has been in the directory
   std::uint64_t next_peak_look_ = 0;
   CalmWatch calm_;
-  bool streaming_ = false;  // the last look found so many that more are probably coming
+  StreamWatch stream_;
   static constexpr std::size_t kPeakLookSlots = 512;
-  static constexpr std::size_t kStream = 16;  // ready slots that make it a stream
 
   // Figures, off the fast path.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> full_{0};

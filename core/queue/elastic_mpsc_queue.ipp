@@ -44,13 +44,22 @@ ElasticMpscQueue<T, Wait>::~ElasticMpscQueue() {
 
 // ---- claim ----
 
-/// The usual case, small enough to be inlined: the window knows of room, and nobody else claims.
 template <class T, class Wait>
 Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) {
+  const Result<void> pushed = push_once(item, reserve);
+  if (pushed.error() == Error::full) [[unlikely]]
+    full_.fetch_add(1, std::memory_order_relaxed);
+  return pushed;
+}
+
+/// The usual case, small enough to be inlined: the window knows of room, and nobody else claims.
+template <class T, class Wait>
+Result<void> ElasticMpscQueue<T, Wait>::push_once(T& item, std::size_t reserve) {
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   Wait::step();
   if (const SegmentRef segment = known_room(tail, 1, reserve)) [[likely]] {
-    // The next push waits for this one's stores at its atomic claim: its line had better be here.
+    // The next push waits for this one's stores at its atomic claim, so their lines are fetched
+    // ahead.
     const Slot slot = layout_.slot(segment, tail);
     base::prefetch_to_write(slot.item, kPrefetchBytes);
     Wait::step();
@@ -63,13 +72,13 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) 
   }
   if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 2 * sizeof(void*)) {
     T copy = item;  // with its address taken nowhere else, a small item stays in registers
-    return try_push_again(copy, reserve);
+    return push_again(copy, reserve);
   }
-  return try_push_again(item, reserve);
+  return push_again(item, reserve);
 }
 
 template <class T, class Wait>
-Result<void> ElasticMpscQueue<T, Wait>::try_push_again(T& item, std::size_t reserve) {
+Result<void> ElasticMpscQueue<T, Wait>::push_again(T& item, std::size_t reserve) {
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   for (;;) {
     std::size_t count = 1;
@@ -101,6 +110,7 @@ std::size_t ElasticMpscQueue<T, Wait>::push_batch(std::span<T> items, std::size_
     if (!segment) {
       const Room room = make_room(tail, count, bound_for(reserve));
       if (room == Room::kLookAgain) continue;
+      if (room == Room::kFull) full_.fetch_add(1, std::memory_order_relaxed);
       if (room != Room::kYes) return 0;
     }
     Wait::step();
@@ -120,16 +130,17 @@ template <class Rep, class Period>
 Result<void> ElasticMpscQueue<T, Wait>::push_for(T&& item,
                                                  std::chrono::duration<Rep, Period> timeout,
                                                  std::size_t reserve) requires(Wait::kCanSleep) {
-  Result<void> pushed = try_push(std::move(item), reserve);
+  Result<void> pushed = push_once(item, reserve);
   if (pushed || pushed.error() != Error::full) return pushed;
   const Deadline deadline = base::deadline_after(timeout);
   while (std::chrono::steady_clock::now() < deadline) {
     wait_.sleep_until_popped(deadline, [&] {
-      pushed = try_push(std::move(item), reserve);
+      pushed = push_once(item, reserve);
       return !pushed && pushed.error() == Error::full;
     });
     if (pushed || pushed.error() != Error::full) return pushed;
   }
+  full_.fetch_add(1, std::memory_order_relaxed);
   return Error::timed_out;
 }
 
@@ -240,6 +251,24 @@ std::vector<T> ElasticMpscQueue<T, Wait>::drain() {
   return items;
 }
 
+template <class T, class Wait>
+template <class Look>
+void ElasticMpscQueue<T, Wait>::for_each(Look&& look) const
+    requires(std::is_invocable_v<Look&, const T&>) {
+  // Nobody but the consumer frees a segment that positions from the front on lie in.
+  for (std::uint64_t position = front_;;) {
+    const SegmentRef segment = segment_at(position);
+    if (!segment) return;
+    const Slot slot = layout_.slot(segment, position);
+    for (std::size_t i = 0; i < slot.run; ++i) {
+      // acquire: partner of publish().
+      if (slot.ready[i].load(std::memory_order_acquire) != segment.generation()) return;
+      look(std::as_const(slot.item[i]));
+    }
+    position += slot.run;
+  }
+}
+
 /// How many slots from the front on are ready, at most `count`; all in one segment.
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::ready_run(std::size_t count) {
@@ -261,13 +290,15 @@ void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
     return run;
   };
   std::size_t run = look_on(0);
-  if (run < slot.run && streaming_) {
-    // On the producers' heels: the line that they write next was just taken from them. Left to them
-    // for a moment they fill it, and it changes hands less often.
+  if (run < slot.run && stream_.flows()) {
+    // The producers are still writing the line that was just read, and the read took it away from
+    // them. Left alone for a moment they fill it, and it changes hands less often.
     base::pause(pauses);
+    const std::size_t seen = run;
     run = look_on(run);
+    stream_.paused(run > seen);
   }
-  streaming_ = run >= kStream || run == slot.run;
+  stream_.saw(run, run == slot.run);
   ready_ = run;
   if (run == 0) return look_for_calm(CalmWatch::kFoundNothing, 0);
   if (run < slot.run) return note_peak(run);

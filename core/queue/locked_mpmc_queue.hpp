@@ -6,9 +6,10 @@
 // What always holds
 //   - Items leave in the order in which they came; never more than max_capacity of them.
 //   - `capacity()` slots are allocated. Growing and shrinking move the items to a new block, so
-//     that one push or pop in a long while pays for all of them (the lock-free twin does not).
-//   - No call of foreign code under the lock but T's own moves and destructor; pop_batch moves
-//     items out in small groups and calls `use` on them unlocked.
+//     that one push or pop in a long while pays for all of them (the lock-free twin does not). A
+//     shrinking comes only after as many pops, or tries to pop, as it moves items.
+//   - No call of foreign code under the lock but T's own moves and destructor, and for_each's;
+//     pop_batch moves items out in groups and calls `use` on them unlocked.
 #pragma once
 
 #include <algorithm>
@@ -25,8 +26,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/clock.hpp"
+#include "core/base/spin_mutex.hpp"
 #include "core/queue/queue_types.hpp"
-#include "core/queue/waiting.hpp"
+#include "core/queue/raw_slots.hpp"
 
 namespace millrace::queue {
 
@@ -40,7 +43,7 @@ class LockedMpmcQueue {
 
   static Result<std::unique_ptr<LockedMpmcQueue>> create(const QueueConfig& config) {
     if (const Result<void> valid = validate(config); !valid) return valid.error();
-    Block block = make_block(config.initial_capacity);
+    Block block = make_raw_slots<T>(config.initial_capacity);
     if (!block) return Error::out_of_memory;
     return std::unique_ptr<LockedMpmcQueue>(new LockedMpmcQueue(config, std::move(block)));
   }
@@ -52,16 +55,32 @@ class LockedMpmcQueue {
   /// Moves from `item` only on success. `reserve` is the number of slots below max_capacity that
   /// this push has to leave free. Errors: full, out_of_memory.
   [[nodiscard]] Result<void> try_push(T&& item, std::size_t reserve = 0) {
-    const std::lock_guard lock(mutex_);
-    return push_locked(item, reserve);
+    Result<void> pushed;
+    bool wake = false;
+    {
+      const std::lock_guard lock(mutex_);
+      pushed = push_locked(item, reserve);
+      wake = pushed && consumers_asleep_ > 0;
+    }
+    if (wake) items_.notify_one();
+    return pushed;
+  }
+  [[nodiscard]] Result<void> try_push(const T& item, std::size_t reserve = 0) requires(
+      std::is_copy_constructible_v<T>) {
+    return try_push(T(item), reserve);
   }
 
   /// Pushes as many of `items` as fit, from the front, as neighbours. Returns how many; those are
   /// moved from.
   [[nodiscard]] std::size_t push_batch(std::span<T> items, std::size_t reserve = 0) {
-    const std::lock_guard lock(mutex_);
     std::size_t pushed = 0;
-    while (pushed < items.size() && push_locked(items[pushed], reserve)) ++pushed;
+    bool wake = false;
+    {
+      const std::lock_guard lock(mutex_);
+      pushed = push_locked(items, reserve);
+      wake = pushed > 0 && consumers_asleep_ > 0;
+    }
+    if (wake) items_.notify_all();
     return pushed;
   }
 
@@ -69,24 +88,32 @@ class LockedMpmcQueue {
   template <class Rep, class Period>
   [[nodiscard]] Result<void> push_for(T&& item, std::chrono::duration<Rep, Period> timeout,
                                       std::size_t reserve = 0) {
-    const Deadline deadline = base::deadline_after(timeout);
+    const base::Deadline deadline = base::deadline_after(timeout);
     std::unique_lock lock(mutex_);
     while (size_ >= bound_for(reserve)) {
       ++producers_asleep_;
       const auto woken = room_.wait_until(lock, deadline);
       --producers_asleep_;
       if (woken == std::cv_status::timeout && size_ >= bound_for(reserve)) {
+        ++stats_.full;
         return Error::timed_out;
       }
     }
-    return push_locked(item, reserve);
+    const Result<void> pushed = push_locked(item, reserve);
+    const bool wake = pushed && consumers_asleep_ > 0;
+    lock.unlock();
+    if (wake) items_.notify_one();
+    return pushed;
   }
 
   /// Error: empty.
   [[nodiscard]] Result<T> try_pop() {
-    const std::lock_guard lock(mutex_);
-    if (size_ == 0) return Error::empty;
-    return pop_locked();
+    std::unique_lock lock(mutex_);
+    if (size_ == 0) {
+      look_for_calm(1);
+      return Error::empty;
+    }
+    return pop_locked(lock);
   }
 
   /// The same into `item`; false when there is none.
@@ -97,15 +124,24 @@ class LockedMpmcQueue {
   }
 
   /// Calls `use(T&)` on up to `count` items, in order; each is destroyed afterwards. Returns how
-  /// many. If `use` throws, the rest of its group of at most 16 is lost with it.
+  /// many. If `use` throws, the rest of the group that was taken with it is destroyed too.
   template <class Use>
   std::size_t pop_batch(std::size_t count, Use&& use) requires(std::is_invocable_v<Use&, T&>) {
+    return pop_runs(count, [&use](std::span<T> run) {
+      for (T& item : run) use(item);
+    });
+  }
+
+  /// The same with `use(std::span<T>)`, once for each group of up to 8 KiB (at least one item).
+  template <class Use>
+  std::size_t pop_runs(std::size_t count,
+                       Use&& use) requires(std::is_invocable_v<Use&, std::span<T>>) {
     std::size_t popped = 0;
     while (popped < count) {
       Group group;
       take(group, std::min(count - popped, kGroupMax));
       if (group.size == 0) break;
-      for (T& item : group.items()) use(item);
+      use(group.items());
       popped += group.size;
     }
     return popped;
@@ -114,7 +150,7 @@ class LockedMpmcQueue {
   /// Waits until there is an item, at most `timeout`. Error: timed_out.
   template <class Rep, class Period>
   [[nodiscard]] Result<T> pop_for(std::chrono::duration<Rep, Period> timeout) {
-    const Deadline deadline = base::deadline_after(timeout);
+    const base::Deadline deadline = base::deadline_after(timeout);
     std::unique_lock lock(mutex_);
     while (size_ == 0) {
       ++consumers_asleep_;
@@ -122,10 +158,18 @@ class LockedMpmcQueue {
       --consumers_asleep_;
       if (woken == std::cv_status::timeout && size_ == 0) return Error::timed_out;
     }
-    return pop_locked();
+    return pop_locked(lock);
   }
 
-  bool empty_for_consumer() const { return len() == 0; }
+  /// Calls `look(const T&)` on what waits, in order, and takes nothing out. Under the lock: `look`
+  /// must not call this queue.
+  template <class Look>
+  void for_each(Look&& look) const requires(std::is_invocable_v<Look&, const T&>) {
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < size_; ++i) look(std::as_const(block_[slot_of(i)]));
+  }
+
+  bool empty_for_consumer() const { return empty(); }
 
   /// Destroys what waits now; returns how many.
   std::size_t clear() {
@@ -138,6 +182,7 @@ class LockedMpmcQueue {
     return items;
   }
 
+  bool empty() const { return len() == 0; }
   std::size_t len() const {
     const std::lock_guard lock(mutex_);
     return size_;
@@ -155,14 +200,10 @@ class LockedMpmcQueue {
   }
 
  private:
-  struct FreeBlock {
-    void operator()(T* items) const {
-      ::operator delete (static_cast<void*>(items), std::align_val_t{alignof(T)});
-    }
-  };
-  using Block = std::unique_ptr<T[], FreeBlock>;  // raw memory; `front_` and `size_` say what lives
+  using Block = RawSlots<T>;  // `front_` and `size_` say which slots hold items
 
-  static constexpr std::size_t kGroupMax = 16;
+  /// Items that leave by one locking of the mutex: copied out and used unlocked.
+  static constexpr std::size_t kGroupMax = std::clamp<std::size_t>(8192 / sizeof(T), 1, 1024);
   struct Group {
     alignas(T) std::array<std::byte, kGroupMax * sizeof(T)> memory;
     std::size_t size = 0;
@@ -176,19 +217,13 @@ class LockedMpmcQueue {
   LockedMpmcQueue(const QueueConfig& config, Block block)
       : config_(config), block_(std::move(block)), capacity_(config.initial_capacity) {}
 
-  /// Null when memory is out.
-  static Block make_block(std::size_t slots) {
-    return Block(static_cast<T*>(
-        ::operator new (slots * sizeof(T), std::align_val_t{alignof(T)}, std::nothrow)));
-  }
-
   std::size_t bound_for(std::size_t reserve) const {
     return config_.max_capacity - std::min(reserve, config_.max_capacity);
   }
 
-  T& at(std::size_t place) {
+  std::size_t slot_of(std::size_t place) const {
     const std::size_t slot = front_ + place;
-    return block_[slot < capacity_ ? slot : slot - capacity_];
+    return slot < capacity_ ? slot : slot - capacity_;
   }
 
   Result<void> push_locked(T& item, std::size_t reserve) {
@@ -199,63 +234,117 @@ class LockedMpmcQueue {
     if (size_ == capacity_ && !resize(grown_capacity(config_, capacity_))) {
       return Error::out_of_memory;
     }
-    std::construct_at(&at(size_), std::move(item));
-    ++size_;
-    ++stats_.pushed;
-    stats_.peak = std::max(stats_.peak, size_);
-    if (consumers_asleep_ > 0) items_.notify_one();
+    std::construct_at(&block_[slot_of(size_)], std::move(item));
+    note_pushed(1);
     return {};
   }
 
-  T pop_locked() {
-    T& front = at(0);
-    T item(std::move(front));
+  std::size_t push_locked(std::span<T> items, std::size_t reserve) {
+    const std::size_t bound = bound_for(reserve);
+    const std::size_t room = bound - std::min(size_, bound);
+    if (items.size() > room) ++stats_.full;
+    std::size_t count = std::min(items.size(), room);
+    std::size_t capacity = capacity_;
+    while (capacity < size_ + count) capacity = grown_capacity(config_, capacity);
+    if (capacity > capacity_ && !resize(capacity)) count = std::min(count, capacity_ - size_);
+    if (count == 0) return 0;
+    const std::size_t first = slot_of(size_);
+    const std::size_t run = std::min(count, capacity_ - first);
+    std::uninitialized_move_n(items.data(), run, &block_[first]);
+    std::uninitialized_move_n(items.data() + run, count - run, &block_[0]);
+    note_pushed(count);
+    return count;
+  }
+
+  void note_pushed(std::size_t count) {
+    size_ += count;
+    stats_.pushed += count;
+    deepest_ = std::max(deepest_, size_);
+    stats_.peak = std::max(stats_.peak, size_);
+  }
+
+  Result<T> pop_locked(std::unique_lock<base::SpinMutex>& lock) {
+    T& front = block_[front_];
+    Result<T> item(std::move(front));
     std::destroy_at(&front);
-    front_ = front_ + 1 < capacity_ ? front_ + 1 : 0;
-    --size_;
-    ++stats_.popped;
-    if (producers_asleep_ > 0) room_.notify_all();  // their reserves may differ
-    const double threshold = config_.shrink_threshold * static_cast<double>(capacity_);
-    if (capacity_ > config_.min_capacity && static_cast<double>(size_) < threshold) {
-      // No memory for a smaller block: then the larger one stays.
-      (void)resize(std::max(shrunk_capacity(config_, capacity_), size_));
-    }
+    note_popped(1);
+    const bool wake = producers_asleep_ > 0;
+    lock.unlock();
+    if (wake) room_.notify_all();  // their reserves may differ
     return item;
   }
 
   void take(Group& group, std::size_t count) {
-    const std::lock_guard lock(mutex_);
-    T* place = reinterpret_cast<T*>(group.memory.data());
-    while (group.size < count && size_ > 0) {
-      std::construct_at(place + group.size, pop_locked());
-      ++group.size;
+    bool wake = false;
+    {
+      const std::lock_guard lock(mutex_);
+      count = std::min(count, size_);
+      if (count == 0) return look_for_calm(1);
+      T* const items = reinterpret_cast<T*>(group.memory.data());
+      const std::size_t run = std::min(count, capacity_ - front_);
+      move_out(&block_[front_], run, items);
+      move_out(&block_[0], count - run, items + run);
+      group.size = count;
+      note_popped(count);
+      wake = producers_asleep_ > 0;
     }
+    if (wake) room_.notify_all();
+  }
+
+  static void move_out(T* from, std::size_t count, T* to) {
+    std::uninitialized_move_n(from, count, to);
+    std::destroy_n(from, count);
+  }
+
+  void note_popped(std::size_t count) {
+    front_ = slot_of(count);
+    size_ -= count;
+    stats_.popped += count;
+    look_for_calm(count);
+  }
+
+  /// Every so many looks for items, gives capacity back as shrink_threshold allows for the most
+  /// that waited since the last time. Not before as many looks as there are items to be moved, so
+  /// that each pays for one item at most, whatever the threshold.
+  void look_for_calm(std::size_t looks) {
+    looks_ += looks;
+    if (looks_ < looks_wanted_) return;
+    const std::size_t used = std::exchange(deepest_, size_);
+    const std::size_t capacity = shrunk_capacity_for(config_, capacity_, used);
+    // No memory for a smaller block: then the larger one stays.
+    if (capacity < capacity_ && looks_ >= size_ && resize(capacity)) return;
+    looks_wanted_ = looks_ + kStretchLooks;
   }
 
   bool resize(std::size_t capacity) {
-    Block block = make_block(capacity);
+    Block block = make_raw_slots<T>(capacity);
     if (!block) return false;
-    for (std::size_t i = 0; i < size_; ++i) {
-      std::construct_at(&block[i], std::move(at(i)));
-      std::destroy_at(&at(i));
-    }
+    const std::size_t run = std::min(size_, capacity_ - front_);
+    move_out(&block_[front_], run, &block[0]);
+    move_out(&block_[0], size_ - run, &block[run]);
     block_ = std::move(block);
     capacity_ = capacity;
     front_ = 0;
+    looks_ = 0;
+    looks_wanted_ = kStretchLooks;
     ++stats_.resizes;
     return true;
   }
 
   const QueueConfig config_;
-  mutable std::mutex mutex_;  // guards all below
-  std::condition_variable items_;
-  std::condition_variable room_;
+  mutable base::SpinMutex mutex_;  // guards all below
+  std::condition_variable_any items_;
+  std::condition_variable_any room_;
   std::size_t consumers_asleep_ = 0;
   std::size_t producers_asleep_ = 0;
   Block block_;
   std::size_t capacity_;
   std::size_t front_ = 0;
   std::size_t size_ = 0;
+  static constexpr std::size_t kStretchLooks = 4096;
+  std::size_t looks_ = 0;  // for items, since the capacity changed; those that found none included
+  std::size_t looks_wanted_ = kStretchLooks;  // before the next thought of shrinking
+  std::size_t deepest_ = 0;                   // most that waited since the last one
   QueueStats stats_;
 };
 

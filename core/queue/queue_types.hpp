@@ -15,12 +15,38 @@ using base::describe;
 using base::Error;
 using base::Result;
 
+/// Aggregate, in ascending order, or by name:
+///
+///     QueueConfig().with_initial_capacity(64).with_max_capacity(4096)
+///
+/// A setter leaves the other values alone: validate() says whether they fit together.
 struct QueueConfig {
   std::size_t min_capacity = 512;
   std::size_t initial_capacity = 1024;
   std::size_t max_capacity = 1'048'576;
   double growth_factor = 2.0;      // capacity times this when a push finds the queue full
   double shrink_threshold = 0.25;  // below this share of the capacity, capacity / growth_factor
+
+  constexpr QueueConfig& with_min_capacity(std::size_t slots) {
+    min_capacity = slots;
+    return *this;
+  }
+  constexpr QueueConfig& with_initial_capacity(std::size_t slots) {
+    initial_capacity = slots;
+    return *this;
+  }
+  constexpr QueueConfig& with_max_capacity(std::size_t slots) {
+    max_capacity = slots;
+    return *this;
+  }
+  constexpr QueueConfig& with_growth_factor(double factor) {
+    growth_factor = factor;
+    return *this;
+  }
+  constexpr QueueConfig& with_shrink_threshold(double share) {
+    shrink_threshold = share;
+    return *this;
+  }
 };
 
 /// The rule that `config` breaks, or success.
@@ -55,10 +81,25 @@ constexpr std::size_t shrunk_capacity(const QueueConfig& config, std::size_t cap
   return next > config.min_capacity ? next : config.min_capacity;
 }
 
+/// The capacity after as many steps down as shrink_threshold allows for a queue that holds `used`
+/// items at most; `capacity` itself if it allows none.
+constexpr std::size_t shrunk_capacity_for(const QueueConfig& config, std::size_t capacity,
+                                          std::size_t used) {
+  while (capacity > config.min_capacity) {
+    const double threshold = config.shrink_threshold * static_cast<double>(capacity);
+    if (static_cast<double>(used) >= threshold) break;
+    const std::size_t shrunk = shrunk_capacity(config, capacity);
+    capacity = shrunk > used ? shrunk : used;
+  }
+  return capacity;
+}
+
 struct QueueStats {
-  std::uint64_t pushed = 0;   // items accepted since creation
-  std::uint64_t popped = 0;   // items taken out, cleared ones included
-  std::uint64_t full = 0;     // pushes refused (or cut short) because there was no room
+  std::uint64_t pushed = 0;  // items accepted since creation
+  std::uint64_t popped = 0;  // items taken out, cleared ones included
+  // Pushes refused for want of room: by try_push at once, by push_for when the time was up; a batch
+  // that is cut short or refused counts once.
+  std::uint64_t full = 0;
   std::uint64_t resizes = 0;  // steps of the capacity, up and down
   std::size_t peak = 0;  // most items seen waiting at once (see the queue for how often it looks)
   std::size_t memory_bytes = 0;  // what the queue holds on the heap now

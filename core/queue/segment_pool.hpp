@@ -18,8 +18,8 @@
 
 namespace millrace::queue {
 
-/// Segments for their next use, the warmest first. Any thread, at any time. Nobody waits: who comes
-/// while another is at it finds it empty, or full.
+/// Segments for their next use, the last one given first. Any thread, at any time. Nobody waits: a
+/// call during another thread's call finds the pool empty, or full.
 class SegmentPool {
  public:
   /// Keeps up to 256 segments and 4 MiB.

@@ -3,14 +3,15 @@
 //
 //   NoWait     no sleeping: the owner brings its own (the broker's processor does);
 //              pop_for and push_for are then not available.
-//   FutexWait  the consumer sleeps on a futex word until a push; producers sleep until a pop. A
-//              push that finds nobody asleep pays one load of a line that is rarely written.
+//   FutexWait  for one consumer, which sleeps on a futex word until a push; producers sleep until a
+//              pop. A push that finds nobody asleep pays one load of a line that is rarely written.
+//   EventWait  the same for any number of consumers.
 //
-// Why no push is lost on a sleeper: a producer first claims its slot by a seq_cst read-modify-write
-// of the queue's tail, publishes the item, then loads `consumer_sleeps_` (seq_cst). The consumer
-// first stores `consumer_sleeps_` (seq_cst), then loads the tail (seq_cst, `empty_for_consumer`).
-// In the single order of those four, either the consumer sees the claim and stays awake, or the
-// producer sees the flag and wakes it. A user-made flag works by the same rule.
+// Why no push is lost on a sleeper: a producer first changes the queue's tail by a seq_cst
+// operation, then loads `consumer_sleeps_` (seq_cst). The consumer first stores `consumer_sleeps_`
+// (seq_cst), then loads the tail (seq_cst, `empty_for_consumer`). In the single order of those four,
+// either the consumer sees the changed tail and stays awake, or the producer sees the flag and wakes
+// it. A flag of the owner's works by the same rule. EventWait: see base::EventCount.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include <thread>
 
 #include "core/base/clock.hpp"
+#include "core/base/event_count.hpp"
 #include "core/base/futex.hpp"
 
 namespace millrace::queue {
@@ -32,6 +34,7 @@ class NoWait {
   /// Between any two steps of the queue that others can observe: for stress tests.
   static void step() {}
   void pushed() {}
+  void pushed_many() {}
   void popped() {}
 };
 
@@ -93,6 +96,39 @@ class FutexWait {
   alignas(64) std::atomic<std::uint32_t> consumer_sleeps_{0};
   std::atomic<std::uint32_t> producers_asleep_{0};
   std::atomic<std::uint32_t> room_epoch_{0};
+};
+
+class EventWait {
+ public:
+  static constexpr bool kCanSleep = true;
+  static void step() {}
+
+  /// Any producer, after it claimed by a seq_cst operation and published.
+  void pushed() { items_.notify_one(); }
+  void pushed_many() { items_.notify_all(); }
+  /// Any consumer, after it claimed by a seq_cst operation and gave the slot back.
+  void popped() { room_.notify_one(); }
+
+  /// A consumer: sleeps until a push or `deadline`, unless `empty()` says that it need not.
+  template <class Empty>
+  void sleep_until_pushed(Deadline deadline, Empty&& empty) {
+    sleep_while(items_, deadline, empty);
+  }
+  /// A producer: sleeps until a pop or `deadline`, unless `full()` says that it need not.
+  template <class Full>
+  void sleep_until_popped(Deadline deadline, Full&& full) {
+    sleep_while(room_, deadline, full);
+  }
+
+ private:
+  template <class Condition>
+  static void sleep_while(base::EventCount& event, Deadline deadline, Condition& condition) {
+    // Not asleep: another thread is between its claim and its publish.
+    if (event.sleep_unless([&] { return !condition(); }, deadline)) std::this_thread::yield();
+  }
+
+  base::EventCount items_;
+  base::EventCount room_;
 };
 
 }  // namespace millrace::queue

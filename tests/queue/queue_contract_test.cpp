@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -229,6 +230,90 @@ TYPED_TEST(QueueContract, CountsWhatItDid) {
   EXPECT_EQ(stats.peak, 10U);
   EXPECT_GE(stats.memory_bytes, sizeof(int) * queue->capacity());
   EXPECT_EQ(queue->len(), 3U);
+}
+
+// One push or batch refused or cut short counts once, however long it has waited for room.
+TYPED_TEST(QueueContract, CountsEachRefusalOnce) {
+  const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 10, 2.0, 0.25});
+  std::vector<int> items(12);
+  EXPECT_EQ(queue->push_batch(items), 10U);
+  EXPECT_EQ(queue->stats().full, 1U);
+  EXPECT_EQ(queue->push_batch(items), 0U);
+  EXPECT_EQ(queue->stats().full, 2U);
+  EXPECT_EQ(queue->push_for(1, 20ms).error(), Error::timed_out);
+  EXPECT_EQ(queue->stats().full, 3U);
+  std::jthread consumer([&] { EXPECT_TRUE(queue->try_pop()); });
+  EXPECT_TRUE(queue->push_for(1, std::chrono::hours::max()));
+  EXPECT_EQ(queue->stats().full, 3U);  // it waited, and was not refused
+}
+
+TYPED_TEST(QueueContract, ShowsWhatWaitsAndTakesNothing) {
+  const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 1000, 2.0, 0.25});
+  EXPECT_TRUE(queue->empty());
+  push_numbers(*queue, 1, 700);
+  for (int i = 0; i < 130; ++i) ASSERT_TRUE(queue->try_pop());
+  push_numbers(*queue, 701, 1000);
+  std::vector<int> expected(870);
+  std::iota(expected.begin(), expected.end(), 131);
+  std::vector<int> seen;
+  queue->for_each([&](const int& item) { seen.push_back(item); });
+  EXPECT_EQ(seen, expected);
+  EXPECT_FALSE(queue->empty());
+  EXPECT_EQ(queue->drain(), expected);
+}
+
+TYPED_TEST(QueueContract, PopsRunsOfNeighbours) {
+  const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 1000, 2.0, 0.25});
+  push_numbers(*queue, 1, 1000);
+  std::vector<int> seen;
+  std::size_t runs = 0;
+  const auto use = [&](std::span<int> run) {
+    ++runs;
+    seen.insert(seen.end(), run.begin(), run.end());
+  };
+  EXPECT_EQ(queue->pop_runs(600, use), 600U);
+  EXPECT_EQ(queue->pop_runs(600, use), 400U);
+  EXPECT_LT(runs, 40U);
+  std::vector<int> expected(1000);
+  std::iota(expected.begin(), expected.end(), 1);
+  EXPECT_EQ(seen, expected);
+}
+
+TYPED_TEST(QueueContract, CopiesFromAnItemThatStaysTheCallers) {
+  const auto queue = make<typename TypeParam::template Queue<std::string>>({});
+  const std::string text = "stays";
+  ASSERT_TRUE(queue->try_push(text));
+  EXPECT_EQ(text, "stays");
+  EXPECT_EQ(*queue->try_pop(), "stays");
+}
+
+TYPED_TEST(QueueContract, IsConfiguredByNamedSettersInAnyOrder) {
+  const auto config = QueueConfig()
+                          .with_max_capacity(4096)
+                          .with_initial_capacity(64)
+                          .with_min_capacity(32)
+                          .with_shrink_threshold(0.5)
+                          .with_growth_factor(1.5);
+  const auto queue = make<typename TypeParam::template Queue<int>>(config);
+  EXPECT_EQ(queue->capacity(), 64U);
+  EXPECT_EQ(queue->max_capacity(), 4096U);
+  EXPECT_EQ(config.min_capacity, 32U);
+  EXPECT_EQ(config.shrink_threshold, 0.5);
+  EXPECT_EQ(config.growth_factor, 1.5);
+}
+
+// A threshold just below the size must not make each push grow and each pop shrink.
+TYPED_TEST(QueueContract, DoesNotResizeOnEachPushAndPopWhateverTheThreshold) {
+  for (const double threshold : {0.25, 0.5, 0.9, 0.999}) {
+    const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 1000, 2.0, threshold});
+    push_numbers(*queue, 1, 90);
+    const std::uint64_t before = queue->stats().resizes;
+    for (int i = 0; i < 20000; ++i) {
+      for (int k = 0; k < 2; ++k) ASSERT_TRUE(queue->try_pop());
+      push_numbers(*queue, 1, 2);
+    }
+    EXPECT_LE(queue->stats().resizes - before, 40000U / 90) << threshold;
+  }
 }
 
 TYPED_TEST(QueueContract, TimesOutWhenNobodyPushesOrPops) {

@@ -1,5 +1,4 @@
-// Threads against the queues, with the scheduler's worst manners: the policy of these queues
-// yields, and now and then sleeps, between any two steps that others can observe. Run under
+// Threads against the queues, descheduled between any two steps that others can observe. Run under
 // ThreadSanitizer and AddressSanitizer too.
 #include <gtest/gtest.h>
 
@@ -15,33 +14,12 @@
 
 #include "core/queue/elastic_mpsc_queue.hpp"
 #include "core/queue/locked_mpmc_queue.hpp"
+#include "tests/queue/descheduled.hpp"
 
 namespace millrace::queue {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// A small generator of its own for each thread (xorshift).
-std::uint32_t chance() {
-  static std::atomic<std::uint32_t> seeds{1};
-  thread_local std::uint32_t state = seeds.fetch_add(1) * 2654435769U;
-  state ^= state << 13;
-  state ^= state >> 17;
-  state ^= state << 5;
-  return state;
-}
-
-class Descheduled : public FutexWait {
- public:
-  static void step() {
-    const std::uint32_t dice = chance() % 1024;
-    if (dice == 0) {
-      std::this_thread::sleep_for(50us);
-    } else if (dice < 64) {
-      std::this_thread::yield();
-    }
-  }
-};
 
 /// An item that owns memory, so that a lost or doubled one shows under AddressSanitizer.
 struct Item {
@@ -102,7 +80,7 @@ class QueueStress : public testing::TestWithParam<Shape> {};
 
 TEST_P(QueueStress, KeepsOrderAndBoundAndLosesNothingAcrossResizes) {
   const Shape shape = GetParam();
-  const auto queue = *ElasticMpscQueue<Item, Descheduled>::create(shape.config);
+  const auto queue = *ElasticMpscQueue<Item, Descheduled<FutexWait>>::create(shape.config);
   std::vector<std::jthread> producers;
   for (std::uint32_t p = 0; p < shape.producers; ++p) {
     producers.emplace_back([&, p] { produce(*queue, p, shape.batch_max); });
@@ -149,7 +127,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, QueueStress,
                                          Shape{4, 8, {2, 2, 100000, 2.0, 0.25}}));
 
 TEST(QueueStress, ABatchStaysTogether) {
-  const auto queue = *ElasticMpscQueue<Item, Descheduled>::create({2, 2, 100000, 2.0, 0.25});
+  const auto queue =
+      *ElasticMpscQueue<Item, Descheduled<FutexWait>>::create({2, 2, 100000, 2.0, 0.25});
   constexpr std::uint32_t kBatches = 500;
   std::vector<std::jthread> producers;
   for (std::uint32_t p = 0; p < 3; ++p) {
@@ -177,7 +156,8 @@ TEST(QueueStress, ABatchStaysTogether) {
 }
 
 TEST(QueueStress, TheConsumerRoleMovesBetweenThreads) {
-  const auto queue = *ElasticMpscQueue<Item, Descheduled>::create({2, 2, 500, 2.0, 0.25});
+  const auto queue =
+      *ElasticMpscQueue<Item, Descheduled<FutexWait>>::create({2, 2, 500, 2.0, 0.25});
   std::vector<std::jthread> threads;
   for (std::uint32_t p = 0; p < 2; ++p) {
     threads.emplace_back([&, p] { produce(*queue, p, 10); });
