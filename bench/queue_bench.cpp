@@ -1,6 +1,7 @@
 // The elastic MPSC queue next to moodycamel::ConcurrentQueue, boost::lockfree::queue and xenium's
 // vyukov_bounded_queue: N producers push as fast as they can, one consumer pops, each yields when
-// it is refused. Items of 8 and 64 bytes, singles and batches of 64. And the cost of growing.
+// it is refused. Items of 8 and 64 bytes, singles and batches of 64. The cost of growing. One thread
+// that pushes and pops by turns, batches of 1,000, and the other queues of the family.
 #include <benchmark/benchmark.h>
 #include <concurrentqueue/concurrentqueue.h>
 
@@ -8,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <boost/lockfree/queue.hpp>
+#include <boost/lockfree/spsc_queue.hpp>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -25,12 +27,25 @@
 
 #include "bench/table.hpp"
 #include "core/queue/elastic_mpsc_queue.hpp"
+#include "core/queue/locked_mpmc_queue.hpp"
+#include "core/queue/mpmc_queue.hpp"
+#include "core/queue/spsc_queue.hpp"
 
 namespace millrace::bench {
 namespace {
 
 constexpr std::size_t kBatch = 64;
 constexpr std::size_t kFixedCapacity = 1 << 16;  // and the bound to which the elastic one grows
+
+/// Each of ours at its usual configuration, or with kFixedCapacity.
+template <class Queue>
+std::unique_ptr<Queue> make_queue() {
+  if constexpr (requires { Queue::create(queue::QueueConfig{}); }) {
+    return *Queue::create({512, 1024, kFixedCapacity, 2.0, 0.25});
+  } else {
+    return *Queue::create(kFixedCapacity);
+  }
+}
 
 template <std::size_t Bytes>
 struct Item {
@@ -203,6 +218,164 @@ double peak_memory_ratio() {
   return static_cast<double>(queue->stats().memory_bytes) / static_cast<double>(sizeof(T) << 20);
 }
 
+/// Million items per second through `Queue`, pushed and popped by one thread, `depth` at a time.
+template <class Queue>
+double alternating(std::size_t depth) {
+  constexpr std::uint64_t kItems = 1 << 21;
+  const auto queue = make_queue<Queue>();
+  std::uint64_t sum = 0;
+  const double begin = thread_us();
+  for (std::uint64_t i = 0; i < kItems; i += depth) {
+    for (std::size_t k = 0; k < depth; ++k) {
+      if (!queue->try_push(i + k)) std::abort();
+    }
+    for (std::size_t k = 0; k < depth; ++k) {
+      std::uint64_t item = 0;
+      if (!queue->try_pop(item)) std::abort();
+      sum += item;
+    }
+  }
+  const double took_us = thread_us() - begin;
+  if (sum != kItems * (kItems - 1) / 2) std::abort();
+  return static_cast<double>(kItems) / took_us;
+}
+
+/// Nanoseconds for each item of batches of 1,000, pushed and popped by one thread.
+template <class Queue>
+double batch_item_ns() {
+  constexpr int kBatches = 2000;
+  const auto queue = make_queue<Queue>();
+  std::array<std::uint64_t, 1000> items{};
+  std::uint64_t sum = 0;
+  const double begin = thread_us();
+  for (int i = 0; i < kBatches; ++i) {
+    items.fill(1);
+    if (queue->push_batch(items) != items.size()) std::abort();
+    queue->pop_batch(items.size(), [&sum](std::uint64_t& item) { sum += item; });
+  }
+  const double took_us = thread_us() - begin;
+  if (sum != kBatches * items.size()) std::abort();
+  return took_us * 1e3 / static_cast<double>(kBatches * items.size());
+}
+
+/// Million items per second, one at a time, from as many producers to as many consumers.
+template <class Queue>
+double through_pairs(int pairs, const std::unique_ptr<Queue>& queue) {
+  constexpr std::uint64_t kItems = 1'000'000;
+  const std::uint64_t each = kItems / static_cast<std::uint64_t>(pairs);
+  std::atomic<int> ready{0};
+  std::atomic<bool> start{false};
+  std::atomic<std::uint64_t> sum{0};
+  std::vector<std::jthread> threads;
+  const auto wait_for_start = [&] {
+    ready.fetch_add(1);
+    start.wait(false);
+  };
+  for (int p = 0; p < pairs; ++p) {
+    threads.emplace_back([&] {
+      wait_for_start();
+      for (std::uint64_t i = 1; i <= each;) {
+        if (queue->try_push(i)) {
+          ++i;
+        } else {
+          std::this_thread::yield();
+        }
+      }
+    });
+    threads.emplace_back([&] {
+      wait_for_start();
+      std::uint64_t own_sum = 0;
+      std::uint64_t item = 0;
+      for (std::uint64_t popped = 0; popped < each;) {
+        if (queue->try_pop(item)) {
+          own_sum += item;
+          ++popped;
+        } else {
+          std::this_thread::yield();
+        }
+      }
+      sum += own_sum;
+    });
+  }
+  while (ready.load() < 2 * pairs) std::this_thread::yield();
+  const auto begin = std::chrono::steady_clock::now();
+  start.store(true);
+  start.notify_all();
+  threads.clear();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  if (sum != static_cast<std::uint64_t>(pairs) * (each * (each + 1) / 2)) std::abort();
+  return static_cast<double>(kItems) / took.count() / 1e6;
+}
+
+/// Others' queues, by the names that ours have.
+struct MoodycamelPairs {
+  moodycamel::ConcurrentQueue<std::uint64_t> queue;
+  bool try_push(std::uint64_t item) { return queue.enqueue(item); }
+  bool try_pop(std::uint64_t& item) { return queue.try_dequeue(item); }
+};
+struct VyukovPairs {
+  xenium::vyukov_bounded_queue<std::uint64_t> queue{kFixedCapacity};
+  bool try_push(std::uint64_t item) { return queue.try_push(item); }
+  bool try_pop(std::uint64_t& item) { return queue.try_pop(item); }
+};
+struct BoostSpsc {
+  boost::lockfree::spsc_queue<std::uint64_t> queue{kFixedCapacity};
+  bool try_push(std::uint64_t item) { return queue.push(item); }
+  bool try_pop(std::uint64_t& item) { return queue.pop(item); }
+};
+
+using Mpsc = queue::ElasticMpscQueue<std::uint64_t>;
+using Locked = queue::LockedMpmcQueue<std::uint64_t>;
+using Spsc = queue::SpscQueue<std::uint64_t, queue::NoWait>;
+using Mpmc = queue::MpmcQueue<std::uint64_t, queue::NoWait>;
+
+/// One thread alone, and pairs of threads. The seed is the Rust library that these queues came
+/// from, with the figures that it gives for itself.
+void add_family_rows() {
+  for (const std::size_t depth : {1, 2, 4, 8, 16, 64}) {
+    add_comparison(
+        {"MPSC, 8 bytes, one thread alternates, depth " + std::to_string(depth),
+         "M/s",
+         Better::kHigher,
+         [depth] { return alternating<Mpsc>(depth); },
+         {{"the seed, as claimed", {}, 1.0, 46.0},
+          {"its locked twin", [depth] { return alternating<Locked>(depth); }, 0.0, 0.0}}});
+  }
+  add_comparison({"MPSC, 8 bytes, batches of 1,000, one thread",
+                  "ns an item",
+                  Better::kLower,
+                  [] { return batch_item_ns<Mpsc>(); },
+                  {{"the seed, as claimed", {}, 0.5, 1.1}}});
+  add_comparison({"locked MPMC, 8 bytes, batches of 1,000, one thread",
+                  "ns an item",
+                  Better::kLower,
+                  [] { return batch_item_ns<Locked>(); },
+                  {{"the seed, as claimed", {}, 1.0, 1.1}}});
+  for (const int pairs : {1, 2}) {
+    const std::string who = std::to_string(pairs) + (pairs == 1 ? " pair" : " pairs");
+    add_comparison({"locked MPMC, 8 bytes, singles, " + who,
+                    "M/s",
+                    Better::kHigher,
+                    [pairs] { return through_pairs(pairs, make_queue<Locked>()); },
+                    {{"the seed with 2 pairs, as claimed", {}, 1.0, 12.3}}});
+    add_comparison(
+        {"MPMC, 8 bytes, singles, " + who,
+         "M/s",
+         Better::kHigher,
+         [pairs] { return through_pairs(pairs, make_queue<Mpmc>()); },
+         {{"moodycamel",
+           [pairs] { return through_pairs(pairs, std::make_unique<MoodycamelPairs>()); }, 0.8, 0.0},
+          {"vyukov_bounded",
+           [pairs] { return through_pairs(pairs, std::make_unique<VyukovPairs>()); }, 0.8, 0.0}}});
+  }
+  add_comparison({"SPSC, 8 bytes, singles",
+                  "M/s",
+                  Better::kHigher,
+                  [] { return through_pairs(1, make_queue<Spsc>()); },
+                  {{"boost::lockfree::spsc_queue",
+                    [] { return through_pairs(1, std::make_unique<BoostSpsc>()); }, 1.0, 0.0}}});
+}
+
 template <class T>
 void add_throughput_rows() {
   const std::string bytes = std::to_string(sizeof(T)) + " bytes, ";
@@ -260,6 +433,7 @@ void add_growth_rows() {
 }
 
 const bool kAdded = [] {
+  add_family_rows();
   add_throughput_rows<Item<8>>();
   add_throughput_rows<Item<64>>();
   add_growth_rows<Item<8>>();

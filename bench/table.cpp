@@ -1,8 +1,16 @@
 #include "bench/table.hpp"
 
+#include <sys/utsname.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <tuple>
 #include <utility>
 
 namespace millrace::bench {
@@ -14,14 +22,31 @@ std::vector<Comparison>& comparisons() {
   return all;
 }
 
-double median(std::vector<double> figures) {
-  const auto middle = figures.begin() + static_cast<std::ptrdiff_t>(figures.size() / 2);
-  std::nth_element(figures.begin(), middle, figures.end());
-  return *middle;
+/// Median and range of the rounds.
+struct Spread {
+  double median;
+  double lowest;
+  double highest;
+};
+
+Spread spread(std::vector<double> figures) {
+  std::ranges::sort(figures);
+  return {figures[figures.size() / 2], figures.front(), figures.back()};
 }
 
-/// Measures the contenders in turns; the first is ours.
-std::vector<double> medians(const Comparison& comparison, int rounds) {
+std::string text(const Spread& spread, int digits) {
+  char line[96];
+  if (spread.lowest == spread.highest) {
+    std::snprintf(line, sizeof line, "%.*f", digits, spread.median);
+  } else {
+    std::snprintf(line, sizeof line, "%.*f (%.*f to %.*f)", digits, spread.median, digits,
+                  spread.lowest, digits, spread.highest);
+  }
+  return line;
+}
+
+/// Measures the contenders in turns, `rounds` times; one row for each, the first is ours.
+std::vector<std::vector<double>> measure(const Comparison& comparison, int rounds) {
   std::vector<std::vector<double>> figures(1 + comparison.rivals.size());
   for (int round = 0; round < rounds; ++round) {
     figures[0].push_back(comparison.ours());
@@ -30,9 +55,25 @@ std::vector<double> medians(const Comparison& comparison, int rounds) {
       figures[i + 1].push_back(rival.measure ? rival.measure() : rival.figure);
     }
   }
-  std::vector<double> result;
-  for (auto& column : figures) result.push_back(median(std::move(column)));
-  return result;
+  return figures;
+}
+
+/// How many times better ours is, round by round.
+Spread ratios(Better better, const std::vector<double>& ours, const std::vector<double>& theirs) {
+  std::vector<double> each;
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    each.push_back(better == Better::kHigher ? ours[i] / theirs[i] : theirs[i] / ours[i]);
+  }
+  return spread(std::move(each));
+}
+
+std::string line_of(const char* path, const char* start) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(start))
+      return line.substr(line.find_first_not_of(": \t", std::strlen(start)));
+  }
+  return "unknown";
 }
 
 }  // namespace
@@ -42,25 +83,41 @@ bool add_comparison(Comparison comparison) {
   return true;
 }
 
+std::string machine_state() {
+  double load[3] = {};
+  std::ignore = getloadavg(load, 3);
+  utsname system{};
+  uname(&system);
+  char line[256];
+  std::snprintf(line, sizeof line, "%s, %u cores, %s %s, load %.1f %.1f %.1f, governor %s",
+                line_of("/proc/cpuinfo", "model name").c_str(), std::thread::hardware_concurrency(),
+                system.sysname, system.release, load[0], load[1], load[2],
+                line_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "").c_str());
+  return line;
+}
+
 int print_table(const std::string& filter, int rounds) {
   int missed = 0;
+  std::printf("Median (range) of %d interleaved rounds. Before: %s\n\n", rounds,
+              machine_state().c_str());
   std::printf("| work | unit | ours | against | theirs | ratio | to reach |\n");
   std::printf("| --- | --- | --- | --- | --- | --- | --- |\n");
   for (const Comparison& comparison : comparisons()) {
     if (comparison.work.find(filter) == std::string::npos) continue;
-    const std::vector<double> figures = medians(comparison, rounds);
+    const auto figures = measure(comparison, rounds);
     for (std::size_t i = 0; i < comparison.rivals.size(); ++i) {
       const Rival& rival = comparison.rivals[i];
-      const double ratio = comparison.better == Better::kHigher ? figures[0] / figures[i + 1]
-                                                                : figures[i + 1] / figures[0];
-      const bool reached = ratio >= rival.ratio_min;
+      const Spread ratio = ratios(comparison.better, figures[0], figures[i + 1]);
+      const bool reached = ratio.median >= rival.ratio_min;
       missed += reached ? 0 : 1;
-      std::printf("| %s | %s | %.1f | %s | %.1f | %.2f | %.2f%s |\n", comparison.work.c_str(),
-                  comparison.unit.c_str(), figures[0], rival.name.c_str(), figures[i + 1], ratio,
-                  rival.ratio_min, reached ? "" : " missed");
+      std::printf("| %s | %s | %s | %s | %s | %s | %.2f%s |\n", comparison.work.c_str(),
+                  comparison.unit.c_str(), text(spread(figures[0]), 1).c_str(), rival.name.c_str(),
+                  text(spread(figures[i + 1]), 1).c_str(), text(ratio, 2).c_str(), rival.ratio_min,
+                  reached ? "" : " missed");
       std::fflush(stdout);
     }
   }
+  std::printf("\nAfter: %s\n", machine_state().c_str());
   return missed;
 }
 

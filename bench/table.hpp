@@ -2,8 +2,9 @@
 // run.
 //
 // A benchmark file adds its lines with `add_comparison`, from a static initialiser or from main's
-// start; `millrace-bench --table [filter]` measures them and prints one line per rival: the work,
-// our median, the rival's median, their ratio, the ratio to reach.
+// start; `millrace-bench --table [filter]` measures them and prints the state of the machine and one
+// line per rival: the work, our median and range, the rival's, the ratio of the medians and the
+// range of the ratios within a round, the ratio to reach.
 // All contenders of a comparison are measured in turns (ours, first rival, second rival, ours,
 // ...), so that a noisy neighbour or a changing clock rate meets each of them alike: trust the
 // ratio, not the figures. Called from one thread.
@@ -37,6 +38,9 @@ struct Comparison {
 
 /// Returns true, so that it can initialise a static.
 bool add_comparison(Comparison comparison);
+
+/// The processor, its cores, and what else keeps them busy, in a line or two.
+std::string machine_state();
 
 /// Measures every comparison whose work contains `filter`, `rounds` times each, and prints the
 /// table on stdout. Returns how many lines missed their ratio.
