@@ -29,6 +29,16 @@ enum class Error : std::uint8_t {
   empty,
   timed_out,
   out_of_memory,
+  closed,
+  stopped,
+  not_found,
+  too_many_topics,
+  empty_value,
+  nothing_new,
+  claim_empty,
+  claim_too_large,
+  claim_of_another,
+  claim_out_of_order,
   min_capacity_zero,
   min_above_max,
   initial_out_of_range,
@@ -42,13 +52,33 @@ constexpr std::string_view describe(Error error) {
     case Error::none:
       return "no error";
     case Error::full:
-      return "the queue is full";
+      return "full: there is no room";
     case Error::empty:
       return "the queue is empty";
     case Error::timed_out:
       return "timed out";
     case Error::out_of_memory:
       return "no memory to grow";
+    case Error::closed:
+      return "closed";
+    case Error::stopped:
+      return "stopped";
+    case Error::not_found:
+      return "there is no topic of that name";
+    case Error::too_many_topics:
+      return "there are as many topics as topics_max allows";
+    case Error::empty_value:
+      return "the value is an empty handle";
+    case Error::nothing_new:
+      return "there is no newer value";
+    case Error::claim_empty:
+      return "a claim is for one event at least";
+    case Error::claim_too_large:
+      return "more events are claimed at once than the ring holds";
+    case Error::claim_of_another:
+      return "the claim was made by another producer";
+    case Error::claim_out_of_order:
+      return "an older claim has not been published yet, or this one is published or given back";
     case Error::min_capacity_zero:
       return "min_capacity must be above 0";
     case Error::min_above_max:

@@ -1,16 +1,18 @@
-// The loop of one consumer: wait, take what there is, hand it to the handler, say so.
+// The loop of one consumer: wait, pass what there is to the handler, publish how far it has come.
 //
 // A handler is either
 //     void(Event&, std::int64_t sequence, bool end_of_batch)              one event at a time, or
-//     void(std::span<Event>, std::int64_t first, bool end_of_batch)       a run of neighbours.
-// end_of_batch is true with the last one that was there when the consumer looked: the time to
+//     void(std::span<Event>, std::int64_t first, bool end_of_batch)       events that lie side by side.
+// end_of_batch is true with the last event that was there when the consumer looked: the time to
 // flush.
 //
 // Thread contract: run() is called once, on the consumer's own thread.
-// What holds: an event is passed (its sequence stored) only after its handler returned or threw.
+// What holds: an event is passed (its sequence stored) only after its handler returned or threw; a
+// handler's accesses to an event end before its sequence is stored.
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -24,7 +26,8 @@
 
 namespace millrace::disruptor {
 
-// What all the consumers of one pipeline share; outlives them.
+// What all the consumers and the producer of one pipeline share; outlives them. `wait` and
+// `on_error` are constant once the consumers run; each other member has its own thread contract.
 template <class Wait>
 struct Pipeline {
   Wait wait;
@@ -34,7 +37,7 @@ struct Pipeline {
   Parker producer_parker;  // where the producer waits for the gate
   std::vector<std::unique_ptr<Stage>> stages;
 
-  // After a change of `control`: everybody looks again.
+  // After a change of `control`: every waiting thread looks again.
   void wake_all() {
     for (const auto& stage : stages) stage->wake_workers();
     producer_parker.wake();
@@ -55,8 +58,8 @@ class Consumer final : public ConsumerBase {
   static_assert(takes_runs || std::is_invocable_v<Handler&, Event&, std::int64_t, bool>,
                 "a handler takes (Event&, int64_t, bool) or (std::span<Event>, int64_t, bool)");
 
-  // `step` is how many events are passed at once at the most: a consumer that catches up with a
-  // full ring lets the producer go on meanwhile. A worker of a pool takes at most so many.
+  // `step` is how many events are passed at once at the most, so that the producer can go on while
+  // a consumer works through a full ring. A worker of a pool takes at most so many.
   Consumer(Pipeline<Wait>& pipeline, Stage& stage, Worker& worker, bool pooled,
            Segment<Event>* segment, std::int64_t step, Handler handler)
       : pipeline_(pipeline),
@@ -65,7 +68,9 @@ class Consumer final : public ConsumerBase {
         pooled_(pooled),
         cursor_(segment),
         step_(step),
-        handler_(std::move(handler)) {}
+        handler_(std::move(handler)) {
+    assert(step >= 1);
+  }
 
   void run() override {
     bool on = true;
@@ -96,7 +101,7 @@ class Consumer final : public ConsumerBase {
  private:
   std::int64_t next() const { return pooled_ ? stage_.next() : worker_.sequence.own() + 1; }
 
-  // After drain() nothing more is published: whoever stands behind the cursor has seen all.
+  // After drain() nothing more is published: who has passed the cursor has seen all.
   bool drained() const {
     return pipeline_.control.state() == Control::State::draining &&
            this->next() > pipeline_.cursor.look();
@@ -108,6 +113,7 @@ class Consumer final : public ConsumerBase {
   }
 
   void pass(std::int64_t sequence) {
+    assert(sequence >= worker_.sequence.own());
     const bool ordered = pipeline_.wait.sleeps();
     worker_.sequence.store(sequence, ordered);
     if (ordered) stage_.wake_followers(pipeline_.producer_parker);
@@ -130,7 +136,8 @@ class Consumer final : public ConsumerBase {
   bool work(std::int64_t limit) {
     const auto [first, last] = stage_.take(worker_, limit, step_);
     if (first > last) {
-      // Others took all of it; but those after us may have seen our sequence lowered meanwhile.
+      // Other workers took all of it. Those after this stage may have seen this worker's sequence
+      // while take() had lowered it, and sleep although they could go on.
       if (pipeline_.wait.sleeps()) stage_.wake_followers(pipeline_.producer_parker);
       return true;
     }

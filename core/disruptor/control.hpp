@@ -1,6 +1,10 @@
 // How a pipeline stops, and what becomes of an exception that a handler threw.
 //
-// Thread contract: any thread may look and ask; the first error is kept.
+// Thread contract: any thread.
+// What holds: running may become draining or halted, draining may become halted, and nothing else;
+// the first error is kept. The stores of the state are seq_cst, as are its loads: who changes it
+// wakes every waiting thread afterwards (Pipeline::wake_all), and none of them sleeps through it
+// (Parker).
 #pragma once
 
 #include <atomic>
@@ -18,7 +22,7 @@ struct HandlerError {
   std::exception_ptr error;
 };
 
-enum class OnError { go_on, stop };
+enum class OnError : std::uint8_t { go_on, stop };
 
 // Called on the thread whose handler threw. It must not throw itself.
 using ErrorHandler = std::function<OnError(const HandlerError&)>;
@@ -29,7 +33,6 @@ class Control {
 
   State state() const { return state_.load(std::memory_order_seq_cst); }
 
-  // Draining may become halted, never the other way round.
   void drain() {
     State expected = State::running;
     state_.compare_exchange_strong(expected, State::draining, std::memory_order_seq_cst);

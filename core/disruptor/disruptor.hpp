@@ -5,17 +5,25 @@
 //     auto store = line.add("store", ..., {parse});                     // after parse
 //     auto index = line.add_workers("index", {worker_a, worker_b}, {parse});  // share the events
 //     line.start();
-//     line.producer().publish_with([](Tick& t) { ... });
-//     line.drain();                                                     // all seen, threads joined
+//     line.producer().publish_with([](Tick& t) { ... }).value();
+//     line.drain().value();                                             // all seen, threads joined
 //
-// Thread contract: built, started and ended by one thread. producer() is for one thread at a time.
-// leave(), halt() and first_error() may be called from any, handlers included.
-// What holds: every consumer sees each event in order, exactly once, after all the stages before
-// it; of a pool, exactly one worker sees it. Only the last stages hold up the producer. Source:
-// Thompson et al., "Disruptor: High performance alternative to bounded queues" (2011).
+// Thread contract: built, started and ended by one thread. producer() is for one thread at a time,
+// and drain() counts as a call of it: nothing is being published meanwhile. leave(), halt() and
+// first_error() may be called from any thread, handlers included. A Ref is used while its Disruptor
+// exists.
+// What holds:
+//   - every consumer sees each event in order, exactly once, after all the stages before it; of a
+//     pool, exactly one worker sees it;
+//   - only the last stages hold up the producer;
+//   - the graph is complete before the first claim and before start(): what breaks this, or names a
+//     stage of another Disruptor, throws std::logic_error, in every build.
+// Source: Thompson et al., "Disruptor: High performance alternative to bounded queues" (2011).
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -43,20 +51,20 @@ struct Options {
 template <class Event, class Wait = Block>
 class Disruptor {
  public:
-  // Names a stage, to stand after it or to ask it to leave.
+  // Names a stage of this Disruptor, to add another one after it or to ask it to leave.
   class Ref {
    public:
     const std::string& name() const { return stage_->name(); }
-    // How far it has come.
+    // The last sequence that it has passed; -1 before the first.
     std::int64_t passed() const { return stage_->passed(); }
     bool left() const { return stage_->left(); }
 
    private:
     friend class Disruptor;
-    explicit Ref(Stage* stage) : stage_(stage) {}
+    Ref(Stage* stage, std::uint64_t disruptor) : stage_(stage), disruptor_(disruptor) {}
     Stage* stage_;
+    std::uint64_t disruptor_;  // its id: an address might be that of an older one
   };
-  using After = std::initializer_list<Ref>;
 
   explicit Disruptor(Options<Wait> options)
       : ring_(options.capacity), producer_(pipeline_, ring_, options.growth) {
@@ -67,27 +75,29 @@ class Disruptor {
   Disruptor(const Disruptor&) = delete;
   Disruptor& operator=(const Disruptor&) = delete;
 
-  // One consumer, which sees every event. With several stages in `after`: after all of them.
-  template <class Handler>
-  Ref add(std::string name, Handler handler, After after = {}) {
+  // One consumer, which sees every event. `after`: the stages that it stands after, all of them; a
+  // Ref, a list in braces or any range of Refs. None, or an empty range: after the producer.
+  template <class Handler, class After = std::initializer_list<Ref>>
+  Ref add(std::string name, Handler handler, After&& after = {}) {
     Stage& stage = make_stage(std::move(name), after, 1, false);
     add_consumer(stage, 0, false, std::move(handler));
-    return Ref(&stage);
+    return Ref(&stage, id_);
   }
 
   // Workers who share the events: each event goes to one of them.
-  template <class Handler>
-  Ref add_workers(std::string name, std::vector<Handler> handlers, After after = {}) {
+  template <class Handler, class After = std::initializer_list<Ref>>
+  Ref add_workers(std::string name, std::vector<Handler> handlers, After&& after = {}) {
     if (handlers.empty()) throw std::invalid_argument("a pool needs at least one worker");
     Stage& stage = make_stage(std::move(name), after, handlers.size(), true);
     for (std::size_t i = 0; i < handlers.size(); ++i) {
       add_consumer(stage, i, true, std::move(handlers[i]));
     }
-    return Ref(&stage);
+    return Ref(&stage, id_);
   }
 
   void start() {
     if (started_) throw std::logic_error("a pipeline starts once");
+    if (consumers_.empty()) throw std::logic_error("a pipeline needs a consumer");
     started_ = true;
     for (auto& consumer : consumers_) {
       threads_.emplace_back([&consumer] { consumer->run(); });
@@ -96,36 +106,65 @@ class Disruptor {
 
   Producer<Event, Wait>& producer() { return producer_; }
 
-  // Asks a stage to leave: it ends with the events in its hands, then gates nobody, and those after
-  // it stand where it stood. What it has not passed it never sees.
+  // Asks a stage to leave: it ends after the events that it works on, no longer holds up the
+  // producer, and the stages after it follow those before it. What it has not passed it never sees.
   void leave(Ref ref) {
+    check_own(ref);
     for (std::size_t i = 0; i < ref.stage_->worker_count(); ++i) {
       ref.stage_->worker(i).leave_asked.store(true, std::memory_order_seq_cst);
     }
     ref.stage_->wake_workers();
   }
 
-  // No more is published; returns when every stage has seen all that was. Not from a handler.
-  void drain() {
+  // No more is published; returns when every stage has seen all that was. Error: stopped, when the
+  // pipeline was halted, by halt() or by a handler's exception, before all was seen. Not from a
+  // handler, whose thread it would wait for, and not before start().
+  Result<void> drain() {
+    if (!started_) throw std::logic_error("a pipeline that was not started cannot drain");
+    for (const std::thread& thread : threads_) {
+      if (thread.get_id() == std::this_thread::get_id()) {
+        throw std::logic_error("a handler cannot wait for its own thread");
+      }
+    }
     pipeline_.control.drain();
     pipeline_.wake_all();
     join();
+    for (const auto& stage : pipeline_.stages) {
+      if (stage->passed() < pipeline_.cursor.look()) return Error::stopped;
+    }
+    return {};
   }
 
-  // Everybody stops after the step in hand; a waiting claim comes back empty.
+  // All consumers stop after the events that they work on; a waiting claim returns `stopped`. What
+  // was published and not passed is not seen any more.
   void halt() {
     pipeline_.control.halt();
     pipeline_.wake_all();
   }
 
-  // The first exception that a handler threw, whatever became of it.
+  // The first exception that a handler threw, whatever on_error made of it.
   std::exception_ptr first_error() const { return pipeline_.control.first_error(); }
 
  private:
-  Stage& make_stage(std::string name, After after, std::size_t workers, bool shared) {
+  void check_own(const Ref& ref) const {
+    if (ref.disruptor_ != id_) throw std::invalid_argument("this stage is another Disruptor's");
+  }
+
+  template <class After>
+  Stage& make_stage(std::string name, After& after, std::size_t workers, bool shared) {
     if (started_) throw std::logic_error("the graph is declared before start");
+    if (producer_.has_claimed()) throw std::logic_error("the graph is declared before a claim");
     std::vector<Stage*> before;
-    for (const Ref& ref : after) before.push_back(ref.stage_);
+    const auto add = [&](const Ref& ref) {
+      check_own(ref);
+      before.push_back(ref.stage_);
+    };
+    if constexpr (std::is_convertible_v<After&, const Ref&>) {
+      add(after);
+    } else {
+      for (const Ref& ref : after) add(ref);
+    }
+    pipeline_.stages.reserve(pipeline_.stages.size() + 1);
     pipeline_.stages.push_back(std::make_unique<Stage>(std::move(name), pipeline_.cursor,
                                                        std::move(before), workers, shared));
     producer_.follow_graph();
@@ -153,6 +192,12 @@ class Disruptor {
     }
   }
 
+  static std::uint64_t next_id() {
+    static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+
+  const std::uint64_t id_ = next_id();
   Pipeline<Wait> pipeline_;
   Ring<Event> ring_;
   Producer<Event, Wait> producer_;

@@ -4,15 +4,20 @@
 // it stands after has passed; the first ones stand after the producer's cursor. The producer in
 // turn may overwrite what every last stage has passed: that is the gate.
 //
-// Thread contract: the graph is built before start and constant afterwards, but for `left`.
-// What holds: a stage that left is looked through. Those after it stand where it stood, and the
-// gate forgets it, without anybody rewriting an edge: whoever computes a limit walks on to its
-// predecessors instead. The leaver sets `left` after its last touch of an event, so no limit can
-// overtake it.
+// Thread contract: the graph is built by one thread before start and constant afterwards, but for
+// the sequences and flags of its workers. limit(), passed() and left() may be called by any thread,
+// take() and mark_left() by the worker that they are about.
+// What holds:
+//   - a stage never reads past what all stages before it have passed;
+//   - the edges are never rewritten: for a stage that has left, whoever computes a limit goes on to
+//     the stages before it, so those after it follow its predecessors, and the gate no longer
+//     depends on it;
+//   - a worker sets `left` after its last access to an event, so no limit can overtake it.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -25,12 +30,14 @@
 
 namespace millrace::disruptor {
 
-// Holds nothing at the moment: it holds nobody up.
+// The sequence of a worker that works on nothing at the moment: above all others, so that it never
+// is the lowest.
 inline constexpr std::int64_t idle = std::numeric_limits<std::int64_t>::max();
 
 // One thread of a stage.
 struct Worker {
-  // A single consumer: what it has passed. A worker of a pool: one below what it holds, or `idle`.
+  // A single consumer: what it has passed. A worker of a pool: one below the first event that it
+  // works on, or `idle`.
   Sequence sequence;
   Parker parker;
   std::atomic<bool> leave_asked{false};
@@ -42,6 +49,7 @@ class Stage {
   Stage(std::string name, const Sequence& cursor, std::vector<Stage*> after, std::size_t workers,
         bool shared)
       : name_(std::move(name)), cursor_(cursor), after_(std::move(after)), shared_(shared) {
+    assert(workers >= 1 && (shared || workers == 1));
     for (std::size_t i = 0; i < workers; ++i) {
       workers_.push_back(std::make_unique<Worker>());
       if (shared_) workers_.back()->sequence.store(idle, false);
@@ -52,7 +60,10 @@ class Stage {
   const std::string& name() const { return name_; }
   bool is_first() const { return after_.empty(); }
   bool is_last() const { return followers_.empty(); }
-  Worker& worker(std::size_t i) { return *workers_[i]; }
+  Worker& worker(std::size_t i) {
+    assert(i < workers_.size());
+    return *workers_[i];
+  }
   std::size_t worker_count() const { return workers_.size(); }
   bool left() const { return left_.load(std::memory_order_seq_cst); }
 
@@ -68,8 +79,8 @@ class Stage {
   std::int64_t passed() const {
     if (left()) return limit();
     if (!shared_) return workers_.front()->sequence.look();
-    // What was handed out, less what is still in somebody's hands. `next_` is read first: a worker
-    // lowers its own sequence before it takes, so each one who took below `next` is seen.
+    // What was handed out, except for what a worker still works on. `next_` is read first: a worker
+    // lowers its own sequence before it takes, so each that took something below `next_` is seen.
     std::int64_t lowest = next_.load(std::memory_order_seq_cst) - 1;
     for (const auto& worker : workers_) lowest = std::min(lowest, worker->sequence.look());
     return lowest;
@@ -79,6 +90,7 @@ class Stage {
   // first and the last, or an empty range (first > last) when others took them all.
   std::pair<std::int64_t, std::int64_t> take(Worker& worker, std::int64_t limit,
                                              std::int64_t count_max) {
+    assert(shared_ && count_max >= 1);
     std::int64_t first = next_.load(std::memory_order_seq_cst);
     while (first <= limit) {
       worker.sequence.store(first - 1, true);
@@ -94,7 +106,8 @@ class Stage {
   // The sequence that the pool hands out next.
   std::int64_t next() const { return next_.load(std::memory_order_seq_cst); }
 
-  // The last touch of the leaving worker. The stage has left when all its workers have.
+  // The worker's last act. The stage has left when all its workers have: of two that leave at once,
+  // at least one sees the other's flag, since both are seq_cst.
   void mark_left(Worker& worker) {
     if (shared_) worker.sequence.store(idle, true);
     worker.left.store(true, std::memory_order_seq_cst);
@@ -104,8 +117,9 @@ class Stage {
     left_.store(true, std::memory_order_seq_cst);
   }
 
-  // Wakes whoever may go on now that this stage has come further: those after it, through those of
-  // them who left, and the producer if this is the gate.
+  // Wakes whoever may go on now that this stage has come further: the stages after it, those after
+  // them if they have left, and the producer if this stage is part of the gate. Call after a seq_cst
+  // store of what they wait for (Parker::wake).
   void wake_followers(Parker& producer) {
     if (is_last()) producer.wake();
     for (Stage* stage : followers_) {

@@ -1,32 +1,62 @@
 // The one producer of a ring: claim events, fill them, publish them.
 //
-//     auto claim = producer.claim(16);                  // waits for the gate
-//     producer.for_each(claim, [](Event& e, std::int64_t sequence) { ... });
-//     producer.publish(claim);
+//     auto& producer = line.producer();
+//     if (const Result<Claim> claim = producer.claim(16)) {       // waits until 16 events are free
+//       producer.for_each(*claim, [](Event& e, std::int64_t sequence) { ... });
+//       producer.publish(*claim).value();                         // all 16 become visible at once
+//     }
+//     producer.publish_each(5'000, fill).value();                 // any number, also above capacity
 //
-// Thread contract: one thread at a time. Claims are published in the order they were made.
-// What holds: an event that some last stage has not passed is never handed out; the gate is looked
-// at only when the last look no longer suffices.
+// Thread contract: one thread at a time; whoever hands it over orders the two.
+// What holds:
+//   - an event that some last stage has not passed is never handed out; the gate (the lowest of the
+//     last stages) is looked at only when the last look no longer suffices;
+//   - claims are published in the order they were made, each once, by the producer that made them;
+//     what breaks this is refused by an error, and nothing of it becomes visible;
+//   - a claim that is not published holds up all later ones, until it is given back.
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "core/base/clock.hpp"
+#include "core/base/result.hpp"
 #include "core/disruptor/consumer.hpp"
 #include "core/disruptor/ring.hpp"
 
 namespace millrace::disruptor {
 
-// Sequences first..last, both included. Empty when nothing could be claimed.
-struct Claim {
-  std::int64_t first = 0;
-  std::int64_t last = before_first;
-  std::int64_t size() const { return last - first + 1; }
-  explicit operator bool() const { return first <= last; }
+using base::Error;
+using base::Result;
+
+// Consecutive events that the producer may fill: sequences first() to last(), both included. Only a
+// Producer makes one, so there is no empty claim.
+class Claim {
+ public:
+  std::int64_t first() const { return first_; }
+  std::int64_t last() const { return last_; }
+  std::int64_t size() const { return last_ - first_ + 1; }
+
+ private:
+  template <class, class>
+  friend class Producer;
+  Claim(const void* producer, std::int64_t first, std::int64_t last)
+      : producer_(producer), first_(first), last_(last) {
+    assert(first >= 0 && first <= last);
+  }
+
+  const void* producer_;
+  std::int64_t first_;
+  std::int64_t last_;
 };
 
 // Growing the ring when the gate stays closed. Off by default, and best left off.
@@ -36,86 +66,129 @@ struct Claim {
 // it, and at `capacity_max` the producer waits as before. It is meant for rare, short bursts.
 struct Growth {
   std::chrono::nanoseconds after{0};  // how long a claim waits before the ring doubles; 0: never
-  std::size_t capacity_max = 0;
+  std::size_t capacity_max = 0;       // at least twice the ring's capacity; 0: never
 };
 
 template <class Event, class Wait>
 class Producer {
  public:
+  // Throws std::invalid_argument for a growth that could never take place.
   Producer(Pipeline<Wait>& pipeline, Ring<Event>& ring, Growth growth)
       : pipeline_(pipeline),
         ring_(ring),
         growth_(growth),
-        cursor_(ring.first_segment()),
-        capacity_(static_cast<std::int64_t>(ring.capacity())) {
-    limit_ = capacity_ - 1;
-  }
-
-  // Waits until `count` events are free. Empty once the pipeline has stopped, or when `count` is
-  // not in 1..capacity.
-  Claim claim(std::int64_t count = 1) {
-    if (Claim claim = take(count)) return claim;
-    if (growth_.after.count() == 0) return wait_for(count, never);
-    for (;;) {
-      if (Claim claim = wait_for(count, Clock::now() + growth_.after)) return claim;
-      if (stopped() || count < 1) return {};
-      if (!grow()) return wait_for(count, never);
+        capacity_(static_cast<std::int64_t>(ring.capacity())),
+        limit_(capacity_ - 1) {
+    if (growth.after.count() == 0 && growth.capacity_max == 0) return;
+    if (growth.after.count() <= 0 || growth.capacity_max / 2 < ring.capacity() ||
+        growth.capacity_max > Ring<Event>::capacity_limit) {
+      throw std::invalid_argument(
+          "growth needs `after` above 0 and `capacity_max` from twice the capacity to 2^30");
     }
   }
+  Producer(const Producer&) = delete;
+  Producer& operator=(const Producer&) = delete;
 
-  // Never waits.
-  Claim try_claim(std::int64_t count = 1) {
-    if (Claim claim = take(count)) return claim;
-    if (stopped()) return {};
+  // Waits until `count` events are free. Errors: claim_empty (count below 1), claim_too_large (with
+  // what is claimed and not published yet, more than the ring holds: see publish_each), stopped.
+  Result<Claim> claim(std::int64_t count = 1) {
+    if (is_free(count)) return take(count);
+    if (growth_.after.count() == 0) return wait_for(count, base::never);
+    return claim_or_grow(count);
+  }
+
+  // Never waits, never grows the ring. Errors: those of claim(), or full.
+  Result<Claim> try_claim(std::int64_t count = 1) {
+    if (is_free(count)) return take(count);
+    if (const Error fault = fault_of(count); fault != Error::none) return fault;
     look_at_gate();
-    return take(count);
+    return is_free(count) ? Result<Claim>(take(count)) : Error::full;
   }
 
-  // Waits no longer than `timeout`.
-  Claim claim_for(std::int64_t count, std::chrono::nanoseconds timeout) {
-    if (Claim claim = take(count)) return claim;
-    return wait_for(count, Clock::now() + timeout);
+  // Waits no longer than `timeout`, never grows the ring. Errors: those of claim(), or timed_out.
+  template <class Rep, class Period>
+  Result<Claim> claim_for(std::int64_t count, std::chrono::duration<Rep, Period> timeout) {
+    if (is_free(count)) return take(count);
+    return wait_for(count, base::deadline_after(timeout));
   }
 
-  // Everything in the claim becomes visible at once.
-  void publish(const Claim& claim) {
-    assert(claim.first == published_ + 1 && "claims are published in order");
-    published_ = claim.last;
+  // Everything in the claim becomes visible at once. Errors, of which none makes anything visible:
+  // claim_of_another (it is another Disruptor's), claim_out_of_order (an older claim has not been
+  // published yet, or this one was published or given back already), stopped.
+  Result<void> publish(const Claim& claim) {
+    if (claim.producer_ != this) return Error::claim_of_another;
+    if (claim.first_ != published_ + 1 || claim.last_ > claimed_) return Error::claim_out_of_order;
+    if (stopped()) return Error::stopped;
+    published_ = claim.last_;
     const bool ordered = pipeline_.wait.sleeps();
-    pipeline_.cursor.store(claim.last, ordered);
-    if (!ordered) return;
-    for (Stage* stage : first_stages_) {
-      stage->wake_workers();
-      if (stage->left()) stage->wake_followers(pipeline_.producer_parker);
-    }
+    pipeline_.cursor.store(claim.last_, ordered);
+    if (ordered) wake_first_stages();
+    return {};
   }
 
-  // A claimed event. For claims made one after the other this is one index.
-  Event& operator[](std::int64_t sequence) { return ring_.at(sequence); }
+  // Undoes the newest claim instead of publishing it. Errors: claim_of_another, claim_out_of_order
+  // (a later one was made, or this one is published or given back already).
+  Result<void> give_back(const Claim& claim) {
+    if (claim.producer_ != this) return Error::claim_of_another;
+    if (claim.last_ != claimed_ || claim.first_ <= published_) return Error::claim_out_of_order;
+    claimed_ = claim.first_ - 1;
+    return {};
+  }
 
-  // fill(Event&, sequence) for each event of the claim, in runs of neighbours.
+  // A claimed event that was not published yet. Any other sequence aborts the program: consumers
+  // may be reading that event.
+  Event& operator[](std::int64_t sequence) {
+    if (sequence <= published_ || sequence > claimed_) not_claimed();
+    return ring_.at(sequence);
+  }
+
+  // fill(Event&, sequence) for each event of a claim that was not published yet; any other claim
+  // aborts the program, as above.
   template <class Fill>
   void for_each(const Claim& claim, Fill&& fill) {
-    for (std::int64_t at = claim.first; at <= claim.last;) {
-      for (Event& event : cursor_.run(at, claim.last)) fill(event, at++);
+    if (claim.producer_ != this || claim.first_ <= published_ || claim.last_ > claimed_) {
+      not_claimed();
+    }
+    for (std::int64_t at = claim.first_; at <= claim.last_;) {
+      for (Event& event : ring_.run(at, claim.last_)) fill(event, at++);
     }
   }
 
-  // Claims one event, fills it and publishes it; false once the pipeline has stopped.
+  // Claims one event, fills it by fill(Event&) and publishes it. Errors: stopped, claim_out_of_order
+  // (an older claim has not been published yet). What `fill` throws is passed on. In all three cases
+  // nothing is published.
   template <class Fill>
-  bool publish_with(Fill&& fill) {
-    const Claim one = claim(1);
-    if (!one) return false;
-    fill(cursor_.at(one.first));
-    publish(one);
-    return true;
+  Result<void> publish_with(Fill&& fill) {
+    return claim_and_publish(1, [&](const Claim& one) { fill(ring_.at(one.first())); });
+  }
+
+  // The same for `count` events and fill(Event&, sequence). Up to the ring's capacity they become
+  // visible at once; more are claimed and published in parts of half the ring. Errors: claim_empty
+  // (count below 0) and those of publish_with(); published() then says how far it came.
+  template <class Fill>
+  Result<void> publish_each(std::int64_t count, Fill&& fill) {
+    if (count < 0) return Error::claim_empty;
+    const std::int64_t part = count <= capacity_ ? count : std::max<std::int64_t>(1, capacity_ / 2);
+    while (count > 0) {
+      const std::int64_t size = std::min(count, part);
+      const auto fill_all = [&](const Claim& claim) { for_each(claim, fill); };
+      if (const auto done = claim_and_publish(size, fill_all); !done) return done;
+      count -= size;
+    }
+    return {};
   }
 
   std::size_t capacity() const { return static_cast<std::size_t>(capacity_); }
+  // The last sequence that was published; -1 before the first.
   std::int64_t published() const { return published_; }
+
+ private:
+  template <class, class>
+  friend class Disruptor;
 
   // Before start, after each new stage: who stands at either end of the graph now.
   void follow_graph() {
+    assert(claimed_ == before_first);
     first_stages_.clear();
     last_stages_.clear();
     for (const auto& stage : pipeline_.stages) {
@@ -123,46 +196,106 @@ class Producer {
       if (stage->is_last()) last_stages_.push_back(stage.get());
     }
   }
+  bool has_claimed() const { return claimed_ != before_first; }
 
- private:
+  [[noreturn, gnu::cold, gnu::noinline]] static void not_claimed() {
+    std::fputs("millrace::disruptor: an event was touched that is not claimed\n", stderr);
+    std::abort();
+  }
+
   bool stopped() const { return pipeline_.control.state() != Control::State::running; }
 
+  bool is_free(std::int64_t count) const {
+    assert(published_ <= claimed_ && claimed_ <= limit_);
+    return count >= 1 && count <= limit_ - claimed_ && !stopped();
+  }
+
   Claim take(std::int64_t count) {
-    if (count < 1 || claimed_ + count > limit_) return {};
-    const Claim claim{claimed_ + 1, claimed_ + count};
-    claimed_ = claim.last;
+    const Claim claim(this, claimed_ + 1, claimed_ + count);
+    claimed_ = claim.last_;
     return claim;
   }
 
-  // The gate is the lowest of the last stages; with nobody there, what is published is free again.
+  // Why a claim of `count` cannot succeed, however long it waits. What is claimed and not published
+  // yet cannot become free meanwhile.
+  Error fault_of(std::int64_t count) const {
+    if (count < 1) return Error::claim_empty;
+    if (count > capacity_ - (claimed_ - published_)) return Error::claim_too_large;
+    return stopped() ? Error::stopped : Error::none;
+  }
+
+  // With nobody left at the gate, what is published is free again.
   void look_at_gate() {
+    if (last_stages_.empty()) return;  // no graph yet: nothing is free twice
     std::int64_t gate = idle;
     for (const Stage* stage : last_stages_) gate = std::min(gate, stage->passed());
     if (gate == idle) gate = published_;
     limit_ = std::max(limit_, gate + capacity_);
   }
 
-  Claim wait_for(std::int64_t count, Clock::time_point deadline) {
-    if (count < 1 || count > capacity_) return {};
-    Claim claim;
+  Result<Claim> wait_for(std::int64_t count, base::Deadline deadline) {
+    if (const Error fault = fault_of(count); fault != Error::none) return fault;
     pipeline_.wait.wait(
         pipeline_.producer_parker,
         [&] {
           if (stopped()) return true;
           look_at_gate();
-          claim = take(count);
-          return static_cast<bool>(claim);
+          return is_free(count);
         },
         deadline);
-    return claim;
+    if (is_free(count)) return take(count);
+    return stopped() ? Error::stopped : Error::timed_out;
   }
 
+  Result<Claim> claim_or_grow(std::int64_t count) {
+    // No wait makes room for more than the ring holds: it grows at once, if it may grow so far.
+    const std::int64_t held = claimed_ - published_;
+    const auto largest = static_cast<std::int64_t>(std::bit_floor(growth_.capacity_max));
+    if (count >= 1 && count <= largest - held && !stopped()) {
+      while (count > capacity_ - held && grow()) {
+      }
+    }
+    for (;;) {
+      const auto claim = wait_for(count, base::deadline_after(growth_.after));
+      if (claim || claim.error() != Error::timed_out) return claim;
+      if (!grow()) return wait_for(count, base::never);
+    }
+  }
+
+  // False at the limit, or when there is no memory for more: then the claim waits as without growth.
   bool grow() {
     const std::size_t larger = capacity() * 2;
-    if (larger > growth_.capacity_max || larger > Ring<Event>::capacity_limit) return false;
-    ring_.append_segment(claimed_ + 1, larger);
+    if (larger > growth_.capacity_max) return false;
+    try {
+      ring_.append_segment(claimed_ + 1, larger);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
     capacity_ = static_cast<std::int64_t>(larger);
     return true;
+  }
+
+  template <class Fill>
+  Result<void> claim_and_publish(std::int64_t count, Fill&& fill) {
+    const Result<Claim> claimed = claim(count);
+    if (!claimed) return claimed.error();
+    try {
+      fill(*claimed);
+    } catch (...) {
+      (void)give_back(*claimed);
+      throw;
+    }
+    const Result<void> published = publish(*claimed);
+    if (!published) (void)give_back(*claimed);
+    return published;
+  }
+
+  // After an ordered store of the cursor.
+  void wake_first_stages() {
+    for (Stage* stage : first_stages_) {
+      stage->wake_workers();
+      if (stage->left()) stage->wake_followers(pipeline_.producer_parker);
+    }
   }
 
   Pipeline<Wait>& pipeline_;
@@ -170,11 +303,10 @@ class Producer {
   const Growth growth_;
   std::vector<Stage*> first_stages_;
   std::vector<Stage*> last_stages_;
-  RingCursor<Event> cursor_;
   std::int64_t capacity_;
-  std::int64_t claimed_ = before_first;
-  std::int64_t published_ = before_first;
-  std::int64_t limit_;  // may be claimed without another look at the gate
+  std::int64_t claimed_ = before_first;    // the last one handed out to the producer
+  std::int64_t published_ = before_first;  // the last one that consumers may see
+  std::int64_t limit_;                     // may be claimed without another look at the gate
 };
 
 }  // namespace millrace::disruptor

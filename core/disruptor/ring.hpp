@@ -5,17 +5,20 @@
 // stays until the ring is destroyed, since a slow consumer may still read it; as each is twice the
 // one before, all old ones together are never larger than the one in use.
 //
-// Thread contract: the producer alone calls append_segment(). Whoever holds a sequence (the
-// producer by a claim, a consumer by its barrier) may touch its event through a cursor of its own.
+// Thread contract: the producer alone calls append_segment(), at() and run(). A consumer may touch
+// the events that the stages before it have passed, through a RingCursor of its own.
+// What holds: `first` and `end` of neighbouring segments meet; a segment never moves.
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <span>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "core/disruptor/sequence.hpp"
@@ -40,7 +43,7 @@ struct Segment {
   Segment* next = nullptr;
 };
 
-// One party's place in the chain of segments. It only moves forward.
+// A consumer's place in the chain of segments. It only moves forward, as its sequences do.
 template <class Event>
 class RingCursor {
  public:
@@ -48,6 +51,7 @@ class RingCursor {
 
   // The longest run of neighbours in memory that starts at `first` and does not go past `last`.
   std::span<Event> run(std::int64_t first, std::int64_t last) {
+    assert(segment_->first <= first && first <= last);
     std::int64_t end = segment_->end.load(std::memory_order_relaxed);
     while (first >= end) {
       segment_ = segment_->next;
@@ -58,12 +62,6 @@ class RingCursor {
     if (last - first + 1 < count) count = last - first + 1;
     if (end - first < count) count = end - first;
     return {segment_->events.get() + offset, static_cast<std::size_t>(count)};
-  }
-
-  // One event; the caller's sequences go up.
-  Event& at(std::int64_t sequence) {
-    while (sequence >= segment_->end.load(std::memory_order_relaxed)) segment_ = segment_->next;
-    return segment_->events[static_cast<std::size_t>(sequence & segment_->mask)];
   }
 
  private:
@@ -79,30 +77,45 @@ class Ring {
       throw std::invalid_argument("ring capacity must be a power of two, at most 2^30");
     }
     segments_.push_back(std::make_unique<Segment<Event>>(0, capacity));
+    newest_ = segments_.back().get();
   }
 
   static constexpr std::size_t capacity_limit = std::size_t{1} << 30;
 
-  std::size_t capacity() const { return static_cast<std::size_t>(segments_.back()->mask) + 1; }
+  std::size_t capacity() const { return static_cast<std::size_t>(newest_->mask) + 1; }
   Segment<Event>* first_segment() const { return segments_.front().get(); }
 
-  // Sequences from `first` on live in a segment of `capacity` events.
+  // Sequences from `first` on live in a segment of `capacity` events. Throws std::bad_alloc, and
+  // nothing has changed then.
   void append_segment(std::int64_t first, std::size_t capacity) {
+    assert(first >= newest_->first && capacity > this->capacity());
     segments_.push_back(std::make_unique<Segment<Event>>(first, capacity));
-    Segment<Event>& old = *segments_[segments_.size() - 2];
-    old.next = segments_.back().get();
+    Segment<Event>& old = *std::exchange(newest_, segments_.back().get());
+    old.next = newest_;
     old.end.store(first, std::memory_order_relaxed);
   }
 
-  // The producer's own way to an event: it may hold claims on both sides of a segment's border.
+  // The producer's way to its events. Unlike a RingCursor it may go back: claims may lie on both
+  // sides of a segment's border, and be filled in any order.
   Event& at(std::int64_t sequence) {
-    std::size_t i = segments_.size() - 1;
-    while (sequence < segments_[i]->first) --i;
-    return segments_[i]->events[static_cast<std::size_t>(sequence & segments_[i]->mask)];
+    Segment<Event>& segment = segment_of(sequence);
+    return segment.events[static_cast<std::size_t>(sequence & segment.mask)];
+  }
+  std::span<Event> run(std::int64_t first, std::int64_t last) {
+    return RingCursor<Event>(&segment_of(first)).run(first, last);
   }
 
  private:
+  Segment<Event>& segment_of(std::int64_t sequence) {
+    if (sequence >= newest_->first) [[likely]]
+      return *newest_;
+    std::size_t i = segments_.size() - 1;
+    while (sequence < segments_[i]->first) --i;
+    return *segments_[i];
+  }
+
   std::vector<std::unique_ptr<Segment<Event>>> segments_;
+  Segment<Event>* newest_;
 };
 
 }  // namespace millrace::disruptor

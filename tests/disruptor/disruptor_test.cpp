@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <numeric>
+#include <ranges>
 #include <stdexcept>
 #include <vector>
 
@@ -23,11 +24,11 @@ class Pipe : public ::testing::Test {
 
   static void publish(Line& line, std::int64_t count, std::int64_t batch = 1) {
     for (std::int64_t sent = 0; sent < count;) {
-      const Claim claim = line.producer().claim(std::min(batch, count - sent));
+      const auto claim = line.producer().claim(std::min(batch, count - sent));
       ASSERT_TRUE(claim);
-      line.producer().for_each(claim, [](Value& value, std::int64_t i) { value = i; });
-      line.producer().publish(claim);
-      sent += claim.size();
+      line.producer().for_each(*claim, [](Value& value, std::int64_t i) { value = i; });
+      ASSERT_TRUE(line.producer().publish(*claim));
+      sent += claim->size();
     }
   }
 };
@@ -44,7 +45,7 @@ TYPED_TEST(Pipe, DeliversEachEventOnceInOrder) {
   });
   line.start();
   this->publish(line, many, 7);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(next, many);
 }
 
@@ -57,7 +58,7 @@ TYPED_TEST(Pipe, HandsOverRunsThatCoverEverything) {
   });
   line.start();
   this->publish(line, many, 48);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(next, many);
 }
 
@@ -69,7 +70,7 @@ TYPED_TEST(Pipe, EverySiblingSeesAll) {
   }
   line.start();
   this->publish(line, many);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   for (const auto sum : sums) EXPECT_EQ(sum, many * (many - 1) / 2);
 }
 
@@ -89,7 +90,7 @@ TYPED_TEST(Pipe, FanInStandsAfterBoth) {
   for (std::int64_t i = 0; i < many; ++i) {
     ASSERT_TRUE(line.producer().publish_with([](Parts& p) { p = {}; }));
   }
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(good, many);
 }
 
@@ -101,7 +102,7 @@ TYPED_TEST(Pipe, StagesPassOnWhatTheyWrote) {
   line.add("c", [&](Value& value, std::int64_t s, bool) { good += value == 2 * s + 1; }, {b});
   line.start();
   this->publish(line, many, 3);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(good, many);
 }
 
@@ -118,7 +119,7 @@ TYPED_TEST(Pipe, WorkersShareTheEvents) {
       {pool});
   line.start();
   this->publish(line, many, 5);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   for (const auto& count : seen) ASSERT_EQ(count, 1);
   EXPECT_EQ(behind, many) << "whoever stands after a pool finds each event worked on";
 }
@@ -141,7 +142,7 @@ TYPED_TEST(Pipe, ALeaverNoLongerGatesTheProducer) {
   go = true;
   go.notify_all();
   this->publish(line, many);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_TRUE(slow.left());
   EXPECT_EQ(seen, many + 8);
 }
@@ -159,7 +160,7 @@ TYPED_TEST(Pipe, ThoseAfterALeaverStandWhereItStood) {
   for (std::int64_t i = many / 2; i < many; ++i) {
     ASSERT_TRUE(line.producer().publish_with([&](Value& value) { value = i; }));
   }
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_TRUE(b.left());
   EXPECT_EQ(good, many);
 }
@@ -171,7 +172,7 @@ TYPED_TEST(Pipe, WithoutAnybodyLeftTheProducerRunsFree) {
   this->publish(line, 8);
   line.leave(only);
   this->publish(line, 1'000);
-  line.drain();
+  EXPECT_TRUE(line.drain());
 }
 
 TYPED_TEST(Pipe, HaltFreesAWaitingProducer) {
@@ -186,7 +187,7 @@ TYPED_TEST(Pipe, HaltFreesAWaitingProducer) {
   this->publish(line, 2);
   entered.wait(false);
   std::thread halter([&] { line.halt(); });
-  EXPECT_FALSE(line.producer().claim()) << "an empty claim says that all has stopped";
+  EXPECT_EQ(line.producer().claim().error(), Error::stopped);
   halter.join();
   go = true;
   go.notify_all();
@@ -200,7 +201,7 @@ TYPED_TEST(Pipe, AnExceptionStopsThePipelineUnlessToldOtherwise) {
   line.start();
   std::int64_t sent = 0;
   while (line.producer().publish_with([&](Value& value) { value = sent; })) ++sent;
-  line.drain();
+  EXPECT_EQ(line.drain().error(), Error::stopped) << "the events after the fifth were not seen";
   EXPECT_GE(sent, 6);
   EXPECT_THROW(std::rethrow_exception(line.first_error()), std::runtime_error);
 }
@@ -219,7 +220,7 @@ TYPED_TEST(Pipe, AnErrorHandlerMayLetItGoOn) {
   });
   line.start();
   this->publish(line, 1'000, 4);
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(handled, 990);
   ASSERT_EQ(faults.size(), 10u);
   for (std::size_t i = 0; i < 10; ++i) {
@@ -236,24 +237,8 @@ TYPED_TEST(Pipe, EndOfBatchComesWithTheLastThatWasThere) {
   // Published before the start: the consumer finds all ten at its first look.
   this->publish(line, 10, 10);
   line.start();
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(ends, std::vector<std::int64_t>{9});
-}
-
-TEST(Producer, ClaimsNoMoreThanTheRingHolds) {
-  Disruptor<Value, Yield> line({.capacity = 8});
-  EXPECT_FALSE(line.producer().claim(9));
-  EXPECT_FALSE(line.producer().try_claim(0));
-  EXPECT_TRUE(line.producer().try_claim(8));
-}
-
-TEST(Producer, TryClaimSaysNoRatherThanWait) {
-  Disruptor<Value, Yield> line({.capacity = 4});
-  line.add("not started", [](Value&, std::int64_t, bool) {});
-  EXPECT_TRUE(line.producer().try_claim(3));
-  EXPECT_FALSE(line.producer().try_claim(2));
-  EXPECT_TRUE(line.producer().try_claim(1));
-  EXPECT_FALSE(line.producer().claim_for(1, 1ms));
 }
 
 TEST(Ring, RefusesACapacityThatIsNoPowerOfTwo) {
@@ -267,6 +252,63 @@ TEST(Graph, IsDeclaredBeforeStart) {
   line.start();
   EXPECT_THROW(line.add("late", [](Value&, std::int64_t, bool) {}), std::logic_error);
   EXPECT_THROW(line.start(), std::logic_error);
+}
+
+// The ring would have been written over before the late stage could see its beginning.
+TEST(Graph, IsDeclaredBeforeTheFirstClaim) {
+  Disruptor<Value, Block> line({.capacity = 8});
+  ASSERT_TRUE(line.producer().claim());
+  EXPECT_THROW(line.add("late", [](Value&, std::int64_t, bool) {}), std::logic_error);
+}
+
+TEST(Graph, NeedsAConsumerAndAStart) {
+  Disruptor<Value, Block> line({.capacity = 8});
+  EXPECT_THROW(line.start(), std::logic_error);
+  line.add("only", [](Value&, std::int64_t, bool) {});
+  EXPECT_THROW((void)line.drain(), std::logic_error);
+}
+
+TEST(Graph, RefusesAStageOfAnotherDisruptor) {
+  using Line = Disruptor<Value, Block>;
+  const auto nothing = [](Value&, std::int64_t, bool) {};
+  Line other({.capacity = 8});
+  const auto foreign = other.add("foreign", nothing);
+  Line line({.capacity = 8});
+  const auto own = line.add("own", nothing);
+  EXPECT_THROW(line.add("after", nothing, {own, foreign}), std::invalid_argument);
+  EXPECT_THROW(line.add("after", nothing, foreign), std::invalid_argument);
+  EXPECT_THROW(line.add_workers("pool", std::vector{nothing}, {foreign}), std::invalid_argument);
+  EXPECT_THROW(line.leave(foreign), std::invalid_argument);
+  line.start();
+  EXPECT_TRUE(line.producer().publish_with([](Value& value) { value = 1; }));
+  EXPECT_TRUE(line.drain());
+  EXPECT_EQ(own.passed(), 0) << "what was refused left no trace";
+}
+
+TEST(Graph, TakesAnyRangeOfStagesOrASingleOne) {
+  using Line = Disruptor<Value, Block>;
+  Line line({.capacity = 16});
+  const auto add_one = [](Value& value, std::int64_t, bool) { ++value; };
+  std::vector<Line::Ref> stages;
+  stages.push_back(line.add("first", add_one));
+  stages.push_back(line.add("second", add_one, stages));
+  stages.push_back(line.add("third", add_one, stages.back()));
+  std::int64_t good = 0;
+  const auto check = [&](Value& value, std::int64_t, bool) { good += value == 3; };
+  line.add("last", check, stages | std::views::drop(1));
+  line.start();
+  ASSERT_TRUE(line.producer().publish_each(100, [](Value& value, std::int64_t) { value = 0; }));
+  EXPECT_TRUE(line.drain());
+  EXPECT_EQ(good, 100);
+}
+
+TEST(Handler, CannotWaitForItsOwnThread) {
+  Disruptor<Value, Block> line({.capacity = 8});
+  line.add("waits", [&](Value&, std::int64_t, bool) { (void)line.drain(); });
+  line.start();
+  ASSERT_TRUE(line.producer().publish_with([](Value&) {}));
+  EXPECT_EQ(line.drain().error(), Error::stopped);
+  EXPECT_THROW(std::rethrow_exception(line.first_error()), std::logic_error);
 }
 
 TEST(Pool, OneWorkerMayLeaveWhileTheOthersGoOn) {

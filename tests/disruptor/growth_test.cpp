@@ -40,7 +40,7 @@ TEST(Growth, DoublesOnTimeOutUpToItsLimit) {
   for (int i = 16; i < 500; ++i) {
     ASSERT_TRUE(line.producer().publish_with([&](int& value) { value = i; }));
   }
-  line.drain();
+  EXPECT_TRUE(line.drain());
   ASSERT_EQ(seen.size(), 500u);
   for (int i = 0; i < 500; ++i) EXPECT_EQ(seen[static_cast<std::size_t>(i)], i);
 }
@@ -55,16 +55,56 @@ TEST(Growth, AClaimAcrossTheBorderFindsItsEvents) {
   });
   line.start();
   auto& producer = line.producer();
-  const Claim old_half = producer.claim(4);
-  const Claim new_half = producer.claim(4);  // grows: the first four are not even published
-  for (std::int64_t i = new_half.first; i <= new_half.last; ++i) producer[i] = static_cast<int>(i);
-  for (std::int64_t i = old_half.first; i <= old_half.last; ++i) producer[i] = static_cast<int>(i);
-  producer.publish(old_half);
-  producer.publish(new_half);
+  const Claim old_half = producer.claim(4).value();
+  const Claim new_half = producer.claim(4).value();  // grows: the first four are not even published
+  for (std::int64_t i = new_half.first(); i <= new_half.last(); ++i)
+    producer[i] = static_cast<int>(i);
+  for (std::int64_t i = old_half.first(); i <= old_half.last(); ++i)
+    producer[i] = static_cast<int>(i);
+  EXPECT_TRUE(producer.publish(old_half));
+  EXPECT_TRUE(producer.publish(new_half));
   open = true;
   open.notify_all();
-  line.drain();
+  EXPECT_TRUE(line.drain());
   EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
+}
+
+// The newer claim is filled first, and lives in the newer segment; then the older one.
+TEST(Growth, ClaimsOnBothSidesOfTheBorderAreFilledInAnyOrder) {
+  Disruptor<int, Yield> line({.capacity = 4, .growth = {.after = 1ms, .capacity_max = 8}});
+  std::vector<int> seen;
+  line.add("sink", [&](int& value, std::int64_t, bool) { seen.push_back(value); });
+  auto& producer = line.producer();
+  const Claim older = producer.claim(4).value();
+  const Claim newer = producer.claim(4).value();
+  const auto number = [](int& value, std::int64_t sequence) { value = static_cast<int>(sequence); };
+  producer.for_each(newer, number);
+  producer.for_each(older, number);
+  ASSERT_TRUE(producer.publish(older));
+  ASSERT_TRUE(producer.publish(newer));
+  line.start();
+  EXPECT_TRUE(line.drain());
+  EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
+}
+
+TEST(Growth, MakesRoomAtOnceForAClaimAboveTheCapacity) {
+  Disruptor<int, Yield> line({.capacity = 4, .growth = {.after = 1h, .capacity_max = 20}});
+  line.add("sink", [](int&, std::int64_t, bool) {});
+  EXPECT_EQ(line.producer().claim(17).error(), Error::claim_too_large)
+      << "16 is as far as it grows";
+  EXPECT_EQ(line.producer().capacity(), 4u);
+  EXPECT_EQ(line.producer().claim(9).value().size(), 9);
+  EXPECT_EQ(line.producer().capacity(), 16u);
+}
+
+TEST(Growth, ThatCouldNeverTakePlaceIsRefused) {
+  using Line = Disruptor<int, Yield>;
+  EXPECT_THROW(Line({.capacity = 4, .growth = {.after = 1ms}}), std::invalid_argument);
+  EXPECT_THROW(Line({.capacity = 4, .growth = {.capacity_max = 8}}), std::invalid_argument);
+  EXPECT_THROW(Line({.capacity = 4, .growth = {.after = 1ms, .capacity_max = 7}}),
+               std::invalid_argument);
+  EXPECT_THROW(Line({.capacity = 4, .growth = {.after = -1ms, .capacity_max = 8}}),
+               std::invalid_argument);
 }
 
 }  // namespace
