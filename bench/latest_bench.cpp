@@ -1,7 +1,6 @@
 // Latest-only slots: what publishing, following, finding and making topics costs, and what one slot
 // carries between a writer and a reader that both run as fast as they can.
 #include <benchmark/benchmark.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -23,6 +22,7 @@
 #endif
 
 #include "bench/table.hpp"
+#include "bench/timing.hpp"
 #include "core/latest/bus.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/slot_index.hpp"
@@ -38,21 +38,8 @@ using latest::Slot;
 using latest::SlotIndex;
 using latest::Topic;
 
-using Clock = std::chrono::steady_clock;
 using Payload = std::array<std::uint64_t, 8>;  // 64 bytes
 constexpr std::size_t kTopics = 200'000;
-
-/// What this thread has used of a core. Single-threaded figures are taken by it, so that others who
-/// take the core away for a while do not count.
-std::chrono::nanoseconds thread_time() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-}
-
-double nanoseconds(Clock::duration duration) {
-  return std::chrono::duration<double, std::nano>(duration).count();
-}
 
 std::vector<std::string> make_names(std::size_t count) {
   std::vector<std::string> names;
@@ -76,7 +63,7 @@ const std::vector<std::string>& names() {
 struct PublishOne {
   latest::Ref<Topic<Payload>> topic = Topic<Payload>::make("t");
   Payload payload{};
-  void operator()() { payload[0] = topic->publish(payload); }
+  void operator()() { payload[0] = topic->publish(payload).value(); }
 };
 
 struct PublishFollowed : PublishOne {
@@ -88,9 +75,11 @@ struct PublishByName {
   Payload payload{};
   std::size_t next = 0;
   PublishByName() {
-    for (std::size_t i = 0; i < 1000; ++i) bus.publish(names()[i], payload);
+    for (std::size_t i = 0; i < 1000; ++i) bus.publish(names()[i], payload).value();
   }
-  void operator()() { payload[0] = bus.publish(names()[next = (next + 1) % 1000], payload); }
+  void operator()() {
+    payload[0] = bus.publish(names()[next = (next + 1) % 1000], payload).value();
+  }
 };
 
 struct PublishThenTryGet : PublishFollowed {
@@ -111,11 +100,11 @@ struct LookUpTopic {
   const std::string* const wanted = names().data();
   std::size_t next = 0;
   LookUpTopic() {
-    for (std::size_t i = 0; i < Count; ++i) bus.publish(wanted[i], 1U);
+    for (std::size_t i = 0; i < Count; ++i) bus.publish(wanted[i], 1U).value();
   }
   void operator()() {
     next = next + 1 == Count ? 0 : next + 1;
-    benchmark::DoNotOptimize(bus.topic(wanted[next]).get());
+    benchmark::DoNotOptimize(bus.topic(wanted[next]).value().get());
   }
 };
 
@@ -214,7 +203,7 @@ double measure_creation() {
   const auto& all = names();
   auto bus = Bus<std::uint64_t>::with_capacity(kTopics);
   const auto start = thread_time();
-  for (const std::string& name : all) benchmark::DoNotOptimize(bus.topic(name).get());
+  for (const std::string& name : all) benchmark::DoNotOptimize(bus.topic(name).value().get());
   return nanoseconds(thread_time() - start) / static_cast<double>(kTopics);
 }
 
@@ -225,7 +214,7 @@ double measure_thousand() {
   for (double& figure : figures) {
     const auto start = thread_time();
     Bus<std::uint64_t> bus;
-    for (std::size_t i = 0; i < 1000; ++i) bus.publish(names()[i], i);
+    for (std::size_t i = 0; i < 1000; ++i) bus.publish(names()[i], i).value();
     figure = nanoseconds(thread_time() - start) / 1000;
   }
   std::ranges::nth_element(figures, figures.begin() + kTimes / 2);

@@ -1,11 +1,16 @@
 // A bus: topics by name, for publishers and subscribers in one process.
 //
 // Who may call it: any thread. The bus is destroyed when no call on it is under way.
-// Always holds: one topic per name at a time; finding a topic takes no lock and allocates nothing;
-// creating one, or cleaning up, waits for other creators alone. Subscribers and topics may outlive
-// the bus; its end closes its topics, so nobody is left waiting.
+// Always holds:
+//   - one topic per name at a time; finding a topic takes no lock and allocates nothing;
+//   - making a topic, removing one or cleaning up waits for others that do so, for nobody else, and
+//     no subscriber is notified meanwhile: a coroutine that is resumed may call the bus;
+//   - what is refused comes back as an error; no result can be used as if there were a value;
+//   - subscribers and topics may outlive the bus; its end closes its topics, so nobody is left
+//     waiting.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -15,24 +20,28 @@
 #include <vector>
 
 #include "core/base/name_hash.hpp"
+#include "core/base/result.hpp"
 #include "core/latest/ref.hpp"
 #include "core/latest/slot_index.hpp"
 #include "core/latest/subscriber.hpp"
 #include "core/latest/topic.hpp"
+#include "core/latest/wait_options.hpp"
 
 namespace millrace::latest {
 
 struct BusOptions {
   std::size_t topics_expected = 64;    // room made at once
   std::size_t topics_max = 1'048'576;  // further topics are refused
-  unsigned wait_spins = 100;           // looks before a waiting thread sleeps
+  WaitOptions waiting{};               // of threads that wait for a topic's next value
 
   /// Many topics and busy cores: room for 65,536, and who waits sleeps at once.
   [[nodiscard]] static BusOptions high_throughput() {
-    return {.topics_expected = 65'536, .wait_spins = 0};
+    return {.topics_expected = 65'536, .waiting = {.spin_max = std::chrono::nanoseconds(0)}};
   }
-  /// Cores to spare: who waits looks on for some ten microseconds before it sleeps.
-  [[nodiscard]] static BusOptions low_latency() { return {.wait_spins = 4'000}; }
+  /// Cores to spare: who waits for a topic with more than some 500 values a second spins.
+  [[nodiscard]] static BusOptions low_latency() {
+    return {.waiting = {.spin_max = std::chrono::milliseconds(2)}};
+  }
   /// Room for `topics` from the start.
   [[nodiscard]] static BusOptions with_capacity(std::size_t topics) {
     BusOptions options;
@@ -61,26 +70,32 @@ class Bus {
     return Bus(BusOptions::with_capacity(topics));
   }
 
-  /// The topic of that name, made if need be; empty if there is no room for another, or the bus is
-  /// closed.
-  [[nodiscard]] TopicRef topic(std::string_view name);
-  /// The topic of that name, or empty.
-  [[nodiscard]] TopicRef find(std::string_view name) const {
-    return find(base::hash_name(name), name);
+  /// The topic of that name, made if need be. Errors: too_many_topics, closed (the bus is).
+  Result<TopicRef> topic(std::string_view name);
+  /// The topic of that name. Error: not_found.
+  [[nodiscard]] Result<TopicRef> find(std::string_view name) const {
+    TopicRef found = find(base::hash_name(name), name);
+    return found ? Result<TopicRef>(std::move(found)) : Error::not_found;
   }
 
-  /// Publishes to the topic of that name, made if need be; 0 if it was refused.
+  /// Publishes to the topic of that name, made if need be. Errors: those of topic(), and of
+  /// Topic::publish().
   template <typename Value>
-  Version publish(std::string_view name, Value&& value);
+  Result<Version> publish(std::string_view name, Value&& value);
 
-  /// Follows the topic of that name, made if need be; closed from the start if there is no room.
+  /// Follows the topic of that name, made if need be. If topic() would refuse it, the subscriber is
+  /// closed from the start.
   [[nodiscard]] Subscriber<T> subscribe(std::string_view name) {
-    TopicRef found = topic(name);
-    return Subscriber<T>(found ? std::move(found) : refused_, options_.wait_spins);
+    Result<TopicRef> found = topic(name);
+    return Subscriber<T>(found ? *std::move(found) : refused_);
   }
 
   [[nodiscard]] std::size_t topic_count() const noexcept { return index_.size(); }
   [[nodiscard]] std::vector<std::string> topic_names() const;
+
+  /// Closes the topic of that name and forgets it: its subscribers get what they have not seen yet,
+  /// then `closed`, and whoever asks for the name again gets a new topic. Error: not_found.
+  Result<void> remove(std::string_view name);
 
   /// Forgets the topics that nobody but the bus holds, with their values; returns how many.
   std::size_t cleanup_unused_topics();
@@ -100,7 +115,7 @@ class Bus {
     // A sealed topic is on its way out of the index: as good as gone.
     return found != nullptr && found->try_add_ref() ? TopicRef::adopt(found) : TopicRef();
   }
-  [[nodiscard]] TopicRef make(std::uint64_t hash, std::string_view name);
+  Result<TopicRef> make(std::uint64_t hash, std::string_view name);
 
   const BusOptions options_;
   std::mutex writer_;  // held by whoever changes the index
@@ -110,41 +125,64 @@ class Bus {
 };
 
 template <typename T>
-Ref<Topic<T>> Bus<T>::topic(std::string_view name) {
+Result<Ref<Topic<T>>> Bus<T>::topic(std::string_view name) {
   const std::uint64_t hash = base::hash_name(name);
   TopicRef found = find(hash, name);
-  return found ? found : make(hash, name);
+  return found ? Result<TopicRef>(std::move(found)) : make(hash, name);
 }
 
 template <typename T>
-Ref<Topic<T>> Bus<T>::make(std::uint64_t hash, std::string_view name) {
+Result<Ref<Topic<T>>> Bus<T>::make(std::uint64_t hash, std::string_view name) {
   const std::lock_guard guard(writer_);
-  // What is in the index under this lock is not sealed.
+  // What is in the index under this lock is not sealed, and was not removed.
   if (Topic<T>* made_meanwhile = index_.find(hash, name)) return TopicRef(made_meanwhile, true);
-  if (closed_ || index_.size() >= options_.topics_max) return TopicRef();
-  return TopicRef(index_.insert(typename Index::Owner(Topic<T>::make(name, hash).detach())).first,
-                  true);
+  if (closed_) return Error::closed;
+  if (index_.size() >= options_.topics_max) return Error::too_many_topics;
+  TopicRef made = Topic<T>::make(name, hash, options_.waiting);
+  return TopicRef(index_.insert(typename Index::Owner(made.detach())).first, true);
 }
 
 template <typename T>
 template <typename Value>
-Version Bus<T>::publish(std::string_view name, Value&& value) {
+Result<Version> Bus<T>::publish(std::string_view name, Value&& value) {
   const std::uint64_t hash = base::hash_name(name);
   TopicRef awaited;
-  typename Topic<T>::Stored stored{0, false};
+  typename Topic<T>::Stored stored{0, Error::not_found, false};
   {
     const auto reader = index_.reader();
     Topic<T>* found = reader.find(hash, name);
     if (found != nullptr) {
       // In vain if the topic is just being cleaned up; then this came before, and nobody was there.
+      // What is refused is not moved from.
       stored = found->store(std::forward<Value>(value));
-      if (!stored.awaited) return stored.version;
-      awaited = TopicRef(found, true);  // waking others takes time: not while inside the index
+      if (stored.error == Error::none && !stored.awaited) return stored.version;
+      // Waking others takes time: not while inside the index.
+      if (stored.awaited) awaited = TopicRef(found, true);
     }
   }
   if (awaited) return awaited->notify_of(stored);
-  const TopicRef made = make(hash, name);
-  return made ? made->publish(std::forward<Value>(value)) : 0;
+  if (stored.error == Error::empty_value) return stored.error;
+  // No topic, or a closed one: which may just be removed, and then there is, or will be, another.
+  const Result<TopicRef> made = make(hash, name);
+  if (!made) return made.error();
+  return (*made)->notify_of((*made)->store(std::forward<Value>(value)));
+}
+
+template <typename T>
+Result<void> Bus<T>::remove(std::string_view name) {
+  TopicRef removed;
+  bool awaited = false;
+  {
+    const std::lock_guard guard(writer_);
+    Topic<T>* const found = index_.find(base::hash_name(name), name);
+    if (found == nullptr) return Error::not_found;
+    removed = TopicRef(found, true);
+    // Closed before anybody can make another topic of that name.
+    awaited = removed->close_silently();
+    index_.erase(*found);
+  }
+  if (awaited) removed->waiters_.notify_all();
+  return {};
 }
 
 template <typename T>
@@ -169,9 +207,17 @@ std::size_t Bus<T>::cleanup_unused_topics() {
 
 template <typename T>
 void Bus<T>::close() {
-  const std::lock_guard guard(writer_);
-  closed_ = true;
-  index_.for_each([](Topic<T>& topic) { topic.close(); });
+  std::vector<TopicRef> awaited;
+  for (IndexCursor cursor; !cursor.done(); awaited.clear()) {
+    {
+      const std::lock_guard guard(writer_);
+      closed_ = true;
+      index_.walk(cursor, [&](Topic<T>& topic) {
+        if (topic.close_silently()) awaited.emplace_back(&topic, true);
+      });
+    }
+    for (const TopicRef& topic : awaited) topic->waiters_.notify_all();
+  }
 }
 
 }  // namespace millrace::latest

@@ -8,14 +8,14 @@
 //   - a value is returned whole, with the version it was stored under.
 //
 // How: a sequence lock (Lamport 1977; H. Boehm, "Can seqlocks get along with programming language
-// memory models?", 2012), but with several cells that the writer fills in turn. With one cell a hot
-// writer starves readers: the cell is nearly always being written. Here a reader copies the cell
-// that was finished last, while the writer is at the next ones; it has to look again only if the
-// writer came all the way round, kCells - 1 whole stores during one copy.
+// memory models?", 2012), but with several cells that the writer fills in turn. With one cell a
+// writer that never pauses starves readers: the cell is nearly always being written. Here a reader
+// copies the cell that was finished last while the writer fills the next ones; it has to read again
+// only if the writer came back to the same cell, after kCells - 1 whole stores during one copy.
 //
 // The bytes that may race are copied as atomic words. Their release (writer) and acquire (reader)
-// replace the fences of the textbook form: a reader that copied one word of a newer value is sure
-// to see that value's odd sequence when it looks again. They cost nothing on x86.
+// replace the fences of the textbook form: a reader that copied one word of a newer value sees that
+// value's odd sequence when it reads the sequence again.
 #pragma once
 
 #include <array>
@@ -44,7 +44,7 @@ class CellSlot {
 
   /// Makes `value` the newest and returns its version. Writer only.
   Version store(const T& value) noexcept {
-    const Version version = version_.load(std::memory_order_relaxed) + 1;
+    const Version version = version_.load(std::memory_order_relaxed) + 1;  // the writer's own
     Cell& cell = cells_[version % kCells];
     cell.sequence.store(2 * version - 1, std::memory_order_relaxed);  // odd: being written
     write(cell, value);
@@ -60,7 +60,7 @@ class CellSlot {
       const Cell& cell = cells_[version_.load(std::memory_order_acquire) % kCells];
       const std::uint64_t sequence = cell.sequence.load(std::memory_order_acquire);
       if (sequence == 0) return std::nullopt;
-      if (sequence % 2 != 0) continue;  // the writer came round: there is a newer one
+      if (sequence % 2 != 0) continue;  // being written again: there is a newer value
       const Bytes bytes = read(cell);
       // Relaxed: the acquires in read() keep it below them.
       if (cell.sequence.load(std::memory_order_relaxed) == sequence) {

@@ -1,6 +1,8 @@
-// A gate for a few instructions: one word, one read-modify-write to pass, nothing to leave.
+// A spin lock for a few instructions: one word, a read-modify-write to take it, a store to leave it.
 //
-// Who may call it: any thread; what is behind the gate must be short and must not block.
+// Who may call it: any thread; what is done under it must be short and must not block.
+// Always holds: one thread at a time is inside. A waiting thread gives its core away after a short
+// spin, since the one inside may not be running.
 #pragma once
 
 #include <atomic>
@@ -12,8 +14,9 @@ namespace millrace::latest {
 
 class Gate {
  public:
-  /// Sequentially consistent, besides acquiring what the last one left: who has passed may be sure
-  /// that everybody who comes to look later sees the gate taken, or what was done behind it.
+  /// Acquire: pairs with unlock(). seq_cst on top of it: a thread that then reads something by a
+  /// seq_cst load, and another that writes that and then calls taken(), cannot miss each other: the
+  /// first sees the write, or the second sees the gate taken or what was done under it.
   void lock() noexcept {
     for (base::SpinThenYield wait; taken_.exchange(1, std::memory_order_seq_cst) != 0;) {
       while (taken_.load(std::memory_order_relaxed) != 0) wait.rest();

@@ -15,8 +15,8 @@
 //
 // and a reader enters by one fetch_add that counts it into the word and reads the pointer. It then
 // takes a real reference and leaves by taking its count out of the word again. If the writer has
-// replaced the word meanwhile, the count went with it: the writer has turned every reader it found
-// inside into one reference on the object, and the reader drops that one instead. Counts are
+// replaced the word meanwhile, the count went with it: the writer has added one reference to the
+// object for every reader that it found counted, and the reader drops that one instead. Counts are
 // interchangeable, so it does no harm if the same pointer comes back in between.
 //
 // The writer adds those references *before* it takes the word away, as many as there can be
@@ -29,6 +29,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <concepts>
 #include <cstdint>
 #include <optional>
@@ -68,9 +69,12 @@ class HandleSlot {
 
   /// Makes `value` the newest and returns its version; an empty handle empties the slot. The former
   /// value's reference is dropped here, on the writer's thread. Writer only.
-  Version store(H value) noexcept {
+  Version store(H value) noexcept { return exchange(value); }
+
+  /// The same, but `value` is the former value afterwards. Writer only.
+  Version exchange(H& value) noexcept {
     const Version version = version_.load(std::memory_order_relaxed) + 1;
-    replace(pack(value.detach(), version));
+    value = H(replace(pack(value.detach(), version)), false);
     // Release pairs with the acquires in load(): who sees this version finds its value or a newer.
     version_.store(version, std::memory_order_release);
     return version;
@@ -116,6 +120,7 @@ class HandleSlot {
   };
 
   static Word pack(Element* object, Version version) noexcept {
+    assert(pointer(reinterpret_cast<Word>(object)) == object);  // 48 bits are enough
     return reinterpret_cast<Word>(object) | (version % kTagValues) << kTagShift;
   }
   static Element* pointer(Word word) noexcept {
@@ -125,19 +130,21 @@ class HandleSlot {
     return static_cast<std::uint32_t>(word >> kReadersShift);
   }
 
-  void replace(Word next) noexcept {
+  /// Returns the former object with the reference that the slot held.
+  Element* replace(Word next) noexcept {
     Word word = word_.load(std::memory_order_relaxed);
     Element* old = pointer(word);  // only the writer changes it
     // Acquire pairs with the release by which readers leave: their references are counted before
-    // ours is dropped. Release shows readers the object behind `next`.
+    // the slot's is dropped. Release shows readers the object behind `next`.
     if (readers(word) == 0 && word_.compare_exchange_strong(word, next, std::memory_order_acq_rel,
                                                             std::memory_order_relaxed)) {
-      if (old != nullptr) slot_release_refs(old, 1);
-      return;
+      return old;
     }
     if (old != nullptr) slot_add_refs(old, kReadersMax);
     word = word_.exchange(next, std::memory_order_acq_rel);
-    if (old != nullptr) slot_release_refs(old, kReadersMax - readers(word) + 1);
+    const std::uint32_t surplus = kReadersMax - readers(word);
+    if (old != nullptr && surplus > 0) slot_release_refs(old, surplus);
+    return old;
   }
 
   [[nodiscard]] Taken take() const noexcept {

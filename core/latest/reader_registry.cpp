@@ -8,7 +8,8 @@ namespace millrace::latest {
 
 namespace {
 
-/// Where a thread begins to look for a place: its own corner, so that threads seldom meet.
+/// Where a thread begins to look for a place: a different one for each, so that threads seldom write
+/// to the same cache line.
 std::size_t first_place() noexcept {
   static std::atomic<std::size_t> next{0};
   thread_local const std::size_t mine = next.fetch_add(1, std::memory_order_relaxed);

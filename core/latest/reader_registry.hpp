@@ -4,10 +4,10 @@
 // Always holds: an object that was retired is freed only after every reader has left that was
 // inside when it was unlinked. A reader inside delays freeing, never the writer.
 //
-// How (epochs, after K. Fraser, Practical lock-freedom, 2004): readers are rare and pay. A reader
-// takes one of kPlaces padded places and writes the era it read into it. The writer unlinks an
-// object, begins a new era, and frees the object once nobody is left in an older one. With more
-// than kPlaces readers inside at once, further readers wait for each other.
+// How (epochs, after K. Fraser, Practical lock-freedom, 2004). A reader takes one of kPlaces padded
+// places by a read-modify-write and stores the current era there; leaving is a plain store. The
+// writer unlinks an object, begins a new era, and frees the object once no place holds an older one.
+// With more than kPlaces readers inside at once, further readers wait until a place is free.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ class ReaderRegistry {
   struct Place;
 
  public:
-  /// A reader's stay; leaves when destroyed. Keep it short: it holds back memory.
+  /// A reader is inside while its Guard exists. Keep that short: nothing is freed meanwhile.
   class Guard {
    public:
     Guard(const Guard&) = delete;

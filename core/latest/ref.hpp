@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -37,6 +38,12 @@ class RefCounted {
     return false;
   }
 
+  /// Whether the caller's reference is the only one. Acquire pairs with the release of those who
+  /// dropped theirs: the caller may change or reuse the object then.
+  [[nodiscard]] bool is_single() const noexcept {
+    return references_.load(std::memory_order_acquire) == 1;
+  }
+
   /// If there is only one reference, sees to it that it stays the last one. Its holder calls it.
   [[nodiscard]] bool seal_if_single() const noexcept {
     std::uint32_t single = 1;
@@ -49,9 +56,16 @@ class RefCounted {
   }
 
   friend void slot_release_refs(const Derived* object, std::uint32_t count) noexcept {
-    // Release pairs with the acquire of the thread that takes the count to zero and deletes.
-    const std::uint32_t former =
-        object->RefCounted::references_.fetch_sub(count, std::memory_order_acq_rel);
+    std::atomic<std::uint32_t>& references = object->RefCounted::references_;
+    // Whoever holds all the references may delete without a read-modify-write: nobody else has one
+    // to add to or to drop. Acquire pairs with the release of those who dropped theirs before.
+    if ((references.load(std::memory_order_acquire) & ~kSealed) == count) {
+      delete object;
+      return;
+    }
+    // Release pairs with the acquire of the thread that drops the last ones and deletes.
+    const std::uint32_t former = references.fetch_sub(count, std::memory_order_acq_rel);
+    assert((former & ~kSealed) >= count);
     if ((former & ~kSealed) == count) delete object;
   }
 

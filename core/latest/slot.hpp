@@ -10,6 +10,9 @@
 //   anything else              SharedSlot    SharedValue<T>, a reference to the stored value
 #pragma once
 
+#include <cassert>
+#include <concepts>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -25,7 +28,9 @@ namespace millrace::latest {
 template <typename T>
 class SharedBox : public RefCounted<SharedBox<T>> {
  public:
-  explicit SharedBox(T value) : value_(std::move(value)) {}
+  template <typename... Args>
+  requires std::constructible_from<T, Args...>
+  explicit SharedBox(Args&&... args) : value_(std::forward<Args>(args)...) {}
   [[nodiscard]] const T& value() const noexcept { return value_; }
 
  private:
@@ -50,15 +55,31 @@ class SharedValue {
   Ref<Box> box_;
 };
 
-/// The slot of every other type: each store allocates one box, readers share it.
+/// The slot of every other type: each store makes a box, which readers share. A box that nobody
+/// shared is used again for the value after next, so that a writer without readers allocates
+/// nothing but what T does; its value is destroyed when it is replaced, as any other.
+///
+/// Under the writer's exclusion (Topic's gate) T is copied or moved, and destroyed: neither may
+/// publish to the same topic.
 template <typename T>
 class SharedSlot {
+  using Box = SharedBox<T>;
+
  public:
   using Loaded = SharedValue<T>;
 
   explicit SharedSlot(Version start = 0) noexcept : slot_(start) {}
+  SharedSlot(const SharedSlot&) = delete;
+  SharedSlot& operator=(const SharedSlot&) = delete;
+  ~SharedSlot() { deallocate(spare_); }
 
-  Version store(T value) { return slot_.store(make_ref<SharedBox<T>>(std::move(value))); }
+  template <typename Value = T>
+  Version store(Value&& value) {
+    Ref<Box> box = make_box(std::forward<Value>(value));
+    const Version version = slot_.exchange(box);
+    if (box && box->is_single()) reuse(box.detach());
+    return version;
+  }
   [[nodiscard]] std::optional<Versioned<Loaded>> load() const noexcept {
     auto loaded = slot_.load();
     if (!loaded) return std::nullopt;
@@ -67,7 +88,33 @@ class SharedSlot {
   [[nodiscard]] Version version() const noexcept { return slot_.version(); }
 
  private:
-  HandleSlot<Ref<SharedBox<T>>> slot_;
+  // As `new Box` and `delete` do it.
+  static constexpr bool kOverAligned = alignof(Box) > __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+  static void* allocate() {
+    if constexpr (kOverAligned) return ::operator new(sizeof(Box), std::align_val_t(alignof(Box)));
+    return ::operator new(sizeof(Box));
+  }
+  static void deallocate(void* memory) noexcept {
+    if constexpr (kOverAligned) return ::operator delete(memory, std::align_val_t(alignof(Box)));
+    ::operator delete(memory);
+  }
+
+  template <typename Value>
+  [[nodiscard]] Ref<Box> make_box(Value&& value) {
+    if (spare_ == nullptr) spare_ = allocate();
+    Box* const box = new (spare_) Box(std::forward<Value>(value));
+    spare_ = nullptr;  // not before: T's constructor may throw
+    return Ref<Box>::adopt(box);
+  }
+  /// The slot's own reference to `box` was the last one.
+  void reuse(Box* box) noexcept {
+    assert(spare_ == nullptr);
+    box->~Box();
+    spare_ = box;
+  }
+
+  HandleSlot<Ref<Box>> slot_;
+  void* spare_ = nullptr;  // memory of a box; the writer's
 };
 
 namespace detail {

@@ -1,7 +1,7 @@
 // Entries by name: one writer inserts, finds and erases; readers look names up beside it.
 //
-// Who may call it: `reader` and `size` any thread; everything else the writer, one thread at a
-// time. Always holds:
+// Who may call it: `reader` and `size` any thread; everything else the writer, one thread at a time.
+// Always holds:
 //   - the writer never waits for readers, and readers take no lock;
 //   - an entry that a Reader has returned lives at least as long as that Reader, erased or not;
 //   - a look-up finds every entry that is in the index throughout, and a walk visits each of those
@@ -55,7 +55,7 @@ class SlotIndex {
  public:
   using Owner = std::unique_ptr<Entry, Delete>;
 
-  /// A reader's stay; entries that it returns are valid until it ends. Keep it short.
+  /// Entries that it returns are valid while it exists. Keep that short: nothing is freed meanwhile.
   class Reader {
    public:
     [[nodiscard]] Entry* find(std::uint64_t hash, std::string_view name) const noexcept {

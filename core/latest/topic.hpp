@@ -2,21 +2,24 @@
 //
 // Who may call it: Topic any thread; a Subscriber one thread (or strand) at a time.
 // Always holds:
-//   - versions are handed out in the order in which values replace each other;
+//   - versions are handed out in the order in which values replace each other, from 1;
 //   - a publisher waits for other publishers of the same topic at most, never for a subscriber;
 //   - it makes a system call only if somebody sleeps;
+//   - a value is published or refused with an error; a closed topic stays closed;
 //   - a topic lives as long as somebody holds it, in a bus or not.
+// T is copied or moved, and destroyed, under the topic's gate: neither may publish to that topic.
 //
 // How nobody sleeps through a publish. The gate that keeps publishers apart is taken by a
 // read-modify-write; after it the publisher looks whether somebody waits. A waiter first counts
 // itself in, then looks at the gate. All four are sequentially consistent, so either the publisher
-// sees the waiter and wakes it when the value is out, or the waiter sees the gate taken and waits
-// those few nanoseconds for what comes out of it. So the gate is the only read-modify-write of a
-// publish.
+// sees the waiter and wakes it when the value is stored, or the waiter sees the gate taken and
+// waits those few nanoseconds for the value. So the gate is the only read-modify-write that waiting
+// costs a publisher.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -28,36 +31,45 @@
 
 #include "core/base/name_hash.hpp"
 #include "core/base/pause.hpp"
+#include "core/base/result.hpp"
 #include "core/latest/gate.hpp"
 #include "core/latest/ref.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/wait_list.hpp"
+#include "core/latest/wait_options.hpp"
 
 namespace millrace::latest {
 
+using base::Error;
+using base::Result;
+
 template <typename T>
 class Subscriber;
+template <typename T>
+class ValueWaiter;
 
 template <typename T>
 class Topic final : public RefCounted<Topic<T>> {
  public:
   using Loaded = typename Slot<T>::Loaded;
 
-  [[nodiscard]] static Ref<Topic> make(std::string_view name) {
-    return make(name, base::hash_name(name));
+  [[nodiscard]] static Ref<Topic> make(std::string_view name, WaitOptions waiting = {}) {
+    return make(name, base::hash_name(name), waiting);
   }
-  [[nodiscard]] static Ref<Topic> make(std::string_view name, std::uint64_t hash) {
-    return Ref<Topic>::adopt(new (NameBytes{name.size()}) Topic(name, hash));
+  [[nodiscard]] static Ref<Topic> make(std::string_view name, std::uint64_t hash,
+                                       WaitOptions waiting = {}) {
+    return Ref<Topic>::adopt(new (NameBytes{name.size()}) Topic(name, hash, waiting));
   }
 
   void operator delete(void* memory) noexcept { ::operator delete(memory, kAlignment); }
 
-  /// Makes `value` the newest, wakes who waits, returns its version. 0: refused, because the topic
-  /// is closed or the value an empty handle.
-  Version publish(const T& value) { return notify_of(store(value)); }
-  Version publish(T&& value) { return notify_of(store(std::move(value))); }
+  /// Makes `value` the newest, wakes who waits, returns its version. Errors: closed; empty_value, if
+  /// T is a handle and `value` empty.
+  Result<Version> publish(const T& value) { return notify_of(store(value)); }
+  Result<Version> publish(T&& value) { return notify_of(store(std::move(value))); }
 
-  /// A subscriber that gets the present value first, if there is one. It holds the topic.
+  /// A subscriber that gets the present value first, if there is one. It holds the topic, and waits
+  /// as the topic's options say.
   [[nodiscard]] Subscriber<T> subscribe();
 
   /// No more values: subscribers get what they have not seen yet, then `closed`.
@@ -73,8 +85,7 @@ class Topic final : public RefCounted<Topic<T>> {
   [[nodiscard]] std::uint64_t hash() const noexcept { return hash_; }
 
  private:
-  template <typename, typename>
-  friend class NextValue;
+  friend class ValueWaiter<T>;
   template <typename>
   friend class Bus;
   friend class Subscriber<T>;
@@ -94,25 +105,33 @@ class Topic final : public RefCounted<Topic<T>> {
 
   struct Stored {
     Version version;
+    Error error;   // none, or why there is no version
     bool awaited;  // somebody waits: notify, once nothing is held any more
   };
 
-  Topic(std::string_view name, std::uint64_t hash) noexcept
-      : name_bytes_(static_cast<std::uint32_t>(name.size())), hash_(hash) {
+  Topic(std::string_view name, std::uint64_t hash, WaitOptions waiting) noexcept
+      : name_bytes_(static_cast<std::uint32_t>(name.size())),
+        spin_max_ns_(waiting.spin_max_ns()),
+        hash_(hash) {
+    assert(name_bytes_ == name.size());
     std::memcpy(reinterpret_cast<char*>(this + 1), name.data(), name.size());
   }
 
   template <typename Value>
   Stored store(Value&& value);
-  Version notify_of(Stored stored) {
+  Result<Version> notify_of(Stored stored) {
     if (stored.awaited) waiters_.notify_all();
+    if (stored.error != Error::none) return stored.error;
     return stored.version;
   }
+  /// Closes without notifying; returns whether somebody is to be notified, as store() does.
+  [[nodiscard]] bool close_silently() noexcept;
   [[nodiscard]] bool has_news_since(Version seen) const noexcept;
 
   Gate gate_;
   std::atomic<bool> closed_{false};
   const std::uint32_t name_bytes_;  // the name follows the topic in memory
+  const std::uint32_t spin_max_ns_;
   const std::uint64_t hash_;
   WaitList waiters_;
   Slot<T> slot_;
@@ -122,23 +141,25 @@ template <typename T>
 template <typename Value>
 typename Topic<T>::Stored Topic<T>::store(Value&& value) {
   if constexpr (SlotHandle<T>) {
-    if (!value) return {0, false};
+    if (!value) return {0, Error::empty_value, false};
   }
   const std::lock_guard guard(gate_);
-  if (closed_.load(std::memory_order_relaxed)) return {0, false};
+  if (closed_.load(std::memory_order_relaxed)) return {0, Error::closed, false};
   const bool awaited = waiters_.any();
-  return {slot_.store(std::forward<Value>(value)), awaited};
+  return {slot_.store(std::forward<Value>(value)), Error::none, awaited};
+}
+
+template <typename T>
+bool Topic<T>::close_silently() noexcept {
+  const std::lock_guard guard(gate_);
+  const bool awaited = waiters_.any();
+  closed_.store(true, std::memory_order_release);  // pairs with closed()
+  return awaited;
 }
 
 template <typename T>
 void Topic<T>::close() noexcept {
-  bool awaited = false;
-  {
-    const std::lock_guard guard(gate_);
-    awaited = waiters_.any();
-    closed_.store(true, std::memory_order_release);  // pairs with closed()
-  }
-  if (awaited) waiters_.notify_all();
+  if (close_silently()) waiters_.notify_all();
 }
 
 /// For a waiter that is counted in already. Pairs with the gate and any() in store() and close().

@@ -1,9 +1,12 @@
 // Waiting for a newer value: threads, coroutines and callbacks in one list, woken by the publisher.
 //
-// Who may call it: any thread.
-// Always holds: a publisher that stores first and asks `any()` second, and a waiter that joins
-// first and looks for news second, cannot miss each other. Asking costs a publisher no system call
-// and no lock while nobody waits.
+// Who may call it: any thread; wait() and leave() for a Waiter by the one that owns it.
+// Always holds:
+//   - a publisher that stores first and asks any() second, and a waiter that joins first and looks
+//     for news second, cannot miss each other (under the conditions that any() names);
+//   - a waiter is in one list at most, and is notified at most once for each wait() that returned
+//     true;
+//   - asking costs a publisher no system call and no lock while nobody waits.
 #pragma once
 
 #include <array>
@@ -19,7 +22,7 @@ namespace millrace::latest {
 
 using WaitClock = std::chrono::steady_clock;
 
-/// One who waits. Stays where it is while it is in a list.
+/// A thread, coroutine or callback that waits. Neither moved nor destroyed while it is in a list.
 class Waiter {
  public:
   Waiter() = default;
@@ -31,8 +34,8 @@ class Waiter {
 
  private:
   friend class WaitList;
-  /// Called once, on the publisher's thread, no lock held, when it is out of the list already. The
-  /// last thing that is done with the waiter, so it may end its own life here.
+  /// Called once, on the publisher's thread, when it is out of the list already, without a lock held.
+  /// The list does not touch it any more, so it may delete itself here, or join a list again.
   virtual void notify() noexcept = 0;
 
   const void* key_ = nullptr;
@@ -49,12 +52,6 @@ class WaitList {
   /// Whether somebody waits, for a publisher whose store is followed by a sequentially consistent
   /// read-modify-write of something that waiters look at.
   [[nodiscard]] bool any() const noexcept { return waiting_.load(std::memory_order_seq_cst) != 0; }
-  /// The same for a publisher that has nothing of the kind: one read-modify-write, say once a
-  /// batch. Release and acquire pair with the increment in wait(): a waiter that comes later sees
-  /// the stores made before.
-  [[nodiscard]] bool any_after_store() noexcept {
-    return waiting_.fetch_add(0, std::memory_order_acq_rel) != 0;
-  }
 
   /// Joins, unless `news()` says, once the list counts it, that there is no need to; then false.
   /// After true the waiter may be notified at once, and may be gone.
@@ -102,7 +99,7 @@ class ThreadWaiter final : public Waiter {
   std::atomic<std::uint32_t> notified_{0};
 };
 
-/// Lists for a great many slots that have no room for one each, found by the slot's address. The
+/// Lists for a great many slots, which share 64 of them: a slot's list is found by its address. The
 /// writer asks once a batch whether anyone waits at all, and only then goes through what it stored:
 ///
 ///     for (...) slot.store(...);
@@ -117,9 +114,6 @@ class WaitRoom {
     return waiting_.fetch_add(0, std::memory_order_acq_rel) != 0;
   }
   void notify(const void* key) noexcept { gone(list_of(key).notify_key(key)); }
-  void notify_all() noexcept {
-    for (WaitList& list : lists_) gone(list.notify_all());
-  }
 
   /// As in WaitList.
   template <typename News>

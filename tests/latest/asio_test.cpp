@@ -1,17 +1,20 @@
-// The library's awaitable with Asio as the executor: in a coroutine of one's own, and inside an
-// asio::awaitable by way of async_initiate.
+// Waiting as an Asio operation, and the plain awaitable with Asio as what resumes it.
 #include <gtest/gtest.h>
 
 #include <boost/asio.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <chrono>
 #include <coroutine>
 #include <exception>
+#include <future>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "core/latest/asio/async_wait.hpp"
 #include "core/latest/bus.hpp"
 
 namespace asio = boost::asio;
@@ -34,21 +37,6 @@ auto resume_on(asio::any_io_executor executor) {
   return [executor](std::coroutine_handle<> coroutine) { asio::post(executor, coroutine); };
 }
 
-template <typename T, typename Handler>
-Detached complete(Subscriber<T>& subscriber, asio::any_io_executor executor, Handler handler) {
-  auto work = asio::make_work_guard(executor);
-  std::optional<Poll<T>> poll = co_await subscriber.async_wait(resume_on(executor));
-  handler(std::move(poll));
-}
-
-/// The bridge for asio::awaitable, callbacks, futures: any completion token.
-template <typename T, typename Token>
-auto async_next(Subscriber<T>& subscriber, asio::any_io_executor executor, Token&& token) {
-  return asio::async_initiate<Token, void(std::optional<Poll<T>>)>(
-      [&subscriber, executor](auto handler) { complete(subscriber, executor, std::move(handler)); },
-      token);
-}
-
 Detached collect(Subscriber<int>& subscriber, asio::any_io_executor executor,
                  std::vector<int>& seen, std::thread::id& resumed_on) {
   while (const auto poll = co_await subscriber.async_wait(resume_on(executor))) {
@@ -57,14 +45,14 @@ Detached collect(Subscriber<int>& subscriber, asio::any_io_executor executor,
   }
 }
 
-TEST(AsioAwait, ACoroutineIsResumedOnItsExecutorNotOnThePublishersThread) {
+TEST(PlainAwait, ResumesACoroutineWhereItIsToldTo) {
   Bus<int> bus;
   auto subscriber = bus.subscribe("t");
   asio::io_context context;
   std::vector<int> seen;
   std::thread::id resumed_on;
   collect(subscriber, context.get_executor(), seen, resumed_on);
-  std::thread publisher([&] { bus.publish("t", 42); });
+  std::thread publisher([&] { bus.publish("t", 42).value(); });
   publisher.join();
   EXPECT_TRUE(seen.empty());
   context.run();
@@ -75,37 +63,9 @@ TEST(AsioAwait, ACoroutineIsResumedOnItsExecutorNotOnThePublishersThread) {
   context.run();
 }
 
-TEST(AsioAwait, AnAwaitableFollowsATopicToItsLastValue) {
-  constexpr int kLast = 2000;
-  Bus<int> bus;
-  auto subscriber = bus.subscribe("t");
-  asio::io_context context;
-  int newest = 0;
-  News end = News::nothing;
-  const auto follow = [&]() -> asio::awaitable<void> {
-    const auto executor = co_await asio::this_coro::executor;
-    for (;;) {
-      auto poll = co_await async_next(subscriber, executor, asio::use_awaitable);
-      end = poll->news();
-      if (end != News::fresh) co_return;
-      EXPECT_GT(poll->value(), newest);
-      newest = poll->value();
-    }
-  };
-  asio::co_spawn(context, follow, asio::detached);
-  std::thread publisher([&] {
-    for (int i = 1; i <= kLast; ++i) bus.publish("t", i);
-    bus.close();
-  });
-  context.run();
-  publisher.join();
-  EXPECT_EQ(newest, kLast);
-  EXPECT_EQ(end, News::closed);
-}
-
 // A publisher that found somebody waiting may come to notify when that one has its value already,
 // and waits for the next.
-TEST(AsioAwait, NobodyIsResumedWithoutNews) {
+TEST(PlainAwait, ResumesNobodyWithoutNews) {
   for (int round = 0; round < 300; ++round) {
     Bus<int> bus;
     auto subscriber = bus.subscribe("t");
@@ -115,7 +75,7 @@ TEST(AsioAwait, NobodyIsResumedWithoutNews) {
     collect(subscriber, context.get_executor(), seen, resumed_on);
     auto work = asio::make_work_guard(context);
     std::thread publisher([&] {
-      for (int i = 1; i <= 200; ++i) bus.publish("t", i);
+      for (int i = 1; i <= 200; ++i) bus.publish("t", i).value();
       bus.close();
       work.reset();
     });
@@ -125,17 +85,182 @@ TEST(AsioAwait, NobodyIsResumedWithoutNews) {
   }
 }
 
-TEST(AsioAwait, ATimerMayEndTheWait) {
+TEST(AsioWait, AnAwaitableFollowsATopicToItsEnd) {
+  constexpr int kLast = 2000;
+  Bus<int> bus;
+  auto subscriber = bus.subscribe("t");
+  asio::io_context context;
+  int newest = 0;
+  News end = News::nothing;
+  const auto follow = [&]() -> asio::awaitable<void> {
+    for (;;) {
+      const auto poll = co_await subscriber.async_wait();
+      EXPECT_TRUE(context.get_executor().running_in_this_thread());
+      end = poll.news();
+      if (end != News::fresh) co_return;
+      EXPECT_GT(poll.value(), newest);
+      newest = poll.value();
+    }
+  };
+  asio::co_spawn(context, follow, asio::detached);
+  std::thread publisher([&] {
+    for (int i = 1; i <= kLast; ++i) bus.publish("t", i).value();
+    bus.close();
+  });
+  context.run();
+  publisher.join();
+  EXPECT_EQ(newest, kLast);
+  EXPECT_EQ(end, News::closed);
+}
+
+TEST(AsioWait, TakesAnyCompletionToken) {
+  Bus<std::string> bus;
+  auto subscriber = bus.subscribe("t");
+  asio::io_context context;
+  std::optional<Poll<std::string>> seen;
+  async_wait(subscriber, context.get_executor(),
+             [&](Poll<std::string> poll) { seen = std::move(poll); });
+  bus.publish("t", "callback").value();
+  EXPECT_FALSE(seen) << "never inside publish()";
+  context.run();
+  EXPECT_EQ(*seen.value().value(), "callback");
+
+  auto future = async_wait(subscriber, context.get_executor(), asio::use_future);
+  bus.publish("t", "future").value();
+  context.restart();
+  context.run();
+  EXPECT_EQ(*future.get().value(), "future");
+}
+
+TEST(AsioWait, DoesNotCallItsHandlerInsideTheCallThatStartsIt) {
+  Bus<int> bus;
+  auto subscriber = bus.subscribe("t");
+  bus.publish("t", 1).value();
+  asio::io_context context;
+  int seen = 0;
+  async_wait(subscriber, context.get_executor(), [&](Poll<int> poll) { seen = poll.value(); });
+  EXPECT_EQ(seen, 0);
+  context.run();
+  EXPECT_EQ(seen, 1);
+}
+
+TEST(AsioWait, KeepsItsContextRunning) {
+  Bus<int> bus;
+  auto subscriber = bus.subscribe("t");
+  asio::io_context context;
+  int seen = 0;
+  async_wait(subscriber, context.get_executor(), [&](Poll<int> poll) { seen = poll.value(); });
+  EXPECT_EQ(context.poll(), 0u);
+  EXPECT_FALSE(context.stopped());
+  std::thread publisher([&] { bus.publish("t", 1).value(); });
+  context.run();
+  publisher.join();
+  EXPECT_EQ(seen, 1);
+}
+
+TEST(AsioWait, ATimerMayEndIt) {
+  using namespace asio::experimental::awaitable_operators;
+  Bus<int> bus;
+  auto subscriber = bus.subscribe("t");
+  asio::io_context context;
+  std::size_t first = 0;
+  int later = 0;
+  const auto wait = [&]() -> asio::awaitable<void> {
+    asio::steady_timer timer(context, std::chrono::milliseconds(1));
+    const auto outcome = co_await (async_wait(subscriber, asio::use_awaitable) ||
+                                   timer.async_wait(asio::use_awaitable));
+    first = outcome.index();
+    bus.publish("t", 7).value();
+    later = (co_await subscriber.async_wait()).value();
+  };
+  asio::co_spawn(context, wait, asio::detached);
+  context.run();
+  EXPECT_EQ(first, 1u) << "the timer came first, and the wait was cancelled";
+  EXPECT_EQ(later, 7);
+}
+
+TEST(AsioWait, IsEndedByTheSubscribersCancel) {
   Bus<int> bus;
   auto subscriber = bus.subscribe("t");
   asio::io_context context;
   std::optional<News> end;
-  async_next(subscriber, context.get_executor(),
-             [&](std::optional<Poll<int>> poll) { end = poll->news(); });
-  asio::steady_timer timer(context, std::chrono::milliseconds(1));
-  timer.async_wait([&](boost::system::error_code) { EXPECT_TRUE(subscriber.cancel()); });
+  async_wait(subscriber, context.get_executor(), [&](Poll<int> poll) { end = poll.news(); });
+  EXPECT_TRUE(subscriber.cancel());
   context.run();
   EXPECT_EQ(end, News::nothing);
+}
+
+TEST(AsioWait, EndsWithClosedWhenItsSubscriberIsDestroyed) {
+  Bus<int> bus;
+  asio::io_context context;
+  std::optional<News> end;
+  {
+    auto subscriber = bus.subscribe("t");
+    async_wait(subscriber, context.get_executor(), [&](Poll<int> poll) { end = poll.news(); });
+  }
+  context.run();
+  EXPECT_EQ(end, News::closed);
+  bus.publish("t", 1).value();
+}
+
+// A coroutine's frame, and the subscriber in it, is destroyed with the context it waits in.
+TEST(AsioWait, IsDestroyedWithItsContext) {
+  Bus<int> bus;
+  const auto alive = std::make_shared<int>();
+  {
+    asio::io_context context;
+    const auto wait = [](Bus<int>& bus, std::shared_ptr<int>) -> asio::awaitable<void> {
+      auto subscriber = bus.subscribe("t");
+      co_await subscriber.async_wait();
+    };
+    asio::co_spawn(context, wait(bus, alive), asio::detached);
+    context.poll();
+    EXPECT_EQ(alive.use_count(), 2);
+  }
+  EXPECT_EQ(alive.use_count(), 1);
+  bus.publish("t", 1).value();
+}
+
+TEST(AsioWait, LosesNoHandlerWhenItsContextEndsWhileValuesCome) {
+  Bus<int> bus;
+  const auto alive = std::make_shared<int>();
+  std::atomic<bool> over{false};
+  std::thread publisher([&] {
+    for (int i = 1; !over; ++i) bus.publish("t", i).value();
+  });
+  for (int round = 0; round < 300; ++round) {
+    asio::io_context context;
+    const auto follow = [](Bus<int>& bus, std::shared_ptr<int>) -> asio::awaitable<void> {
+      auto subscriber = bus.subscribe("t");
+      while (co_await subscriber.async_wait()) {
+      }
+    };
+    for (int i = 0; i < 3; ++i) asio::co_spawn(context, follow(bus, alive), asio::detached);
+    for (int i = 0; i < 20; ++i) context.poll();
+  }
+  over = true;
+  publisher.join();
+  EXPECT_EQ(alive.use_count(), 1);
+}
+
+TEST(AsioWait, RunsOnAStrandOfAThreadPool) {
+  Bus<int> bus;
+  asio::thread_pool pool(2);
+  auto strand = asio::make_strand(pool);
+  int newest = 0;
+  const auto follow = [&]() -> asio::awaitable<void> {
+    auto subscriber = bus.subscribe("t");
+    while (const auto poll = co_await subscriber.async_wait()) {
+      EXPECT_TRUE(strand.running_in_this_thread());
+      newest = poll.value();
+    }
+  };
+  auto done = asio::co_spawn(strand, follow, asio::use_future);
+  for (int i = 1; i <= 1000; ++i) bus.publish("t", i).value();
+  bus.close();
+  done.get();
+  EXPECT_TRUE(newest == 0 || newest == 1000);
+  pool.join();
 }
 
 }  // namespace

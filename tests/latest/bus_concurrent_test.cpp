@@ -38,7 +38,7 @@ TEST(BusUnderFire, CleaningUpNeverLosesATopicThatIsFollowed) {
     while (!over.load()) bus.cleanup_unused_topics();
   });
   std::thread noise([&] {
-    for (int i = 0; !over.load(); ++i) bus.publish(name_of(i % 50), "noise");
+    for (int i = 0; !over.load(); ++i) bus.publish(name_of(i % 50), "noise").value();
   });
   for (int round = 0; round < kRounds; ++round) {
     const std::string name = "followed/" + std::to_string(round % 7);
@@ -59,11 +59,11 @@ TEST(BusUnderFire, WhoWaitsIsWokenByPublishersThatKnowTheNameAlone) {
   auto bus = Bus<int>::high_throughput();
   std::thread echo([&] {
     auto subscriber = bus.subscribe("ping");
-    while (const auto poll = subscriber.wait()) bus.publish("pong", poll.value());
+    while (const auto poll = subscriber.wait()) bus.publish("pong", poll.value()).value();
   });
   auto subscriber = bus.subscribe("pong");
   for (int i = 1; i <= kRounds; ++i) {
-    bus.publish("ping", i);
+    bus.publish("ping", i).value();
     ASSERT_EQ(subscriber.wait().value(), i);
   }
   bus.close();

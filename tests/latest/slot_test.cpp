@@ -5,8 +5,11 @@
 #include <boost/intrusive_ptr.hpp>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
+
+#include "tests/latest/allocation_count.hpp"
 
 namespace millrace::latest {
 namespace {
@@ -53,7 +56,75 @@ TEST(Slot, ChoosesItsKindByTheType) {
 
 TEST(Slot, OfHandlesTakesSixteenBytes) {
   EXPECT_EQ(sizeof(Slot<Ref<Tracked>>), 16u);
-  EXPECT_EQ(sizeof(Slot<std::string>), 16u);
+}
+
+/// Of no slot's special kinds; counts its living copies, and throws when it is told to.
+struct Counted {
+  explicit Counted(int wanted) : number(wanted) { ++alive; }
+  Counted(const Counted& other) : number(other.number) {
+    if (number < 0) throw std::runtime_error("not to be copied");
+    ++alive;
+  }
+  ~Counted() { --alive; }
+  int number;
+  static inline int alive = 0;
+};
+
+TEST(SharedSlot, AllocatesNothingWhileNobodySharesItsValues) {
+  Slot<std::string> slot;
+  const std::string value = "short";
+  slot.store(value);
+  slot.store(value);
+  const std::size_t before = allocation_count();
+  for (int i = 0; i < 100; ++i) {
+    slot.store(value);
+    ASSERT_EQ(*slot.load()->value, value);
+  }
+  EXPECT_EQ(allocation_count(), before);
+}
+
+TEST(SharedSlot, LeavesAValueAloneThatIsShared) {
+  Slot<std::string> slot;
+  slot.store("first");
+  const auto first = slot.load();
+  for (int i = 0; i < 10; ++i) slot.store(std::to_string(i));
+  EXPECT_EQ(*first->value, "first");
+  EXPECT_EQ(*slot.load()->value, "9");
+}
+
+TEST(SharedSlot, DestroysAValueWhenItIsReplacedAndNobodySharesIt) {
+  {
+    Slot<Counted> slot;
+    for (int i = 0; i < 5; ++i) {
+      slot.store(Counted(i));
+      EXPECT_EQ(Counted::alive, 1);
+    }
+    const auto shared = slot.load();
+    slot.store(Counted(5));
+    EXPECT_EQ(Counted::alive, 2);
+  }
+  EXPECT_EQ(Counted::alive, 0);
+}
+
+TEST(SharedSlot, KeepsItsValueWhenTheNextCannotBeCopied) {
+  Slot<Counted> slot;
+  slot.store(Counted(1));
+  slot.store(Counted(2));
+  EXPECT_THROW(slot.store(Counted(-1)), std::runtime_error);
+  EXPECT_EQ(slot.load()->value->number, 2);
+  EXPECT_EQ(slot.store(Counted(3)), 3u);
+  EXPECT_EQ(slot.load()->value->number, 3);
+}
+
+TEST(SharedSlot, TakesOverAlignedValues) {
+  struct alignas(128) Wide {
+    std::string text;
+  };
+  Slot<Wide> slot;
+  for (const char* text : {"a", "b", "c"}) slot.store(Wide{text});
+  const auto newest = slot.load();
+  EXPECT_EQ(newest->value->text, "c");
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(newest->value.get()) % 128, 0u);
 }
 
 template <typename T>

@@ -88,7 +88,7 @@ TEST(TopicUnderFire, EverySleeperWakesUpForEveryRound) {
     });
   }
   for (int round = 1; round <= kRounds; ++round) {
-    topic->publish(std::to_string(round));
+    topic->publish(std::to_string(round)).value();
     for (int now = arrived.load(); now != round * kSleepers; now = arrived.load()) {
       arrived.wait(now);
     }
@@ -102,7 +102,7 @@ TEST(TopicUnderFire, TimedWaitsThatEndAsNewsArriveLoseNothing) {
   auto topic = Topic<int>::make("t");
   std::thread publisher([&] {
     for (int i = 1; i <= kLast; ++i) {
-      topic->publish(i);
+      topic->publish(i).value();
       if (i % 8 == 0) std::this_thread::yield();
     }
   });

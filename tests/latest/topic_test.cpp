@@ -24,32 +24,32 @@ TEST(Topic, KnowsItsName) {
 TEST(Topic, CountsVersionsFromOne) {
   auto topic = topic_of<int>();
   EXPECT_EQ(topic->version(), 0u);
-  EXPECT_EQ(topic->publish(10), 1u);
-  EXPECT_EQ(topic->publish(11), 2u);
+  EXPECT_EQ(topic->publish(10).value(), 1u);
+  EXPECT_EQ(topic->publish(11).value(), 2u);
   EXPECT_EQ(topic->load()->value, 11);
 }
 
 TEST(Topic, RefusesValuesAfterItWasClosed) {
   auto topic = topic_of<int>();
-  topic->publish(1);
+  topic->publish(1).value();
   topic->close();
   EXPECT_TRUE(topic->closed());
-  EXPECT_EQ(topic->publish(2), 0u);
+  EXPECT_EQ(topic->publish(2).error(), Error::closed);
   EXPECT_EQ(topic->load()->value, 1);
 }
 
 TEST(Topic, RefusesEmptyHandles) {
   struct Thing : RefCounted<Thing> {};
   const auto topic = Topic<Ref<Thing>>::make("things");
-  EXPECT_EQ(topic->publish(Ref<Thing>()), 0u);
-  EXPECT_EQ(topic->publish(make_ref<Thing>()), 1u);
+  EXPECT_EQ(topic->publish(Ref<Thing>()).error(), Error::empty_value);
+  EXPECT_EQ(topic->publish(make_ref<Thing>()).value(), 1u);
 }
 
 TEST(Subscriber, GetsEachNewValueOnce) {
   auto topic = topic_of<std::string>();
   auto subscriber = topic->subscribe();
   EXPECT_EQ(subscriber.try_get().news(), News::nothing);
-  topic->publish("one");
+  topic->publish("one").value();
   auto poll = subscriber.try_get();
   ASSERT_EQ(poll.news(), News::fresh);
   EXPECT_EQ(*poll.value(), "one");
@@ -57,9 +57,27 @@ TEST(Subscriber, GetsEachNewValueOnce) {
   EXPECT_EQ(subscriber.try_get().news(), News::nothing);
 }
 
+TEST(Subscriber, HasNoValueWithoutNews) {
+  auto topic = topic_of<int>();
+  auto subscriber = topic->subscribe();
+  const auto error_of = [&] {
+    const auto poll = subscriber.try_get();
+    EXPECT_THROW((void)poll.version(), base::BadResult);
+    try {
+      (void)poll.value();
+    } catch (const base::BadResult& bad) {
+      return bad.error();
+    }
+    return Error::none;
+  };
+  EXPECT_EQ(error_of(), Error::nothing_new);
+  topic->close();
+  EXPECT_EQ(error_of(), Error::closed);
+}
+
 TEST(Subscriber, GetsThePresentValueFirstAndHasSkippedNothing) {
   auto topic = topic_of<int>();
-  for (int i = 1; i <= 5; ++i) topic->publish(i);
+  for (int i = 1; i <= 5; ++i) topic->publish(i).value();
   auto subscriber = topic->subscribe();
   const auto poll = subscriber.try_get();
   ASSERT_TRUE(poll);
@@ -71,11 +89,11 @@ TEST(Subscriber, GetsThePresentValueFirstAndHasSkippedNothing) {
 TEST(Subscriber, CountsWhatItSkipped) {
   auto topic = topic_of<int>();
   auto subscriber = topic->subscribe();
-  for (int i = 1; i <= 4; ++i) topic->publish(i);
+  for (int i = 1; i <= 4; ++i) topic->publish(i).value();
   EXPECT_EQ(subscriber.try_get().skipped(), 3u);
-  topic->publish(5);
+  topic->publish(5).value();
   EXPECT_EQ(subscriber.try_get().skipped(), 0u);
-  for (int i = 6; i <= 10; ++i) topic->publish(i);
+  for (int i = 6; i <= 10; ++i) topic->publish(i).value();
   EXPECT_EQ(subscriber.try_get().skipped(), 4u);
   EXPECT_EQ(subscriber.skipped_total(), 7u);
   EXPECT_EQ(subscriber.seen(), 10u);
@@ -85,9 +103,9 @@ TEST(Subscriber, DoesNotDependOnOthers) {
   auto topic = topic_of<int>();
   auto quick = topic->subscribe();
   auto slow = topic->subscribe();
-  topic->publish(1);
+  topic->publish(1).value();
   EXPECT_EQ(quick.try_get().value(), 1);
-  topic->publish(2);
+  topic->publish(2).value();
   EXPECT_EQ(quick.try_get().value(), 2);
   EXPECT_EQ(slow.try_get().value(), 2);
   EXPECT_EQ(slow.skipped_total(), 1u);
@@ -96,7 +114,7 @@ TEST(Subscriber, DoesNotDependOnOthers) {
 TEST(Subscriber, GetsTheLastValueBeforeItHearsOfTheEnd) {
   auto topic = topic_of<int>();
   auto subscriber = topic->subscribe();
-  topic->publish(1);
+  topic->publish(1).value();
   topic->close();
   EXPECT_EQ(subscriber.try_get().value(), 1);
   EXPECT_EQ(subscriber.try_get().news(), News::closed);
@@ -105,7 +123,7 @@ TEST(Subscriber, GetsTheLastValueBeforeItHearsOfTheEnd) {
 
 TEST(Subscriber, HoldsItsTopic) {
   auto topic = topic_of<int>();
-  topic->publish(7);
+  topic->publish(7).value();
   auto subscriber = topic->subscribe();
   topic = nullptr;
   EXPECT_EQ(subscriber.try_get().value(), 7);
@@ -115,9 +133,9 @@ TEST(Subscriber, HoldsItsTopic) {
 TEST(Subscriber, ReturnsFromWaitAtOnceWhenThereIsNews) {
   auto topic = topic_of<int>();
   auto subscriber = topic->subscribe();
-  topic->publish(3);
+  topic->publish(3).value();
   EXPECT_EQ(subscriber.wait().value(), 3);
-  topic->publish(4);
+  topic->publish(4).value();
   EXPECT_EQ(subscriber.wait_for(std::chrono::hours(1)).value(), 4);
 }
 
@@ -155,12 +173,12 @@ Task follow(Subscriber<int>& subscriber, std::vector<int>& seen, News& end) {
 TEST(AsyncWait, ResumesTheCoroutineWithEachNewValueUntilTheEnd) {
   auto topic = topic_of<int>();
   auto subscriber = topic->subscribe();
-  topic->publish(1);
+  topic->publish(1).value();
   std::vector<int> seen;
   News end = News::nothing;
   Task task = follow(subscriber, seen, end);
-  topic->publish(2);
-  topic->publish(3);
+  topic->publish(2).value();
+  topic->publish(3).value();
   EXPECT_EQ(seen, (std::vector{1, 2, 3}));
   EXPECT_FALSE(task.coroutine.done());
   topic->close();
@@ -181,7 +199,7 @@ TEST(AsyncWait, EndsWithNothingWhenItIsCancelled) {
   EXPECT_EQ(end, News::nothing);
   EXPECT_FALSE(subscriber.cancel());
   task.coroutine.destroy();
-  topic->publish(1);
+  topic->publish(1).value();
   EXPECT_EQ(subscriber.try_get().value(), 1);
 }
 
@@ -192,7 +210,8 @@ TEST(AsyncWait, LeavesTheTopicWhenTheCoroutineIsDestroyed) {
   News end = News::nothing;
   Task task = follow(subscriber, seen, end);
   task.coroutine.destroy();
-  topic->publish(1);
+  EXPECT_FALSE(subscriber.cancel()) << "nobody waits any more";
+  topic->publish(1).value();
   EXPECT_TRUE(seen.empty());
 }
 

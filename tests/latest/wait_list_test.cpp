@@ -24,10 +24,8 @@ TEST(WaitList, CountsWhoWaits) {
   WaitList list;
   Noted waiter;
   EXPECT_FALSE(list.any());
-  EXPECT_FALSE(list.any_after_store());
   ASSERT_TRUE(list.wait(waiter, kNoNews));
   EXPECT_TRUE(list.any());
-  EXPECT_TRUE(list.any_after_store());
   EXPECT_TRUE(list.leave(waiter));
   EXPECT_FALSE(list.any());
   EXPECT_FALSE(list.leave(waiter));
@@ -77,7 +75,7 @@ TEST(WaitRoom, NotifiesThoseWhoWaitForThatSlotAlone) {
   slots[17].store(1);
   room.notify(&slots[17]);
   for (std::size_t i = 0; i < slots.size(); ++i) EXPECT_EQ(waiters[i].notified, i == 17 ? 1 : 0);
-  room.notify_all();
+  for (const Slot<int>& slot : slots) room.notify(&slot);
   for (const Noted& waiter : waiters) EXPECT_EQ(waiter.notified, 1);
   EXPECT_FALSE(room.anyone_waits());
 }
