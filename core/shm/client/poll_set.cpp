@@ -26,10 +26,15 @@ bool PollSet::add(const UniqueFd& fd) {
 }
 
 bool PollSet::set_wake_pipe(UniqueFd pipe) {
-  // The server has the same end open, so closing ours would not take it out of the set.
-  if (pipe_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pipe_.get(), nullptr);
+  remove_wake_pipe();
   pipe_ = std::move(pipe);
   return add(pipe_);
+}
+
+void PollSet::remove_wake_pipe() {
+  // The server has the same end open, so closing ours would not take it out of the set.
+  if (pipe_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pipe_.get(), nullptr);
+  pipe_.reset();
 }
 
 void PollSet::signal() {

@@ -20,6 +20,9 @@ class PollSet {
   int fd() const { return epoll_.get(); }
   // Replaces the one before. False when the system refuses.
   bool set_wake_pipe(UniqueFd pipe);
+  // The server ended or has evicted the reader. Its end of the pipe is closed then, which would make
+  // fd() readable for good.
+  void remove_wake_pipe();
 
   // Makes fd() readable until clear().
   void signal();

@@ -148,6 +148,11 @@ class Reader::Impl {
     return stopped_.load(std::memory_order_seq_cst) && stopped_.exchange(false);
   }
 
+  void disconnect() {
+    control_.reset();
+    if (poll_) poll_->remove_wake_pipe();
+  }
+
   // Before Status::timeout is returned: makes fd() become readable for whatever comes. False:
   // something has come meanwhile.
   bool arm() {
@@ -270,14 +275,14 @@ class Reader::Impl {
     }
     if (!control_->is_closed()) return Status::message;
     if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
-    control_.reset();
+    disconnect();
     error_ = "the server ended the connection";
     return Status::disconnected;
   }
 
   Status evicted(shm::Eviction reason) {
     error_ = shm::describe(reason);
-    control_.reset();
+    disconnect();
     return reason == shm::Eviction::ring_closed ? Status::disconnected : Status::evicted;
   }
 
