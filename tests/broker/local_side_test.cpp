@@ -97,7 +97,7 @@ TEST_F(LocalReaders, WhatIsPublishedDuringTheWalkComesOnceAndAfterIt) {
 }
 
 TEST_F(LocalReaders, OfSeveralFiltersGetEachMessageOnce) {
-  open(2);
+  open(100);
   Peer& publisher = world.peer("p").connect();
   for (const char* topic : {"a/x", "a/y", "b", "c"}) publisher.publish(topic, topic);
   attach_at_latest({"a/+", "b", "a/x", "a/#"});
