@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md",
          *sorted((ROOT / "docs").glob("*.md"))]
-LINKING = [*PAGES, ROOT / "examples" / "README.md"]
+LINKING = [*PAGES, ROOT / "examples" / "README.md", *sorted((ROOT / "docs" / "decisions").glob("*.md"))]
 
 FENCE = re.compile(r"(?:^<!-- (?P<remark>[^\n]*?) -->\n)?"
                    r"^```(?P<kind>[a-z]*)\n(?P<text>.*?)^```$", re.M | re.S)
