@@ -260,9 +260,10 @@ double longest_batch_ms() {
     now = 0;
     std::uint32_t bytes = 0;
     if (auto handover = reader.outbox->take()) {
-      for (const Delivery& delivery : handover->deliveries) {
-        if (delivery.replayed) now += delivery.count;
-        bytes += delivery.charge_bytes();
+      for (const HandoverItem& item : handover->deliveries) {
+        const auto* delivery = boost::variant2::get_if<Delivery>(&item);
+        if (delivery != nullptr && delivery->replayed) ++now;
+        bytes += charge_bytes(item);
       }
       reader.outbox->recycle(std::move(handover));
     }

@@ -64,10 +64,14 @@ class Encoder {
 
   void reasons(const std::vector<ReasonCode>& reasons) {
     require(!reasons.empty(), "every entry is answered");
-    for (const ReasonCode reason : reasons) {
-      const bool plain_failure = !v5() && is_failure(reason);
-      writer_.byte(static_cast<unsigned>(plain_failure ? ReasonCode::UnspecifiedError : reason));
-    }
+    for (const ReasonCode reason : reasons) writer_.byte(static_cast<unsigned>(in_version(reason)));
+  }
+
+  // 3.1.1 has one failure. 3.1 has none, only the QoS that was granted: then it is 0, and nothing
+  // will come.
+  ReasonCode in_version(ReasonCode reason) const noexcept {
+    if (v5() || !is_failure(reason)) return reason;
+    return version_ == Version::v3_1 ? ReasonCode::GrantedQoS0 : ReasonCode::UnspecifiedError;
   }
 
   void packet_id(std::uint16_t id) {

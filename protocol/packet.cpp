@@ -40,11 +40,11 @@ bool connack_reason(ReasonCode reason) noexcept {
                          ConnectionRateExceeded});
 }
 
-bool received_reason(ReasonCode reason, Sender sender) noexcept {
-  if (reason == NoMatchingSubscribers) return sender == Sender::Server;
-  return one_of(reason,
-                {Success, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
-                 TopicNameInvalid, PacketIdentifierInUse, QuotaExceeded, PayloadFormatInvalid});
+// The table gives "no matching subscribers" to servers; bridges, which are clients, say it too.
+bool received_reason(ReasonCode reason) noexcept {
+  return one_of(reason, {Success, NoMatchingSubscribers, UnspecifiedError,
+                         ImplementationSpecificError, NotAuthorized, TopicNameInvalid,
+                         PacketIdentifierInUse, QuotaExceeded, PayloadFormatInvalid});
 }
 
 bool suback_reason(ReasonCode reason) noexcept {
@@ -90,7 +90,7 @@ bool reason_allowed(PacketType type, ReasonCode reason, Sender sender) noexcept 
       return connack_reason(reason);
     case PacketType::Puback:
     case PacketType::Pubrec:
-      return received_reason(reason, sender);
+      return received_reason(reason);
     case PacketType::Pubrel:
     case PacketType::Pubcomp:
       return one_of(reason, {Success, PacketIdentifierNotFound});

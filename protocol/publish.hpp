@@ -66,20 +66,6 @@ struct PublishView {
                                                  Version version,
                                                  Sender sender = Sender::Client) noexcept;
 
-// A well-mixed 64-bit hash of the name: 16 bytes at a time through a 64x64 -> 128 bit multiplication
-// whose halves are folded together.
-[[nodiscard]] std::uint64_t topic_hash(std::string_view topic) noexcept;
-
-// Makes it a hash of the process's own, so that strangers cannot choose names that collide, and with
-// them fill one chain of a table. To be called before the first hash is taken and before there is a
-// second thread. A process that does not call it has the same hashes in each run.
-void set_topic_hash_key(std::uint64_t key) noexcept;
-
-// For tables by topic, or by any other name that a stranger chooses.
-struct TopicHash {
-  std::size_t operator()(std::string_view name) const noexcept { return topic_hash(name); }
-};
-
 // One PUBLISH to be sent: fixed header, topic, packet identifier, properties. The payload follows
 // it, written by the caller.
 struct PublishHeader {

@@ -22,6 +22,11 @@ bool may_use_reserve(const Command& command) {
          command.get_if<command::RefusedPublish>() == nullptr;
 }
 
+std::uint64_t time_of_day_ns() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(since_epoch).count());
+}
+
 std::unique_ptr<CommandQueue> make_queue(const queue::QueueConfig& config) {
   auto queue = CommandQueue::create(config);
   if (!queue) {
@@ -141,7 +146,7 @@ void Inbox::serve(Holder holder) {
 bool Inbox::run_batch() {
   const std::int64_t started_ns = now_ns();
   std::uint64_t bytes = 0;
-  processor_.begin(started_ns);
+  processor_.begin(started_ns, processor_.needs_time_of_day() ? time_of_day_ns() : 0);
   const std::size_t count = queue_->pop_batch(limits_.batch_max, [&](Command& command) {
     bytes += command.charged_bytes();
     processor_.apply(command);

@@ -1,16 +1,27 @@
 // InflightWindow: the QoS 1 and 2 messages that were sent to a client and are not settled yet.
 //
-// Packet identifiers start at 1 in a session and rise by one, so the window is a deque and an
-// identifier is an index into it; acknowledgements out of order leave settled entries behind until
-// the front is settled too. A message here is never dropped and never replaced.
+// Packet identifiers rise by one, so the window is a deque and an identifier is an index into it;
+// acknowledgements out of order leave settled entries behind until the front is settled too. A
+// message whose acknowledgement does not come would keep all of those: it is put aside (overdue_),
+// and its identifier is skipped when its turn comes again [MQTT-2.2.1-4]. A message in here is
+// never dropped and never replaced.
 // Source: MQTT 5.0 sections 2.2.1, 4.3, 4.4, 4.9.
+//
+// What always holds: an identifier names at most one unsettled message; the front of the deque is
+// unsettled; the deque has at most about twice as many entries as there are unsettled messages.
 //
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <algorithm>
 #include <boost/container/deque.hpp>
+#include <cassert>
 #include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
 
+#include "core/broker/check.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/rare.hpp"
 
@@ -28,6 +39,8 @@ struct Inflight {
 class InflightWindow {
  public:
   static constexpr std::uint32_t identifier_count = 65535;
+  // Some identifiers stay free, so that the next free one is found after a few steps on average.
+  static constexpr std::uint32_t unsettled_max = identifier_count - 4096;
 
   // Unsettled messages: what Receive Maximum limits.
   std::uint32_t unsettled() const { return window_.read().unsettled; }
@@ -38,61 +51,121 @@ class InflightWindow {
     if (entry.unsent == unsent) return;
     entry.unsent = unsent;
     window_.write().unsent += unsent ? 1u : -1u;
+    assert(this->unsent() <= unsettled());
   }
-  // False: the next identifier is still in use, 65,535 messages later.
-  bool has_identifier() const { return window_.read().entries.size() < identifier_count; }
+  bool has_identifier() const { return unsettled() < unsettled_max; }
 
   // Assigns the identifier and keeps the delivery. Requires has_identifier().
   std::uint16_t add(Delivery delivery, std::uint32_t subscription) {
-    auto& [entries, front_identifier, unsettled, unsent] = window_.write();
-    const std::uint16_t packet_id =
-        static_cast<std::uint16_t>((front_identifier + entries.size()) % identifier_count + 1);
+    assert(has_identifier());
+    Window& window = window_.write();
+    if (window.entries.size() >= entries_max(window)) [[unlikely]]
+      put_front_aside(window);
+    while (!window.overdue.empty() && window.overdue.contains(window.next_identifier())) {
+      window.entries.push_back({{}, 0, InflightState::settled, false});
+      drop_settled_front(window);  // there may be nothing else in the deque
+      if (window.entries.size() >= entries_max(window)) put_front_aside(window);
+    }
+    const std::uint16_t packet_id = window.next_identifier();
+    MILLRACE_CHECK(find(packet_id) == nullptr);
     delivery.packet_id = packet_id;
     const auto state =
         delivery.qos == 2 ? InflightState::awaits_pubrec : InflightState::awaits_puback;
-    entries.push_back({std::move(delivery), subscription, state});
-    ++unsettled;
+    window.entries.push_back({std::move(delivery), subscription, state, false});
+    ++window.unsettled;
     return packet_id;
   }
 
   // Null: no such message is inflight.
   Inflight* find(std::uint16_t packet_id) {
-    if (packet_id == 0) return nullptr;
+    if (packet_id == 0 || empty()) return nullptr;
+    Window& window = window_.write();
     const std::uint32_t position =
-        (packet_id - 1 + identifier_count - window_.read().front_identifier) % identifier_count;
-    if (position >= window_.read().entries.size()) return nullptr;
-    Inflight& entry = window_.write().entries[position];
-    return entry.state == InflightState::settled ? nullptr : &entry;
+        (packet_id - 1 + identifier_count - window.front_identifier) % identifier_count;
+    if (position < window.entries.size()) {
+      Inflight& entry = window.entries[position];
+      if (entry.state != InflightState::settled) return &entry;
+    }
+    if (window.overdue.empty()) return nullptr;
+    const auto found = window.overdue.find(packet_id);
+    return found == window.overdue.end() ? nullptr : &found->second.entry;
   }
 
+  // One that find() or for_each_unsettled() showed; it is gone after this.
   void settle(Inflight& entry) {
+    assert(entry.state != InflightState::settled);
     set_unsent(entry, false);
+    Window& window = window_.write();
+    assert(window.unsettled > 0);
+    --window.unsettled;
+    if (!window.overdue.empty()) [[unlikely]] {
+      const auto found = window.overdue.find(entry.delivery.packet_id);
+      if (found != window.overdue.end()) {
+        MILLRACE_CHECK(&found->second.entry == &entry);
+        window.overdue.erase(found);
+        return;
+      }
+    }
     entry.state = InflightState::settled;
     entry.delivery = Delivery{};
-    auto& [entries, front_identifier, unsettled, unsent] = window_.write();
-    --unsettled;
-    while (!entries.empty() && entries.front().state == InflightState::settled) {
-      entries.pop_front();
-      front_identifier = (front_identifier + 1) % identifier_count;
-    }
+    drop_settled_front(window);
   }
 
   // In the order in which they were sent first [MQTT-4.6.0-1].
   template <class F>
   void for_each_unsettled(F&& f) {
     if (empty()) return;
-    for (Inflight& entry : window_.write().entries) {
+    Window& window = window_.write();
+    // What was put aside was sent before all that is in the deque.
+    std::vector<std::pair<std::uint64_t, Inflight*>> overdue;
+    for (auto& [packet_id, one] : window.overdue) overdue.emplace_back(one.order, &one.entry);
+    std::sort(overdue.begin(), overdue.end());
+    for (auto& [order, entry] : overdue) f(*entry);
+    for (Inflight& entry : window.entries) {
       if (entry.state != InflightState::settled) f(entry);
     }
   }
 
  private:
+  struct Overdue {
+    std::uint64_t order = 0;  // in which they were put aside, and so sent
+    Inflight entry;
+  };
   struct Window {
     boost::container::deque<Inflight> entries;
-    std::uint32_t front_identifier = 0;  // identifier of the front, less one
-    std::uint32_t unsettled = 0;
+    std::map<std::uint16_t, Overdue> overdue;  // by packet identifier
+    std::uint64_t put_aside = 0;               // so many so far
+    std::uint32_t front_identifier = 0;        // identifier of the front, less one
+    std::uint32_t unsettled = 0;               // in both
     std::uint32_t unsent = 0;
+
+    std::uint16_t next_identifier() const {
+      return static_cast<std::uint16_t>((front_identifier + entries.size()) % identifier_count + 1);
+    }
   };
+
+  // More than that are mostly settled ones, behind a front that is not.
+  static std::size_t entries_max(const Window& window) {
+    return std::min<std::size_t>(2 * std::size_t{window.unsettled} + 256, identifier_count - 1);
+  }
+  static void put_front_aside(Window& window) {
+    Inflight& front = window.entries.front();
+    assert(front.state != InflightState::settled);
+    const std::uint16_t packet_id = static_cast<std::uint16_t>(window.front_identifier + 1);
+    const bool is_new =
+        window.overdue.try_emplace(packet_id, Overdue{++window.put_aside, std::move(front)}).second;
+    assert(is_new);
+    static_cast<void>(is_new);
+    window.entries.front().state = InflightState::settled;
+    drop_settled_front(window);
+  }
+  static void drop_settled_front(Window& window) {
+    auto& entries = window.entries;
+    while (!entries.empty() && entries.front().state == InflightState::settled) {
+      entries.pop_front();
+      window.front_identifier = (window.front_identifier + 1) % identifier_count;
+    }
+  }
 
   Rare<Window> window_;  // most are sent nothing but QoS 0
 };

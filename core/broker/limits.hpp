@@ -29,8 +29,10 @@ struct ProcessorLimits {
   std::uint32_t sessions_max = 1'000'000;
   bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
   TopicLimits slots;
-  std::uint32_t seeds_per_batch = 4096;  // stored values looked at
-  std::uint32_t timers_per_batch = 1024;
+  std::uint32_t snapshot_topics_per_batch = 4096;  // looked at, for snapshots
+  std::uint32_t timers_per_batch = 1024;           // and as many wills
+
+  std::int64_t stale_ns() const { return std::int64_t{adaptive_stale_after_ms} * 1'000'000; }
 };
 
 }  // namespace millrace::broker

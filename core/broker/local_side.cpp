@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
-#include <ctime>
 #include <utility>
 
+#include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
 
 namespace millrace::broker {
@@ -21,20 +21,19 @@ std::span<const std::byte> payload_of(const Message& message) {
   return std::as_bytes(message.payload());
 }
 
-std::uint64_t real_time_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 // The newest values published before a moment: what is published later is in the feed already. One
-// filter after the other; a topic that an earlier one matches is left out.
+// filter after the other; a topic that an earlier one matches is left out. The times are those of
+// the batch in which a step is done.
 class StoredValues final : public shm::NewestWalk {
  public:
   StoredValues(TopicTable& topics, const std::vector<std::string>& filters, std::uint64_t since,
-               const std::int64_t& now_ns)
-      : topics_(topics), filters_(filters), walk_{filters_[0]}, since_(since), now_ns_(now_ns) {}
+               const std::int64_t& now_ns, const std::uint64_t& time_of_day_ns)
+      : topics_(topics),
+        filters_(filters),
+        walk_{filters_[0]},
+        since_(since),
+        now_ns_(now_ns),
+        time_of_day_ns_(time_of_day_ns) {}
 
   Step step(shm::NewestValue& value) override {
     Topic* topic = nullptr;
@@ -53,7 +52,7 @@ class StoredValues final : public shm::NewestWalk {
     }
     const std::int64_t age_ns = now_ns_ - message_.buffer->received_ns;
     value = {message_.topic(), payload_of(message_), flags_of(message_),
-             real_time_ns() - static_cast<std::uint64_t>(std::max<std::int64_t>(age_ns, 0))};
+             time_of_day_ns_ - static_cast<std::uint64_t>(std::max<std::int64_t>(age_ns, 0))};
     return Step::value;
   }
 
@@ -69,6 +68,7 @@ class StoredValues final : public shm::NewestWalk {
   TopicWalk walk_;
   const std::uint64_t since_;
   const std::int64_t& now_ns_;
+  const std::uint64_t& time_of_day_ns_;
   Message message_;
 };
 
@@ -86,18 +86,13 @@ void LocalSide::hold(std::unique_ptr<LocalRequest> request) {
   held_.push_back(std::move(request));
 }
 
-std::uint64_t LocalSide::batch_time_ns() {
-  if (batch_time_ns_ == 0) batch_time_ns_ = real_time_ns();
-  return batch_time_ns_;
-}
-
 void LocalSide::append(std::span<shm::Feed* const> feeds, const Message& message) {
   figures_are_old_ = true;
   ++appends_;
   for (shm::Feed* feed : feeds) {
     // A ring stands here once for each of its filters that match.
     if (feed->ring && std::exchange(feed->last_append, appends_) != appends_) {
-      core_.append(*feed, message.topic(), payload_of(message), flags_of(message), batch_time_ns());
+      core_.append(*feed, message.topic(), payload_of(message), flags_of(message), time_of_day_ns_);
     }
   }
 }
@@ -106,9 +101,9 @@ void LocalSide::store(std::span<shm::Feed* const> feeds, const Message& newest) 
   for (shm::Feed* feed : feeds) {
     if (!feed->table) continue;
     if (newest.payload_bytes() == 0) {
-      feed->table->clear(newest.topic(), batch_time_ns());
+      feed->table->clear(newest.topic(), time_of_day_ns_);
     } else {
-      feed->table->store(newest.topic(), payload_of(newest), flags_of(newest), batch_time_ns());
+      feed->table->store(newest.topic(), payload_of(newest), flags_of(newest), time_of_day_ns_);
     }
   }
 }
@@ -125,7 +120,6 @@ bool LocalSide::finish(std::int64_t now_ns, std::uint64_t sequence) {
     core_.tick(now);
     figures_are_old_ = true;
   }
-  batch_time_ns_ = 0;
   auto outgoing = core_.take_outgoing();
   if (!outgoing.empty()) deliver_(std::move(outgoing));
   if (figures_are_old_ && now_ns >= figures_at_ns_ + figures_interval_ns) {
@@ -175,12 +169,12 @@ void LocalSide::feed_ends(shm::Feed& feed) {
 }
 
 std::unique_ptr<shm::NewestWalk> LocalSide::walk_newest(const std::vector<std::string>& filters) {
-  return std::make_unique<StoredValues>(topics_, filters, sequence_, now_ns_);
+  return std::make_unique<StoredValues>(topics_, filters, sequence_, now_ns_, time_of_day_ns_);
 }
 
 bool LocalSide::newest(std::string_view filter, std::string_view name, std::string& payload,
                        std::uint8_t& flags) {
-  const Topic* topic = topics_.find(protocol::topic_hash(name), name);
+  const Topic* topic = topics_.find(topic_hash(name), name);
   if (topic == nullptr || topic->newest() == nullptr) return false;
   if (!protocol::matches(filter, name)) return false;
   const Message message = message_of(BufferRef(topic->newest()));

@@ -1,5 +1,5 @@
-// [7] publish: the processor's side of local consumers (core/shm): which rings and tables there
-// are, and what goes into them.
+// LocalSide: the processor's side of local consumers (core/shm): which rings and tables there are,
+// and what goes into them.
 //
 // A ring or a table stands in the subscription index as subscriptions without a session, so that
 // the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
@@ -42,6 +42,8 @@ class LocalSide final : public shm::Registry::Watcher {
     return core_.declare(filter, policy);
   }
 
+  // The beginning of the batch, and the time of day (CLOCK_REALTIME) that its frames carry.
+  void begin(std::uint64_t time_of_day_ns) { time_of_day_ns_ = time_of_day_ns; }
   // Until the end of the batch.
   void hold(std::unique_ptr<LocalRequest> request);
 
@@ -66,7 +68,6 @@ class LocalSide final : public shm::Registry::Watcher {
 
  private:
   void apply(LocalRequest& request);
-  std::uint64_t batch_time_ns();
 
   SubscriptionIndex& index_;
   TopicTable& topics_;
@@ -77,8 +78,8 @@ class LocalSide final : public shm::Registry::Watcher {
   std::uint64_t sequence_ = 0;
   std::uint64_t appends_ = 0;
   std::int64_t ticked_at_ns_ = 0;
-  std::uint64_t batch_time_ns_ = 0;  // CLOCK_REALTIME, read once a batch; 0: not yet
-  shm::Registry core_;               // last: it tells us of its feeds' end
+  std::uint64_t time_of_day_ns_ = 0;  // of the batch
+  shm::Registry core_;                // last: it tells us of its feeds' end
   mutable std::mutex figures_mutex_;
   shm::Registry::Figures figures_;  // under figures_mutex_
   bool figures_are_old_ = true;

@@ -1,8 +1,8 @@
 // [3] message: a PUBLISH as the server carries it from the receive buffer to the last subscriber.
 //
 // A Message is a value: a reference to the buffer that holds the packet's bytes, and where in the
-// packet topic, properties and payload stand. The packet is canonical: the topic is spelled out
-// (an alias was resolved) and there is no Topic Alias property, so it can go out byte for byte.
+// packet topic, properties and payload stand. The topic is spelled out (an alias was resolved) and
+// there is no Topic Alias property.
 //
 // Threads: immutable once made; may be copied and dropped on any thread.
 //
@@ -30,7 +30,7 @@ constexpr ExpirySeconds clock_seconds(std::int64_t now_ns) {
 // All of a message but its bytes. Apart from them it is trivially copyable: copied as a whole,
 // which bit-fields beside a reference are not.
 struct MessageFields {
-  std::uint64_t topic_hash = 0;     // protocol::topic_hash of topic()
+  std::uint64_t topic_hash = 0;     // topic_hash() of topic()
   std::uint32_t packet_offset = 0;  // in the buffer
   std::uint32_t packet_bytes = 0;
   std::uint32_t payload_offset = 0;  // in the packet
@@ -44,6 +44,9 @@ struct MessageFields {
   bool is_v5 : 1 = false;           // the packet has a property section
   bool has_properties : 1 = false;  // and it is not empty
   bool request : 1 = false;         // Response Topic or Correlation Data: never conflated
+  // The whole packet is, bit for bit, what a server would encode of it at QoS 0: no DUP, no expiry
+  // that counts down, no length in more bytes than it needs.
+  bool may_pass_unchanged : 1 = false;
 };
 static_assert(std::is_trivially_copyable_v<MessageFields>);
 

@@ -1,6 +1,9 @@
 #include "core/broker/outbox.hpp"
 
+#include <cassert>
+#include <cstring>
 #include <iterator>
+#include <span>
 #include <utility>
 
 namespace millrace::broker {
@@ -9,6 +12,41 @@ namespace {
 // A burst's vectors are given back to the allocator instead of being kept for the next one.
 constexpr std::size_t kept_deliveries_max = 1024;
 constexpr std::size_t kept_control_bytes_max = 16 * 1024;
+
+// Slices that take less than this share of a large buffer are copied out of it, so that what a slow
+// connection pins is at most so many times what it is charged for.
+constexpr std::uint32_t pinned_share = 4;
+constexpr std::uint32_t large_buffer_bytes = 4096;
+
+// Where an item's bytes stand.
+struct Slice {
+  BufferRef* buffer;
+  std::uint32_t* offset;
+  std::uint32_t bytes;
+};
+Slice slice_of(HandoverItem& item) {
+  if (auto* run = boost::variant2::get_if<PacketRun>(&item)) {
+    return {&run->buffer, &run->offset, run->bytes};
+  }
+  Message& message = boost::variant2::unsafe_get<0>(item).message;
+  return {&message.buffer, &message.packet_offset, message.packet_bytes};
+}
+
+// Moves the items' bytes, which are slices of one buffer, to a buffer of their own.
+void move_to_own_buffer(std::span<HandoverItem> items, std::uint32_t bytes) {
+  const BufferRef shared = *slice_of(items.front()).buffer;
+  BufferRef own = Buffer::allocate(bytes);
+  own->received_ns = shared->received_ns;
+  std::uint32_t at = 0;
+  for (HandoverItem& item : items) {
+    const Slice slice = slice_of(item);
+    std::memcpy(own->data() + at, shared->data() + *slice.offset, slice.bytes);
+    *slice.buffer = own;
+    *slice.offset = at;
+    at += slice.bytes;
+  }
+  assert(at == bytes);
+}
 }  // namespace
 
 void Handover::append(Handover&& later) {
@@ -18,6 +56,24 @@ void Handover::append(Handover&& later) {
                     std::make_move_iterator(later.deliveries.end()));
   if (later.close && !close) close = later.close;
   later.clear();
+}
+
+void Handover::compact() {
+  for (std::size_t first = 0; first < deliveries.size();) {
+    const Buffer* const buffer = slice_of(deliveries[first]).buffer->get();
+    std::uint32_t bytes = 0;
+    std::size_t end = first;
+    for (; end < deliveries.size(); ++end) {
+      const Slice slice = slice_of(deliveries[end]);
+      if (slice.buffer->get() != buffer) break;
+      bytes += slice.bytes;
+    }
+    const std::uint32_t capacity = buffer->capacity();
+    if (capacity >= large_buffer_bytes && bytes < capacity / pinned_share) {
+      move_to_own_buffer(std::span(deliveries).subspan(first, end - first), bytes);
+    }
+    first = end;
+  }
 }
 
 void Handover::clear() {

@@ -1,5 +1,5 @@
-// [8] deliver: Outbox, the one control socket from the processor to a connection, and ReadyList, the I/O
-// thread's wake-up.
+// Outbox: the one way from the processor to a connection; and ReadyList, the list of outboxes that
+// have something for an I/O thread.
 //
 // The processor stages deliveries and control bytes during a batch and hands them over once, at the
 // batch's end, by exchanging one pointer; the connection's I/O thread takes everything that was
@@ -16,11 +16,13 @@
 #include <atomic>
 #include <boost/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
+#include <boost/variant2/variant.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/broker/message.hpp"
@@ -39,27 +41,44 @@ struct SubscriptionIdentifiers
   std::vector<std::uint32_t> values;
 };
 
-// A message bound to a connection: what [9] encodes and writes.
-//
-// If `as_is`, message.packet() goes out unchanged, and it may be a run: `count` packets that are
-// neighbours in one buffer, message.packet_bytes long together (its topic and payload then mean
-// nothing). Otherwise the header is encoded anew from these fields and the payload is shared.
+// A message bound to a connection. Its header is encoded anew from these fields when it is written;
+// the payload is shared by all receivers.
 struct Delivery {
   Message message;
   boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;
-  std::uint32_t count = 1;
   std::uint16_t packet_id = 0;
   std::uint8_t qos = 0;
   bool retain : 1 = false;
   bool duplicate : 1 = false;
-  bool as_is : 1 = false;
-  bool replayed : 1 = false;  // a stored value: no publish-to-write latency to tell
+  bool replayed : 1 = false;  // a stored value, or sent again: no publish-to-write latency to tell
 
-  // What the delivery takes of its connection's credit; reported back by `drained`.
+  // What it takes of its connection's credit; reported back by `drained`.
   std::uint32_t charge_bytes() const { return message.packet_bytes; }
 };
 
-// Everything the processor has for one connection, in the order in which it is written:
+// QoS 0 packets that go out byte for byte as they came in: neighbours in one receive buffer.
+struct PacketRun {
+  BufferRef buffer;
+  std::uint32_t offset = 0;  // of the first, in the buffer
+  std::uint32_t bytes = 0;   // of all together
+  std::uint32_t payload_bytes = 0;
+  std::uint32_t count = 0;
+
+  std::span<const std::uint8_t> packets() const { return {buffer->data() + offset, bytes}; }
+  std::uint32_t charge_bytes() const { return bytes; }
+};
+
+using HandoverItem = boost::variant2::variant<Delivery, PacketRun>;
+inline std::uint32_t charge_bytes(const HandoverItem& item) {
+  return boost::variant2::visit([](const auto& one) { return one.charge_bytes(); }, item);
+}
+// How many PUBLISH packets it is.
+inline std::uint32_t packet_count(const HandoverItem& item) {
+  const auto* run = boost::variant2::get_if<PacketRun>(&item);
+  return run != nullptr ? run->count : 1;
+}
+
+// Everything that the processor has for one connection, in the order in which it is written:
 // CONNACK, then control, then deliveries, then the end.
 struct Handover {
   struct Connected {
@@ -67,13 +86,16 @@ struct Handover {
   };
   std::optional<Connected> connected;
   std::vector<std::uint8_t> control;  // encoded packets; ahead of all deliveries
-  std::vector<Delivery> deliveries;
+  std::vector<HandoverItem> deliveries;
   // Set: write what stands above, tell a v5 client (DISCONNECT with this reason; in place of
   // CONNACK if it is not connected yet), and end the connection.
   std::optional<protocol::ReasonCode> close;
 
   bool empty() const { return !connected && control.empty() && deliveries.empty() && !close; }
   void append(Handover&& later);
+  // Before it leaves the processor: a few small slices of a large receive buffer would keep all of
+  // it alive for as long as the connection is slow, so they move to a buffer of their own size.
+  void compact();
   void clear();
 };
 
@@ -134,8 +156,8 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
 
   // --- The processor -----------------------------------------------------------------------------
 
-  // The session that this connection speaks for; null before `connect`, and again once the
-  // processor let go of the connection. This is the connection's epoch.
+  // The session that this connection speaks for; null before `connect` was applied, and again once
+  // the connection was parted from it. This is the connection's epoch.
   Session* session = nullptr;
   bool attached() const { return session != nullptr; }
 

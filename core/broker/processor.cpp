@@ -5,80 +5,141 @@
 #include <type_traits>
 #include <utility>
 
+#include "protocol/encode.hpp"
+
 namespace millrace::broker {
 
-Processor::Processor(const ProcessorLimits& limits) : limits_(limits), topics_(limits.slots) {}
+using protocol::ReasonCode;
 
-Processor::~Processor() = default;
-
-void Processor::set_limits(const ProcessorLimits& limits) {
-  limits_ = limits;
-  topics_.set_limits(limits.slots);
-}
+Processor::Processor(const ProcessorLimits& limits)
+    : batch_(limits),
+      values_(batch_),
+      router_(batch_),
+      publisher_acks_(batch_),
+      backlog_(batch_,
+               [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); }),
+      deliverer_({batch_, timers_, values_, backlog_, publisher_acks_}),
+      sessions_(batch_, timers_, router_, deliverer_) {}
 
 void Processor::open_local_side(const shm::RegistryOptions& options, LocalSide::Deliver deliver) {
-  local_ = std::make_unique<LocalSide>(options, index_, topics_, std::move(deliver));
-}
-
-const Session* Processor::find_session(std::string_view client_id) const {
-  const auto found = sessions_.find(client_id);
-  return found == sessions_.end() ? nullptr : found->second.get();
+  assert(!local_);
+  local_ =
+      std::make_unique<LocalSide>(options, router_.index(), values_.topics(), std::move(deliver));
 }
 
 std::int64_t Processor::next_deadline_ns() const {
   const std::int64_t local = local_ ? local_->next_deadline_ns() : no_deadline;
-  return timers_.empty() ? local : std::min(local, std::get<0>(*timers_.begin()));
+  return std::min(local, timers_.next_ns());
 }
 
-void Processor::begin(std::int64_t now_ns) {
-  assert(now_ns >= now_ns_);
-  now_ns_ = now_ns;
-  now_s_ = clock_seconds(now_ns);
-  seed_budget_ = limits_.seeds_per_batch;
-  batch_commands_ = 0;
-  has_more_ = false;
+// Topics beyond a lowered limit go as new ones come; sessions and subscriptions stay.
+void Processor::set_limits(const ProcessorLimits& limits) {
+  batch_.set_limits(limits);
+  values_.topics().set_limits(limits.slots);
 }
+
+// --- The batch -----------------------------------------------------------------------------------
+
+void Processor::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
+  holder_.enter();
+  batch_.begin(now_ns);
+  values_.begin_batch();
+  if (local_) local_->begin(time_of_day_ns);
+  commands_ = 0;
+}
+
+void Processor::finish() {
+  MILLRACE_CHECK(holder_.held_here());
+  sessions_.fire_timers();
+  publish_due_wills();
+  values_.store_noted(local_.get());
+  if (local_ && local_->finish(batch_.now_ns(), values_.sequence())) batch_.ask_for_more();
+  deliverer_.serve_all();
+  batch_.finish();
+  deliverer_.finish_batch();
+  sessions_.forget_ended();
+  router_.forget_ended();
+  update_gauges();
+  batch_.stats().batches.add();
+  if (commands_ > 0) batch_.stats().batch_commands.record(commands_);
+  holder_.leave();
+}
+
+// What became due by a command is published with that command: a takeover's will comes before what
+// the new client says next [MQTT-3.1.4-3]. A will may end another session by an overflow policy,
+// and so bring one more: a list, not a recursion, and within a budget.
+void Processor::publish_due_wills() {
+  for (std::uint32_t budget = batch_.limits().timers_per_batch; sessions_.has_due_wills();) {
+    if (budget-- == 0) return batch_.ask_for_more();
+    Message will = sessions_.take_due_will();
+    PublishContext context(will);
+    publish(context);
+  }
+}
+
+void Processor::update_gauges() {
+  ProcessorStats& stats = batch_.stats();
+  stats.sessions.set(sessions_.size());
+  stats.subscriptions.set(router_.index().size());
+  stats.shared_groups.set(router_.group_count());
+  stats.topics.set(values_.topics().size());
+  stats.topic_bytes.set(values_.topics().bytes());
+  stats.retained.set(values_.topics().retained_count());
+}
+
+// --- Commands ------------------------------------------------------------------------------------
 
 void Processor::apply(Command& command) {
-  ++batch_commands_;
-  if (command.outbox == nullptr) return apply_of_server(command);
-  apply_of_connection(*command.outbox, command);
+  MILLRACE_CHECK(holder_.held_here());
+  ++commands_;
+  if (command.outbox == nullptr) {
+    apply_of_server(command);
+  } else {
+    apply_of_connection(*command.outbox, command);
+  }
+  if (sessions_.has_due_wills()) [[unlikely]]
+    publish_due_wills();
 }
 
 void Processor::apply_of_connection(Outbox& outbox, Command& command) {
-  touch(outbox);
+  batch_.touch(outbox);
   outbox.count_applied(command.charged_bytes());
-  if (auto* connect = command.get_if<command::Connect>()) {
-    return apply_connect(outbox, *connect->request);
+  if (outbox.attached()) [[likely]] {
+    MILLRACE_CHECK(outbox.session->outbox == &outbox);
+    if (auto* publish = command.get_if<command::Publish>()) {
+      return apply_publish(outbox.session, std::move(publish->message));
+    }
   }
-  if (auto* close = command.get_if<command::Close>()) return apply_close(outbox, *close);
+  if (auto* connect = command.get_if<command::Connect>()) {
+    return sessions_.connect(outbox, *connect->request);
+  }
+  if (auto* close = command.get_if<command::Close>()) return sessions_.close(outbox, *close);
   if (!outbox.attached()) {
-    stats_.stale_commands.add();
+    batch_.stats().stale_commands.add();
     return;
   }
-  Session& session = *outbox.session;
+  apply_of_session(*outbox.session, command);
+}
+
+void Processor::apply_of_session(Session& session, Command& command) {
   const auto apply_body = [&](auto& body) {
     using Body = std::remove_reference_t<decltype(body)>;
-    if constexpr (std::is_same_v<Body, command::Publish>) {
-      apply_publish(&session, std::move(body.message));
+    if constexpr (std::is_same_v<Body, command::Drained>) {
+      deliverer_.apply(session, body);
+    } else if constexpr (std::is_same_v<Body, command::Puback> ||
+                         std::is_same_v<Body, command::Pubrec> ||
+                         std::is_same_v<Body, command::Pubcomp>) {
+      apply_ack(session, body);
+    } else if constexpr (std::is_same_v<Body, command::Pubrel>) {
+      publisher_acks_.apply(session, body);
     } else if constexpr (std::is_same_v<Body, command::RefusedPublish>) {
-      acknowledge(session, body.qos, body.packet_id, body.reason);  // [MQTT-4.6.0-2]
+      publisher_acks_.acknowledge(session, body.qos, body.packet_id, body.reason);
     } else if constexpr (std::is_same_v<Body, command::Subscribe>) {
       apply_subscribe(session, *body.request);
     } else if constexpr (std::is_same_v<Body, command::Unsubscribe>) {
       apply_unsubscribe(session, *body.request);
-    } else if constexpr (std::is_same_v<Body, command::Puback>) {
-      apply_puback(session, body);
-    } else if constexpr (std::is_same_v<Body, command::Pubrec>) {
-      apply_pubrec(session, body);
-    } else if constexpr (std::is_same_v<Body, command::Pubrel>) {
-      apply_pubrel(session, body);
-    } else if constexpr (std::is_same_v<Body, command::Pubcomp>) {
-      apply_pubcomp(session, body);
-    } else if constexpr (std::is_same_v<Body, command::Drained>) {
-      apply_drained(session, body);
     } else {
-      assert(!"a command of the server's own has no outbox");
+      assert(!"applied above, or a command of the server's own, which has no outbox");
     }
   };
   boost::variant2::visit(apply_body, command.body);
@@ -88,8 +149,10 @@ void Processor::apply_of_server(Command& command) {
   if (auto* publish = command.get_if<command::Publish>()) {
     apply_publish(nullptr, std::move(publish->message));
   } else if (auto* announce = command.get_if<command::Announce>()) {
-    route(std::move(announce->message), nullptr);
+    PublishContext context(announce->message);
+    route(context);
   } else if (auto* local = command.get_if<command::Local>()) {
+    assert(local_);
     local_->hold(std::move(local->request));
   } else if (auto* limits = command.get_if<command::Limits>()) {
     set_limits(*limits->limits);
@@ -98,153 +161,138 @@ void Processor::apply_of_server(Command& command) {
   }
 }
 
-void Processor::touch(Outbox& outbox) {
-  if (outbox.in_batch) return;
-  outbox.in_batch = true;
-  touched_.push_back(&outbox);
+template <class Ack>
+void Processor::apply_ack(Session& session, const Ack& ack) {
+  if (!deliverer_.apply(session, ack)) sessions_.disconnect(session, ReasonCode::ProtocolError);
 }
 
-void Processor::serve_later(Session& session) {
-  if (session.waits_for_service) return;
-  const DeferredWork& deferred = session.deferred.read();
-  if (session.pending.empty() && deferred.seeds.empty() && deferred.redeliver.empty()) return;
-  session.waits_for_service = true;
-  to_serve_.push_back(&session);
-}
+// --- Publishing ----------------------------------------------------------------------------------
 
-void Processor::finish() {
-  fire_timers();
-  publish_due_wills();
-  store_batch_values();
-  if (local_ && local_->finish(now_ns_, sequence_)) has_more_ = true;
-  // Serving one session may end another one's wait, so the list may grow while it is walked.
-  for (std::size_t i = 0; i < to_serve_.size(); ++i) {
-    to_serve_[i]->waits_for_service = false;
-    if (to_serve_[i]->connected()) serve(*to_serve_[i]);
+void Processor::apply_publish(Session* from, Message&& message) {
+  assert(message && message.qos <= 2);
+  batch_.stats().published[message.qos].add();
+  PublishContext context(message, from);
+  if (from == nullptr || message.qos == 0) {
+    publish(context);
+  } else {
+    apply_acknowledged(*from, context);
   }
-  to_serve_.clear();
-  hand_over_all();
-  for (Session* session : serve_again_) {
-    // It may have ended after its SUBSCRIBE in this batch, or be listed for two of them.
-    if (session->ended || session->waits_for_service) continue;
-    session->waits_for_service = true;
-    to_serve_.push_back(session);
-  }
-  serve_again_.clear();
-  ended_sessions_.clear();
-  ended_subscriptions_.clear();
-  ended_groups_.clear();
-  has_more_ = has_more_ || !to_serve_.empty();
-  update_gauges();
-  stats_.batches.add();
-  if (batch_commands_ > 0) stats_.batch_commands.record(batch_commands_);
 }
 
-// [6] publish: one copy per topic and batch, however often the topic was published in it.
-void Processor::store_batch_values() {
-  for (BatchValue& value : batch_values_) {
-    Topic& topic = *value.topic;
-    Message newest = value.newest.is_slice() ? value.newest.copy_to_keep() : value.newest;
-    if (value.clears_retained) topics_.store_retained(topic, nullptr);
-    if (value.retained && !topics_.can_retain(topic, value.retained.packet_bytes)) {
-      stats_.drop(Drop::retained_refused);
-    } else if (value.retained) {
-      const bool same = value.retained.buffer == value.newest.buffer &&
-                        value.retained.packet_offset == value.newest.packet_offset;
-      Message retained = same                        ? newest
-                         : value.retained.is_slice() ? value.retained.copy_to_keep()
-                                                     : value.retained;
-      topics_.store_retained(topic, std::move(retained.buffer));
+void Processor::apply_acknowledged(Session& from, PublishContext& context) {
+  const std::uint8_t qos = context.message.qos;
+  const std::uint16_t packet_id = context.message.packet_id;
+  if (qos == 2) {
+    switch (publisher_acks_.receive_qos2(from, packet_id)) {
+      case PublisherAcks::Received::first:
+        break;
+      case PublisherAcks::Received::again:
+        return publisher_acks_.acknowledge(from, qos, packet_id, ReasonCode::Success);
+      case PublisherAcks::Received::too_many:
+        return sessions_.disconnect(from, ReasonCode::ReceiveMaximumExceeded);
     }
-    const Route& route = topic.cached_route.route();
-    if (!route.feeds.empty()) local_->store(route.feeds, newest);
-    topics_.store_newest(topic, std::move(newest.buffer));
-    topic.batch_value = 0;
-    releases_.add(std::move(value.newest.buffer));
   }
-  releases_.flush();
-  if (batch_values_.empty()) return;
-  if (topics_.anyone_waits()) {
-    for (const BatchValue& value : batch_values_) topics_.notify(*value.topic);
+  context.can_withhold = true;
+  const std::size_t matched = publish(context);
+  if (!from.connected()) return;  // its own overflow policy ended it
+  if (context.withholder != nullptr) {
+    if (!publisher_acks_.withhold(*context.withholder, from, qos, packet_id)) {
+      sessions_.disconnect(from, ReasonCode::ReceiveMaximumExceeded);
+    }
+    return;
   }
-  batch_values_.clear();
-  last_topic_ = nullptr;  // may be evicted now
-  if (const std::size_t evicted = topics_.evict()) stats_.drop(Drop::slot_evicted, evicted);
+  publisher_acks_.acknowledge(
+      from, qos, packet_id, matched > 0 ? ReasonCode::Success : ReasonCode::NoMatchingSubscribers);
 }
 
-// [8] deliver: each touched outbox is handed over once, each I/O thread is woken once.
-void Processor::hand_over_all() {
-  for (Outbox* outbox : touched_) {
-    outbox->in_batch = false;
-    bool ring = outbox->publish_applied() && outbox->announce();
-    if (outbox->has_staged()) {
-      compact(outbox->staged());
-      ring = outbox->hand_over() || ring;
-    }
-    if (!ring) continue;
-    const auto wake_up = std::find_if(
-        wake_ups_.begin(), wake_ups_.end(),
-        [&](const WakeUp& candidate) { return candidate.list == &outbox->ready_list(); });
-    if (wake_up != wake_ups_.end()) {
-      wake_up->outboxes.emplace_back(outbox);
+std::size_t Processor::publish(PublishContext& context) {
+  const std::size_t matched = route(context);
+  if (matched == 0) batch_.stats().unmatched.add();
+  return matched;
+}
+
+std::size_t Processor::route(PublishContext& context) {
+  Topic& topic = values_.topic_of(context.message);
+  const Route& route = router_.route_of(topic);
+  for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
+  if (!route.feeds.empty()) local_->append(route.feeds, context.message);
+  std::size_t matched = route.targets.size() + route.feeds.size();
+  for (const RouteGroup& group : route.groups) {
+    const Subscription* member = router_.take_turn(group, context.message);
+    if (member == nullptr) continue;
+    deliverer_.deliver_to_member(*member, context);
+    ++matched;
+  }
+  values_.note(topic, context);
+  return matched;
+}
+
+// --- Subscribing ---------------------------------------------------------------------------------
+
+void Processor::apply_subscribe(Session& session, const SubscribeRequest& request) {
+  assert(request.packet_id != 0);
+  protocol::Suback suback;
+  suback.packet_id = request.packet_id;
+  backlog_.seal(session);  // what waits keeps its order whatever changes now
+  const std::size_t before = session.subscriptions.read().of.size();
+  for (const SubscriptionRequest& wanted : request.filters) {
+    suback.reasons.push_back(wanted.refused ? *wanted.refused
+                                            : subscribe(session, wanted, request.identifier));
+  }
+  const std::size_t added = session.subscriptions.read().of.size() - before;
+  if (added < request.filters.size()) deliverer_.drop_older_snapshots(session);
+  session.update_binding();
+  answer(session, suback);
+  if (!session.connected()) return;
+  // What was stored up to here goes out ahead of what this batch still brings.
+  values_.store_noted(local_.get());
+  deliverer_.serve(session);
+}
+
+ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
+                                std::uint32_t identifier) {
+  const Router::Subscribed subscribed = router_.subscribe(session, wanted, identifier);
+  if (subscribed.subscription == nullptr) return ReasonCode::QuotaExceeded;
+  if (auto cursor = values_.begin_snapshot(*subscribed.subscription, wanted, subscribed.is_new)) {
+    deliverer_.add_snapshot(session, std::move(*cursor));
+  }
+  return static_cast<ReasonCode>(wanted.qos);
+}
+
+void Processor::apply_unsubscribe(Session& session, const UnsubscribeRequest& request) {
+  assert(request.packet_id != 0);
+  protocol::Unsuback unsuback;
+  unsuback.packet_id = request.packet_id;
+  std::vector<const Subscription*> ended;
+  for (const std::string& name : request.names) {
+    if (const Subscription* subscription = router_.unsubscribe(session, name)) {
+      ended.push_back(subscription);
+      unsuback.reasons.push_back(ReasonCode::Success);
     } else {
-      wake_ups_.push_back({&outbox->ready_list(), {OutboxRef(outbox)}});
+      unsuback.reasons.push_back(ReasonCode::NoSubscriptionExisted);
     }
   }
-  touched_.clear();
-  for (WakeUp& wake_up : wake_ups_) {
-    if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
-  }
-  closed_.clear();
+  deliverer_.drop_snapshots(session, ended);
+  backlog_.forget(session, ended);
+  session.pending.seal();
+  backlog_.update_gauges(session);
+  deliverer_.serve_later(session);
+  session.update_binding();
+  answer(session, unsuback);
 }
 
-void Processor::fire_timers() {
-  std::uint32_t budget = limits_.timers_per_batch;
-  while (!timers_.empty() && std::get<0>(*timers_.begin()) <= now_ns_) {
-    if (budget-- == 0) {
-      has_more_ = true;
-      return;
-    }
-    Session& session = *std::get<2>(*timers_.begin());
-    timers_.erase(timers_.begin());
-    session.deadlines.write().timer_ns = 0;
-    fire(session);
-  }
-}
-
-// Keeps at most one entry per session, never later than what is due. An entry that fires too early
-// finds nothing to do and is set anew.
-void Processor::reschedule(Session& session) {
-  std::int64_t due = no_deadline;
-  const auto consider = [&](std::int64_t at) {
-    if (at != 0) due = std::min(due, at);
-  };
-  const Deadlines& deadlines = session.deadlines.read();
-  consider(deadlines.will_at_ns);
-  consider(deadlines.expires_at_ns);
-  consider(session.deferred.read().rate_limits.next_ns().value_or(0));
-  if (session.connected() && !session.pending.collapsed() && session.pending.has_adaptive()) {
-    consider(*session.pending.newest_since_ns() + stale_ns());
-  }
-  if (session.connected() && session.pending.collapsed()) {
-    // Later than that, it is looked at again when it has drained.
-    const std::int64_t unfolds_at = session.pending.blocked_at_ns() + stale_ns();
-    if (unfolds_at > now_ns_) consider(unfolds_at);
-  }
-  const std::int64_t timer_ns = deadlines.timer_ns;
-  if (due == no_deadline || (timer_ns != 0 && timer_ns <= due)) return;
-  if (timer_ns != 0) timers_.erase({timer_ns, session.number, &session});
-  session.deadlines.write().timer_ns = due;
-  timers_.insert({due, session.number, &session});
-}
-
-void Processor::update_gauges() {
-  stats_.sessions.set(sessions_.size());
-  stats_.subscriptions.set(index_.size());
-  stats_.shared_groups.set(groups_.size());
-  stats_.topics.set(topics_.size());
-  stats_.topic_bytes.set(topics_.bytes());
-  stats_.retained.set(topics_.retained_count());
+// A client that does not take packets of that size is sent nothing [MQTT-3.1.2-24]; without the
+// answer it has no use of the connection.
+template <class Answer>
+void Processor::answer(Session& session, const Answer& packet) {
+  Outbox& outbox = *session.outbox;
+  batch_.touch(outbox);
+  std::vector<std::uint8_t>& control = outbox.staged().control;
+  const std::size_t before = control.size();
+  protocol::encode(packet, outbox.version, control);
+  if (session.packet_bytes_max == 0 || control.size() - before <= session.packet_bytes_max) return;
+  control.resize(before);
+  sessions_.disconnect(session, ReasonCode::PacketTooLarge);
 }
 
 }  // namespace millrace::broker

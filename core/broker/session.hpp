@@ -1,5 +1,6 @@
-// Session: what the server keeps for one client identifier, connected or not. Plain state: the
-// processor (processor.hpp) is what acts on it.
+// Session: what the server keeps for one client identifier, connected or not. Plain state, on which
+// the processor's parts act: its life is Sessions', its backlog Backlog's, its credit and inflight
+// window Deliverer's, its subscriptions Router's.
 //
 // Threads: the processor's holder alone. A Session lives at one address from the CONNECT that makes
 // it until it ends.
@@ -35,13 +36,17 @@ struct SharedGroup {
   std::uint64_t route_stamp = 0;  // the last route computation that saw the group
 };
 
-// Stored values on their way to a new subscription, pulled as credit allows.
-struct SeedCursor {
+// The snapshot of a new subscription: the stored values that it begins with, sent one after the
+// other as credit allows. This is how far it has come.
+struct SnapshotCursor {
   const Subscription* subscription = nullptr;  // the cursor ends with it
   TopicWalk walk;
   bool with_retained = true;  // Retain Handling
   bool with_newest = false;   // `latest`: also what is not retained
-  std::uint64_t since = 0;    // publishes later than this reach the subscription by themselves
+  // Publishes later than this one reach the subscription by themselves. At QoS 0 those alone do
+  // that came after the client's last return: what it misses while it is away is not kept for it.
+  std::uint64_t since = 0;
+  std::uint64_t since_at_qos0 = 0;
 };
 
 // An acknowledgement that the policy `backpressure` keeps from a publisher.
@@ -66,30 +71,30 @@ struct SubscriptionSet {
 // What waits in a session but for the pending messages.
 struct DeferredWork {
   std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
-  boost::container::deque<SeedCursor> seeds;
+  boost::container::deque<SnapshotCursor> snapshots;
   RateLimits rate_limits;
   std::vector<WithheldAck> withheld;
   std::uint32_t withheld_from_me = 0;               // as a publisher
   std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
 
   bool empty() const {
-    return redeliver.empty() && seeds.empty() && rate_limits.empty() && withheld.empty() &&
+    return redeliver.empty() && snapshots.empty() && rate_limits.empty() && withheld.empty() &&
            withheld_from_me == 0 && received_qos2.empty();
   }
 };
 
-// Monotonic ns; 0: none.
+// What is to happen to the session at a time, and when. Monotonic ns; 0: never.
 struct Deadlines {
   std::optional<ConnectRequest::Will> will;
   std::int64_t will_at_ns = 0;
   std::int64_t expires_at_ns = 0;
-  std::int64_t timer_ns = 0;  // what stands in the processor's timer set
+  std::int64_t timer_ns = 0;  // what SessionTimers has for it
 };
 
-// Most clients are idle: what is not needed to know them is a Rare.
+// Most clients are idle: what few of them need is a Rare.
 struct Session {
   std::string client_id;
-  std::uint64_t number = 0;  // unique: names the session in timers
+  std::uint64_t number = 0;  // unique; the order of the sessions' timers
   OutboxRef outbox;          // null: not connected
   PendingQueue pending;
   InflightWindow inflight;
@@ -102,14 +107,27 @@ struct Session {
   std::uint32_t expiry_s = 0;
   std::uint16_t receive_maximum = 65535;
   bool is_v5 : 1 = false;
-  bool bytes_may_pass : 1 = true;  // no outbound aliases, no Maximum Packet Size
+  bool bytes_may_pass : 1 = true;  // unchanged: no outbound aliases, no Maximum Packet Size
 
   bool ended : 1 = false;  // kept to the end of the batch because routes may still name it
   bool waits_for_service : 1 = false;  // listed for the end of this batch
   bool counted_slow : 1 = false;       // in the gauge
 
   bool connected() const { return outbox != nullptr; }
-  // Most subscribe once and owe nothing from then on.
+  // Tells the connection how small to keep the kernel's buffer: as the strictest of its
+  // subscriptions' modes asks for, or a backlog that collapsed.
+  void update_binding() {
+    const auto& mode_counts = subscriptions.read().mode_counts;
+    auto binding = Outbox::Binding::early;
+    if (mode_counts[static_cast<std::size_t>(Mode::adaptive)] > 0) {
+      binding = Outbox::Binding::late;
+    }
+    if (mode_counts[static_cast<std::size_t>(Mode::latest)] > 0 || pending.collapsed()) {
+      binding = Outbox::Binding::latest;
+    }
+    outbox->set_binding(binding);
+  }
+  // Most subscribe once and have no deferred work from then on.
   void forget_empty_deferred() {
     if (deferred.read().empty()) deferred.reset();
   }

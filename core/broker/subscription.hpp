@@ -18,7 +18,7 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/probe_table.hpp"
 #include "core/broker/rare.hpp"
-#include "protocol/publish.hpp"
+#include "core/broker/topic_hash.hpp"
 
 namespace millrace::shm {
 struct Feed;
@@ -94,7 +94,7 @@ class SubscriptionTable {
 
   // Null: there is none.
   Subscription* find(std::string_view name) const {
-    return table_.find(protocol::topic_hash(name), [&](const Subscription* subscription) {
+    return table_.find(topic_hash(name), [&](const Subscription* subscription) {
       return subscription->name() == name;
     });
   }
@@ -119,7 +119,7 @@ class SubscriptionTable {
 
  private:
   static std::uint64_t hash_of(const Subscription* subscription) {
-    return protocol::topic_hash(subscription->name());
+    return topic_hash(subscription->name());
   }
 
   ProbeTable<Subscription*> table_;

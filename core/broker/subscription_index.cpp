@@ -3,7 +3,7 @@
 #include <cassert>
 
 #include "core/broker/session.hpp"
-#include "protocol/publish.hpp"
+#include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
 
 namespace millrace::broker {
@@ -30,7 +30,7 @@ SubscriptionIndex::SubscriptionIndex() : nodes_(2), log_(log_size) {
 }
 
 std::uint32_t SubscriptionIndex::edge_hash(NodeId parent, std::string_view level) {
-  const std::uint64_t hash = protocol::topic_hash(level) ^ (parent * 0x9E3779B97F4A7C15ull);
+  const std::uint64_t hash = topic_hash(level) ^ (parent * 0x9E3779B97F4A7C15ull);
   return static_cast<std::uint32_t>((hash * 0xD6E8FEB86659FD93ull) >> 32);
 }
 

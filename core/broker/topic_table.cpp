@@ -1,5 +1,6 @@
 #include "core/broker/topic_table.hpp"
 
+#include <cassert>
 #include <utility>
 
 namespace millrace::broker {
@@ -27,6 +28,7 @@ std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
 }
 
 void TopicTable::store_newest(Topic& topic, BufferRef value) {
+  assert(value);
   bytes_ -= cost_bytes(topic);
   topic.newest_slot.store(std::move(value));
   bytes_ += cost_bytes(topic);
@@ -40,9 +42,12 @@ bool TopicTable::can_retain(const Topic& topic, std::uint32_t bytes) const {
   return retained_count_ < limits_.count_max && retained_bytes_ + bytes <= limits_.bytes_max;
 }
 
-void TopicTable::store_retained(Topic& topic, BufferRef value) {
+void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t sequence) {
+  assert(sequence >= topic.retained_sequence && sequence <= topic.sequence);
+  topic.retained_sequence = sequence;
   bytes_ -= cost_bytes(topic);
   if (topic.retained) {
+    assert(retained_count_ > 0 && retained_bytes_ >= topic.retained->capacity());
     --retained_count_;
     retained_bytes_ -= topic.retained->capacity();
   }
@@ -52,6 +57,7 @@ void TopicTable::store_retained(Topic& topic, BufferRef value) {
     retained_bytes_ += topic.retained->capacity();
   }
   bytes_ += cost_bytes(topic);
+  assert(retained_count_ <= topics_.size());
   const bool evictable = !topic.retained;
   if (evictable && !topic.age_hook.is_linked()) by_age_.push_back(topic);
   if (!evictable && topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
@@ -69,6 +75,7 @@ std::size_t TopicTable::evict() {
 }
 
 void TopicTable::erase(Topic& topic) {
+  assert(!topic.retained && topic.batch_value == 0);
   bytes_ -= cost_bytes(topic);
   if (topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
   by_name_.erase(by_name_.iterator_to(topic));

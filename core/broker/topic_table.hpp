@@ -1,14 +1,14 @@
-// [6] publish: TopicTable, every topic that was published, with its newest value, its retained
-// value and the cached match of its subscribers.
+// TopicTable: every topic that was published, with its newest value, its retained value and the
+// cached match of its subscribers.
 //
 // A stored value is a copy of its own (Message::copy_to_keep), kept as one pointer. Topics are also
 // ordered by name, so that a filter's walk is a range and its place a name. Within count_max and
 // bytes_max the least recently published topic that is not retained makes room.
 //
 // Threads: the processor's holder, but for what a Reader shows: the names, and the newest values
-// through their slots. Readers never make the processor wait (core/latest/slot_index.hpp). Who
-// wants the next value of a topic joins its wait room; that nobody does costs one operation a
-// batch.
+// through their slots. Readers never make the processor wait (core/latest/slot_index.hpp). A thread
+// that wants the next value of a topic may wait for it; while none does, that costs the processor
+// one operation a batch.
 #pragma once
 
 #include <boost/intrusive/list.hpp>
@@ -48,8 +48,9 @@ class Topic {
 
   // The processor.
   Buffer* newest() const { return newest_slot.newest(); }
-  BufferRef retained;          // often the same
-  std::uint64_t sequence = 0;  // of the last publish, over all topics
+  BufferRef retained;                   // often the same
+  std::uint64_t sequence = 0;           // of the last publish, over all topics
+  std::uint64_t retained_sequence = 0;  // of the publish that set or cleared `retained` last
   CachedRoute cached_route;
   boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
@@ -101,7 +102,7 @@ class TopicTable {
   void store_newest(Topic& topic, BufferRef value);
   // Null clears it. False: there is no room for one more retained value.
   bool can_retain(const Topic& topic, std::uint32_t bytes) const;
-  void store_retained(Topic& topic, BufferRef value);
+  void store_retained(Topic& topic, BufferRef value, std::uint64_t sequence);
 
   // Evicts until the limits hold; returns how many topics went. A topic that has a value in the
   // current batch stays.

@@ -1,5 +1,6 @@
 #include "core/broker/topic_walk.hpp"
 
+#include "core/broker/topic_hash.hpp"
 #include "core/broker/topic_table.hpp"
 #include "protocol/topic.hpp"
 
@@ -8,7 +9,7 @@ namespace millrace::broker {
 TopicWalk::Step TopicWalk::step(TopicTable& topics, Topic*& topic) {
   const std::size_t wildcard = filter.find_first_of("+#");
   if (wildcard == std::string::npos) {
-    topic = started ? nullptr : topics.find(protocol::topic_hash(filter), filter);
+    topic = started ? nullptr : topics.find(topic_hash(filter), filter);
     started = true;
     return topic == nullptr ? Step::end : Step::match;
   }

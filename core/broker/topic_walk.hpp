@@ -1,5 +1,5 @@
-// TopicWalk: the topics that match a filter, in the order of their names, in as many goes as it
-// takes: its place is a name, which survives any change of the topic table.
+// TopicWalk: the topics that match a filter, in the order of their names, a few at a time. Its place
+// is a name, so topics may come and go between two steps.
 //
 // Threads: the processor's holder alone.
 #pragma once

@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-#include "protocol/publish.hpp"
+#include "core/broker/topic_hash.hpp"
 #include "server/app/server.hpp"
 #include "server/app/settings.hpp"
 #include "server/auth/crypto.hpp"
@@ -73,7 +73,7 @@ int run(std::shared_ptr<const Settings> settings, const ConfigSources& sources) 
   try {
     std::uint64_t key = 0;
     random_bytes(sizeof key).copy(reinterpret_cast<char*>(&key), sizeof key);
-    protocol::set_topic_hash_key(key);
+    broker::set_topic_hash_key(key);
     Server server(std::move(settings));
     serve_until_signal(server, sources);
     const bool clean = server.drain();

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/broker/inbox.hpp"
-#include "protocol/publish.hpp"
+#include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
 #include "server/http/topic_value.hpp"
 
@@ -84,7 +84,7 @@ void TopicList::step() {
 void TopicList::answer_one() {
   {
     const auto reader = topics_.reader();
-    const std::uint64_t hash = protocol::topic_hash(query_.filter);
+    const std::uint64_t hash = broker::topic_hash(query_.filter);
     if (const auto* topic = reader.find(hash, query_.filter)) consider(*topic);
   }
   answer();

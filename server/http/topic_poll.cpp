@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/broker/inbox.hpp"
+#include "core/broker/topic_hash.hpp"
 #include "protocol/properties.hpp"
 #include "protocol/publish.hpp"
 #include "server/http/topic_headers.hpp"
@@ -57,7 +58,7 @@ TopicQuestion::TopicQuestion(const HttpRequest& request, std::string_view run,
                              std::uint32_t wait_seconds_max)
     : request_(request),
       run_(run),
-      hash_(protocol::topic_hash(request.rest)),
+      hash_(broker::topic_hash(request.rest)),
       wait_seconds_(std::min(preferred_wait_seconds(request).value_or(0), wait_seconds_max)) {}
 
 TopicAnswer TopicQuestion::ask(const broker::TopicTable& topics) const {

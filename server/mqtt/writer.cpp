@@ -74,7 +74,7 @@ void Writer::fill(WriterPiece& piece) {
   if (!handover_ || !fill_control(piece, handover_->control)) return;
   const auto& deliveries = handover_->deliveries;
   while (next < deliveries.size() && !piece.full()) {
-    if (!fill_delivery(piece, deliveries[next])) break;
+    if (!fill_item(piece, deliveries[next])) break;
     piece.ends().push_back({piece.bytes(), alias_count()});
     ++next;
   }
@@ -88,15 +88,21 @@ bool Writer::fill_control(WriterPiece& piece, std::span<const std::uint8_t> byte
 }
 
 // False: there is no room left for it.
-bool Writer::fill_delivery(WriterPiece& piece, const broker::Delivery& delivery) {
-  if (!delivery.as_is) return fill_encoded(piece, delivery);
-  const broker::Message& message = delivery.message;
-  if (message.packet_bytes <= copied_bytes_max) {
-    if (piece.scratch_room() < message.packet_bytes) return false;
-    piece.copy(message.packet_span());
-  } else {
-    piece.append(message.packet(), message.packet_bytes);
+bool Writer::fill_item(WriterPiece& piece, const broker::HandoverItem& item) {
+  if (const auto* run = boost::variant2::get_if<broker::PacketRun>(&item)) {
+    return fill_run(piece, *run);
   }
+  return fill_encoded(piece, boost::variant2::unsafe_get<0>(item));
+}
+
+bool Writer::fill_run(WriterPiece& piece, const broker::PacketRun& run) {
+  const auto packets = run.packets();
+  if (packets.size() > copied_bytes_max) {
+    piece.append(packets.data(), packets.size());
+    return true;
+  }
+  if (piece.scratch_room() < packets.size()) return false;
+  piece.copy(packets);
   return true;
 }
 
@@ -236,17 +242,24 @@ void Writer::keep_rest(WriterPiece& piece, std::size_t from, std::size_t to) {
   }
 }
 
-void Writer::finish(const broker::Delivery& delivery, IoCounters& counters, std::int64_t now_ns) {
-  const broker::Message& message = delivery.message;
-  unreported_bytes_ += delivery.charge_bytes();
-  counters.messages_sent[delivery.qos].add(delivery.count);
-  counters.message_bytes_sent[delivery.qos].add(message.payload_bytes());
-  counters.packets_sent[static_cast<std::size_t>(protocol::PacketType::Publish)].add(
-      delivery.count);
-  if (!delivery.replayed && message.buffer->received_ns != 0) {
-    const std::int64_t age_ns = std::max<std::int64_t>(0, now_ns - message.buffer->received_ns);
-    counters.publish_to_write.observe(static_cast<std::uint64_t>(age_ns), delivery.count);
+void Writer::finish(const broker::HandoverItem& item, IoCounters& counters, std::int64_t now_ns) {
+  unreported_bytes_ += broker::charge_bytes(item);
+  const auto count = [&](std::size_t qos, std::uint32_t packets, std::uint64_t payload_bytes,
+                         std::int64_t received_ns) {
+    counters.messages_sent[qos].add(packets);
+    counters.message_bytes_sent[qos].add(payload_bytes);
+    counters.packets_sent[static_cast<std::size_t>(protocol::PacketType::Publish)].add(packets);
+    if (received_ns == 0) return;
+    const std::int64_t age_ns = std::max<std::int64_t>(0, now_ns - received_ns);
+    counters.publish_to_write.observe(static_cast<std::uint64_t>(age_ns), packets);
+  };
+  if (const auto* run = boost::variant2::get_if<broker::PacketRun>(&item)) {
+    return count(0, run->count, run->payload_bytes, run->buffer->received_ns);
   }
+  const auto& delivery = boost::variant2::unsafe_get<0>(item);
+  const broker::Message& message = delivery.message;
+  count(delivery.qos, 1, message.payload_bytes(),
+        delivery.replayed ? 0 : message.buffer->received_ns);
 }
 
 }  // namespace millrace::server

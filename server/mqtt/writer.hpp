@@ -59,13 +59,14 @@ class Writer {
 
   void fill(WriterPiece& piece);
   bool fill_control(WriterPiece& piece, std::span<const std::uint8_t> bytes);
-  bool fill_delivery(WriterPiece& piece, const broker::Delivery& delivery);
+  bool fill_item(WriterPiece& piece, const broker::HandoverItem& item);
+  bool fill_run(WriterPiece& piece, const broker::PacketRun& run);
   bool fill_encoded(WriterPiece& piece, const broker::Delivery& delivery);
   void settle(WriterPiece& piece, std::size_t sent, IoCounters& counters);
   std::size_t settle_rest(std::size_t sent, IoCounters& counters, std::int64_t now_ns);
   std::size_t settle_control(std::size_t sent);
   void keep_rest(WriterPiece& piece, std::size_t from, std::size_t to);
-  void finish(const broker::Delivery& delivery, IoCounters& counters, std::int64_t now_ns);
+  void finish(const broker::HandoverItem& item, IoCounters& counters, std::int64_t now_ns);
   std::uint32_t alias_count() const { return aliases_ ? aliases_->count() : 0; }
 
   std::unique_ptr<broker::Handover> handover_;  // null: nothing to deliver

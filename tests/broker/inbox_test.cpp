@@ -50,9 +50,9 @@ class FrontEnd : public OutboxOwner {
     auto handover = outbox_->take();
     if (!handover) return;
     std::uint32_t drained = 0;
-    for (const Delivery& delivery : handover->deliveries) {
-      received += delivery.count;
-      drained += delivery.charge_bytes();
+    for (const HandoverItem& item : handover->deliveries) {
+      received += packet_count(item);
+      drained += charge_bytes(item);
     }
     acknowledged += handover->control.size() / 4;
     outbox_->recycle(std::move(handover));

@@ -133,7 +133,7 @@ Peer& slow_reader(World& world) {
   return reader.connect();
 }
 
-TEST(Seeds, EndWithTheirSubscription) {
+TEST(Snapshot, EndWithTheirSubscription) {
   World world;
   Peer& reader = slow_reader(world);
   reader.subscribe("a/#", 1).subscribe("b/#", 1).read();
@@ -145,7 +145,7 @@ TEST(Seeds, EndWithTheirSubscription) {
   EXPECT_EQ(reader.got.size(), 2u);
 }
 
-TEST(Seeds, BeginAgainWhenOneSubscribesAgain) {
+TEST(Snapshot, BeginAgainWhenOneSubscribesAgain) {
   World world;
   Peer& reader = slow_reader(world);
   reader.subscribe("a/#", 1).subscribe("b/#", 1).read();
@@ -167,7 +167,7 @@ void subscribe_to_all(Peer& peer, const std::vector<std::string>& filters) {
   peer.send(command::Subscribe{std::move(request)});
 }
 
-TEST(Seeds, BeginAgainOnceForAFilterThatStandsTwiceInOneSubscribe) {
+TEST(Snapshot, BeginAgainOnceForAFilterThatStandsTwiceInOneSubscribe) {
   World world;
   Peer& reader = slow_reader(world);
   subscribe_to_all(reader, {"a/#", "b/#", "a/#"});
@@ -175,7 +175,7 @@ TEST(Seeds, BeginAgainOnceForAFilterThatStandsTwiceInOneSubscribe) {
   EXPECT_THAT(topics_of(reader), ElementsAre("b/1", "a/1", "a/2"));
 }
 
-TEST(Seeds, EndWithEachSubscriptionOfOneUnsubscribe) {
+TEST(Snapshot, EndWithEachSubscriptionOfOneUnsubscribe) {
   World world;
   Peer& reader = slow_reader(world);
   subscribe_to_all(reader, {"a/1", "a/2", "b/#", "a/#"});
@@ -188,7 +188,7 @@ TEST(Seeds, EndWithEachSubscriptionOfOneUnsubscribe) {
   EXPECT_THAT(topics_of(reader), ElementsAre("a/1", "b/1"));
 }
 
-TEST(Seeds, GoOnWhenTheClientComesBack) {
+TEST(Snapshot, GoOnWhenTheClientComesBack) {
   World world;
   Peer& first = slow_reader(world);
   first.close();
@@ -199,6 +199,93 @@ TEST(Seeds, GoOnWhenTheClientComesBack) {
   before.close();
   Peer& after = world.peer("back").connect(false, 100).read();
   EXPECT_THAT(topics_of(after), ElementsAre("a/1", "a/2")) << "the first was not acknowledged";
+}
+
+// What a reader is sent as the snapshot of its subscription.
+std::vector<std::string> retained_of(const Peer& peer) {
+  std::vector<std::string> payloads;
+  for (const Got& one : peer.got) {
+    if (one.retain) payloads.push_back(one.payload);
+  }
+  return payloads;
+}
+
+constexpr int overtaken_count = 40;
+
+// A world whose topics "ov/N" have retained values "old N".
+Peer& writer_of_retained(World& world) {
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < overtaken_count; ++i) {
+    writer.publish("ov/" + std::to_string(i), "old " + std::to_string(i), 1, true);
+  }
+  return writer;
+}
+
+// [MQTT-3.3.1-9]: every retained message that matches.
+TEST(Snapshot, SendsEveryRetainedValueThoughLiveOnesOvertakeIt) {
+  for (const int qos : {0, 1}) {
+    ProcessorLimits limits;
+    limits.credit_bytes = 60;  // some two messages
+    World world(limits);
+    Peer& writer = writer_of_retained(world);
+    Peer& reader = world.peer("reader");
+    reader.receive_maximum = 1;
+    reader.connect().subscribe("ov/#", qos, Mode::every);
+    for (int i = 0; i < overtaken_count; ++i) writer.publish("ov/" + std::to_string(i), "live", 1);
+    for (std::size_t seen = 0; reader.read().got.size() > seen;) {
+      for (; seen < reader.got.size(); ++seen) {
+        if (qos == 1) reader.send(command::Puback{reader.got[seen].packet_id, {}});
+      }
+    }
+    EXPECT_EQ(retained_of(reader).size(), static_cast<std::size_t>(overtaken_count)) << qos;
+    EXPECT_EQ(reader.got.size(), 2u * overtaken_count) << qos;
+  }
+}
+
+TEST(Snapshot, IsNotHiddenByWhatNoLocalKeepsBack) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 60;
+  World world(limits);
+  writer_of_retained(world);
+  Peer& reader = world.peer("reader", protocol::Version::v5).connect();
+  SubscriptionRequest wanted = named("", "ov/#");
+  wanted.no_local = true;
+  reader.subscribe(wanted);
+  for (int i = 0; i < overtaken_count; ++i) reader.publish("ov/" + std::to_string(i), "own");
+  EXPECT_EQ(retained_of(reader.read()).size(), static_cast<std::size_t>(overtaken_count));
+}
+
+TEST(Snapshot, LeavesOutWhatALaterRetainedValueReplacedAndSent) {
+  World world;
+  Peer& reader = slow_reader(world);
+  reader.subscribe("a/#", 1).read();
+  ASSERT_THAT(topics_of(reader), ElementsAre("a/1"));
+  world.peer("writer").connect().publish("a/2", "new", 1, true);
+  for (int i = 0; i < 3; ++i) acknowledge_last(reader);
+  EXPECT_THAT(topics_of(reader), ElementsAre("a/1", "a/2"));
+  EXPECT_EQ(reader.got.back().payload, "new");
+  EXPECT_FALSE(reader.got.back().retain);
+}
+
+// QoS 0 is not kept for the absent, so it has not reached them by itself.
+TEST(Snapshot, HasWhatWasPublishedWhileItsClientWasAway) {
+  World world;
+  Peer& writer = world.peer("writer").connect();
+  for (const char* topic : {"a/1", "a/2", "a/3"}) writer.publish(topic, "old", 0, true);
+  for (const Mode mode : {Mode::every, Mode::latest}) {
+    ProcessorLimits limits;
+    limits.credit_bytes = limits.credit_latest_bytes = 1;  // one message
+    world.apply({nullptr, command::Limits{std::make_unique<ProcessorLimits>(limits)}});
+    Peer& before = world.peer("back").connect(true, 100).subscribe("a/#", 0, mode);
+    before.take();
+    ASSERT_EQ(before.got.size(), 1u);
+    before.close();
+    writer.publish("a/3", "while it was away", 0, true);
+    Peer& after = world.peer("back").connect(false, 100);
+    EXPECT_THAT(topics_of(after.read()), ElementsAre("a/2", "a/3"));
+    EXPECT_EQ(after.got.back().payload, "while it was away");
+    after.close();
+  }
 }
 
 }  // namespace

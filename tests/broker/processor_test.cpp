@@ -42,8 +42,11 @@ TEST(Processor, MergesNeighbouringPacketsIntoOneRun) {
   auto handover = reader.outbox->take();
   ASSERT_TRUE(handover);
   ASSERT_EQ(handover->deliveries.size(), 1u);
-  EXPECT_EQ(handover->deliveries[0].count, 2u);
-  EXPECT_EQ(handover->deliveries[0].message.packet_bytes, 2 * first.packet_bytes);
+  const auto* run = boost::variant2::get_if<PacketRun>(&handover->deliveries[0]);
+  ASSERT_NE(run, nullptr);
+  EXPECT_EQ(run->count, 2u);
+  EXPECT_EQ(run->bytes, 2 * first.packet_bytes);
+  EXPECT_EQ(run->payload_bytes, 2u);
 }
 
 TEST(Processor, GrantsTheLowerQoS) {
@@ -204,7 +207,7 @@ TEST(Processor, SendsARetainedValueAheadOfWhatTheSameBatchStillBrings) {
 
 TEST(Processor, WalksAllStoredValuesWithinABudget) {
   ProcessorLimits limits;
-  limits.seeds_per_batch = 10;
+  limits.snapshot_topics_per_batch = 10;
   World world(limits);
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 500; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
@@ -215,7 +218,7 @@ TEST(Processor, WalksAllStoredValuesWithinABudget) {
 
 TEST(Processor, CountsAgainstTheBudgetWhatMatchesButIsNotSent) {
   ProcessorLimits limits;
-  limits.seeds_per_batch = 10;
+  limits.snapshot_topics_per_batch = 10;
   World world(limits);
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), "not retained");
@@ -229,7 +232,7 @@ TEST(Processor, CountsAgainstTheBudgetWhatMatchesButIsNotSent) {
 
 TEST(Processor, ForgetsAClientThatLeavesInTheBatchOfItsSubscribe) {
   ProcessorLimits limits;
-  limits.seeds_per_batch = 1;
+  limits.snapshot_topics_per_batch = 1;
   World world(limits);
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 5; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
@@ -505,6 +508,179 @@ TEST(Processor, LeavesNothingBehindWhenAllHaveGone) {
   world.ready.take(rung);
   rung.clear();
   for (auto& peer : world.peers) EXPECT_EQ(peer->outbox->use_count(), 1u);
+}
+
+// --- One batch ---
+
+// All that `say` does is one batch.
+template <class Say>
+void in_one_batch(World& world, Say&& say) {
+  bool more = true;
+  world.joins = [&] { return more; };
+  say();
+  more = false;
+  world.end_batch();
+  world.joins = nullptr;
+}
+
+ConnectRequest::Will retained_will(std::string_view payload) {
+  return {message("status", payload, 0, true), 0};
+}
+
+// [MQTT-3.1.4-3]: the takeover, and with it the will, is part of the new CONNECT.
+TEST(Processor, PublishesATakeoversWillBeforeTheNewClientsFirstMessage) {
+  World world;
+  Peer& watcher = world.peer("watcher").connect().subscribe("status", 0, Mode::every);
+  world.peer("device").connect(true, 0, retained_will("offline")).publish("status", "1", 0, true);
+  in_one_batch(world, [&] {
+    Peer& again = world.peer("device").connect(true, 0, retained_will("offline"));
+    again.publish("status", "2", 0, true);
+  });
+  EXPECT_THAT(watcher.read().payloads(), ElementsAre("1", "offline", "2"));
+  EXPECT_THAT(world.peer("late").connect().subscribe("status").read().payloads(), ElementsAre("2"));
+}
+
+TEST(Processor, PublishesALostConnectionsWillBeforeWhatTheClientSaysWhenItIsBack) {
+  World world;
+  Peer& watcher = world.peer("watcher").connect().subscribe("status", 0, Mode::every);
+  Peer& lost = world.peer("device").connect(false, 100, retained_will("offline"));
+  in_one_batch(world, [&] {
+    lost.close();
+    world.peer("device").connect(false, 100).publish("status", "back", 0, true);
+  });
+  EXPECT_THAT(watcher.read().payloads(), ElementsAre("offline", "back"));
+}
+
+TEST(Processor, PublishesTheWillOfASessionThatACleanStartEnds) {
+  World world;
+  Peer& watcher = world.peer("watcher").connect().subscribe("status", 0, Mode::every);
+  ConnectRequest::Will delayed = retained_will("offline");
+  delayed.delay_s = 50;
+  world.peer("device", Version::v5).connect(false, 100, std::move(delayed)).close();
+  in_one_batch(world, [&] {
+    world.peer("device", Version::v5).connect(true).publish("status", "anew", 0, true);
+  });
+  EXPECT_THAT(watcher.read().payloads(), ElementsAre("offline", "anew"));
+}
+
+// --- Packet identifiers, and what acknowledges them ---
+
+// [MQTT-2.2.1-4]
+TEST(Processor, SkipsAnIdentifierWhoseAcknowledgementNeverComes) {
+  World world;
+  Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  constexpr std::uint16_t lost = 7;
+  for (std::uint32_t i = 1; i <= InflightWindow::identifier_count + 100; ++i) {
+    writer.next_packet_id = 1;
+    writer.publish("a", std::to_string(i), 1);
+    reader.take();
+    ASSERT_EQ(reader.got.size(), 1u) << "message " << i << " did not come";
+    const std::uint16_t packet_id = reader.got[0].packet_id;
+    ASSERT_EQ(packet_id == lost, i == lost) << "message " << i;
+    if (packet_id != lost) reader.send(command::Puback{packet_id, {}});
+    reader.report_drained();
+    reader.got.clear();
+    writer.take();
+    writer.control.clear();
+  }
+  EXPECT_EQ(world.processor.stats().inflight.value(), 1u);
+  reader.close();
+  Peer& back = world.peer("reader").connect(false, 100).read();
+  EXPECT_THAT(back.payloads(), ElementsAre(std::to_string(lost)));
+  back.send(command::Puback{lost, {}});
+  EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
+}
+
+// 3.4.2.1, 3.5.2.1: below 0x80 it has arrived, whoever wants it there.
+TEST(Processor, TakesNoMatchingSubscribersForSuccess) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a", 2, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("a", "1", 1).publish("a", "2", 2);
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 2u);
+  reader.control.clear();
+  reader.send(command::Puback{1, ReasonCode::NoMatchingSubscribers});
+  reader.send(command::Pubrec{2, ReasonCode::NoMatchingSubscribers});
+  reader.read();
+  ASSERT_EQ(reader.control.size(), 1u);
+  EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason, ReasonCode::Success);
+  reader.send(command::Pubcomp{2, {}});
+  EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
+  EXPECT_FALSE(reader.closed);
+}
+
+// [MQTT-4.3.3-4]: PUBREL follows only a reason below 0x80.
+TEST(Processor, AnswersAnErrorPubrecForAnUnknownIdentifierWithSilence) {
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect();
+  reader.send(command::Pubrec{9, ReasonCode::UnspecifiedError});
+  EXPECT_TRUE(reader.read().control.empty());
+  reader.send(command::Pubrec{9, {}});
+  reader.read();
+  ASSERT_EQ(reader.control.size(), 1u);
+  EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason,
+            ReasonCode::PacketIdentifierNotFound);
+}
+
+// [MQTT-3.3.2-5], [MQTT-3.3.2-6]: there is no lifetime left that it could be sent with.
+TEST(Processor, DoesNotSendAnExpiredInflightMessageAgain) {
+  for (const std::uint8_t qos : {1, 2}) {
+    World world;
+    Peer& reader = world.peer("reader", Version::v5);
+    reader.connect(false, 100).subscribe("a", qos, Mode::every);
+    world.apply(publish_command(expiring("a", 5, qos, world.now_ns)));
+    ASSERT_EQ(reader.read().got.size(), 1u);
+    reader.close();
+    world.advance_ms(6000);
+    EXPECT_THAT(world.peer("reader", Version::v5).connect(false, 100).read().got, IsEmpty());
+    EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
+    EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::expired)].value(), 1u);
+  }
+}
+
+// --- What passes unchanged ---
+
+// A message as a client wrote it.
+Message received(const std::vector<std::uint8_t>& packet, Version version) {
+  const auto frame = **protocol::frame(packet, protocol::packet_bytes_limit, version);
+  const auto view = *protocol::decode_publish(frame, packet, version);
+  BufferRef buffer = Buffer::allocate(static_cast<std::uint32_t>(packet.size()));
+  std::copy(packet.begin(), packet.end(), buffer->data());
+  buffer->received_ns = 1;
+  return make_message(std::move(buffer), 0, static_cast<std::uint32_t>(packet.size()), view,
+                      version);
+}
+
+TEST(Unchanged, PassesOnlyWhatAServerMaySend) {
+  struct Case {
+    const char* what;
+    Version version;
+    std::vector<std::uint8_t> packet;
+    bool passes;
+  };
+  const Case cases[] = {
+      {"3.1.1", Version::v3_1_1, {0x30, 4, 0, 1, 'a', 'x'}, true},
+      {"5", Version::v5, {0x30, 5, 0, 1, 'a', 0, 'x'}, true},
+      // [MQTT-3.3.1-2], [MQTT-3.3.1-3]
+      {"DUP at QoS 0", Version::v3_1, {0x38, 4, 0, 1, 'a', 'x'}, false},
+      {"padded Remaining Length", Version::v3_1_1, {0x30, 0x84, 0, 0, 1, 'a', 'x'}, false},
+      {"padded more", Version::v3_1_1, {0x30, 0x84, 0x80, 0x80, 0, 0, 1, 'a', 'x'}, false},
+      {"padded properties", Version::v5, {0x30, 6, 0, 1, 'a', 0x80, 0, 'x'}, false},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.what);
+    World world;
+    Peer& reader = world.peer("reader", one.version).connect().subscribe("a");
+    world.apply(publish_command(received(one.packet, one.version)));
+    reader.read();
+    ASSERT_EQ(reader.got.size(), 1u);
+    EXPECT_EQ(reader.got[0].payload, "x");
+    EXPECT_FALSE(reader.got[0].duplicate);
+    EXPECT_EQ(reader.got[0].unchanged == one.packet, one.passes);
+    EXPECT_EQ(reader.got[0].unchanged.empty(), !one.passes);
+  }
 }
 
 }  // namespace

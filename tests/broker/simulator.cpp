@@ -23,7 +23,7 @@ ProcessorLimits limits_for(const SimulatorOptions& options) {
   limits.credit_max_bytes = 8000;
   limits.credit_latest_bytes = 300;
   limits.adaptive_backlog_bytes = 4000;
-  limits.seeds_per_batch = 3;
+  limits.snapshot_topics_per_batch = 3;
   limits.timers_per_batch = 2;
   limits.receive_maximum = 65535;
   if (options.small_limits) {
@@ -47,6 +47,7 @@ Simulator::Simulator(SimulatorOptions options)
     if (i % 3 == 2) client.denied = "+/1";
     clients_.push_back(std::move(client));
   }
+  watcher_ = &world_.peer("watcher").connect().subscribe("status/#", 0, Mode::every);
   world_.joins = [this] { return chance(60); };
 }
 
@@ -104,7 +105,13 @@ void Simulator::connect(Client& client) {
   client.to_acknowledge.clear();
   client.unsettled.clear();
   client.newest_owed.clear();  // QoS 0 is not kept for the absent
-  peer.connect(clean, client.persistent ? session_expiry_s : 0);
+  client.snapshots_owed.clear();
+  // What ends the old life comes before what the new one says first.
+  const std::string status = "status/" + client.id;
+  const std::uint64_t begins = ++client.lives * 2 - 1;
+  peer.connect(clean, client.persistent ? session_expiry_s : 0,
+               ConnectRequest::Will{message(status, std::to_string(begins + 1)), 0});
+  peer.publish(status, std::to_string(begins));
   client.peer = &peer;
   if (old != nullptr) {
     old->take();
@@ -115,6 +122,7 @@ void Simulator::connect(Client& client) {
 
 void Simulator::forget_session(Client& client) {
   client.filters.clear();
+  client.snapshots_owed.clear();
   client.has_shared = false;
   client.owed.clear();
   client.last_seen.clear();
@@ -151,6 +159,14 @@ void Simulator::subscribe(Client& client) {
   client.peer->subscribe(wanted, client.v5 ? 1 + pick(2) : 0);
   client.filters[wanted.name] = {wanted.filter, wanted.qos, wanted.mode,
                                  !wanted.share_group.empty(), number_};
+  auto& owed = client.snapshots_owed[wanted.name];
+  owed.clear();
+  if (wanted.mode != Mode::latest && wanted.share_group.empty()) {
+    for (const auto& [name, numbers] : retained_) {
+      if (!protocol::matches(wanted.filter, name) || !may_read(client, name)) continue;
+      owed[name] = *numbers.rbegin();
+    }
+  }
   // Which values are owed to the end depends on the mode, which may just have changed.
   client.newest_owed.clear();
 }
@@ -161,6 +177,7 @@ void Simulator::unsubscribe(Client& client) {
       std::next(client.filters.begin(),
                 static_cast<long>(pick(static_cast<std::uint32_t>(client.filters.size()))));
   client.peer->unsubscribe(chosen->first);
+  client.snapshots_owed.erase(chosen->first);
   client.filters.erase(chosen);
   client.newest_owed.clear();
 }
@@ -168,8 +185,10 @@ void Simulator::unsubscribe(Client& client) {
 void Simulator::publish() {
   const std::string name = topic();
   const int qos = static_cast<int>(pick(3));
+  const bool retain = chance(20);
   ++number_;
   newest_[name] = number_;
+  if (retain) retained_[name].insert(number_);
   for (Client& client : clients_) {
     if (!may_read(client, name)) continue;
     bool every = false;
@@ -185,7 +204,7 @@ void Simulator::publish() {
     if (matched && client.peer != nullptr) client.newest_owed[name] = number_;
   }
   world_.apply(publish_command(message(
-      name, std::to_string(number_) + std::string(pick(60), '.'), qos, chance(20), qos > 0 ? 1 : 0,
+      name, std::to_string(number_) + std::string(pick(60), '.'), qos, retain, qos > 0 ? 1 : 0,
       world_.now_ns, chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1)));
 }
 
@@ -229,6 +248,7 @@ void Simulator::read(Client& client, bool acknowledge_all) {
 void Simulator::receive(Client& client, const Got& got) {
   if (got.payload == "stale") return fail("a stale connection published");
   if (!may_read(client, got.topic)) return fail("a denied topic came through: " + got.topic);
+  if (got.topic.starts_with("status/")) return;  // the watcher's
   const std::uint64_t number = std::stoull(got.payload);
   if (got.qos > 0) {
     if (got.packet_id == 0) return fail("QoS without a packet identifier");
@@ -244,6 +264,7 @@ void Simulator::receive(Client& client, const Got& got) {
     if (got.qos == 2 && !client.awaits_pubrel.insert(got.packet_id).second) return;  // again
   }
   client.owed.erase(number);
+  receive_snapshot(client, got, number);
   const auto owed = client.newest_owed.find(got.topic);
   if (owed != client.newest_owed.end() && owed->second == number) client.newest_owed.erase(owed);
   // Redelivery repeats, and a stored value may be older than what was seen before; all else keeps
@@ -255,6 +276,29 @@ void Simulator::receive(Client& client, const Got& got) {
                 std::to_string(last) + " at " + client.id);
   }
   last = std::max(last, number);
+}
+
+void Simulator::receive_snapshot(Client& client, const Got& got, std::uint64_t number) {
+  const std::set<std::uint64_t>& retained = retained_[got.topic];
+  for (auto& [name, owed] : client.snapshots_owed) {
+    const auto found = owed.find(got.topic);
+    if (found == owed.end()) continue;
+    const auto later = retained.upper_bound(found->second);
+    const bool replaced = later != retained.end() && *later <= number;
+    if (number == found->second || replaced) owed.erase(found);
+  }
+}
+
+void Simulator::watch() {
+  watcher_->take();
+  for (const Got& got : std::exchange(watcher_->got, {})) {
+    std::uint64_t& last = watched_[got.topic];
+    const std::uint64_t now = std::stoull(got.payload);
+    if (now <= last) fail(got.topic + " said " + got.payload + " after " + std::to_string(last));
+    last = now;
+  }
+  watcher_->control.clear();
+  watcher_->report_drained();
 }
 
 void Simulator::acknowledge(Client& client, bool all) {
@@ -310,6 +354,8 @@ void Simulator::settle() {
 
 void Simulator::check() {
   if (world_.in_batch()) return;  // limits hold between batches
+  watch();
+  if (world_.in_batch()) return;
   for (const Client& client : clients_) {
     const Session* session = world_.processor.find_session(client.id);
     if (client.peer != nullptr && (session == nullptr || !session->connected())) {
@@ -336,6 +382,11 @@ void Simulator::check_end() {
     if (!client.owed.empty() && !options_.small_limits) {
       return fail("lost: message " + std::to_string(*client.owed.begin()) + " at " + client.id);
     }
+    for (const auto& [filter, owed] : client.snapshots_owed) {
+      if (owed.empty() || options_.small_limits) continue;
+      return fail("not in the snapshot of " + filter + " at " + client.id + ": " +
+                  owed.begin()->first + " " + std::to_string(owed.begin()->second));
+    }
     for (const auto& [name, number] : client.newest_owed) {
       if (newest_[name] == number && !options_.small_limits) {
         return fail("not the newest value of " + name + " at " + client.id);
@@ -354,6 +405,7 @@ void Simulator::check_end() {
   world_.advance_ms(2 * std::int64_t{limits_.adaptive_stale_after_ms});
   if (stats.slow_sessions.value() != 0) fail("who has caught up counts as slow");
   for (Peer* ghost : ghosts_) ghost->close();
+  watcher_->close();
   for (Client& client : clients_) {
     if (client.peer == nullptr) continue;
     client.peer->close();

@@ -2,7 +2,8 @@
 // delivery contract checked after each step.
 //
 // Clients come, subscribe, publish, read at their own pace, are taken over, vanish and come back;
-// every publish carries its global number as payload. What the contract promises is kept beside the
+// every publish carries its global number as payload. Each client has a status topic besides: its
+// will says that a life has ended, its first message that the next has begun. What the contract promises is kept beside the
 // processor as plain sets, found by protocol::matches alone.
 #pragma once
 
@@ -51,6 +52,10 @@ class Simulator {
     std::set<std::uint64_t> owed;
     std::map<std::string, std::uint64_t> last_seen;    // by topic
     std::map<std::string, std::uint64_t> newest_owed;  // by topic: a conflating subscription's end
+    // Retained values that a subscription is to begin with [MQTT-3.3.1-9], by its name, then by
+    // topic: that one, or a later retained one, or what came after that.
+    std::map<std::string, std::map<std::string, std::uint64_t>> snapshots_owed;
+    std::uint64_t lives = 0;  // connections so far: what its status topic says
     std::set<std::uint64_t> received_qos2;
     std::vector<std::pair<protocol::PacketType, std::uint16_t>> to_acknowledge;
     std::set<std::uint16_t> unsettled;  // packet identifiers
@@ -72,6 +77,8 @@ class Simulator {
   void publish_stale();
   void read(Client& client, bool acknowledge_all);
   void receive(Client& client, const Got& got);
+  void receive_snapshot(Client& client, const Got& got, std::uint64_t number);
+  void watch();
   void acknowledge(Client& client, bool all);
   void forget_session(Client& client);
   void settle();
@@ -87,8 +94,11 @@ class Simulator {
   ProcessorLimits limits_;
   World world_;
   std::vector<Client> clients_;
-  std::vector<Peer*> ghosts_;                    // taken over, their close not sent yet
-  std::map<std::string, std::uint64_t> newest_;  // by topic: the last publish
+  std::vector<Peer*> ghosts_;                                // taken over, their close not sent yet
+  std::map<std::string, std::uint64_t> newest_;              // by topic: the last publish
+  std::map<std::string, std::set<std::uint64_t>> retained_;  // by topic: retained publishes
+  Peer* watcher_ = nullptr;                                  // of the clients' status topics
+  std::map<std::string, std::uint64_t> watched_;             // by topic: what it saw last
   std::uint64_t number_ = 0;
   std::string fault_;
 };

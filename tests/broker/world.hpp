@@ -52,6 +52,7 @@ struct Got {
   bool replayed = false;
   std::uint16_t packet_id = 0;
   std::vector<std::uint32_t> identifiers;
+  std::vector<std::uint8_t> unchanged;  // the packet, if it passed as it came in
 };
 
 class World;
@@ -77,6 +78,8 @@ class Peer : public OutboxOwner {
 
   // Takes what was handed over; nothing is reported as drained yet.
   void take();
+  void receive(const Delivery& delivery);
+  void receive(const PacketRun& packets);
   // Takes and reports everything as written.
   Peer& read();
   void report_drained(bool blocked = false);
@@ -212,6 +215,10 @@ inline Peer& Peer::close(protocol::ReasonCode reason) {
   return *this;
 }
 
+inline void Peer::send(command::Body body) {
+  world.apply({outbox.get(), std::move(body)});
+}
+
 inline void Peer::acknowledge(protocol::PacketType type, std::uint16_t packet_id) {
   if (type == protocol::PacketType::Puback) return send(command::Puback{packet_id, {}});
   if (type == protocol::PacketType::Pubrec) return send(command::Pubrec{packet_id, {}});
@@ -230,46 +237,44 @@ inline void Peer::take() {
     control.push_back(*protocol::decode(frame, bytes, outbox->version, protocol::Sender::Server));
     bytes = bytes.subspan(frame.packet_bytes);
   }
-  for (const Delivery& delivery : handover->deliveries) {
-    undrained_bytes += delivery.charge_bytes();
-    handed_over_bytes += delivery.charge_bytes();
-    const Message& source = delivery.message;
-    if (!delivery.as_is) {
-      const auto payload = source.payload();
-      Got one{std::string(source.topic()),
-              {payload.begin(), payload.end()},
-              delivery.qos,
-              delivery.retain,
-              delivery.duplicate,
-              delivery.replayed,
-              delivery.packet_id,
-              {}};
-      if (delivery.identifiers) one.identifiers = delivery.identifiers->values;
-      got.push_back(std::move(one));
-      continue;
-    }
-    std::span<const std::uint8_t> run = source.packet_span();
-    for (std::uint32_t i = 0; i < delivery.count; ++i) {
-      const auto frame = **protocol::frame(run, protocol::packet_bytes_limit, outbox->version);
-      const auto view = *protocol::decode_publish(frame, run.first(frame.packet_bytes),
-                                                  outbox->version, protocol::Sender::Server);
-      got.push_back({std::string(view.topic),
-                     {view.payload.begin(), view.payload.end()},
-                     0,
-                     view.retain,
-                     false,
-                     false,
-                     0,
-                     {}});
-      run = run.subspan(frame.packet_bytes);
-    }
+  for (const HandoverItem& item : handover->deliveries) {
+    undrained_bytes += charge_bytes(item);
+    handed_over_bytes += charge_bytes(item);
+    boost::variant2::visit([this](const auto& one) { receive(one); }, item);
   }
   if (handover->close) closed = handover->close;
   outbox->recycle(std::move(handover));
 }
 
-inline void Peer::send(command::Body body) {
-  world.apply({outbox.get(), std::move(body)});
+inline void Peer::receive(const Delivery& delivery) {
+  const auto payload = delivery.message.payload();
+  Got one;
+  one.topic = delivery.message.topic();
+  one.payload.assign(payload.begin(), payload.end());
+  one.qos = delivery.qos;
+  one.retain = delivery.retain;
+  one.duplicate = delivery.duplicate;
+  one.replayed = delivery.replayed;
+  one.packet_id = delivery.packet_id;
+  if (delivery.identifiers) one.identifiers = delivery.identifiers->values;
+  got.push_back(std::move(one));
+}
+
+inline void Peer::receive(const PacketRun& packets) {
+  std::span<const std::uint8_t> run = packets.packets();
+  for (std::uint32_t i = 0; i < packets.count; ++i) {
+    const auto frame = **protocol::frame(run, protocol::packet_bytes_limit, outbox->version);
+    const auto view = *protocol::decode_publish(frame, run.first(frame.packet_bytes),
+                                                outbox->version, protocol::Sender::Server);
+    Got one;
+    one.topic = view.topic;
+    one.payload.assign(view.payload.begin(), view.payload.end());
+    one.retain = view.retain;
+    one.duplicate = view.dup;
+    one.unchanged.assign(run.begin(), run.begin() + frame.packet_bytes);
+    got.push_back(std::move(one));
+    run = run.subspan(frame.packet_bytes);
+  }
 }
 
 inline void Peer::report_drained(bool blocked) {

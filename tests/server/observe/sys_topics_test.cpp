@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "protocol/publish.hpp"
+#include "core/broker/topic_hash.hpp"
 #include "server/http/topic_value.hpp"
 #include "tests/server/running_server.hpp"
 
@@ -27,7 +27,7 @@ class SysWorld : public ::testing::Test {
   std::optional<TopicValue> value(const std::string& name) {
     const std::string topic = "$SYS/broker/" + name;
     const auto reader = processor_.topics().reader();
-    const auto* found = reader.find(protocol::topic_hash(topic), topic);
+    const auto* found = reader.find(broker::topic_hash(topic), topic);
     return found ? value_of(*found, broker::Inbox::now_ns()) : std::nullopt;
   }
   std::string text(const std::string& name) {

@@ -1,0 +1,186 @@
+// Source: the delivery contract in the README.
+#include "core/broker/backlog.hpp"
+
+#include <cassert>
+#include <utility>
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContext& context) {
+  assert(!session.ended);
+  if (mode == Mode::every) {
+    add_every(session, std::move(entry), context);
+  } else if (entry.delivery.message.request) {
+    add_request(session, std::move(entry));
+  } else if (entry.interval_ms != 0) {
+    add_limited(session, std::move(entry));
+  } else if (mode == Mode::latest) {
+    if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
+  } else {
+    if (session.pending.push_adaptive(std::move(entry))) batch_.stats().conflated.add();
+    const bool over = session.pending.newest_bytes() > batch_.limits().adaptive_backlog_bytes;
+    if (over && !session.pending.collapsed()) collapse(session);
+  }
+  bound_newest(session);
+  update_gauges(session);
+}
+
+void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& context) {
+  PendingQueue& pending = session.pending;
+  const ProcessorLimits& limits = batch_.limits();
+  ProcessorStats& stats = batch_.stats();
+  const auto over = [&] {
+    return pending.every_size() >= limits.queue_messages ||
+           pending.every_bytes() + entry.bytes() > limits.queue_bytes;
+  };
+  if (over()) {
+    Overflow policy = limits.overflow;
+    if (policy == Overflow::disconnect && session.connected()) {
+      stats.drop(Drop::queue_disconnect);
+      disconnect_(session, ReasonCode::QuotaExceeded);
+      if (session.ended) return;
+      if (entry.delivery.qos == 0) return stats.drop(Drop::disconnected);
+      policy = Overflow::drop_oldest;
+    }
+    if (policy == Overflow::disconnect) policy = Overflow::drop_oldest;
+    const bool can_withhold = context.can_withhold && session.connected() && entry.delivery.qos > 0;
+    if (policy == Overflow::backpressure && !can_withhold) policy = Overflow::drop_oldest;
+    if (policy == Overflow::drop_newest) return stats.drop(Drop::queue_newest);
+    if (policy == Overflow::backpressure) {
+      context.withholder = &session;
+    } else {
+      while (over() && pending.every_size() > 0) {
+        pending.drop_oldest();
+        stats.drop(Drop::queue_oldest);
+      }
+    }
+  }
+  pending.push_every(std::move(entry));
+}
+
+// A request is not a value and never conflated, so the limits of a queue are its own. One beyond
+// them is dropped whatever the policy: the older ones have their places among values.
+void Backlog::add_request(Session& session, PendingEntry entry) {
+  PendingQueue& pending = session.pending;
+  const ProcessorLimits& limits = batch_.limits();
+  const bool over = pending.fixed_size() >= limits.queue_messages ||
+                    pending.fixed_bytes() + entry.bytes() > limits.queue_bytes;
+  if (over && pending.fixed_size() > 0) return batch_.stats().drop(Drop::queue_newest);
+  if (entry.interval_ms != 0) release_held(session);  // the values before it stay before it
+  pending.push_fixed(std::move(entry));
+}
+
+// A rate limit sends the first at once, then at most one per interval, and always the last.
+void Backlog::add_limited(Session& session, PendingEntry entry) {
+  if (!session.deferred.read().rate_limits.empty()) {
+    RateLimits& limits = session.deferred.write().rate_limits;
+    if (limits.drop_held(key_of(entry))) batch_.stats().conflated.add();
+    if (limits.hold(entry, batch_.now_ns(), batch_.limits().slots.bytes_max)) return;
+  }
+  if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
+}
+
+// One value a topic waits, and of no more topics than the server would store values of: names may be
+// made up without end, and what waited before a SUBSCRIBE is not replaced any more.
+void Backlog::bound_newest(Session& session) {
+  PendingQueue& pending = session.pending;
+  const TopicLimits& limits = batch_.limits().slots;
+  while (pending.newest_size() > limits.count_max ||
+         (pending.newest_bytes() > limits.bytes_max && pending.newest_size() > 1)) {
+    pending.pop(PendingQueue::Lane::newest);
+    batch_.stats().drop(Drop::queue_oldest);
+  }
+}
+
+void Backlog::collapse(Session& session) {
+  assert(!session.pending.collapsed());
+  batch_.stats().conflated.add(session.pending.collapse());
+  assert(!session.pending.has_adaptive());
+}
+
+// Caught up: nothing waits, less is unreported than a report would tell of, and the socket has
+// refused nothing for a while. A reader that is too slow for its stream empties its few cells now
+// and then all the same; it would be given a large credit, and an old backlog, each time.
+void Backlog::unfold_if_caught_up(Session& session) {
+  if (!session.connected() || !session.pending.collapsed()) return;
+  const Outbox& outbox = *session.outbox;
+  const bool nothing_waits = session.pending.newest_size() == 0 &&
+                             outbox.outstanding_bytes <= batch_.limits().credit_latest_bytes / 4;
+  const std::int64_t calm_at_ns = session.pending.blocked_at_ns() + batch_.limits().stale_ns();
+  if (!nothing_waits || calm_at_ns > batch_.now_ns()) return;
+  session.pending.unfold();
+  update_gauges(session);
+}
+
+void Backlog::on_timer(Session& session) {
+  if (!session.deferred.read().rate_limits.empty()) {
+    session.deferred.write().rate_limits.end_due(batch_.now_ns(), [&](PendingEntry held) {
+      if (session.pending.push_cell(std::move(held))) batch_.stats().conflated.add();
+    });
+    bound_newest(session);
+  }
+  if (session.connected() && session.pending.has_adaptive() && !session.pending.collapsed()) {
+    const std::int64_t stale_at_ns =
+        *session.pending.newest_since_ns() + batch_.limits().stale_ns();
+    if (stale_at_ns <= batch_.now_ns()) collapse(session);
+  }
+  update_gauges(session);
+  unfold_if_caught_up(session);
+}
+
+// What rate limits hold back waits with the rest from now on: what comes may have another limit.
+void Backlog::release_held(Session& session) {
+  if (session.deferred.read().rate_limits.empty()) return;
+  session.deferred.write().rate_limits.release_all(
+      [&](PendingEntry held) { session.pending.push_cell(std::move(held)); });
+  assert(session.deferred.read().rate_limits.held_bytes() == 0);
+}
+
+void Backlog::seal(Session& session) {
+  release_held(session);
+  session.pending.seal();
+}
+
+void Backlog::forget(Session& session, std::span<const Subscription* const> ended) {
+  if (session.deferred.read().rate_limits.empty()) return;
+  const bool others_left = session.subscriptions.read().of.size() > 0;
+  RateLimits& limits = session.deferred.write().rate_limits;
+  for (const Subscription* subscription : ended) {
+    limits.forget(subscription->number, [&](PendingEntry held) {
+      if (others_left) session.pending.push_cell(std::move(held));
+    });
+  }
+}
+
+void Backlog::part(Session& session) {
+  assert(!session.connected());
+  release_held(session);
+  if (!session.deferred.read().rate_limits.empty()) session.deferred.write().rate_limits = {};
+  bound_newest(session);
+  const std::size_t lost =
+      session.pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
+  batch_.stats().drop(Drop::disconnected, lost);
+  update_gauges(session);
+}
+
+void Backlog::clear(Session& session) {
+  batch_.stats().drop(Drop::session_ended, session.pending.size());
+  session.pending.clear();
+  update_gauges(session);
+}
+
+void Backlog::update_gauges(Session& session) {
+  ProcessorStats& stats = batch_.stats();
+  const PendingQueue::Change change = session.pending.take_change();
+  stats.pending.add(static_cast<std::uint64_t>(change.messages));
+  stats.pending_bytes.add(static_cast<std::uint64_t>(change.bytes));
+  const bool slow = session.connected() && session.pending.collapsed();
+  if (slow == session.counted_slow) return;
+  slow ? stats.slow_sessions.add() : stats.slow_sessions.subtract();
+  session.counted_slow = slow;
+  if (session.connected()) session.update_binding();
+}
+
+}  // namespace millrace::broker

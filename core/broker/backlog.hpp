@@ -1,0 +1,67 @@
+// Backlog: what waits in a session until its connection has credit, and what is dropped or replaced
+// when too much waits.
+//
+// The queue itself is PendingQueue, the values that rate limits hold back are in RateLimits; here
+// are the policies: limits and overflow of `every`, the collapse of an adaptive backlog, and the
+// figures about all of it.
+//
+// What always holds: after each call the queue is within its limits (but for `backpressure`, which
+// withholds acknowledgements instead), and the gauges say what waits.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <utility>
+
+#include "core/broker/batch.hpp"
+#include "core/broker/command.hpp"
+#include "core/broker/publish_context.hpp"
+#include "core/broker/session.hpp"
+
+namespace millrace::broker {
+
+class Backlog {
+ public:
+  // Ends a session's connection, for the overflow policy `disconnect`. The session may end with it.
+  using Disconnect = std::function<void(Session&, protocol::ReasonCode)>;
+
+  Backlog(Batch& batch, Disconnect disconnect)
+      : batch_(batch), disconnect_(std::move(disconnect)) {}
+
+  // The session, or its connection, may have ended afterwards.
+  void add(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
+
+  // Subscriptions are about to change, or have: what waits now keeps its order.
+  void seal(Session& session);
+  // What waited for subscriptions that ended. A value that a rate limit holds back is sent if
+  // others are left, which may match it too.
+  void forget(Session& session, std::span<const Subscription* const> ended);
+
+  // The connection went: QoS 0 does not wait for the next one, and rate limits begin anew.
+  void part(Session& session);
+  // The session ends: nothing waits any more.
+  void clear(Session& session);
+
+  // A timer of the session went off: rate limits that are over, a backlog that is too old.
+  void on_timer(Session& session);
+  // Has a collapsed backlog caught up? Then it is an ordinary one again.
+  void unfold_if_caught_up(Session& session);
+
+  // After anything was taken out of, or put into, session.pending.
+  void update_gauges(Session& session);
+
+ private:
+  void add_every(Session& session, PendingEntry entry, PublishContext& context);
+  void add_request(Session& session, PendingEntry entry);
+  void add_limited(Session& session, PendingEntry entry);
+  void release_held(Session& session);
+  void bound_newest(Session& session);
+  void collapse(Session& session);
+
+  Batch& batch_;
+  const Disconnect disconnect_;
+};
+
+}  // namespace millrace::broker

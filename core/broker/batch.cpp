@@ -1,0 +1,45 @@
+#include "core/broker/batch.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace millrace::broker {
+
+void Batch::begin(std::int64_t now_ns) {
+  assert(now_ns >= now_ns_);
+  assert(touched_.empty() && closed_.empty());
+  now_ns_ = now_ns;
+  now_s_ = clock_seconds(now_ns);
+  has_more_ = false;
+}
+
+void Batch::finish() {
+  for (Outbox* outbox : touched_) hand_over(*outbox);
+  touched_.clear();
+  for (WakeUp& wake_up : wake_ups_) {
+    if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
+    MILLRACE_CHECK(wake_up.outboxes.empty());
+  }
+  closed_.clear();
+}
+
+void Batch::hand_over(Outbox& outbox) {
+  MILLRACE_CHECK(outbox.in_batch);
+  outbox.in_batch = false;
+  bool wake = outbox.publish_applied() && outbox.announce();
+  if (outbox.has_staged()) {
+    outbox.staged().compact();
+    wake = outbox.hand_over() || wake;
+  }
+  if (!wake) return;
+  const auto wake_up =
+      std::find_if(wake_ups_.begin(), wake_ups_.end(),
+                   [&](const WakeUp& candidate) { return candidate.list == &outbox.ready_list(); });
+  if (wake_up != wake_ups_.end()) {
+    wake_up->outboxes.emplace_back(&outbox);
+  } else {
+    wake_ups_.push_back({&outbox.ready_list(), {OutboxRef(&outbox)}});
+  }
+}
+
+}  // namespace millrace::broker

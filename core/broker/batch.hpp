@@ -1,0 +1,67 @@
+// Batch: what the parts of the processor share about the batch that is being applied: its time, the
+// limits, the figures, and the outboxes that it touched, each of which is handed over once at its
+// end.
+//
+// What always holds: time never runs backwards; between finish() and the next begin() no outbox is
+// listed; whoever stages something in an outbox touches it.
+//
+// Threads: the processor's holder alone, but for stats(), which any thread may read.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/broker/check.hpp"
+#include "core/broker/limits.hpp"
+#include "core/broker/message.hpp"
+#include "core/broker/outbox.hpp"
+#include "core/broker/stats.hpp"
+
+namespace millrace::broker {
+
+class Batch {
+ public:
+  explicit Batch(const ProcessorLimits& limits) : limits_(limits) {}
+
+  void begin(std::int64_t now_ns);
+  // Hands each touched outbox over and wakes each I/O thread that has one of them, once.
+  void finish();
+
+  std::int64_t now_ns() const { return now_ns_; }
+  ExpirySeconds now_s() const { return now_s_; }
+  const ProcessorLimits& limits() const { return limits_; }
+  void set_limits(const ProcessorLimits& limits) { limits_ = limits; }
+  ProcessorStats& stats() { return stats_; }
+  const ProcessorStats& stats() const { return stats_; }
+
+  void touch(Outbox& outbox) {
+    if (outbox.in_batch) return;
+    outbox.in_batch = true;
+    touched_.push_back(&outbox);
+  }
+  // Takes over a reference, which is dropped when the batch's outboxes are handed over.
+  void keep_until_finished(OutboxRef outbox) { closed_.push_back(std::move(outbox)); }
+
+  // Work is left over for which no command will come: another batch is needed soon.
+  void ask_for_more() { has_more_ = true; }
+  bool has_more() const { return has_more_; }
+
+ private:
+  void hand_over(Outbox& outbox);
+
+  ProcessorLimits limits_;
+  ProcessorStats stats_;
+  std::int64_t now_ns_ = 0;
+  ExpirySeconds now_s_ = 1;
+  bool has_more_ = false;
+  std::vector<Outbox*> touched_;
+  std::vector<OutboxRef> closed_;
+  // One for each I/O thread that was ever woken; its vector is empty between batches.
+  struct WakeUp {
+    ReadyList* list = nullptr;
+    std::vector<OutboxRef> outboxes;
+  };
+  std::vector<WakeUp> wake_ups_;
+};
+
+}  // namespace millrace::broker

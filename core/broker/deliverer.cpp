@@ -1,0 +1,424 @@
+// Credit, binding and acknowledgements.
+// Source: MQTT 5.0 sections 3.3.4, 4.3, 4.4, 4.9; the delivery contract in the README.
+#include "core/broker/deliverer.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <unordered_set>
+
+#include "protocol/encode.hpp"
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+namespace {
+
+// Is the delivery's packet within the client's Maximum Packet Size? [MQTT-3.1.2-24]
+bool fits(const Session& session, const Delivery& delivery) {
+  if (session.packet_bytes_max == 0) return true;
+  const Message& message = delivery.message;
+  protocol::PublishHeader header;
+  header.version = session.outbox->version;
+  header.qos = static_cast<protocol::QoS>(delivery.qos);
+  header.packet_id = delivery.qos > 0 ? 1 : 0;
+  header.topic = message.topic();
+  header.payload_bytes = message.payload_bytes();
+  header.properties = message.properties();
+  if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
+  const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
+  return bytes <= session.packet_bytes_max;
+}
+
+template <class Which>
+void erase_snapshots(Session& session, Which which) {
+  auto& snapshots = session.deferred.write().snapshots;
+  snapshots.erase(std::remove_if(snapshots.begin(), snapshots.end(), which), snapshots.end());
+}
+
+}  // namespace
+
+// --- A message that is routed now ----------------------------------------------------------------
+
+void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
+  Session& session = *target.session;
+  const Message& message = context.message;
+  MILLRACE_CHECK(!session.connected() || session.outbox->session == &session);
+  if (target.no_local && &session == context.from) return;  // [MQTT-3.8.3-3]
+  const std::uint8_t qos = std::min(message.qos, target.qos);
+  // A session that ended while this message was routed is still listed, without a connection.
+  if (!session.connected() && (qos == 0 || session.ended)) return;
+  // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; in 3.1.1 the flag is never set on a live message.
+  const bool retain = message.retain && target.retain_as_published;
+  if (session.connected() && session.pending.empty() && target.interval_ms == 0 &&
+      has_credit(session, target.mode)) {
+    if (message.may_pass_unchanged && retain == message.retain && target.identifier == 0 &&
+        session.bytes_may_pass && session.is_v5 == message.is_v5) {
+      return stage_unchanged(*session.outbox, message);
+    }
+    // What is to be sent again goes first [MQTT-4.6.0-6].
+    if (qos == 0 || (has_window(session) && session.inflight.unsent() == 0)) {
+      Delivery delivery;
+      delivery.message = qos == 0 ? message : context.to_keep();
+      delivery.identifiers = target.identifiers;
+      delivery.qos = qos;
+      delivery.retain = retain;
+      return bind(session, std::move(delivery), target.subscription);
+    }
+  }
+  PendingEntry entry;
+  entry.delivery.message = context.to_keep();
+  entry.delivery.identifiers = target.identifiers;
+  entry.delivery.qos = qos;
+  entry.delivery.retain = retain;
+  entry.subscription = target.subscription;
+  entry.since_ns = batch_.now_ns();
+  entry.interval_ms = target.interval_ms;
+  backlog_.add(session, target.mode, std::move(entry), context);
+  if (!session.connected()) return;
+  serve_later(session);
+  timers_.reschedule(session, batch_);
+}
+
+void Deliverer::deliver_to_member(const Subscription& member, PublishContext& context) {
+  assert(member.session != nullptr && !member.session->ended);
+  const SubscriptionExtras& extras = member.extras.read();
+  RouteTarget target;
+  target.session = member.session;
+  target.subscription = member.number;
+  target.identifier = extras.identifier;
+  target.identifiers = extras.identifiers;
+  target.qos = member.qos;
+  target.retain_as_published = member.retain_as_published;
+  target.mode = Mode::every;  // never conflated
+  deliver(target, context);
+}
+
+// --- Serving what waits --------------------------------------------------------------------------
+
+void Deliverer::serve_later(Session& session) {
+  if (session.waits_for_service) return;
+  const DeferredWork& deferred = session.deferred.read();
+  if (session.pending.empty() && deferred.snapshots.empty() && deferred.redeliver.empty()) return;
+  session.waits_for_service = true;
+  to_serve_.push_back(&session);
+}
+
+void Deliverer::serve_all() {
+  // Serving one session may end another one's wait, so the list may grow while it is walked.
+  for (std::size_t i = 0; i < to_serve_.size(); ++i) {
+    MILLRACE_CHECK(to_serve_[i]->waits_for_service);
+    to_serve_[i]->waits_for_service = false;
+    if (to_serve_[i]->connected()) serve(*to_serve_[i]);
+  }
+  to_serve_.clear();
+}
+
+void Deliverer::finish_batch() {
+  for (Session* session : serve_again_) {
+    // It may have ended after its SUBSCRIBE in this batch, or be listed for two of them.
+    if (session->ended || session->waits_for_service) continue;
+    session->waits_for_service = true;
+    to_serve_.push_back(session);
+  }
+  serve_again_.clear();
+  if (!to_serve_.empty()) batch_.ask_for_more();
+}
+
+void Deliverer::serve(Session& session) {
+  assert(session.connected() && !session.ended);
+  redeliver(session);
+  for (bool progress = true; progress;) {
+    progress = bind_front(session, PendingQueue::Lane::every);
+    progress |= bind_front(session, PendingQueue::Lane::newest);
+    if (session.deferred.read().snapshots.empty()) continue;
+    const Snapshot snapshot = bind_from_snapshot(session);
+    progress |= snapshot == Snapshot::sent_one;
+    if (snapshot == Snapshot::out_of_budget && !progress) {
+      serve_again_.push_back(&session);
+      break;
+    }
+  }
+  const ProcessorLimits& limits = batch_.limits();
+  if (session.pending.every_size() <= limits.queue_messages / 4 * 3 &&
+      session.pending.every_bytes() <= limits.queue_bytes / 4 * 3) {
+    publisher_acks_.release(session);
+  }
+  // All that waited may have expired: then no report will tell that it has caught up.
+  if (session.outbox->outstanding_bytes == 0) backlog_.unfold_if_caught_up(session);
+  backlog_.update_gauges(session);
+  timers_.reschedule(session, batch_);
+}
+
+bool Deliverer::has_window(const Session& session) {
+  const InflightWindow& inflight = session.inflight;
+  assert(inflight.unsent() <= inflight.unsettled());
+  return inflight.unsettled() - inflight.unsent() < session.receive_maximum &&
+         inflight.has_identifier();
+}
+
+bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
+  const PendingEntry* front = session.pending.front(lane);
+  if (front == nullptr) return false;
+  const bool conflates = lane == PendingQueue::Lane::newest &&
+                         (session.pending.collapsed() || session.pending.front_is_cell());
+  if (!has_credit(session, conflates ? Mode::latest : Mode::every)) return false;
+  if (front->delivery.qos > 0 && !has_window(session)) return false;
+  PendingEntry entry = session.pending.pop(lane);
+  if (entry.interval_ms != 0) {
+    const std::int64_t next_ns = batch_.now_ns() + std::int64_t{entry.interval_ms} * 1'000'000;
+    session.deferred.write().rate_limits.note_sent(key_of(entry), next_ns,
+                                                   batch_.limits().slots.count_max);
+  }
+  bind(session, std::move(entry.delivery), entry.subscription);
+  return true;
+}
+
+Deliverer::Snapshot Deliverer::bind_from_snapshot(Session& session) {
+  auto& snapshots = session.deferred.write().snapshots;
+  while (!snapshots.empty()) {
+    SnapshotCursor& cursor = snapshots.front();
+    const Subscription& subscription = *cursor.subscription;
+    assert(subscription.session == &session);
+    if (!has_credit(session, subscription.mode)) return Snapshot::no_credit;
+    if (subscription.qos > 0 && !has_window(session)) return Snapshot::no_credit;
+    Values::StoredValue value;
+    const Values::Step step = values_.next(cursor, value);
+    if (step == Values::Step::out_of_budget) return Snapshot::out_of_budget;
+    if (step == Values::Step::end) {
+      snapshots.pop_front();
+      continue;
+    }
+    Delivery delivery;
+    delivery.qos = std::min(value.message.qos, subscription.qos);
+    delivery.retain = value.retained;  // [MQTT-3.3.1-8]
+    delivery.replayed = true;
+    delivery.identifiers = subscription.extras.read().identifiers;
+    delivery.message = std::move(value.message);
+    bind(session, std::move(delivery), subscription.number);
+    return Snapshot::sent_one;
+  }
+  session.forget_empty_deferred();
+  return Snapshot::none;
+}
+
+void Deliverer::add_snapshot(Session& session, SnapshotCursor cursor) {
+  assert(cursor.subscription->session == &session);
+  session.deferred.write().snapshots.push_back(std::move(cursor));
+}
+
+// Subscribing again begins again: of a subscription's snapshots, the one that began last stays. All
+// in one go, as a SUBSCRIBE may name ten thousand whose snapshots still wait.
+void Deliverer::drop_older_snapshots(Session& session) {
+  if (session.deferred.read().snapshots.empty()) return;
+  std::unordered_set<const Subscription*> seen;
+  auto& snapshots = session.deferred.write().snapshots;
+  for (auto one = snapshots.rbegin(); one != snapshots.rend(); ++one) {
+    if (!seen.insert(one->subscription).second) one->subscription = nullptr;
+  }
+  erase_snapshots(session, [](const SnapshotCursor& one) { return one.subscription == nullptr; });
+}
+
+void Deliverer::drop_snapshots(Session& session, std::span<const Subscription* const> ended) {
+  if (session.deferred.read().snapshots.empty()) return;
+  const std::unordered_set<const Subscription*> those(ended.begin(), ended.end());
+  erase_snapshots(session,
+                  [&](const SnapshotCursor& one) { return those.contains(one.subscription); });
+}
+
+// --- Binding -------------------------------------------------------------------------------------
+
+bool Deliverer::is_deliverable(const Session& session, const Delivery& delivery) {
+  if (has_expired(delivery.message)) {  // [MQTT-3.3.2-5]
+    batch_.stats().drop(Drop::expired);
+    return false;
+  }
+  if (fits(session, delivery)) return true;
+  batch_.stats().drop(Drop::too_large);  // [MQTT-3.1.2-25]: as if it had been sent
+  return false;
+}
+
+void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription) {
+  MILLRACE_CHECK(delivery.packet_id == 0 && delivery.qos <= 2);
+  if (!is_deliverable(session, delivery)) return;
+  if (delivery.qos > 0) {
+    delivery.packet_id = session.inflight.add(delivery, subscription);
+    batch_.stats().inflight.add();
+  }
+  batch_.stats().delivered[delivery.qos].add();
+  stage(session, std::move(delivery));
+}
+
+void Deliverer::stage(Session& session, Delivery&& delivery) {
+  MILLRACE_CHECK((delivery.qos == 0) == (delivery.packet_id == 0));
+  Outbox& outbox = *session.outbox;
+  outbox.outstanding_bytes += delivery.charge_bytes();
+  outbox.staged().deliveries.emplace_back(std::move(delivery));
+  batch_.touch(outbox);
+}
+
+void Deliverer::stage_unchanged(Outbox& outbox, const Message& message) {
+  MILLRACE_CHECK(message.qos == 0 && !message.duplicate && message.expires_at_s == 0);
+  batch_.stats().delivered[0].add();
+  outbox.outstanding_bytes += message.packet_bytes;
+  batch_.touch(outbox);
+  auto& deliveries = outbox.staged().deliveries;
+  if (!deliveries.empty()) {
+    auto* const run = boost::variant2::get_if<PacketRun>(&deliveries.back());
+    if (run != nullptr && run->buffer == message.buffer &&
+        run->offset + run->bytes == message.packet_offset) {
+      run->bytes += message.packet_bytes;
+      run->payload_bytes += message.payload_bytes();
+      ++run->count;
+      return;
+    }
+  }
+  deliveries.emplace_back(PacketRun{message.buffer, message.packet_offset, message.packet_bytes,
+                                    message.payload_bytes(), 1});
+}
+
+// --- Inflight ------------------------------------------------------------------------------------
+
+// Sends what was inflight once more, in the order in which it was first sent [MQTT-4.4.0-1],
+// [MQTT-4.6.0-1], as far as the new connection's Receive Maximum goes; the rest follows in serve().
+void Deliverer::resume(Session& session) {
+  assert(session.connected());
+  std::vector<std::uint16_t> redeliver;
+  session.inflight.for_each_unsettled([&](Inflight& entry) {
+    const bool released = entry.state == InflightState::awaits_pubcomp;
+    session.inflight.set_unsent(entry, !released);
+    if (released) {
+      protocol::encode_ack(protocol::PacketType::Pubrel, entry.delivery.packet_id,
+                           ReasonCode::Success, session.outbox->version,
+                           session.outbox->staged().control);
+    } else {
+      redeliver.push_back(entry.delivery.packet_id);
+    }
+  });
+  std::ranges::reverse(redeliver);
+  if (!redeliver.empty() || !session.deferred.read().redeliver.empty()) {
+    session.deferred.write().redeliver = std::move(redeliver);
+  }
+  values_.resume_snapshots(session);
+  batch_.touch(*session.outbox);
+  serve_later(session);
+}
+
+// What the window did not allow at once, with DUP [MQTT-3.3.1-1].
+void Deliverer::redeliver(Session& session) {
+  if (session.deferred.read().redeliver.empty()) return;
+  auto& waiting = session.deferred.write().redeliver;
+  while (!waiting.empty()) {
+    InflightWindow& inflight = session.inflight;
+    if (inflight.unsettled() - inflight.unsent() >= session.receive_maximum) return;
+    Inflight* entry = inflight.find(waiting.back());
+    waiting.pop_back();
+    // The client may acknowledge on this connection what it got on the one before.
+    if (entry == nullptr || !entry->unsent) continue;
+    Delivery delivery = entry->delivery;
+    // It may have expired meanwhile, or the connection before took larger packets.
+    if (!is_deliverable(session, delivery)) {
+      settle(session, *entry);
+      continue;
+    }
+    inflight.set_unsent(*entry, false);
+    delivery.duplicate = true;
+    delivery.replayed = true;
+    stage(session, std::move(delivery));
+  }
+}
+
+void Deliverer::settle(Session& session, Inflight& entry) {
+  session.inflight.settle(entry);
+  batch_.stats().inflight.subtract();
+  serve_later(session);
+}
+
+bool Deliverer::apply(Session& session, const command::Puback& puback) {
+  Inflight* entry = session.inflight.find(puback.packet_id);
+  if (entry == nullptr) return true;  // settled before: nothing to say for PUBACK
+  if (entry->state != InflightState::awaits_puback) return false;
+  settle(session, *entry);  // whatever the reason: it has arrived, or is refused for good
+  return true;
+}
+
+bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
+  Outbox& outbox = *session.outbox;
+  const auto release = [&](ReasonCode reason) {
+    protocol::encode_ack(protocol::PacketType::Pubrel, pubrec.packet_id, reason, outbox.version,
+                         outbox.staged().control);
+    batch_.touch(outbox);
+  };
+  const bool refused = protocol::is_failure(pubrec.reason);
+  Inflight* entry = session.inflight.find(pubrec.packet_id);
+  if (entry == nullptr) {
+    // PUBREL follows only what is no failure [MQTT-4.3.3-4].
+    if (!refused) release(ReasonCode::PacketIdentifierNotFound);
+    return true;
+  }
+  if (entry->state == InflightState::awaits_puback) return false;
+  if (refused) {
+    settle(session, *entry);
+    return true;
+  }
+  session.inflight.set_unsent(*entry, false);
+  entry->state = InflightState::awaits_pubcomp;
+  entry->delivery.message = Message{};  // only the identifier is needed from here on
+  release(ReasonCode::Success);
+  return true;
+}
+
+bool Deliverer::apply(Session& session, const command::Pubcomp& pubcomp) {
+  Inflight* entry = session.inflight.find(pubcomp.packet_id);
+  if (entry == nullptr) return true;
+  if (entry->state != InflightState::awaits_pubcomp) return false;
+  settle(session, *entry);
+  return true;
+}
+
+// --- Credit --------------------------------------------------------------------------------------
+
+// What waits for credit is copied out of its receive buffer, which costs more than sending it. So a
+// connection that takes what it gets at once, while more waits for it, gets more at a time; one
+// that does not is back at the configured credit soon, and has little unwritten when it stalls.
+void Deliverer::apply(Session& session, const command::Drained& drained) {
+  Outbox& outbox = *session.outbox;
+  const ProcessorLimits& limits = batch_.limits();
+  if (drained.blocked) session.pending.note_blocked(batch_.now_ns());
+  assert(drained.bytes <= outbox.outstanding_bytes);
+  outbox.outstanding_bytes -= drained.bytes;
+  const std::uint32_t credit = limits.credit_bytes + outbox.credit_raise;
+  if (session.pending.empty() || session.pending.collapsed()) {
+    outbox.credit_raise -= outbox.credit_raise / 32;
+  } else if (outbox.outstanding_bytes <= credit / 2) {
+    outbox.credit_raise = std::min(2 * credit, limits.credit_max_bytes) - limits.credit_bytes;
+  }
+  backlog_.unfold_if_caught_up(session);
+  // With nothing left to serve, only the timer looks at it again.
+  if (session.pending.collapsed()) timers_.reschedule(session, batch_);
+  serve_later(session);
+}
+
+// --- The life of the session ---------------------------------------------------------------------
+
+void Deliverer::part(Session& session) {
+  assert(!session.connected());
+  publisher_acks_.release(session);
+  backlog_.part(session);
+  if (session.deferred.read().withheld_from_me != 0) session.deferred.write().withheld_from_me = 0;
+  session.forget_empty_deferred();
+}
+
+void Deliverer::on_timer(Session& session) {
+  backlog_.on_timer(session);
+  serve_later(session);
+}
+
+void Deliverer::clear(Session& session) {
+  assert(session.ended && !session.connected());
+  batch_.stats().drop(Drop::session_ended, session.inflight.unsettled());
+  batch_.stats().inflight.subtract(session.inflight.unsettled());
+  backlog_.clear(session);
+}
+
+}  // namespace millrace::broker

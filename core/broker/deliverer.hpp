@@ -1,0 +1,118 @@
+// [8] deliver: from a message that is for a session to one that is bound to its connection.
+//
+// Credit: how many bytes a connection may have bound and not reported as written. Window: how many
+// QoS 1 and 2 messages it may have unsettled. What both allow is bound: it gets its packet
+// identifier and is staged in the outbox; all else waits in the Backlog, and is served at the end of
+// the batch, in turn with the stored values that new subscriptions begin with.
+//
+// What always holds: what is bound is never replaced, dropped or reordered; a connection has at most
+// its credit and one message bound, and at most its Receive Maximum unsettled [MQTT-3.3.4-9]; an
+// inflight message leaves only by its acknowledgement, its expiry or the end of its session.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/broker/backlog.hpp"
+#include "core/broker/batch.hpp"
+#include "core/broker/command.hpp"
+#include "core/broker/publish_context.hpp"
+#include "core/broker/publisher_acks.hpp"
+#include "core/broker/route.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/session_timers.hpp"
+#include "core/broker/values.hpp"
+
+namespace millrace::broker {
+
+class Deliverer {
+ public:
+  struct Parts {
+    Batch& batch;
+    SessionTimers& timers;
+    Values& values;
+    Backlog& backlog;
+    PublisherAcks& publisher_acks;
+  };
+  explicit Deliverer(const Parts& parts)
+      : batch_(parts.batch),
+        timers_(parts.timers),
+        values_(parts.values),
+        backlog_(parts.backlog),
+        publisher_acks_(parts.publisher_acks) {}
+
+  // --- A message that is routed now ---
+
+  void deliver(const RouteTarget& target, PublishContext& context);
+  // To the member of a shared group whose turn it is.
+  void deliver_to_member(const Subscription& member, PublishContext& context);
+
+  // --- What the client answers; false: it broke the protocol, and its connection must end ---
+
+  [[nodiscard]] bool apply(Session& session, const command::Puback& puback);
+  [[nodiscard]] bool apply(Session& session, const command::Pubrec& pubrec);
+  [[nodiscard]] bool apply(Session& session, const command::Pubcomp& pubcomp);
+  void apply(Session& session, const command::Drained& drained);
+
+  // --- The life of the session ---
+
+  // It has a connection again: what is inflight is sent once more.
+  void resume(Session& session);
+  // Its connection went, or a timer of it went off.
+  void part(Session& session);
+  void on_timer(Session& session);
+  // It ends: nothing is inflight any more.
+  void clear(Session& session);
+  // Stored values for a new subscription, and no more for those that ended.
+  void add_snapshot(Session& session, SnapshotCursor cursor);
+  void drop_older_snapshots(Session& session);
+  void drop_snapshots(Session& session, std::span<const Subscription* const> ended);
+
+  // --- The end of the batch, and of a SUBSCRIBE ---
+
+  void serve_later(Session& session);
+  void serve(Session& session);
+  void serve_all();
+  // What is left for the next batch. Before the ended sessions are freed.
+  void finish_batch();
+
+ private:
+  // A session whose backlog collapsed has the small credit until it has caught up.
+  bool has_credit(const Session& session, Mode mode) const {
+    const Outbox& outbox = *session.outbox;
+    const ProcessorLimits& limits = batch_.limits();
+    if (mode == Mode::adaptive && session.pending.collapsed()) mode = Mode::latest;
+    const std::uint32_t credit = mode == Mode::latest ? limits.credit_latest_bytes
+                                                      : limits.credit_bytes + outbox.credit_raise;
+    return outbox.outstanding_bytes < credit;
+  }
+  static bool has_window(const Session& session);
+
+  bool bind_front(Session& session, PendingQueue::Lane lane);
+  enum class Snapshot : std::uint8_t { sent_one, none, no_credit, out_of_budget };
+  Snapshot bind_from_snapshot(Session& session);
+  // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2.
+  void bind(Session& session, Delivery&& delivery, std::uint32_t subscription);
+  bool is_deliverable(const Session& session, const Delivery& delivery);
+  bool has_expired(const Message& message) const {
+    return message.expires_at_s != 0 && message.expires_at_s <= batch_.now_s();
+  }
+  void stage(Session& session, Delivery&& delivery);
+  void stage_unchanged(Outbox& outbox, const Message& message);
+  void redeliver(Session& session);
+  void settle(Session& session, Inflight& entry);
+
+  Batch& batch_;
+  SessionTimers& timers_;
+  Values& values_;
+  Backlog& backlog_;
+  PublisherAcks& publisher_acks_;
+
+  std::vector<Session*> to_serve_;     // each once; Session::waits_for_service
+  std::vector<Session*> serve_again_;  // in the next batch: the snapshots' budget is used up
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,31 @@
+// PublishContext: what one publish carries from call to call while it is routed, queued and stored.
+//
+// Threads: the processor's holder alone, for the length of one publish.
+#pragma once
+
+#include "core/broker/message.hpp"
+
+namespace millrace::broker {
+
+struct Session;
+
+struct PublishContext {
+  // `from` null: not a client's, but a will, a local publisher or the server itself.
+  explicit PublishContext(Message& what, Session* publisher = nullptr)
+      : message(what), from(publisher) {}
+
+  Message& message;
+  Session* const from;
+  bool can_withhold = false;      // a client's, and it is to be acknowledged
+  Session* withholder = nullptr;  // whose full queue withholds the acknowledgement
+  Message kept;                   // see to_keep()
+
+  // The message as whatever stays may hold it: one copy out of the receive buffer, made when it is
+  // first needed and shared by all queues and the slot.
+  const Message& to_keep() {
+    if (!kept) kept = message.is_slice() ? message.copy_to_keep() : message;
+    return kept;
+  }
+};
+
+}  // namespace millrace::broker

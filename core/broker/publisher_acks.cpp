@@ -1,0 +1,61 @@
+// Source: MQTT 5.0 sections 3.4, 3.5, 3.6, 4.3, 4.6.
+#include "core/broker/publisher_acks.hpp"
+
+#include <cassert>
+#include <utility>
+
+#include "protocol/encode.hpp"
+
+namespace millrace::broker {
+
+using protocol::ReasonCode;
+
+void PublisherAcks::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                                ReasonCode reason) {
+  assert((qos == 1 || qos == 2) && packet_id != 0);
+  Outbox& outbox = *publisher.outbox;
+  const auto type = qos == 1 ? protocol::PacketType::Puback : protocol::PacketType::Pubrec;
+  protocol::encode_ack(type, packet_id, reason, outbox.version, outbox.staged().control);
+  batch_.touch(outbox);
+}
+
+PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uint16_t packet_id) {
+  assert(packet_id != 0);
+  auto& received = publisher.deferred.write().received_qos2;
+  if (!received.insert(packet_id).second) return Received::again;  // [MQTT-4.3.3-10]
+  const bool over = received.size() > batch_.limits().receive_maximum;
+  return publisher.is_v5 && over ? Received::too_many : Received::first;  // [MQTT-3.3.4-9]
+}
+
+void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
+  const bool known = publisher.deferred.write().received_qos2.erase(pubrel.packet_id) > 0;
+  Outbox& outbox = *publisher.outbox;
+  protocol::encode_ack(protocol::PacketType::Pubcomp, pubrel.packet_id,
+                       known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,
+                       outbox.version, outbox.staged().control);
+  batch_.touch(outbox);
+}
+
+// The publisher's own inflight limit holds it back: a v5 client was told it, a 3.1.1 one cannot be.
+bool PublisherAcks::withhold(Session& receiver, Session& publisher, std::uint8_t qos,
+                             std::uint16_t packet_id) {
+  assert(receiver.connected() && publisher.connected());
+  if (++publisher.deferred.write().withheld_from_me > batch_.limits().receive_maximum) {
+    return false;
+  }
+  receiver.deferred.write().withheld.push_back({publisher.outbox, packet_id, qos});
+  return true;
+}
+
+void PublisherAcks::release(Session& receiver) {
+  if (receiver.deferred.read().withheld.empty()) return;
+  for (const WithheldAck& ack : std::exchange(receiver.deferred.write().withheld, {})) {
+    if (!ack.publisher->attached()) continue;
+    Session& publisher = *ack.publisher->session;
+    assert(publisher.deferred.read().withheld_from_me > 0);
+    --publisher.deferred.write().withheld_from_me;
+    acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::Success);
+  }
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,43 @@
+// PublisherAcks: what a publisher is told about its QoS 1 and 2 messages, and when.
+//
+// Acknowledgements leave in the order in which their messages were applied [MQTT-4.6.0-2], but for
+// those that the overflow policy `backpressure` withholds until the receiver's queue has room again.
+//
+// What always holds: a PUBLISH at QoS 2 is passed on once between its first arrival and its PUBREL;
+// a publisher has no more than receive_maximum acknowledgements withheld.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+
+#include "core/broker/batch.hpp"
+#include "core/broker/command.hpp"
+#include "core/broker/session.hpp"
+
+namespace millrace::broker {
+
+class PublisherAcks {
+ public:
+  explicit PublisherAcks(Batch& batch) : batch_(batch) {}
+
+  // PUBACK or PUBREC.
+  void acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                   protocol::ReasonCode reason);
+
+  // A PUBLISH at QoS 2 came.
+  enum class Received : std::uint8_t { first, again, too_many };
+  Received receive_qos2(Session& publisher, std::uint16_t packet_id);
+  void apply(Session& publisher, const command::Pubrel& pubrel);
+
+  // Keeps the acknowledgement until release(receiver). False: the publisher has too many of them,
+  // and its connection must end.
+  [[nodiscard]] bool withhold(Session& receiver, Session& publisher, std::uint8_t qos,
+                              std::uint16_t packet_id);
+  void release(Session& receiver);
+
+ private:
+  Batch& batch_;
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,263 @@
+// Source: MQTT 5.0 sections 3.3.4, 3.8, 3.10, 4.7, 4.8.
+#include "core/broker/router.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <span>
+#include <utility>
+
+namespace millrace::broker {
+
+namespace {
+
+// A share name holds no '/', so the key is unambiguous.
+std::string group_key(const std::string& name, std::string_view filter) {
+  assert(name.find('/') == std::string::npos);
+  return (name + "/").append(filter);
+}
+
+// What merging adds: [MQTT-3.3.4-4]. The subscription's own list is left as it is.
+void add_identifier(RouteTarget& target, const Subscription& subscription) {
+  const std::uint32_t identifier = subscription.extras.read().identifier;
+  if (identifier == 0) return;
+  std::vector<std::uint32_t> values;
+  if (target.identifiers) values = target.identifiers->values;
+  if (std::find(values.begin(), values.end(), identifier) != values.end()) return;
+  values.push_back(identifier);
+  boost::intrusive_ptr<SubscriptionIdentifiers> all(new SubscriptionIdentifiers);
+  all->values = std::move(values);
+  target.identifier = identifier;
+  target.identifiers = std::move(all);
+}
+
+// A rate limit is a promise to skip values; `every` skips none.
+Mode mode_of(const Subscription& subscription) {
+  const bool limited = subscription.extras.read().interval_ms != 0;
+  return limited && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
+}
+
+// All but its group, which it has for good.
+void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
+                 std::uint32_t identifier) {
+  assert(wanted.qos <= 2 && !wanted.refused);
+  subscription.qos = wanted.qos;
+  subscription.mode = wanted.mode;
+  subscription.no_local = wanted.no_local;
+  subscription.retain_as_published = wanted.retain_as_published;
+  SharedGroup* const group = subscription.extras.read().group;
+  subscription.extras.reset();
+  if (group == nullptr && identifier == 0 && wanted.interval_ms == 0 && !wanted.rules) return;
+  SubscriptionExtras& extras = subscription.extras.write();
+  extras.group = group;
+  extras.interval_ms = wanted.interval_ms;
+  extras.rules = wanted.rules;
+  if (identifier == 0) return;
+  extras.identifier = identifier;
+  extras.identifiers.reset(new SubscriptionIdentifiers);
+  extras.identifiers->values.push_back(identifier);
+}
+
+}  // namespace
+
+// --- Matching ------------------------------------------------------------------------------------
+
+void Router::bring_up_to_date(Topic& topic) {
+  CachedRoute& cached = topic.cached_route;
+  if (cached.never_computed() || index_.changed_since(cached.version(), topic.name())) {
+    cached.set(compute_route(topic), index_.version());
+  } else {
+    cached.still_valid(index_.version());
+  }
+}
+
+Route Router::compute_route(const Topic& topic) {
+  batch_.stats().routes_computed.add();
+  Route route;
+  ++route_stamp_;
+  std::vector<Subscription*> matches;
+  index_.match(topic.name(), [&](Subscription* subscription) {
+    if (shm::Feed* feed = subscription->extras.read().feed) {
+      route.feeds.push_back(feed);
+      return;
+    }
+    if (SharedGroup* group = subscription->extras.read().group) {
+      if (group->route_stamp == route_stamp_) return;
+      group->route_stamp = route_stamp_;
+      route.groups.push_back(route_to(*group, topic.name()));
+      return;
+    }
+    if (!subscription->may_read(topic.name())) return;
+    assert(!subscription->session->ended);
+    SubscriptionSet& set = subscription->session->subscriptions.write();
+    if (set.route_stamp != route_stamp_) {
+      set.route_stamp = route_stamp_;
+      set.route_mode = mode_of(*subscription);
+      set.route_first = UINT32_MAX;
+    }
+    set.route_mode = std::max(set.route_mode, mode_of(*subscription));
+    matches.push_back(subscription);
+  });
+  for (Subscription* subscription : matches) add_target(route, *subscription);
+  return route;
+}
+
+// Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless
+// an option tells them apart, or a Subscription Identifier [MQTT-3.3.4-2], if it is to.
+void Router::add_target(Route& route, const Subscription& subscription) {
+  Session& session = *subscription.session;
+  SubscriptionSet& set = session.subscriptions.write();
+  const SubscriptionExtras& extras = subscription.extras.read();
+  // Beside one that is to get each message, in order, a limit would break the topic's order.
+  const std::uint32_t interval_ms = set.route_mode == Mode::latest ? extras.interval_ms : 0;
+  for (std::size_t i = set.route_first; i < route.targets.size(); ++i) {
+    RouteTarget& target = route.targets[i];
+    if (target.session == &session && target.no_local == subscription.no_local &&
+        target.retain_as_published == subscription.retain_as_published &&
+        (batch_.limits().identifiers_in_one_copy || target.identifier == extras.identifier)) {
+      add_identifier(target, subscription);
+      target.qos = std::max(target.qos, subscription.qos);
+      target.interval_ms = std::min(target.interval_ms, interval_ms);
+      // Names the cell in which a value waits: the same whatever the order of the matches.
+      target.subscription = std::min(target.subscription, subscription.number);
+      return;
+    }
+  }
+  if (set.route_first == UINT32_MAX) {
+    set.route_first = static_cast<std::uint32_t>(route.targets.size());
+  }
+  RouteTarget target;
+  target.session = &session;
+  target.subscription = subscription.number;
+  target.identifier = extras.identifier;
+  target.identifiers = extras.identifiers;
+  target.qos = subscription.qos;
+  target.no_local = subscription.no_local;
+  target.retain_as_published = subscription.retain_as_published;
+  target.interval_ms = interval_ms;
+  target.mode = set.route_mode;
+  route.targets.push_back(std::move(target));
+}
+
+// --- Shared groups -------------------------------------------------------------------------------
+
+RouteGroup Router::route_to(SharedGroup& group, std::string_view topic) const {
+  const auto may_read = [&](const Subscription* member) { return member->may_read(topic); };
+  RouteGroup route{&group, false, {}};
+  route.limited = !std::all_of(group.members.begin(), group.members.end(), may_read);
+  if (route.limited) {
+    std::copy_if(group.members.begin(), group.members.end(), std::back_inserter(route.members),
+                 may_read);
+  }
+  return route;
+}
+
+// A live member takes it, in turn; one that has room before one that is behind; an offline one only
+// if it will come back and the message waits for it [MQTT-4.8.2-4].
+Subscription* Router::take_turn(const RouteGroup& route, const Message& message) {
+  SharedGroup& group = *route.group;
+  const std::span<Subscription* const> members = route.readers();
+  const std::size_t count = members.size();
+  Subscription* chosen = nullptr;
+  int chosen_rank = 0;
+  std::size_t chosen_at = 0;
+  for (std::size_t i = 0; i < count && chosen_rank < 3; ++i) {
+    const std::size_t at = (group.next + i) % count;
+    const Session& session = *members[at]->session;
+    if (session.ended) continue;  // while this message was routed
+    const bool waits = std::min(message.qos, members[at]->qos) > 0;
+    const int rank = session.connected() ? (session.pending.empty() ? 3 : 2) : (waits ? 1 : 0);
+    if (rank <= chosen_rank) continue;
+    chosen = members[at];
+    chosen_rank = rank;
+    chosen_at = at;
+  }
+  if (chosen == nullptr) return nullptr;
+  group.next = (chosen_at + 1) % count;
+  return chosen;
+}
+
+void Router::add_to_group(Subscription& subscription, const std::string& group_name) {
+  auto& group = groups_[group_key(group_name, subscription.filter())];
+  if (!group) {
+    group = std::make_unique<SharedGroup>();
+    group->name = group_name;
+    group->filter = subscription.filter();
+  }
+  group->members.push_back(&subscription);
+  subscription.extras.write().group = group.get();
+}
+
+// The group ends with its last member.
+void Router::leave_group(Subscription& subscription) {
+  if (subscription.extras.read().group == nullptr) return;
+  SharedGroup& group = *std::exchange(subscription.extras.write().group, nullptr);
+  const auto erased = std::erase(group.members, &subscription);
+  assert(erased == 1);
+  static_cast<void>(erased);
+  if (!group.members.empty()) return;
+  const auto found = groups_.find(group_key(group.name, group.filter));
+  assert(found != groups_.end());
+  ended_groups_.push_back(std::move(found->second));
+  groups_.erase(found);
+}
+
+void Router::leave_groups(Session& session) {
+  session.subscriptions.read().of.for_each([&](Subscription& one) { leave_group(one); });
+}
+
+// --- Subscriptions -------------------------------------------------------------------------------
+
+Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest& wanted,
+                                     std::uint32_t identifier) {
+  SubscriptionSet& set = session.subscriptions.write();
+  Subscription* const before = set.of.find(wanted.name);
+  const bool is_new = before == nullptr;
+  if (is_new && set.of.size() >= batch_.limits().subscriptions_max) return {};
+  Subscription& subscription =
+      is_new ? set.of.add(Subscription::make(wanted.name, wanted.filter)) : *before;
+  if (is_new) {
+    subscription.session = &session;
+    subscription.number = ++subscription_number_;
+  } else {
+    --set.mode_counts[static_cast<std::size_t>(subscription.mode)];
+  }
+  ++set.mode_counts[static_cast<std::size_t>(wanted.mode)];
+  set_options(subscription, wanted, identifier);
+  if (!is_new) {
+    index_.touch(subscription.filter());  // [MQTT-3.8.4-3]
+  } else {
+    if (!wanted.share_group.empty()) add_to_group(subscription, wanted.share_group);
+    index_.add(subscription.filter(), &subscription);
+  }
+  return {&subscription, is_new};
+}
+
+void Router::remove(Subscription& subscription) {
+  index_.remove(subscription.filter(), &subscription);
+  leave_group(subscription);
+}
+
+const Subscription* Router::unsubscribe(Session& session, std::string_view name) {
+  Subscription* const found = session.subscriptions.read().of.find(name);
+  if (found == nullptr) return nullptr;
+  SubscriptionSet& set = session.subscriptions.write();
+  auto& mode_count = set.mode_counts[static_cast<std::size_t>(found->mode)];
+  assert(mode_count > 0);
+  --mode_count;
+  remove(*found);
+  ended_subscriptions_.push_back(set.of.take(*found));
+  return found;
+}
+
+void Router::remove_all(Session& session) {
+  assert(session.ended);
+  session.subscriptions.read().of.for_each([&](Subscription& one) { remove(one); });
+}
+
+void Router::forget_ended() {
+  ended_subscriptions_.clear();
+  ended_groups_.clear();
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,87 @@
+// [6] route: from a topic to who gets its messages: sessions, shared groups, local rings and tables.
+//
+// The router owns the subscription index, the shared groups and the cached match of each topic. It
+// decides who matches; it sends nothing.
+//
+// What always holds: each subscription of a session is in the index exactly once; a group has at
+// least one member; what a cached match names lives until the end of the batch in which it ended
+// (forget_ended), and by then no valid match names it.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/broker/batch.hpp"
+#include "core/broker/command.hpp"
+#include "core/broker/route.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/subscription_index.hpp"
+#include "core/broker/topic_hash.hpp"
+#include "core/broker/topic_table.hpp"
+
+namespace millrace::broker {
+
+class Router {
+ public:
+  explicit Router(Batch& batch) : batch_(batch) {}
+
+  // Valid until a subscription changes.
+  const Route& route_of(Topic& topic) {
+    CachedRoute& cached = topic.cached_route;
+    if (cached.version() != index_.version()) [[unlikely]]
+      bring_up_to_date(topic);
+    MILLRACE_CHECK(cached.version() == index_.version());
+    return cached.route();
+  }
+
+  // Whose turn it is to take the message; null: no member can. Advances the turn.
+  Subscription* take_turn(const RouteGroup& route, const Message& message);
+  // The group as it is now, for a message that was not routed by a cached match.
+  RouteGroup route_to(SharedGroup& group, std::string_view topic) const;
+
+  struct Subscribed {
+    Subscription* subscription = nullptr;  // null: the client has too many
+    bool is_new = false;                   // else it was there and has new options
+  };
+  Subscribed subscribe(Session& session, const SubscriptionRequest& wanted,
+                       std::uint32_t identifier);
+  // Null: there is none of that name. What is returned lives until the end of the batch.
+  const Subscription* unsubscribe(Session& session, std::string_view name);
+  // All that an ended session subscribed to; the session still owns them.
+  void remove_all(Session& session);
+  // The session takes no more shares.
+  void leave_groups(Session& session);
+
+  // At the end of the batch.
+  void forget_ended();
+
+  // For LocalSide, whose rings and tables are subscriptions without a session.
+  SubscriptionIndex& index() { return index_; }
+  const SubscriptionIndex& index() const { return index_; }
+  std::size_t group_count() const { return groups_.size(); }
+
+ private:
+  void bring_up_to_date(Topic& topic);
+  Route compute_route(const Topic& topic);
+  void add_target(Route& route, const Subscription& subscription);
+  void add_to_group(Subscription& subscription, const std::string& group_name);
+  void leave_group(Subscription& subscription);
+  void remove(Subscription& subscription);
+
+  Batch& batch_;
+  SubscriptionIndex index_;
+  // By "name/filter".
+  std::unordered_map<std::string, std::unique_ptr<SharedGroup>, TopicHash> groups_;
+  std::uint32_t subscription_number_ = 0;
+  std::uint64_t route_stamp_ = 0;  // of the match that is computed now
+  std::vector<std::unique_ptr<Subscription>> ended_subscriptions_;
+  std::vector<std::unique_ptr<SharedGroup>> ended_groups_;
+};
+
+}  // namespace millrace::broker

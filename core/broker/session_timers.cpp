@@ -1,0 +1,57 @@
+#include "core/broker/session_timers.hpp"
+
+#include <algorithm>
+#include <cassert>
+
+namespace millrace::broker {
+
+std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
+  std::int64_t due = never_ns;
+  const auto consider = [&](std::int64_t at) {
+    if (at != 0) due = std::min(due, at);
+  };
+  const Deadlines& deadlines = session.deadlines.read();
+  consider(deadlines.will_at_ns);
+  consider(deadlines.expires_at_ns);
+  consider(session.deferred.read().rate_limits.next_ns().value_or(0));
+  if (!session.connected()) return due;
+  const std::int64_t stale_ns = batch.limits().stale_ns();
+  if (session.pending.collapsed()) {
+    // Later than that, it is looked at again when it has drained.
+    const std::int64_t unfolds_at = session.pending.blocked_at_ns() + stale_ns;
+    if (unfolds_at > batch.now_ns()) consider(unfolds_at);
+  } else if (session.pending.has_adaptive()) {
+    consider(*session.pending.newest_since_ns() + stale_ns);
+  }
+  return due;
+}
+
+void SessionTimers::reschedule(Session& session, const Batch& batch) {
+  assert(!session.ended);
+  const std::int64_t due = due_ns(session, batch);
+  const std::int64_t entered = session.deadlines.read().timer_ns;
+  if (due == never_ns || (entered != 0 && entered <= due)) return;
+  if (entered != 0) entries_.erase({entered, session.number, &session});
+  session.deadlines.write().timer_ns = due;
+  entries_.insert({due, session.number, &session});
+}
+
+void SessionTimers::cancel(Session& session) {
+  const std::int64_t entered = session.deadlines.read().timer_ns;
+  if (entered == 0) return;
+  const auto erased = entries_.erase({entered, session.number, &session});
+  assert(erased == 1);
+  static_cast<void>(erased);
+  session.deadlines.write().timer_ns = 0;
+}
+
+Session* SessionTimers::take_due(std::int64_t now_ns) {
+  if (next_ns() > now_ns) return nullptr;
+  Session* const session = std::get<2>(*entries_.begin());
+  assert(session->deadlines.read().timer_ns == next_ns());
+  entries_.erase(entries_.begin());
+  session->deadlines.write().timer_ns = 0;
+  return session;
+}
+
+}  // namespace millrace::broker

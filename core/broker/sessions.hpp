@@ -1,0 +1,76 @@
+// Sessions: the life of sessions and of the connections that speak for them: connect, takeover,
+// close, wills, expiry.
+//
+// What always holds: a client identifier has at most one session, and a session at most one
+// connection, which knows it (outbox->session); a session without a connection and without an
+// expiry does not exist; a will is published at most once; a session that ended lives until the end
+// of the batch, as cached matches and lists may still name it.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/broker/batch.hpp"
+#include "core/broker/command.hpp"
+#include "core/broker/deliverer.hpp"
+#include "core/broker/router.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/session_timers.hpp"
+#include "core/broker/topic_hash.hpp"
+
+namespace millrace::broker {
+
+class Sessions {
+ public:
+  Sessions(Batch& batch, SessionTimers& timers, Router& router, Deliverer& deliverer)
+      : batch_(batch), timers_(timers), router_(router), deliverer_(deliverer) {}
+
+  void connect(Outbox& outbox, ConnectRequest& request);
+  void close(Outbox& outbox, const command::Close& close);
+  // Ends a connection from this side: tells it why, and parts it from its session.
+  void disconnect(Session& session, protocol::ReasonCode reason);
+
+  // Looks at the sessions whose time has come, within the batch's budget.
+  void fire_timers();
+  // Wills that are due; whoever made them so publishes them.
+  bool has_due_wills() const { return !due_wills_.empty(); }
+  Message take_due_will();
+
+  // At the end of the batch.
+  void forget_ended() { ended_.clear(); }
+
+  std::size_t size() const { return by_client_id_.size(); }
+  const Session* find(std::string_view client_id) const;
+
+ private:
+  enum class Will : std::uint8_t { publish, discard };
+  Session& start(const ConnectRequest& request);
+  void attach(Session& session, Outbox& outbox, ConnectRequest& request);
+  void set_will(Session& session, std::optional<ConnectRequest::Will>&& will);
+  // Parts session and connection; the session ends if it does not outlive its connection.
+  void detach(Session& session, Will will);
+  void end(Session& session);
+  void hand_on_shared(Session& session);
+  void make_will_due(Session& session);
+  void fire(Session& session);
+
+  Batch& batch_;
+  SessionTimers& timers_;
+  Router& router_;
+  Deliverer& deliverer_;
+
+  // By client identifier, as the session holds it.
+  std::unordered_map<std::string_view, std::unique_ptr<Session>, TopicHash> by_client_id_;
+  std::uint64_t session_number_ = 0;
+  std::deque<Message> due_wills_;
+  std::vector<std::unique_ptr<Session>> ended_;
+};
+
+}  // namespace millrace::broker

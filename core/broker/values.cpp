@@ -1,0 +1,122 @@
+// Source: MQTT 5.0 sections 3.3.1.3, 3.8.3.1; for `latest`, the delivery contract in the README.
+#include "core/broker/values.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+namespace millrace::broker {
+
+void Values::note(Topic& topic, PublishContext& context) {
+  if (topic.batch_value == 0) {
+    noted_.push_back({&topic, {}, {}, false, 0});
+    topic.batch_value = static_cast<std::uint32_t>(noted_.size());
+  }
+  Noted& value = noted_[topic.batch_value - 1];
+  MILLRACE_CHECK(value.topic == &topic);
+  // The copy that a session's queue made serves the slot as well.
+  Message& newest = context.kept ? context.kept : context.message;
+  if (newest.retain) {
+    value.retained = Message{};
+    value.retained_sequence = topic.sequence;
+    value.clears_retained = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
+    if (!value.clears_retained) value.retained = newest;
+  }
+  releases_.add(std::move(value.newest.buffer));
+  value.newest = std::move(newest);
+}
+
+void Values::store_noted(LocalSide* local) {
+  for (Noted& noted : noted_) store(noted, local);
+  releases_.flush();
+  if (noted_.empty()) return;
+  if (topics_.anyone_waits()) {
+    for (const Noted& noted : noted_) topics_.notify(*noted.topic);
+  }
+  noted_.clear();
+  last_topic_ = nullptr;  // may be evicted now
+  if (const std::size_t evicted = topics_.evict()) {
+    batch_.stats().drop(Drop::slot_evicted, evicted);
+  }
+}
+
+void Values::store(Noted& noted, LocalSide* local) {
+  Topic& topic = *noted.topic;
+  MILLRACE_CHECK(topic.batch_value != 0);
+  Message newest = noted.newest.is_slice() ? noted.newest.copy_to_keep() : noted.newest;
+  if (noted.clears_retained) topics_.store_retained(topic, nullptr, noted.retained_sequence);
+  if (noted.retained && !topics_.can_retain(topic, noted.retained.packet_bytes)) {
+    batch_.stats().drop(Drop::retained_refused);
+  } else if (noted.retained) {
+    const bool same = noted.retained.buffer == noted.newest.buffer &&
+                      noted.retained.packet_offset == noted.newest.packet_offset;
+    Message retained = same                        ? newest
+                       : noted.retained.is_slice() ? noted.retained.copy_to_keep()
+                                                   : noted.retained;
+    topics_.store_retained(topic, std::move(retained.buffer), noted.retained_sequence);
+  }
+  const Route& route = topic.cached_route.route();
+  if (!route.feeds.empty()) local->store(route.feeds, newest);
+  topics_.store_newest(topic, std::move(newest.buffer));
+  topic.batch_value = 0;
+  releases_.add(std::move(noted.newest.buffer));
+}
+
+// --- Snapshots -----------------------------------------------------------------------------------
+
+std::optional<SnapshotCursor> Values::begin_snapshot(const Subscription& subscription,
+                                                     const SubscriptionRequest& wanted,
+                                                     bool is_new) const {
+  if (subscription.extras.read().group != nullptr) return std::nullopt;  // [MQTT-3.8.4-4]
+  SnapshotCursor cursor;
+  // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+  cursor.with_retained = wanted.retain_handling == 0 || (wanted.retain_handling == 1 && is_new);
+  cursor.with_newest = wanted.mode == Mode::latest;
+  if (!cursor.with_retained && !cursor.with_newest) return std::nullopt;
+  cursor.subscription = &subscription;
+  cursor.walk.filter = subscription.filter();
+  cursor.since = cursor.since_at_qos0 = sequence_;
+  return cursor;
+}
+
+void Values::resume_snapshots(Session& session) const {
+  if (session.deferred.read().snapshots.empty()) return;
+  for (SnapshotCursor& cursor : session.deferred.write().snapshots) {
+    assert(cursor.since <= cursor.since_at_qos0 && cursor.since_at_qos0 <= sequence_);
+    cursor.since_at_qos0 = sequence_;
+  }
+}
+
+Values::Step Values::next(SnapshotCursor& cursor, StoredValue& value) {
+  assert(cursor.subscription != nullptr);
+  while (snapshot_budget_ > 0) {
+    --snapshot_budget_;
+    Topic* topic = nullptr;
+    const TopicWalk::Step step = cursor.walk.step(topics_, topic);
+    if (step == TopicWalk::Step::end) return Step::end;
+    if (step == TopicWalk::Step::match && value_of(*topic, cursor, value)) return Step::value;
+  }
+  return Step::out_of_budget;
+}
+
+// A value that was published since the SUBSCRIBE has reached the client by itself, and is not sent
+// again. An ordinary subscription is to have every retained value [MQTT-3.3.1-9], so only a later
+// retained one stands for it; `latest` is to have the newest value, so any later one does.
+bool Values::value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const {
+  const Subscription& subscription = *cursor.subscription;
+  if (!subscription.may_read(topic.name())) return false;
+  Buffer* const newest = topic.newest();
+  const bool retained_is_newest = topic.retained && topic.retained == newest;
+  value.retained =
+      topic.retained && cursor.with_retained && (!cursor.with_newest || retained_is_newest);
+  if (!value.retained && (!cursor.with_newest || retained_is_newest || newest == nullptr)) {
+    return false;
+  }
+  value.message = message_of(value.retained ? topic.retained : BufferRef(newest));
+  if (value.message.payload_bytes() == 0) return false;
+  const bool at_qos0 = std::min(value.message.qos, subscription.qos) == 0;
+  const std::uint64_t since = at_qos0 ? cursor.since_at_qos0 : cursor.since;
+  return (value.retained ? topic.retained_sequence : topic.sequence) <= since;
+}
+
+}  // namespace millrace::broker

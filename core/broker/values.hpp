@@ -1,0 +1,95 @@
+// [7] fan out: what is known of each topic: its newest value, its retained value, and what a new
+// subscription begins with, its snapshot.
+//
+// A message that was published is noted with its topic; at the end of the batch each topic's newest
+// value is stored once, however often it was published in it.
+//
+// What always holds: publishes are numbered from 1 on, without gaps; outside a batch no topic has a
+// value that is noted and not stored; a snapshot sees only what is stored.
+//
+// Threads: the processor's holder alone, but for topics(), which says itself what any thread may
+// read.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/broker/batch.hpp"
+#include "core/broker/buffer_releases.hpp"
+#include "core/broker/command.hpp"
+#include "core/broker/local_side.hpp"
+#include "core/broker/publish_context.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/topic_table.hpp"
+
+namespace millrace::broker {
+
+class Values {
+ public:
+  explicit Values(Batch& batch) : batch_(batch), topics_(batch.limits().slots) {}
+
+  void begin_batch() { snapshot_budget_ = batch_.limits().snapshot_topics_per_batch; }
+
+  // A publish begins: gives it its number, and its topic.
+  Topic& topic_of(const Message& message) {
+    ++sequence_;
+    // Publishes to one topic often come in a row.
+    if (last_topic_ == nullptr || last_topic_->hash() != message.topic_hash ||
+        last_topic_->name() != message.topic()) {
+      last_topic_ = &topics_.obtain(message.topic_hash, message.topic(), sequence_);
+    }
+    MILLRACE_CHECK(last_topic_->sequence < sequence_);
+    last_topic_->sequence = sequence_;
+    return *last_topic_;
+  }
+  // A publish ends: its message, which is taken, is the topic's newest value.
+  void note(Topic& topic, PublishContext& context);
+
+  // Stores what was noted, here and in the tables of local readers. `local` may be null.
+  void store_noted(LocalSide* local);
+
+  // --- Snapshots ---
+
+  // What `subscription` begins with: nothing if it is not to have a snapshot.
+  std::optional<SnapshotCursor> begin_snapshot(const Subscription& subscription,
+                                               const SubscriptionRequest& wanted,
+                                               bool is_new) const;
+  // The client is back: what was published at QoS 0 while it was away did not reach it.
+  void resume_snapshots(Session& session) const;
+  struct StoredValue {
+    Message message;
+    bool retained = false;
+  };
+  enum class Step : std::uint8_t { value, end, out_of_budget };
+  // The next value of a snapshot. Each topic that is looked at takes of the batch's budget, also
+  // where nothing is to be sent.
+  Step next(SnapshotCursor& cursor, StoredValue& value);
+
+  // The number of the last publish.
+  std::uint64_t sequence() const { return sequence_; }
+  TopicTable& topics() { return topics_; }
+  const TopicTable& topics() const { return topics_; }
+
+ private:
+  // Of one topic, in the current batch.
+  struct Noted {
+    Topic* topic = nullptr;
+    Message newest;
+    Message retained;
+    bool clears_retained = false;
+    std::uint64_t retained_sequence = 0;  // of the publish that set or cleared it
+  };
+
+  void store(Noted& noted, LocalSide* local);
+  bool value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const;
+
+  Batch& batch_;
+  TopicTable topics_;
+  std::uint64_t sequence_ = 0;
+  Topic* last_topic_ = nullptr;  // of the previous publish in this batch
+  std::vector<Noted> noted_;
+  BufferReleases releases_;
+  std::uint32_t snapshot_budget_ = 0;
+};
+
+}  // namespace millrace::broker
