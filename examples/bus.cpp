@@ -8,7 +8,7 @@ int main() {
   millrace::latest::Bus<std::string> bus;
   auto subscriber = bus.subscribe("engine/speed");
   for (int speed = 1; speed <= 1000; ++speed) {
-    bus.publish("engine/speed", std::to_string(speed) + " rpm");
+    if (!bus.publish("engine/speed", std::to_string(speed) + " rpm")) return 1;
   }
   const auto news = subscriber.try_get();
   std::cout << *news.value() << ", " << news.skipped() << " values skipped\n";

@@ -18,8 +18,8 @@ int main() {
   line.add("sum", [&sum](Order& order, std::int64_t, bool) { sum += order.total; }, {price});
   line.start();
   for (int i = 1; i <= 1000; ++i) {
-    line.producer().publish_with([i](Order& order) { order = {i, 0.5}; });
+    if (!line.producer().publish_with([i](Order& order) { order = {i, 0.5}; })) return 1;
   }
-  line.drain();  // all seen, and the consumers' threads have ended
+  if (!line.drain()) return 1;  // all seen, and the consumers' threads have ended
   std::cout << "the orders are worth " << sum << '\n';
 }

@@ -11,6 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/broker/topic_hash.hpp"
+
 #include "protocol/publish.hpp"
 
 namespace millrace::server {
@@ -33,7 +35,7 @@ class OutboundAliases {
  private:
   const std::uint16_t count_max_;
   // Views into topics_.
-  std::unordered_map<std::string_view, std::uint16_t, protocol::TopicHash> aliases_;
+  std::unordered_map<std::string_view, std::uint16_t, broker::TopicHash> aliases_;
   std::vector<std::unique_ptr<std::string>> topics_;  // in the order of assignment
 };
 

@@ -211,7 +211,7 @@ TEST(AsioWait, IsDestroyedWithItsContext) {
     asio::io_context context;
     const auto wait = [](Bus<int>& bus, std::shared_ptr<int>) -> asio::awaitable<void> {
       auto subscriber = bus.subscribe("t");
-      co_await subscriber.async_wait();
+      (void)co_await subscriber.async_wait();
     };
     asio::co_spawn(context, wait(bus, alive), asio::detached);
     context.poll();

@@ -21,7 +21,7 @@ TEST(BusUnderFire, ThreadsThatMakeTheSameTopicsGetTheSameOnes) {
   std::vector<std::thread> threads;
   for (auto& mine : made) {
     threads.emplace_back([&bus, &mine] {
-      for (int i = 0; i < kTopics; ++i) mine.push_back(bus.topic(name_of(i)));
+      for (int i = 0; i < kTopics; ++i) mine.push_back(bus.topic(name_of(i)).value());
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -43,7 +43,7 @@ TEST(BusUnderFire, CleaningUpNeverLosesATopicThatIsFollowed) {
   for (int round = 0; round < kRounds; ++round) {
     const std::string name = "followed/" + std::to_string(round % 7);
     auto subscriber = bus.subscribe(name);
-    ASSERT_GT(bus.publish(name, std::to_string(round)), 0u);
+    ASSERT_TRUE(bus.publish(name, std::to_string(round)));
     ASSERT_EQ(*subscriber.wait().value(), std::to_string(round));
     if (round % 64 == 0) {
       for (const std::string& known : bus.topic_names()) ASSERT_NE(known, "");
@@ -52,6 +52,33 @@ TEST(BusUnderFire, CleaningUpNeverLosesATopicThatIsFollowed) {
   over.store(true);
   cleaner.join();
   noise.join();
+}
+
+/// Who publishes by name gets the removed topic while it still takes values, or a new one.
+TEST(BusUnderFire, RemovingATopicNeverRefusesThoseWhoPublishByName) {
+  constexpr int kRounds = 20'000;
+  Bus<int> bus;
+  std::atomic<bool> over{false};
+  int removed = 0;
+  std::thread remover([&] {
+    while (!over.load()) removed += bus.remove("t") ? 1 : 0;
+  });
+  std::thread follower([&] {
+    while (!over.load()) {
+      auto subscriber = bus.subscribe("t");
+      int newest = 0;
+      while (const auto poll = subscriber.wait()) {
+        EXPECT_GT(poll.value(), newest);
+        newest = poll.value();
+      }
+    }
+  });
+  for (int i = 1; i <= kRounds; ++i) ASSERT_TRUE(bus.publish("t", i));
+  over.store(true);
+  remover.join();
+  bus.close();
+  follower.join();
+  EXPECT_GT(removed, 0);
 }
 
 TEST(BusUnderFire, WhoWaitsIsWokenByPublishersThatKnowTheNameAlone) {

@@ -29,7 +29,7 @@ TEST(TopicUnderFire, SeveralPublishersGetVersionsOfTheirOwnAndNoValueIsTorn) {
   for (int i = 0; i < kPublishers; ++i) {
     threads.emplace_back([&, i] {
       for (int n = 0; n < kEach; ++n) {
-        versions[i].push_back(topic->publish(words_of(static_cast<std::uint64_t>(n))));
+        versions[i].push_back(topic->publish(words_of(static_cast<std::uint64_t>(n))).value());
       }
     });
   }
@@ -55,16 +55,17 @@ TEST(TopicUnderFire, SeveralPublishersGetVersionsOfTheirOwnAndNoValueIsTorn) {
 /// Two threads that each wait for the other's answer: a lost wake-up would hang them.
 TEST(TopicUnderFire, NoWakeUpIsLost) {
   constexpr int kRounds = 3000;
-  for (const unsigned spins : {0U, 200U}) {
-    auto ping = Topic<int>::make("ping");
-    auto pong = Topic<int>::make("pong");
+  for (const auto spin_max : {std::chrono::microseconds(0), std::chrono::microseconds(5),
+                              std::chrono::microseconds(2000)}) {
+    auto ping = Topic<int>::make("ping", {.spin_max = spin_max});
+    auto pong = Topic<int>::make("pong", {.spin_max = spin_max});
     std::thread echo([&] {
-      Subscriber<int> subscriber(ping, spins);
-      while (const auto poll = subscriber.wait()) pong->publish(poll.value());
+      auto subscriber = ping->subscribe();
+      while (const auto poll = subscriber.wait()) pong->publish(poll.value()).value();
     });
-    Subscriber<int> subscriber(pong, spins);
+    auto subscriber = pong->subscribe();
     for (int i = 1; i <= kRounds; ++i) {
-      ping->publish(i);
+      ping->publish(i).value();
       ASSERT_EQ(subscriber.wait().value(), i);
     }
     ping->close();

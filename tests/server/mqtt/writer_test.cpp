@@ -30,11 +30,10 @@ broker::Message message(std::string_view topic, std::string_view payload,
   return broker::build_message(parts, broker::Inbox::now_ns());
 }
 
-Delivery as_is(broker::Message of) {
-  Delivery delivery;
-  delivery.message = std::move(of);
-  delivery.as_is = true;
-  return delivery;
+broker::PacketRun as_is(broker::Message of) {
+  const std::uint32_t offset = of.packet_offset, bytes = of.packet_bytes;
+  const auto payload_bytes = static_cast<std::uint32_t>(of.payload_bytes());
+  return {std::move(of.buffer), offset, bytes, payload_bytes, 1};
 }
 
 Delivery encoded(broker::Message of) {
@@ -52,7 +51,7 @@ struct WriterTest : testing::Test {
   ScriptedStream stream;
   Writer writer;
 
-  void hand_over(std::vector<Delivery> deliveries, Bytes control = {}) {
+  void hand_over(std::vector<broker::HandoverItem> deliveries, Bytes control = {}) {
     auto handover = std::make_unique<Handover>();
     handover->control = std::move(control);
     handover->deliveries = std::move(deliveries);
@@ -124,7 +123,7 @@ TEST_F(WriterTest, SendsTheSameStreamHoweverLittleIsTakenAtOnce) {
     std::swap(writer, fresh);
     writer.set_peer(Version::v5, 3);
     stream.taken.clear();
-    std::vector<Delivery> deliveries = {encoded(message("t/0", "0"))};
+    std::vector<broker::HandoverItem> deliveries = {encoded(message("t/0", "0"))};
     for (int i = 1; i < 20; ++i) {
       deliveries.push_back(
           encoded(message("t/" + std::to_string(i % 5), i % 4 == 0 ? large : "v")));
@@ -185,7 +184,7 @@ TEST_F(WriterTest, EncodesForTheVersionOfItsPeer) {
 
 TEST_F(WriterTest, GathersManySmallPacketsIntoOneWrite) {
   writer.set_peer(Version::v3_1_1, 0);
-  std::vector<Delivery> deliveries;
+  std::vector<broker::HandoverItem> deliveries;
   for (int i = 0; i < 1000; ++i) deliveries.push_back(as_is(message("a", "1", Version::v3_1_1)));
   hand_over(std::move(deliveries));
   EXPECT_EQ(write(), Writer::Status::written);
