@@ -100,7 +100,7 @@ Result<Packet> decode(const Frame& frame, std::span<const std::uint8_t> packet, 
   if (!may_send(frame.type, context)) return ReasonCode::ProtocolError;
   switch (frame.type) {
     case PacketType::Connect:
-      return detail::decode_connect(reader);
+      return detail::decode_connect(frame, reader);
     case PacketType::Connack:
       return detail::decode_connack(reader, context);
     case PacketType::Publish:

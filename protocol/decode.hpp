@@ -1,4 +1,4 @@
-// [2] decode: Frame -> Packet. Every rule of MQTT that one packet alone can break is checked here;
+// Decoding: Frame -> Packet. Every rule of MQTT that one packet alone can break is checked here;
 // what needs the session (identifiers in use, aliases, quotas, rights) is the broker's. Pure; any
 // thread.
 //
@@ -22,8 +22,8 @@ namespace millrace::protocol {
 [[nodiscard]] Result<Packet> decode(const Frame& frame, std::span<const std::uint8_t> packet,
                                     Version version, Sender sender = Sender::Client);
 
-// Which version a CONNECT speaks, however broken the rest of it is: tells how to answer it.
-// nullopt: none of ours.
+// In which version to answer a CONNECT, however broken it is: its own; 5 for a level above 5, which
+// is where MQTT goes on from. nullopt: none that its sender can be expected to understand.
 [[nodiscard]] std::optional<Version> connect_version(const Frame& frame,
                                                      std::span<const std::uint8_t> packet) noexcept;
 

@@ -3,6 +3,7 @@
 
 #include "protocol/decode_parts.hpp"
 #include "protocol/topic.hpp"
+#include "protocol/writer.hpp"
 
 namespace millrace::protocol {
 namespace {
@@ -25,9 +26,21 @@ struct ConnectFlags {
 
 std::optional<Version> version_of(std::string_view name, unsigned level) noexcept {
   if (name == "MQTT" && level == 5) return Version::v5;
+  level &= ~bridge_bit;
   if (name == "MQTT" && level == 4) return Version::v3_1_1;
   if (name == "MQIsdp" && level == 3) return Version::v3_1;
   return std::nullopt;
+}
+
+// What frame() could not judge before the version was known.
+ReasonCode check_fixed_header(const Frame& frame, Version version) noexcept {
+  // [MQTT-2.1.3-1] (3.1.1: [MQTT-2.2.2-2]); 3.1 calls the flags unused.
+  if (version != Version::v3_1 && frame.flags != 0) return ReasonCode::MalformedPacket;
+  const std::size_t shortest = 1 + detail::variable_bytes(frame.packet_bytes - frame.header_bytes);
+  if (version == Version::v5 && frame.header_bytes != shortest) {
+    return ReasonCode::MalformedPacket;  // [MQTT-1.5.5-1]
+  }
+  return ReasonCode::Success;
 }
 
 ReasonCode check_flags(ConnectFlags flags, Version version) noexcept {
@@ -76,18 +89,23 @@ std::optional<Version> connect_version(const Frame& frame,
   Reader reader(packet.subspan(frame.header_bytes, frame.packet_bytes - frame.header_bytes));
   const std::string_view name = reader.binary();
   const unsigned level = reader.byte();
-  return reader.ok() ? version_of(name, level) : std::nullopt;
+  if (!reader.ok()) return std::nullopt;
+  const std::optional<Version> version = version_of(name, level);
+  return !version && name == "MQTT" && level > 5 ? Version::v5 : version;
 }
 
 namespace detail {
 
-Result<Packet> decode_connect(Reader& reader) {
+Result<Packet> decode_connect(const Frame& frame, Reader& reader) {
   const std::string_view name = reader.text();
   const unsigned level = reader.byte();
   if (!reader.ok()) return reader.fault();
   const std::optional<Version> version = version_of(name, level);
   // [MQTT-3.1.2-1], [MQTT-3.1.2-2]
   if (!version) return ReasonCode::UnsupportedProtocolVersion;
+  if (const auto fault = check_fixed_header(frame, *version); fault != ReasonCode::Success) {
+    return fault;
+  }
   const DecodeContext context{*version, Sender::Client};
 
   const ConnectFlags flags{reader.byte()};
@@ -96,6 +114,7 @@ Result<Packet> decode_connect(Reader& reader) {
 
   Connect connect;
   connect.version = *version;
+  connect.bridge = (level & bridge_bit) != 0;
   connect.clean_start = flags.clean_start();
   connect.keep_alive_seconds = reader.two_bytes();
   connect.properties = read_properties(reader, property_scope(PacketType::Connect), context);

@@ -28,7 +28,7 @@ inline Properties read_properties(Reader& reader, PropertyScope scope, DecodeCon
 }
 
 // decode_connect.cpp
-[[nodiscard]] Result<Packet> decode_connect(Reader& reader);
+[[nodiscard]] Result<Packet> decode_connect(const Frame& frame, Reader& reader);
 [[nodiscard]] Result<Packet> decode_connack(Reader& reader, DecodeContext context);
 [[nodiscard]] Result<Packet> decode_disconnect(Reader& reader, DecodeContext context);
 [[nodiscard]] Result<Packet> decode_auth(Reader& reader, DecodeContext context);

@@ -44,14 +44,19 @@ Subscription read_subscription(Reader& reader, DecodeContext context) {
 }
 
 // One reason for each entry, to the end of the packet.
+// The codes of a SUBACK in 3.x; 3.1 has none for a failure.
+bool return_code_allowed(ReasonCode code, Version version) noexcept {
+  return code <= ReasonCode::GrantedQoS2 ||
+         (code == ReasonCode::UnspecifiedError && version != Version::v3_1);
+}
+
 std::vector<ReasonCode> read_reasons(PacketType type, Reader& reader, DecodeContext context) {
   std::vector<ReasonCode> reasons;
   reasons.reserve(reader.left());
   while (!reader.at_end()) {
     const auto reason = static_cast<ReasonCode>(reader.byte());
-    const bool allowed =
-        context.v5() ? reason_allowed(type, reason, context.sender)
-                     : reason <= ReasonCode::GrantedQoS2 || reason == ReasonCode::UnspecifiedError;
+    const bool allowed = context.v5() ? reason_allowed(type, reason, context.sender)
+                                      : return_code_allowed(reason, context.version);
     if (!allowed) reader.fail(ReasonCode::ProtocolError);  // [MQTT-3.9.3-2], [MQTT-3.11.3-2]
     reasons.push_back(reason);
   }

@@ -64,13 +64,15 @@ class Encoder {
 
   void reasons(const std::vector<ReasonCode>& reasons) {
     require(!reasons.empty(), "every entry is answered");
-    for (const ReasonCode reason : reasons) writer_.byte(static_cast<unsigned>(in_version(reason)));
+    for (const ReasonCode reason : reasons) {
+      writer_.byte(static_cast<unsigned>(is_failure(reason) ? failure(reason) : reason));
+    }
   }
 
-  // 3.1.1 has one failure. 3.1 has none, only the QoS that was granted: then it is 0, and nothing
-  // will come.
-  ReasonCode in_version(ReasonCode reason) const noexcept {
-    if (v5() || !is_failure(reason)) return reason;
+  // 3.1.1 has one code for all. 3.1 has none: whoever may not subscribe gets a positive answer, and
+  // no messages (3.1, section 3.8).
+  ReasonCode failure(ReasonCode reason) const noexcept {
+    if (v5()) return reason;
     return version_ == Version::v3_1 ? ReasonCode::GrantedQoS0 : ReasonCode::UnspecifiedError;
   }
 
@@ -108,9 +110,10 @@ unsigned connect_flags(const Connect& packet) noexcept {
 void Encoder::operator()(const Connect& packet) {
   version_ = packet.version;
   require(v5() || packet.user_name || !packet.password, "no password without a user name in 3.x");
+  require(!v5() || !packet.bridge, "the bridge bit is of MQTT 3");
   header(PacketType::Connect, 0, [&] {
     writer_.text(version_ == Version::v3_1 ? "MQIsdp" : "MQTT");
-    writer_.byte(static_cast<unsigned>(version_));
+    writer_.byte(static_cast<unsigned>(version_) | (packet.bridge ? bridge_bit : 0));
     writer_.byte(connect_flags(packet));
     writer_.two_bytes(packet.keep_alive_seconds);
     properties(packet.properties, PacketType::Connect);

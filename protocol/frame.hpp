@@ -1,4 +1,4 @@
-// [1] framing: bytes -> Frame. Finds where a packet ends, from its fixed header alone.
+// Framing: bytes -> Frame. Finds where a packet ends, from its fixed header alone.
 //
 // Called for every packet that is received, so all of it is inline. Any thread. It never reads past
 // `bytes`, and it reports a fault as soon as the header shows it: a packet that is too large is
@@ -36,18 +36,23 @@ namespace detail {
 constexpr std::array<std::uint16_t, 16> allowed_flags = {
     0, 1, 1, 0x3C3F, 1, 1, 1 << 2, 1, 1 << 2, 1, 1 << 2, 1, 1, 1, 1, 1};
 
-// MQTT 3.1 marks a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE by DUP, and does not forbid DUP at QoS
-// 0.
+// MQTT 3.1 marks a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE by DUP, does not forbid DUP at QoS 0,
+// and calls the flags of CONNECT unused.
 constexpr std::array<std::uint16_t, 16> allowed_flags_v3_1 = {
-    0, 1, 1, 0x3F3F, 1, 1, 0x0404, 1, 0x0404, 1, 0x0404, 1, 1, 1, 1, 0};
+    0, 0xFFFF, 1, 0x3F3F, 1, 1, 0x0404, 1, 0x0404, 1, 0x0404, 1, 1, 1, 1, 0};
 
 }  // namespace detail
 
-// nullopt: more bytes are needed. `packet_bytes_max` counts the whole packet, header included, as
-// the property Maximum Packet Size does. Before CONNECT has told the version, leave the default.
-[[nodiscard]] inline Result<std::optional<Frame>> frame(std::span<const std::uint8_t> bytes,
-                                                        std::size_t packet_bytes_max,
-                                                        Version version = Version::v5) noexcept {
+// The most lenient one.
+constexpr Version first_packet_version = Version::v3_1;
+
+namespace detail {
+enum class Needs : std::uint8_t { header, packet };
+
+template <Needs needs>
+[[nodiscard]] inline Result<std::optional<Frame>> find_frame(std::span<const std::uint8_t> bytes,
+                                                             std::size_t packet_bytes_max,
+                                                             Version version) noexcept {
   // Built in place and never copied: gcc 12 warns of copies of an empty optional.
   constexpr auto in_place = boost::system::in_place_value;
   if (bytes.empty()) return {in_place, std::nullopt};
@@ -78,10 +83,29 @@ constexpr std::array<std::uint16_t, 16> allowed_flags_v3_1 = {
       return ReasonCode::PacketTooLarge;
     }
   } while ((byte & 0x80) != 0);
-  if (bytes.size() - header_bytes < remaining) return {in_place, std::nullopt};
+  if (needs == Needs::packet && bytes.size() - header_bytes < remaining)
+    return {in_place, std::nullopt};
   return {in_place,
           Frame{static_cast<PacketType>(first >> 4), static_cast<std::uint8_t>(first & 0x0F),
                 static_cast<std::uint8_t>(header_bytes), header_bytes + remaining}};
+}
+
+}  // namespace detail
+
+// nullopt: more bytes are needed. `packet_bytes_max` counts the whole packet, header included, as
+// the property Maximum Packet Size does. For the first packet of a client use first_packet_version:
+// which rules it must keep stands in it, and decode() checks them.
+[[nodiscard]] inline Result<std::optional<Frame>> frame(std::span<const std::uint8_t> bytes,
+                                                        std::size_t packet_bytes_max,
+                                                        Version version = Version::v5) noexcept {
+  return detail::find_frame<detail::Needs::packet>(bytes, packet_bytes_max, version);
+}
+
+// The same as soon as the fixed header is there: then packet_bytes may be more than bytes.size().
+[[nodiscard]] inline Result<std::optional<Frame>> frame_header(std::span<const std::uint8_t> bytes,
+                                                               std::size_t packet_bytes_max,
+                                                               Version version) noexcept {
+  return detail::find_frame<detail::Needs::header>(bytes, packet_bytes_max, version);
 }
 
 }  // namespace millrace::protocol

@@ -40,7 +40,7 @@ bool connack_reason(ReasonCode reason) noexcept {
                          ConnectionRateExceeded});
 }
 
-// The table gives "no matching subscribers" to servers; bridges, which are clients, say it too.
+// From both sides: a bridge too says that nobody behind it wanted the message.
 bool received_reason(ReasonCode reason) noexcept {
   return one_of(reason, {Success, NoMatchingSubscribers, UnspecifiedError,
                          ImplementationSpecificError, NotAuthorized, TopicNameInvalid,

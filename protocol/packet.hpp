@@ -30,6 +30,9 @@ struct Will {
 
 struct Connect {
   Version version = Version::v5;
+  // The highest bit of the protocol level, in 3.1 and 3.1.1: another broker's bridge, which wants No
+  // Local and Retain As Published for all of its subscriptions. Not of the standard; mosquitto's.
+  bool bridge = false;
   bool clean_start = true;  // clean session in 3.1.1
   std::uint16_t keep_alive_seconds = 0;
   std::string client_id;

@@ -117,9 +117,13 @@ bool is_latest_topic(std::string_view topic) noexcept {
   return is_or_under("$latest", topic);
 }
 
+bool is_sys_topic(std::string_view topic) noexcept {
+  return is_or_under("$SYS", topic);
+}
+
 bool is_reserved_topic(std::string_view topic) noexcept {
-  return topic.starts_with('$') && (is_or_under("$SYS", topic) || is_or_under("$share", topic) ||
-                                    is_or_under("$latest", topic));
+  return topic.starts_with('$') &&
+         (is_sys_topic(topic) || is_or_under("$share", topic) || is_latest_topic(topic));
 }
 
 bool matches(std::string_view filter, std::string_view topic) noexcept {

@@ -48,6 +48,9 @@ struct ParsedFilter {
 // `$latest` or `$latest/...`: names that nobody may publish to.
 [[nodiscard]] bool is_latest_topic(std::string_view topic) noexcept;
 
+// `$SYS` or below it.
+[[nodiscard]] bool is_sys_topic(std::string_view topic) noexcept;
+
 // A name under `$SYS`, `$share` or `$latest`: the server's own, clients do not publish there.
 [[nodiscard]] bool is_reserved_topic(std::string_view topic) noexcept;
 

@@ -10,6 +10,9 @@ namespace millrace::protocol {
 // The values are the protocol levels of CONNECT.
 enum class Version : std::uint8_t { v3_1 = 3, v3_1_1 = 4, v5 = 5 };
 
+// Added to the level of 3.1 and 3.1.1 by bridges of other brokers. See Connect::bridge.
+constexpr unsigned bridge_bit = 0x80;
+
 [[nodiscard]] constexpr std::string_view to_string(Version version) noexcept {
   switch (version) {
     case Version::v3_1:

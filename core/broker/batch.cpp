@@ -26,11 +26,13 @@ void Batch::finish() {
 void Batch::hand_over(Outbox& outbox) {
   MILLRACE_CHECK(outbox.in_batch);
   outbox.in_batch = false;
-  bool wake = outbox.publish_applied() && outbox.announce();
+  bool wake = false;
   if (outbox.has_staged()) {
     outbox.staged().compact();
-    wake = outbox.hand_over() || wake;
+    wake = outbox.hand_over();
   }
+  // After the hand-over: who sees the counts finds what those commands brought.
+  if (outbox.publish_applied()) wake = outbox.announce() || wake;
   if (!wake) return;
   const auto wake_up =
       std::find_if(wake_ups_.begin(), wake_ups_.end(),

@@ -1,7 +1,7 @@
 // BufferReleases: references to buffers that are not needed any more, given back many at a time.
 //
-// The messages of one read share a buffer, and are let go of one after the other: one atomic
-// operation for a run of them is worth a tenth of what a message costs.
+// The messages of one read share a buffer, and are released one after the other: one atomic
+// operation for a run of them saves a tenth of what a message costs.
 //
 // Threads: the processor's.
 #pragma once

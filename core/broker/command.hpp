@@ -1,4 +1,4 @@
-// [4] submit: what a front-end may ask of the processor, as one item of the elastic queue.
+// Commands: what a front-end may ask of the processor, as one item of the elastic queue.
 //
 // Everything that changes routing or session state is a Command, in the one queue, in order. The
 // commands of a connection begin with Connect and end with Close; the queue is FIFO per producer,

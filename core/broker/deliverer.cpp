@@ -233,6 +233,10 @@ bool Deliverer::is_deliverable(const Session& session, const Delivery& delivery)
     batch_.stats().drop(Drop::expired);
     return false;
   }
+  return is_small_enough(session, delivery);
+}
+
+bool Deliverer::is_small_enough(const Session& session, const Delivery& delivery) {
   if (fits(session, delivery)) return true;
   batch_.stats().drop(Drop::too_large);  // [MQTT-3.1.2-25]: as if it had been sent
   return false;
@@ -316,8 +320,10 @@ void Deliverer::redeliver(Session& session) {
     // The client may acknowledge on this connection what it got on the one before.
     if (entry == nullptr || !entry->unsent) continue;
     Delivery delivery = entry->delivery;
-    // It may have expired meanwhile, or the connection before took larger packets.
-    if (!is_deliverable(session, delivery)) {
+    // It may have expired meanwhile, at QoS 1 alone: [MQTT-4.3.3-7] forbids it once it was sent. Or
+    // the connection before took larger packets.
+    if (delivery.qos == 2 ? !is_small_enough(session, delivery)
+                          : !is_deliverable(session, delivery)) {
       settle(session, *entry);
       continue;
     }

@@ -97,6 +97,7 @@ class Deliverer {
   // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2.
   void bind(Session& session, Delivery&& delivery, std::uint32_t subscription);
   bool is_deliverable(const Session& session, const Delivery& delivery);
+  bool is_small_enough(const Session& session, const Delivery& delivery);
   bool has_expired(const Message& message) const {
     return message.expires_at_s != 0 && message.expires_at_s <= batch_.now_s();
   }

@@ -71,15 +71,27 @@ std::size_t Inbox::submit(std::span<Command> commands) {
   return taken;
 }
 
+// How many commands, from the first on, the queue's limit of bytes allows when `queued` bytes wait
+// already. An empty queue takes one of any size: nothing may be too large for ever.
+std::size_t Inbox::count_fitting(std::span<const Command> commands, std::uint64_t queued) const {
+  std::size_t count = 0;
+  for (const Command& command : commands) {
+    queued += command.charged_bytes();
+    if (queued > limits_.bytes_max && (count > 0 || queued != command.charged_bytes())) break;
+    ++count;
+  }
+  return count;
+}
+
 std::size_t Inbox::push(std::span<Command> commands) {
   std::uint64_t bytes = 0;
   for (const Command& command : commands) bytes += command.charged_bytes();
-  std::size_t taken = 0;
   // Charged before the push: the processor may give the bytes back before push_batch returns.
   const std::uint64_t before = queued_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  if (before + bytes <= limits_.bytes_max) {
-    taken = queue_->push_batch(commands, limits_.control_reserve);
-  }
+  const std::size_t fitting =
+      before + bytes <= limits_.bytes_max ? commands.size() : count_fitting(commands, before);
+  std::size_t taken = 0;
+  if (fitting > 0) taken = queue_->push_batch(commands.first(fitting), limits_.control_reserve);
   // At a limit publishes wait, and what stands behind them; control commands use the reserve.
   while (taken < commands.size() && may_use_reserve(commands[taken])) {
     if (queue_->push_batch(commands.subspan(taken, 1)) == 0) break;

@@ -1,11 +1,12 @@
-// Inbox: the one control socket from every front-end to the processor; and the processor as a role.
+// Inbox: the one way from every front-end to the processor; and who runs the processor.
 //
-// Front-ends submit() batches of commands from any thread: one ticket in the elastic queue a batch.
-// The processor is a role with one holder at a time: normally the thread that this class starts,
-// but when that thread sleeps, the front-end's own thread takes the role for its batch, so that an
-// idle server answers without a thread hop. `signals_` decides: its lowest bit says "held", the
-// rest counts submissions, so that a holder that lets go sees whether one came in meanwhile. No
-// wake-up is lost, and no fence is needed, because all of it is read-modify-write on one word.
+// Front-ends submit() batches of commands from any thread: one claim in the elastic queue a batch.
+// To run the processor is a role with one holder at a time: normally the thread that this class
+// starts, but while that thread sleeps, the front-end's own thread takes the role for its batch, so
+// that an idle server answers without waking another thread. `signals_` decides: its lowest bit
+// says "held", the rest counts submissions, so that a holder that releases the role sees whether
+// something was submitted meanwhile. No wake-up is lost, and no fence is needed, because all of it
+// is read-modify-write on one word.
 //
 // Threads: submit(), wait_for_room() and stats from any; start() and stop() from one.
 #pragma once
@@ -75,13 +76,14 @@ class Inbox {
 
  private:
   std::size_t push(std::span<Command> commands);
+  std::size_t count_fitting(std::span<const Command> commands, std::uint64_t queued) const;
   void signal();
   void wake_thread();
   void run();           // the thread
   void run_spinning();  // the thread, if it never sleeps
   void sleep_until_needed(std::uint32_t word);
   bool try_take_role();
-  // By the holder, until it could let go of the role.
+  // By the holder, until it has released the role, or passed it on.
   enum class Holder : std::uint8_t { thread, borrower };
   void serve(Holder holder);
   bool run_batch();  // true if there is more to do at once

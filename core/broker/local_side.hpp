@@ -1,7 +1,7 @@
 // LocalSide: the processor's side of local consumers (core/shm): which rings and tables there are,
 // and what goes into them.
 //
-// A ring or a table stands in the subscription index as subscriptions without a session, so that
+// A ring or a table is in the subscription index as subscriptions without a session, so that
 // the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
 // matches that it touches. Requests from the control socket are applied at the end of the batch,
 // after its values are stored: so a reader that starts at `latest` finds every value in its

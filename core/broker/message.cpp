@@ -34,16 +34,13 @@ constexpr std::uint32_t varint_bytes(std::uint32_t value) {
   return value < 128 ? 1 : value < 16'384 ? 2 : value < 2'097'152 ? 3 : 4;
 }
 
-// A peer may set DUP at QoS 0, and it may pad the Remaining Length and the length of the
-// properties; nobody else is to see that. [MQTT-3.3.1-2], [MQTT-3.3.1-3]
-bool may_pass_unchanged(const Message& message, const protocol::PublishView& view) {
+// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; nobody else is to see that
+// [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
+// refused.)
+bool may_pass_unchanged(const Message& message) {
   if (message.qos != 0 || message.duplicate || message.expires_at_s != 0) return false;
   const std::uint32_t header_bytes = message.topic_offset - 2u;
-  if (header_bytes != 1 + varint_bytes(message.packet_bytes - header_bytes)) return false;
-  if (!message.is_v5) return true;
-  const auto properties_bytes = static_cast<std::uint32_t>(view.properties.bytes.size());
-  const std::uint32_t topic_end = message.topic_offset + std::uint32_t{message.topic_bytes};
-  return message.payload_offset == topic_end + varint_bytes(properties_bytes) + properties_bytes;
+  return header_bytes == 1 + varint_bytes(message.packet_bytes - header_bytes);
 }
 
 // The frame of a packet that is known to be whole and well formed: it was framed once already.
@@ -88,7 +85,7 @@ Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_
   message.packet_bytes = packet_bytes;
   message.topic_hash = topic_hash(view.topic);
   fill_from_view(message, view, version, received_s);
-  message.may_pass_unchanged = may_pass_unchanged(message, view);
+  message.may_pass_unchanged = may_pass_unchanged(message);
   assert(message.payload_offset <= packet_bytes);
   return message;
 }

@@ -1,7 +1,7 @@
 // [3] message: a PUBLISH as the server carries it from the receive buffer to the last subscriber.
 //
 // A Message is a value: a reference to the buffer that holds the packet's bytes, and where in the
-// packet topic, properties and payload stand. The topic is spelled out (an alias was resolved) and
+// packet topic, properties and payload begin. The topic is spelled out (an alias was resolved) and
 // there is no Topic Alias property.
 //
 // Threads: immutable once made; may be copied and dropped on any thread.
@@ -73,7 +73,7 @@ struct Message : MessageFields {
   bool is_slice() const { return buffer->capacity() != packet_bytes; }
 };
 
-// Makes the message of a decoded packet that stands at `packet_offset` in `buffer`. The view's
+// Makes the message of a decoded packet that begins at `packet_offset` in `buffer`. The view's
 // topic must be spelled out; takes over one reference of `buffer`, whose received_ns must be set.
 Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
                      const protocol::PublishView& view, protocol::Version version);

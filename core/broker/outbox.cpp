@@ -51,7 +51,7 @@ void move_to_own_buffer(std::span<HandoverItem> items, std::uint32_t bytes) {
 
 void Handover::append(Handover&& later) {
   if (later.connected) connected = later.connected;
-  control.insert(control.end(), later.control.begin(), later.control.end());
+  control.append(later.control);
   deliveries.insert(deliveries.end(), std::make_move_iterator(later.deliveries.begin()),
                     std::make_move_iterator(later.deliveries.end()));
   if (later.close && !close) close = later.close;
@@ -79,9 +79,8 @@ void Handover::compact() {
 void Handover::clear() {
   connected.reset();
   close.reset();
-  control.clear();
+  control.clear(kept_control_bytes_max);
   deliveries.clear();
-  if (control.capacity() > kept_control_bytes_max) control.shrink_to_fit();
   if (deliveries.capacity() > kept_deliveries_max) deliveries.shrink_to_fit();
 }
 
@@ -96,6 +95,7 @@ std::unique_ptr<Handover> Outbox::take() {
 }
 
 void Outbox::recycle(std::unique_ptr<Handover> handover) {
+  assert(handover != nullptr);
   handover->clear();
   // Without memory of its own it is not worth keeping: most connections are silent.
   if (handover->deliveries.capacity() == 0 && handover->control.capacity() == 0) return;
@@ -111,6 +111,7 @@ std::unique_ptr<Handover> Outbox::obtain() {
 }
 
 bool Outbox::hand_over() {
+  assert(has_staged());
   // What the connection has not taken yet is taken back, so that the order stays.
   if (Handover* earlier = handed_over_.exchange(nullptr, std::memory_order_acq_rel)) {
     earlier->append(std::move(*staged_));

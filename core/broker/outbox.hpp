@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "core/broker/message.hpp"
+#include "protocol/control_packets.hpp"
 #include "protocol/reason_code.hpp"
 #include "protocol/version.hpp"
 
@@ -85,9 +86,9 @@ struct Handover {
     bool session_present = false;
   };
   std::optional<Connected> connected;
-  std::vector<std::uint8_t> control;  // encoded packets; ahead of all deliveries
+  protocol::ControlPackets control;  // ahead of all deliveries
   std::vector<HandoverItem> deliveries;
-  // Set: write what stands above, tell a v5 client (DISCONNECT with this reason; in place of
+  // Set: write what is above, tell a v5 client (DISCONNECT with this reason; in place of
   // CONNACK if it is not connected yet), and end the connection.
   std::optional<protocol::ReasonCode> close;
 

@@ -16,6 +16,7 @@ PendingEntry PendingQueue::drop_oldest() {
   Lanes& lanes = lanes_.write();
   assert(!lanes.every.empty());
   PendingEntry entry = std::move(lanes.every.front());
+  assert(lanes.every_bytes >= entry.bytes());
   lanes.every.pop_front();
   lanes.every_bytes -= entry.bytes();
   return entry;
@@ -51,6 +52,7 @@ bool PendingQueue::replace_cell(PendingEntry& entry) {
   Lanes& lanes = lanes_.write();
   const auto found = lanes.cells.find(key_of(entry));
   if (found == lanes.cells.end()) return false;
+  assert(found->second - lanes.newest_base < lanes.newest.size());
   PendingEntry& waiting = lanes.newest[found->second - lanes.newest_base].entry;
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
@@ -71,6 +73,7 @@ void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
 
 std::size_t PendingQueue::collapse() {
   Lanes& lanes = lanes_.write();
+  assert(!lanes.collapsed);
   const std::size_t before = lanes.newest.size();
   auto backlog = std::exchange(lanes.newest, {});
   lanes.newest_bytes = 0;
@@ -86,6 +89,7 @@ std::size_t PendingQueue::collapse() {
       append_newest(std::move(cell.entry), /*as_cell=*/true);
     }
   }
+  assert(lanes.adaptive_count == 0);
   lanes.collapsed = true;
   return before - lanes.newest.size();
 }
@@ -140,9 +144,11 @@ PendingEntry PendingQueue::pop(Lane lane) {
 }
 
 void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
+  assert(lanes.newest_bytes >= cell.entry.bytes());
   lanes.newest_bytes -= cell.entry.bytes();
   if (cell.is_adaptive()) --lanes.adaptive_count;
   if (!cell.is_fixed) return;
+  assert(lanes.fixed_count > 0);
   --lanes.fixed_count;
   lanes.fixed_bytes -= cell.entry.bytes();
 }

@@ -1,14 +1,15 @@
 // PendingQueue: what waits for a connection's credit, private to the processor.
 //
-// Two lanes, served in turn. `every` is a plain FIFO with limits. `newest` holds what may be
-// conflated: entries of an adaptive subscription are appended until the backlog collapses; entries
-// of a `latest` one, and all after a collapse, are cells: one a (subscription, topic), replaced in
-// place. A cell keeps its position, so topics are served round-robin and a hot one neither starves
-// nor evicts a rare one.
+// Two lanes, served in turn. `every` is a plain FIFO. `newest` holds what may be conflated: entries
+// of an adaptive subscription are appended until the backlog collapses; entries of a `latest` one,
+// and all after a collapse, are cells: one for each (subscription, topic), replaced in place. A cell
+// keeps its position, so topics are served round-robin: one that is published often neither delays
+// nor displaces one that is published seldom.
 //
-// Per-topic order holds between the lanes because one topic of a session is served by one mode (its
-// strongest), and when subscriptions change, seal() closes what waits: sealed entries are no longer
-// replaced and go out, from both lanes, before anything that came later.
+// What always holds: per-topic order, also between the lanes, because one topic of a session is
+// served by one mode (its strongest); and when subscriptions change, seal() closes what waits:
+// sealed entries are no longer replaced and go out, from both lanes, before anything that came
+// later. Counts and bytes are those of what is in the lanes.
 //
 // Threads: the processor's holder alone. Messages in here are copies of their own
 // (Message::copy_to_keep), so nothing pins a receive buffer.

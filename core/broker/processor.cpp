@@ -19,12 +19,14 @@ Processor::Processor(const ProcessorLimits& limits)
       backlog_(batch_,
                [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); }),
       deliverer_({batch_, timers_, values_, backlog_, publisher_acks_}),
-      sessions_(batch_, timers_, router_, deliverer_) {}
+      fan_out_(values_, router_, deliverer_),
+      sessions_({batch_, timers_, router_, deliverer_, fan_out_}) {}
 
 void Processor::open_local_side(const shm::RegistryOptions& options, LocalSide::Deliver deliver) {
   assert(!local_);
   local_ =
       std::make_unique<LocalSide>(options, router_.index(), values_.topics(), std::move(deliver));
+  fan_out_.set_local(local_.get());
 }
 
 std::int64_t Processor::next_deadline_ns() const {
@@ -150,7 +152,7 @@ void Processor::apply_of_server(Command& command) {
     apply_publish(nullptr, std::move(publish->message));
   } else if (auto* announce = command.get_if<command::Announce>()) {
     PublishContext context(announce->message);
-    route(context);
+    fan_out_.publish(context);
   } else if (auto* local = command.get_if<command::Local>()) {
     assert(local_);
     local_->hold(std::move(local->request));
@@ -206,24 +208,8 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
 }
 
 std::size_t Processor::publish(PublishContext& context) {
-  const std::size_t matched = route(context);
+  const std::size_t matched = fan_out_.publish(context);
   if (matched == 0) batch_.stats().unmatched.add();
-  return matched;
-}
-
-std::size_t Processor::route(PublishContext& context) {
-  Topic& topic = values_.topic_of(context.message);
-  const Route& route = router_.route_of(topic);
-  for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
-  if (!route.feeds.empty()) local_->append(route.feeds, context.message);
-  std::size_t matched = route.targets.size() + route.feeds.size();
-  for (const RouteGroup& group : route.groups) {
-    const Subscription* member = router_.take_turn(group, context.message);
-    if (member == nullptr) continue;
-    deliverer_.deliver_to_member(*member, context);
-    ++matched;
-  }
-  values_.note(topic, context);
   return matched;
 }
 
@@ -287,12 +273,12 @@ template <class Answer>
 void Processor::answer(Session& session, const Answer& packet) {
   Outbox& outbox = *session.outbox;
   batch_.touch(outbox);
-  std::vector<std::uint8_t>& control = outbox.staged().control;
-  const std::size_t before = control.size();
-  protocol::encode(packet, outbox.version, control);
-  if (session.packet_bytes_max == 0 || control.size() - before <= session.packet_bytes_max) return;
-  control.resize(before);
-  sessions_.disconnect(session, ReasonCode::PacketTooLarge);
+  std::vector<std::uint8_t> bytes;
+  protocol::encode(packet, outbox.version, bytes);
+  if (session.packet_bytes_max != 0 && bytes.size() > session.packet_bytes_max) {
+    return sessions_.disconnect(session, ReasonCode::PacketTooLarge);
+  }
+  outbox.staged().control.add(bytes);
 }
 
 }  // namespace millrace::broker

@@ -10,8 +10,9 @@
 // asks the parts in turn, and ends the batch:
 //
 //     Router          who gets the messages of a topic       router.hpp      [6]
-//     Values          newest and retained values             values.hpp      [7]
+//     FanOut          a message to all of them               fan_out.hpp     [7]
 //     Deliverer       credit, binding, inflight              deliverer.hpp   [8]
+//     Values          newest and retained values, snapshots  values.hpp
 //     Backlog         what waits for credit                  backlog.hpp
 //     PublisherAcks   what publishers are told               publisher_acks.hpp
 //     Sessions        connect, takeover, wills, expiry       sessions.hpp
@@ -32,6 +33,7 @@
 #include "core/broker/batch.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/deliverer.hpp"
+#include "core/broker/fan_out.hpp"
 #include "core/broker/holder_check.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/publisher_acks.hpp"
@@ -96,9 +98,7 @@ class Processor {
   template <class Ack>
   void apply_ack(Session& session, const Ack& ack);
 
-  // To all that match; returns how many sessions, groups and local rings that were.
-  std::size_t route(PublishContext& context);
-  // The same for a client's message, with none counted as unmatched.
+  // A message without a subscriber is counted.
   std::size_t publish(PublishContext& context);
   void publish_due_wills();
 
@@ -113,10 +113,10 @@ class Processor {
   PublisherAcks publisher_acks_;
   Backlog backlog_;
   Deliverer deliverer_;
+  FanOut fan_out_;
   Sessions sessions_;
-  std::unique_ptr<LocalSide>
-      local_;                   // null: no control socket. Last: it tells the index of its end
-  std::uint64_t commands_ = 0;  // in this batch
+  std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
+  std::uint64_t commands_ = 0;        // in this batch
 };
 
 }  // namespace millrace::broker

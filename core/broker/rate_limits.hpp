@@ -1,13 +1,16 @@
 // RateLimits: the values that the rate limits of a session's subscriptions hold back, and when the
 // next one may go.
 //
-// What is kept is one RateLimit for each (subscription, topic) that was sent something within its
-// interval; both their number and the bytes that are held back have a limit. At a limit a value is
-// not held back: it may go too early, but it is not lost.
+// There is one RateLimit for each (subscription, topic) that was sent something within its interval;
+// both their number and the bytes that are held back have a limit. At a limit a value is not held
+// back: it may go too early, but it is not lost.
+//
+// What always holds: each RateLimit is due once; count and bytes are those of what is kept.
 //
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -35,6 +38,7 @@ class RateLimits {
     RateLimit* const limit = find(key_of(entry));
     if (limit == nullptr || now_ns >= limit->next_ns) return false;
     if (held_bytes_ + entry.bytes() > bytes_max) return false;
+    assert(!limit->held);
     held_bytes_ += entry.bytes();
     limit->held = std::move(entry);
     return true;
@@ -65,7 +69,9 @@ class RateLimits {
     while (!due_.empty() && due_.begin()->first <= now_ns) {
       const ConflationKey key = due_.begin()->second;
       const auto of_subscription = of_.find(key.subscription);
+      assert(of_subscription != of_.end());
       const auto ended = of_subscription->second.find(key.topic_hash);
+      assert(ended != of_subscription->second.end());
       std::optional<PendingEntry> held = release(ended->second);
       due_.erase(ended->second.due);
       of_subscription->second.erase(ended);
@@ -116,6 +122,7 @@ class RateLimits {
   }
 
   std::optional<PendingEntry> release(RateLimit& limit) {
+    assert(!limit.held || held_bytes_ >= limit.held->bytes());
     if (limit.held) held_bytes_ -= limit.held->bytes();
     return std::exchange(limit.held, std::nullopt);
   }

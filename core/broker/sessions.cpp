@@ -161,10 +161,7 @@ void Sessions::hand_on_shared(Session& session) {
   router_.leave_groups(session);
   for (auto& [group, message] : left) {
     PublishContext context(message);
-    const RouteGroup route = router_.route_to(*group, message.topic());
-    if (const Subscription* member = router_.take_turn(route, message)) {
-      deliverer_.deliver_to_member(*member, context);
-    }
+    fan_out_.to_group(router_.route_to(*group, message.topic()), context);
   }
 }
 

@@ -20,6 +20,7 @@
 #include "core/broker/batch.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/deliverer.hpp"
+#include "core/broker/fan_out.hpp"
 #include "core/broker/router.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/session_timers.hpp"
@@ -29,8 +30,19 @@ namespace millrace::broker {
 
 class Sessions {
  public:
-  Sessions(Batch& batch, SessionTimers& timers, Router& router, Deliverer& deliverer)
-      : batch_(batch), timers_(timers), router_(router), deliverer_(deliverer) {}
+  struct Parts {
+    Batch& batch;
+    SessionTimers& timers;
+    Router& router;
+    Deliverer& deliverer;
+    FanOut& fan_out;
+  };
+  explicit Sessions(const Parts& parts)
+      : batch_(parts.batch),
+        timers_(parts.timers),
+        router_(parts.router),
+        deliverer_(parts.deliverer),
+        fan_out_(parts.fan_out) {}
 
   void connect(Outbox& outbox, ConnectRequest& request);
   void close(Outbox& outbox, const command::Close& close);
@@ -65,6 +77,7 @@ class Sessions {
   SessionTimers& timers_;
   Router& router_;
   Deliverer& deliverer_;
+  FanOut& fan_out_;
 
   // By client identifier, as the session holds it.
   std::unordered_map<std::string_view, std::unique_ptr<Session>, TopicHash> by_client_id_;

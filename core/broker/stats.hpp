@@ -53,7 +53,7 @@ struct ProcessorStats {
   Counter unmatched;                 // published without a subscriber
   Counter conflated;                 // values replaced by a newer one before they were sent
   std::array<Counter, static_cast<std::size_t>(Drop::count)> dropped;
-  Counter stale_commands;  // of a connection that was let go of
+  Counter stale_commands;  // of a connection that was parted from its session
 
   Counter sessions;            // all
   Counter sessions_connected;  // with a connection

@@ -70,6 +70,7 @@ void SubscriptionIndex::remove_if_bare(NodeId id) {
     edges_.erase(id, hash_of_edge());
     const NodeId parent = nodes_[id].parent;
     Node& above = nodes_[parent];
+    assert(above.child_count > 0);
     --above.child_count;
     if (above.plus == id) above.plus = none;
     if (above.pound == id) above.pound = none;
@@ -102,7 +103,8 @@ void SubscriptionIndex::remove(std::string_view filter, Subscription* subscripti
   assert(id != none);
   auto& subscriptions = nodes_[id].subscriptions;
   const std::uint32_t at = subscription->index_position;
-  assert(subscriptions.all()[at] == subscription);
+  assert(at < subscriptions.all().size() && subscriptions.all()[at] == subscription);
+  assert(size_ > 0);
   subscriptions.all().back()->index_position = at;
   subscriptions.erase(at);
   --size_;
@@ -120,6 +122,7 @@ void SubscriptionIndex::log_change(std::string_view filter) {
 }
 
 bool SubscriptionIndex::changed_since(std::uint64_t version, std::string_view topic) const {
+  assert(version <= version_);
   if (version_ - version > changes_worth_asking) return true;
   for (std::uint64_t v = version; v != version_; ++v) {
     if (protocol::matches(log_[v % log_size], topic)) return true;

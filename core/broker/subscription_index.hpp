@@ -1,8 +1,8 @@
 // SubscriptionIndex: which subscriptions match a topic, and what changed since a match was cached.
 //
-// Filters stand in a tree, one node a level; the edges of all nodes are one hash table, keyed by
+// Filters form a tree, one node a level; the edges of all nodes are one hash table, keyed by
 // (parent, level), so that a node with a million children costs no more than a million nodes with
-// one. `+` and `#` are ordinary children that a node also knows by number. Most nodes stand for one
+// one. `+` and `#` are ordinary children whose numbers the node also keeps. Most nodes stand for one
 // filter of one client: such a node is 56 bytes, with a level of up to 23.
 //
 // A cached match (Route) remembers version(). When the index moved on, changed_since() says whether

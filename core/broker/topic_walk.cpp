@@ -1,5 +1,7 @@
 #include "core/broker/topic_walk.hpp"
 
+#include <cassert>
+
 #include "core/broker/topic_hash.hpp"
 #include "core/broker/topic_table.hpp"
 #include "protocol/topic.hpp"
@@ -7,6 +9,7 @@
 namespace millrace::broker {
 
 TopicWalk::Step TopicWalk::step(TopicTable& topics, Topic*& topic) {
+  assert(!filter.empty());
   const std::size_t wildcard = filter.find_first_of("+#");
   if (wildcard == std::string::npos) {
     topic = started ? nullptr : topics.find(topic_hash(filter), filter);
@@ -20,6 +23,7 @@ TopicWalk::Step TopicWalk::step(TopicTable& topics, Topic*& topic) {
       started ? topics.next(after, /*inclusive=*/false) : topics.next(prefix, /*inclusive=*/true);
   if (topic == nullptr || !topic->name().starts_with(prefix)) return Step::end;
   started = true;
+  assert(after.empty() || after < topic->name());
   after = topic->name();
   return protocol::matches(filter, topic->name()) ? Step::match : Step::other;
 }

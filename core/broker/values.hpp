@@ -1,4 +1,4 @@
-// [7] fan out: what is known of each topic: its newest value, its retained value, and what a new
+// Values: what is known of each topic: its newest value, its retained value, and what a new
 // subscription begins with, its snapshot.
 //
 // A message that was published is noted with its topic; at the end of the batch each topic's newest

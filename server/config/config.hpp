@@ -158,7 +158,7 @@ struct MqttConfig {
   bool subscription_identifiers_available = true;
   bool identifiers_in_one_copy = false;
   std::uint32_t keep_alive_max_seconds = 0;  // 0: whatever the client asks for
-  std::uint32_t topic_levels_max = 128;
+  std::uint32_t topic_levels_max = 200;
   std::string response_prefix = "response";  // Response Information; empty: none
   std::string server_reference;              // when full or shutting down; empty: none
 };

@@ -1,21 +1,29 @@
-#include "server/mqtt/connection_authenticate.hpp"
+#include "server/mqtt/connection.hpp"
+
+#include <utility>
+
 #include "server/mqtt/connection_log.hpp"
+#include "server/mqtt/farewell.hpp"
 
 namespace millrace::server {
 
 namespace {
-// How long a peer may take to read our last words and to close its end.
+// How long a peer may take to read the last packets and to close its end.
 constexpr std::uint32_t closing_ticks = IoThread::ticks(5);
 constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
+// How long reading may stand still: the processor has long applied what was submitted by then, so it
+// is the peer, who does not read its answers.
+constexpr std::uint32_t paused_ticks = IoThread::ticks(60);
 }  // namespace
 
 Connection::Connection(IoThread& thread, const ListenerConfig& listener,
                        std::unique_ptr<Stream> stream, bool turned_away)
-    : thread_(thread), listener_(listener), stream_(std::move(stream)), turned_away_(turned_away) {}
-
-Connection::~Connection() {
-  forget_password_check();
-}
+    : thread_(thread),
+      listener_(listener),
+      stream_(std::move(stream)),
+      reader_(thread.receive_buffers(), thread.unauthenticated_budget()),
+      submission_(thread),
+      turned_away_(turned_away) {}
 
 void Connection::start() {
   intrusive_ptr_add_ref(this);  // until release_if_done()
@@ -51,10 +59,14 @@ void Connection::schedule_check() {
 
 void Connection::on_due() {
   const std::uint32_t tick = thread_.wheel().tick();
-  // While the server does not read, the client's silence means nothing.
-  if (reading_paused_ || read_stopped_) {
-    if (state_ == State::connected) last_received_tick_ = tick;
+  if (state_ == State::connected && reading_paused_ && !read_stopped_ &&
+      tick - last_received_tick_ > paused_ticks) {
+    schedule_check();
+    return close({ReasonCode::QuotaExceeded, CloseCause::limit, true});
   }
+  // While the server does not read, the client's silence means nothing.
+  const bool reads = !reading_paused_ && !read_stopped_;
+  if (read_stopped_ && state_ == State::connected) last_received_tick_ = tick;
   const bool overdue = patience_ticks_ != 0 && tick - last_received_tick_ > patience_ticks_;
   schedule_check();
   if (!overdue) return;
@@ -63,10 +75,11 @@ void Connection::on_due() {
     case State::awaiting_connect:
     case State::authenticating:
       return close({ReasonCode::UnspecifiedError, CloseCause::connect_timeout});
-    case State::checking:  // that time is ours
+    case State::checking:  // the time is the server's
       return;
     case State::connecting:
     case State::connected:  // [MQTT-3.1.2-22]
+      if (!reads && state_ == State::connected) return;
       return close({ReasonCode::KeepAliveTimeout, CloseCause::keep_alive_timeout, true});
     case State::closing:
     case State::lingering:
@@ -89,13 +102,11 @@ void Connection::end(Which which) {
 
 void Connection::abandon() {
   const StreamUserRef keep(this);
-  if (past_connect() && !close_appended_) {
-    append_close(ReasonCode::ServerShuttingDown);
-    submit_commands();
+  if (past_connect() && !submission_.has_close()) {
+    submission_.add_close(ReasonCode::ServerShuttingDown, std::nullopt);
   }
-  // What the queue has not taken by now, nobody will apply.
-  kept_commands_.reset();
-  close_submitted_ = true;
+  submission_.give_up();
+  if (state_ == State::closed) return release_if_done();
   leave();
 }
 
@@ -103,7 +114,7 @@ void Connection::close(Ending ending) {
   if (ended()) return;
   const StreamUserRef keep(this);
   ending_ = ending;
-  log_ending(ending);
+  log_connection_end(*stream_, listener_, version_, ending.reason, ending.cause);
   IoCounters& counters = thread_.counters();
   counters.closed_by_cause[static_cast<std::size_t>(ending.cause)].add();
   if (ending.cause == CloseCause::protocol_fault) {
@@ -111,28 +122,33 @@ void Connection::close(Ending ending) {
   }
   const State before = state_;
   state_ = State::closing;
-  partial_ = {};
+  reader_.forget();
   last_received_tick_ = thread_.wheel().tick();
   patience_ticks_ = closing_ticks;
   schedule_check();
 
   if (past_connect()) {
-    append_close(ending.reason);
-    if (!in_read_) submit_commands();
+    submission_.add_close(ending.reason, new_expiry_s_);
+    if (!in_read_) submission_.submit();
   }
-  // Its commands of this read are submitted by then; a lost peer cannot be told anything.
+  // A lost peer cannot be told anything.
   if (ending.cause == CloseCause::peer_closed || before == State::opening) return leave();
-  write();
+  if (!in_read_) write();  // else at the end of the read, when its commands are submitted
 }
 
-// Called when nothing is left to write but the last word.
+// Called when nothing is left to write but the last packet.
 void Connection::finish_closing() {
+  if (!answered_) {
+    if (!await_answers()) return;
+    answered_ = true;
+    return write();
+  }
   if (ending_->tell_peer) {
     ending_->tell_peer = false;
     say_farewell();
     return write();
   }
-  // After DISCONNECT the client sends nothing [MQTT-3.14.4-1] that could erase our words.
+  // After DISCONNECT the client sends nothing [MQTT-3.14.4-1], so no unread bytes reset the socket.
   if (ending_->cause == CloseCause::client_disconnect && listener_.transport == Transport::tcp) {
     return leave();
   }
@@ -142,6 +158,34 @@ void Connection::finish_closing() {
   patience_ticks_ = lingering_ticks;
   schedule_check();
   stream_->wait_readable();
+}
+
+// False: the processor has not applied all of it; on_outbox_ready() goes on. A client whose CONNECT
+// was good gets its CONNACK, and what came before the fault its answers, ahead of DISCONNECT.
+// [MQTT-3.1.4-4], [MQTT-3.2.0-1]
+bool Connection::await_answers() {
+  // What the processor ended has got its last answer.
+  if (!past_connect() || ending_->cause == CloseCause::processor) return true;
+  if (!submission_.all_applied()) {
+    submission_.ask_for_progress();
+    if (!submission_.all_applied()) return false;
+  }
+  take_handover();
+  release_answers();
+  return true;
+}
+
+void Connection::say_farewell() {
+  // A server that is full or shuts down may know another one.
+  const bool could_go =
+      ending_->reason == ReasonCode::ServerShuttingDown || ending_->cause == CloseCause::limit;
+  const Farewell farewell{version_, ending_->reason, packet_bytes_max_,
+                          could_go ? thread_.config().mqtt.server_reference : std::string()};
+  const auto bytes = greeted_ ? encode_disconnect(farewell) : encode_refusal(farewell);
+  if (bytes.empty()) return;
+  writer_.add_control(bytes);
+  const auto type = greeted_ ? protocol::PacketType::Disconnect : protocol::PacketType::Connack;
+  thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
 }
 
 void Connection::lost() {
@@ -161,17 +205,13 @@ void Connection::leave() {
 
 // The last reference may go: nothing of the connection may be touched after this.
 void Connection::release_if_done() {
-  if (released_ || state_ != State::closed) return;
-  if (outbox_ && !close_submitted_) return;
+  if (released_ || state_ != State::closed || in_read_ || !submission_.is_over()) return;
   released_ = true;
-  if (outbox_) outbox_->forget_owner();
+  handshake_.reset();
+  if (past_connect()) submission_.outbox()->forget_owner();
   if (is_linked()) unlink();
   thread_.discount_resident(turned_away_);
   intrusive_ptr_release(static_cast<StreamUser*>(this));
-}
-
-void Connection::log_ending(const Ending& ending) const {
-  log_connection_end(*stream_, listener_, version_, ending.reason, ending.cause);
 }
 
 }  // namespace millrace::server

@@ -1,4 +1,5 @@
-// [3] message: a received PUBLISH becomes a Message, or is refused. Source: MQTT 5.0 section 3.3.
+// [2] decode: a received PUBLISH, from the Frame to the Message ([3]) that is submitted ([4]): its
+// topic alias is resolved, the client's rights are asked. Source: MQTT 5.0 section 3.3.
 #include <algorithm>
 #include <utility>
 
@@ -12,7 +13,20 @@ namespace millrace::server {
 using protocol::QoS;
 using protocol::Version;
 
-bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Incoming& incoming) {
+namespace {
+
+// May the packet's own bytes go out to others? Not with an alias in it; nor, from clients of MQTT 3,
+// with a length that is not the shortest, or with DUP at QoS 0.
+bool is_canonical(const protocol::PublishView& view, std::span<const std::uint8_t> packet) {
+  const std::uint32_t header_bytes = view.topic_offset - 2;
+  return view.topic_alias == 0 && (header_bytes == 2 || packet[header_bytes - 1] != 0) &&
+         (packet[0] & 0x0E) != 0x08;
+}
+
+}  // namespace
+
+bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
+                                ReadCounts& counts) {
   auto decoded = protocol::decode_publish(frame, packet, version_);
   if (!decoded) {
     thread_.counters().packets_received[static_cast<std::size_t>(frame.type)].add();
@@ -20,8 +34,8 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Inco
   }
   protocol::PublishView& view = *decoded;
   const auto qos = static_cast<std::size_t>(view.qos);
-  ++incoming.messages[qos];
-  incoming.payload_bytes[qos] += view.payload.size();
+  ++counts.messages[qos];
+  counts.payload_bytes[qos] += view.payload.size();
 
   const MqttConfig& mqtt = thread_.config().mqtt;
   if (qos > mqtt.qos_max) return fault(ReasonCode::QoSNotSupported);  // [MQTT-3.2.2-11]
@@ -32,15 +46,23 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Inco
   if (view.qos != QoS::AtMostOnce && !count_unacknowledged()) {
     return fault(ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
   }
+  if (has_too_many_levels(view.topic)) [[unlikely]] {
+    // 3.1.1 has no answer that says no, and PUBACK would say yes.
+    if (version_ != Version::v5 && view.qos != QoS::AtMostOnce) {
+      return fault(ReasonCode::TopicNameInvalid);
+    }
+    refuse_publish(view, ReasonCode::TopicNameInvalid);
+    return true;
+  }
   if (const auto reason = refusal_of(view)) {
     refuse_publish(view, *reason);
     return true;
   }
-
-  broker::Message message = take_message(view, packet, incoming);
-  const std::uint32_t bytes = message.packet_bytes;
-  submitted_bytes_ += bytes;
-  add_command(broker::command::Publish{std::move(message), bytes});
+  if (is_canonical(view, packet)) [[likely]] {
+    submission_.add_publish(received.slice(frame.packet_bytes, view, version_));
+  } else {
+    submit_built(view);
+  }
   return true;
 }
 
@@ -74,12 +96,15 @@ bool Connection::count_unacknowledged() {
   return true;
 }
 
-// Why this message may not be published; the connection goes on.
-std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::PublishView& view) {
-  if (protocol::is_reserved_topic(view.topic)) return ReasonCode::TopicNameInvalid;
+bool Connection::has_too_many_levels(std::string_view topic) const {
   const std::uint32_t levels_max = thread_.config().mqtt.topic_levels_max;
   // Fewer bytes cannot make that many levels.
-  if (view.topic.size() >= levels_max && protocol::level_count(view.topic) > levels_max) {
+  return topic.size() >= levels_max && protocol::level_count(topic) > levels_max;
+}
+
+// Why this message may not be published; the connection goes on.
+std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::PublishView& view) {
+  if (protocol::is_reserved_topic(view.topic) && (!state_topic_ || view.topic != *state_topic_)) {
     return ReasonCode::TopicNameInvalid;
   }
   return grants_->publish_refusal(view.topic);
@@ -89,43 +114,25 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
 void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode reason) {
   thread_.counters().publish_denied.add();
   if (view.qos == QoS::AtMostOnce) return;
-  const auto qos = static_cast<std::uint8_t>(view.qos);
-  add_command(broker::command::RefusedPublish{view.packet_id, qos, reason});
+  submission_.add(
+      broker::command::RefusedPublish{view.packet_id, static_cast<std::uint8_t>(view.qos), reason});
 }
 
-broker::Message Connection::take_message(const protocol::PublishView& view, Bytes packet,
-                                         Incoming& incoming) {
-  if (view.topic_alias != 0) [[unlikely]] {
-    broker::MessageParts parts;
-    parts.topic = view.topic;
-    parts.payload = view.payload;
-    parts.properties = view.properties;
-    parts.qos = static_cast<std::uint8_t>(view.qos);
-    parts.retain = view.retain;
-    parts.duplicate = view.dup;
-    parts.packet_id = view.packet_id;
-    parts.version = version_;
-    return broker::build_message(parts, broker::Inbox::now_ns());
-  }
-  if (incoming.references == 0) prepare_holder(incoming);
-  ++incoming.references;
-  incoming.publish_bytes += packet.size();
-  incoming.last_publish = thread_.commands().size();
-  const auto offset = static_cast<std::uint32_t>(packet.data() - incoming.bytes.data());
-  return broker::make_message(broker::BufferRef(incoming.holder, /*add_ref=*/false), offset,
-                              static_cast<std::uint32_t>(packet.size()), view, version_);
-}
-
-// Before the first message of a read.
-void Connection::prepare_holder(Incoming& incoming) {
-  if (incoming.exact) {
-    const auto count = static_cast<std::uint32_t>(incoming.bytes.size());
-    incoming.own = broker::Buffer::allocate(count);
-    std::copy(incoming.bytes.begin(), incoming.bytes.end(), incoming.own->data());
-    incoming.holder = incoming.own.get();
-  }
-  incoming.holder->received_ns = broker::Inbox::now_ns();
-  incoming.holder->holds_v5 = version_ == Version::v5;
+// The packet is written anew, into a buffer of its own.
+void Connection::submit_built(const protocol::PublishView& view) {
+  broker::MessageParts parts;
+  parts.topic = view.topic;
+  parts.payload = view.payload;
+  parts.properties = view.properties;
+  parts.qos = static_cast<std::uint8_t>(view.qos);
+  parts.retain = view.retain;
+  parts.duplicate = view.dup && view.qos != QoS::AtMostOnce;  // [MQTT-3.3.1-2]
+  parts.packet_id = view.packet_id;
+  parts.version = version_;
+  submission_.add_publish(broker::build_message(parts, broker::Inbox::now_ns()));
+  // An alias of a few bytes may stand for a name of 64 KiB: what one read may become is limited as
+  // what several may.
+  if (submission_.is_at_limit()) hold_rest_ = true;
 }
 
 }  // namespace millrace::server

@@ -1,35 +1,17 @@
-// [1] framing and [4] submit: a read becomes packets, and their commands one submission.
-//
-// Bytes arrive in the thread's buffer, which all its connections share. A read that fills a good
-// part of it gives the buffer to its messages; a small one is copied to a buffer of its own size,
-// so that it pins nothing. A packet that is too large for that is read straight into a buffer that
-// is just its own.
+// One read of a connection: its packets, the commands that they become, and whether to read on.
+// PUBLISH and SUBSCRIBE have files of their own.
 #include <algorithm>
-#include <cstring>
-#include <iterator>
+#include <utility>
+#include <variant>
 
+#include "protocol/decode.hpp"
+#include "protocol/encode.hpp"
 #include "server/mqtt/connection.hpp"
 
 namespace millrace::server {
 
-namespace {
-
-// A CONNECT's own buffer starts this small and doubles: who has not said who it is gets no more
-// memory than it has sent bytes.
-constexpr std::uint32_t connect_buffer_bytes = 4096;
-
-// How long the packet will be, as soon as its fixed header is there; 0: not yet. The header was
-// checked by protocol::frame().
-std::uint32_t announced_packet_bytes(std::span<const std::uint8_t> head) {
-  std::uint32_t remaining = 0;
-  for (std::size_t i = 1; i < head.size() && i <= 4; ++i) {
-    remaining |= static_cast<std::uint32_t>(head[i] & 0x7F) << (7 * (i - 1));
-    if ((head[i] & 0x80) == 0) return static_cast<std::uint32_t>(1 + i) + remaining;
-  }
-  return 0;
-}
-
-}  // namespace
+namespace command = broker::command;
+using protocol::PacketType;
 
 void Connection::on_readable() {
   thread_.awake();
@@ -43,19 +25,18 @@ void Connection::read_on() {
   if (state_ == State::checking) return;  // on_password_checked() will
   if (must_pause()) {
     reading_paused_ = true;
+    last_received_tick_ = thread_.wheel().tick();
     thread_.counters().read_pauses.add();
-    // What was applied between the check and this has rung no wake-up.
+    // What was applied between the check and this has brought no call.
     resume_reading();
   } else {
     stream_->wait_readable();
   }
 }
 
-// --- Receiving -----------------------------------------------------------------------------------
-
 bool Connection::read_once() {
-  Incoming incoming;
-  const IoResult result = receive(incoming);
+  ReceivedBytes received;
+  const IoResult result = reader_.receive(*stream_, received);
   switch (result.status) {
     case IoStatus::ok:
       break;
@@ -74,48 +55,12 @@ bool Connection::read_once() {
   counters.bytes_received.add(result.bytes);
   thread_.count_received(result.bytes);
   if (past_connect()) last_received_tick_ = thread_.wheel().tick();
-  if (!incoming.bytes.empty()) on_received(incoming);
-  return true;
-}
-
-IoResult Connection::receive(Incoming& incoming) {
-  return partial_.packet_bytes > 0 ? receive_into_partial(incoming) : receive_into_shared(incoming);
-}
-
-// A large packet: nothing to handle until all of it is there.
-IoResult Connection::receive_into_partial(Incoming& incoming) {
-  broker::Buffer& buffer = *partial_.buffer;
-  const IoResult result =
-      stream_->read({buffer.data() + partial_.bytes, buffer.capacity() - partial_.bytes});
-  if (result.status != IoStatus::ok) return result;
-  partial_.bytes += static_cast<std::uint32_t>(result.bytes);
-  if (partial_.bytes < buffer.capacity()) return result;
-  if (buffer.capacity() == partial_.packet_bytes) {
-    incoming.own = std::move(partial_.buffer);
-    incoming.bytes = {incoming.own->data(), partial_.bytes};
-    incoming.holder = incoming.own.get();
-    partial_ = {};
-  } else {
-    auto larger = broker::Buffer::allocate(std::min(partial_.packet_bytes, 2 * buffer.capacity()));
-    std::memcpy(larger->data(), buffer.data(), partial_.bytes);
-    partial_.buffer = std::move(larger);
+  if (received.is_over_budget()) {
+    close({ReasonCode::ServerBusy, CloseCause::limit});
+    return false;
   }
-  return result;
-}
-
-IoResult Connection::receive_into_shared(Incoming& incoming) {
-  broker::Buffer& buffer = thread_.receive_buffers().current();
-  const std::uint32_t head_bytes = partial_.bytes;
-  if (head_bytes > 0) std::memcpy(buffer.data(), partial_.buffer->data(), head_bytes);
-  const IoResult result =
-      stream_->read({buffer.data() + head_bytes, buffer.capacity() - head_bytes});
-  if (result.status != IoStatus::ok) return result;
-  partial_ = {};
-  const std::size_t total = head_bytes + result.bytes;
-  incoming.bytes = {buffer.data(), total};
-  incoming.exact = total < buffer.capacity() / 4;
-  if (!incoming.exact) incoming.holder = &buffer;
-  return result;
+  if (!received.empty()) on_received(received);
+  return true;
 }
 
 void Connection::discard_input() {
@@ -125,168 +70,292 @@ void Connection::discard_input() {
   stream_->wait_readable();
 }
 
-// --- Framing -------------------------------------------------------------------------------------
+// --- The packets of a read -----------------------------------------------------------------------
 
-void Connection::on_received(Incoming& incoming) {
+void Connection::on_received(ReceivedBytes& received) {
   in_read_ = true;
-  const std::size_t handled = handle_packets(incoming);
-  settle_references(incoming);
-  if (!ended()) keep_partial(incoming.bytes.subspan(handled));
+  ReadCounts counts;
+  handle_packets(received, counts);
+  count(counts);
+  if (received.has_slices()) settle_slices(received);
+  if (!ended()) keep_rest(received);
   in_read_ = false;
-  submit_commands();
-  if (!ended() && writer_.control_bytes() > 0) write();
+  submission_.submit();
+  if (state_ == State::closed) return release_if_done();
+  if (ended()) return write();
+  const bool answered = held_ && release_answers();
+  // An answer may have taken a hand-over while its packet was handled.
+  if (answered || !writer_.idle()) write();
 }
 
-// Handles the whole packets at the front and returns their bytes.
-std::size_t Connection::handle_packets(Incoming& incoming) {
-  const Bytes bytes = incoming.bytes;
-  std::size_t at = 0;
-  while (at < bytes.size()) {
-    const Bytes left = bytes.subspan(at);
+// The whole packets at the front, until one says that the rest must wait.
+void Connection::handle_packets(ReceivedBytes& received, ReadCounts& counts) {
+  hold_rest_ = false;
+  while (!received.rest().empty()) {
     const bool before_connect = state_ == State::awaiting_connect;
     const Config& config = thread_.config();
-    const auto found = protocol::frame(
-        left, past_connect() ? config.packet_bytes_max : config.connect_bytes_max, version_);
+    const auto found =
+        received.next(past_connect() ? config.packet_bytes_max : config.connect_bytes_max,
+                      before_connect ? protocol::first_packet_version : version_);
     if (!found) {
       fault(found.error());
       break;
     }
     // [MQTT-3.1.0-1], seen at the first byte.
-    if (before_connect && left[0] >> 4 != static_cast<int>(protocol::PacketType::Connect)) {
+    if (before_connect && received.rest()[0] >> 4 != static_cast<int>(PacketType::Connect)) {
       fault(ReasonCode::ProtocolError);
       break;
     }
     if (!*found) break;
     const protocol::Frame& frame = **found;
-    const bool exchanges =
-        frame.type == protocol::PacketType::Auth || frame.type == protocol::PacketType::Disconnect;
+    const bool exchanges = frame.type == PacketType::Auth || frame.type == PacketType::Disconnect;
     if (state_ == State::authenticating && !exchanges) {  // [MQTT-3.1.2-30]
       fault(ReasonCode::ProtocolError);
       break;
     }
-    if (!handle_packet(frame, left.first(frame.packet_bytes), incoming)) break;
-    at += frame.packet_bytes;
-    if (state_ == State::checking) break;
+    if (!handle_packet(frame, received.rest().first(frame.packet_bytes), received, counts)) break;
+    received.take(frame.packet_bytes);
+    if (hold_rest_) break;
   }
-  return at;
 }
 
-// Pays the references that the messages of this read hold, all at once, and decides what becomes of
-// the shared buffer.
-void Connection::settle_references(Incoming& incoming) {
+void Connection::count(const ReadCounts& counts) {
   IoCounters& counters = thread_.counters();
   for (std::size_t qos = 0; qos < qos_count; ++qos) {
-    if (incoming.messages[qos] == 0) continue;
-    counters.messages_received[qos].add(incoming.messages[qos]);
-    counters.message_bytes_received[qos].add(incoming.payload_bytes[qos]);
-    counters.packets_received[static_cast<std::size_t>(protocol::PacketType::Publish)].add(
-        incoming.messages[qos]);
-  }
-  if (incoming.references == 0) return;
-  incoming.holder->add_references(incoming.references);
-  if (incoming.own) return;
-  const std::uint32_t capacity = incoming.holder->capacity();
-  if (incoming.publish_bytes >= capacity / 4) {
-    // The last message is charged for what is pinned and used by none.
-    const auto unused = static_cast<std::uint32_t>(capacity - incoming.publish_bytes);
-    broker::Command& last = thread_.commands()[incoming.last_publish];
-    last.get_if<broker::command::Publish>()->charged_bytes += unused;
-    submitted_bytes_ += unused;
-    thread_.receive_buffers().hand_over();
-    return;
-  }
-  for (broker::Command& command : thread_.commands()) {
-    auto* publish = command.get_if<broker::command::Publish>();
-    if (publish != nullptr && publish->message.buffer.get() == incoming.holder) {
-      publish->message = publish->message.copy_to_keep();
-    }
+    if (counts.messages[qos] == 0) continue;
+    counters.messages_received[qos].add(counts.messages[qos]);
+    counters.message_bytes_received[qos].add(counts.payload_bytes[qos]);
+    counters.packets_received[static_cast<std::size_t>(PacketType::Publish)].add(
+        counts.messages[qos]);
   }
 }
 
-void Connection::keep_partial(Bytes rest) {
-  if (rest.empty()) return;
-  const std::uint32_t announced = announced_packet_bytes(rest);
-  const auto bytes = static_cast<std::uint32_t>(rest.size());
-  std::uint32_t capacity = bytes;
-  // Behind a CONNECT whose password is being checked there may be any number of packets.
-  if (announced > thread_.config().connection.read_bytes / 4 && state_ != State::checking) {
-    partial_.packet_bytes = announced;
-    capacity =
-        past_connect() ? announced : std::min(announced, std::max(2 * bytes, connect_buffer_bytes));
-  }
-  partial_.buffer = broker::Buffer::allocate(capacity);
-  partial_.bytes = bytes;
-  std::memcpy(partial_.buffer->data(), rest.data(), bytes);
-}
-
-// --- Submitting ----------------------------------------------------------------------------------
-
-void Connection::append_close(ReasonCode reason) {
-  add_command(broker::command::Close{reason, new_expiry_s_});
-  close_appended_ = true;
-}
-
-void Connection::submit_commands() {
-  std::vector<broker::Command>& commands = thread_.commands();
-  if (!commands.empty()) {
-    submitted_commands_ += static_cast<std::uint32_t>(commands.size());
-    std::size_t taken = 0;
-    if (!kept_commands_) taken = thread_.inbox().submit(commands);
-    if (taken < commands.size()) {
-      if (!kept_commands_) kept_commands_ = std::make_unique<std::vector<broker::Command>>();
-      kept_commands_->insert(kept_commands_->end(),
-                             std::make_move_iterator(commands.begin() + static_cast<long>(taken)),
-                             std::make_move_iterator(commands.end()));
-    }
-    commands.clear();
-    if (kept_commands_) submit_kept();
-  }
-  if (close_appended_ && !kept_commands_) {
-    close_submitted_ = true;
-    release_if_done();
+// What becomes of the buffer that the messages of this read are slices of.
+void Connection::settle_slices(ReceivedBytes& received) {
+  received.pay_references();
+  if (!received.is_shared()) return;
+  if (received.is_worth_handing_over()) {
+    submission_.charge_last_slice(received.holder(), received.unused_bytes());
+    reader_.hand_over();
+  } else {
+    submission_.copy_slices(received.holder());
   }
 }
 
-// Asks for room first: what comes free after that rings the wake-up.
-void Connection::submit_kept() {
-  thread_.inbox().wait_for_room(outbox_);
-  auto& kept = *kept_commands_;
-  const std::size_t taken = thread_.inbox().submit(kept);
-  kept.erase(kept.begin(), kept.begin() + static_cast<long>(taken));
-  if (kept.empty()) kept_commands_.reset();
+void Connection::keep_rest(const ReceivedBytes& received) {
+  if (received.rest().empty()) return;
+  const Config& config = thread_.config();
+  const bool known = past_connect();
+  std::uint32_t packet_bytes = 0;
+  if (!hold_rest_) {
+    const auto header = protocol::frame_header(
+        received.rest(), known ? config.packet_bytes_max : config.connect_bytes_max,
+        state_ == State::awaiting_connect ? protocol::first_packet_version : version_);
+    if (header && *header) packet_bytes = (*header)->packet_bytes;
+  }
+  const auto rest = hold_rest_ ? PacketReader::Rest::held : PacketReader::Rest::partial;
+  const auto trust = known ? PacketReader::Trust::client : PacketReader::Trust::unauthenticated;
+  if (!reader_.keep(received, rest, trust, packet_bytes)) {
+    close({ReasonCode::ServerBusy, CloseCause::limit});
+  }
+}
+
+bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
+                               ReadCounts& counts) {
+  if (frame.type == PacketType::Publish) [[likely]] {
+    return handle_publish(frame, packet, received, counts);
+  }
+  thread_.counters().packets_received[static_cast<std::size_t>(frame.type)].add();
+  switch (frame.type) {
+    case PacketType::Puback:
+    case PacketType::Pubrec:
+    case PacketType::Pubrel:
+    case PacketType::Pubcomp:
+      return handle_ack(frame, packet);
+    case PacketType::Connect:
+      return handle_connect(frame, packet);
+    default:
+      return handle_other(frame, packet);
+  }
+}
+
+bool Connection::handle_ack(const protocol::Frame& frame, Bytes packet) {
+  const auto ack = protocol::decode_ack(frame, packet, version_);
+  if (!ack) return fault(ack.error());
+  switch (ack->type) {
+    case PacketType::Pubrec:
+      submission_.add(command::Pubrec{ack->packet_id, ack->reason});
+      break;
+    case PacketType::Pubrel:
+      submission_.add(command::Pubrel{ack->packet_id, ack->reason});
+      break;
+    case PacketType::Pubcomp:
+      submission_.add(command::Pubcomp{ack->packet_id, ack->reason});
+      break;
+    default:
+      submission_.add(command::Puback{ack->packet_id, ack->reason});
+      break;
+  }
+  return true;
+}
+
+bool Connection::handle_other(const protocol::Frame& frame, Bytes packet) {
+  auto decoded = protocol::decode(frame, packet, version_);
+  if (!decoded) return fault(decoded.error());
+  if (auto* subscribe = std::get_if<protocol::Subscribe>(&*decoded)) return handle(*subscribe);
+  if (auto* unsubscribe = std::get_if<protocol::Unsubscribe>(&*decoded)) {
+    return handle(*unsubscribe);
+  }
+  if (auto* disconnect = std::get_if<protocol::Disconnect>(&*decoded)) return handle(*disconnect);
+  if (std::holds_alternative<protocol::Pingreq>(*decoded)) {
+    std::vector<std::uint8_t> pingresp;
+    protocol::encode_pingresp(pingresp);
+    answer(pingresp, PacketType::Pingresp);
+    return true;
+  }
+  if (auto* auth = std::get_if<protocol::Auth>(&*decoded)) {
+    if (!handshake_) return fault(ReasonCode::ProtocolError);  // [MQTT-4.12.0-7]
+    return follow(handshake_->authenticate(*auth));
+  }
+  return fault(ReasonCode::ProtocolError);  // a server's packet
+}
+
+bool Connection::handle(protocol::Unsubscribe& packet) {
+  auto request = std::make_unique<broker::UnsubscribeRequest>();
+  request->packet_id = packet.packet_id;
+  request->names = std::move(packet.filters);
+  submission_.add(command::Unsubscribe{std::move(request)});
+  return true;
+}
+
+bool Connection::handle(protocol::Disconnect& packet) {
+  if (packet.properties.session_expiry_interval) {
+    const std::uint32_t wanted = *packet.properties.session_expiry_interval;
+    if (zero_expiry_ && wanted != 0) return fault(ReasonCode::ProtocolError);  // [MQTT-3.14.2-2]
+    new_expiry_s_ = std::min(wanted, thread_.config().session.expiry_max_seconds);
+  }
+  close({packet.reason, CloseCause::client_disconnect});
+  return false;
+}
+
+// The peer broke a rule: this connection ends, and no other.
+bool Connection::fault(ReasonCode reason) {
+  const bool tell = state_ != State::awaiting_connect;
+  close({reason, CloseCause::protocol_fault, tell && version_ == protocol::Version::v5});
+  return false;
+}
+
+// --- The handshake -------------------------------------------------------------------------------
+
+bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
+  if (state_ != State::awaiting_connect) return fault(ReasonCode::ProtocolError);  // [MQTT-3.1.0-2]
+  HandshakeUser& user = *this;
+  handshake_ = std::make_unique<Handshake>(thread_, user, static_cast<bool>(turned_away_));
+  Handshake::Step step = handshake_->connect(frame, packet);
+  version_ = handshake_->version();
+  packet_bytes_max_ = handshake_->packet_bytes_max();
+  return follow(std::move(step));
+}
+
+// Says whether to go on with the next packet.
+bool Connection::follow(Handshake::Step step) {
+  switch (step.kind) {
+    case Handshake::Step::Kind::refused:
+      close({step.reason, step.cause, step.has_answer});
+      return false;
+    case Handshake::Step::Kind::checking:
+      // What the client sent behind CONNECT waits where it is.
+      state_ = State::checking;
+      hold_rest_ = true;
+      return true;
+    case Handshake::Step::Kind::exchanging:
+      if (!past_connect()) state_ = State::authenticating;
+      answer(step.auth, PacketType::Auth);
+      return true;
+    case Handshake::Step::Kind::admitted:
+      accept();
+      return true;
+    case Handshake::Step::Kind::confirmed:
+      grants_ = handshake_->grants();
+      answer(step.auth, PacketType::Auth);
+      return true;
+  }
+  return true;
+}
+
+std::optional<std::string> Connection::certified_user() const {
+  return stream_->certified_user(listener_.tls.user_from);
+}
+
+void Connection::on_password_checked() {
+  const StreamUserRef keep(this);
+  if (ended()) return;
+  last_received_tick_ = thread_.wheel().tick();
+  if (!follow(handshake_->password_checked())) return;
+  ReceivedBytes held;
+  if (reader_.has_held()) reader_.take_held(held);
+  on_received(held);
+  if (!ended()) read_on();
+}
+
+// The client is admitted: from here on there is a session to speak to.
+void Connection::accept() {
+  Handshake::Terms& terms = handshake_->terms();
+  last_received_tick_ = thread_.wheel().tick();
+  state_ = State::connecting;
+  grants_ = handshake_->grants();
+  receive_maximum_ = static_cast<std::uint16_t>(std::min(thread_.config().receive_maximum, 65535u));
+  is_bridge_ = terms.is_bridge;
+  zero_expiry_ = terms.zero_expiry;
+  state_topic_ = std::move(terms.state_topic);
+  has_will_ = terms.request->will.has_value();
+  const std::uint32_t keep_alive_ticks = IoThread::ticks(terms.keep_alive_seconds);
+  patience_ticks_ = keep_alive_ticks + keep_alive_ticks / 2;  // [MQTT-3.1.2-22]
+  schedule_check();
+
+  writer_.set_peer(version_, terms.aliases_max);
+  broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), *this));
+  outbox->version = version_;
+  outbox->assigns_aliases = terms.aliases_max > 0;
+  terms.request->keeps = outbox;
+  submission_.open(std::move(outbox), std::move(terms.request));
 }
 
 // --- Back-pressure -------------------------------------------------------------------------------
 
+std::size_t Connection::control_bytes() const {
+  return writer_.control_bytes() + (held_ ? held_->bytes() : 0);
+}
+
 bool Connection::must_pause() const {
-  if (kept_commands_) return true;
-  const Config& config = thread_.config();
-  if (writer_.control_bytes() >= config.outbox.control_bytes_max) return true;
-  if (!past_connect()) return false;
-  return unapplied_commands() >= config.connection.unapplied_commands ||
-         unapplied_bytes() >= config.connection.unapplied_bytes;
+  return reader_.has_held() || submission_.is_at_limit() ||
+         control_bytes() >= thread_.config().outbox.control_bytes_max;
 }
 
 // The low mark: half of each limit.
 bool Connection::may_resume() const {
-  if (kept_commands_) return false;
-  const Config& config = thread_.config();
-  if (writer_.control_bytes() > config.outbox.control_bytes_max / 2) return false;
-  if (!past_connect()) return true;
-  return unapplied_commands() <= config.connection.unapplied_commands / 2 &&
-         unapplied_bytes() <= config.connection.unapplied_bytes / 2;
+  return submission_.is_below_low_mark() &&
+         control_bytes() <= thread_.config().outbox.control_bytes_max / 2;
 }
 
 void Connection::resume_reading() {
-  if (!reading_paused_ || ended()) return;
-  if (!may_resume()) {
-    if (past_connect()) outbox_->pause();
-    // Applied since the check: it may have been the last, and then nothing would ring.
-    if (!may_resume()) return;
+  while (reading_paused_ && !ended()) {
+    if (!may_resume()) {
+      if (past_connect()) submission_.ask_for_progress();
+      // Applied since the check: it may have been the last, and then nothing would call.
+      if (!may_resume()) return;
+    }
+    last_received_tick_ = thread_.wheel().tick();
+    if (!reader_.has_held()) break;
+    ReceivedBytes held;
+    reader_.take_held(held);
+    on_received(held);
+    if (!ended() && must_pause()) continue;  // still paused
+    break;
   }
-  if (past_connect()) outbox_->resume();
+  if (!reading_paused_ || ended()) return;
   reading_paused_ = false;
-  last_received_tick_ = thread_.wheel().tick();
+  if (past_connect() && !held_) submission_.forget_progress();
   stream_->wait_readable();
 }
 

@@ -41,7 +41,7 @@ bool Connection::handle(protocol::Subscribe& packet) {
     resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
     resolved.name = std::move(wanted.filter);
   }
-  add_command(broker::command::Subscribe{std::move(request)});
+  submission_.add(broker::command::Subscribe{std::move(request)});
   return true;
 }
 
@@ -68,8 +68,8 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
   resolved.share_group = filter->share_group;
   resolved.qos = static_cast<std::uint8_t>(
       std::min(static_cast<std::uint32_t>(wanted.qos), config.mqtt.qos_max));
-  resolved.no_local = wanted.no_local;
-  resolved.retain_as_published = wanted.retain_as_published;
+  resolved.no_local = wanted.no_local || is_bridge_;
+  resolved.retain_as_published = wanted.retain_as_published || is_bridge_;
   resolved.retain_handling = static_cast<std::uint8_t>(wanted.retain_handling);
 
   const DeliveryChoice choice = choose_delivery(*filter, resolved.qos, wish, config.delivery,

@@ -1,5 +1,5 @@
-// [9] encode, write, as the connection sees it: takes what was handed over, lets the Writer write
-// it, waits for writability, and reports what drained.
+// What a connection sends: takes what was handed over, lets the Writer write it, waits for
+// writability, and reports what drained.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -22,74 +22,88 @@ constexpr std::uint32_t late_lowat_factor = 8;
 
 void Connection::on_outbox_ready() {
   const StreamUserRef keep(this);
-  if (kept_commands_) {
-    submit_kept();
-    submit_commands();  // notices that `close` went with them
+  if (submission_.has_kept()) {
+    submission_.submit();
+    release_if_done();
   }
-  if (ended()) return;
-  take_handover();
+  if (state_ >= State::lingering) return;
+  const bool taken = take_handover();
+  const bool answered = held_ && release_answers();
+  if (taken || answered || state_ == State::closing) write();
   if (reading_paused_) resume_reading();
 }
 
-void Connection::take_handover() {
-  auto handover = outbox_->take();
-  if (!handover) return;
-  if (handover->connected && !greeted_) {
-    state_ = State::connected;
-    send_connack(handover->connected->session_present);
-    if (ended()) return;  // it would have been too large
-  }
-  account_control(handover->control);
+// False: nothing was handed over since the last time.
+bool Connection::take_handover() {
+  Outbox& outbox = *submission_.outbox();
+  auto handover = outbox.take();
+  if (!handover) return false;
+  if (handover->connected && !greeted_) send_connack(handover->connected->session_present);
+  count_control(handover->control);
   const auto end = handover->close;
-  writer_.add(std::move(handover), *outbox_);
-  if (outbox_->binding() != binding_) apply_binding();
-  if (end) {
-    close({*end, CloseCause::processor, true});
-  } else {
-    write();
+  writer_.add(std::move(handover), outbox);
+  if (outbox.binding() != binding_) apply_binding();
+  if (end && state_ == State::closing && !greeted_) {  // refused after all
+    ending_->reason = *end;
+    ending_->tell_peer = true;
   }
+  if (end && !greeted_) held_.reset();  // nothing follows a CONNACK that refuses [MQTT-3.2.0-1]
+  if (end) close({*end, CloseCause::processor, true});
+  return true;
 }
 
-// Counts what the processor answered; each end of an exchange gives the client one more of its
-// Receive Maximum.
-void Connection::account_control(Bytes control) {
+void Connection::send_connack(bool session_present) {
+  if (!ended()) state_ = State::connected;
+  greeted_ = true;
+  thread_.counters().connected[version_index(static_cast<std::uint8_t>(version_))].add();
+  thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::Connack)].add();
+  writer_.add_control(handshake_->connack(session_present));
+  if (handshake_->is_over()) handshake_.reset();
+}
+
+void Connection::count_control(protocol::ControlPackets& control) {
+  if (control.empty()) return;
   IoCounters& counters = thread_.counters();
-  while (control.size() >= 2) {
-    const auto found = protocol::frame(control, protocol::packet_bytes_limit, version_);
-    if (!found || !*found) break;
-    const protocol::Frame& frame = **found;
-    counters.packets_sent[static_cast<std::size_t>(frame.type)].add();
-    const bool refused = frame.packet_bytes > 4 && frame.type == PacketType::Pubrec &&
-                         protocol::is_failure(static_cast<ReasonCode>(control[4]));
-    if (frame.type == PacketType::Puback || frame.type == PacketType::Pubcomp || refused) {
-      if (unacknowledged_ > 0) --unacknowledged_;
-    }
-    control = control.subspan(frame.packet_bytes);
+  for (const PacketType type : {PacketType::Puback, PacketType::Pubrec, PacketType::Pubrel,
+                                PacketType::Pubcomp, PacketType::Suback, PacketType::Unsuback}) {
+    const std::uint32_t count = control.count_of(type);
+    if (count > 0) counters.packets_sent[static_cast<std::size_t>(type)].add(count);
   }
+  unacknowledged_ -= std::min(unacknowledged_, control.exchanges_ended());
+  control.forget_counts();
 }
 
-void Connection::say_farewell() {
-  if (!greeted_) return send_refusal(ending_->reason);
-  if (version_ != protocol::Version::v5) return;  // MQTT 3 has no words for it
-  protocol::Disconnect disconnect;
-  disconnect.reason = ending_->reason;
-  redirect(disconnect.reason, disconnect.properties);
-  protocol::encode(protocol::Packet(std::move(disconnect)), version_, writer_.control());
-  thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::Disconnect)].add();
+// --- Answers of the connection's own -------------------------------------------------------------
+
+// At once, if the processor owes nothing for what came before it; else in its turn.
+void Connection::answer(Bytes packet, PacketType type) {
+  thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
+  if (!past_connect() || (!held_ && submission_.all_applied() && !take_handover())) {
+    return writer_.add_control(packet);
+  }
+  if (!held_) held_ = std::make_unique<HeldAnswers>();
+  held_->hold(packet, submission_.mark());
 }
 
-// A server that is full or shuts down may know another one. (MQTT 5.0, section 4.11)
-void Connection::redirect(ReasonCode& reason, protocol::Properties& properties) const {
-  constexpr std::size_t other_bytes = 16;  // of CONNACK or DISCONNECT, at most
-  const std::string& server = thread_.config().mqtt.server_reference;
-  const bool could_go =
-      reason == ReasonCode::ServerShuttingDown || ending_->cause == CloseCause::limit;
-  if (version_ != protocol::Version::v5 || server.empty() || !could_go) return;
-  // [MQTT-3.1.2-24]
-  if (packet_bytes_max_ != 0 && server.size() + other_bytes > packet_bytes_max_) return;
-  reason = ReasonCode::UseAnotherServer;
-  properties.server_reference = server;
+// Gives the writer what is due of them. True: something was.
+bool Connection::release_answers() {
+  if (!held_) return false;
+  std::uint32_t applied = submission_.applied_commands();
+  if (held_->waits_for_commands(applied)) {
+    submission_.ask_for_progress();
+    applied = submission_.applied_commands();
+  }
+  // What those commands brought was handed over before they were seen to be applied.
+  const bool taken = take_handover();
+  if (!held_) return taken;  // it ended the connection, and that has answered
+  const auto due =
+      held_->take_due(applied, writer_.deliveries_added(), writer_.deliveries_written());
+  if (!due.empty()) writer_.add_control(due);
+  if (held_->empty()) held_.reset();
+  return taken || !due.empty();
 }
+
+// --- Writing -------------------------------------------------------------------------------------
 
 void Connection::on_writable() {
   thread_.awake();
@@ -104,8 +118,11 @@ void Connection::write() {
   if (write_blocked_ || state_ >= State::lingering) return;
   // Nothing precedes CONNACK but AUTH.
   if (!greeted_ && state_ != State::closing && state_ != State::authenticating) return;
-  Writer::Status status =
-      writer_.write(*stream_, thread_.piece(), thread_.counters(), outbox_.get());
+  Writer::Status status = Writer::Status::written;
+  do {
+    status = writer_.write(*stream_, thread_.piece(), thread_.counters(), submission_.outbox());
+  } while (held_ && status == Writer::Status::written && release_answers());
+  if (state_ >= State::lingering) return;  // a hand-over among them ended it
   if (status == Writer::Status::written) {
     const IoStatus flushed = stream_->flush();
     if (flushed == IoStatus::again) status = Writer::Status::blocked;
@@ -130,20 +147,20 @@ void Connection::write() {
 void Connection::report_drained() {
   if (ended() || !past_connect()) return;
   const OutboxConfig& config = thread_.config().outbox;
-  const std::uint64_t credit = outbox_->binding() == Outbox::Binding::early
+  const std::uint64_t credit = submission_.outbox()->binding() == Outbox::Binding::early
                                    ? config.credit_bytes
                                    : std::min(config.credit_bytes, config.latest_credit_bytes);
   if (writer_.unreported_bytes() < credit / 4) return;
-  add_command(broker::command::Drained{writer_.unreported_bytes(), was_blocked_});
+  submission_.add(broker::command::Drained{writer_.unreported_bytes(), was_blocked_});
   was_blocked_ = false;
   writer_.reported();
-  if (!in_read_) submit_commands();
+  if (!in_read_) submission_.submit();
 }
 
 // The kernel's send buffer is a hidden queue: for a subscriber whose values may be replaced it is
 // kept small, so that they are bound late.
 void Connection::apply_binding() {
-  binding_ = outbox_->binding();
+  binding_ = submission_.outbox()->binding();
   const std::uint32_t bytes = thread_.config().outbox.notsent_lowat_bytes;
   int lowat = -1;  // the system's default
   if (binding_ == Outbox::Binding::latest) lowat = static_cast<int>(bytes);

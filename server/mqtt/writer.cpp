@@ -24,6 +24,7 @@ void Writer::set_peer(protocol::Version version, std::uint16_t aliases_max) {
 void Writer::add(std::unique_ptr<broker::Handover> handover, broker::Outbox& outbox) {
   handover->connected.reset();
   handover->close.reset();
+  deliveries_added_ += static_cast<std::uint32_t>(handover->deliveries.size());
   if (!handover_) {
     handover_ = std::move(handover);
     next_ = 0;
@@ -31,6 +32,15 @@ void Writer::add(std::unique_ptr<broker::Handover> handover, broker::Outbox& out
   }
   handover_->append(std::move(*handover));
   outbox.recycle(std::move(handover));
+}
+
+void Writer::add_control(std::span<const std::uint8_t> packets) {
+  // Control bytes of a hand-over stand behind those in control_.
+  if (handover_ && !handover_->control.empty()) {
+    handover_->control.add_uncounted(packets);
+  } else {
+    control_.insert(control_.end(), packets.begin(), packets.end());
+  }
 }
 
 Writer::Status Writer::write(Stream& stream, WriterPiece& piece, IoCounters& counters,
@@ -71,7 +81,7 @@ void Writer::fill(WriterPiece& piece) {
     ++next;
   }
   if (!fill_control(piece, control_)) return;
-  if (!handover_ || !fill_control(piece, handover_->control)) return;
+  if (!handover_ || !fill_control(piece, handover_->control.bytes())) return;
   const auto& deliveries = handover_->deliveries;
   while (next < deliveries.size() && !piece.full()) {
     if (!fill_item(piece, deliveries[next])) break;
@@ -172,6 +182,7 @@ void Writer::settle(WriterPiece& piece, std::size_t sent, IoCounters& counters) 
     finish(handover_->deliveries[next_ + i], counters, now_ns);
   }
   next_ += static_cast<std::uint32_t>(done);
+  deliveries_written_ += static_cast<std::uint32_t>(done);
   if (done == ends.size()) return;
 
   const std::size_t begin = done == 0 ? in_front : ends[done - 1].bytes;
@@ -199,6 +210,7 @@ std::size_t Writer::settle_rest(std::size_t sent, IoCounters& counters, std::int
     rest_.reset();
     finish(handover_->deliveries[next_], counters, now_ns);
     ++next_;
+    ++deliveries_written_;
   }
   return sent - of_head - of_tail;
 }
@@ -211,10 +223,10 @@ std::size_t Writer::settle_control(std::size_t sent) {
   const std::size_t of_own = std::min(gone, control_.size());
   control_.erase(control_.begin(), control_.begin() + static_cast<std::ptrdiff_t>(of_own));
   if (handover_) {
-    auto& handed = handover_->control;
+    const auto& handed = handover_->control.bytes();
     const auto from = handed.begin() + static_cast<std::ptrdiff_t>(gone - of_own);
     control_.insert(control_.end(), from, handed.end());
-    handed.clear();
+    handover_->control.clear(SIZE_MAX);
   }
   // An idle connection holds nothing.
   if (control_.empty()) std::vector<std::uint8_t>().swap(control_);

@@ -35,7 +35,7 @@ class Writer {
   // Everything in it but `connected` and `close`, which are the connection's.
   void add(std::unique_ptr<broker::Handover> handover, broker::Outbox& outbox);
   // Packets of the connection's own, after the control bytes that wait already.
-  std::vector<std::uint8_t>& control() { return control_; }
+  void add_control(std::span<const std::uint8_t> packets);
 
   // Writes until all is written or the transport takes no more. `outbox` gets its handover back.
   Status write(Stream& stream, WriterPiece& piece, IoCounters& counters, broker::Outbox* outbox);
@@ -44,6 +44,10 @@ class Writer {
   std::size_t control_bytes() const {
     return control_.size() + (handover_ ? handover_->control.size() : 0);
   }
+
+  // So many in all; they wrap around. Those in between wait.
+  std::uint32_t deliveries_added() const { return deliveries_added_; }
+  std::uint32_t deliveries_written() const { return deliveries_written_; }
 
   // Of deliveries that were written and not yet reported to the processor.
   std::uint32_t unreported_bytes() const { return unreported_bytes_; }
@@ -78,6 +82,8 @@ class Writer {
   std::uint32_t piece_control_ = 0;
   std::uint32_t piece_aliases_ = 0;
   std::uint32_t unreported_bytes_ = 0;
+  std::uint32_t deliveries_added_ = 0;
+  std::uint32_t deliveries_written_ = 0;
   protocol::Version version_ = protocol::Version::v3_1_1;
 };
 

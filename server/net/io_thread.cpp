@@ -18,6 +18,9 @@ namespace {
 constexpr int pass_served_max = 64;
 constexpr std::size_t pass_bytes_max = 48 * 1024;
 
+// CONNECTs of the largest size that may be arriving at one time; small ones are not counted.
+constexpr std::size_t whole_connects_max = 64;
+
 int make_wake_up() {
   const int fd = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
@@ -53,7 +56,8 @@ IoThread::IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const S
       inbox_(inbox),
       worker_(worker),
       settings_(std::move(settings)),
-      receive_buffers_(settings_->config.connection.read_bytes) {}
+      receive_buffers_(settings_->config.connection.read_bytes),
+      unauthenticated_budget_(whole_connects_max * settings_->config.connect_bytes_max) {}
 
 IoThread::~IoThread() {
   stop();

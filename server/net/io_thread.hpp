@@ -27,6 +27,7 @@
 #include "server/net/poller.hpp"
 #include "server/net/receive_buffers.hpp"
 #include "server/net/timer_wheel.hpp"
+#include "server/net/unauthenticated_budget.hpp"
 #include "server/net/write_batch.hpp"
 #include "server/observe/counters.hpp"
 
@@ -73,6 +74,7 @@ class IoThread {
   void set_settings(std::shared_ptr<const Settings> settings) { settings_ = std::move(settings); }
   IoCounters& counters() { return counters_; }
   ReceiveBuffers& receive_buffers() { return receive_buffers_; }
+  UnauthenticatedBudget& unauthenticated_budget() { return unauthenticated_budget_; }
   WriterPiece& piece() { return piece_; }
   // Empty between two reads; its capacity stays.
   std::vector<broker::Command>& commands() { return commands_; }
@@ -126,6 +128,7 @@ class IoThread {
   std::shared_ptr<const Settings> settings_;
   IoCounters counters_;
   ReceiveBuffers receive_buffers_;
+  UnauthenticatedBudget unauthenticated_budget_;
   WriterPiece piece_;
   TimerWheel wheel_;
   std::vector<broker::Command> commands_;

@@ -19,6 +19,8 @@ class ReceiveBuffers {
  public:
   explicit ReceiveBuffers(std::uint32_t buffer_bytes) : buffer_bytes_(buffer_bytes) {}
 
+  std::uint32_t buffer_bytes() const { return buffer_bytes_; }
+
   // The buffer to read into. The same one until it is handed over.
   broker::Buffer& current() {
     if (!current_) current_ = obtain();

@@ -16,13 +16,13 @@ TEST(Outbox, KeepsTheOrderOfSeveralHandOvers) {
   CountingOwner owner;
   ReadyList ready([] {});
   OutboxRef outbox(new Outbox(ready, owner));
-  outbox->staged().control = {1, 2};
+  outbox->staged().control.add_uncounted(std::vector<std::uint8_t>{1, 2});
   EXPECT_TRUE(outbox->hand_over());
-  outbox->staged().control = {3};
+  outbox->staged().control.add_uncounted(std::vector<std::uint8_t>{3});
   EXPECT_FALSE(outbox->hand_over()) << "it is on the ready list already";
   auto handover = outbox->take();
   ASSERT_TRUE(handover);
-  EXPECT_EQ(handover->control, (std::vector<std::uint8_t>{1, 2, 3}));
+  EXPECT_EQ(handover->control.bytes(), (std::vector<std::uint8_t>{1, 2, 3}));
   EXPECT_EQ(outbox->take(), nullptr);
 }
 
@@ -66,7 +66,7 @@ TEST(ReadyList, WakesOnlyASleeper) {
 TEST(Handover, GivesTheMemoryOfABurstBack) {
   Handover handover;
   handover.deliveries.resize(100'000);
-  handover.control.resize(1'000'000);
+  handover.control.add_uncounted(std::vector<std::uint8_t>(1'000'000));
   handover.clear();
   EXPECT_EQ(handover.deliveries.capacity(), 0u);
   EXPECT_EQ(handover.control.capacity(), 0u);

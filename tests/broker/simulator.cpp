@@ -117,7 +117,7 @@ void Simulator::connect(Client& client) {
     old->take();
     if (old->closed != ReasonCode::SessionTakenOver) fail("a takeover did not end the old");
   }
-  if (!existed && !clean && client.filters.size() > 0) fail("a persistent session was lost");
+  if (!existed && !clean && !client.filters.empty()) fail("a persistent session was lost");
 }
 
 void Simulator::forget_session(Client& client) {
@@ -133,6 +133,7 @@ void Simulator::forget_session(Client& client) {
 void Simulator::vanish(Client& client) {
   client.peer->close(chance(50) ? ReasonCode::NormalDisconnection : ReasonCode::UnspecifiedError);
   client.peer = nullptr;
+  client.snapshots_owed.clear();  // what it did not read is gone with its connection, at QoS 0
   if (!client.persistent) forget_session(client);
 }
 
@@ -163,6 +164,7 @@ void Simulator::subscribe(Client& client) {
   owed.clear();
   if (wanted.mode != Mode::latest && wanted.share_group.empty()) {
     for (const auto& [name, numbers] : retained_) {
+      if (numbers.empty()) continue;
       if (!protocol::matches(wanted.filter, name) || !may_read(client, name)) continue;
       owed[name] = *numbers.rbegin();
     }

@@ -231,7 +231,7 @@ inline void Peer::take() {
   std::unique_ptr<Handover> handover = outbox->take();
   if (!handover) return;
   if (handover->connected) session_present = handover->connected->session_present;
-  std::span<const std::uint8_t> bytes(handover->control);
+  std::span<const std::uint8_t> bytes(handover->control.bytes());
   while (!bytes.empty()) {
     const auto frame = **protocol::frame(bytes, protocol::packet_bytes_limit, outbox->version);
     control.push_back(*protocol::decode(frame, bytes, outbox->version, protocol::Sender::Server));

@@ -69,13 +69,14 @@ std::uint16_t packet_id(std::uint8_t byte) {
   return byte == 255 ? 65535 : static_cast<std::uint16_t>(1 + byte % 8);
 }
 
-// Larger ones reach the limits of credits and queues.
-std::string payload(std::uint8_t byte) {
-  return std::string(byte < 192 ? byte % 16 : (byte - 191u) * 60,
-                     static_cast<char>('a' + byte % 26));
+// Larger ones reach the limits of credits and queues. Who publishes it stands in front.
+std::string payload(std::uint8_t byte, std::size_t by) {
+  std::string text(byte < 192 ? byte % 16 : (byte - 191u) * 60, static_cast<char>('a' + byte % 26));
+  if (!text.empty()) text[0] = static_cast<char>('A' + by);
+  return text;
 }
 
-protocol::Packet connect(Script& script) {
+protocol::Packet connect(Script& script, std::size_t by) {
   constexpr std::array<Version, 4> versions = {Version::v5, Version::v3_1_1, Version::v5,
                                                Version::v3_1};
   const std::uint8_t how = script.byte();
@@ -88,7 +89,7 @@ protocol::Packet connect(Script& script) {
     protocol::Will will;
     will.topic = script.one_of(topics);
     const std::uint8_t more = script.byte();
-    will.payload = payload(more);
+    will.payload = payload(more, by);
     will.qos = static_cast<protocol::QoS>(more % 3);
     will.retain = more % 2 == 1;
     if (packet.version == Version::v5) will.properties.will_delay_interval = more % 4;
@@ -105,14 +106,14 @@ protocol::Packet connect(Script& script) {
   return packet;
 }
 
-protocol::Packet publish(Script& script, Version version) {
+protocol::Packet publish(Script& script, Version version, std::size_t by) {
   const std::uint8_t how = script.byte();
   protocol::Publish packet;
   packet.qos = static_cast<protocol::QoS>(how % 3);
   packet.retain = (how & 4) != 0;
   packet.dup = packet.qos != protocol::QoS::AtMostOnce && (how & 8) != 0;
   packet.topic = script.one_of(topics);
-  packet.payload = payload(script.byte());
+  packet.payload = payload(script.byte(), by);
   if (packet.qos != protocol::QoS::AtMostOnce) packet.packet_id = packet_id(script.byte());
   if (version != Version::v5) return packet;
   if ((how & 16) != 0) {
@@ -191,7 +192,9 @@ protocol::Packet disconnect(Script& script, Version version) {
 class Run {
  public:
   Run(const std::uint8_t* data, std::size_t size)
-      : script_(data, size), world_(static_cast<OverflowPolicy>(script_.byte() % 4)) {}
+      : script_(data, size),
+        overflow_(static_cast<OverflowPolicy>(script_.byte() % 4)),
+        world_(overflow_) {}
 
   void play() {
     while (!script_.done()) {
@@ -209,19 +212,25 @@ class Run {
 
  private:
   void step(std::uint8_t what) {
-    auto& peer = peers_[(what >> 4) % peers_.size()];
+    const std::size_t who = (what >> 4) % peers_.size();
+    auto& peer = peers_[who];
     if (!peer || peer->closed()) {
-      if (connections_++ >= connections_max) return;
-      peer = std::make_unique<FuzzPeer>(world_, witness_);
+      if (connections_ >= connections_max) return;
+      numbers_[who] = connections_++;
+      peer =
+          std::make_unique<FuzzPeer>(world_, witness_, overflow_ == OverflowPolicy::backpressure);
       world_.run();
     }
     switch (what % 16) {
       case 0:
-      case 1:
-        return send(*peer, connect(script_));
+        return send(*peer, connect(script_, numbers_[who]));
+      case 1:  // CONNECT and more in one read
+        peer->join_next(1u + script_.byte() % 6);
+        return send(*peer, connect(script_, numbers_[who]));
       case 2:
+        return send(*peer, publish(script_, peer->version(), numbers_[who]));
       case 3:
-        return send(*peer, publish(script_, peer->version()));
+        return peer->join_next(1u + script_.byte() % 6);
       case 4:
         return send(*peer, subscribe(script_, peer->version()));
       case 5:
@@ -254,6 +263,7 @@ class Run {
       case 14: {
         const std::uint8_t room = script_.byte();
         peer->line().write_room = room == 255 ? SIZE_MAX : room * 8u;
+        peer->line().was_short = true;
         return;
       }
       default: {
@@ -277,9 +287,11 @@ class Run {
   void end(Line& line) { (script_.byte() % 2 == 0 ? line.ended : line.lost) = true; }
 
   Script script_;
+  const OverflowPolicy overflow_;
   World world_;
   Witness witness_;
   std::array<std::unique_ptr<FuzzPeer>, 4> peers_;
+  std::array<std::size_t, 4> numbers_{};  // of the peers' connections
   std::size_t connections_ = 0;
   std::size_t flip_at_ = 0;  // 1 + where; 0: nowhere
   std::uint8_t flip_by_ = 0;

@@ -16,20 +16,33 @@ using protocol::Version;
 // --- What is sent ---
 
 void FuzzPeer::send(std::span<const std::uint8_t> bytes) {
-  line_->to_server.insert(line_->to_server.end(), bytes.begin(), bytes.end());
+  joined_.insert(joined_.end(), bytes.begin(), bytes.end());
+  if (join_ > 0) --join_;
+  if (join_ == 0) {
+    line_->to_server.insert(line_->to_server.end(), joined_.begin(), joined_.end());
+    joined_.clear();
+  }
   if (is_garbage_) return;
   unread_.insert(unread_.end(), bytes.begin(), bytes.end());
   note_sent();
 }
 
+void FuzzPeer::join_next(std::size_t count) {
+  join_ = count;
+}
+
 void FuzzPeer::note_sent() {
   while (!is_garbage_) {
-    const auto found = protocol::frame(unread_, protocol::packet_bytes_limit, version());
+    const auto found = protocol::frame(unread_, protocol::packet_bytes_limit,
+                                       has_connected_ ? version() : protocol::first_packet_version);
     if (found.has_error()) break;
     if (!*found) return;  // more is to come
     auto packet = protocol::decode(**found, unread_, version());
     if (!packet) break;
     if (std::holds_alternative<protocol::Connect>(*packet) == has_connected_) break;
+    if (!has_connected_ && (*found)->packet_bytes > World::connect_bytes_max) {
+      may_have_no_answer_ = true;
+    }
     note_sent_packet(*packet);
     unread_.erase(unread_.begin(), unread_.begin() + (*found)->packet_bytes);
   }
@@ -38,7 +51,7 @@ void FuzzPeer::note_sent() {
 
 void FuzzPeer::note_sent_packet(protocol::Packet& packet) {
   const auto expect_answer = [&](PacketType type, std::uint16_t packet_id, std::size_t codes = 0) {
-    answers_[{type, packet_id}].push_back(codes);
+    answers_[{type, packet_id}].push_back({codes, questions_++});
   };
   if (const auto* connect = std::get_if<protocol::Connect>(&packet)) {
     note_connect(*connect);
@@ -66,7 +79,7 @@ void FuzzPeer::note_sent_packet(protocol::Packet& packet) {
   } else if (const auto* pubcomp = std::get_if<protocol::Pubcomp>(&packet)) {
     unacknowledged_.erase(pubcomp->packet_id);
   } else if (std::holds_alternative<protocol::Pingreq>(packet)) {
-    ++pings_;
+    pings_.push_back(questions_);
   }
 }
 
@@ -79,6 +92,10 @@ void FuzzPeer::note_connect(const protocol::Connect& connect) {
   receive_maximum_ = connect.properties.receive_maximum.value_or(65535);
   alias_maximum_ = connect.properties.topic_alias_maximum.value_or(0);
   packet_bytes_max_ = connect.properties.maximum_packet_size.value_or(UINT32_MAX);
+  // MQTT 3 has no return code for a will that nobody may publish.
+  if (packet_bytes_max_ < 5 || (connect.will && version_ != Version::v5)) {
+    may_have_no_answer_ = true;
+  }
   if (connect.will) witness_.published.insert({connect.will->topic, connect.will->payload});
 }
 
@@ -88,6 +105,7 @@ void FuzzPeer::note_publish(protocol::Publish& publish) {
     if (!publish.topic.empty()) topic = publish.topic;
     publish.topic = topic;
   }
+  if (!publish.payload.empty()) published_.insert({publish.topic, publish.payload});
   witness_.published.insert({std::move(publish.topic), std::move(publish.payload)});
 }
 
@@ -117,12 +135,35 @@ void FuzzPeer::check() {
   for (;;) {
     const auto found = protocol::frame(bytes, protocol::packet_bytes_limit, version());
     expect(found.has_value(), "what the server sends is framed");
-    if (!*found) return;
+    if (!*found) break;
     const std::size_t count = (*found)->packet_bytes;
     auto packet = protocol::decode(**found, bytes, version(), protocol::Sender::Server);
     expect(packet.has_value(), "what the server sends is decoded");
     judge(*packet, count);
     bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+  if (closed()) judge_end();
+}
+
+// The server closed it. [MQTT-3.2.0-1]: whatever came behind CONNECT.
+void FuzzPeer::judge_end() {
+  const bool cut_off = line_->lost || line_->ended || line_->was_short || !joined_.empty();
+  expect(has_answer_ || cut_off || may_have_no_answer_, "CONNECT is answered");
+}
+
+// [MQTT-3.12.4-1], and the order of answers: what was asked for before PINGREQ is answered before
+// PINGRESP.
+void FuzzPeer::judge_pingresp() {
+  expect(!pings_.empty(), "PINGRESP answers a PINGREQ");
+  const std::size_t asked_before = pings_.front();
+  pings_.erase(pings_.begin());
+  if (packet_bytes_max_ != UINT32_MAX) return;  // an answer that is too large is not sent
+  for (const auto& [answer, questions] : answers_) {
+    const bool may_wait = answer.first == PacketType::Puback || answer.first == PacketType::Pubrec;
+    if (may_wait && acks_may_wait_) continue;
+    for (const Question& question : questions) {
+      expect(question.number >= asked_before, "answers keep the order of their questions");
+    }
   }
 }
 
@@ -146,7 +187,7 @@ void FuzzPeer::judge(protocol::Packet& packet, std::size_t bytes) {
   } else if (const auto* pubrel = std::get_if<protocol::Pubrel>(&packet)) {
     owed_.emplace_back(PacketType::Pubcomp, pubrel->packet_id);  // also of an earlier connection
   } else if (std::holds_alternative<protocol::Pingresp>(packet)) {
-    expect(pings_-- > 0, "PINGRESP answers a PINGREQ");
+    judge_pingresp();
   } else {
     expect(std::holds_alternative<protocol::Disconnect>(packet) && version() == Version::v5,
            "the server sends what a server may");
@@ -156,9 +197,13 @@ void FuzzPeer::judge(protocol::Packet& packet, std::size_t bytes) {
 
 void FuzzPeer::judge_connack(const protocol::Connack& connack) {
   expect(!greeted_, "there is one CONNACK");
-  greeted_ = true;
+  greeted_ = has_answer_ = true;
   over_ = connack.reason != protocol::ReasonCode::Success;
   expect(!over_ || !connack.session_present, "a refusal has no session");
+  // [MQTT-3.1.4-6]: nothing that came behind a refused CONNECT is delivered.
+  if (over_) {
+    for (const auto& message : published_) witness_.published.erase(message);
+  }
   if (connack.properties.assigned_client_identifier) {
     std::set<std::string> filters = std::move(witness_.filters[client_id_]);
     client_id_ = *connack.properties.assigned_client_identifier;
@@ -190,7 +235,9 @@ void FuzzPeer::judge_publish(protocol::Publish& publish) {
 
 void FuzzPeer::judge_answer(PacketType type, std::uint16_t packet_id, std::size_t codes) {
   auto& expected = answers_[{type, packet_id}];
-  const auto found = std::find(expected.begin(), expected.end(), codes);
+  const auto found = std::find_if(expected.begin(), expected.end(), [&](const Question& question) {
+    return question.codes == codes;
+  });
   expect(found != expected.end(), "an answer answers a request");
   expected.erase(found);
 }

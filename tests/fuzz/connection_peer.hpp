@@ -28,7 +28,9 @@ struct Witness {
 
 class FuzzPeer {
  public:
-  FuzzPeer(World& world, Witness& witness) : witness_(witness), line_(world.open()) {}
+  // `acks_may_wait`: the overflow policy withholds acknowledgements.
+  FuzzPeer(World& world, Witness& witness, bool acks_may_wait)
+      : witness_(witness), line_(world.open()), acks_may_wait_(acks_may_wait) {}
 
   Line& line() { return *line_; }
   bool closed() const { return line_->closed; }
@@ -38,6 +40,8 @@ class FuzzPeer {
   std::optional<std::pair<protocol::PacketType, std::uint16_t>> next_owed();
 
   void send(std::span<const std::uint8_t> bytes);
+  // The next `count` packets are sent as one: the server reads them together.
+  void join_next(std::size_t count);
   // Reads and judges what came.
   void check();
 
@@ -53,8 +57,12 @@ class FuzzPeer {
   void judge_publish(protocol::Publish& publish);
   void judge_answer(protocol::PacketType type, std::uint16_t packet_id, std::size_t codes);
 
+  void judge_pingresp();
+  void judge_end();
+
   Witness& witness_;
   const std::shared_ptr<Line> line_;
+  const bool acks_may_wait_;
 
   // --- What was sent ---
   std::vector<std::uint8_t> unread_;  // of it, not yet understood
@@ -66,13 +74,23 @@ class FuzzPeer {
   std::uint16_t alias_maximum_ = 0;
   std::uint32_t packet_bytes_max_ = UINT32_MAX;
   std::map<std::uint16_t, std::string> aliases_in_;
-  // Answers that may come: type and identifier, with the number of codes of each.
-  std::map<std::pair<protocol::PacketType, std::uint16_t>, std::vector<std::size_t>> answers_;
-  std::size_t pings_ = 0;
+  // Answers that may come, by type and identifier.
+  struct Question {
+    std::size_t codes;   // that its answer has
+    std::size_t number;  // in the order of sending
+  };
+  std::map<std::pair<protocol::PacketType, std::uint16_t>, std::vector<Question>> answers_;
+  std::size_t questions_ = 0;
+  std::vector<std::size_t> pings_;  // how many questions came before each
+  std::vector<std::uint8_t> joined_;
+  std::size_t join_ = 0;             // packets that are still to come into joined_
+  bool may_have_no_answer_ = false;  // its CONNECT
+  std::set<std::pair<std::string, std::string>> published_;
 
   // --- What came ---
   bool greeted_ = false;
-  bool over_ = false;  // nothing may come any more
+  bool has_answer_ = false;  // CONNECT has, good or bad
+  bool over_ = false;        // nothing may come any more
   std::map<std::uint16_t, std::string> aliases_out_;
   std::set<std::uint16_t> unacknowledged_;
   std::vector<std::pair<protocol::PacketType, std::uint16_t>> owed_;

@@ -80,7 +80,7 @@ std::shared_ptr<const Settings> make_settings(OverflowPolicy overflow) {
   config.connection.unapplied_bytes = 4096;
   config.connection.unapplied_commands = 16;
   config.packet_bytes_max = 4096;
-  config.connect_bytes_max = 1024;
+  config.connect_bytes_max = World::connect_bytes_max;
   config.outbox.credit_bytes = 512;
   config.outbox.latest_credit_bytes = 128;
   config.outbox.control_bytes_max = 256;

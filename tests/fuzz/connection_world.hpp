@@ -24,6 +24,7 @@ struct Line {
   std::vector<std::uint8_t> from_server;
   std::size_t read_max = SIZE_MAX;    // bytes that one read brings
   std::size_t write_room = SIZE_MAX;  // bytes that writes still take
+  bool was_short = false;             // of room, at some time
   bool ended = false;                 // the client sends no more
   bool lost = false;                  // reads and writes fail
   bool closed = false;                // by the server
@@ -35,6 +36,8 @@ struct Line {
 
 class World {
  public:
+  static constexpr std::uint32_t connect_bytes_max = 1024;
+
   explicit World(OverflowPolicy overflow);
   ~World();
 

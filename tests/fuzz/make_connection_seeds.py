@@ -71,6 +71,11 @@ def ping(who):
     return step(who, 9)
 
 
+def join(who, count):
+    """The next packets are read together."""
+    return step(who, 3, count - 1)
+
+
 def raw(who, data):
     return step(who, 10, len(data)) + data
 
@@ -153,6 +158,14 @@ SEEDS = {
     "expiry-at-disconnect": script(connect(0, expiry=9), subscribe(0, "a"), disconnect(0, 3),
                                    connect(0, clean=False), disconnect(0, 255)),
     "many-filters": script(connect(0), *(subscribe(0, f, 1) for f in FILTERS), publish(0, "a/b", 1)),
+    "joined": script(join(0, 3), connect(0), ping(0), disconnect(0), join(1, 5), connect(1, V311),
+                     subscribe(1, "a", 1), publish(1, "a", 1, pid=2), ping(1), raw(1, b"\x36\x03\0\x01a")),
+    "joined-refused": script(connect(0), subscribe(0, "a"), join(1, 3), connect(1, packet_max=41),
+                             publish(1, "a"), ping(1), join(2, 3), connect(2, will="read/x"),
+                             publish(2, "a"), raw(2, b"\x82\x02\0\x01")),
+    "barrier": script(PAIR, subscribe(1, "a", 1), join(0, 6), subscribe(0, "a/#", 2),
+                      publish(0, "a/b", 1, pid=1), publish(0, "a/b", 2, pid=2), publish(0, "a", 0),
+                      unsubscribe(0, "b"), ping(0), acknowledge(0), acknowledge(0), acknowledge(1)),
     "slots": script(PAIR, *(publish(1, t, retain=n % 2 == 0) for n, t in enumerate(TOPICS)),
                     subscribe(0, "#"), publish(1, "a", request=True)),
 }

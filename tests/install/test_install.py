@@ -50,7 +50,7 @@ BUS = """
 int main() {
   millrace::latest::Bus<int> bus;
   auto subscriber = bus.subscribe("a");
-  bus.publish("a", 1);
+  if (!bus.publish("a", 1)) return 1;
   std::ignore = subscriber.try_get();
 }
 """
@@ -63,8 +63,10 @@ int main() {
   millrace::disruptor::Disruptor<long> line({.capacity = 64});
   line.add("sum", [&](long& event, std::int64_t, bool) { sum += event; });
   line.start();
-  for (long i = 1; i <= 1000; ++i) line.producer().publish_with([i](long& event) { event = i; });
-  line.drain();
+  for (long i = 1; i <= 1000; ++i) {
+    if (!line.producer().publish_with([i](long& event) { event = i; })) return 1;
+  }
+  if (!line.drain()) return 1;
   std::cout << sum << std::endl;
 }
 """
@@ -114,9 +116,11 @@ class CoreAlone(unittest.TestCase):
     def test_the_disruptor(self):
         self.assertEqual(run(os.path.join(self.outside, "disruptor")), "500500\n")
 
-    def test_no_header_needs_another_library(self):
+    def test_no_header_needs_another_library_but_the_adapters_for_asio(self):
         for folder, _, names in os.walk(os.path.join(self.prefix, "include")):
             for name in names:
+                if os.path.basename(folder) == "asio":
+                    continue
                 with open(os.path.join(folder, name)) as header:
                     self.assertNotIn("#include <boost", header.read(), name)
 

@@ -128,7 +128,8 @@ TEST(Connect, RejectsProtocolsThatAreNotOurs) {
       {"level 6", R"(10 { "MQTT" 06 02 0000 {} "id" })", unsupported},
       {"level 3 of MQTT", R"(10 { "MQTT" 03 02 0000 "id" })", unsupported},
       {"level 4 of MQIsdp", R"(10 { "MQIsdp" 04 02 0000 "id" })", unsupported},
-      {"a bridge's private level", R"(10 { "MQTT" 84 02 0000 "id" })", unsupported},
+      {"the bridge bit with 5", R"(10 { "MQTT" 85 02 0000 {} "id" })", unsupported},
+      {"the bridge bit with the other name", R"(10 { "MQIsdp" 84 02 0000 "id" })", unsupported},
       {"unknown level, and nothing after it", R"(10 { "MQTT" 09 })", unsupported},
   });
 }
@@ -157,6 +158,34 @@ TEST(Connect, Is3_1AsItWas) {
   EXPECT_FALSE(std::get<Connect>(packet).password);
 }
 
+TEST(Connect, KnowsBridgesByTheHighestBitOfTheLevel) {
+  Connect bridge;
+  bridge.version = v3_1_1;
+  bridge.bridge = true;
+  bridge.client_id = "id";
+  Connect old = bridge;
+  old.version = v3_1;
+  expect_good({
+      {"3.1.1", R"(10 { "MQTT" 84 02 0000 "id" })", bridge, v3_1_1},
+      {"3.1", R"(10 { "MQIsdp" 83 02 0000 "id" })", old, v3_1},
+  });
+}
+
+TEST(Connect, IsFramedBeforeItsVersionIsKnownAndJudgedByIt) {
+  const auto fault = [](const char* text) {
+    const auto packet = decode_text(text, first_packet_version);
+    return packet.has_error() ? packet.error() : ReasonCode::Success;
+  };
+  // Low header bits: 3.1 calls them unused.
+  EXPECT_EQ(fault(R"(1f { "MQIsdp" 03 02 0000 "id" })"), ReasonCode::Success);
+  EXPECT_EQ(fault(R"(12 { "MQTT" 04 02 0000 "id" })"), malformed);
+  EXPECT_EQ(fault(R"(12 { "MQTT" 05 02 0000 {} "id" })"), malformed);
+  // A length that is not the shortest: MQTT 5 alone forbids it.
+  EXPECT_EQ(fault(R"(10 9000 "MQIsdp" 03 02 0000 "id")"), ReasonCode::Success);
+  EXPECT_EQ(fault(R"(10 8e808000 "MQTT" 04 02 0000 "id")"), ReasonCode::Success);
+  EXPECT_EQ(fault(R"(10 8f00 "MQTT" 05 02 0000 {} "id")"), malformed);
+}
+
 TEST(Connect, TellsItsVersionEvenWhenTheRestIsBroken) {
   const auto version = [](const char* text) {
     const Bytes packet = bytes(text);
@@ -165,7 +194,9 @@ TEST(Connect, TellsItsVersionEvenWhenTheRestIsBroken) {
   EXPECT_EQ(version(R"(10 { "MQTT" 05 })"), v5);
   EXPECT_EQ(version(R"(10 { "MQTT" 04 ff })"), v3_1_1);
   EXPECT_EQ(version(R"(10 { "MQIsdp" 03 })"), v3_1);
-  EXPECT_EQ(version(R"(10 { "MQTT" 06 02 })"), std::nullopt);
+  EXPECT_EQ(version(R"(10 { "MQTT" 84 })"), v3_1_1);
+  EXPECT_EQ(version(R"(10 { "MQTT" 06 02 })"), v5);
+  EXPECT_EQ(version(R"(10 { "MQTT" 03 02 })"), std::nullopt);
   EXPECT_EQ(version(R"(10 { "MQTT" })"), std::nullopt);
   EXPECT_EQ(version("10 00"), std::nullopt);
   EXPECT_EQ(version("c0 00"), std::nullopt);

@@ -81,9 +81,23 @@ TEST(Frame, RefusesAPacketThatIsTooLargeFromItsHeaderAlone) {
   EXPECT_EQ(fault_of("30 e4", 100), ReasonCode::PacketTooLarge);
 }
 
+TEST(Frame, TellsTheSizeOfAPacketAsSoonAsItsHeaderIsThere) {
+  const Bytes input = bytes("30 c801 00");
+  EXPECT_FALSE(frame_header(std::span(input).first(1), unlimited, Version::v5).value());
+  EXPECT_FALSE(frame_header(std::span(input).first(2), unlimited, Version::v5).value());
+  for (const std::size_t count : {3u, 4u}) {
+    const auto found = frame_header(std::span(input).first(count), unlimited, Version::v5).value();
+    ASSERT_TRUE(found) << count;
+    EXPECT_EQ(found->header_bytes, 3);
+    EXPECT_EQ(found->packet_bytes, 203u);
+  }
+  EXPECT_EQ(frame_header(input, 202, Version::v5).error(), ReasonCode::PacketTooLarge);
+}
+
 TEST(Frame, AllowsExactlyTheFlagsOfEachType) {
   const auto allowed = [](unsigned type, unsigned flags, Version version) -> bool {
     if (type == 0) return false;
+    if (type == 1 && version == Version::v3_1) return true;
     switch (static_cast<PacketType>(type)) {
       case PacketType::Publish: {
         const unsigned qos = flags >> 1 & 3;

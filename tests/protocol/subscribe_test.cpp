@@ -104,7 +104,7 @@ TEST(Suback, IsReadAndWritten) {
   // Every failure is the same one in 3.1.1.
   rich.reasons = {ReasonCode::NotAuthorized, ReasonCode::GrantedQoS1};
   EXPECT_EQ(encoded(rich, v3_1_1), bytes("90 { 000a 80 01 }"));
-  // 3.1 knows only the granted QoS.
+  // 3.1 has none: the answer is positive.
   EXPECT_EQ(encoded(rich, v3_1), bytes("90 { 000a 00 01 }"));
 }
 

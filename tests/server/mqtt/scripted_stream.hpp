@@ -1,20 +1,23 @@
-// A stream without a socket: takes as many bytes a write as the test says, and remembers them.
+// A stream without a socket: takes as many bytes a write as the test says, and remembers them; each
+// read brings what the test has put in line.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "server/net/stream.hpp"
 
 namespace millrace::server {
 
-class ScriptedStream final : public Stream {
+class ScriptedStream : public Stream {
  public:
   // What the "kernel" takes before it says `again`.
   std::size_t room = SIZE_MAX;
   std::vector<std::uint8_t> taken;
   std::size_t writes = 0;
+  std::deque<std::vector<std::uint8_t>> reads;
 
   IoResult write(std::span<const iovec> from) override {
     ++writes;
@@ -30,7 +33,15 @@ class ScriptedStream final : public Stream {
   }
 
   void open(StreamUser&) override {}
-  IoResult read(std::span<std::uint8_t>) override { return {IoStatus::again}; }
+  IoResult read(std::span<std::uint8_t> into) override {
+    if (reads.empty()) return {IoStatus::again};
+    std::vector<std::uint8_t>& front = reads.front();
+    const std::size_t bytes = std::min(front.size(), into.size());
+    std::copy_n(front.begin(), bytes, into.begin());
+    front.erase(front.begin(), front.begin() + static_cast<std::ptrdiff_t>(bytes));
+    if (front.empty()) reads.pop_front();
+    return {IoStatus::ok, bytes};
+  }
   void wait_readable() override {}
   void wait_writable() override {}
   void shutdown() override {}

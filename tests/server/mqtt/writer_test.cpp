@@ -53,7 +53,7 @@ struct WriterTest : testing::Test {
 
   void hand_over(std::vector<broker::HandoverItem> deliveries, Bytes control = {}) {
     auto handover = std::make_unique<Handover>();
-    handover->control = std::move(control);
+    handover->control.add_uncounted(control);
     handover->deliveries = std::move(deliveries);
     writer.add(std::move(handover), *outbox);
   }

@@ -1,19 +1,24 @@
-// CONNECT: who is there, may they come in, and on what terms. Source: MQTT 5.0 and 3.1.1, sections
-// 3.1 and 3.2.
+#include "server/mqtt/handshake.hpp"
+
 #include <algorithm>
+#include <cassert>
 #include <utility>
 #include <variant>
 
+#include "core/broker/inbox.hpp"
 #include "core/broker/message.hpp"
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "protocol/topic.hpp"
+#include "server/mqtt/bridge_state.hpp"
 #include "server/mqtt/client_id.hpp"
-#include "server/mqtt/connection_authenticate.hpp"
+#include "server/mqtt/handshake_parts.hpp"
 
 namespace millrace::server {
 
+using protocol::ReasonCode;
 using protocol::Version;
+using Step = Handshake::Step;
 
 namespace {
 
@@ -42,28 +47,48 @@ broker::Message message_of_will(protocol::Will& will, Version version) {
 
 }  // namespace
 
-bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
+Step Handshake::connect(const protocol::Frame& frame, std::span<const std::uint8_t> packet) {
   auto decoded = protocol::decode(frame, packet, Version::v5);
   if (!decoded) return refuse_undecoded(decoded.error(), frame, packet);
   auto& connect = std::get<protocol::Connect>(*decoded);
   version_ = connect.version;
+  packet_bytes_max_ = connect.properties.maximum_packet_size.value_or(0);
   if (turned_away_) {
-    close({ReasonCode::QuotaExceeded, CloseCause::limit, true});
-    return false;
+    return {Step::Kind::refused, ReasonCode::QuotaExceeded, CloseCause::limit, true, {}};
   }
-  if (const auto refused = check_connect(connect)) return refuse(*refused);
   if (connect.properties.authentication_method) return begin_authentication(connect);
   const Access& access = *thread_.settings().access;
-  if (const auto user = stream_->certified_user(listener_.tls.user_from)) {
+  if (const auto user = user_.certified_user()) {
     return admit(connect, access.grants_of_certified(*user));
   }
   if (connect.user_name && access.verifies_names()) return check_password(connect);
   return admit(connect, access.authenticate(connect.user_name, connect.password));
 }
 
-bool Connection::admit(protocol::Connect& connect,
-                       protocol::Result<std::shared_ptr<const Grants>> grants) {
-  last_received_tick_ = thread_.wheel().tick();
+// A CONNECT that could not be decoded is answered only where there is an answer that its sender
+// understands. [MQTT-3.1.4-1]
+Step Handshake::refuse_undecoded(ReasonCode reason, const protocol::Frame& frame,
+                                 std::span<const std::uint8_t> packet) {
+  const auto version = protocol::connect_version(frame, packet);
+  version_ = version.value_or(Version::v3_1_1);
+  const bool has_answer = version == Version::v5 ||
+                          reason == ReasonCode::UnsupportedProtocolVersion ||
+                          reason == ReasonCode::ClientIdentifierNotValid;
+  return {Step::Kind::refused, reason, CloseCause::protocol_fault, has_answer, {}};
+}
+
+Step Handshake::refuse(ReasonCode reason) {
+  // A will to a name that nobody may publish to has no return code in MQTT 3: the connection ends.
+  const bool has_answer = version_ == Version::v5 || reason != ReasonCode::TopicNameInvalid;
+  return {Step::Kind::refused, reason, CloseCause::refused, has_answer, {}};
+}
+
+Step Handshake::fault(ReasonCode reason) {
+  return {Step::Kind::refused, reason, CloseCause::protocol_fault, version_ == Version::v5, {}};
+}
+
+Step Handshake::admit(protocol::Connect& connect,
+                      protocol::Result<std::shared_ptr<const Grants>> grants) {
   if (!grants) {
     thread_.counters().authentication_failures.add();
     return refuse(grants.error());
@@ -72,123 +97,109 @@ bool Connection::admit(protocol::Connect& connect,
   if (connect.will) {
     if (const auto refused = check_will(*connect.will)) return refuse(*refused);
   }
-  accept(connect);
-  return true;
+  note_bridge(connect);
+  return agree(connect);
 }
 
-// A CONNECT that could not be decoded is answered only where there is an answer that its sender
-// understands. [MQTT-3.1.4-1]
-bool Connection::refuse_undecoded(ReasonCode reason, const protocol::Frame& frame, Bytes packet) {
-  const auto version = protocol::connect_version(frame, packet);
-  version_ = version.value_or(Version::v3_1_1);
-  const bool has_answer = version == Version::v5 ||
-                          reason == ReasonCode::UnsupportedProtocolVersion ||
-                          reason == ReasonCode::ClientIdentifierNotValid;
-  if (reason == ReasonCode::UnsupportedProtocolVersion && !version) {
-    // A later version than ours names 5's CONNACK; MQTT 3 clients know return code 1.
-    version_ = Version::v3_1_1;
-  }
-  close({reason, CloseCause::protocol_fault, has_answer});
-  return false;
-}
-
-// CONNACK, and DISCONNECT for a client that fails to authenticate again.
-bool Connection::refuse(ReasonCode reason) {
-  // A will to a name that nobody may publish to has no return code in MQTT 3: the connection ends.
-  const bool has_answer = version_ == Version::v5 || reason != ReasonCode::TopicNameInvalid;
-  close({reason, CloseCause::refused, has_answer});
-  return false;
-}
-
-std::optional<protocol::ReasonCode> Connection::check_connect(
-    const protocol::Connect& connect) const {
-  // [MQTT-3.1.3-8]: without an identifier there is no session to come back to in MQTT 3.
-  if (connect.client_id.empty() && version_ != Version::v5 && !connect.clean_start) {
-    return ReasonCode::ClientIdentifierNotValid;
-  }
-  return std::nullopt;
-}
-
-std::optional<protocol::ReasonCode> Connection::check_will(const protocol::Will& will) const {
+std::optional<ReasonCode> Handshake::check_will(const protocol::Will& will) const {
   const MqttConfig& mqtt = thread_.config().mqtt;
   if (static_cast<std::uint32_t>(will.qos) > mqtt.qos_max) return ReasonCode::QoSNotSupported;
   if (will.retain && !mqtt.retain_available) return ReasonCode::RetainNotSupported;
-  if (!protocol::valid_topic_name(will.topic, mqtt.topic_levels_max) ||
-      protocol::is_reserved_topic(will.topic)) {
+  if (!protocol::valid_topic_name(will.topic, mqtt.topic_levels_max)) {
     return ReasonCode::TopicNameInvalid;
   }
+  if (protocol::is_sys_topic(will.topic)) return std::nullopt;  // see note_bridge()
+  if (protocol::is_reserved_topic(will.topic)) return ReasonCode::TopicNameInvalid;
   const auto refused = grants_->publish_refusal(will.topic);
   if (refused) thread_.counters().publish_denied.add();
   return refused;
 }
 
-void Connection::accept(protocol::Connect& connect) {
+// A will below `$SYS` does not refuse the connection, as a PUBLISH there does not end it: a bridge's
+// own state is kept, anything else is dropped and counted.
+void Handshake::note_bridge(protocol::Connect& connect) {
+  const bool sys_will = connect.will && protocol::is_sys_topic(connect.will->topic);
+  if (!connect.bridge && !sys_will) return;
+  std::string state_topic = bridge_state_topic(connect.client_id);
+  const bool own_will = sys_will && connect.will->topic == state_topic;
+  if (connect.bridge || own_will) {
+    terms_.state_topic = std::make_unique<std::string>(std::move(state_topic));
+  }
+  if (sys_will && (!own_will || grants_->publish_refusal(connect.will->topic))) {
+    thread_.counters().publish_denied.add();
+    connect.will.reset();
+  }
+}
+
+// --- Terms ---------------------------------------------------------------------------------------
+
+Step Handshake::agree(protocol::Connect& connect) {
   const Config& config = thread_.config();
   const protocol::Properties& properties = connect.properties;
-  state_ = State::connecting;
-  greeting_ = std::make_unique<Greeting>();
-  set_keep_alive(connect.keep_alive_seconds, *greeting_);
-  receive_maximum_ = static_cast<std::uint16_t>(std::min(config.receive_maximum, 65535u));
+  protocol::Properties answer;
+  agree_keep_alive(connect.keep_alive_seconds, answer);
 
   auto request = std::make_unique<broker::ConnectRequest>();
   request->client_id = std::move(connect.client_id);
   if (request->client_id.empty()) {
     request->client_id = random_client_id();
-    greeting_->assigned_client_id = request->client_id;
+    answer.assigned_client_identifier = request->client_id;
   }
   if (properties.request_response_information.value_or(0) == 1) {
-    greeting_->response_information = response_information(request->client_id);
+    std::string topic = response_information(request->client_id);
+    if (!topic.empty()) answer.response_information = std::move(topic);
   }
   request->version = version_;
   request->clean_start = connect.clean_start;
-  request->session_expiry_s = agree_session_expiry(connect, *greeting_);
-  packet_bytes_max_ = properties.maximum_packet_size.value_or(0);
+  request->session_expiry_s = agree_session_expiry(connect, answer);
   request->packet_bytes_max = packet_bytes_max_;
   request->receive_maximum =
       version_ == Version::v5 ? properties.receive_maximum.value_or(65535)
                               : static_cast<std::uint16_t>(std::min(config.inflight_max, 65535u));
-  zero_expiry_ = properties.session_expiry_interval.value_or(0) == 0;
-  has_will_ = connect.will.has_value();
-  if (has_will_) {
+  terms_.is_bridge = connect.bridge;
+  terms_.zero_expiry = properties.session_expiry_interval.value_or(0) == 0;
+  if (connect.will) {
     const std::uint32_t delay_s = connect.will->properties.will_delay_interval.value_or(0);
     request->will = broker::ConnectRequest::Will{message_of_will(*connect.will, version_), delay_s};
   }
-
   // A packet that makes an alias known is larger by it, and could be too large [MQTT-3.1.2-24].
   const std::uint32_t allowed =
       packet_bytes_max_ == 0 ? properties.topic_alias_maximum.value_or(0) : 0;
-  const std::uint32_t aliases = std::min(allowed, config.topic_alias_maximum.out);
-  writer_.set_peer(version_, static_cast<std::uint16_t>(aliases));
-  outbox_ = new broker::Outbox(thread_.ready_list(), *this);
-  outbox_->version = version_;
-  outbox_->assigns_aliases = aliases > 0;
-  request->keeps = outbox_;
-  add_command(broker::command::Connect{std::move(request)});
-}
+  terms_.aliases_max =
+      static_cast<std::uint16_t>(std::min(allowed, config.topic_alias_maximum.out));
+  terms_.request = std::move(request);
 
-void Connection::set_keep_alive(std::uint16_t seconds, Greeting& greeting) {
-  const std::uint32_t max = thread_.config().mqtt.keep_alive_max_seconds;
-  std::uint32_t agreed = seconds;
-  // Only MQTT 5 can be told a shorter one. [MQTT-3.2.2-21]
-  if (version_ == Version::v5 && max != 0 && (agreed == 0 || agreed > max)) {
-    agreed = max;
-    greeting.server_keep_alive_seconds = static_cast<std::uint16_t>(max);
+  encode_connack(std::move(answer));
+  // [MQTT-3.1.2-24]: nobody may go on without having been told what CONNACK says.
+  if (packet_bytes_max_ != 0 && connack_.size() > packet_bytes_max_) {
+    const bool fits = packet_bytes_max_ >= bare_refusal_bytes;
+    return {Step::Kind::refused, ReasonCode::PacketTooLarge, CloseCause::refused, fits, {}};
   }
-  patience_ticks_ = IoThread::ticks(agreed) + IoThread::ticks(agreed) / 2;  // [MQTT-3.1.2-22]
-  schedule_check();
+  return {Step::Kind::admitted, {}, {}, false, {}};
 }
 
-std::uint32_t Connection::agree_session_expiry(const protocol::Connect& connect,
-                                               Greeting& greeting) const {
+void Handshake::agree_keep_alive(std::uint16_t seconds, protocol::Properties& answer) {
+  const std::uint32_t max = thread_.config().mqtt.keep_alive_max_seconds;
+  terms_.keep_alive_seconds = seconds;
+  // Only MQTT 5 can be told a shorter one. [MQTT-3.2.2-21]
+  if (version_ == Version::v5 && max != 0 && (seconds == 0 || seconds > max)) {
+    terms_.keep_alive_seconds = max;
+    answer.server_keep_alive = static_cast<std::uint16_t>(max);
+  }
+}
+
+std::uint32_t Handshake::agree_session_expiry(const protocol::Connect& connect,
+                                              protocol::Properties& answer) const {
   const std::uint32_t max = thread_.config().session.expiry_max_seconds;
   if (version_ != Version::v5) return connect.clean_start ? 0 : max;
   const std::uint32_t wanted = connect.properties.session_expiry_interval.value_or(0);
-  if (wanted > max) greeting.session_expiry_seconds = max;
+  if (wanted > max) answer.session_expiry_interval = max;
   return std::min(wanted, max);
 }
 
-// A part of the tree for answers to this client, if it may read there. (MQTT 5.0, 3.2.2.3.15)
-std::string Connection::response_information(const std::string& client_id) const {
+// A part of the tree for answers to this client, if it may read there; else empty. (MQTT 5.0,
+// 3.2.2.3.15)
+std::string Handshake::response_information(const std::string& client_id) const {
   const MqttConfig& mqtt = thread_.config().mqtt;
   const bool is_one_level = client_id.find_first_of("/+#") == std::string::npos;
   if (mqtt.response_prefix.empty() || !is_one_level) return {};
@@ -201,25 +212,20 @@ std::string Connection::response_information(const std::string& client_id) const
 
 // --- CONNACK -------------------------------------------------------------------------------------
 
-void Connection::send_connack(bool session_present) {
+// `answer`: the properties that answer those of CONNECT.
+void Handshake::encode_connack(protocol::Properties answer) {
   protocol::Connack connack;
-  connack.session_present = session_present;
   if (version_ == Version::v5) {
     const Config& config = thread_.config();
     protocol::Properties& properties = connack.properties;
-    if (!greeting_->assigned_client_id.empty()) {
-      properties.assigned_client_identifier = std::move(greeting_->assigned_client_id);
-    }
-    if (!greeting_->response_information.empty()) {
-      properties.response_information = std::move(greeting_->response_information);
-    }
+    properties = std::move(answer);
     if (authentication_) {  // [MQTT-4.12.0-5]
       properties.authentication_method = scram_method;
       properties.authentication_data = std::move(authentication_->last_data);
     }
-    properties.server_keep_alive = greeting_->server_keep_alive_seconds;
-    properties.session_expiry_interval = greeting_->session_expiry_seconds;
-    if (receive_maximum_ < 65535) properties.receive_maximum = receive_maximum_;
+    if (config.receive_maximum < 65535) {
+      properties.receive_maximum = static_cast<std::uint16_t>(config.receive_maximum);
+    }
     properties.maximum_packet_size = config.packet_bytes_max;
     if (config.topic_alias_maximum.in > 0) {
       properties.topic_alias_maximum = static_cast<std::uint16_t>(config.topic_alias_maximum.in);
@@ -231,33 +237,19 @@ void Connection::send_connack(bool session_present) {
     if (!mqtt.shared_available) properties.shared_subscription_available = 0;
     if (!mqtt.subscription_identifiers_available) properties.subscription_identifier_available = 0;
   }
-  greeting_.reset();
-  std::vector<std::uint8_t> bytes;
-  protocol::encode(protocol::Packet(std::move(connack)), version_, bytes);
-  // [MQTT-3.1.2-24]: nobody may go on without having been told what CONNACK says.
-  if (packet_bytes_max_ != 0 && bytes.size() > packet_bytes_max_) {
-    const bool fits = packet_bytes_max_ >= bare_refusal_bytes;
-    return close({ReasonCode::PacketTooLarge, CloseCause::refused, fits});
-  }
-  greeted_ = true;
-  thread_.counters().connected[version_index(static_cast<std::uint8_t>(version_))].add();
-  thread_.counters().packets_sent[static_cast<std::size_t>(protocol::PacketType::Connack)].add();
-
-  // In front of what was answered meanwhile (a PINGREQ that came along with the CONNECT).
-  std::vector<std::uint8_t>& control = writer_.control();
-  control.insert(control.begin(), bytes.begin(), bytes.end());
+  protocol::encode(protocol::Packet(std::move(connack)), version_, connack_);
 }
 
-void Connection::send_refusal(ReasonCode reason) {
-  protocol::Connack connack;
-  redirect(reason, connack.properties);
-  // Some ends have a word in DISCONNECT alone.
-  const bool has_word =
-      protocol::reason_allowed(protocol::PacketType::Connack, reason, protocol::Sender::Server);
-  connack.reason = has_word ? reason : ReasonCode::ServerUnavailable;
-  thread_.counters().packets_sent[static_cast<std::size_t>(protocol::PacketType::Connack)].add();
-  writer_.control().clear();
-  protocol::encode(protocol::Packet(std::move(connack)), version_, writer_.control());
+std::vector<std::uint8_t> Handshake::connack(bool session_present) {
+  assert(!greeted_ && !connack_.empty());
+  greeted_ = true;
+  // The first byte after the fixed header; 3.1 has no such flag. [MQTT-3.2.2-2]
+  if (session_present && version_ != Version::v3_1) {
+    std::size_t at = 1;
+    while ((connack_[at] & 0x80) != 0) ++at;
+    connack_[at + 1] = 1;
+  }
+  return std::move(connack_);
 }
 
 }  // namespace millrace::server

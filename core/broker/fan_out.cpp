@@ -1,0 +1,28 @@
+#include "core/broker/fan_out.hpp"
+
+#include <cassert>
+
+namespace millrace::broker {
+
+std::size_t FanOut::publish(PublishContext& context) {
+  Topic& topic = values_.topic_of(context.message);
+  const Route& route = router_.route_of(topic);
+  for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
+  std::size_t matched = route.targets.size() + route.feeds.size();
+  if (!route.feeds.empty()) {
+    MILLRACE_CHECK(local_ != nullptr);
+    local_->append(route.feeds, context.message);
+  }
+  for (const RouteGroup& group : route.groups) matched += to_group(group, context) ? 1 : 0;
+  values_.note(topic, context);
+  return matched;
+}
+
+bool FanOut::to_group(const RouteGroup& group, PublishContext& context) {
+  const Subscription* member = router_.take_turn(group, context.message);
+  if (member == nullptr) return false;
+  deliverer_.deliver_to_member(*member, context);
+  return true;
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,40 @@
+// [7] fan out: a message goes to all that its topic's route names: to each session, whose connection
+// gets it or whose backlog keeps it; to one member of each shared group; to the rings of local
+// readers; and to its topic, as its newest value.
+//
+// What always holds: a message is given its number, and routed, before anybody is sent it; whoever
+// it goes to is sent messages of one topic in the order of their numbers.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstddef>
+
+#include "core/broker/deliverer.hpp"
+#include "core/broker/local_side.hpp"
+#include "core/broker/publish_context.hpp"
+#include "core/broker/router.hpp"
+#include "core/broker/values.hpp"
+
+namespace millrace::broker {
+
+class FanOut {
+ public:
+  FanOut(Values& values, Router& router, Deliverer& deliverer)
+      : values_(values), router_(router), deliverer_(deliverer) {}
+  // Local readers are served from now on.
+  void set_local(LocalSide* local) { local_ = local; }
+
+  // Takes the message. Returns how many sessions, groups and local rings it was for.
+  std::size_t publish(PublishContext& context);
+  // To one member of a group. False: no member can take it.
+  bool to_group(const RouteGroup& group, PublishContext& context);
+
+ private:
+  Values& values_;
+  Router& router_;
+  Deliverer& deliverer_;
+  LocalSide* local_ = nullptr;
+};
+
+}  // namespace millrace::broker

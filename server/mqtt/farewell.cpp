@@ -1,0 +1,50 @@
+#include "server/mqtt/farewell.hpp"
+
+#include <utility>
+
+#include "protocol/encode.hpp"
+#include "protocol/packet.hpp"
+
+namespace millrace::server {
+
+using protocol::ReasonCode;
+using protocol::Version;
+
+namespace {
+
+// A server that is full or shuts down may know another one. (MQTT 5.0, section 4.11)
+ReasonCode redirect(const Farewell& farewell, protocol::Properties& properties) {
+  constexpr std::size_t other_bytes = 16;  // of CONNACK or DISCONNECT, at most
+  const std::string& server = farewell.server_reference;
+  if (farewell.version != Version::v5 || server.empty()) return farewell.reason;
+  // [MQTT-3.1.2-24]
+  const std::uint32_t max = farewell.packet_bytes_max;
+  if (max != 0 && server.size() + other_bytes > max) return farewell.reason;
+  properties.server_reference = server;
+  return ReasonCode::UseAnotherServer;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> encode_refusal(const Farewell& farewell) {
+  protocol::Connack connack;
+  const ReasonCode reason = redirect(farewell, connack.properties);
+  // Some reasons stand in DISCONNECT alone.
+  const bool has_word =
+      protocol::reason_allowed(protocol::PacketType::Connack, reason, protocol::Sender::Server);
+  connack.reason = has_word ? reason : ReasonCode::ServerUnavailable;
+  std::vector<std::uint8_t> bytes;
+  protocol::encode(protocol::Packet(std::move(connack)), farewell.version, bytes);
+  return bytes;
+}
+
+std::vector<std::uint8_t> encode_disconnect(const Farewell& farewell) {
+  std::vector<std::uint8_t> bytes;
+  if (farewell.version != Version::v5) return bytes;
+  protocol::Disconnect disconnect;
+  disconnect.reason = redirect(farewell, disconnect.properties);
+  protocol::encode(protocol::Packet(std::move(disconnect)), farewell.version, bytes);
+  return bytes;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,129 @@
+#include "server/mqtt/packet_reader.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+#include "core/broker/inbox.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+// Before authentication a buffer starts this small and doubles as bytes arrive. So much is never
+// refused.
+constexpr std::uint32_t first_buffer_bytes = 4096;
+
+}  // namespace
+
+// --- ReceivedBytes -------------------------------------------------------------------------------
+
+// Before the first message of a read.
+void ReceivedBytes::prepare_holder(protocol::Version version) {
+  if (holder_ == nullptr) {
+    const auto count = static_cast<std::uint32_t>(bytes_.size());
+    own_ = broker::Buffer::allocate(count);
+    std::copy(bytes_.begin(), bytes_.end(), own_->data());
+    holder_ = own_.get();
+  }
+  holder_->received_ns = broker::Inbox::now_ns();
+  holder_->holds_v5 = version == protocol::Version::v5;
+}
+
+// --- Receiving -----------------------------------------------------------------------------------
+
+IoResult PacketReader::receive(Stream& stream, ReceivedBytes& received) {
+  assert(!held_);
+  return packet_bytes_ > 0 ? receive_into_own(stream, received)
+                           : receive_into_shared(stream, received);
+}
+
+// A large packet: nothing to handle until all of it is there.
+IoResult PacketReader::receive_into_own(Stream& stream, ReceivedBytes& received) {
+  broker::Buffer& buffer = *buffer_;
+  const IoResult result = stream.read({buffer.data() + bytes_, buffer.capacity() - bytes_});
+  if (result.status != IoStatus::ok) return result;
+  bytes_ += static_cast<std::uint32_t>(result.bytes);
+  if (bytes_ < buffer.capacity()) return result;
+  if (buffer.capacity() == packet_bytes_) {
+    received.own_ = std::move(buffer_);
+    received.bytes_ = {received.own_->data(), bytes_};
+    received.holder_ = received.own_.get();
+    forget();
+    return result;
+  }
+  const std::uint32_t capacity = std::min(packet_bytes_, 2 * buffer.capacity());
+  if (!charge(capacity, trust_)) {
+    received.is_over_budget_ = true;
+    return result;
+  }
+  broker::BufferRef larger = broker::Buffer::allocate(capacity);
+  std::memcpy(larger->data(), buffer.data(), bytes_);
+  buffer_ = std::move(larger);
+  return result;
+}
+
+IoResult PacketReader::receive_into_shared(Stream& stream, ReceivedBytes& received) {
+  broker::Buffer& buffer = shared_.current();
+  const std::uint32_t head_bytes = bytes_;
+  if (head_bytes > 0) std::memcpy(buffer.data(), buffer_->data(), head_bytes);
+  const IoResult result = stream.read({buffer.data() + head_bytes, buffer.capacity() - head_bytes});
+  if (result.status != IoStatus::ok) return result;
+  if (head_bytes > 0) forget();
+  const std::size_t total = head_bytes + result.bytes;
+  received.bytes_ = {buffer.data(), total};
+  if (total >= buffer.capacity() / 4) received.holder_ = &buffer;
+  return result;
+}
+
+// --- Keeping -------------------------------------------------------------------------------------
+
+bool PacketReader::keep(const ReceivedBytes& received, Rest rest, Trust trust,
+                        std::uint32_t packet_bytes) {
+  const std::span<const std::uint8_t> bytes = received.rest();
+  if (bytes.empty()) return true;
+  assert(buffer_ == nullptr);
+  const auto count = static_cast<std::uint32_t>(bytes.size());
+  std::uint32_t capacity = count;
+  const bool is_large = packet_bytes > shared_.buffer_bytes() / 4;
+  if (rest == Rest::partial && is_large) {
+    capacity = trust == Trust::client
+                   ? packet_bytes
+                   : std::min(packet_bytes, std::max(2 * count, first_buffer_bytes));
+    packet_bytes_ = packet_bytes;
+  }
+  if (!charge(capacity, trust)) return false;
+  buffer_ = broker::Buffer::allocate(capacity);
+  std::memcpy(buffer_->data(), bytes.data(), count);
+  bytes_ = count;
+  trust_ = trust;
+  held_ = rest == Rest::held;
+  return true;
+}
+
+void PacketReader::take_held(ReceivedBytes& received) {
+  assert(held_);
+  received.own_ = std::move(buffer_);
+  received.bytes_ = {received.own_->data(), bytes_};
+  received.holder_ = received.own_.get();
+  forget();
+}
+
+void PacketReader::forget() {
+  budget_.give_back(std::exchange(charged_bytes_, 0));
+  buffer_.reset();
+  bytes_ = packet_bytes_ = 0;
+  held_ = false;
+}
+
+// In place of what was charged before.
+bool PacketReader::charge(std::uint32_t bytes, Trust trust) {
+  budget_.give_back(std::exchange(charged_bytes_, 0));
+  if (trust == Trust::client || bytes <= first_buffer_bytes) return true;
+  if (!budget_.take(bytes)) return false;
+  charged_bytes_ = bytes;
+  return true;
+}
+
+}  // namespace millrace::server

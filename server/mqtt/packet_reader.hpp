@@ -1,0 +1,134 @@
+// [1] frame: PacketReader, what a connection receives, as whole packets.
+//
+// Bytes arrive in the thread's buffer, which all its connections share, so that an idle connection
+// holds none. A read that fills a good part of it gives the buffer to its messages; a small one is
+// copied to a buffer of its own size first, so that it pins nothing. The head of a packet whose end
+// has not come is kept here; a packet that is too large for the shared buffer is read straight into
+// one of its own.
+//
+//     ReceivedBytes received;
+//     reader.receive(stream, received);                // one read
+//     while (auto frame = received.next(...)) ...      // each whole packet
+//     reader.keep(received, ...);                      // what is left of it
+//
+// Always: before authentication a reader holds no more memory than twice what was sent, and all such
+// readers of a thread together no more than UnauthenticatedBudget allows.
+//
+// Threads: the connection's I/O thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "core/broker/buffer.hpp"
+#include "core/broker/message.hpp"
+#include "protocol/frame.hpp"
+#include "protocol/publish.hpp"
+#include "server/net/receive_buffers.hpp"
+#include "server/net/stream.hpp"
+#include "server/net/unauthenticated_budget.hpp"
+
+namespace millrace::server {
+
+// The bytes of one read while its packets are handled, and the buffer that its messages are slices
+// of. It lives on the stack.
+class ReceivedBytes {
+ public:
+  bool empty() const { return bytes_.empty(); }
+  // The budget of unauthenticated peers is used up: this packet cannot be read on.
+  bool is_over_budget() const { return is_over_budget_; }
+  // What is not taken yet.
+  std::span<const std::uint8_t> rest() const { return bytes_.subspan(at_); }
+
+  // The packet at the front; nullopt: it is not whole. `packet_bytes_max`, `version`: see frame().
+  protocol::Result<std::optional<protocol::Frame>> next(std::size_t packet_bytes_max,
+                                                        protocol::Version version) const {
+    return protocol::frame(rest(), packet_bytes_max, version);
+  }
+  void take(std::uint32_t packet_bytes) { at_ += packet_bytes; }
+
+  // A message that is a slice: the packet at the front, which `view` was decoded from.
+  broker::Message slice(std::uint32_t packet_bytes, const protocol::PublishView& view,
+                        protocol::Version version) {
+    if (slices_ == 0) prepare_holder(version);
+    ++slices_;
+    slice_bytes_ += packet_bytes;
+    return broker::make_message(broker::BufferRef(holder_, /*add_ref=*/false),
+                                static_cast<std::uint32_t>(at_), packet_bytes, view, version);
+  }
+
+  bool has_slices() const { return slices_ > 0; }
+  // Once, after the last slice: the references that they hold, with one atomic operation.
+  void pay_references() { holder_->add_references(slices_); }
+  const broker::Buffer* holder() const { return holder_; }
+  // Of the thread's buffer, which is then used again or handed over to the slices; else the buffer
+  // is the slices' own.
+  bool is_shared() const { return own_ == nullptr; }
+  // The slices take so much of it that copies would cost more than another buffer.
+  bool is_worth_handing_over() const { return slice_bytes_ >= holder_->capacity() / 4; }
+  // What they would pin without using it.
+  std::uint32_t unused_bytes() const { return holder_->capacity() - slice_bytes_; }
+
+ private:
+  friend class PacketReader;
+  void prepare_holder(protocol::Version version);
+
+  std::span<std::uint8_t> bytes_;
+  std::size_t at_ = 0;
+  broker::Buffer* holder_ = nullptr;  // null: to be made, of the bytes' own size
+  std::uint32_t slices_ = 0;
+  std::uint32_t slice_bytes_ = 0;
+  broker::BufferRef own_;
+  bool is_over_budget_ = false;
+};
+
+class PacketReader {
+ public:
+  enum class Trust : std::uint8_t { unauthenticated, client };
+  // What is kept of a read whose packets could not all be handled.
+  enum class Rest : std::uint8_t {
+    partial,  // the head of a packet
+    held,     // whole packets that must wait, and perhaps the head of one: see take_held()
+  };
+
+  PacketReader(ReceiveBuffers& shared, UnauthenticatedBudget& budget)
+      : shared_(shared), budget_(budget) {}
+  ~PacketReader() { forget(); }
+  PacketReader(const PacketReader&) = delete;
+  PacketReader& operator=(const PacketReader&) = delete;
+
+  // One read. With `ok`, `received` may still be empty: a large packet is not whole yet.
+  IoResult receive(Stream& stream, ReceivedBytes& received);
+
+  // Keeps what was not taken. `packet_bytes`: of the partial packet at the front, if its header was
+  // whole; 0: not known. False: the budget of unauthenticated peers is used up.
+  [[nodiscard]] bool keep(const ReceivedBytes& received, Rest rest, Trust trust,
+                          std::uint32_t packet_bytes);
+
+  bool has_held() const { return held_; }
+  // What was kept as Rest::held: to be handled before the next read.
+  void take_held(ReceivedBytes& received);
+
+  // The shared buffer was handed over to the messages of the last read.
+  void hand_over() { shared_.hand_over(); }
+  void forget();
+
+ private:
+  IoResult receive_into_own(Stream& stream, ReceivedBytes& received);
+  IoResult receive_into_shared(Stream& stream, ReceivedBytes& received);
+  bool charge(std::uint32_t bytes, Trust trust);
+
+  ReceiveBuffers& shared_;
+  UnauthenticatedBudget& budget_;
+  broker::BufferRef buffer_;  // null: nothing is kept
+  std::uint32_t bytes_ = 0;   // in it
+  // Of a packet that is read straight into `buffer_`; 0: `bytes_` are all there is, and go in front
+  // of the next read.
+  std::uint32_t packet_bytes_ = 0;
+  std::uint32_t charged_bytes_ = 0;  // to budget_
+  Trust trust_ = Trust::unauthenticated;
+  bool held_ = false;
+};
+
+}  // namespace millrace::server

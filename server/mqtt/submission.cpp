@@ -1,0 +1,92 @@
+#include "server/mqtt/submission.hpp"
+
+#include <cassert>
+#include <iterator>
+
+namespace millrace::server {
+
+void Submission::open(broker::OutboxRef outbox, std::unique_ptr<broker::ConnectRequest> request) {
+  assert(!is_open() && gathered() == 0);
+  outbox_ = std::move(outbox);
+  add(broker::command::Connect{std::move(request)});
+}
+
+void Submission::add_close(protocol::ReasonCode reason, std::optional<std::uint32_t> new_expiry_s) {
+  assert(is_open() && !close_added_);
+  add(broker::command::Close{reason, new_expiry_s});
+  close_added_ = true;
+}
+
+// --- The messages of a read ----------------------------------------------------------------------
+
+void Submission::charge_last_slice(const broker::Buffer* buffer, std::uint32_t bytes) {
+  auto& commands = thread_.commands();
+  for (auto last = commands.rbegin(); last != commands.rend(); ++last) {
+    auto* publish = last->get_if<broker::command::Publish>();
+    if (publish == nullptr || publish->message.buffer.get() != buffer) continue;
+    publish->charged_bytes += bytes;
+    submitted_bytes_ += bytes;
+    return;
+  }
+}
+
+void Submission::copy_slices(const broker::Buffer* buffer) {
+  for (broker::Command& command : thread_.commands()) {
+    auto* publish = command.get_if<broker::command::Publish>();
+    if (publish != nullptr && publish->message.buffer.get() == buffer) {
+      publish->message = publish->message.copy_to_keep();
+    }
+  }
+}
+
+// --- Submitting ----------------------------------------------------------------------------------
+
+void Submission::submit() {
+  std::vector<broker::Command>& commands = thread_.commands();
+  if (!commands.empty()) {
+    submitted_commands_ += gathered();
+    std::size_t taken = 0;
+    if (!kept_) taken = thread_.inbox().submit(commands);
+    if (taken < commands.size()) {
+      if (!kept_) kept_ = std::make_unique<std::vector<broker::Command>>();
+      kept_->insert(kept_->end(),
+                    std::make_move_iterator(commands.begin() + static_cast<std::ptrdiff_t>(taken)),
+                    std::make_move_iterator(commands.end()));
+    }
+    commands.clear();
+  }
+  if (kept_) submit_kept();
+}
+
+// Asks for room first: what comes free after that brings a call.
+void Submission::submit_kept() {
+  thread_.inbox().wait_for_room(outbox_);
+  const std::size_t taken = thread_.inbox().submit(*kept_);
+  kept_->erase(kept_->begin(), kept_->begin() + static_cast<std::ptrdiff_t>(taken));
+  if (kept_->empty()) kept_.reset();
+}
+
+void Submission::give_up() {
+  submit();
+  kept_.reset();
+}
+
+// --- Back-pressure -------------------------------------------------------------------------------
+
+bool Submission::is_at_limit() const {
+  if (kept_) return true;
+  if (!is_open()) return false;
+  const ConnectionConfig& config = thread_.config().connection;
+  return unapplied_commands() >= config.unapplied_commands ||
+         unapplied_bytes() >= config.unapplied_bytes;
+}
+
+bool Submission::is_below_low_mark() const {
+  if (kept_) return false;
+  if (!is_open()) return true;
+  const ConnectionConfig& config = thread_.config().connection;
+  return unapplied_commands() <= config.unapplied_commands / 2 &&
+         unapplied_bytes() <= config.unapplied_bytes / 2;
+}
+
+}  // namespace millrace::server

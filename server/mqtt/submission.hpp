@@ -1,0 +1,89 @@
+// [4] submit: Submission, the way of one connection's commands into the processor's queue.
+//
+// The commands of a read are gathered in a list that the thread's connections share, and submitted
+// at once. What the queue does not take is kept here, in order, until it does. How much of what was
+// submitted is not applied yet decides whether the connection may read on (back-pressure), and
+// whether it may answer something by itself: an answer stays behind those to earlier packets.
+//
+// Always: Connect is added first, Close last and once; nothing is added after it. A command that
+// the queue did not take goes before those that come later.
+//
+// Threads: the connection's I/O thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "core/broker/command.hpp"
+#include "core/broker/outbox.hpp"
+#include "server/net/io_thread.hpp"
+
+namespace millrace::server {
+
+class Submission {
+ public:
+  explicit Submission(IoThread& thread) : thread_(thread) {}
+
+  // The first command, from an accepted CONNECT. Before it there is no outbox, and nothing to add.
+  void open(broker::OutboxRef outbox, std::unique_ptr<broker::ConnectRequest> request);
+  bool is_open() const { return outbox_ != nullptr; }
+  broker::Outbox* outbox() const { return outbox_.get(); }
+
+  template <class What>
+  void add(What&& what) {
+    thread_.commands().push_back({outbox_.get(), std::forward<What>(what)});
+  }
+  void add_publish(broker::Message&& message) {
+    const std::uint32_t bytes = message.packet_bytes;
+    submitted_bytes_ += bytes;
+    add(broker::command::Publish{std::move(message), bytes});
+  }
+  void add_close(protocol::ReasonCode reason, std::optional<std::uint32_t> new_expiry_s);
+  bool has_close() const { return close_added_; }
+  // The queue has taken all, Close included: the outbox is the processor's alone.
+  bool is_over() const { return outbox_ == nullptr || (close_added_ && gathered() == 0 && !kept_); }
+
+  // --- The messages of the read that is being gathered ---
+  // The last one that is a slice of `buffer` pays for so many bytes more.
+  void charge_last_slice(const broker::Buffer* buffer, std::uint32_t bytes);
+  void copy_slices(const broker::Buffer* buffer);
+
+  // What was gathered, and before it what was kept.
+  void submit();
+  bool has_kept() const { return kept_ != nullptr; }
+  // The thread ends: nobody will apply what the queue has not taken by now.
+  void give_up();
+
+  // --- Back-pressure ---
+  bool is_at_limit() const;
+  bool is_below_low_mark() const;  // half of each limit
+  // Asks for a call of on_outbox_ready() as soon as more is applied. Look again after this, before
+  // waiting for the call: what was applied between the look before and this brings none.
+  void ask_for_progress() { outbox_->pause(); }
+  void forget_progress() { outbox_->resume(); }
+
+  // --- Order of answers ---
+  // All that was added so far, as a place in the order of commands.
+  std::uint32_t mark() const { return submitted_commands_ + gathered(); }
+  // What the processor staged for those has been handed over.
+  std::uint32_t applied_commands() const { return outbox_->applied_commands(); }
+  bool all_applied() const { return applied_commands() == mark(); }
+
+ private:
+  std::uint32_t gathered() const { return static_cast<std::uint32_t>(thread_.commands().size()); }
+  std::uint32_t unapplied_commands() const { return submitted_commands_ - applied_commands(); }
+  std::uint32_t unapplied_bytes() const { return submitted_bytes_ - outbox_->applied_bytes(); }
+  void submit_kept();
+
+  IoThread& thread_;
+  broker::OutboxRef outbox_;
+  std::unique_ptr<std::vector<broker::Command>> kept_;  // null: the queue took all
+  std::uint32_t submitted_commands_ = 0;                // with those that are kept
+  std::uint32_t submitted_bytes_ = 0;
+  bool close_added_ = false;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,110 @@
+// What a connection may make the server hold, without a thread: the queue applies when the test says
+// so.
+#include <gtest/gtest.h>
+
+#include "protocol/decode.hpp"
+#include "protocol/encode.hpp"
+#include "server/mqtt/connection.hpp"
+#include "tests/server/mqtt/front_end.hpp"
+#include "tests/server/mqtt/scripted_stream.hpp"
+
+namespace millrace::server {
+namespace {
+
+using protocol::Packet;
+using protocol::Version;
+using Bytes = std::vector<std::uint8_t>;
+
+struct Line final : ScriptedStream {
+  bool closed = false;
+  void open(StreamUser& user) override { user.on_open(); }
+  void close() override { closed = true; }
+};
+
+struct ConnectionLimitsTest : testing::Test {
+  FrontEnd front;
+  std::unique_ptr<Line> line_owner = std::make_unique<Line>();
+  Line& line = *line_owner;
+  ListenerConfig listener = front.settings->config.listeners.front();
+  boost::intrusive_ptr<Connection> connection{
+      new Connection(front.thread, listener, std::move(line_owner))};
+
+  void TearDown() override {
+    connection->abandon();
+    front.apply();
+  }
+
+  static Bytes encoded(const Packet& packet) {
+    Bytes bytes;
+    protocol::encode(packet, Version::v5, bytes);
+    return bytes;
+  }
+  void receive(Bytes bytes) {
+    line.reads.push_back(std::move(bytes));
+    while (!line.reads.empty() && !line.closed) {
+      const std::size_t before = line.reads.size() * 1'000'000 + line.reads.front().size();
+      connection->on_readable();
+      if (!line.reads.empty() &&
+          before == line.reads.size() * 1'000'000 + line.reads.front().size()) {
+        break;  // it does not read
+      }
+    }
+  }
+  void connect() {
+    connection->start();
+    protocol::Connect packet;
+    packet.client_id = "c";
+    receive(encoded(packet));
+    front.apply();
+    front.thread.dispatch_ready();
+    ASSERT_FALSE(line.taken.empty());
+    line.taken.clear();
+  }
+  void advance_seconds(std::uint32_t seconds) {
+    for (std::uint32_t i = 0; i < IoThread::ticks(seconds); ++i) front.thread.wheel().advance();
+  }
+};
+
+// A topic of 64 KiB behind an alias of a few bytes: 64 KiB received were 520 MB to apply.
+TEST_F(ConnectionLimitsTest, OneReadBecomesNoMoreThanItsLimitThroughAnAlias) {
+  connect();
+  protocol::Publish publish;
+  publish.topic.assign(65'000, 't');
+  publish.properties.topic_alias = 1;
+  receive(encoded(publish));
+  publish.topic.clear();
+  const Bytes one = encoded(publish);
+  constexpr std::size_t count = 8000;
+  Bytes all;
+  for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), one.begin(), one.end());
+  receive(all);
+  const std::uint64_t limit = front.settings->config.connection.unapplied_bytes;
+  EXPECT_GE(front.inbox.queued_bytes(), limit);
+  EXPECT_LE(front.inbox.queued_bytes(), limit + 66'000);
+  // The rest follows as it is applied, and nothing is lost.
+  for (std::size_t rounds = 0; rounds < count; ++rounds) {
+    front.apply();
+    if (!front.thread.dispatch_ready()) break;  // it waits for nothing
+    EXPECT_LE(front.inbox.queued_bytes(), limit + 66'000);
+  }
+  EXPECT_EQ(front.processor.stats().published[0].value(), count + 1);
+  EXPECT_FALSE(line.closed);
+}
+
+TEST_F(ConnectionLimitsTest, AClientThatDoesNotReadItsAnswersIsNotKeptForEver) {
+  connect();
+  line.room = 0;
+  Bytes pings;
+  for (int i = 0; i < 30'000; ++i) pings.insert(pings.end(), {0xC0, 0});
+  for (int i = 0; i < 40; ++i) receive(pings);
+  ASSERT_FALSE(line.reads.empty());  // its control lane is full
+  advance_seconds(55);
+  EXPECT_FALSE(line.closed);
+  advance_seconds(200);
+  EXPECT_TRUE(line.closed);
+  front.apply();
+  EXPECT_EQ(front.processor.find_session("c"), nullptr);
+}
+
+}  // namespace
+}  // namespace millrace::server
