@@ -59,7 +59,7 @@ TEST(BusUnderFire, RemovingATopicNeverRefusesThoseWhoPublishByName) {
   constexpr int kRounds = 20'000;
   Bus<int> bus;
   std::atomic<bool> over{false};
-  int removed = 0;
+  std::atomic<int> removed{0};
   std::thread remover([&] {
     while (!over.load()) removed += bus.remove("t") ? 1 : 0;
   });
@@ -73,12 +73,11 @@ TEST(BusUnderFire, RemovingATopicNeverRefusesThoseWhoPublishByName) {
       }
     }
   });
-  for (int i = 1; i <= kRounds; ++i) ASSERT_TRUE(bus.publish("t", i));
+  for (int i = 1; i <= kRounds || removed.load() == 0; ++i) ASSERT_TRUE(bus.publish("t", i));
   over.store(true);
   remover.join();
   bus.close();
   follower.join();
-  EXPECT_GT(removed, 0);
 }
 
 TEST(BusUnderFire, WhoWaitsIsWokenByPublishersThatKnowTheNameAlone) {
