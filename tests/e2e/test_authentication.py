@@ -10,7 +10,7 @@ from scram import METHOD, Scram
 from server import binary
 
 # Long enough that anything that waited for one such password would be seen to wait.
-SLOW_ITERATIONS = 1_000_000
+SLOW_ITERATIONS = 3_000_000
 
 
 def passwd(*arguments):
