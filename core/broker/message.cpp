@@ -37,10 +37,11 @@ constexpr std::uint32_t varint_bytes(std::uint32_t value) {
 // A 3.x client may set DUP at QoS 0, and pad the Remaining Length; nobody else is to see that
 // [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
 // refused.)
-bool may_pass_unchanged(const Message& message) {
-  if (message.qos != 0 || message.duplicate || message.expires_at_s != 0) return false;
-  const std::uint32_t header_bytes = message.topic_offset - 2u;
-  return header_bytes == 1 + varint_bytes(message.packet_bytes - header_bytes);
+bool may_pass_unchanged(const protocol::PublishView& view, std::uint32_t packet_bytes) {
+  if (view.qos != protocol::QoS::AtMostOnce || view.dup || view.has_message_expiry) return false;
+  const std::uint32_t header_bytes = view.topic_offset - 2;
+  // Two bytes cannot be fewer.
+  return header_bytes == 2 || header_bytes == 1 + varint_bytes(packet_bytes - header_bytes);
 }
 
 // The frame of a packet that is known to be whole and well formed: it was framed once already.
@@ -85,7 +86,7 @@ Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_
   message.packet_bytes = packet_bytes;
   message.topic_hash = topic_hash(view.topic);
   fill_from_view(message, view, version, received_s);
-  message.may_pass_unchanged = may_pass_unchanged(message);
+  message.may_pass_unchanged = may_pass_unchanged(view, packet_bytes);
   assert(message.payload_offset <= packet_bytes);
   return message;
 }

@@ -151,11 +151,10 @@ class Connection final : public StreamUser,
   bool handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
                       ReadCounts& counts);
   std::optional<ReasonCode> resolve_alias(protocol::PublishView& view);
-  bool has_too_many_levels(std::string_view topic) const;
   std::optional<ReasonCode> refusal_of(const protocol::PublishView& view);
   void refuse_publish(const protocol::PublishView& view, ReasonCode reason);
   bool count_unacknowledged();
-  void submit_built(const protocol::PublishView& view);
+  void submit_spelled_out(const protocol::PublishView& view);
 
   // --- connection_write.cpp ---
   void on_outbox_ready() override;

@@ -13,18 +13,6 @@ namespace millrace::server {
 using protocol::QoS;
 using protocol::Version;
 
-namespace {
-
-// May the packet's own bytes go out to others? Not with an alias in it; nor, from clients of MQTT 3,
-// with a length that is not the shortest, or with DUP at QoS 0.
-bool is_canonical(const protocol::PublishView& view, std::span<const std::uint8_t> packet) {
-  const std::uint32_t header_bytes = view.topic_offset - 2;
-  return view.topic_alias == 0 && (header_bytes == 2 || packet[header_bytes - 1] != 0) &&
-         (packet[0] & 0x0E) != 0x08;
-}
-
-}  // namespace
-
 bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
                                 ReadCounts& counts) {
   auto decoded = protocol::decode_publish(frame, packet, version_);
@@ -46,7 +34,9 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   if (view.qos != QoS::AtMostOnce && !count_unacknowledged()) {
     return fault(ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
   }
-  if (has_too_many_levels(view.topic)) [[unlikely]] {
+  // Fewer bytes cannot make that many levels.
+  if (view.topic.size() >= mqtt.topic_levels_max &&
+      protocol::level_count(view.topic) > mqtt.topic_levels_max) [[unlikely]] {
     // 3.1.1 has no answer that says no, and PUBACK would say yes.
     if (version_ != Version::v5 && view.qos != QoS::AtMostOnce) {
       return fault(ReasonCode::TopicNameInvalid);
@@ -58,10 +48,10 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
     refuse_publish(view, *reason);
     return true;
   }
-  if (is_canonical(view, packet)) [[likely]] {
+  if (view.topic_alias == 0) [[likely]] {
     submission_.add_publish(received.slice(frame.packet_bytes, view, version_));
   } else {
-    submit_built(view);
+    submit_spelled_out(view);
   }
   return true;
 }
@@ -96,12 +86,6 @@ bool Connection::count_unacknowledged() {
   return true;
 }
 
-bool Connection::has_too_many_levels(std::string_view topic) const {
-  const std::uint32_t levels_max = thread_.config().mqtt.topic_levels_max;
-  // Fewer bytes cannot make that many levels.
-  return topic.size() >= levels_max && protocol::level_count(topic) > levels_max;
-}
-
 // Why this message may not be published; the connection goes on.
 std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::PublishView& view) {
   if (protocol::is_reserved_topic(view.topic) && (!state_topic_ || view.topic != *state_topic_)) {
@@ -118,15 +102,15 @@ void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode re
       broker::command::RefusedPublish{view.packet_id, static_cast<std::uint8_t>(view.qos), reason});
 }
 
-// The packet is written anew, into a buffer of its own.
-void Connection::submit_built(const protocol::PublishView& view) {
+// The packet is written anew, without the alias, into a buffer of its own.
+void Connection::submit_spelled_out(const protocol::PublishView& view) {
   broker::MessageParts parts;
   parts.topic = view.topic;
   parts.payload = view.payload;
   parts.properties = view.properties;
   parts.qos = static_cast<std::uint8_t>(view.qos);
   parts.retain = view.retain;
-  parts.duplicate = view.dup && view.qos != QoS::AtMostOnce;  // [MQTT-3.3.1-2]
+  parts.duplicate = view.dup;
   parts.packet_id = view.packet_id;
   parts.version = version_;
   submission_.add_publish(broker::build_message(parts, broker::Inbox::now_ns()));

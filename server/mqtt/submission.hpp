@@ -34,7 +34,7 @@ class Submission {
 
   template <class What>
   void add(What&& what) {
-    thread_.commands().push_back({outbox_.get(), std::forward<What>(what)});
+    thread_.commands().emplace_back(outbox_.get(), std::forward<What>(what));
   }
   void add_publish(broker::Message&& message) {
     const std::uint32_t bytes = message.packet_bytes;
