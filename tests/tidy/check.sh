@@ -41,8 +41,8 @@ trap 'rm -rf "$work"' EXIT
   done >"$work/files" || true
 [ -s "$work/files" ] || { echo "no source changed since $(git rev-parse --short "$base")"; exit 0; }
 
-# gcc's precompiled headers are nothing to clang; the header itself is.
-sed -E 's/ -Winvalid-pch//g; s/ -fpch-preprocess//g' "$build/compile_commands.json" \
+# gcc's precompiled headers are nothing to clang.
+sed -E 's/ -Winvalid-pch -include [^ ]+cmake_pch\.hxx//g; s/ -fpch-preprocess//g' "$build/compile_commands.json" \
   >"$work/compile_commands.json"
 export work
 export tidy_end=$(($(date +%s) + seconds))
@@ -50,8 +50,11 @@ xargs -P "$(nproc)" -n 1 sh -c '
   [ "$(date +%s)" -lt "$tidy_end" ] || { echo "$1" >>"$work/left"; exit 0; }
   # One write for each file, so that two do not mix.
   # The checks are the point: what clang warns of and gcc does not is no error here.
-  said=$(clang-tidy --quiet -p "$work" --extra-arg=-Wno-error "$1" 2>/dev/null) ||
-    { echo "$1" >>"$work/bad"; printf "%s\n" "$said"; }' sh <"$work/files"
+  said=$(clang-tidy --quiet -p "$work" --extra-arg=-Wno-error "$1" 2>/dev/null) && exit 0
+  case "$said" in
+    *clang-diagnostic-error*) echo "$1" >>"$work/unread" ;;
+    *) echo "$1" >>"$work/bad"; printf "%s\n" "$said" ;;
+  esac' sh <"$work/files"
 
 total=$(wc -l <"$work/files")
 left=0
@@ -59,4 +62,6 @@ left=0
 echo "$((total - left)) of the $total sources that changed since $(git rev-parse --short "$base")" \
   "were looked at"
 [ "$left" -eq 0 ] || echo "for the others there was no time; tests/tidy/check.sh BUILD 3600 does all"
+# Debian 12's clang does not know all of C++20 as gcc's library uses it.
+[ ! -f "$work/unread" ] || echo "clang cannot read:" $(cat "$work/unread")
 [ ! -f "$work/bad" ] || { echo "to mend:" $(cat "$work/bad"); exit 1; }
