@@ -1,4 +1,5 @@
-// How far apart two variables must be so that their writers do not disturb each other.
+// The distance that two variables need so that threads which write them do not slow each other down
+// (false sharing).
 #pragma once
 
 #include <cstddef>

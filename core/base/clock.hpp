@@ -11,7 +11,7 @@ namespace millrace::base {
 using Clock = std::chrono::steady_clock;
 using Deadline = Clock::time_point;
 
-/// The deadline of one who waits as long as it takes.
+/// The deadline of a wait without a time limit.
 inline constexpr Deadline never = Deadline::max();
 
 inline std::int64_t now_ns() {

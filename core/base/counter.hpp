@@ -1,8 +1,8 @@
 // A counter that costs its writer an ordinary load and store.
 //
 // Thread contract: one writing thread at a time (ordered hand-over), any number of readers. An
-// increment is a relaxed load and a relaxed store, never a locked instruction; a reader sees each
-// counter at some recent moment, not several of them at the same one.
+// increment is a relaxed load and a relaxed store, never a locked instruction. A reader gets a
+// recent value of each counter; values of several counters need not be of the same moment.
 #pragma once
 
 #include <atomic>

@@ -1,12 +1,12 @@
-// Lets any number of threads sleep until a condition holds that other threads bring about, where
-// neither side takes a lock for it.
+// An event count: any number of threads sleep until a condition holds that other threads make true;
+// neither side takes a lock.
 //
 // Thread contract: any thread may wait and any thread may notify.
-// What holds: no wake-up is lost if the notifier changes what the condition looks at by a seq_cst
-// operation before it calls notify, and the condition looks at it by seq_cst loads. In the single
-// order of seq_cst operations either the notifier's load of `sleepers_` comes after the waiter's
+// Invariant: no wake-up is lost if the notifier changes the condition's variables by a seq_cst
+// operation before it calls notify, and the condition reads them by seq_cst loads. In the single
+// order of seq_cst operations, either the notifier's load of `sleepers_` comes after the waiter's
 // increment, and then the changed epoch keeps the waiter awake or the kernel wakes it; or the
-// increment comes after that load, and then the condition, which is looked at later, holds.
+// increment comes after that load, and then the condition, which is evaluated later, is true.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,7 @@ namespace millrace::base {
 class EventCount {
  public:
   /// Sleeps until notified or until `deadline`, unless `ready()` holds already: then true. May
-  /// return early: the caller looks again.
+  /// return early: the caller checks its condition again.
   template <class Ready>
   bool sleep_unless(Ready&& ready, Deadline deadline) {
     const std::uint32_t epoch = epoch_.load(std::memory_order_seq_cst);
@@ -32,7 +32,7 @@ class EventCount {
     return is_ready;
   }
 
-  /// Costs one load while nobody sleeps.
+  /// Costs one load while no thread sleeps.
   void notify_one() { notify(1); }
   void notify_all() { notify(INT_MAX); }
 

@@ -1,8 +1,8 @@
-// Sleeping until a word of memory changes, and waking those who do: futex(2).
+// futex(2): sleep until a word of memory changes, and wake the threads that sleep on it.
 //
 // Thread contract: any thread. `Scope::shared` is for words in memory that several processes map.
-// What holds: nobody sleeps on a word that no longer holds the expected value when the kernel looks
-// at it. FUTEX_WAKE works on a read-only mapping, so the words are const here.
+// Invariant: a thread does not fall asleep if the word no longer holds the expected value when the
+// kernel reads it. FUTEX_WAKE works on a read-only mapping, so the words are const here.
 #pragma once
 
 #include <linux/futex.h>
@@ -25,8 +25,8 @@ enum class Scope { process, shared };
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t) &&
               std::atomic<std::uint32_t>::is_always_lock_free);
 
-/// Sleeps while `word` holds `value`, until woken or until the deadline. It may also return early:
-/// the caller looks again. False once the deadline has passed.
+/// Sleeps while `word` holds `value`, until woken or until the deadline. May return early: the
+/// caller checks its condition again. False once the deadline has passed.
 inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t value,
                        Deadline deadline, Scope scope) noexcept {
   // An absolute deadline on CLOCK_MONOTONIC is what FUTEX_WAIT_BITSET takes.
@@ -42,7 +42,7 @@ inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t val
   return !(result == -1 && errno == ETIMEDOUT);
 }
 
-/// Wakes up to `sleepers_max` of those who sleep on the word; returns how many.
+/// Wakes up to `sleepers_max` of the threads that sleep on the word; returns how many it woke.
 inline int futex_wake(const std::atomic<std::uint32_t>& word, Scope scope,
                       int sleepers_max = INT_MAX) noexcept {
   const int op = FUTEX_WAKE | (scope == Scope::process ? FUTEX_PRIVATE_FLAG : 0);

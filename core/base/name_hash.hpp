@@ -1,8 +1,11 @@
-// A quick 64-bit hash of names, every bit of it usable, and a quick test of two names for equality.
+// A fast 64-bit hash of names, of which any subset of bits may be used, and a fast comparison of
+// two names.
 //
 // Words of the name are folded by 64 x 64 -> 128 bit multiplication (the idea of wyhash and mum).
-// With a seed that peers cannot know, names cannot be made to collide cheaply; it is no
+// With a seed that peers do not know, it is expensive to construct colliding names; it is not a
 // cryptographic hash.
+//
+// Thread contract: pure functions, any thread.
 #pragma once
 
 #include <cstddef>
@@ -27,8 +30,8 @@ std::uint64_t word_at(const char* bytes) noexcept {
   return word;
 }
 
-/// The last 0 to 16 bytes of a name as two words, which overlap where they must. Of two such ends
-/// of one length, the words are equal if the bytes are.
+/// The last 0 to 16 bytes of a name as two words, which overlap if there are fewer than 16. Two
+/// ends of the same length have equal words exactly if their bytes are equal.
 struct NameEnd {
   std::uint64_t low = 0;
   std::uint64_t high = 0;
@@ -57,7 +60,7 @@ inline std::uint64_t hash_name(std::string_view name, std::uint64_t seed = 0) no
   constexpr std::uint64_t kA = 0x9e3779b97f4a7c15, kB = 0xd6e8feb86659fd93;
   const char* bytes = name.data();
   std::size_t left = name.size();
-  std::uint64_t hash = fold(seed ^ kA, kB);  // needs no byte of the name
+  std::uint64_t hash = fold(seed ^ kA, kB);  // does not wait for a byte of the name
   for (; left > 16; bytes += 16, left -= 16) {
     hash = fold(word_at<std::uint64_t>(bytes) ^ kA, word_at<std::uint64_t>(bytes + 8) ^ hash);
   }
@@ -65,7 +68,7 @@ inline std::uint64_t hash_name(std::string_view name, std::uint64_t seed = 0) no
   return fold(fold(end.low ^ kB, end.high ^ hash), hash ^ kA ^ name.size());
 }
 
-/// Whether two names are equal: without a call, as memcmp would be, since names are short.
+/// Whether two names are equal. Inline in place of memcmp: names are short, and a call costs more.
 inline bool same_name(std::string_view one, std::string_view other) noexcept {
   using detail::NameEnd;
   using detail::word_at;

@@ -1,4 +1,5 @@
-// How a thread passes the time until another thread has done its part, without sleeping.
+// Busy waiting: what a thread does between two checks of a condition that another thread will make
+// true, without sleeping.
 //
 // Thread contract: any thread; a Backoff or SpinThenYield belongs to the one thread that waits.
 #pragma once
@@ -7,8 +8,8 @@
 
 namespace millrace::base {
 
-/// Tells the core that this is a spin loop: its other hardware thread gets the execution units, and
-/// a loop that ends is not mispredicted. Takes some 5 to 50 ns.
+/// Tells the CPU that this is a spin loop: the core's other hardware thread gets the execution
+/// units, and leaving the loop costs no memory-order misprediction. Takes some 5 to 50 ns.
 inline void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -24,8 +25,8 @@ inline void pause(int times) noexcept {
   for (int i = 0; i < times; ++i) pause();
 }
 
-/// Waits twice as long each time, up to a limit: who looks at a cache line too often takes it away
-/// from the thread that is to write it.
+/// Exponential back-off: waits twice as long each time, up to a limit. A thread that reads a cache
+/// line too often takes it away from the thread that is to write it.
 class Backoff {
  public:
   explicit Backoff(int pauses_max) noexcept : pauses_max_(pauses_max) {}
@@ -39,7 +40,7 @@ class Backoff {
   int pauses_max_;
 };
 
-/// Spins briefly, then gives the core away: whoever is waited for may not be running.
+/// Spins briefly, then yields the core: the thread that is waited for may not be running.
 class SpinThenYield {
  public:
   void rest() noexcept {

@@ -1,5 +1,5 @@
-// A cache line asked for ahead of the store to it, so that the store does not wait until another
-// core gives the line up.
+// Prefetch for writing: fetches a cache line before the store to it, so that the store does not
+// wait for another core to give the line up.
 //
 // Thread contract: any thread. Only a hint: the address need not be mapped.
 #pragma once
@@ -9,13 +9,13 @@
 
 namespace millrace::base {
 
-/// Asks for the cache line `ahead` bytes behind `address`, to be written soon.
+/// Prefetches the cache line at `address + ahead` for a store that follows soon.
 inline void prefetch_to_write(const void* address, std::size_t ahead) {
-  // As integers: the sum may lie outside the object, which is harmless for a prefetch.
+  // Integer arithmetic, since the sum may lie outside the object: harmless for a prefetch,
+  // undefined behaviour for a pointer.
   const auto line = reinterpret_cast<std::uintptr_t>(address) + ahead;
 #if defined(__x86_64__)
-  // By hand, since the compiler's builtin means a prefetch for reading unless told of the
-  // instruction.
+  // Not the compiler's builtin: without -mprfchw it emits a prefetch for reading.
   asm volatile("prefetchw (%0)" : : "r"(line));
 #else
   __builtin_prefetch(reinterpret_cast<const void*>(line), 1);

@@ -1,12 +1,12 @@
-// A value or the reason why there is none: what operations of the queues, the bus and the disruptor
-// return. The interface is that of std::expected (C++23), as far as it is needed here.
+// A value or an error code: the return type of the operations of the queues, the bus and the
+// disruptor. The interface is the part of std::expected (C++23) that they need.
 //
 //   Result<int> popped = queue.try_pop();
 //   if (!popped) return log(describe(popped.error()));
 //   use(*popped);
 //
 // Thread contract: a value type; nothing is shared.
-// What holds: `*` and `->` need has_value() (asserted); value() throws BadResult where it is false.
+// Invariant: `*` and `->` need has_value() (asserted); value() throws BadResult if it is false.
 #pragma once
 
 #include <cassert>
@@ -21,8 +21,8 @@
 
 namespace millrace::base {
 
-/// Every way in which an operation of the three libraries can fail. Those of the second half name
-/// the rule that a configuration broke.
+/// Every way in which an operation of the three libraries can fail. The values from
+/// `min_capacity_zero` on name the rule that a configuration violates.
 enum class Error : std::uint8_t {
   none,  // there is a value
   full,
@@ -58,27 +58,27 @@ constexpr std::string_view describe(Error error) {
     case Error::timed_out:
       return "timed out";
     case Error::out_of_memory:
-      return "no memory to grow";
+      return "out of memory";
     case Error::closed:
       return "closed";
     case Error::stopped:
       return "stopped";
     case Error::not_found:
-      return "there is no topic of that name";
+      return "there is no topic with that name";
     case Error::too_many_topics:
-      return "there are as many topics as topics_max allows";
+      return "the limit topics_max is reached";
     case Error::empty_value:
       return "the value is an empty handle";
     case Error::nothing_new:
       return "there is no newer value";
     case Error::claim_empty:
-      return "a claim is for one event at least";
+      return "a claim must be for at least one event";
     case Error::claim_too_large:
-      return "more events are claimed at once than the ring holds";
+      return "more events claimed at once than the ring holds";
     case Error::claim_of_another:
-      return "the claim was made by another producer";
+      return "the claim belongs to another producer";
     case Error::claim_out_of_order:
-      return "an older claim has not been published yet, or this one is published or given back";
+      return "an older claim is not published yet, or this one was published or given back already";
     case Error::min_capacity_zero:
       return "min_capacity must be above 0";
     case Error::min_above_max:
@@ -88,14 +88,14 @@ constexpr std::string_view describe(Error error) {
     case Error::max_too_large:
       return "max_capacity must not exceed 2^32";
     case Error::growth_factor_too_small:
-      return "growth_factor must be above 1 (and finite)";
+      return "growth_factor must be above 1 and at most 1e9";
     case Error::shrink_threshold_out_of_range:
       return "shrink_threshold must lie between 0 and 1, both excluded";
   }
   return "unknown error";
 }
 
-/// What value() throws where the caller did not ask first.
+/// Thrown by value() when there is no value.
 class BadResult : public std::runtime_error {
  public:
   explicit BadResult(Error error)

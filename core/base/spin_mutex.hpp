@@ -1,5 +1,5 @@
-// A mutex for sections of a few dozen instructions: a thread that finds it locked spins a moment
-// before it sleeps, since the holder is nearly always done by then. Not fair.
+// A mutex for critical sections of a few dozen instructions: a thread that finds it locked spins
+// briefly before it sleeps, since the holder has nearly always unlocked it by then. Not fair.
 //
 // Thread contract: as std::mutex (it is a Lockable for std::lock_guard and std::unique_lock).
 // Why not std::mutex: glibc's sleeps at once, and a futex call costs more than the whole section
@@ -40,9 +40,9 @@ class SpinMutex {
   static constexpr std::uint32_t kFree = 0;
   static constexpr std::uint32_t kLocked = 1;
   static constexpr std::uint32_t kLockedWithSleepers = 2;
-  // Long pauses, so that the holder can lock again a few dozen times with the data in its own cache
-  // in place of handing the lines over each time. (Measured with 1 and 2 pairs of threads on 2
-  // cores: 8 rounds of 64 pauses get 2 to 3 times as far as 100 rounds of one.)
+  // Long pauses let the holder lock again a few dozen times with the data in its own cache, instead
+  // of moving the cache lines between cores each time. (Measured with 1 and 2 pairs of threads on 2
+  // cores: 8 rounds of 64 pauses have 2 to 3 times the throughput of 100 rounds of one.)
   static constexpr int kRounds = 8;
   static constexpr int kPauses = 64;
 
@@ -50,10 +50,11 @@ class SpinMutex {
     for (int round = 0; round < kRounds; ++round) {
       pause(kPauses);
       const std::uint32_t word = word_.load(std::memory_order_relaxed);
-      if (word == kLockedWithSleepers) break;  // others wait longer already
+      if (word == kLockedWithSleepers) break;  // other threads have waited longer
       if (word == kFree && try_lock()) return;
     }
-    // Who has slept cannot know whether others still do, so it locks for them as well.
+    // After a sleep this thread cannot know whether others still sleep, so it locks in the state
+    // whose unlock() wakes one.
     while (word_.exchange(kLockedWithSleepers, std::memory_order_acquire) != kFree) {
       futex_wait(word_, kLockedWithSleepers, never, Scope::process);
     }

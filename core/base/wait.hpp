@@ -1,12 +1,12 @@
-// How one thread waits for another: spin, yield or block.
+// Wait strategies, by which one thread waits for another: spin, yield or block.
 //
-// A strategy is a value with two members: wait(parker, ready, deadline), which returns once ready()
-// says true (or false once the deadline has passed), and sleeps(), which says whether it may sleep
-// and therefore needs to be woken. Spin, Yield and Block are chosen at compile time and cost
-// nothing that they do not do; AnyWait is chosen by value, say from a configuration.
+// A strategy is a value with two members: wait(parker, ready, deadline) returns true once ready()
+// is true, or false once the deadline has passed; sleeps() is true if it may sleep and therefore
+// needs a wake-up. Spin, Yield and Block are chosen at compile time, so that one which never sleeps
+// costs no wake-ups; AnyWait is chosen at run time, for instance by a configuration.
 //
 // Thread contract: a Parker belongs to the one thread that waits; any thread may wake it.
-// What holds: a wake-up is a system call only when somebody sleeps, and none is ever lost.
+// Invariant: a wake-up is a system call only if the waiter sleeps, and no wake-up is lost.
 #pragma once
 
 #include <sched.h>
@@ -21,13 +21,13 @@
 
 namespace millrace::base {
 
-// Where one waiting thread sleeps.
+// The futex word on which one waiting thread sleeps.
 class alignas(padding_bytes) Parker {
  public:
-  // Sleeps until woken, unless ready() already holds: then true, and ready() is not asked again (it
-  // may have taken something). The seq_cst exchange comes before the second ready(), whose loads are
-  // seq_cst too, as the waker's seq_cst store comes before its load of the word in wake(): one of
-  // the two sees the other.
+  // Sleeps until woken, unless ready() is true already: then returns true, and ready() must not be
+  // called again (it may have had an effect). The waiter's seq_cst exchange comes before the
+  // seq_cst loads in ready(), and the waker's seq_cst store comes before its load of the word in
+  // wake(): so either the waiter sees the store or the waker sees the word.
   template <class Ready>
   bool sleep_unless(Ready&& ready, Clock::time_point deadline) {
     word_.exchange(asleep, std::memory_order_seq_cst);
@@ -37,7 +37,8 @@ class alignas(padding_bytes) Parker {
     return is_ready;
   }
 
-  // Call after a seq_cst store of what ready() looks at. Costs one load when nobody sleeps.
+  // To be called after a seq_cst store of what ready() reads. Costs one load if the thread is
+  // awake.
   void wake() {
     if (word_.load(std::memory_order_seq_cst) == awake) return;
     if (word_.exchange(awake, std::memory_order_seq_cst) == asleep) {
@@ -51,8 +52,8 @@ class alignas(padding_bytes) Parker {
   std::atomic<std::uint32_t> word_{awake};
 };
 
-// Lowest latency, a core for each waiter. Once in a while it yields: a spinner whose partner has no
-// core to run on would otherwise burn the rest of its time slice.
+// Lowest latency, but each waiter occupies a core. It yields from time to time: if the thread it
+// waits for has no core to run on, it would otherwise spin to the end of its time slice.
 struct Spin {
   static constexpr bool sleeps() { return false; }
   int pauses_max = 8;
@@ -72,7 +73,7 @@ struct Spin {
   }
 };
 
-// Gives its core away between looks: for more waiters than cores.
+// Yields its core between checks: for more waiters than cores.
 struct Yield {
   static constexpr bool sleeps() { return false; }
   int looks_before_yield = 50;
@@ -91,8 +92,8 @@ struct Yield {
   }
 };
 
-// Spins a moment, then sleeps on a futex. The publisher pays one load for each waiter, and a system
-// call only for one who sleeps.
+// Spins briefly, then sleeps on a futex. The waking thread pays one load for each waiter, and a
+// system call only for a waiter that sleeps.
 struct Block {
   static constexpr bool sleeps() { return true; }
   int looks_before_sleep = 100;
@@ -113,7 +114,7 @@ struct Block {
 
 enum class WaitKind { spin, yield, block };
 
-// The same three, chosen by value.
+// The same three, chosen at run time.
 struct AnyWait {
   WaitKind kind = WaitKind::block;
   bool sleeps() const { return kind == WaitKind::block; }
