@@ -1,13 +1,13 @@
-// The loop of one consumer: wait, pass what there is to the handler, publish how far it has come.
+// The loop of one consumer: wait for events, pass them to the handler, publish its own sequence.
 //
 // A handler is either
 //     void(Event&, std::int64_t sequence, bool end_of_batch)              one event at a time, or
-//     void(std::span<Event>, std::int64_t first, bool end_of_batch)       events that lie side by side.
-// end_of_batch is true with the last event that was there when the consumer looked: the time to
-// flush.
+//     void(std::span<Event>, std::int64_t first, bool end_of_batch)       adjacent events.
+// end_of_batch is true with the last event that was available when the consumer last checked: the
+// time to flush.
 //
 // Thread contract: run() is called once, on the consumer's own thread.
-// What holds: an event is passed (its sequence stored) only after its handler returned or threw; a
+// Invariant: an event is passed (its sequence stored) only after its handler returned or threw; a
 // handler's accesses to an event end before its sequence is stored.
 #pragma once
 
@@ -26,7 +26,7 @@
 
 namespace millrace::disruptor {
 
-// What all the consumers and the producer of one pipeline share; outlives them. `wait` and
+// State shared by the producer and all consumers of one pipeline; outlives them. `wait` and
 // `on_error` are constant once the consumers run; each other member has its own thread contract.
 template <class Wait>
 struct Pipeline {
@@ -34,10 +34,10 @@ struct Pipeline {
   ErrorHandler on_error;
   Control control;
   Sequence cursor;         // the last published event
-  Parker producer_parker;  // where the producer waits for the gate
+  Parker producer_parker;  // the producer sleeps on it while it waits for the gate
   std::vector<std::unique_ptr<Stage>> stages;
 
-  // After a change of `control`: every waiting thread looks again.
+  // To be called after a change of `control`: every waiting thread checks it.
   void wake_all() {
     for (const auto& stage : stages) stage->wake_workers();
     producer_parker.wake();
@@ -58,8 +58,9 @@ class Consumer final : public ConsumerBase {
   static_assert(takes_runs || std::is_invocable_v<Handler&, Event&, std::int64_t, bool>,
                 "a handler takes (Event&, int64_t, bool) or (std::span<Event>, int64_t, bool)");
 
-  // `step` is how many events are passed at once at the most, so that the producer can go on while
-  // a consumer works through a full ring. A worker of a pool takes at most so many.
+  // `step` is the most events after which the sequence is stored, so that the producer can go on
+  // while a consumer works through a full ring. It is also the most that a pool's worker takes at
+  // once.
   Consumer(Pipeline<Wait>& pipeline, Stage& stage, Worker& worker, bool pooled,
            Segment<Event>* segment, std::int64_t step, Handler handler)
       : pipeline_(pipeline),
@@ -101,7 +102,7 @@ class Consumer final : public ConsumerBase {
  private:
   std::int64_t next() const { return pooled_ ? stage_.next() : worker_.sequence.own() + 1; }
 
-  // After drain() nothing more is published: who has passed the cursor has seen all.
+  // After drain() nothing more is published: a consumer that has passed the cursor has seen all.
   bool drained() const {
     return pipeline_.control.state() == Control::State::draining &&
            this->next() > pipeline_.cursor.look();
@@ -119,7 +120,8 @@ class Consumer final : public ConsumerBase {
     if (ordered) stage_.wake_followers(pipeline_.producer_parker);
   }
 
-  // Everything up to `limit`, step by step. False: this consumer is to leave, or all stops.
+  // Handles everything up to `limit`, step by step. False if this consumer has to leave or the
+  // pipeline is halted.
   bool consume(std::int64_t next, std::int64_t limit) {
     while (next <= limit) {
       const std::int64_t last = std::min(limit, next + step_ - 1);
@@ -132,12 +134,12 @@ class Consumer final : public ConsumerBase {
     return true;
   }
 
-  // This worker's share of what there is.
+  // Takes and handles this worker's share of the events up to `limit`. False as for consume().
   bool work(std::int64_t limit) {
     const auto [first, last] = stage_.take(worker_, limit, step_);
     if (first > last) {
-      // Other workers took all of it. Those after this stage may have seen this worker's sequence
-      // while take() had lowered it, and sleep although they could go on.
+      // Other workers took all of it. Stages after this one may have read this worker's sequence
+      // while take() had lowered it, and may sleep although they could go on.
       if (pipeline_.wait.sleeps()) stage_.wake_followers(pipeline_.producer_parker);
       return true;
     }

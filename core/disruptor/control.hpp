@@ -1,10 +1,10 @@
-// How a pipeline stops, and what becomes of an exception that a handler threw.
+// The state of a pipeline (running, draining, halted), and the first exception of a handler.
 //
 // Thread contract: any thread.
-// What holds: running may become draining or halted, draining may become halted, and nothing else;
-// the first error is kept. The stores of the state are seq_cst, as are its loads: who changes it
-// wakes every waiting thread afterwards (Pipeline::wake_all), and none of them sleeps through it
-// (Parker).
+// Invariant: running may become draining or halted, draining may become halted, and nothing else;
+// the first error is kept. Stores and loads of the state are seq_cst, and the thread that changes
+// it then wakes every waiting thread (Pipeline::wake_all): so no thread sleeps through a change
+// (see Parker).
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@ namespace millrace::disruptor {
 
 struct HandlerError {
   const std::string& stage;
-  std::int64_t sequence;  // of the event, or of the first one of the run that was handed over
+  std::int64_t sequence;  // of the event, or of the first one in the handler's span
   std::exception_ptr error;
 };
 

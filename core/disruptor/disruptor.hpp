@@ -8,16 +8,16 @@
 //     line.producer().publish_with([](Tick& t) { ... }).value();
 //     line.drain().value();                                             // all seen, threads joined
 //
-// Thread contract: built, started and ended by one thread. producer() is for one thread at a time,
-// and drain() counts as a call of it: nothing is being published meanwhile. leave(), halt() and
-// first_error() may be called from any thread, handlers included. A Ref is used while its Disruptor
-// exists.
-// What holds:
+// Thread contract: built, started and ended by one thread. producer() may be used by one thread at
+// a time; drain() counts as such a use, so nothing may be published during it. leave(), halt() and
+// first_error() may be called from any thread, handlers included. A Ref must not be used after its
+// Disruptor was destroyed.
+// Invariants:
 //   - every consumer sees each event in order, exactly once, after all the stages before it; of a
 //     pool, exactly one worker sees it;
 //   - only the last stages hold up the producer;
-//   - the graph is complete before the first claim and before start(): what breaks this, or names a
-//     stage of another Disruptor, throws std::logic_error, in every build.
+//   - the graph is complete before the first claim and before start(): a call that breaks this, or
+//     names a stage of another Disruptor, throws std::logic_error, in every build.
 // Source: Thompson et al., "Disruptor: High performance alternative to bounded queues" (2011).
 #pragma once
 
@@ -51,7 +51,7 @@ struct Options {
 template <class Event, class Wait = Block>
 class Disruptor {
  public:
-  // Names a stage of this Disruptor, to add another one after it or to ask it to leave.
+  // Refers to a stage of this Disruptor: to add another stage after it, or to make it leave.
   class Ref {
    public:
     const std::string& name() const { return stage_->name(); }
@@ -63,7 +63,7 @@ class Disruptor {
     friend class Disruptor;
     Ref(Stage* stage, std::uint64_t disruptor) : stage_(stage), disruptor_(disruptor) {}
     Stage* stage_;
-    std::uint64_t disruptor_;  // its id: an address might be that of an older one
+    std::uint64_t disruptor_;  // id of the Disruptor; an address could be reused by a later one
   };
 
   explicit Disruptor(Options<Wait> options)
@@ -75,8 +75,8 @@ class Disruptor {
   Disruptor(const Disruptor&) = delete;
   Disruptor& operator=(const Disruptor&) = delete;
 
-  // One consumer, which sees every event. `after`: the stages that it stands after, all of them; a
-  // Ref, a list in braces or any range of Refs. None, or an empty range: after the producer.
+  // Adds one consumer, which sees every event. `after`: all the stages that it follows; a Ref, a
+  // list in braces or any range of Refs. None, or an empty range: it follows the producer.
   template <class Handler, class After = std::initializer_list<Ref>>
   Ref add(std::string name, Handler handler, After&& after = {}) {
     Stage& stage = make_stage(std::move(name), after, 1, false);
@@ -84,7 +84,7 @@ class Disruptor {
     return Ref(&stage, id_);
   }
 
-  // Workers who share the events: each event goes to one of them.
+  // Adds a pool of workers that share the events: each event goes to one of them.
   template <class Handler, class After = std::initializer_list<Ref>>
   Ref add_workers(std::string name, std::vector<Handler> handlers, After&& after = {}) {
     if (handlers.empty()) throw std::invalid_argument("a pool needs at least one worker");
@@ -106,8 +106,9 @@ class Disruptor {
 
   Producer<Event, Wait>& producer() { return producer_; }
 
-  // Asks a stage to leave: it ends after the events that it works on, no longer holds up the
-  // producer, and the stages after it follow those before it. What it has not passed it never sees.
+  // Makes a stage leave: it ends after the events that it is handling, no longer holds up the
+  // producer, and the stages after it follow those before it. It never sees the events that it has
+  // not passed by then.
   void leave(Ref ref) {
     check_own(ref);
     for (std::size_t i = 0; i < ref.stage_->worker_count(); ++i) {
@@ -116,9 +117,10 @@ class Disruptor {
     ref.stage_->wake_workers();
   }
 
-  // No more is published; returns when every stage has seen all that was. Error: stopped, when the
-  // pipeline was halted, by halt() or by a handler's exception, before all was seen. Not from a
-  // handler, whose thread it would wait for, and not before start().
+  // Ends the pipeline after its last event: returns when every stage has seen all that was
+  // published; nothing may be published any more. Error: stopped, if the pipeline was halted, by
+  // halt() or by a handler's exception, before all was seen. Throws std::logic_error if called by a
+  // handler, whose own thread it would wait for, or before start().
   Result<void> drain() {
     if (!started_) throw std::logic_error("a pipeline that was not started cannot drain");
     for (const std::thread& thread : threads_) {
@@ -135,14 +137,14 @@ class Disruptor {
     return {};
   }
 
-  // All consumers stop after the events that they work on; a waiting claim returns `stopped`. What
-  // was published and not passed is not seen any more.
+  // All consumers stop after the events that they are handling; a waiting claim returns `stopped`.
+  // Events that were published and not passed are not seen any more.
   void halt() {
     pipeline_.control.halt();
     pipeline_.wake_all();
   }
 
-  // The first exception that a handler threw, whatever on_error made of it.
+  // The first exception that a handler threw, whatever on_error returned for it.
   std::exception_ptr first_error() const { return pipeline_.control.first_error(); }
 
  private:
@@ -173,7 +175,7 @@ class Disruptor {
 
   template <class Handler>
   void add_consumer(Stage& stage, std::size_t i, bool pooled, Handler handler) {
-    // A worker takes little at a time, so that its neighbours get their share.
+    // A pool's worker takes few events at a time, so that the other workers get their share.
     const auto capacity = static_cast<std::int64_t>(ring_.capacity());
     const std::int64_t step = std::max<std::int64_t>(1, capacity / (pooled ? 32 : 4));
     consumers_.push_back(std::make_unique<Consumer<Event, Wait, Handler>>(

@@ -1,17 +1,16 @@
-// Who stands after whom: the stages between the producer and the gate.
+// The graph of stages between the producer and the gate.
 //
-// A stage is one consumer, or a pool of workers who share its events. It may read what every stage
-// it stands after has passed; the first ones stand after the producer's cursor. The producer in
-// turn may overwrite what every last stage has passed: that is the gate.
+// A stage is one consumer, or a pool of workers that share its events. It may read what all its
+// predecessors have passed; a stage without predecessors follows the producer's cursor. The
+// producer may overwrite what every last stage has passed: that is the gate.
 //
-// Thread contract: the graph is built by one thread before start and constant afterwards, but for
-// the sequences and flags of its workers. limit(), passed() and left() may be called by any thread,
-// take() and mark_left() by the worker that they are about.
-// What holds:
-//   - a stage never reads past what all stages before it have passed;
-//   - the edges are never rewritten: for a stage that has left, whoever computes a limit goes on to
-//     the stages before it, so those after it follow its predecessors, and the gate no longer
-//     depends on it;
+// Thread contract: the graph is built by one thread before start and constant afterwards, except
+// for the sequences and flags of its workers. limit(), passed() and left() may be called by any
+// thread, take() and mark_left() only by the worker that they are given.
+// Invariants:
+//   - a stage never reads past what all its predecessors have passed;
+//   - the edges are never rewritten: passed() of a stage that has left returns the limit of its
+//     predecessors, so its followers follow those, and the gate no longer depends on it;
 //   - a worker sets `left` after its last access to an event, so no limit can overtake it.
 #pragma once
 
@@ -30,14 +29,14 @@
 
 namespace millrace::disruptor {
 
-// The sequence of a worker that works on nothing at the moment: above all others, so that it never
-// is the lowest.
+// The sequence of a pool's worker that holds no event at the moment: above all others, so that it
+// is never the lowest.
 inline constexpr std::int64_t idle = std::numeric_limits<std::int64_t>::max();
 
 // One thread of a stage.
 struct Worker {
-  // A single consumer: what it has passed. A worker of a pool: one below the first event that it
-  // works on, or `idle`.
+  // A single consumer: the last event that it has passed. A pool's worker: one below the first
+  // event that it holds, or `idle`.
   Sequence sequence;
   Parker parker;
   std::atomic<bool> leave_asked{false};
@@ -75,19 +74,20 @@ class Stage {
     return lowest;
   }
 
-  // How far those after it may read.
+  // How far the stages after it may read.
   std::int64_t passed() const {
     if (left()) return limit();
     if (!shared_) return workers_.front()->sequence.look();
-    // What was handed out, except for what a worker still works on. `next_` is read first: a worker
-    // lowers its own sequence before it takes, so each that took something below `next_` is seen.
+    // Everything handed out, except for what a worker still holds. `next_` is read first: a worker
+    // lowers its own sequence before it takes, so each worker that took something below `next_` is
+    // seen with its lowered sequence.
     std::int64_t lowest = next_.load(std::memory_order_seq_cst) - 1;
     for (const auto& worker : workers_) lowest = std::min(lowest, worker->sequence.look());
     return lowest;
   }
 
-  // A pool's hand-out: takes up to `count_max` events not above `limit` for `worker`. Returns the
-  // first and the last, or an empty range (first > last) when others took them all.
+  // Takes up to `count_max` events not above `limit` for `worker` of a pool. Returns the first and
+  // the last, or an empty range (first > last) if other workers took them all.
   std::pair<std::int64_t, std::int64_t> take(Worker& worker, std::int64_t limit,
                                              std::int64_t count_max) {
     assert(shared_ && count_max >= 1);
@@ -106,8 +106,8 @@ class Stage {
   // The sequence that the pool hands out next.
   std::int64_t next() const { return next_.load(std::memory_order_seq_cst); }
 
-  // The worker's last act. The stage has left when all its workers have: of two that leave at once,
-  // at least one sees the other's flag, since both are seq_cst.
+  // The worker's last call. The stage has left when all its workers have: if two leave at the same
+  // time, at least one of them sees the other's flag, since both accesses are seq_cst.
   void mark_left(Worker& worker) {
     if (shared_) worker.sequence.store(idle, true);
     worker.left.store(true, std::memory_order_seq_cst);
@@ -117,9 +117,9 @@ class Stage {
     left_.store(true, std::memory_order_seq_cst);
   }
 
-  // Wakes whoever may go on now that this stage has come further: the stages after it, those after
-  // them if they have left, and the producer if this stage is part of the gate. Call after a seq_cst
-  // store of what they wait for (Parker::wake).
+  // To be called when this stage has advanced, after the seq_cst store that its followers wait for
+  // (see Parker::wake). Wakes the stages after it, those after them if they have left, and the
+  // producer if this stage is part of the gate.
   void wake_followers(Parker& producer) {
     if (is_last()) producer.wake();
     for (Stage* stage : followers_) {

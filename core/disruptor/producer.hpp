@@ -5,14 +5,15 @@
 //       producer.for_each(*claim, [](Event& e, std::int64_t sequence) { ... });
 //       producer.publish(*claim).value();                         // all 16 become visible at once
 //     }
-//     producer.publish_each(5'000, fill).value();                 // any number, also above capacity
+//     producer.publish_each(5'000, fill).value();                 // any number, also above
+//     capacity
 //
-// Thread contract: one thread at a time; whoever hands it over orders the two.
-// What holds:
+// Thread contract: one thread at a time; the hand-over to another thread must be synchronised.
+// Invariants:
 //   - an event that some last stage has not passed is never handed out; the gate (the lowest of the
-//     last stages) is looked at only when the last look no longer suffices;
-//   - claims are published in the order they were made, each once, by the producer that made them;
-//     what breaks this is refused by an error, and nothing of it becomes visible;
+//     last stages) is read again only if its last known value does not suffice;
+//   - claims are published in the order in which they were made, each once, by the producer that
+//     made them; a call that breaks this returns an error and makes nothing visible;
 //   - a claim that is not published holds up all later ones, until it is given back.
 #pragma once
 
@@ -61,8 +62,8 @@ class Claim {
 
 // Growing the ring when the gate stays closed. Off by default, and best left off.
 //
-// WARNING: a ring that grows hides a consumer that is too slow instead of showing it. It only buys
-// time: memory doubles with each step (old segments stay until the ring ends), latency grows with
+// WARNING: a ring that grows hides a consumer that is too slow. It only postpones the wait: memory
+// doubles with each step (old segments are kept until the ring is destroyed), latency grows with
 // it, and at `capacity_max` the producer waits as before. It is meant for rare, short bursts.
 struct Growth {
   std::chrono::nanoseconds after{0};  // how long a claim waits before the ring doubles; 0: never
@@ -72,7 +73,7 @@ struct Growth {
 template <class Event, class Wait>
 class Producer {
  public:
-  // Throws std::invalid_argument for a growth that could never take place.
+  // Throws std::invalid_argument for a growth that could never happen.
   Producer(Pipeline<Wait>& pipeline, Ring<Event>& ring, Growth growth)
       : pipeline_(pipeline),
         ring_(ring),
@@ -89,8 +90,9 @@ class Producer {
   Producer(const Producer&) = delete;
   Producer& operator=(const Producer&) = delete;
 
-  // Waits until `count` events are free. Errors: claim_empty (count below 1), claim_too_large (with
-  // what is claimed and not published yet, more than the ring holds: see publish_each), stopped.
+  // Waits until `count` events are free. Errors: claim_empty (count below 1), claim_too_large
+  // (together with the events that are claimed and not published yet, more than the ring holds: see
+  // publish_each), stopped.
   Result<Claim> claim(std::int64_t count = 1) {
     if (is_free(count)) return take(count);
     if (growth_.after.count() == 0) return wait_for(count, base::never);
@@ -112,8 +114,8 @@ class Producer {
     return wait_for(count, base::deadline_after(timeout));
   }
 
-  // Everything in the claim becomes visible at once. Errors, of which none makes anything visible:
-  // claim_of_another (it is another Disruptor's), claim_out_of_order (an older claim has not been
+  // Makes all events of the claim visible at once. Errors, after which nothing has become visible:
+  // claim_of_another (another Disruptor's), claim_out_of_order (an older claim has not been
   // published yet, or this one was published or given back already), stopped.
   Result<void> publish(const Claim& claim) {
     if (claim.producer_ != this) return Error::claim_of_another;
@@ -135,15 +137,15 @@ class Producer {
     return {};
   }
 
-  // A claimed event that was not published yet. Any other sequence aborts the program: consumers
-  // may be reading that event.
+  // A claimed event that is not published yet. Any other sequence aborts the program: consumers may
+  // be reading that event.
   Event& operator[](std::int64_t sequence) {
     if (sequence <= published_ || sequence > claimed_) not_claimed();
     return ring_.at(sequence);
   }
 
-  // fill(Event&, sequence) for each event of a claim that was not published yet; any other claim
-  // aborts the program, as above.
+  // Calls fill(Event&, sequence) for each event of a claim that is not published yet; any other
+  // claim aborts the program, as above.
   template <class Fill>
   void for_each(const Claim& claim, Fill&& fill) {
     if (claim.producer_ != this || claim.first_ <= published_ || claim.last_ > claimed_) {
@@ -154,9 +156,9 @@ class Producer {
     }
   }
 
-  // Claims one event, fills it by fill(Event&) and publishes it. Errors: stopped, claim_out_of_order
-  // (an older claim has not been published yet). What `fill` throws is passed on. In all three cases
-  // nothing is published.
+  // Claims one event, fills it by fill(Event&) and publishes it. Errors: stopped,
+  // claim_out_of_order (an older claim has not been published yet). An exception of `fill` is
+  // passed on. In all three cases nothing is published.
   template <class Fill>
   Result<void> publish_with(Fill&& fill) {
     return claim_and_publish(1, [&](const Claim& one) { fill(ring_.at(one.first())); });
@@ -164,7 +166,7 @@ class Producer {
 
   // The same for `count` events and fill(Event&, sequence). Up to the ring's capacity they become
   // visible at once; more are claimed and published in parts of half the ring. Errors: claim_empty
-  // (count below 0) and those of publish_with(); published() then says how far it came.
+  // (count below 0) and those of publish_with(); published() is then the last event published.
   template <class Fill>
   Result<void> publish_each(std::int64_t count, Fill&& fill) {
     if (count < 0) return Error::claim_empty;
@@ -186,7 +188,7 @@ class Producer {
   template <class, class>
   friend class Disruptor;
 
-  // Before start, after each new stage: who stands at either end of the graph now.
+  // Finds the first and the last stages of the graph. Before start, after each new stage.
   void follow_graph() {
     assert(claimed_ == before_first);
     first_stages_.clear();
@@ -199,7 +201,7 @@ class Producer {
   bool has_claimed() const { return claimed_ != before_first; }
 
   [[noreturn, gnu::cold, gnu::noinline]] static void not_claimed() {
-    std::fputs("millrace::disruptor: an event was touched that is not claimed\n", stderr);
+    std::fputs("millrace::disruptor: access to an event that is not claimed\n", stderr);
     std::abort();
   }
 
@@ -216,17 +218,17 @@ class Producer {
     return claim;
   }
 
-  // Why a claim of `count` cannot succeed, however long it waits. What is claimed and not published
-  // yet cannot become free meanwhile.
+  // Why a claim of `count` cannot succeed, however long it waits. Events that are claimed and not
+  // published yet cannot become free meanwhile.
   Error fault_of(std::int64_t count) const {
     if (count < 1) return Error::claim_empty;
     if (count > capacity_ - (claimed_ - published_)) return Error::claim_too_large;
     return stopped() ? Error::stopped : Error::none;
   }
 
-  // With nobody left at the gate, what is published is free again.
+  // Reads the gate. If every last stage has left, all that is published is free again.
   void look_at_gate() {
-    if (last_stages_.empty()) return;  // no graph yet: nothing is free twice
+    if (last_stages_.empty()) return;  // no graph yet: no event may be reused
     std::int64_t gate = idle;
     for (const Stage* stage : last_stages_) gate = std::min(gate, stage->passed());
     if (gate == idle) gate = published_;
@@ -248,7 +250,8 @@ class Producer {
   }
 
   Result<Claim> claim_or_grow(std::int64_t count) {
-    // No wait makes room for more than the ring holds: it grows at once, if it may grow so far.
+    // A claim that is larger than the ring cannot be satisfied by waiting: the ring grows at once,
+    // if its limit allows.
     const std::int64_t held = claimed_ - published_;
     const auto largest = static_cast<std::int64_t>(std::bit_floor(growth_.capacity_max));
     if (count >= 1 && count <= largest - held && !stopped()) {
@@ -262,7 +265,7 @@ class Producer {
     }
   }
 
-  // False at the limit, or when there is no memory for more: then the claim waits as without growth.
+  // False at the limit, or if memory is out: then the claim waits as without growth.
   bool grow() {
     const std::size_t larger = capacity() * 2;
     if (larger > growth_.capacity_max) return false;
@@ -290,7 +293,7 @@ class Producer {
     return published;
   }
 
-  // After an ordered store of the cursor.
+  // To be called after a seq_cst store of the cursor.
   void wake_first_stages() {
     for (Stage* stage : first_stages_) {
       stage->wake_workers();
@@ -304,9 +307,9 @@ class Producer {
   std::vector<Stage*> first_stages_;
   std::vector<Stage*> last_stages_;
   std::int64_t capacity_;
-  std::int64_t claimed_ = before_first;    // the last one handed out to the producer
-  std::int64_t published_ = before_first;  // the last one that consumers may see
-  std::int64_t limit_;                     // may be claimed without another look at the gate
+  std::int64_t claimed_ = before_first;    // the last sequence claimed
+  std::int64_t published_ = before_first;  // the last sequence that consumers may see
+  std::int64_t limit_;  // sequences up to it may be claimed without reading the gate again
 };
 
 }  // namespace millrace::disruptor

@@ -1,13 +1,13 @@
-// The events themselves: a power of two of them, allocated once and used over and over.
+// The ring's memory: a power of two of events, allocated once and reused.
 //
-// Sequence s lives at s & mask. A ring that may grow does so by a further segment, twice as large:
-// sequences below the segment's `end` live in the old one, the others in the next. The old one
-// stays until the ring is destroyed, since a slow consumer may still read it; as each is twice the
-// one before, all old ones together are never larger than the one in use.
+// Sequence s is stored at s & mask. The ring grows by appending a segment that is twice as large:
+// sequences below the old segment's `end` are stored in the old one, the others in the next. The
+// old segment is kept until the ring is destroyed, since a slow consumer may still read it; as each
+// is twice as large as the one before, all old ones together are never larger than the one in use.
 //
-// Thread contract: the producer alone calls append_segment(), at() and run(). A consumer may touch
+// Thread contract: only the producer calls append_segment(), at() and run(). A consumer may access
 // the events that the stages before it have passed, through a RingCursor of its own.
-// What holds: `first` and `end` of neighbouring segments meet; a segment never moves.
+// Invariant: a segment's `end` is the next segment's `first`; a segment never moves.
 #pragma once
 
 #include <atomic>
@@ -37,19 +37,20 @@ struct Segment {
   const std::int64_t first;
   const std::int64_t mask;
   const std::unique_ptr<Event[]> events;
-  // Set by the producer before it publishes the first sequence of the next segment: whoever has
-  // seen that sequence published sees these two, so relaxed is enough.
+  // Set by the producer before it publishes the first sequence of the next segment: a thread that
+  // has seen that sequence published also sees these two, so relaxed is enough.
   std::atomic<std::int64_t> end{open_end};
   Segment* next = nullptr;
 };
 
-// A consumer's place in the chain of segments. It only moves forward, as its sequences do.
+// A consumer's current segment in the chain. It only moves forward, as the consumer's sequences do.
 template <class Event>
 class RingCursor {
  public:
   explicit RingCursor(Segment<Event>* segment) : segment_(segment) {}
 
-  // The longest run of neighbours in memory that starts at `first` and does not go past `last`.
+  // The longest run of events adjacent in memory that starts at `first` and does not go past
+  // `last`.
   std::span<Event> run(std::int64_t first, std::int64_t last) {
     assert(segment_->first <= first && first <= last);
     std::int64_t end = segment_->end.load(std::memory_order_relaxed);
@@ -71,7 +72,7 @@ class RingCursor {
 template <class Event>
 class Ring {
  public:
-  // Throws std::invalid_argument: start-up is the one time for exceptions.
+  // Throws std::invalid_argument if `capacity` is not allowed.
   explicit Ring(std::size_t capacity) {
     if (capacity == 0 || (capacity & (capacity - 1)) != 0 || capacity > capacity_limit) {
       throw std::invalid_argument("ring capacity must be a power of two, at most 2^30");
@@ -85,8 +86,8 @@ class Ring {
   std::size_t capacity() const { return static_cast<std::size_t>(newest_->mask) + 1; }
   Segment<Event>* first_segment() const { return segments_.front().get(); }
 
-  // Sequences from `first` on live in a segment of `capacity` events. Throws std::bad_alloc, and
-  // nothing has changed then.
+  // Stores sequences from `first` on in a new segment of `capacity` events. If it throws
+  // std::bad_alloc, nothing has changed.
   void append_segment(std::int64_t first, std::size_t capacity) {
     assert(first >= newest_->first && capacity > this->capacity());
     segments_.push_back(std::make_unique<Segment<Event>>(first, capacity));
@@ -95,8 +96,8 @@ class Ring {
     old.end.store(first, std::memory_order_relaxed);
   }
 
-  // The producer's way to its events. Unlike a RingCursor it may go back: claims may lie on both
-  // sides of a segment's border, and be filled in any order.
+  // The producer's access to its events. Unlike with a RingCursor, sequences may go back: claims
+  // may lie on both sides of a segment's end and be filled in any order.
   Event& at(std::int64_t sequence) {
     Segment<Event>& segment = segment_of(sequence);
     return segment.events[static_cast<std::size_t>(sequence & segment.mask)];

@@ -1,10 +1,10 @@
-// A Sequence: how far one party of a ring has come. One writer, many readers.
+// A Sequence: how far the producer or a consumer of a ring has come. One writer, many readers.
 //
-// Thread contract: exactly one thread stores, any thread looks.
-// What holds: it only goes up (except that of a pool's worker: see Stage::take). Two sequences never
-// share a cache line, nor the neighbouring line that the hardware prefetches with it (hence 128
-// bytes): a store of one does not slow down those who read another.
-// Source: Thompson et al., "Disruptor" (2011), section 3.2, the effects of sharing.
+// Thread contract: exactly one thread stores, any thread reads.
+// Invariant: it only goes up (except for a pool's worker: see Stage::take). Two sequences never
+// share a cache line, nor the adjacent line that the hardware prefetches with it (hence 128 bytes):
+// a store to one does not slow down readers of another.
+// Source: Thompson et al., "Disruptor" (2011), section 3.2, on false sharing.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@ namespace millrace::disruptor {
 
 using base::padding_bytes;
 
-// Nothing was published yet: the first event has sequence 0.
+// The sequence before anything was published: the first event has sequence 0.
 inline constexpr std::int64_t before_first = -1;
 
 class alignas(padding_bytes) Sequence {
@@ -25,16 +25,17 @@ class alignas(padding_bytes) Sequence {
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
-  // Acquire: pairs with store(), so what the owner did before that store is visible. seq_cst on top
-  // of it for the second look of a thread that is about to sleep, which must not come before its
-  // exchange in Parker::sleep_unless().
+  // Acquire: pairs with store(), so what the owner did before that store is visible. seq_cst beyond
+  // that for a thread that is about to sleep: its second read must not come before its exchange in
+  // Parker::sleep_unless().
   std::int64_t look() const { return value_.load(std::memory_order_seq_cst); }
 
-  // What the owner itself stored last.
+  // The owner's last stored value; for the owner itself.
   std::int64_t own() const { return value_.load(std::memory_order_relaxed); }
 
   // Release: pairs with look(). `ordered` makes it seq_cst, which also keeps the store before the
-  // owner's next seq_cst load: needed where that load asks whether somebody sleeps (Parker::wake).
+  // owner's next seq_cst load: needed where that load checks whether a thread sleeps
+  // (Parker::wake).
   void store(std::int64_t value, bool ordered) {
     value_.store(value, ordered ? std::memory_order_seq_cst : std::memory_order_release);
   }
