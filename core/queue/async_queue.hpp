@@ -1,5 +1,5 @@
-// AsyncQueue<Queue, Executor>: either queue with C++20 awaitables, driven by any executor. The
-// queue underneath knows nothing of it and pays nothing for it.
+// AsyncQueue<Queue, Executor>: one of the elastic queues with C++20 awaitables, on any executor.
+// The queue itself does not depend on it and has no cost for it.
 //
 //   AsyncQueue<ElasticMpscQueue<Job, NoWait>, MyExecutor> jobs(std::move(queue), executor);
 //   Result<Job> job = co_await jobs.async_pop(50ms);
@@ -7,18 +7,18 @@
 // An executor is anything with
 //   post(std::function<void()>)                  runs it later, from any thread
 //   post_at(Deadline, std::function<void()>)     runs it at that time, and returns a
-//                                                std::function<void()> that calls it off
+//                                                std::function<void()> that cancels it
 //
-// Who may call what: try_push and push_batch any thread. Everything that pops, and every coroutine
-// that awaits here, runs on the executor; over the MPSC queue, whose consumer is a role with one
-// holder at a time, the executor must run one function at a time (one thread, or a strand).
-// Coroutines are resumed on the executor, in the order in which they began to wait.
+// Thread contract: try_push and push_batch any thread. Calls that pop, and coroutines that await
+// here, run on the executor; over the MPSC queue, whose consumer is a role with one holder at a
+// time, the executor must run one function at a time (one thread, or a strand). Coroutines are
+// resumed on the executor, in the order in which they began to wait.
 //
-// What always holds: no wake-up is lost. A waiter is first counted (`waiting_`, seq_cst), then
-// tries once more. A push claims its slot by a seq_cst read-modify-write and then loads the count;
-// a pop looks at it by a read-modify-write, since it only stores the head before. So either the
-// waiter sees the item (or the room), or the other side sees the waiter. A suspended coroutine that
-// is destroyed leaves the line.
+// Invariants: no wake-up is lost. A waiter is first counted (`waiting_`, seq_cst), then tries once
+// more. A push claims its slot by a seq_cst read-modify-write and then loads the count; a pop reads
+// the count by a read-modify-write, since before it there is only a plain store of the head. So
+// either the waiter sees the item (or the room), or the other side sees the waiter. A suspended
+// coroutine that is destroyed is removed from the list of waiters.
 #pragma once
 
 #include <atomic>
@@ -48,7 +48,7 @@ class Waiter {
   virtual bool attempt() = 0;  // true: done, the result is there
   virtual void time_out() = 0;
 
-  std::uint64_t id = 0;  // 0: not in line
+  std::uint64_t id = 0;  // 0: not in a WaitingLine
   std::coroutine_handle<> coroutine;
   std::function<void()> call_off_timer;
 
@@ -56,7 +56,7 @@ class Waiter {
   ~Waiter() = default;
 };
 
-/// The coroutines that wait for the same thing, first come first served.
+/// A FIFO list of the coroutines that wait for items, or for room.
 class WaitingLine {
  public:
   std::uint64_t join(Waiter& waiter) {
@@ -67,7 +67,7 @@ class WaitingLine {
     return waiter.id;
   }
 
-  /// Null if it is not in line any more.
+  /// Removes a waiter; null if it is not in the list any more.
   Waiter* leave(std::uint64_t id) {
     const std::lock_guard lock(mutex_);
     for (auto it = line_.begin(); it != line_.end(); ++it) {
@@ -76,7 +76,8 @@ class WaitingLine {
     return nullptr;
   }
 
-  /// The first in line if its attempt succeeds now; null if not, or if nobody waits.
+  /// Removes and returns the first waiter if its attempt succeeds now; null if it does not, or if
+  /// there is no waiter.
   Waiter* serve_one() {
     const std::lock_guard lock(mutex_);
     if (line_.empty() || !line_.front()->attempt()) return nullptr;
@@ -108,7 +109,7 @@ template <class Queue, class Executor>
 class AsyncQueue {
   using T = typename Queue::value_type;
 
-  // Shared with what was posted, which may run when the AsyncQueue is gone.
+  // Shared with posted functions, which may run after the AsyncQueue was destroyed.
   struct State : std::enable_shared_from_this<State> {
     State(std::unique_ptr<Queue> its_queue, Executor its_executor)
         : queue(std::move(its_queue)), executor(std::move(its_executor)) {}
@@ -133,7 +134,9 @@ class AsyncQueue {
         resume(*waiter);
       }
       if (popped) after_pop();
-      // A producer that claimed and has not published yet may have looked before anybody waited.
+      // The producer of a claimed item may have loaded the count before the waiter was counted,
+      // while its publish, a release store, is not visible here yet. Then no other post follows, so
+      // try again.
       if (for_items.anybody() && !queue->empty_for_consumer()) post_serve_pops();
     }
     void serve_pushes() {
@@ -155,8 +158,8 @@ class AsyncQueue {
     detail::WaitingLine for_room;
   };
 
-  /// What co_await works on. `Operation` has attempt(), which tries once and says whether it is
-  /// done, time_out(), and result().
+  /// The awaiter. `Operation` has attempt(), which tries once and returns whether it is done,
+  /// time_out(), and result().
   template <class Operation>
   class Awaiter final : detail::Waiter {
    public:
@@ -172,7 +175,7 @@ class AsyncQueue {
       if (id != 0 && line_.leave(id) != nullptr && call_off_timer) call_off_timer();
     }
 
-    /// At once, unless others wait already.
+    /// Tries at once, unless other coroutines wait already.
     bool await_ready() {
       if (line_.anybody() || !operation_.attempt(*state_)) return false;
       tell_others();
@@ -181,8 +184,8 @@ class AsyncQueue {
 
     void await_suspend(std::coroutine_handle<> handle) {
       coroutine = handle;
-      // The coroutine may be resumed, and this gone, as soon as it stands in line and does not run
-      // on the executor's only thread.
+      // Once it is in the list, the coroutine may be resumed by another thread of the executor, and
+      // this awaiter destroyed.
       const std::shared_ptr<State> state = state_;
       const bool pops = &line_ == &state->for_items;
       const std::uint64_t ticket = line_.join(*this);
@@ -293,8 +296,8 @@ class AsyncQueue {
   auto async_push(T item, std::optional<Deadline::duration> timeout = {}) {
     return Awaiter<Push>(state_, state_->for_room, Push{std::move(item)}, at(timeout));
   }
-  /// co_await gives how many of `items` were pushed: all, unless the time was up. `items` must
-  /// stay.
+  /// co_await gives how many of `items` were pushed: all, unless it timed out. `items` must stay
+  /// valid until then.
   auto async_push_batch(std::span<T> items, std::optional<Deadline::duration> timeout = {}) {
     return Awaiter<PushBatch>(state_, state_->for_room, PushBatch{items}, at(timeout));
   }
@@ -307,7 +310,7 @@ class AsyncQueue {
     return Awaiter<PopBatch>(state_, state_->for_items, PopBatch{count}, at(timeout));
   }
 
-  /// For len(), stats() and the like; pushes and pops there wake nobody here.
+  /// For len(), stats() and the like.
   const Queue& queue() const { return *state_->queue; }
 
  private:

@@ -1,14 +1,15 @@
-// What producers know of the positions ahead of the tail, so that a usual push looks at nothing but
-// the tail's own cache line: up to which position there is room, and in which segment.
+// Cached knowledge about the positions ahead of the tail: up to which position there is room, and
+// in which segment. With it the common push reads only the tail's own cache line.
 //
-// Thread contract: any producer, at any time. Nobody waits: of two that want to move the window at
-// the same time, one does and the other goes on.
+// Thread contract: any producer, at any time. Wait-free: if two producers try to move the window at
+// the same time, one does and the other skips it.
 //
-// What always holds, because a producer moves the window only to a segment in which it has claimed:
-//   - A claim that succeeds at a position below `end_` lies in `segment_`. Had the window moved to
-//     the next segment meanwhile, then somebody had claimed there, and the acquiring loads here
-//     would make the claim see a newer tail and fail.
-//   - `end_` never goes back, and with it `segment_` neither.
+// Invariants, which hold because a producer moves the window only to a segment in which it has a
+// claim:
+//   - A claim that succeeds at a position below `end_` lies in `segment_`. If the window had moved
+//     to the next segment meanwhile, another producer would have a claim there, and the acquire
+//     loads here would make this claim see a newer tail and fail.
+//   - `end_` never decreases, and so `segment_` never goes back.
 #pragma once
 
 #include <atomic>
@@ -19,12 +20,12 @@
 
 namespace millrace::queue {
 
-/// `Wait` as the queue's: its step() lets stress tests come between.
+/// `Wait` is the queue's: stress tests preempt the thread in its step().
 template <class Wait>
 class ClaimWindow {
  public:
-  /// The segment of the `count` positions from `tail` on; null if not known, or not known to fit.
-  /// True only if the claim of these positions succeeds.
+  /// The segment of the `count` positions from `tail` on; null if the window does not cover them
+  /// all. The answer is valid only if the caller's claim of these positions succeeds.
   SegmentRef find(std::uint64_t tail, std::size_t count) const {
     // acquire, both: partners of move().
     if (tail + count > end_.load(std::memory_order_acquire)) return {};
@@ -32,10 +33,11 @@ class ClaimWindow {
     return SegmentRef(segment_.load(std::memory_order_acquire));
   }
 
-  /// The caller claimed in `segment`; the positions from there to `end` lie in it too, and fit.
+  /// Moves the window to `segment`, in which the caller has claimed a position. The positions from
+  /// there to `end` must lie in the segment too, and have room.
   void move(SegmentRef segment, std::uint64_t end) {
     if (end <= end_.load(std::memory_order_relaxed)) return;
-    // acquire: partner of the release that ends another's move.
+    // acquire: partner of the release at the end of another producer's move().
     if (busy_.exchange(true, std::memory_order_acquire)) return;
     if (end > end_.load(std::memory_order_relaxed)) {
       segment_.store(segment.bits(), std::memory_order_release);

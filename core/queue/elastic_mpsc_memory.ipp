@@ -1,32 +1,34 @@
-// ElasticMpscQueue's memory: how pushes grow it, and how the consumer recycles, keeps and gives
-// back. Read elastic_mpsc_queue.hpp first.
+// ElasticMpscQueue's memory management: pushes grow it; the consumer recycles, pools or frees
+// segments. Read elastic_mpsc_queue.hpp first.
 #pragma once
 
 namespace millrace::queue {
 
 // ---- producers ----
 
-/// Whether `count` positions from `tail` on lie below the capacity and the bound, by a head that
-/// was once true. A tail that is older than that head gives a huge `used`, and false.
+/// Whether `count` positions from `tail` on lie below the capacity and the bound, judged by an
+/// earlier value of the head. A tail that is older than that head makes `used` huge: false.
 template <class T, class Wait>
 bool ElasticMpscQueue<T, Wait>::fits(std::uint64_t tail, std::size_t count,
                                      std::size_t bound) const {
-  // acquire: partner of the release in make_room(), and through it of the one in advance(); what
-  // the consumer took out of the directory before that head is seen as gone.
+  // acquire: partner of the release in make_room(), and through it of the one in advance():
+  // segments that the consumer removed from the directory before it stored that head are seen as
+  // removed.
   const std::uint64_t used = tail - head_seen_.load(std::memory_order_acquire);
   const std::size_t limit = std::min(bound, capacity_.load(std::memory_order_relaxed));
   return used < limit && count <= limit - used;
 }
 
-/// The slow half of a claim: where there is no room by the head that was seen last, reads the
-/// consumer's, grows the capacity, cuts `count` to what may be claimed and puts segments under it.
-/// A `tail` that proves old is read again.
+/// The slow path of a claim: if there is no room by the cached head, reads the consumer's head,
+/// grows the capacity, reduces `count` to what may be claimed, and installs the segments for it. A
+/// `tail` that turns out to be old is read again.
 template <class T, class Wait>
 auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& count,
                                           std::size_t bound) -> Room {
   if (fits(tail, count, bound) && installed(tail, count)) return Room::kYes;
   const std::uint64_t head = head_.load(std::memory_order_acquire);  // partner: advance()
-  // Another producer may just have stored a newer head; an older one only makes the next look here.
+  // This may overwrite a newer head stored by another producer; the older value only sends the next
+  // push here.
   Wait::step();
   head_seen_.store(head, std::memory_order_release);
   if (head > tail) {
@@ -58,15 +60,15 @@ void ElasticMpscQueue<T, Wait>::grow_capacity(std::size_t needed) {
     if (capacity_.compare_exchange_weak(capacity, grown, std::memory_order_relaxed)) {
       resizes_.fetch_add(1, std::memory_order_relaxed);
       growths_.fetch_add(1, std::memory_order_relaxed);
-      note_peak(capacity);  // that many were waiting, or this would not be needed
+      note_peak(capacity);  // at least so many items wait, or there would be no growth
       capacity = grown;
     }
   }
 }
 
-/// Puts a segment into each empty entry under `count` positions from `tail` on; false when memory
-/// is out. `tail` may be old by now: then a segment lands in an entry that nobody asked for yet,
-/// which is as good as one that the consumer put there.
+/// Puts a segment into each empty directory entry of the `count` positions from `tail` on; false if
+/// memory is out. If `tail` is old by now, a segment may get into an entry that no claim needs yet,
+/// which is as good as one that the consumer recycled there.
 template <class T, class Wait>
 bool ElasticMpscQueue<T, Wait>::install_segments(std::uint64_t tail, std::size_t count) {
   const std::uint64_t last = layout_.number(tail + count - 1);
@@ -108,15 +110,15 @@ void ElasticMpscQueue<T, Wait>::free(SegmentRef segment) {
 
 // ---- the consumer ----
 
-/// The front segment's last slot was consumed. All its positions were published, so no producer is
-/// in it any more.
+/// Called when the front segment's last slot was consumed. All its positions were published, so no
+/// producer accesses it any more.
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::leave_segment() {
   // Ordered by the store of head_ that follows.
   entry(layout_.number(front_) - 1).store(0, std::memory_order_relaxed);
   Wait::step();
   const SegmentRef left = std::exchange(segment_, SegmentRef()).next_use();
-  // Not less than front_: the consumer saw what was published behind the claims.
+  // Not less than front_: the consumer has seen the publishes that followed the claims.
   const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   look_for_calm(CalmWatch::kLeftSegment, tail - front_);
   if (recycle(left, tail)) return;
@@ -124,7 +126,8 @@ void ElasticMpscQueue<T, Wait>::leave_segment() {
   keep_or_free(left);
 }
 
-/// Puts the segment behind the tail if fewer are there than initial_capacity needs.
+/// Puts the segment into the directory behind the tail if there are fewer than initial_capacity
+/// needs.
 template <class T, class Wait>
 bool ElasticMpscQueue<T, Wait>::recycle(SegmentRef segment, std::uint64_t tail) {
   const std::uint64_t front = layout_.number(front_);
@@ -142,7 +145,8 @@ bool ElasticMpscQueue<T, Wait>::recycle(SegmentRef segment, std::uint64_t tail) 
   return false;
 }
 
-/// In a calm, each look gives a spare segment back, and now and then one gives capacity back.
+/// In a calm, each call frees one pooled segment; at the end of each calm stretch the capacity is
+/// lowered.
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::look_for_calm(CalmWatch::Look look, std::size_t len) {
   const std::uint64_t growths = growths_.load(std::memory_order_relaxed);
@@ -151,7 +155,8 @@ void ElasticMpscQueue<T, Wait>::look_for_calm(CalmWatch::Look look, std::size_t 
   if (const SegmentRef spare = pool_.take()) free(spare);
 }
 
-/// As far as shrink_threshold allows for a queue that holds `used` at most.
+/// Lowers the capacity as far as shrink_threshold allows for a queue that holds at most `used`
+/// items.
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::shrink_capacity(std::size_t used) {
   std::size_t capacity = capacity_.load(std::memory_order_relaxed);

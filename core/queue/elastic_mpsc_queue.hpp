@@ -1,43 +1,43 @@
 // ElasticMpscQueue<T>: a lock-free, bounded, elastic queue of any number of producers and one
-// consumer, for any T that moves without throwing.
+// consumer, for any T whose move constructor does not throw.
 //
-// Who may call what
+// Thread contract
 //   any thread, at any time:      try_push, push_batch, push_for, empty, len, capacity, stats
 //   the consumer:                 try_pop, pop_batch, pop_runs, pop_for, for_each, clear, drain,
 //                                 empty_for_consumer
 //   The consumer is a role with one holder at a time. It may move to another thread if the
-//   hand-over is ordered (a mutex, a join, a release/acquire flag). Construction and destruction
-//   are exclusive.
+//   hand-over is synchronised (a mutex, a join, a release/acquire flag). Construction and
+//   destruction are exclusive.
 //
-// What always holds
+// Invariants
 //   - Positions are dense: a producer claims the next n of them with one CAS of `tail_`; the items
-//     of a batch are neighbours. The order of claims is the order of pops: FIFO over all producers.
-//   - tail - head <= max_capacity, exactly: a claim is made only against a head that was read.
-//   - Position p lives in slot p % S of the segment that `directory_[p / S % D]` names. D * S is at
-//     least max_capacity + S, so that no two live positions share an entry.
-//   - Who holds a claimed, unpublished position p keeps p's segment alive: the consumer takes a
-//     segment out of the directory only after it consumed the segment's last slot, and it cannot
-//     pass p. A producer looks at a segment only between its claim and its publish. So no hazard
-//     pointers and no epochs, and a segment may be freed at once.
-//   - A usual push reads neither the head nor the directory: up to where there is room, and in
-//     which segment, stands beside the tail (ClaimWindow), and the claim proves it true.
-//   - The consumer progresses unless a producer stands between its claim and its publish at the
-//     queue's front; then try_pop says empty although empty_for_consumer() says false.
+//     of a batch are adjacent. The order of claims is the order of pops: FIFO over all producers.
+//   - tail - head <= max_capacity, exactly: a claim is checked against a value that the head had.
+//   - Position p is stored in slot p % S of the segment in `directory_[p / S % D]`. D * S is at
+//     least max_capacity + S, so that no two live positions share a directory entry.
+//   - A producer that has claimed position p and not published it keeps p's segment alive: the
+//     consumer removes a segment from the directory only after it consumed the segment's last slot,
+//     and it cannot pass p. A producer accesses a segment only between its claim and its publish.
+//     So there are no hazard pointers and no epochs, and a segment may be freed at once.
+//   - The common push reads neither the head nor the directory: ClaimWindow, beside the tail, says
+//     up to which position there is room and in which segment; a successful claim proves that true.
+//   - The consumer progresses unless the position at the queue's front is claimed and not published
+//     yet; then try_pop returns `empty` although empty_for_consumer() returns false.
 //
-// Growing and shrinking: memory comes in segments, linked into the directory one at a time and
-// never copied. `capacity()` is the mark at which a push first looks whether it may grow: it goes
-// up by growth_factor when a push finds that many items waiting. A segment that the consumer has
-// left goes back behind the tail if fewer are waiting there than initial_capacity needs, and into a
-// pool otherwise: a steady flow does not allocate, nor does one that comes in bursts. After a calm
-// (CalmWatch), capacity goes down as shrink_threshold says, what is left goes back to the heap, and
-// so does the pool, step by step: a large burst's memory while it drains, the last 4 MiB with what
-// comes after.
+// Growing and shrinking: memory comes in segments, which are added to the directory one at a time;
+// items are never copied. `capacity()` is the number of waiting items from which on a push checks
+// whether it may grow the queue; it is then multiplied by growth_factor. A segment that the
+// consumer has finished is reused behind the tail if there are fewer segments than initial_capacity
+// needs, and is kept in a pool otherwise: neither a steady flow nor one in bursts allocates. After
+// a calm (see CalmWatch), capacity is lowered as shrink_threshold says, finished segments are
+// freed, and the pool is emptied one segment at a time: a large burst's memory is freed while it
+// drains, the pool's last 4 MiB by the traffic after it.
 //
 // Sources: tickets and per-slot state from LCRQ (Morrison, Afek, PPoPP 2013) and Jiffy (Adas,
 // Friedman, DISC 2022); linked chunks and their recycling by the consumer from JCTools'
-// MpscUnboundedXaddArrayQueue. The directory in place of links is ours: nobody waits for somebody
-// else's link, and ownership by ticket replaces reclamation schemes. `model/elastic_mpsc_queue.pml`
-// is checked by the tests.
+// MpscUnboundedXaddArrayQueue. A directory in place of links is our own: no producer waits for
+// another's link, and ownership by ticket replaces a memory reclamation scheme. The tests check
+// `model/elastic_mpsc_queue.pml`.
 #pragma once
 
 #include <algorithm>
@@ -89,7 +89,7 @@ class ElasticMpscQueue {
     return try_push(T(item), reserve);
   }
 
-  /// Pushes as many of `items` as fit, from the front, with one claim: they are neighbours in the
+  /// Pushes as many of `items` as fit, from the front, with one claim: they are adjacent in the
   /// queue. Returns how many; those are moved from.
   [[nodiscard]] std::size_t push_batch(std::span<T> items, std::size_t reserve = 0);
 
@@ -103,7 +103,7 @@ class ElasticMpscQueue {
   /// Error: empty.
   [[nodiscard]] Result<T> try_pop();
 
-  /// The same into `item`; false when there is none. Costs a small item no trip through memory.
+  /// The same into `item`; false when there is none. A small item can stay in registers.
   [[nodiscard]] bool try_pop(T& item) requires(std::is_nothrow_move_assignable_v<T>);
 
   /// Calls `use(T&)` on up to `count` items in place, in order; each is destroyed afterwards, also
@@ -111,7 +111,7 @@ class ElasticMpscQueue {
   template <class Use>
   std::size_t pop_batch(std::size_t count, Use&& use) requires(std::is_invocable_v<Use&, T&>);
 
-  /// The same with `use(std::span<T>)`, once for each run of neighbours in memory.
+  /// The same with `use(std::span<T>)`, once for each run of items adjacent in memory.
   template <class Use>
   std::size_t pop_runs(std::size_t count,
                        Use&& use) requires(std::is_invocable_v<Use&, std::span<T>>);
@@ -121,32 +121,33 @@ class ElasticMpscQueue {
   [[nodiscard]] Result<T> pop_for(std::chrono::duration<Rep, Period> timeout) requires(
       Wait::kCanSleep);
 
-  /// Calls `look(const T&)` on what can be popped, in order, and takes nothing out.
+  /// Calls `look(const T&)` on the items that can be popped, in order; removes none.
   template <class Look>
   void for_each(Look&& look) const requires(std::is_invocable_v<Look&, const T&>);
 
-  /// True if no position is claimed beyond the consumer's: the check before it goes to sleep, after
-  /// it raised a flag (seq_cst) that producers load (seq_cst) after their push. See waiting.hpp.
+  /// True if no position is claimed beyond the consumer's. The consumer checks this before it goes
+  /// to sleep, after it set a flag (seq_cst) that producers load (seq_cst) after their push. See
+  /// waiting.hpp.
   bool empty_for_consumer() const {
     return tail_.load(std::memory_order_seq_cst) == head_.load(std::memory_order_relaxed);
   }
 
-  /// Destroys what can be popped of the items that wait now; returns how many.
+  /// Destroys those of the items waiting now that can be popped; returns how many.
   std::size_t clear() {
     return pop_batch(len(), [](T&) {});
   }
 
-  /// What can be popped of the items that wait now.
+  /// Pops those of the items waiting now that can be popped.
   std::vector<T> drain();
 
-  // ---- anybody ----
+  // ---- any thread ----
 
   bool empty() const { return len() == 0; }
-  /// Items claimed and not yet popped; a true value of some moment during the call.
+  /// Items claimed and not yet popped; correct for some moment during the call.
   std::size_t len() const;
   std::size_t capacity() const { return capacity_.load(std::memory_order_relaxed); }
   std::size_t max_capacity() const { return config_.max_capacity; }
-  /// `peak` is looked at whenever the consumer looks for new items, and when the queue grows.
+  /// `peak` is updated when the consumer looks for new items, and when the queue grows.
   QueueStats stats() const;
 
  private:
@@ -166,12 +167,12 @@ class ElasticMpscQueue {
   // Producers.
   static constexpr std::size_t kPrefetchBytes = 512;
   static constexpr int kPauses = 64;        // some 1.5 us, in which another thread fills many slots
-  static constexpr int kPausesOfBatch = 8;  // who pops batches seldom reads what was just written
+  static constexpr int kPausesOfBatch = 8;  // a consumer of batches rarely reads just written items
   std::size_t bound_for(std::size_t reserve) const {
     return config_.max_capacity - std::min(reserve, config_.max_capacity);
   }
-  /// Success also means that `tail` did not move since it was read, so that what the window told
-  /// between is true.
+  /// Success also means that `tail` did not move since it was read, so that what the window
+  /// returned in between is true.
   bool claim(std::uint64_t& tail, std::size_t count) {
     // seq_cst: partner of empty_for_consumer (see waiting.hpp).
     return tail_.compare_exchange_strong(tail, tail + count, std::memory_order_seq_cst,
@@ -183,9 +184,9 @@ class ElasticMpscQueue {
     // release: partner of scan_ready().
     slot.ready->store(generation, std::memory_order_release);
   }
-  /// After a claim that failed; returns the tail to try next. Producers that claim at full speed on
-  /// several cores spend their time on handing the queue's lines to and fro: who lost lets the
-  /// winner have them for a while.
+  /// Backs off after a failed claim; returns the tail to try next. Producers that claim at full
+  /// speed on several cores spend their time on moving the queue's cache lines between cores: a
+  /// producer whose claim failed leaves them to the others for a while.
   std::uint64_t let_others_claim() const {
     base::pause(kPauses);
     return tail_.load(std::memory_order_relaxed);
@@ -207,8 +208,9 @@ class ElasticMpscQueue {
   void free(SegmentRef segment);
 
   // The consumer.
-  /// Gives a run from the front on back at the end of its scope: after the result was built in its
-  /// final place (a copy of it would wait for the stores just made), and also if `use` throws.
+  /// Releases a run of slots from the front on at the end of its scope: after the result was built
+  /// in its final place (a copy of it would wait for the stores just made), and also if `use`
+  /// throws.
   struct Release {
     ElasticMpscQueue& queue;
     std::span<T> run;
@@ -232,7 +234,7 @@ class ElasticMpscQueue {
   std::size_t directory_mask_;                                // D - 1
   std::unique_ptr<std::atomic<std::uintptr_t>[]> directory_;  // SegmentRef bits
 
-  // Rarely written, by both ends.
+  // Rarely written, by producers and the consumer.
   std::atomic<std::size_t> capacity_;
   [[no_unique_address]] Wait wait_;
   SegmentPool pool_;
@@ -240,10 +242,10 @@ class ElasticMpscQueue {
   // Written by producers.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> tail_{0};
   ClaimWindow<Wait> window_;
-  // A value that head_ had; saves reading the consumer's line.
+  // A value that head_ had; saves reading the consumer's cache line.
   std::atomic<std::uint64_t> head_seen_{0};
 
-  // Written by the consumer for others to read.
+  // Written by the consumer, read by any thread.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> head_{0};
 
   // The consumer's own.
@@ -259,7 +261,7 @@ class ElasticMpscQueue {
   // Figures, off the fast path.
   alignas(2 * kCacheLine) std::atomic<std::uint64_t> full_{0};
   std::atomic<std::uint64_t> resizes_{0};
-  std::atomic<std::uint64_t> growths_{0};  // steps of the capacity up, segments that pushes put in
+  std::atomic<std::uint64_t> growths_{0};  // capacity increases, and segments installed by pushes
   std::atomic<std::size_t> peak_{0};
   std::atomic<std::size_t> segments_{0};
 };

@@ -1,5 +1,5 @@
-// The implementation of ElasticMpscQueue; read elastic_mpsc_queue.hpp first. In the order of an
-// item's life: claim, publish, pop. Where its memory comes from: elastic_mpsc_memory.ipp.
+// The implementation of ElasticMpscQueue, in the order of an item's life: claim, publish, pop. Its
+// memory management is in elastic_mpsc_memory.ipp. Read elastic_mpsc_queue.hpp first.
 #pragma once
 
 namespace millrace::queue {
@@ -8,7 +8,7 @@ template <class T, class Wait>
 auto ElasticMpscQueue<T, Wait>::create(const QueueConfig& config)
     -> Result<std::unique_ptr<ElasticMpscQueue>> {
   if (const Result<void> valid = validate(config); !valid) return valid.error();
-  // Small enough that memory goes back in small steps, large enough that the directory stays small.
+  // Small enough that memory is freed in small steps, large enough that the directory stays small.
   constexpr std::size_t kSlotsMin = 64;
   constexpr std::size_t kSlotsUsual = std::clamp<std::size_t>(16384 / sizeof(T), kSlotsMin, 1024);
   constexpr std::size_t kEntriesUsual = 4096;
@@ -52,14 +52,15 @@ Result<void> ElasticMpscQueue<T, Wait>::try_push(T&& item, std::size_t reserve) 
   return pushed;
 }
 
-/// The usual case, small enough to be inlined: the window knows of room, and nobody else claims.
+/// The common case, small enough to be inlined: the window covers the position, and no other
+/// producer claims at the same time.
 template <class T, class Wait>
 Result<void> ElasticMpscQueue<T, Wait>::push_once(T& item, std::size_t reserve) {
   std::uint64_t tail = tail_.load(std::memory_order_relaxed);
   Wait::step();
   if (const SegmentRef segment = known_room(tail, 1, reserve)) [[likely]] {
-    // The next push waits for this one's stores at its atomic claim, so their lines are fetched
-    // ahead.
+    // The next push's atomic claim has to wait for this one's stores to complete, so their cache
+    // lines are fetched ahead.
     const Slot slot = layout_.slot(segment, tail);
     base::prefetch_to_write(slot.item, kPrefetchBytes);
     Wait::step();
@@ -71,7 +72,7 @@ Result<void> ElasticMpscQueue<T, Wait>::push_once(T& item, std::size_t reserve) 
     let_others_claim();
   }
   if constexpr (std::is_trivially_copyable_v<T> && sizeof(T) <= 2 * sizeof(void*)) {
-    T copy = item;  // with its address taken nowhere else, a small item stays in registers
+    T copy = item;  // only the copy's address is taken, so a small item stays in registers
     return push_again(copy, reserve);
   }
   return push_again(item, reserve);
@@ -144,7 +145,8 @@ Result<void> ElasticMpscQueue<T, Wait>::push_for(T&& item,
   return Error::timed_out;
 }
 
-/// The segment of `count` positions from `tail` on if the window knows them; to be claimed next.
+/// The segment of the `count` positions from `tail` on, which the caller is about to claim; null if
+/// the window does not cover them.
 template <class T, class Wait>
 SegmentRef ElasticMpscQueue<T, Wait>::known_room(std::uint64_t tail, std::size_t count,
                                                  std::size_t reserve) const {
@@ -152,8 +154,8 @@ SegmentRef ElasticMpscQueue<T, Wait>::known_room(std::uint64_t tail, std::size_t
   return window_.find(tail, count);
 }
 
-/// After a claim of which the window did not know: tells it of the segment of the last position.
-/// Returns that of the first.
+/// After a claim that the window did not cover: moves the window to the segment of the last
+/// position. Returns the segment of the first.
 template <class T, class Wait>
 SegmentRef ElasticMpscQueue<T, Wait>::look_up_claimed(std::uint64_t position, std::size_t count) {
   const std::uint64_t last = position + count - 1;
@@ -255,7 +257,7 @@ template <class T, class Wait>
 template <class Look>
 void ElasticMpscQueue<T, Wait>::for_each(Look&& look) const
     requires(std::is_invocable_v<Look&, const T&>) {
-  // Nobody but the consumer frees a segment that positions from the front on lie in.
+  // Only the consumer frees a segment that holds positions from the front on.
   for (std::uint64_t position = front_;;) {
     const SegmentRef segment = segment_at(position);
     if (!segment) return;
@@ -291,8 +293,8 @@ void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   };
   std::size_t run = look_on(0);
   if (run < slot.run && stream_.flows()) {
-    // The producers are still writing the line that was just read, and the read took it away from
-    // them. Left alone for a moment they fill it, and it changes hands less often.
+    // The producers are still writing the cache line that was just read, and the read took it from
+    // their cores. A pause lets them fill it, so that it moves between cores less often.
     base::pause(pauses);
     const std::size_t seen = run;
     run = look_on(run);
@@ -302,8 +304,8 @@ void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   ready_ = run;
   if (run == 0) return look_for_calm(CalmWatch::kFoundNothing, 0);
   if (run < slot.run) return note_peak(run);
-  // More may wait than was looked at. Asking for the tail takes its line from the producers, so not
-  // every time.
+  // More items may wait than were scanned. Reading the tail takes its cache line from the
+  // producers, so this is not done every time.
   if (front_ >= next_peak_look_) {
     next_peak_look_ = front_ + kPeakLookSlots;
     const std::size_t waiting = len();
@@ -312,14 +314,14 @@ void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   }
 }
 
-/// Gives `count` slots from the front on back; their items are destroyed.
+/// Releases `count` slots from the front on, whose items have been destroyed.
 template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::advance(std::size_t count) {
   ready_ -= count;
   front_ += count;
   if (layout_.number(front_) != layout_.number(front_ - 1)) leave_segment();
   Wait::step();
-  // release: partner of make_room(); the directory is changed before.
+  // release: partner of make_room(), which sees the directory's change too.
   head_.store(front_, std::memory_order_release);
   wait_.popped();
 }
@@ -335,8 +337,9 @@ void ElasticMpscQueue<T, Wait>::note_peak(std::size_t len) {
 
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::len() const {
-  // The tail first: against a head read later, the difference is never more than was there when the
-  // head was read (and below zero if the consumer overtook the tail that was read).
+  // The tail first: with a head that is read later, the difference is never more than the length at
+  // the moment when the head was read (and below zero if the consumer has passed that tail by
+  // then).
   const std::uint64_t tail = tail_.load(std::memory_order_acquire);
   const std::uint64_t head = head_.load(std::memory_order_relaxed);
   return tail > head ? tail - head : 0;

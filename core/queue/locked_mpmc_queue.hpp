@@ -1,14 +1,14 @@
-// LockedMpmcQueue<T>: the locked twin of ElasticMpscQueue, for any number of producers and
+// LockedMpmcQueue<T>: the locked counterpart of ElasticMpscQueue, for any number of producers and
 // consumers: the same interface, the same configuration, the same errors, one mutex.
 //
-// Who may call what: every thread everything, at any time; only destruction is exclusive.
+// Thread contract: any thread may call anything, at any time; only destruction is exclusive.
 //
-// What always holds
-//   - Items leave in the order in which they came; never more than max_capacity of them.
-//   - `capacity()` slots are allocated. Growing and shrinking move the items to a new block, so
-//     that one push or pop in a long while pays for all of them (the lock-free twin does not). A
-//     shrinking comes only after as many pops, or tries to pop, as it moves items.
-//   - No call of foreign code under the lock but T's own moves and destructor, and for_each's;
+// Invariants
+//   - FIFO; never more than max_capacity items.
+//   - `capacity()` slots are allocated. Growing and shrinking move all items to a new block, so now
+//     and then a single push or pop takes as long as that (not so in ElasticMpscQueue). The queue
+//     shrinks only after at least as many pops, or attempts to pop, as there are items to move.
+//   - Under the lock only T's move operations and destructor are called, and for_each's callback;
 //     pop_batch moves items out in groups and calls `use` on them unlocked.
 #pragma once
 
@@ -70,8 +70,8 @@ class LockedMpmcQueue {
     return try_push(T(item), reserve);
   }
 
-  /// Pushes as many of `items` as fit, from the front, as neighbours. Returns how many; those are
-  /// moved from.
+  /// Pushes as many of `items` as fit, from the front; they are adjacent in the queue. Returns how
+  /// many; those are moved from.
   [[nodiscard]] std::size_t push_batch(std::span<T> items, std::size_t reserve = 0) {
     std::size_t pushed = 0;
     bool wake = false;
@@ -161,7 +161,7 @@ class LockedMpmcQueue {
     return pop_locked(lock);
   }
 
-  /// Calls `look(const T&)` on what waits, in order, and takes nothing out. Under the lock: `look`
+  /// Calls `look(const T&)` on the waiting items, in order; removes none. It holds the lock: `look`
   /// must not call this queue.
   template <class Look>
   void for_each(Look&& look) const requires(std::is_invocable_v<Look&, const T&>) {
@@ -171,7 +171,7 @@ class LockedMpmcQueue {
 
   bool empty_for_consumer() const { return empty(); }
 
-  /// Destroys what waits now; returns how many.
+  /// Destroys the items that wait now; returns how many.
   std::size_t clear() {
     return pop_batch(len(), [](T&) {});
   }
@@ -202,7 +202,7 @@ class LockedMpmcQueue {
  private:
   using Block = RawSlots<T>;  // `front_` and `size_` say which slots hold items
 
-  /// Items that leave by one locking of the mutex: copied out and used unlocked.
+  /// Items that are moved out under one lock of the mutex and used unlocked.
   static constexpr std::size_t kGroupMax = std::clamp<std::size_t>(8192 / sizeof(T), 1, 1024);
   struct Group {
     alignas(T) std::array<std::byte, kGroupMax * sizeof(T)> memory;
@@ -270,7 +270,7 @@ class LockedMpmcQueue {
     note_popped(1);
     const bool wake = producers_asleep_ > 0;
     lock.unlock();
-    if (wake) room_.notify_all();  // their reserves may differ
+    if (wake) room_.notify_all();  // not notify_one(): the producers' reserves may differ
     return item;
   }
 
@@ -303,15 +303,16 @@ class LockedMpmcQueue {
     look_for_calm(count);
   }
 
-  /// Every so many looks for items, gives capacity back as shrink_threshold allows for the most
-  /// that waited since the last time. Not before as many looks as there are items to be moved, so
-  /// that each pays for one item at most, whatever the threshold.
+  /// Once in kStretchLooks looks for items, lowers the capacity as shrink_threshold allows for the
+  /// most items that waited since the last time. There must have been as many looks as there are
+  /// items to move, so that the amortised cost of a look is at most one move, whatever the
+  /// threshold.
   void look_for_calm(std::size_t looks) {
     looks_ += looks;
     if (looks_ < looks_wanted_) return;
     const std::size_t used = std::exchange(deepest_, size_);
     const std::size_t capacity = shrunk_capacity_for(config_, capacity_, used);
-    // No memory for a smaller block: then the larger one stays.
+    // Without memory for a smaller block, the larger one is kept.
     if (capacity < capacity_ && looks_ >= size_ && resize(capacity)) return;
     looks_wanted_ = looks_ + kStretchLooks;
   }
@@ -342,9 +343,11 @@ class LockedMpmcQueue {
   std::size_t front_ = 0;
   std::size_t size_ = 0;
   static constexpr std::size_t kStretchLooks = 4096;
-  std::size_t looks_ = 0;  // for items, since the capacity changed; those that found none included
-  std::size_t looks_wanted_ = kStretchLooks;  // before the next thought of shrinking
-  std::size_t deepest_ = 0;                   // most that waited since the last one
+  // Items popped and attempts to pop that found none, since the capacity changed.
+  std::size_t looks_ = 0;
+  // The value of looks_ at which shrinking is considered next.
+  std::size_t looks_wanted_ = kStretchLooks;
+  std::size_t deepest_ = 0;  // most items that waited since shrinking was last considered
   QueueStats stats_;
 };
 

@@ -1,20 +1,21 @@
-// MpmcQueue<T>: a bounded lock-free queue of any number of producers and consumers, for any T that
-// moves without throwing.
+// MpmcQueue<T>: a bounded lock-free queue of any number of producers and consumers, for any T whose
+// move constructor does not throw.
 //
-// Who may call what: every thread everything, at any time; only destruction is exclusive.
+// Thread contract: any thread may call anything, at any time; only destruction is exclusive.
 //
-// What always holds
-//   - Position p lies in slot p % S, S a power of two. A slot's turn says who may use it next:
-//     p for the producer of position p, p + 1 for its consumer, p + S for the producer one lap on.
-//   - A thread claims positions by a CAS of tail_ or head_ after it saw that it is the turn of each
-//     of their slots; nobody but the one who claims can end that turn. So a batch is claimed by one
-//     CAS, and its items are neighbours.
-//   - FIFO in the order of claims. A producer between its claim and its publish holds up those who
-//     pop behind it, as a consumer does those who push one lap on: lock-free for the queue as a
-//     whole up to there, and neither side waits inside a call.
-//   - Full means that the slot is not free yet, be it that a consumer is still at it.
+// Invariants
+//   - Position p is stored in slot p % S, S a power of two. A slot's `turn` says which operation is
+//     next: p for the producer of position p, p + 1 for its consumer, p + S for the producer one
+//     lap later.
+//   - A thread claims positions by a CAS of tail_ or head_ after it saw that each of their slots
+//     has the right turn; only the thread that claims a slot can change its turn. So a batch is
+//     claimed by one CAS, and its items are adjacent.
+//   - FIFO in the order of claims. A producer between its claim and its publish holds up the
+//     consumers behind it, and a consumer those producers that are one lap later; no call waits for
+//     it: they return `empty` or `full`.
+//   - `full` means that the slot is not free yet, possibly because a consumer still uses it.
 //
-// There is no look at what waits (for_each): others may take it away at any time.
+// There is no for_each: other threads may pop an item at any time.
 //
 // Source: D. Vyukov, "Bounded MPMC queue" (1024cores.net, 2010), for the turn of each slot.
 #pragma once
@@ -72,8 +73,8 @@ class MpmcQueue {
     return try_push(T(item));
   }
 
-  /// Pushes as many of `items` as fit, from the front, as neighbours. Returns how many; those are
-  /// moved from.
+  /// Pushes as many of `items` as fit, from the front; they are adjacent in the queue. Returns how
+  /// many; those are moved from.
   [[nodiscard]] std::size_t push_batch(std::span<T> items) {
     const std::size_t pushed = items.empty() ? 0 : push_some(items);
     if (pushed < items.size()) full_.fetch_add(1, std::memory_order_relaxed);
@@ -111,8 +112,8 @@ class MpmcQueue {
     return true;
   }
 
-  /// Calls `use(T&)` on up to `count` neighbours in place, in order; each is destroyed afterwards.
-  /// Returns how many. If `use` throws, the rest of those that were claimed with it is destroyed.
+  /// Calls `use(T&)` on up to `count` adjacent items in place, in order; each is destroyed
+  /// afterwards. Returns how many. If `use` throws, the other items of the claim are destroyed too.
   template <class Use>
   std::size_t pop_batch(std::size_t count, Use&& use) requires(std::is_invocable_v<Use&, T&>) {
     if (count == 0) return 0;
@@ -146,7 +147,7 @@ class MpmcQueue {
     return Error::timed_out;
   }
 
-  /// Destroys what waits now; returns how many.
+  /// Destroys the items that wait now; returns how many.
   std::size_t clear() {
     std::size_t cleared = 0;
     for (std::size_t left = len(); left > 0;) {
@@ -159,7 +160,7 @@ class MpmcQueue {
   }
 
   bool empty() const { return len() == 0; }
-  /// Claimed by producers and not yet by consumers; a true value of some moment during the call.
+  /// Items claimed by producers and not yet by consumers; correct for some moment during the call.
   std::size_t len() const {
     const std::uint64_t tail = tail_.load(std::memory_order_acquire);
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
@@ -167,7 +168,7 @@ class MpmcQueue {
   }
   std::size_t capacity() const { return mask_ + 1; }
   std::size_t max_capacity() const { return mask_ + 1; }
-  /// `peak` is what waits now, or the capacity if a push has found it full.
+  /// `peak` is the present length, or the capacity if a push has ever found the queue full.
   QueueStats stats() const {
     QueueStats stats;
     stats.popped = head_.load(std::memory_order_relaxed);
@@ -211,8 +212,8 @@ class MpmcQueue {
 
   Slot& slot(std::uint64_t position) const { return slots_[position & mask_]; }
 
-  /// How many of `count` slots from `position` on have come to the turn `position + offset`.
-  /// Negative: `position` is old, others have claimed it.
+  /// How many of `count` slots from `position` on have the turn `position + offset`. Negative:
+  /// `position` is old, another thread has claimed it.
   std::int64_t turns(std::uint64_t position, std::size_t count, std::uint64_t offset) const {
     std::int64_t run = 0;
     for (; static_cast<std::size_t>(run) < count; ++run) {
@@ -226,8 +227,8 @@ class MpmcQueue {
     return run;
   }
 
-  /// Claims up to `count` positions whose slots have come to the turn; none if the first has not.
-  /// seq_cst: partner of claimed(), for those who are about to sleep (see EventCount).
+  /// Claims up to `count` positions whose slots have the right turn; none if the first has not.
+  /// seq_cst: partner of claimed(), for threads that are about to sleep (see EventCount).
   Claim claim(std::atomic<std::uint64_t>& end, std::size_t count, std::uint64_t offset) {
     std::uint64_t position = end.load(std::memory_order_relaxed);
     for (base::Backoff backoff(kPausesMax);;) {
@@ -240,7 +241,7 @@ class MpmcQueue {
                                         std::memory_order_relaxed)) {
           return {position, claimed};
         }
-        // Who lost lets the winner have the lines for a while.
+        // The CAS failed: leave the cache lines to the other threads for a while.
         backoff.rest();
       }
       position = end.load(std::memory_order_relaxed);
@@ -262,8 +263,8 @@ class MpmcQueue {
     return room.count;
   }
 
-  /// Positions claimed by producers and not by consumers, in the single order of seq_cst: what one
-  /// looks at who is about to sleep.
+  /// Positions claimed by producers and not by consumers, in the single order of seq_cst: the
+  /// condition that a thread checks before it sleeps.
   std::size_t claimed() const {
     const std::uint64_t head = head_.load(std::memory_order_seq_cst);
     const std::uint64_t tail = tail_.load(std::memory_order_seq_cst);
@@ -276,7 +277,7 @@ class MpmcQueue {
   const std::size_t mask_;
   const std::unique_ptr<Slot[]> slots_;
 
-  // Written by who sleeps.
+  // Written by threads that sleep or are refused.
   alignas(base::padding_bytes) [[no_unique_address]] Wait wait_;
   std::atomic<std::uint64_t> full_{0};
 

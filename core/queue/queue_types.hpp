@@ -1,4 +1,6 @@
-// What both elastic queues share: their configuration and their figures.
+// Configuration and statistics shared by the queues.
+//
+// Thread contract: value types and pure functions.
 #pragma once
 
 #include <cstddef>
@@ -15,17 +17,17 @@ using base::describe;
 using base::Error;
 using base::Result;
 
-/// Aggregate, in ascending order, or by name:
+/// An aggregate, whose capacities stand in ascending order. It can also be filled by name:
 ///
 ///     QueueConfig().with_initial_capacity(64).with_max_capacity(4096)
 ///
-/// A setter leaves the other values alone: validate() says whether they fit together.
+/// A setter does not adjust the other values: validate() checks that they fit together.
 struct QueueConfig {
   std::size_t min_capacity = 512;
   std::size_t initial_capacity = 1024;
   std::size_t max_capacity = 1'048'576;
-  double growth_factor = 2.0;      // capacity times this when a push finds the queue full
-  double shrink_threshold = 0.25;  // below this share of the capacity, capacity / growth_factor
+  double growth_factor = 2.0;      // multiplies the capacity when a push finds it used up
+  double shrink_threshold = 0.25;  // if less than this share is used, the capacity is divided again
 
   constexpr QueueConfig& with_min_capacity(std::size_t slots) {
     min_capacity = slots;
@@ -49,7 +51,7 @@ struct QueueConfig {
   }
 };
 
-/// The rule that `config` breaks, or success.
+/// Success, or the rule that `config` violates.
 constexpr Result<void> validate(const QueueConfig& config) {
   if (config.min_capacity == 0) return Error::min_capacity_zero;
   if (config.min_capacity > config.max_capacity) return Error::min_above_max;
@@ -68,7 +70,8 @@ constexpr Result<void> validate(const QueueConfig& config) {
   return {};
 }
 
-/// The capacity after one step up or down; shared, so that both queues resize alike.
+/// The capacity after one step up or down; shared, so that both elastic queues resize in the same
+/// way.
 constexpr std::size_t grown_capacity(const QueueConfig& config, std::size_t capacity) {
   const double grown = static_cast<double>(capacity) * config.growth_factor;
   if (grown >= static_cast<double>(config.max_capacity)) return config.max_capacity;
@@ -97,11 +100,11 @@ constexpr std::size_t shrunk_capacity_for(const QueueConfig& config, std::size_t
 struct QueueStats {
   std::uint64_t pushed = 0;  // items accepted since creation
   std::uint64_t popped = 0;  // items taken out, cleared ones included
-  // Pushes refused for want of room: by try_push at once, by push_for when the time was up; a batch
-  // that is cut short or refused counts once.
+  // Pushes refused because the queue was full: by try_push at once, by push_for at its time-out; a
+  // batch that was refused or only pushed in part counts once.
   std::uint64_t full = 0;
-  std::uint64_t resizes = 0;  // steps of the capacity, up and down
-  std::size_t peak = 0;  // most items seen waiting at once (see the queue for how often it looks)
+  std::uint64_t resizes = 0;     // steps of the capacity, up and down
+  std::size_t peak = 0;          // most items seen waiting at once (each queue says when it checks)
   std::size_t memory_bytes = 0;  // what the queue holds on the heap now
 };
 

@@ -1,4 +1,4 @@
-// Raw memory for a fixed number of slots, whose owner says which of them hold objects.
+// Raw memory for a fixed number of slots. The owner constructs and destroys the objects in them.
 #pragma once
 
 #include <cstddef>

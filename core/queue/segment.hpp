@@ -3,17 +3,17 @@
 //
 //     [64 ready bytes | item item item ...][64 ready bytes | item item item ...] ...
 //
-// Ready bytes apart from the items keep the items dense (8-byte items cost 9 bytes, not 16) and
-// aligned, and let the consumer see many of them in one line. (Measured against one byte beside
-// each item, and against groups of one line: this was the fastest with one producer and with four.)
+// Separate ready bytes keep the items dense (8-byte items cost 9 bytes, not 16) and aligned, and
+// let the consumer check many of them in one cache line. (Measured against one byte beside each
+// item, and against groups of one line: this was the fastest with one producer and with four.)
 //
-// A slot is ready when its byte holds the segment's generation. Every slot of a segment is written
-// once in each use of the segment, so that in the next use, one generation later, all bytes are
-// stale without anybody resetting them. The generation (1..63) travels in the low bits of the
-// pointer, which the alignment leaves free: whoever holds the reference knows it without touching
-// the segment.
+// A slot is ready when its byte equals the segment's generation. Every slot of a segment is written
+// once in each use of the segment, so in the next use, one generation later, all bytes are stale
+// and need no reset. The generation (1..63) is kept in the low bits of the pointer, which the
+// alignment leaves free, so it is known without access to the segment.
 //
-// Not thread-safe by itself; the queue's tickets say who may touch which slot.
+// Thread contract: not thread-safe by itself; a slot may be accessed by the thread that holds its
+// position in the queue.
 #pragma once
 
 #include <atomic>
@@ -52,7 +52,7 @@ class SegmentRef {
   std::uintptr_t bits_ = 0;
 };
 
-/// Where things lie in the segments of one queue, and how such a segment is made and freed.
+/// The memory layout of one queue's segments; makes and frees them.
 template <class T>
 class SegmentLayout {
   static constexpr std::size_t round_up(std::size_t size, std::size_t unit) {
@@ -60,7 +60,7 @@ class SegmentLayout {
   }
 
  public:
-  /// One slot, and how many neighbours follow in its group (itself included).
+  /// One slot, and `run`, the number of slots from it to the end of its group (itself included).
   struct Slot {
     ReadyByte* ready;
     T* item;

@@ -1,9 +1,8 @@
-// What a queue keeps of the memory that it grew by, and until when.
+// The pool of a queue's spare segments, and the rule for when it is emptied.
 //
-// A load that comes in bursts would otherwise take segments from the heap, page by page, in each
-// burst and give them back behind it. So segments that the consumer has left wait in a pool for the
-// next burst, and go back, as the capacity does, only after a calm: many looks of the consumer in a
-// row between which no push needed more.
+// Without a pool, a load in bursts would allocate segments in each burst and free them after it. So
+// finished segments are kept for the next burst. They are freed, and the capacity is lowered, only
+// after a calm: a long stretch of the consumer's looks in which no push grew the queue.
 #pragma once
 
 #include <algorithm>
@@ -18,15 +17,15 @@
 
 namespace millrace::queue {
 
-/// Segments for their next use, the last one given first. Any thread, at any time. Nobody waits: a
-/// call during another thread's call finds the pool empty, or full.
+/// A stack of spare segments. Any thread, at any time. Wait-free: a call during another thread's
+/// call returns as if the pool were empty, or full.
 class SegmentPool {
  public:
   /// Keeps up to 256 segments and 4 MiB.
   explicit SegmentPool(std::size_t segment_bytes)
       : limit_(std::min(kSegmentsMax, kBytesMax / segment_bytes)) {}
 
-  /// Null if there is none to be had.
+  /// Null if the pool is empty or busy.
   SegmentRef take() {
     if (empty() || busy_.exchange(true, std::memory_order_acquire)) return {};
     SegmentRef taken;
@@ -39,7 +38,7 @@ class SegmentPool {
     return taken;
   }
 
-  /// False: the caller keeps it.
+  /// False if the pool is full or busy: the caller keeps the segment.
   bool give(SegmentRef segment) {
     const auto full = [this] { return count_.load(std::memory_order_relaxed) == limit_; };
     if (full() || busy_.exchange(true, std::memory_order_acquire)) return false;
@@ -53,7 +52,7 @@ class SegmentPool {
     return given;
   }
 
-  /// Of some moment.
+  /// May be outdated when it returns.
   bool empty() const { return count_.load(std::memory_order_relaxed) == 0; }
 
  private:
@@ -62,18 +61,18 @@ class SegmentPool {
 
   const std::size_t limit_;
   std::atomic<bool> busy_{false};
-  std::atomic<std::size_t> count_{0};  // changed by who set busy_
+  std::atomic<std::size_t> count_{0};  // changed only by the thread that set busy_
   std::array<SegmentRef, kSegmentsMax> segments_;
 };
 
-/// Tells the consumer when its queue has been calm: for as long as it leaves 256 segments, or finds
-/// nothing 16384 times, or some of both. The consumer's.
+/// Detects calms: a calm begins after a stretch without growth in which the consumer left 256
+/// segments, or found nothing 16384 times, or a mixture of both. Used by the consumer only.
 class CalmWatch {
  public:
   enum Look : std::uint32_t { kFoundNothing = 1, kLeftSegment = 64 };
 
-  /// `growths` is how often pushes have grown the queue; `len` is what waits. At the end of each
-  /// such stretch without a growth, the most that was seen waiting in it.
+  /// `growths` is how often pushes have grown the queue; `len` is how many items wait. Returns, at
+  /// the end of each stretch without growth, the most items that were seen waiting in it.
   std::optional<std::size_t> look(Look look, std::uint64_t growths, std::size_t len) {
     if (std::exchange(growths_, growths) != growths) {
       calm_ = false;
@@ -89,7 +88,7 @@ class CalmWatch {
   }
   void saw(std::size_t len) { deepest_ = std::max(deepest_, len); }
 
-  /// No growth since a whole stretch ended.
+  /// True from the end of a stretch without growth until the next growth.
   bool calm() const { return calm_; }
 
  private:

@@ -1,20 +1,21 @@
-// SpscQueue<T>: a bounded queue of one producer and one consumer, both wait-free, for any T that
-// moves without throwing.
+// SpscQueue<T>: a bounded queue of one producer and one consumer, both wait-free, for any T whose
+// move constructor does not throw.
 //
-// Who may call what
+// Thread contract
 //   the producer:                 try_push, push_batch, push_for
 //   the consumer:                 try_pop, pop_batch, pop_runs, pop_for, for_each, clear, drain,
 //                                 empty_for_consumer
 //   any thread, at any time:      empty, len, capacity, stats
-//   Each role has one holder at a time, and may move to another thread if the hand-over is ordered.
-//   Construction and destruction are exclusive.
+//   Each role has one holder at a time, and may move to another thread if the hand-over is
+//   synchronised. Construction and destruction are exclusive.
 //
-// What always holds
-//   - head_ <= tail_ <= head_ + capacity, exactly; position p lies in slot p % S, S the power of two
-//     that holds the capacity. Slots from head_ to tail_ hold items, the others are raw memory.
-//   - Each side keeps what it saw last of the other's position, and looks again only when it has
-//     used that up: a push or pop in a stream touches no line that the other side writes but the
-//     item's own.
+// Invariants
+//   - head_ <= tail_ <= head_ + capacity, exactly; position p is stored in slot p % S, S the
+//     smallest power of two that is not below the capacity. Slots from head_ to tail_ hold items,
+//     the others are raw memory.
+//   - Each side caches the other side's position and reads it again only when the cached value no
+//     longer suffices: in a stream, a push or pop touches no cache line that the other side writes,
+//     except the item's own.
 //
 // Source: E. Rigtorp's SPSCQueue, for the cached position of the other side.
 #pragma once
@@ -128,7 +129,7 @@ class SpscQueue {
     });
   }
 
-  /// The same with `use(std::span<T>)`, once for each run of neighbours in memory.
+  /// The same with `use(std::span<T>)`, once for each run of items adjacent in memory.
   template <class Use>
   std::size_t pop_runs(std::size_t count,
                        Use&& use) requires(std::is_invocable_v<Use&, std::span<T>>) {
@@ -156,7 +157,7 @@ class SpscQueue {
     return Error::timed_out;
   }
 
-  /// Calls `look(const T&)` on what waits, in order, and takes nothing out.
+  /// Calls `look(const T&)` on the waiting items, in order; removes none.
   template <class Look>
   void for_each(Look&& look) const requires(std::is_invocable_v<Look&, const T&>) {
     const std::uint64_t tail = tail_.load(std::memory_order_acquire);  // partner: push_some()
@@ -165,12 +166,12 @@ class SpscQueue {
     }
   }
 
-  /// The check before the consumer sleeps, after it raised a flag: see waiting.hpp.
+  /// The consumer checks this before it sleeps, after it set a flag: see waiting.hpp.
   bool empty_for_consumer() const {
     return tail_.load(std::memory_order_seq_cst) == head_.load(std::memory_order_relaxed);
   }
 
-  /// Destroys what waits now; returns how many.
+  /// Destroys the items that wait now; returns how many.
   std::size_t clear() {
     return pop_batch(len(), [](T&) {});
   }
@@ -182,10 +183,10 @@ class SpscQueue {
     return items;
   }
 
-  // ---- anybody ----
+  // ---- any thread ----
 
   bool empty() const { return len() == 0; }
-  /// A true value of some moment during the call.
+  /// Correct for some moment during the call.
   std::size_t len() const {
     // The tail first: see ElasticMpscQueue::len().
     const std::uint64_t tail = tail_.load(std::memory_order_acquire);
@@ -194,7 +195,7 @@ class SpscQueue {
   }
   std::size_t capacity() const { return capacity_; }
   std::size_t max_capacity() const { return capacity_; }
-  /// `peak` is looked at whenever the consumer looks for new items.
+  /// `peak` is updated when the consumer looks for new items.
   QueueStats stats() const {
     QueueStats stats;
     stats.popped = head_.load(std::memory_order_relaxed);
@@ -206,7 +207,7 @@ class SpscQueue {
   }
 
  private:
-  /// Gives the front's slots back at the end of its scope, also if their use throws.
+  /// Releases the front's slots at the end of its scope, also if their use throws.
   struct Release {
     SpscQueue& queue;
     std::span<T> run;
@@ -245,7 +246,7 @@ class SpscQueue {
     return count;
   }
 
-  /// Up to `count` items from the front on, neighbours in memory.
+  /// Up to `count` items from the front on, adjacent in memory.
   std::span<T> waiting_run(std::size_t count) {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);
     if (tail_seen_ == head) {
@@ -263,7 +264,7 @@ class SpscQueue {
   const std::size_t mask_;
   const RawSlots<T> slots_;
 
-  // Written by both, when they sleep.
+  // Written by both sides, when they sleep.
   [[no_unique_address]] Wait wait_;
 
   // Written by the producer.

@@ -1,9 +1,10 @@
-// Tells the consumer of a queue whether producers are writing right behind what it reads, so that a
-// pause before it takes more is worth its time.
+// Tells the consumer of a queue whether producers are writing just ahead of the slots that it
+// reads, so that a pause before the next read saves cache line transfers.
 //
-// Thread contract: the consumer's own.
-// What holds: pauses that bring nothing become rare. A thread that pushes and pops by turns, or a
-// consumer whose producers have no core to run on, pauses once in 64 looks, not each time.
+// Thread contract: used by the consumer only.
+// Invariant: pauses after which nothing new was found become rare. A thread that pushes and pops in
+// turn, or a consumer whose producers have no core to run on, pauses once in 64 looks, not each
+// time.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +14,8 @@ namespace millrace::queue {
 
 class StreamWatch {
  public:
-  /// Whether to pause before the next look. A look in a stream that is not followed by a pause
-  /// brings the next pause nearer.
+  /// Whether to pause before the next look. In a stream, each call that returns false brings the
+  /// next pause nearer.
   bool flows() {
     if (!streaming_) return false;
     if (looks_left_ == 0) return true;
@@ -22,14 +23,14 @@ class StreamWatch {
     return false;
   }
 
-  /// The pause is over; `more`: something was written meanwhile.
+  /// To be called after a pause; `more`: something was written during it.
   void paused(bool more) {
     skip_ = more ? 0 : std::min(2 * skip_ + 1, kLooksMax);
     looks_left_ = skip_;
   }
 
-  /// A look found `run` items; `to_the_end`: it ended with the group of slots, so that it does not
-  /// tell whether more follow, and what the look before it told stays true.
+  /// To be called after a look that found `run` items. `to_the_end`: it ended at the end of the
+  /// group of slots, so it does not show whether more follow, and the last judgement is kept.
   void saw(std::size_t run, bool to_the_end) {
     if (run >= kStream) {
       streaming_ = true;
@@ -43,8 +44,8 @@ class StreamWatch {
   static constexpr unsigned kLooksMax = 63;
 
   bool streaming_ = false;
-  unsigned skip_ = 0;        // looks without a pause after the last pause that brought nothing
-  unsigned looks_left_ = 0;  // of them
+  unsigned skip_ = 0;        // looks to make without a pause, after one that brought nothing
+  unsigned looks_left_ = 0;  // how many of those are still to be made
 };
 
 }  // namespace millrace::queue

@@ -1,17 +1,19 @@
-// How the two ends of a queue sleep and wake each other: a policy of the queue, so that who does
-// not sleep pays nothing.
+// How the producers and consumers of a queue sleep and wake each other: a policy of the queue, so
+// that a queue whose users never sleep pays nothing for it.
 //
-//   NoWait     no sleeping: the owner brings its own (the broker's processor does);
-//              pop_for and push_for are then not available.
+//   NoWait     no sleeping, for an owner that has its own mechanism (as the broker's processor);
+//              pop_for and push_for are not available.
 //   FutexWait  for one consumer, which sleeps on a futex word until a push; producers sleep until a
-//              pop. A push that finds nobody asleep pays one load of a line that is rarely written.
+//              pop. A push while the consumer is awake pays one load of a rarely written cache
+//              line.
 //   EventWait  the same for any number of consumers.
 //
-// Why no push is lost on a sleeper: a producer first changes the queue's tail by a seq_cst
-// operation, then loads `consumer_sleeps_` (seq_cst). The consumer first stores `consumer_sleeps_`
-// (seq_cst), then loads the tail (seq_cst, `empty_for_consumer`). In the single order of those four,
-// either the consumer sees the changed tail and stays awake, or the producer sees the flag and wakes
-// it. A flag of the owner's works by the same rule. EventWait: see base::EventCount.
+// Why a push is never missed by a sleeping consumer: a producer first changes the queue's tail by a
+// seq_cst operation, then loads `consumer_sleeps_` (seq_cst). The consumer first stores
+// `consumer_sleeps_` (seq_cst), then loads the tail (seq_cst, `empty_for_consumer`). In the single
+// order of those four, either the consumer sees the changed tail and stays awake, or the producer
+// sees the flag and wakes it. The owner of a NoWait queue uses a flag of its own by the same rule.
+// EventWait: see base::EventCount.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +33,7 @@ using base::Deadline;
 class NoWait {
  public:
   static constexpr bool kCanSleep = false;
-  /// Between any two steps of the queue that others can observe: for stress tests.
+  /// Called between any two steps of the queue that other threads can observe: for stress tests.
   static void step() {}
   void pushed() {}
   void pushed_many() {}
@@ -43,20 +45,20 @@ class FutexWait {
   static constexpr bool kCanSleep = true;
   static void step() {}
 
-  /// Any producer, after it published.
+  /// Called by a producer after it published.
   void pushed() {
     if (consumer_sleeps_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
       wake_consumer();
   }
 
-  /// The consumer, after it gave slots back. The load has no fence before it, which would cost
-  /// every pop; a sleeper that it overlooks finds the room at the end of its slice of sleep.
+  /// Called by the consumer after it released slots. There is no fence before the load, since every
+  /// pop would pay for it; a sleeping producer that the load misses checks again after kSlice.
   void popped() {
     if (producers_asleep_.load(std::memory_order_relaxed) != 0) [[unlikely]]
       wake_producers();
   }
 
-  /// The consumer: sleeps until a push or `deadline`, unless `empty()` says that it need not.
+  /// The consumer: sleeps until a push or `deadline`; does not sleep if `empty()` is false.
   template <class Empty>
   void sleep_until_pushed(Deadline deadline, Empty&& empty) {
     consumer_sleeps_.store(1, std::memory_order_seq_cst);
@@ -68,7 +70,7 @@ class FutexWait {
     consumer_sleeps_.store(0, std::memory_order_relaxed);
   }
 
-  /// A producer: sleeps until a pop, `deadline`, or the end of its slice, unless `full()` denies.
+  /// A producer: sleeps until a pop, `deadline` or kSlice; does not sleep if `full()` is false.
   template <class Full>
   void sleep_until_popped(Deadline deadline, Full&& full) {
     constexpr auto kSlice = std::chrono::milliseconds(1);
@@ -92,7 +94,7 @@ class FutexWait {
     base::futex_wake(room_epoch_, base::Scope::process);
   }
 
-  // One line, written only when somebody goes to sleep or is woken.
+  // One cache line, written only when a thread goes to sleep or is woken.
   alignas(64) std::atomic<std::uint32_t> consumer_sleeps_{0};
   std::atomic<std::uint32_t> producers_asleep_{0};
   std::atomic<std::uint32_t> room_epoch_{0};
@@ -103,18 +105,18 @@ class EventWait {
   static constexpr bool kCanSleep = true;
   static void step() {}
 
-  /// Any producer, after it claimed by a seq_cst operation and published.
+  /// Called by a producer after it claimed by a seq_cst operation and published.
   void pushed() { items_.notify_one(); }
   void pushed_many() { items_.notify_all(); }
-  /// Any consumer, after it claimed by a seq_cst operation and gave the slot back.
+  /// Called by a consumer after it claimed by a seq_cst operation and released the slot.
   void popped() { room_.notify_one(); }
 
-  /// A consumer: sleeps until a push or `deadline`, unless `empty()` says that it need not.
+  /// A consumer: sleeps until a push or `deadline`; does not sleep if `empty()` is false.
   template <class Empty>
   void sleep_until_pushed(Deadline deadline, Empty&& empty) {
     sleep_while(items_, deadline, empty);
   }
-  /// A producer: sleeps until a pop or `deadline`, unless `full()` says that it need not.
+  /// A producer: sleeps until a pop or `deadline`; does not sleep if `full()` is false.
   template <class Full>
   void sleep_until_popped(Deadline deadline, Full&& full) {
     sleep_while(room_, deadline, full);
@@ -123,7 +125,7 @@ class EventWait {
  private:
   template <class Condition>
   static void sleep_while(base::EventCount& event, Deadline deadline, Condition& condition) {
-    // Not asleep: another thread is between its claim and its publish.
+    // It did not sleep: another thread is between its claim and its publish, so let it run.
     if (event.sleep_unless([&] { return !condition(); }, deadline)) std::this_thread::yield();
   }
 

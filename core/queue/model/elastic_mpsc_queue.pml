@@ -1,9 +1,9 @@
 /*
  * Promela model of ElasticMpscQueue (../elastic_mpsc_queue.hpp): push, pop, grow and shrink, with every
  * access to shared memory a step of its own. Checked by check.sh for two and three producers. The
- * model's memory is sequentially consistent; what the C++ memory orders add is ThreadSanitizer's to check.
+ * model's memory is sequentially consistent; the C++ memory orders are checked by ThreadSanitizer.
  *
- * The properties, by name as they stand at the assertions:
+ * The properties, by the names that the assertions below cite:
  *   FIFO              items are popped in the order of their claims, and in order per producer
  *   CONSERVATION      no item is doubled (assertion) or lost (then the consumer waits for ever, which SPIN
  *                     reports as an invalid end state)
@@ -13,10 +13,11 @@
  *   CONSUMER_PROGRESS the front is not ready only if nothing is claimed, or if the producer that claimed it
  *                     has not published yet
  *
- * Whether a push that would fit looks for more room anyway (the capacity says so in the queue), whether it
- * uses the window, and whether the consumer recycles a segment, and to where, or keeps it in the pool, or
- * frees it, or one of the pool, is left to chance: every policy of growing and shrinking is covered. The pool
- * holds one segment. Left out: reserve (a smaller MAX for some), waiting, figures.
+ * These choices are non-deterministic, so that every policy of growing and shrinking is covered: whether a
+ * push that would fit goes to make_room() anyway (in the queue the capacity decides), whether it uses the
+ * window, and whether the consumer recycles a segment (and into which entry), keeps it in the pool, frees it,
+ * or frees one of the pool. The pool holds one segment. Not modelled: reserve (a smaller MAX for some pushes),
+ * waiting, statistics.
  */
 
 #ifndef PRODUCERS
@@ -73,8 +74,8 @@ byte claimed[TOTAL];
 bool published[TOTAL];
 byte expected[PRODUCERS];
 
-/* install_segments() for one position. A segment that was made, or taken from the pool, in vain, because
- * somebody else's came first, was seen by nobody: it is not made or taken here. */
+/* install_segments() for one position. In the queue, a producer whose compare-and-exchange fails has made a
+ * segment, or taken one from the pool, that no other thread has seen: the model does not make or take it. */
 inline install(position) {
   if
   :: dir_segment[ENTRY(position)] != NONE
@@ -119,14 +120,14 @@ inline fill(position, value) {
   };
   d_step {
     assert(NAMED(segment, position)); /* NO_USE_AFTER_FREE */
-    assert(ready[CELL(segment, position)] != generation); /* CONSERVATION: nobody else's slot */
+    assert(ready[CELL(segment, position)] != generation); /* CONSERVATION: no other producer's slot */
     ready[CELL(segment, position)] = generation;
     published[position] = true
   }
 }
 
-/* ClaimWindow::move(). What is done under `window_busy` is one step with what others can see of it: who comes
- * between skips, as any may. */
+/* ClaimWindow::move(). The code under `window_busy` is two steps, as far as other producers can observe it; a
+ * producer that finds it busy skips, as any producer may. */
 inline move_window(position) {
   atomic {
     k = (position) - (position) % SLOTS + SLOTS;
@@ -141,7 +142,7 @@ inline move_window(position) {
       window_segment = segment;
       window_generation = generation };
     atomic { end = k; window_busy = false }
-  :: true /* another is at it, or was */
+  :: true /* skips: another producer moves the window, or has moved it */
   fi;
   k = 0
 }
@@ -231,7 +232,7 @@ claim:
   od
 }
 
-/* To the heap: who gets it next finds its slots empty. */
+/* Back to the heap: when it is allocated again, its slots are empty. */
 inline free(it) {
   used[it] = false;
   n = 0;
