@@ -1,13 +1,14 @@
 // A bus: topics by name, for publishers and subscribers in one process.
 //
-// Who may call it: any thread. The bus is destroyed when no call on it is under way.
-// Always holds:
+// Thread contract: any thread. The bus must not be destroyed during a call on it.
+// Invariants:
 //   - one topic per name at a time; finding a topic takes no lock and allocates nothing;
-//   - making a topic, removing one or cleaning up waits for others that do so, for nobody else, and
-//     no subscriber is notified meanwhile: a coroutine that is resumed may call the bus;
-//   - what is refused comes back as an error; no result can be used as if there were a value;
-//   - subscribers and topics may outlive the bus; its end closes its topics, so nobody is left
-//     waiting.
+//   - creating, removing and cleaning up topics takes the bus's mutex; publishing to an existing
+//     topic does not. No subscriber is notified under the mutex, so a resumed coroutine may call
+//     the bus;
+//   - a refused call returns an error, which cannot be used as if it were a value;
+//   - subscribers and topics may outlive the bus; its destructor closes its topics, so no
+//     subscriber waits for ever.
 #pragma once
 
 #include <chrono>
@@ -30,15 +31,15 @@
 namespace millrace::latest {
 
 struct BusOptions {
-  std::size_t topics_expected = 64;    // room made at once
+  std::size_t topics_expected = 64;    // the index has room for so many from the start
   std::size_t topics_max = 1'048'576;  // further topics are refused
-  WaitOptions waiting{};               // of threads that wait for a topic's next value
+  WaitOptions waiting{};               // for threads that wait for a topic's next value
 
-  /// Many topics and busy cores: room for 65,536, and who waits sleeps at once.
+  /// For many topics and busy cores: room for 65,536 topics, and waiting threads sleep at once.
   [[nodiscard]] static BusOptions high_throughput() {
     return {.topics_expected = 65'536, .waiting = {.spin_max = std::chrono::nanoseconds(0)}};
   }
-  /// Cores to spare: who waits for a topic with more than some 500 values a second spins.
+  /// For spare cores: threads that wait for a topic with more than some 500 values a second spin.
   [[nodiscard]] static BusOptions low_latency() {
     return {.waiting = {.spin_max = std::chrono::milliseconds(2)}};
   }
@@ -70,7 +71,8 @@ class Bus {
     return Bus(BusOptions::with_capacity(topics));
   }
 
-  /// The topic of that name, made if need be. Errors: too_many_topics, closed (the bus is).
+  /// The topic of that name; created if there is none. Errors: too_many_topics, closed (the bus
+  /// is).
   Result<TopicRef> topic(std::string_view name);
   /// The topic of that name. Error: not_found.
   [[nodiscard]] Result<TopicRef> find(std::string_view name) const {
@@ -78,13 +80,13 @@ class Bus {
     return found ? Result<TopicRef>(std::move(found)) : Error::not_found;
   }
 
-  /// Publishes to the topic of that name, made if need be. Errors: those of topic(), and of
-  /// Topic::publish().
+  /// Publishes to the topic of that name; creates it if there is none. Errors: those of topic(),
+  /// and of Topic::publish().
   template <typename Value>
   Result<Version> publish(std::string_view name, Value&& value);
 
-  /// Follows the topic of that name, made if need be. If topic() would refuse it, the subscriber is
-  /// closed from the start.
+  /// A subscriber to the topic of that name; creates the topic if there is none. If topic() would
+  /// return an error, the subscriber is closed from the start.
   [[nodiscard]] Subscriber<T> subscribe(std::string_view name) {
     Result<TopicRef> found = topic(name);
     return Subscriber<T>(found ? *std::move(found) : refused_);
@@ -93,14 +95,15 @@ class Bus {
   [[nodiscard]] std::size_t topic_count() const noexcept { return index_.size(); }
   [[nodiscard]] std::vector<std::string> topic_names() const;
 
-  /// Closes the topic of that name and forgets it: its subscribers get what they have not seen yet,
-  /// then `closed`, and whoever asks for the name again gets a new topic. Error: not_found.
+  /// Closes the topic of that name and removes it: its subscribers get the value that they have not
+  /// seen yet, then `closed`; a later call with this name creates a new topic. Error: not_found.
   Result<void> remove(std::string_view name);
 
-  /// Forgets the topics that nobody but the bus holds, with their values; returns how many.
+  /// Removes the topics to which only the bus holds a reference, with their values; returns how
+  /// many.
   std::size_t cleanup_unused_topics();
 
-  /// Closes every topic; no new ones are made.
+  /// Closes every topic; from then on no topic is created.
   void close();
 
  private:
@@ -112,13 +115,13 @@ class Bus {
   [[nodiscard]] TopicRef find(std::uint64_t hash, std::string_view name) const {
     const auto reader = index_.reader();
     Topic<T>* found = reader.find(hash, name);
-    // A sealed topic is on its way out of the index: as good as gone.
+    // A sealed topic is about to be removed from the index: treated as not found.
     return found != nullptr && found->try_add_ref() ? TopicRef::adopt(found) : TopicRef();
   }
   Result<TopicRef> make(std::uint64_t hash, std::string_view name);
 
   const BusOptions options_;
-  std::mutex writer_;  // held by whoever changes the index
+  std::mutex writer_;  // held by the thread that changes the index
   bool closed_ = false;
   Index index_;
   const TopicRef refused_;
@@ -134,7 +137,7 @@ Result<Ref<Topic<T>>> Bus<T>::topic(std::string_view name) {
 template <typename T>
 Result<Ref<Topic<T>>> Bus<T>::make(std::uint64_t hash, std::string_view name) {
   const std::lock_guard guard(writer_);
-  // What is in the index under this lock is not sealed, and was not removed.
+  // A topic that is found under this lock is neither sealed nor removed.
   if (Topic<T>* made_meanwhile = index_.find(hash, name)) return TopicRef(made_meanwhile, true);
   if (closed_) return Error::closed;
   if (index_.size() >= options_.topics_max) return Error::too_many_topics;
@@ -152,17 +155,19 @@ Result<Version> Bus<T>::publish(std::string_view name, Value&& value) {
     const auto reader = index_.reader();
     Topic<T>* found = reader.find(hash, name);
     if (found != nullptr) {
-      // In vain if the topic is just being cleaned up; then this came before, and nobody was there.
-      // What is refused is not moved from.
+      // If the topic is being cleaned up at this moment, the value is lost with it: the publish
+      // counts as before the clean-up, when the topic had no subscriber. A refused value is not
+      // moved from.
       stored = found->store(std::forward<Value>(value));
       if (stored.error == Error::none && !stored.awaited) return stored.version;
-      // Waking others takes time: not while inside the index.
+      // Waking subscribers takes time, so it is done after the index's reader has left.
       if (stored.awaited) awaited = TopicRef(found, true);
     }
   }
   if (awaited) return awaited->notify_of(stored);
   if (stored.error == Error::empty_value) return stored.error;
-  // No topic, or a closed one: which may just be removed, and then there is, or will be, another.
+  // No topic, or a closed one. A closed topic may be in the course of removal, and then make()
+  // finds or creates its successor.
   const Result<TopicRef> made = make(hash, name);
   if (!made) return made.error();
   return (*made)->notify_of((*made)->store(std::forward<Value>(value)));
@@ -177,7 +182,7 @@ Result<void> Bus<T>::remove(std::string_view name) {
     Topic<T>* const found = index_.find(base::hash_name(name), name);
     if (found == nullptr) return Error::not_found;
     removed = TopicRef(found, true);
-    // Closed before anybody can make another topic of that name.
+    // Closed before another topic of that name can be created.
     awaited = removed->close_silently();
     index_.erase(*found);
   }

@@ -1,17 +1,16 @@
 // A latest-only slot for trivially copyable values: no allocation, no reference counts.
 //
-// Who may call it: `store` one writer at a time, `load` and `version` any thread.
-// Always holds:
-//   - `store` takes a fixed number of steps and looks at nothing that readers write.
-//   - `load` writes nothing, so any number of readers cost the writer only the cache lines they
-//   share.
-//   - a value is returned whole, with the version it was stored under.
+// Thread contract: `store` one writer at a time, `load` and `version` any thread.
+// Invariants:
+//   - `store` takes a fixed number of steps and reads nothing that readers write.
+//   - `load` writes nothing, so readers cost the writer only the transfer of shared cache lines.
+//   - a value is returned complete, with the version under which it was stored.
 //
 // How: a sequence lock (Lamport 1977; H. Boehm, "Can seqlocks get along with programming language
 // memory models?", 2012), but with several cells that the writer fills in turn. With one cell a
 // writer that never pauses starves readers: the cell is nearly always being written. Here a reader
 // copies the cell that was finished last while the writer fills the next ones; it has to read again
-// only if the writer came back to the same cell, after kCells - 1 whole stores during one copy.
+// only if the writer reached the same cell again, after kCells - 1 complete stores during one copy.
 //
 // The bytes that may race are copied as atomic words. Their release (writer) and acquire (reader)
 // replace the fences of the textbook form: a reader that copied one word of a newer value sees that
@@ -42,7 +41,7 @@ class CellSlot {
   CellSlot(const CellSlot&) = delete;
   CellSlot& operator=(const CellSlot&) = delete;
 
-  /// Makes `value` the newest and returns its version. Writer only.
+  /// Stores `value` as the newest and returns its version. Writer only.
   Version store(const T& value) noexcept {
     const Version version = version_.load(std::memory_order_relaxed) + 1;  // the writer's own
     Cell& cell = cells_[version % kCells];
@@ -53,7 +52,7 @@ class CellSlot {
     return version;
   }
 
-  /// The newest value with its version; nothing while nothing was stored. Any thread.
+  /// The newest value with its version; nullopt before the first store. Any thread.
   [[nodiscard]] std::optional<Versioned<T>> load() const noexcept {
     for (;;) {
       prefetch();
@@ -69,7 +68,7 @@ class CellSlot {
     }
   }
 
-  /// The newest version, or where versions start while nothing was stored. Any thread.
+  /// The newest version; before the first store, the constructor's `start`. Any thread.
   [[nodiscard]] Version version() const noexcept {
     return version_.load(std::memory_order_acquire);
   }
@@ -81,11 +80,13 @@ class CellSlot {
   static constexpr std::size_t kWords = (sizeof(T) + sizeof(Word) - 1) / sizeof(Word);
 
   static constexpr std::size_t kLine = 64;
-  // Large cells do not share lines, so that reading one does not disturb the writing of the next.
+  // Large cells do not share cache lines, so that readers of one do not slow down the writing of
+  // the next.
   static constexpr bool kPadded = sizeof(T) > kLine / 2;
 
   struct alignas(kPadded ? kLine : alignof(Word)) Cell {
-    std::atomic<std::uint64_t> sequence{0};  // 0 never written, odd being written, 2 * version
+    // 0: never written; odd: being written; else 2 * version.
+    std::atomic<std::uint64_t> sequence{0};
     std::array<std::atomic<Word>, kWords> words{};
   };
 
@@ -98,13 +99,13 @@ class CellSlot {
     for (std::size_t i = 0; i < kWords; ++i) {
       Word word = 0;
       std::memcpy(&word, bytes + i * sizeof(Word), length_at(i));
-      // Release pairs with read(): carries the odd sequence to whoever sees this word.
+      // Release pairs with read(): a reader that sees this word also sees the odd sequence.
       cell.words[i].store(word, std::memory_order_release);
     }
   }
 
-  /// Fetches the beginnings of all cells beside the version, rather than one of them after it:
-  /// under a hot writer each is a cache line that comes from another core.
+  /// Prefetches the beginnings of all cells in parallel with the version, instead of one of them
+  /// after it: while a writer is active, each of those cache lines comes from another core.
   void prefetch() const noexcept {
     if constexpr (kPadded) {
       for (const Cell& cell : cells_) {

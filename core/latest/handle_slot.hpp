@@ -1,30 +1,33 @@
 // A latest-only slot for reference-counted values: 16 bytes, no allocation of its own.
 //
-// Who may call it: `store` and `newest` one writer at a time, `load` and `version` any thread.
-// Always holds:
+// Thread contract: `store` and `newest` one writer at a time, `load` and `version` any thread.
+// Invariants:
 //   - `store` takes a bounded number of steps whatever readers do; `load` never blocks the writer.
-//   - what `load` returns is alive, whole, and carries exactly the version it was stored under.
-//   - an object in the slot is held by one reference of the slot's.
+//   - an object that `load` returns is alive and complete, with exactly the version under which it
+//     was stored.
+//   - the slot holds one reference to its object.
 //
 // How (split reference counts, after A. Williams, C++ Concurrency in Action, 7.2.4). A reader
-// cannot simply read the pointer and then count itself in: the writer may have dropped the last
-// reference in between. So one word holds both
+// cannot read the pointer first and add a reference afterwards: the writer may have dropped the
+// last reference in between. So one word holds both
 //
 //     63       52 51  48 47                                  0
 //     [ readers  | tag  | pointer                             ]
 //
-// and a reader enters by one fetch_add that counts it into the word and reads the pointer. It then
-// takes a real reference and leaves by taking its count out of the word again. If the writer has
-// replaced the word meanwhile, the count went with it: the writer has added one reference to the
-// object for every reader that it found counted, and the reader drops that one instead. Counts are
-// interchangeable, so it does no harm if the same pointer comes back in between.
+// and a reader enters by one fetch_add, which increments the count of readers in the word and reads
+// the pointer. It then adds a reference to the object and leaves by decrementing the count in the
+// word. If the writer has replaced the word meanwhile, the count is gone with it: the writer has
+// added one reference to the object for each reader that it found counted, and the reader drops one
+// reference instead. Counts are interchangeable, so it does no harm if the same pointer is stored
+// again in between.
 //
-// The writer adds those references *before* it takes the word away, as many as there can be
-// readers, and returns the surplus: a reader may leave at any moment, and the object must not die
-// of it. When nobody is inside, which is nearly always, one compare-exchange does it all.
+// The writer adds those references *before* it replaces the word, as many as there can be readers,
+// and drops the surplus afterwards: a reader may leave at any moment, and the object must not be
+// deleted by that. If no reader is inside, which is nearly always so, one compare-exchange does it
+// all.
 //
-// The tag is the version's lowest four bits. It lets a reader tell which version the pointer
-// belongs to from two readings of the version counter, unless 15 stores came in between; then it
+// The tag is the version's lowest four bits. With it a reader finds the version that belongs to the
+// pointer from two reads of the version counter, unless there were 15 stores in between; then it
 // reads again.
 #pragma once
 
@@ -39,11 +42,11 @@
 
 namespace millrace::latest {
 
-/// What a handle must offer: boost::intrusive_ptr's shape, and, found by argument-dependent
-/// look-up, `slot_add_refs(p, n)` and `slot_release_refs(p, n)`: n references at once, atomically,
-/// the release ordered as usual (acq_rel) and destroying the object when none is left. The count
-/// must have room for 4,095 more than its real holders. Objects derived from RefCounted have all
-/// that.
+/// Requirements on a handle: the interface of boost::intrusive_ptr, and, found by
+/// argument-dependent look-up, `slot_add_refs(p, n)` and `slot_release_refs(p, n)`, which add or
+/// drop n references at once, atomically; the release is acq_rel and destroys the object when none
+/// is left. The count must have room for 4,095 references more than there are holders. Objects
+/// derived from RefCounted meet all of this.
 template <typename H>
 concept SlotHandle = requires(H handle, typename H::element_type* object, std::uint32_t count) {
   { handle.detach() } -> std::same_as<typename H::element_type*>;
@@ -58,8 +61,8 @@ class HandleSlot {
   using Element = typename H::element_type;
   using Loaded = H;
 
-  /// Versions count from `start`, so that a slot that replaces an older one of the same name need
-  /// not repeat the older one's versions.
+  /// Versions count from `start`, so that a slot that replaces an older one of the same name does
+  /// not have to repeat the older one's versions.
   explicit HandleSlot(Version start = 0) noexcept : version_(start) {}
   HandleSlot(const HandleSlot&) = delete;
   HandleSlot& operator=(const HandleSlot&) = delete;
@@ -67,20 +70,21 @@ class HandleSlot {
     if (Element* last = newest()) slot_release_refs(last, 1);
   }
 
-  /// Makes `value` the newest and returns its version; an empty handle empties the slot. The former
-  /// value's reference is dropped here, on the writer's thread. Writer only.
+  /// Stores `value` as the newest and returns its version; an empty handle empties the slot. The
+  /// former value's reference is dropped here, on the writer's thread. Writer only.
   Version store(H value) noexcept { return exchange(value); }
 
   /// The same, but `value` is the former value afterwards. Writer only.
   Version exchange(H& value) noexcept {
     const Version version = version_.load(std::memory_order_relaxed) + 1;
     value = H(replace(pack(value.detach(), version)), false);
-    // Release pairs with the acquires in load(): who sees this version finds its value or a newer.
+    // Release pairs with the acquires in load(): a reader that sees this version finds its value or
+    // a newer one.
     version_.store(version, std::memory_order_release);
     return version;
   }
 
-  /// The newest value with its version; nothing while the slot is empty. Any thread.
+  /// The newest value with its version; nullopt while the slot is empty. Any thread.
   [[nodiscard]] std::optional<Versioned<H>> load() const noexcept {
     for (;;) {
       const Version before = version_.load(std::memory_order_acquire);
@@ -88,14 +92,14 @@ class HandleSlot {
       if (!handle) return std::nullopt;
       const Version after = version_.load(std::memory_order_acquire);
       // The value's version lies in [before, after + 1]: the word is replaced first, then the
-      // counter. Its last four bits name it if that range is not longer than they can count.
+      // counter. Its last four bits identify it if that range has no more than 16 versions.
       if (after - before < kTagValues - 1) {
         return Versioned<H>{std::move(handle), before + ((tag - before) % kTagValues)};
       }
     }
   }
 
-  /// The newest version, or where versions start while nothing was stored. Any thread.
+  /// The newest version; before the first store, the constructor's `start`. Any thread.
   [[nodiscard]] Version version() const noexcept {
     return version_.load(std::memory_order_acquire);
   }
@@ -134,8 +138,8 @@ class HandleSlot {
   Element* replace(Word next) noexcept {
     Word word = word_.load(std::memory_order_relaxed);
     Element* old = pointer(word);  // only the writer changes it
-    // Acquire pairs with the release by which readers leave: their references are counted before
-    // the slot's is dropped. Release shows readers the object behind `next`.
+    // Acquire pairs with the release in leave(): the references of readers that have left are
+    // counted before the slot's is dropped. Release makes the object in `next` visible to readers.
     if (readers(word) == 0 && word_.compare_exchange_strong(word, next, std::memory_order_acq_rel,
                                                             std::memory_order_relaxed)) {
       return old;
@@ -157,7 +161,8 @@ class HandleSlot {
     return {H(object, false), tag};
   }
 
-  /// Takes one reader out of the word, or drops the reference that a store has turned it into.
+  /// Removes one reader from the word, or, if a store has replaced the word, drops the reference
+  /// that the writer added for this reader.
   void leave(Word word, Element* object) const noexcept {
     while (pointer(word) == object && readers(word) > 0) {
       if (word_.compare_exchange_weak(word, word - kOneReader, std::memory_order_release,

@@ -1,13 +1,16 @@
-// The two parts of a SlotIndex: segments, small open-addressing tables of one range of hashes, and
-// the directory that finds a hash's segment.
+// The two parts of a SlotIndex: segments, each a small open-addressing table for one range of
+// hashes, and the directory that finds a hash's segment.
 //
-// Who may call it: const members any thread inside a reader's stay; the others the writer.
-// Always holds: an entry never moves inside its segment, and a segment that was replaced never
-// changes again, so a reader that is in either finds what it should.
+// Thread contract: const members any thread that holds a ReaderRegistry::Guard; the others the
+// writer only.
+// Invariants: an entry never moves inside its segment, and a segment that was replaced never
+// changes again, so a reader in the old or the new segment finds every entry that was there
+// throughout.
 //
-// A cell is one word, an entry's address with 16 bits of its hash above it, so that a search seldom
-// looks at an entry in vain. The directory's pointers carry the segment's size in the same place:
-// from the directory a search goes straight to the cell, past the segment's head.
+// A cell is one word: an entry's address, with 16 bits of its hash above it, so that a search
+// rarely reads an entry that does not match. The directory's pointers hold the segment's size in
+// the same bits: from the directory a search goes straight to the cell, without reading the
+// segment's head.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +33,7 @@ inline std::uint64_t mix_hash(std::uint64_t hash) noexcept {
   return (hash ^ hash >> 32) * 0x9e3779b97f4a7c15;
 }
 
-/// A pointer of 48 bits and 16 bits of something else in one word.
+/// A pointer of 48 bits and a tag of 16 bits in one word.
 template <typename T>
 struct TaggedPointer {
   static constexpr int kTagShift = 48;
@@ -44,13 +47,13 @@ struct TaggedPointer {
   static std::uint64_t tag(std::uint64_t word) noexcept { return word >> kTagShift; }
 };
 
-/// The cells of a segment, as a search sees them.
+/// The cells of a segment.
 template <typename Entry>
 class IndexCells {
  public:
   using Pointer = TaggedPointer<Entry>;
   static constexpr std::uint64_t kEmpty = 0;
-  static constexpr std::uint64_t kErased = 1;  // gone, but a search must pass
+  static constexpr std::uint64_t kErased = 1;  // a tombstone: searches continue past it
 
   IndexCells(std::atomic<std::uint64_t>* cells, std::size_t count) noexcept
       : cells_(cells), mask_(count - 1) {}
@@ -58,7 +61,7 @@ class IndexCells {
   [[nodiscard]] Entry* find(std::uint64_t mixed, std::string_view name) const noexcept {
     const std::uint64_t wanted = tag(mixed);
     for (std::size_t i = home(mixed);; i = next(i)) {
-      // Acquire pairs with the segment's insert(): shows what the entry holds.
+      // Acquire pairs with the segment's insert(): the entry's contents are visible.
       const std::uint64_t word = cells_[i].load(std::memory_order_acquire);
       if (Pointer::tag(word) == wanted && word > kErased) {
         Entry* entry = Pointer::pointer(word);
@@ -73,14 +76,14 @@ class IndexCells {
   [[nodiscard]] std::size_t next(std::size_t i) const noexcept { return (i + 1) & mask_; }
   [[nodiscard]] std::size_t before(std::size_t i) const noexcept { return (i - 1) & mask_; }
   [[nodiscard]] std::size_t count() const noexcept { return mask_ + 1; }
-  [[nodiscard]] std::uint64_t own(std::size_t i) const noexcept {  // the writer's look
+  [[nodiscard]] std::uint64_t own(std::size_t i) const noexcept {  // for the writer
     return cells_[i].load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::atomic<std::uint64_t>& operator[](std::size_t i) const noexcept {
     return cells_[i];
   }
 
-  /// All entries; what is inserted or erased meanwhile may or may not be among them.
+  /// Visits all entries; one that is inserted or erased meanwhile may or may not be visited.
   template <typename Visit>
   void for_each(Visit&& visit) const {
     for (std::size_t i = 0; i <= mask_; ++i) {
@@ -116,7 +119,7 @@ class alignas(64) IndexSegment {
     return {reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1), count_};
   }
 
-  /// The caller made sure that the name is new and the segment not full.
+  /// The name must be new and the segment not full.
   void insert(std::uint64_t mixed, Entry* entry) noexcept {
     const Cells cells = this->cells();
     std::size_t i = cells.home(mixed);
@@ -133,7 +136,7 @@ class alignas(64) IndexSegment {
     while (Cells::Pointer::pointer(cells.own(i)) != &entry) i = cells.next(i);
     --live_;
     cells[i].store(Cells::kErased, std::memory_order_relaxed);
-    // No search goes past an empty cell, so marks in front of one are not needed.
+    // Searches end at an empty cell, so tombstones directly in front of one are not needed.
     if (cells.own(cells.next(i)) != Cells::kEmpty) return;
     for (; cells.own(i) == Cells::kErased; i = cells.before(i)) {
       cells[i].store(Cells::kEmpty, std::memory_order_relaxed);
@@ -141,19 +144,19 @@ class alignas(64) IndexSegment {
     }
   }
 
-  /// Full at five eighths, marks of erased entries included, so that searches stay short.
+  /// Full at five eighths, tombstones included, so that searches stay short.
   [[nodiscard]] bool full() const noexcept { return used_ + 1 > count_ - count_ * 3 / 8; }
   [[nodiscard]] bool wants_split() const noexcept { return count_ >= kCellsSplit && crowded(); }
 
-  /// The same entries without marks, in twice the cells if they would soon fill this many.
+  /// A copy without tombstones, with twice the cells if the entries would soon fill this many.
   [[nodiscard]] IndexSegment* rebuilt() {
     IndexSegment* copy = make(depth_, crowded() ? 2 * count_ : count_);
     for_each_prefetched([&](Entry& entry) { copy->insert(mix_hash(entry.hash()), &entry); });
     return copy;
   }
 
-  /// Two segments, each with the entries of one half of the range. A half that got nearly all has
-  /// room for one more all the same.
+  /// Two segments, each with the entries of one half of the range. Even a half that gets all
+  /// entries has room for one more.
   [[nodiscard]] std::pair<IndexSegment*, IndexSegment*> split() {
     IndexSegment* low = make(depth_ + 1, count_);
     IndexSegment* high = make(depth_ + 1, count_);
@@ -165,8 +168,7 @@ class alignas(64) IndexSegment {
     return {low, high};
   }
 
-  /// How many of a hash's top bits all entries here have in common, and the mask of those that are
-  /// left.
+  /// How many of a hash's top bits all entries here have in common, and the mask of the other bits.
   [[nodiscard]] unsigned depth() const noexcept { return depth_; }
   [[nodiscard]] std::uint64_t range() const noexcept { return ~std::uint64_t{0} >> depth_; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
@@ -183,7 +185,8 @@ class alignas(64) IndexSegment {
   }
   [[nodiscard]] bool crowded() const noexcept { return live_ > count_ / 2; }
 
-  /// The entries lie anywhere: fetched side by side they take a fraction of one after the other.
+  /// The entries are scattered in memory: prefetching several in parallel takes a fraction of the
+  /// time of fetching one after the other.
   template <typename Visit>
   void for_each_prefetched(Visit visit) {
     constexpr std::size_t kAhead = 16;
@@ -197,12 +200,12 @@ class alignas(64) IndexSegment {
   }
 
   const std::size_t count_;
-  std::size_t live_ = 0;  // entries, and with the marks of erased ones; the writer's
-  std::size_t used_ = 0;
+  std::size_t live_ = 0;  // entries; used by the writer only
+  std::size_t used_ = 0;  // entries and tombstones; used by the writer only
   const unsigned depth_;
 };
 
-/// 2^depth pointers; several point to one segment while that has not been split as often.
+/// 2^depth pointers; several point to the same segment if its depth is less than the directory's.
 template <typename Entry>
 class IndexDirectory {
   using Segment = IndexSegment<Entry>;
@@ -212,9 +215,9 @@ class IndexDirectory {
   explicit IndexDirectory(unsigned depth)
       : segments_(new std::atomic<std::uint64_t>[std::size_t{1} << depth]), depth_(depth) {}
 
-  /// With segments that take `expected` entries without being split.
+  /// A directory with segments that can hold `expected` entries without a split.
   [[nodiscard]] static IndexDirectory* make_for(std::size_t expected) {
-    // Half full on average: far enough from five eighths that chance splits few.
+    // Half full on average: far enough below five eighths that random variation splits few.
     const std::size_t cells = std::bit_ceil(std::max(2 * expected, Segment::kCellsMin));
     const std::size_t segment_cells = std::min(cells, Segment::kCellsSplit);
     const auto depth = std::min(static_cast<unsigned>(std::countr_zero(cells / segment_cells)),
@@ -259,7 +262,7 @@ class IndexDirectory {
     return twice;
   }
 
-  /// Points the first half of what points to the segment of `mixed` to `low`, the second to `high`.
+  /// Of the pointers to the segment of `mixed`, sets the first half to `low`, the second to `high`.
   void replace(std::uint64_t mixed, Segment* low, Segment* high) {
     const std::size_t span = std::size_t{1} << (depth_ - at(mixed).depth());
     const std::size_t first = place(mixed) / span * span;
@@ -268,10 +271,10 @@ class IndexDirectory {
 
  private:
   [[nodiscard]] std::size_t place(std::uint64_t mixed) const noexcept {
-    return mixed >> 1 >> (63 - depth_);  // in two steps: depth may be 0
+    return mixed >> 1 >> (63 - depth_);  // two shifts, since a shift by 64 (depth 0) is undefined
   }
   [[nodiscard]] std::uint64_t load(std::uint64_t mixed) const noexcept {
-    // Acquire pairs with set(): shows what the segment held when it was published.
+    // Acquire pairs with set(): the segment's contents at its publication are visible.
     return segments_[place(mixed)].load(std::memory_order_acquire);
   }
   void set(std::size_t i, Segment* segment) noexcept {

@@ -8,8 +8,8 @@ namespace millrace::latest {
 
 namespace {
 
-/// Where a thread begins to look for a place: a different one for each, so that threads seldom write
-/// to the same cache line.
+/// The index at which this thread begins its search for a place: threads get different ones, so
+/// that they rarely write to the same cache line.
 std::size_t first_place() noexcept {
   static std::atomic<std::size_t> next{0};
   thread_local const std::size_t mine = next.fetch_add(1, std::memory_order_relaxed);
@@ -26,9 +26,10 @@ ReaderRegistry::Place& ReaderRegistry::take_place() const noexcept {
   for (std::size_t i = first_place();; ++i) {
     Place& place = places_[i % kPlaces];
     Era expected = kIdle;
-    // Sequentially consistent, with the load below and the writer's pair in retire() and
-    // oldest_era(): either the writer sees us inside, or we see its new era and with it everything
-    // that it unlinked before. Acquire pairs with the former reader's leaving.
+    // This exchange and the load below are seq_cst, as are the increment in retire() and the load
+    // in oldest_era(): either the writer sees this reader inside, or this reader sees the new era
+    // and with it everything that was unlinked before. Acquire pairs with ~Guard() of the place's
+    // former reader.
     if (place.era.load(std::memory_order_relaxed) == kIdle &&
         place.era.compare_exchange_strong(expected, kEntering, std::memory_order_seq_cst,
                                           std::memory_order_relaxed)) {

@@ -1,13 +1,14 @@
-// Lets readers walk a structure that one writer changes, without the writer ever waiting for them.
+// Epoch-based memory reclamation: readers walk a structure that one writer changes, and the writer
+// never waits for them.
 //
-// Who may call it: `enter` any thread; everything else the writer.
-// Always holds: an object that was retired is freed only after every reader has left that was
-// inside when it was unlinked. A reader inside delays freeing, never the writer.
+// Thread contract: `enter` any thread; everything else the writer only.
+// Invariant: a retired object is freed only after every reader has left that was inside when it was
+// unlinked. A reader inside delays freeing, never the writer.
 //
-// How (epochs, after K. Fraser, Practical lock-freedom, 2004). A reader takes one of kPlaces padded
-// places by a read-modify-write and stores the current era there; leaving is a plain store. The
-// writer unlinks an object, begins a new era, and frees the object once no place holds an older one.
-// With more than kPlaces readers inside at once, further readers wait until a place is free.
+// How (after K. Fraser, Practical lock-freedom, 2004). A reader takes one of kPlaces padded places
+// by a read-modify-write and stores the current era there; leaving is a plain store. The writer
+// unlinks an object, begins a new era, and frees the object once no place holds an older era. With
+// more than kPlaces readers inside at once, further readers wait until a place is free.
 #pragma once
 
 #include <array>
@@ -22,12 +23,13 @@ class ReaderRegistry {
   struct Place;
 
  public:
-  /// A reader is inside while its Guard exists. Keep that short: nothing is freed meanwhile.
+  /// A reader is inside while its Guard exists. Keep that short: nothing that is retired during it
+  /// is freed.
   class Guard {
    public:
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
-    // Release pairs with the writer's look in oldest_era(): our reads are over before it frees.
+    // Release pairs with the load in oldest_era(): this reader's reads end before the writer frees.
     ~Guard() { place_.era.store(kIdle, std::memory_order_release); }
 
    private:
@@ -44,20 +46,20 @@ class ReaderRegistry {
 
   [[nodiscard]] Guard enter() const noexcept { return Guard(take_place()); }
 
-  /// Hands over an object that no new reader can reach any more, to be freed by `free(object)`.
+  /// Takes over an object that new readers can no longer reach, to free it by `free(object)` later.
   void retire(void* object, void (*free)(void*));
 
-  /// Frees at most `objects_max` of what nobody can see any more.
+  /// Frees at most `objects_max` of the retired objects that no reader can access any more.
   void reclaim(std::size_t objects_max);
 
-  /// How many objects wait to be freed.
+  /// How many retired objects are not freed yet.
   [[nodiscard]] std::size_t retired_count() const noexcept { return retired_.size(); }
 
  private:
   using Era = std::uint64_t;
   static constexpr std::size_t kPlaces = 64;
   static constexpr Era kIdle = 0;
-  static constexpr Era kEntering = 1;  // older than every era: holds everything back
+  static constexpr Era kEntering = 1;  // older than every era: nothing is freed meanwhile
 
   struct alignas(64) Place {
     std::atomic<Era> era{kIdle};
@@ -73,7 +75,7 @@ class ReaderRegistry {
 
   mutable std::array<Place, kPlaces> places_{};
   alignas(64) std::atomic<Era> era_{kEntering + 1};
-  std::deque<Retired> retired_;  // the writer's; eras ascend
+  std::deque<Retired> retired_;  // used by the writer only; eras ascend
 };
 
 }  // namespace millrace::latest

@@ -1,8 +1,9 @@
-// Intrusive reference counting that a slot can hold: a count inside the object, a pointer to it.
+// Intrusive reference counting for slots: RefCounted holds the count inside the object, Ref is the
+// pointer.
 //
-// Who may call it: any thread; one Ref object belongs to one thread at a time.
-// Always holds: the object is deleted by the thread that drops the last reference, and that thread
-// sees everything the others did before they dropped theirs.
+// Thread contract: any thread; one Ref object belongs to one thread at a time.
+// Invariant: the object is deleted by the thread that drops the last reference, and that thread
+// sees everything that other threads did before they dropped theirs.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,8 @@
 
 namespace millrace::latest {
 
-/// Base of objects that count their own references; a fresh object carries one, which `Ref::adopt`
-/// takes over. Deleted as Derived.
+/// Base of objects that hold their own reference count. A new object has a count of one, for the
+/// reference that `Ref::adopt` takes over. Deleted as Derived.
 template <typename Derived>
 class RefCounted {
  public:
@@ -27,8 +28,8 @@ class RefCounted {
     return references_.load(std::memory_order_relaxed);
   }
 
-  /// Takes a reference on behalf of somebody who only knows that the object is still there, unless
-  /// it is sealed.
+  /// Adds a reference, for a caller that has none but knows that the object is alive; false if the
+  /// object is sealed.
   [[nodiscard]] bool try_add_ref() const noexcept {
     std::uint32_t count = references_.load(std::memory_order_relaxed);
     while ((count & kSealed) == 0) {
@@ -38,27 +39,29 @@ class RefCounted {
     return false;
   }
 
-  /// Whether the caller's reference is the only one. Acquire pairs with the release of those who
-  /// dropped theirs: the caller may change or reuse the object then.
+  /// Whether the caller's reference is the only one: then the caller may change or reuse the
+  /// object. Acquire pairs with the release of the threads that dropped theirs.
   [[nodiscard]] bool is_single() const noexcept {
     return references_.load(std::memory_order_acquire) == 1;
   }
 
-  /// If there is only one reference, sees to it that it stays the last one. Its holder calls it.
+  /// If the caller's reference is the only one, seals the object, so that try_add_ref() fails from
+  /// now on; else returns false.
   [[nodiscard]] bool seal_if_single() const noexcept {
     std::uint32_t single = 1;
     return references_.compare_exchange_strong(single, kSealed | 1, std::memory_order_relaxed);
   }
 
   friend void slot_add_refs(const Derived* object, std::uint32_t count) noexcept {
-    // Relaxed: whoever adds holds a reference already, so nothing needs to be ordered.
+    // Relaxed: the caller holds a reference already, so nothing needs to be ordered.
     object->RefCounted::references_.fetch_add(count, std::memory_order_relaxed);
   }
 
   friend void slot_release_refs(const Derived* object, std::uint32_t count) noexcept {
     std::atomic<std::uint32_t>& references = object->RefCounted::references_;
-    // Whoever holds all the references may delete without a read-modify-write: nobody else has one
-    // to add to or to drop. Acquire pairs with the release of those who dropped theirs before.
+    // A caller that holds all the references may delete without a read-modify-write: no other
+    // thread has one that it could copy or drop. Acquire pairs with the release of the threads that
+    // dropped theirs before.
     if ((references.load(std::memory_order_acquire) & ~kSealed) == count) {
       delete object;
       return;
@@ -78,14 +81,14 @@ class RefCounted {
   mutable std::atomic<std::uint32_t> references_{1};
 };
 
-/// The pointer to such an object; interchangeable with boost::intrusive_ptr as far as slots care.
+/// The pointer to such an object; meets SlotHandle, as boost::intrusive_ptr does.
 template <typename T>
 class Ref {
  public:
   using element_type = T;
 
   Ref() = default;
-  Ref(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as every pointer
+  Ref(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor): as for any pointer
   Ref(T* object, bool add_reference) noexcept : object_(object) {
     if (object_ != nullptr && add_reference) slot_add_refs(object_, 1);
   }
@@ -102,9 +105,9 @@ class Ref {
     return *this;
   }
 
-  /// Takes over the reference that a fresh object carries.
+  /// Takes over the reference that a new object is counted with.
   [[nodiscard]] static Ref adopt(T* object) noexcept { return Ref(object, false); }
-  /// Gives the reference away as a plain pointer.
+  /// Releases ownership: the caller gets the reference as a plain pointer.
   [[nodiscard]] T* detach() noexcept { return std::exchange(object_, nullptr); }
 
   [[nodiscard]] T* get() const noexcept { return object_; }

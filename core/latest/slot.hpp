@@ -1,8 +1,8 @@
-// Slot<T>: one cell that holds the newest value of something.
+// Slot<T>: one cell that holds the newest value.
 //
-// Who may call it: `store` one writer at a time; `load` and `version` any thread, at any time.
-// Always holds: the writer never waits for readers, readers never block the writer, and what a
-// reader gets is a whole value that stays valid, with the version under which it was stored.
+// Thread contract: `store` one writer at a time; `load` and `version` any thread, at any time.
+// Invariants: the writer never waits for readers, readers never block the writer, and a reader gets
+// a complete value that stays valid, with the version under which it was stored.
 //
 //   Slot<T>                    is            load() returns
 //   a handle (SlotHandle)      HandleSlot    the handle: 16 bytes a slot, no allocation
@@ -24,7 +24,7 @@
 
 namespace millrace::latest {
 
-/// A value that is shared by counting; immutable, since any number of readers look at it.
+/// A reference-counted value; immutable, since any number of threads may read it.
 template <typename T>
 class SharedBox : public RefCounted<SharedBox<T>> {
  public:
@@ -37,7 +37,7 @@ class SharedBox : public RefCounted<SharedBox<T>> {
   const T value_;
 };
 
-/// A counted reference to a value that was stored; reads like a pointer to const. Empty only when
+/// A counted reference to a stored value; used like a pointer to const. Empty only when
 /// default-constructed or moved from.
 template <typename T>
 class SharedValue {
@@ -55,11 +55,11 @@ class SharedValue {
   Ref<Box> box_;
 };
 
-/// The slot of every other type: each store makes a box, which readers share. A box that nobody
-/// shared is used again for the value after next, so that a writer without readers allocates
-/// nothing but what T does; its value is destroyed when it is replaced, as any other.
+/// The slot for every other type: each store makes a box, which readers share. The memory of a
+/// replaced box that no reader holds is reused for the next store, so a writer without readers
+/// allocates nothing besides what T allocates. The replaced value itself is destroyed at once.
 ///
-/// Under the writer's exclusion (Topic's gate) T is copied or moved, and destroyed: neither may
+/// T is copied or moved, and destroyed, under the writer's lock (Topic's gate): none of these may
 /// publish to the same topic.
 template <typename T>
 class SharedSlot {
@@ -88,7 +88,7 @@ class SharedSlot {
   [[nodiscard]] Version version() const noexcept { return slot_.version(); }
 
  private:
-  // As `new Box` and `delete` do it.
+  // The allocation functions that `new Box` and `delete` use.
   static constexpr bool kOverAligned = alignof(Box) > __STDCPP_DEFAULT_NEW_ALIGNMENT__;
   static void* allocate() {
     if constexpr (kOverAligned) return ::operator new(sizeof(Box), std::align_val_t(alignof(Box)));
@@ -103,7 +103,7 @@ class SharedSlot {
   [[nodiscard]] Ref<Box> make_box(Value&& value) {
     if (spare_ == nullptr) spare_ = allocate();
     Box* const box = new (spare_) Box(std::forward<Value>(value));
-    spare_ = nullptr;  // not before: T's constructor may throw
+    spare_ = nullptr;  // only now: T's constructor may throw
     return Ref<Box>::adopt(box);
   }
   /// The slot's own reference to `box` was the last one.
@@ -114,7 +114,7 @@ class SharedSlot {
   }
 
   HandleSlot<Ref<Box>> slot_;
-  void* spare_ = nullptr;  // memory of a box; the writer's
+  void* spare_ = nullptr;  // memory for one box; used by the writer only
 };
 
 namespace detail {

@@ -1,17 +1,21 @@
-// Entries by name: one writer inserts, finds and erases; readers look names up beside it.
+// A concurrent index of entries by name: one writer inserts, finds and erases, while readers look
+// names up.
 //
-// Who may call it: `reader` and `size` any thread; everything else the writer, one thread at a time.
-// Always holds:
+// Thread contract: `reader` and `size` any thread; everything else the writer, one thread at a
+// time. Invariants:
 //   - the writer never waits for readers, and readers take no lock;
 //   - an entry that a Reader has returned lives at least as long as that Reader, erased or not;
 //   - a look-up finds every entry that is in the index throughout, and a walk visits each of those
 //     exactly once, even if it is made in pieces;
-//   - no insertion does more than split one segment: growth has no pause that grows with the size.
+//   - an insertion rebuilds or splits one segment, rarely more, whatever the size of the index;
+//     only the doubling of the directory, one pointer for some hundreds of entries, grows with the
+//     size.
 //
 // How: extendible hashing (Fagin et al., 1979). A directory, indexed by the hash's top bits, points
-// to segments, small open-addressing tables. A segment that is full is split in two, built aside,
-// then published by the directory's pointers; the old one is left as it is for readers that are in
-// it, and freed when they are gone (reader_registry.hpp). The same holds for erased entries.
+// to segments, small open-addressing tables. A full segment is split: two new ones are built and
+// then published through the directory's pointers; the old one is left unchanged for the readers in
+// it, and freed when they have left (reader_registry.hpp). Erased entries are freed in the same
+// way.
 #pragma once
 
 #include <atomic>
@@ -28,14 +32,14 @@
 namespace millrace::latest {
 
 /// An entry knows its name and its name's 64-bit hash; neither changes while it is in an index.
-/// What else a reader may touch of it, and how, is the entry's own contract.
+/// The entry's own contract says which other members a reader may access.
 template <typename E>
 concept IndexEntry = requires(const E& entry) {
   { entry.name() } -> std::convertible_to<std::string_view>;
   { entry.hash() } -> std::convertible_to<std::uint64_t>;
 };
 
-/// Where a walk in pieces stands.
+/// The position of a walk that is made in pieces.
 class IndexCursor {
  public:
   [[nodiscard]] bool done() const noexcept { return done_; }
@@ -55,7 +59,7 @@ class SlotIndex {
  public:
   using Owner = std::unique_ptr<Entry, Delete>;
 
-  /// Entries that it returns are valid while it exists. Keep that short: nothing is freed meanwhile.
+  /// Entries that it returns are valid while it exists. Keep that short: it delays freeing.
   class Reader {
    public:
     [[nodiscard]] Entry* find(std::uint64_t hash, std::string_view name) const noexcept {
@@ -80,7 +84,7 @@ class SlotIndex {
 
   static_assert(IndexEntry<Entry>);
 
-  /// Makes room for `expected` entries at once, so that they are inserted without a split.
+  /// Allocates room for `expected` entries, so that they are inserted without a split.
   explicit SlotIndex(std::size_t expected = 0) : directory_(Directory::make_for(expected)) {}
   SlotIndex(const SlotIndex&) = delete;
   SlotIndex& operator=(const SlotIndex&) = delete;
@@ -94,14 +98,14 @@ class SlotIndex {
     return lookup(hash, name);
   }
 
-  /// Takes the entry in. If there is one of that name already, it stays: returns it, and false.
+  /// Inserts the entry. If there is one of that name already, returns that one, and false.
   std::pair<Entry*, bool> insert(Owner entry);
 
-  /// Takes an entry of this index out; it is deleted when no reader can see it any more.
+  /// Removes an entry of this index; it is deleted when no reader can access it any more.
   void erase(Entry& entry);
 
-  /// Deletes up to `objects_max` of what was erased and is unseen. Every change of the index does
-  /// this for a few; an idle writer may want to call it.
+  /// Deletes up to `objects_max` erased entries and replaced segments that no reader can access any
+  /// more. Every change of the index does this for a few objects; an idle writer may call it too.
   void reclaim(std::size_t objects_max) { readers_.reclaim(objects_max); }
   [[nodiscard]] std::size_t retired_count() const noexcept { return readers_.retired_count(); }
 
@@ -122,7 +126,7 @@ class SlotIndex {
   static constexpr std::size_t kReclaimPerChange = 4;
 
   [[nodiscard]] const Directory& current() const noexcept {
-    // Acquire pairs with the release in grow_directory(): shows the directory's contents.
+    // Acquire pairs with the release in grow_directory(): the directory's contents are visible.
     return *directory_.load(std::memory_order_acquire);
   }
   [[nodiscard]] Directory& own() noexcept { return *directory_.load(std::memory_order_relaxed); }
@@ -134,7 +138,8 @@ class SlotIndex {
   template <typename Visit>
   void visit_segment(IndexCursor& cursor, Visit& visit) const;
   void make_room(std::uint64_t mixed);
-  /// Not for few segments that chance, or malice, made much fuller than the others.
+  /// False while the index is so sparse that only a few segments can be full, by chance or by names
+  /// chosen to collide: those do not make the directory grow.
   [[nodiscard]] bool directory_may_grow() noexcept {
     return own().depth() < Segment::kDepthMax &&
            size() >= own().count() * (Segment::kCellsSplit / 16);
@@ -181,8 +186,8 @@ void SlotIndex<Entry, Delete>::erase(Entry& entry) {
   readers_.reclaim(kReclaimPerChange);
 }
 
-/// Replaces the full segment of `mixed` by what has room: a copy without the traces of erased
-/// entries, a larger one while it is small, or two halves.
+/// Replaces the full segment of `mixed`: by a copy without tombstones, by a larger copy while it is
+/// small, or by two halves.
 template <typename Entry, typename Delete>
 void SlotIndex<Entry, Delete>::make_room(std::uint64_t mixed) {
   Segment* old = &own().at(mixed);
@@ -211,7 +216,8 @@ void SlotIndex<Entry, Delete>::visit_segment(IndexCursor& cursor, Visit& visit) 
   if (cursor.done_) return;
   Segment& segment = current().at(cursor.next_);
   segment.cells().for_each(visit);
-  // Segments are only ever split, so where one ends today, one begins tomorrow.
+  // Segments are split and never merged, so the end of a segment's range stays the start of
+  // another's.
   const std::uint64_t last = cursor.next_ | segment.range();
   cursor.next_ = last + 1;
   cursor.done_ = cursor.next_ == 0;

@@ -1,9 +1,9 @@
-// A subscriber: one reader's place in a topic, that is, which version it has seen last.
+// A subscriber: one reader of a topic, which remembers the version that it has seen last.
 //
-// Who may call it: one thread (or strand) at a time; any number of subscribers beside each other.
-// Always holds: a subscriber never gets a value twice or an older one after a newer; what it did
-// not get is counted in `skipped_total`; it holds its topic. While a coroutine waits on it, it is
-// not moved; if it is destroyed, that wait ends with `closed`.
+// Thread contract: one thread (or strand) at a time; different subscribers are independent.
+// Invariants: a subscriber never gets a value twice or an older one after a newer one; values that
+// it did not get are counted in `skipped_total`; it holds a reference to its topic. It must not be
+// moved while a coroutine waits on it; if it is destroyed then, that wait ends with `closed`.
 #pragma once
 
 #include <atomic>
@@ -24,10 +24,10 @@ namespace millrace::latest {
 enum class News : std::uint8_t {
   fresh,    // a newer value
   nothing,  // none yet
-  closed,   // none will come any more
+  closed,   // no more values will come
 };
 
-/// The answer of a look into a topic. value() and version() of anything but fresh news throw
+/// The result of polling a topic. Unless it is `fresh`, value() and version() throw
 /// base::BadResult, with Error::nothing_new or Error::closed.
 template <typename T>
 class [[nodiscard]] Poll {
@@ -59,7 +59,8 @@ class [[nodiscard]] Poll {
     require_fresh();
     return value_->version;
   }
-  /// How many values came and went between the one before and this one.
+  /// How many values were replaced between the previous value that this subscriber got and this
+  /// one.
   [[nodiscard]] std::uint64_t skipped() const noexcept { return skipped_; }
 
  private:
@@ -74,8 +75,8 @@ class [[nodiscard]] Poll {
   News news_;
 };
 
-/// Resumes a coroutine where it stands, on the publisher's thread: for coroutines that only take
-/// note.
+/// Resumes a coroutine directly on the publisher's thread: for coroutines that do little when they
+/// are resumed.
 struct ResumeInline {
   void operator()(std::coroutine_handle<> coroutine) const { coroutine.resume(); }
 };
@@ -91,12 +92,12 @@ class Subscriber {
   explicit Subscriber(Ref<Topic<T>> topic) noexcept
       : topic_(std::move(topic)), seen_(seen_before_newest(*topic_)), spin_(topic_->spin_max_ns_) {}
   ~Subscriber();
-  Subscriber(Subscriber&&) noexcept = default;  // not while somebody waits on either
+  Subscriber(Subscriber&&) noexcept = default;  // not while a coroutine waits on either
   Subscriber& operator=(Subscriber&&) noexcept = default;
 
   /// The newest value if it has not been returned yet.
   [[nodiscard]] Poll<T> try_get() noexcept {
-    // Closing comes after the last value, so only who looks again after it may say `closed`.
+    // A topic is closed after its last value: so check the version again after closed() was seen.
     if (topic_->version() <= seen_) {
       if (!topic_->closed()) return News::nothing;
       if (topic_->version() <= seen_) return News::closed;
@@ -104,28 +105,28 @@ class Subscriber {
     return take();
   }
 
-  /// Blocks until there is a newer value, or none will come.
+  /// Blocks until there is a newer value or the topic is closed.
   [[nodiscard]] Poll<T> wait() { return wait_until(WaitClock::time_point::max()); }
-  /// The same for at most so long; then `nothing`.
+  /// The same, for at most `duration`; then `nothing`.
   template <typename Rep, typename Period>
   [[nodiscard]] Poll<T> wait_for(std::chrono::duration<Rep, Period> duration) {
     return wait_until(base::deadline_after(duration));
   }
   [[nodiscard]] Poll<T> wait_until(WaitClock::time_point deadline);
 
-  /// `co_await subscriber.async_wait(resume)`: the same without a thread. `resume(coroutine)` is
-  /// called on the publisher's thread and has to see that the coroutine is resumed where it
-  /// belongs, say `[executor](auto coroutine) { asio::post(executor, coroutine); }`.
-  /// One wait at a time. In an asio::awaitable: core/latest/asio/async_wait.hpp.
+  /// `co_await subscriber.async_wait(resume)`: the same without blocking a thread.
+  /// `resume(coroutine)` is called on the publisher's thread and must have the coroutine resumed on
+  /// its own executor, for instance `[executor](auto coroutine) { asio::post(executor, coroutine);
+  /// }`. One wait at a time. In an asio::awaitable: core/latest/asio/async_wait.hpp.
   template <std::invocable<std::coroutine_handle<>> Resume = ResumeInline>
   [[nodiscard]] NextValue<T, Resume> async_wait(Resume resume = {}) {
     return NextValue<T, Resume>(*this, std::move(resume));
   }
-  /// Ends such a wait with `nothing`; false if there is none, or news are on their way to it
-  /// already. To be called where the waiting coroutine runs.
+  /// Ends such a wait with `nothing`; false if there is none, or if it is being resumed already. To
+  /// be called on the thread or strand of the waiting coroutine.
   bool cancel() noexcept;
 
-  /// How many values this subscriber has not got because a newer one replaced them.
+  /// How many values this subscriber did not get because newer ones replaced them.
   [[nodiscard]] std::uint64_t skipped_total() const noexcept { return skipped_total_; }
   [[nodiscard]] Version seen() const noexcept { return seen_; }
   [[nodiscard]] const Ref<Topic<T>>& topic() const noexcept { return topic_; }
@@ -179,15 +180,18 @@ Poll<T> Subscriber<T>::sleep_until_news(WaitClock::time_point deadline) {
     if (!topic_->waiters_.wait(waiter, [&] { return topic_->has_news_since(seen_); })) continue;
     if (waiter.sleep_until(deadline)) continue;
     if (topic_->waiters_.leave(waiter)) return try_get();
-    waiter.sleep();  // just being notified: the notifier must be done with it before it goes
+    // It is being notified at this moment: `waiter` must not be destroyed before the notifier is
+    // done.
+    waiter.sleep();
   }
 }
 
-/// Waits for a subscriber's next value without a thread: what awaiters and adapters derive from.
+/// Waits for a subscriber's next value without blocking a thread: the base of awaiters and
+/// adapters.
 ///
-/// start() and finish() are called where the waiting coroutine (or handler) runs; resume() is called
-/// once, on the publisher's thread, and sees that finish() is called there. Between the two nothing
-/// of the subscriber is touched by another thread.
+/// start() and finish() are called on the thread or strand of the waiting coroutine (or handler);
+/// resume() is called once, on the publisher's thread, and has finish() called on the former.
+/// Between start() and finish(), other threads do not access the subscriber.
 template <typename T>
 class ValueWaiter : private Waiter {
  protected:
@@ -195,8 +199,8 @@ class ValueWaiter : private Waiter {
       : subscriber_(&subscriber), topic_(subscriber.topic_), seen_(subscriber.seen_) {}
   ~ValueWaiter() { abandon(); }
 
-  /// False: there is news already, and resume() is not called. After true it may have been called,
-  /// and this object be gone.
+  /// False: there is news already, and resume() is not called. After true, resume() may have been
+  /// called already, and this object may have been destroyed.
   [[nodiscard]] bool start() noexcept {
     assert(subscriber_->waiting_ == nullptr && "one wait at a time");
     subscriber_->waiting_ = this;
@@ -204,23 +208,24 @@ class ValueWaiter : private Waiter {
     return topic.waiters_.wait(*this,
                                [&topic, seen = seen_] { return topic.has_news_since(seen); });
   }
-  /// The outcome: `nothing` if the wait was cancelled, `closed` if the subscriber is gone.
+  /// The outcome: `nothing` if the wait was cancelled, `closed` if the subscriber was destroyed.
   [[nodiscard]] Poll<T> finish() noexcept {
     if (subscriber_ == nullptr) return News::closed;
     subscriber_->waiting_ = nullptr;
     return subscriber_->try_get();
   }
-  /// Ends the wait with `nothing`, where the waiting coroutine runs.
+  /// Ends the wait with `nothing`. On the thread or strand of the waiting coroutine.
   void stop() noexcept {
     if (subscriber_ != nullptr && subscriber_->waiting_ == this) subscriber_->cancel();
   }
-  /// Takes it out of its topic's list and lets go of the subscriber. False: it was out already, and
-  /// resume() has been, or is just being, called, if ever start() returned true.
+  /// Removes this waiter from its topic's list and detaches it from the subscriber. False: it was
+  /// not in the list; if start() has returned true, resume() has been called or is being called.
   bool abandon() noexcept {
     if (subscriber_ != nullptr && subscriber_->waiting_ == this) subscriber_->waiting_ = nullptr;
     subscriber_ = nullptr;
-    // The canceller's protocol, in this order: a publisher that has taken this waiter out and still
-    // finds no news asks for the mark, under the list's lock, before it puts the waiter back.
+    // The order matters: first `cancelled_`, then the list. A publisher that has removed this
+    // waiter and finds no news checks `cancelled_` under the list's lock before it adds the waiter
+    // again.
     cancelled_.store(true, std::memory_order_relaxed);
     return topic_->waiters_.leave(*this);
   }
@@ -235,8 +240,9 @@ class ValueWaiter : private Waiter {
     return topic_->waiters_.cancel(*this);
   }
   void notify() noexcept final {
-    // A publisher may have found somebody waiting who had its value before it came to notify: then
-    // this one, which waits for the next, goes on waiting. Nothing is touched after.
+    // By the time a publisher notifies, its value may have been taken already, and this waiter
+    // waits for the next one: then it is added to the list again. After that, nothing of it is
+    // accessed.
     Topic<T>& topic = *topic_;
     const auto over = [&] {
       return cancelled_.load(std::memory_order_relaxed) || topic.has_news_since(seen_);
@@ -244,7 +250,7 @@ class ValueWaiter : private Waiter {
     if (!topic.waiters_.wait(*this, over)) resume();
   }
 
-  Subscriber<T>* subscriber_;  // null once it is gone, or nobody wants its value any more
+  Subscriber<T>* subscriber_;  // null once it was destroyed, or the wait was abandoned
   const Ref<Topic<T>> topic_;
   const Version seen_;
   std::atomic<bool> cancelled_{false};
@@ -273,7 +279,7 @@ class NextValueAwaiter final : private ValueWaiter<T> {
   [[nodiscard]] bool await_ready() const noexcept { return poll_.news() != News::nothing; }
   [[nodiscard]] bool await_suspend(std::coroutine_handle<> coroutine) {
     coroutine_ = coroutine;
-    return this->start();  // after which nothing is touched
+    return this->start();  // this awaiter may be destroyed by now: no access after it
   }
   [[nodiscard]] Poll<T> await_resume() noexcept {
     return await_ready() ? std::move(poll_) : this->finish();
@@ -290,8 +296,8 @@ class NextValueAwaiter final : private ValueWaiter<T> {
   std::coroutine_handle<> coroutine_;
 };
 
-/// What async_wait() returns, to be awaited at once. A coroutine that is suspended on it may be
-/// destroyed, unless its resumption is on its way already: cancel first.
+/// Returned by async_wait(), to be awaited at once. A coroutine that is suspended on it may be
+/// destroyed, unless its resumption has been posted already: call cancel() first.
 template <typename T, typename Resume>
 class [[nodiscard]] NextValue {
  public:
@@ -302,8 +308,8 @@ class [[nodiscard]] NextValue {
     return NextValueAwaiter<T, Resume>(subscriber_, std::move(resume_));
   }
 
-  /// Makes it an operation for Asio's completion tokens, and so for `co_await` in an
-  /// asio::awaitable, once core/latest/asio/async_wait.hpp is included.
+  /// Makes this an operation for Asio's completion tokens, and so for `co_await` in an
+  /// asio::awaitable, if core/latest/asio/async_wait.hpp is included.
   template <typename Token>
   auto operator()(Token&& token) && -> decltype(initiate_async_wait(std::declval<Subscriber<T>&>(),
                                                                     std::forward<Token>(token))) {

@@ -1,20 +1,21 @@
-// A topic: a named slot that several threads may publish to, and that subscribers follow.
+// A topic: a named slot to which several threads may publish, and to which readers subscribe.
 //
-// Who may call it: Topic any thread; a Subscriber one thread (or strand) at a time.
-// Always holds:
-//   - versions are handed out in the order in which values replace each other, from 1;
-//   - a publisher waits for other publishers of the same topic at most, never for a subscriber;
-//   - it makes a system call only if somebody sleeps;
+// Thread contract: Topic any thread; a Subscriber one thread (or strand) at a time.
+// Invariants:
+//   - versions are assigned in the order in which values replace each other, from 1;
+//   - a publisher waits only for other publishers of the same topic, never for a subscriber;
+//   - it makes a system call only if a subscriber's thread sleeps;
 //   - a value is published or refused with an error; a closed topic stays closed;
-//   - a topic lives as long as somebody holds it, in a bus or not.
-// T is copied or moved, and destroyed, under the topic's gate: neither may publish to that topic.
+//   - a topic lives as long as there is a reference to it, whether it is in a bus or not.
+// T is copied or moved, and destroyed, under the topic's gate: none of these may publish to that
+// topic.
 //
-// How nobody sleeps through a publish. The gate that keeps publishers apart is taken by a
-// read-modify-write; after it the publisher looks whether somebody waits. A waiter first counts
-// itself in, then looks at the gate. All four are sequentially consistent, so either the publisher
+// Why no waiter sleeps through a publish. The gate that serialises publishers is taken by a
+// read-modify-write; then the publisher reads whether anything waits. A waiter first increments
+// that count, then reads the gate. All four are sequentially consistent, so either the publisher
 // sees the waiter and wakes it when the value is stored, or the waiter sees the gate taken and
-// waits those few nanoseconds for the value. So the gate is the only read-modify-write that waiting
-// costs a publisher.
+// spins those few nanoseconds until the value is stored. So a publisher needs no read-modify-write
+// for waiters besides the gate's.
 #pragma once
 
 #include <algorithm>
@@ -63,16 +64,16 @@ class Topic final : public RefCounted<Topic<T>> {
 
   void operator delete(void* memory) noexcept { ::operator delete(memory, kAlignment); }
 
-  /// Makes `value` the newest, wakes who waits, returns its version. Errors: closed; empty_value, if
-  /// T is a handle and `value` empty.
+  /// Stores `value` as the newest, wakes waiting subscribers, returns its version. Errors: closed;
+  /// empty_value, if T is a handle and `value` is empty.
   Result<Version> publish(const T& value) { return notify_of(store(value)); }
   Result<Version> publish(T&& value) { return notify_of(store(std::move(value))); }
 
-  /// A subscriber that gets the present value first, if there is one. It holds the topic, and waits
-  /// as the topic's options say.
+  /// A subscriber that gets the present value first, if there is one. It holds a reference to the
+  /// topic, and its waits follow the topic's WaitOptions.
   [[nodiscard]] Subscriber<T> subscribe();
 
-  /// No more values: subscribers get what they have not seen yet, then `closed`.
+  /// Ends the topic: subscribers get the value that they have not seen yet, then `closed`.
   void close() noexcept;
   [[nodiscard]] bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
 
@@ -93,7 +94,7 @@ class Topic final : public RefCounted<Topic<T>> {
   struct NameBytes {
     std::size_t count;
   };
-  /// A line of its own, or more: publishers of one topic do not slow down those of its neighbours.
+  /// At least a cache line: publishers of one topic do not slow down those of adjacent topics.
   static constexpr std::align_val_t kAlignment{std::max<std::size_t>(64, alignof(Slot<T>))};
 
   static void* operator new(std::size_t bytes, NameBytes name) {
@@ -106,7 +107,7 @@ class Topic final : public RefCounted<Topic<T>> {
   struct Stored {
     Version version;
     Error error;   // none, or why there is no version
-    bool awaited;  // somebody waits: notify, once nothing is held any more
+    bool awaited;  // there are waiters: to be notified after all locks are released
   };
 
   Topic(std::string_view name, std::uint64_t hash, WaitOptions waiting) noexcept
@@ -124,7 +125,7 @@ class Topic final : public RefCounted<Topic<T>> {
     if (stored.error != Error::none) return stored.error;
     return stored.version;
   }
-  /// Closes without notifying; returns whether somebody is to be notified, as store() does.
+  /// Closes without notifying; returns whether there are waiters to be notified.
   [[nodiscard]] bool close_silently() noexcept;
   [[nodiscard]] bool has_news_since(Version seen) const noexcept;
 
@@ -162,7 +163,8 @@ void Topic<T>::close() noexcept {
   if (close_silently()) waiters_.notify_all();
 }
 
-/// For a waiter that is counted in already. Pairs with the gate and any() in store() and close().
+/// For a waiter that is counted already. Pairs with the gate and any() in store() and
+/// close_silently().
 template <typename T>
 bool Topic<T>::has_news_since(Version seen) const noexcept {
   for (base::SpinThenYield wait; gate_.taken(); wait.rest()) {

@@ -1,7 +1,7 @@
-// A value and the number under which it was stored.
+// A value and the version under which it was stored.
 //
-// Versions of one slot rise by one with every store, so the difference of two versions tells a
-// reader how many values it never saw.
+// The version of a slot increases by one with each store, so from the difference of two versions a
+// reader knows how many values it did not see.
 #pragma once
 
 #include <cstdint>

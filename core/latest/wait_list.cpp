@@ -65,8 +65,8 @@ bool ThreadWaiter::sleep_until(WaitClock::time_point deadline) noexcept {
 void ThreadWaiter::notify() noexcept {
   std::atomic<std::uint32_t>& word = notified_;
   word.store(1, std::memory_order_release);
-  // From here on the sleeper may be gone. The kernel only compares the address; at worst it wakes
-  // somebody who looks at his own word and sleeps on.
+  // From here on this object may have been destroyed. FUTEX_WAKE uses only the address: at worst it
+  // wakes a thread that sleeps on another word there, which checks that word and sleeps again.
   base::futex_wake(word, base::Scope::process, 1);
 }
 

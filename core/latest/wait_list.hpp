@@ -1,12 +1,12 @@
-// Waiting for a newer value: threads, coroutines and callbacks in one list, woken by the publisher.
+// Lists of waiters for a newer value: threads, coroutines and callbacks, notified by the publisher.
 //
-// Who may call it: any thread; wait() and leave() for a Waiter by the one that owns it.
-// Always holds:
-//   - a publisher that stores first and asks any() second, and a waiter that joins first and looks
-//     for news second, cannot miss each other (under the conditions that any() names);
-//   - a waiter is in one list at most, and is notified at most once for each wait() that returned
+// Thread contract: any thread; wait() and leave() for a Waiter only by its owner.
+// Invariants:
+//   - a publisher stores first and then calls any(); a waiter is added first and then checks for
+//     news: so either any() is true or the waiter sees the news (under the conditions of any());
+//   - a waiter is in at most one list, and is notified at most once for each wait() that returned
 //     true;
-//   - asking costs a publisher no system call and no lock while nobody waits.
+//   - any() costs a publisher no system call and no lock.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ namespace millrace::latest {
 
 using WaitClock = std::chrono::steady_clock;
 
-/// A thread, coroutine or callback that waits. Neither moved nor destroyed while it is in a list.
+/// A waiting thread, coroutine or callback. Must not be moved or destroyed while it is in a list.
 class Waiter {
  public:
   Waiter() = default;
@@ -34,13 +34,13 @@ class Waiter {
 
  private:
   friend class WaitList;
-  /// Called once, on the publisher's thread, when it is out of the list already, without a lock held.
-  /// The list does not touch it any more, so it may delete itself here, or join a list again.
+  /// Called once, on the publisher's thread, after it was removed from the list, with no lock held.
+  /// The list does not access it any more, so it may delete itself here, or enter a list again.
   virtual void notify() noexcept = 0;
 
   const void* key_ = nullptr;
   Waiter* next_ = nullptr;
-  Waiter** link_ = nullptr;  // what points to it; null while in no list
+  Waiter** link_ = nullptr;  // the pointer that points to this; null while in no list
 };
 
 class WaitList {
@@ -49,12 +49,12 @@ class WaitList {
   WaitList(const WaitList&) = delete;
   WaitList& operator=(const WaitList&) = delete;
 
-  /// Whether somebody waits, for a publisher whose store is followed by a sequentially consistent
-  /// read-modify-write of something that waiters look at.
+  /// Whether there are waiters. For a publisher that has made a sequentially consistent
+  /// read-modify-write before it, of a variable that waiters read in news().
   [[nodiscard]] bool any() const noexcept { return waiting_.load(std::memory_order_seq_cst) != 0; }
 
-  /// Joins, unless `news()` says, once the list counts it, that there is no need to; then false.
-  /// After true the waiter may be notified at once, and may be gone.
+  /// Adds the waiter, unless `news()`, called after the list has counted it, is true; then returns
+  /// false. After true the waiter may have been notified already, and may be destroyed by that.
   template <typename News>
   [[nodiscard]] bool wait(Waiter& waiter, News&& news, const void* key = nullptr) {
     const std::lock_guard guard(lock_);
@@ -67,13 +67,13 @@ class WaitList {
     return true;
   }
 
-  /// Takes the waiter out. False: it was out already, and has been, or is just being, notified.
+  /// Removes the waiter. False: it was not in the list any more, and has been or is being notified.
   bool leave(Waiter& waiter) noexcept;
 
-  /// Takes the waiter out and notifies it, if it was not out already.
+  /// Removes the waiter and notifies it. False, and nothing is done, if it was not in the list.
   bool cancel(Waiter& waiter) noexcept;
 
-  /// Notifies all, or all that wait for `key`; returns how many.
+  /// Notifies all waiters, or all that wait for `key`; returns how many.
   std::uint32_t notify_all() noexcept { return notify(nullptr, true); }
   std::uint32_t notify_key(const void* key) noexcept { return notify(key, false); }
 
@@ -87,7 +87,7 @@ class WaitList {
   Waiter* first_ = nullptr;
 };
 
-/// A thread that sleeps on a futex of its own.
+/// A waiting thread, which sleeps on the futex in this object.
 class ThreadWaiter final : public Waiter {
  public:
   /// Sleeps until notified, or until the deadline; then false.
@@ -99,8 +99,9 @@ class ThreadWaiter final : public Waiter {
   std::atomic<std::uint32_t> notified_{0};
 };
 
-/// Lists for a great many slots, which share 64 of them: a slot's list is found by its address. The
-/// writer asks once a batch whether anyone waits at all, and only then goes through what it stored:
+/// Waiters for any number of slots, in 64 shared lists: a slot's list is chosen by its address. The
+/// writer checks once a batch whether there are waiters at all, and only then notifies for each
+/// slot:
 ///
 ///     for (...) slot.store(...);
 ///     if (room.anyone_waits()) for (... each slot stored ...) room.notify(&slot);
@@ -108,7 +109,7 @@ class ThreadWaiter final : public Waiter {
 /// and a reader: `room.wait(&slot, waiter, [&] { return slot.version() != seen; })`.
 class WaitRoom {
  public:
-  /// Writer, after its stores.
+  /// For the writer, after its stores.
   [[nodiscard]] bool anyone_waits() noexcept {
     // Release and acquire pair with the increment in wait().
     return waiting_.fetch_add(0, std::memory_order_acq_rel) != 0;

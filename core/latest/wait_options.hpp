@@ -1,14 +1,14 @@
-// How a thread waits for a newer value: it looks for a while (spins), then it sleeps.
+// How a thread waits for a newer value: it spins for a while, then it sleeps.
 //
-// Sleeping and being woken costs some 5 us, and costs the publisher a system call; spinning costs a
-// core. Spinning in vain costs both, and it delays what it waits for when the publisher needs that
-// core. So a thread spins only while
-//   - the values of its topic come so fast that one is to be expected within `spin_max`: it
-//     remembers how long it had to wait lately; and
-//   - it has a core for itself: when a value came while another thread ran on the core of the one
-//     that was spinning, it sleeps in the next waits, twice as many each time that happens.
+// Sleeping and being woken takes some 5 us, and costs the publisher a system call; spinning
+// occupies a core. A spin without success costs both, and it delays the value if the publisher
+// needs that core. So a thread spins only while
+//   - the values of its topic come so fast that one is to be expected within `spin_max`: it keeps
+//     an average of its recent waits; and
+//   - it has a core for itself: if a value came while the spinning thread was preempted, it sleeps
+//     without spinning in the next waits, twice as many each time that happens.
 //
-// Who may call it: WaitOptions any thread; an AdaptiveSpin belongs to the one thread that waits.
+// Thread contract: WaitOptions any thread; an AdaptiveSpin belongs to the one thread that waits.
 #pragma once
 
 #include <algorithm>
@@ -23,11 +23,11 @@
 namespace millrace::latest {
 
 struct WaitOptions {
-  /// The longest spin before a thread sleeps; 0: it sleeps at once. At most a second. The default is
-  /// about what sleeping costs, so that waiting never takes much more than twice the best.
+  /// The longest spin before a thread sleeps; 0: it sleeps at once. At most a second. The default
+  /// is about the cost of a sleep, so that a wait costs at most about twice the optimum.
   std::chrono::nanoseconds spin_max = std::chrono::microseconds(5);
 
-  /// The same within limits. On a single core the publisher cannot run while somebody spins.
+  /// spin_max, clamped. 0 on a single core, where the publisher cannot run while a thread spins.
   [[nodiscard]] std::uint32_t spin_max_ns() const noexcept {
     static const bool single_core = std::thread::hardware_concurrency() == 1;
     if (single_core || spin_max.count() <= 0) return 0;
@@ -39,8 +39,8 @@ class AdaptiveSpin {
  public:
   explicit AdaptiveSpin(std::uint32_t spin_max_ns) noexcept : spin_max_ns_(spin_max_ns) {}
 
-  /// Spins from `start` until ready() or until it is time to sleep, which may be at once; returns
-  /// what ready() said last.
+  /// Spins from `start` until ready() is true, or until it is time to sleep, which may be at once;
+  /// returns whether ready() was true.
   template <typename Ready>
   bool spin(base::Deadline start, base::Deadline deadline, Ready&& ready) {
     if (spin_max_ns_ == 0 || std::max(expected_ns_, unanswered_ns_) > spin_max_ns_) return false;
@@ -62,13 +62,14 @@ class AdaptiveSpin {
     }
   }
 
-  /// After a wait of `waited`, asleep or not. `answered`: it ended with news, not at a deadline.
+  /// To be called after each wait. `waited`: its length, whether the thread spun or slept.
+  /// `answered`: it ended with news, not at a deadline.
   void learn(std::chrono::nanoseconds waited, bool answered) noexcept {
     assert(waited.count() >= 0);
-    // One long pause must not outweigh many short ones, nor the other way round.
+    // Capped, so that one long wait does not outweigh many short ones.
     const std::uint64_t most = std::uint64_t{4} * spin_max_ns_;
     unanswered_ns_ = std::min(unanswered_ns_ + static_cast<std::uint64_t>(waited.count()), most);
-    if (!answered) return;  // the wait goes on with the next call
+    if (!answered) return;  // the next call continues this wait
     expected_ns_ = (3 * expected_ns_ + unanswered_ns_) / 4;
     unanswered_ns_ = 0;
   }
@@ -97,8 +98,8 @@ class AdaptiveSpin {
   std::uint32_t spin_max_ns_;
   std::uint32_t penalty_ = 1;
   std::uint32_t waits_to_sleep_ = 0;
-  std::uint64_t expected_ns_ = 0;    // how long the waits took, weighted towards the last ones
-  std::uint64_t unanswered_ns_ = 0;  // how long the present one has taken, in one or several calls
+  std::uint64_t expected_ns_ = 0;    // weighted average of the past waits, recent ones count most
+  std::uint64_t unanswered_ns_ = 0;  // length of the present wait, over one or several calls
 };
 
 }  // namespace millrace::latest

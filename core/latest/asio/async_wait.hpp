@@ -1,20 +1,21 @@
 // Waiting for a topic's next value as an Asio operation. Optional: nothing else in core/ includes
-// it, and only who includes it needs Boost.Asio.
+// this header, and only code that includes it needs Boost.Asio.
 //
 //     asio::awaitable<void> follow(latest::Subscriber<Price>& prices) {
 //       while (auto poll = co_await prices.async_wait()) use(poll.value());
 //     }
-//     auto poll = co_await (latest::async_wait(prices, asio::use_awaitable) || timer.async_wait(...));
-//     latest::async_wait(prices, strand, [](latest::Poll<Price> poll) { ... });
+//     auto poll = co_await (latest::async_wait(prices, asio::use_awaitable) ||
+//     timer.async_wait(...)); latest::async_wait(prices, strand, [](latest::Poll<Price> poll) { ...
+//     });
 //
 // Completion signature: void(Poll<T>). The poll is fresh, `closed`, or `nothing` after a
 // cancellation.
 //
-// Who may call it: the thread (or strand) of the subscriber, on which the handler also runs: its
-// associated executor, or else the one that is passed.
-// Always holds: the publisher's thread only posts; a handler is called exactly once, never inside
-// the call that starts the wait, or destroyed when its execution context is, waited for or not;
-// cancellation slots of the handler are served.
+// Thread contract: called on the thread (or strand) of the subscriber, on which the handler runs
+// too: its associated executor, or else the one that is passed.
+// Invariants: the publisher's thread only posts; a handler is called exactly once, never inside the
+// call that starts the wait, unless its execution context is destroyed before: then the handler is
+// destroyed without a call. The handler's cancellation slot is supported.
 #pragma once
 
 #include <boost/asio/associated_allocator.hpp>
@@ -42,7 +43,7 @@ namespace asio_detail {
 
 namespace asio = boost::asio;
 
-/// A wait that an execution context owns while it lasts.
+/// A pending wait, owned by its execution context.
 class Operation {
  public:
   Operation() = default;
@@ -54,15 +55,16 @@ class Operation {
 
  private:
   friend class Operations;
-  /// Ends the wait. False: its publisher is about to call Operations::notified().
+  /// Ends the wait. False: a publisher is about to call Operations::notified() for it.
   virtual bool end_wait() noexcept = 0;
   virtual void destroy() noexcept = 0;
 
   Operation* next_ = nullptr;
-  Operation** link_ = nullptr;  // what points to it; null while in no list
+  Operation** link_ = nullptr;  // the pointer that points to this; null while in no list
 };
 
-/// All waits of an execution context. Outlives it, as publishers may be about to use it.
+/// All pending waits of an execution context. May outlive the context, since publishers may still
+/// use it. Any thread.
 class Operations {
  public:
   /// False: the context is being destroyed.
@@ -73,8 +75,8 @@ class Operations {
     return true;
   }
 
-  /// On the publisher's thread: calls post() while the context cannot be destroyed. If that has
-  /// begun, the operation is left to it.
+  /// On the publisher's thread: calls post() under a lock that keeps the context from being
+  /// destroyed. If its destruction has begun, the operation is left to shut_down().
   template <typename Post>
   void notified(Operation& operation, Post&& post) {
     const std::lock_guard guard(mutex_);
@@ -159,7 +161,7 @@ class WaitOperation final : public Operation, private ValueWaiter<T> {
                         .operations()),
         handler_(std::move(handler)),
         work_(executor) {}
-  // The handler may own the subscriber: let go of it first.
+  // First detach from the subscriber, which the handler may own.
   ~WaitOperation() { this->abandon(); }
 
   static void begin(Subscriber<T>& subscriber, Handler handler, const Executor& executor) {
@@ -167,10 +169,10 @@ class WaitOperation final : public Operation, private ValueWaiter<T> {
     if (!operation->operations_->add(*operation)) return;
     auto slot = asio::get_associated_cancellation_slot(operation->handler_);
     if (slot.is_connected()) {
-      // Cleared before the operation ends.
+      // The slot is cleared before the operation is destroyed.
       slot.assign([begun = operation.get()](asio::cancellation_type) { begun->stop(); });
     }
-    // From here on it belongs to its context: to the list, or to what was posted.
+    // From here on its context owns it: through the list, or through the posted function.
     WaitOperation& begun = *operation.release();
     if (!begun.start()) begun.resume();
   }
@@ -206,8 +208,8 @@ class WaitOperation final : public Operation, private ValueWaiter<T> {
 
 }  // namespace asio_detail
 
-/// Waits for the subscriber's next value; the subscriber is not moved meanwhile. The handler runs
-/// on its associated executor, or on `executor` if it has none.
+/// Waits for the subscriber's next value; the subscriber must not be moved meanwhile. The handler
+/// runs on its associated executor, or on `executor` if it has none.
 template <typename T, typename Executor, typename Token>
 requires(boost::asio::execution::is_executor<Executor>::value) auto async_wait(
     Subscriber<T>& subscriber, const Executor& executor, Token&& token) {
@@ -221,7 +223,7 @@ requires(boost::asio::execution::is_executor<Executor>::value) auto async_wait(
       token);
 }
 
-/// The same for handlers that have an executor, as a coroutine's has.
+/// The same for handlers that have an associated executor, as a coroutine's has.
 template <typename T, boost::asio::completion_token_for<void(Poll<T>)> Token>
 auto async_wait(Subscriber<T>& subscriber, Token&& token) {
   return async_wait(subscriber, boost::asio::system_executor(), std::forward<Token>(token));
