@@ -30,7 +30,7 @@ std::unique_ptr<ControlClient> ControlClient::connect(const std::string& path,
   const timeval timeout{reply_timeout_s, 0};
   ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   std::unique_ptr<ControlClient> control(new ControlClient(std::move(socket)));
-  control->send(request);  // if it fails, a refusal may be there to be read
+  control->send(request);  // even if this fails, a refusal may have arrived
   while (control->items_.empty()) {
     if (!control->receive()) {
       error = "the server at " + path + " closed the connection without a reply";
@@ -90,7 +90,7 @@ void ControlClient::watch(std::function<void()> on_event) {
   on_event_ = std::move(on_event);
   stop_.reset(::eventfd(0, EFD_CLOEXEC));
   if (!items_.empty()) has_event_.store(true, std::memory_order_release);
-  // The watcher takes none of the program's signals.
+  // The watcher thread must not handle the program's signals.
   sigset_t all, before;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);

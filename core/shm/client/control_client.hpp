@@ -3,7 +3,7 @@
 // Thread contract: one owner's thread, and the watcher thread, which runs from watch() to the
 // destructor: it appends to the list that take() empties, and calls `on_event` after each addition
 // and at the end of the connection. Everything but `on_event` is called by the owner.
-// What holds: the end of the connection is noticed at once, also while the owner sleeps elsewhere.
+// Invariants: the end of the connection is noticed at once, also while the owner sleeps elsewhere.
 #pragma once
 
 #include <atomic>
@@ -29,7 +29,8 @@ class ControlClient {
     std::vector<UniqueFd> descriptors;
   };
 
-  // Connects, sends the request, and waits for the reply to it. Null: `error` says why.
+  // Connects, sends the request, and waits for the reply to it. On failure null, and the reason in
+  // `error`.
   static std::unique_ptr<ControlClient> connect(const std::string& path, const Request& request,
                                                 Item& reply, std::string& error);
   ~ControlClient();
@@ -43,7 +44,7 @@ class ControlClient {
   bool has_event() const { return has_event_.load(std::memory_order_acquire); }
   bool is_closed() const { return closed_.load(std::memory_order_acquire); }
   std::vector<Item> take();
-  // The next item, or nothing at the end of the connection or of the time.
+  // The next item; nullopt at the time-out or at the end of the connection.
   std::optional<Item> wait_for_item(std::chrono::nanoseconds timeout);
 
  private:

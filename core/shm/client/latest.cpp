@@ -1,5 +1,5 @@
-// millrace::local::Latest: a TableReader that requests at the control socket what is too large for
-// a cell.
+// millrace::local::Latest: a TableReader that requests values that are too large for a cell at the
+// control socket.
 #include <utility>
 
 #include "core/shm/client/control_client.hpp"
@@ -65,7 +65,7 @@ class Latest::Impl {
     auto item = control_->wait_for_item(value_timeout);
     auto* reply = item ? std::get_if<shm::ValueReply>(&item->reply) : nullptr;
     if (!reply || !reply->found) {
-      if (!reply) control_.reset();  // a late reply must not be taken for that to the next request
+      if (!reply) control_.reset();  // or a late reply would be taken for the next request's
       return false;
     }
     value.payload = std::move(reply->payload);

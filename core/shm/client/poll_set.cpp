@@ -32,7 +32,7 @@ bool PollSet::set_wake_pipe(UniqueFd pipe) {
 }
 
 void PollSet::remove_wake_pipe() {
-  // The server has the same end open, so closing ours would not take it out of the set.
+  // The server has the same open file, so closing this descriptor would not remove it from the set.
   if (pipe_) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pipe_.get(), nullptr);
   pipe_.reset();
 }
@@ -53,8 +53,8 @@ void PollSet::clear() {
   ::timerfd_settime(timer_.get(), 0, &never, nullptr);
   char bytes[64];
   [[maybe_unused]] ssize_t count = ::read(event_.get(), bytes, sizeof bytes);
-  // The pipe holds one byte for each wake-up since the last call, of which there may be many if the
-  // reader was waited for otherwise meanwhile.
+  // The pipe holds one byte for each wake-up since the last call: possibly many, if the caller
+  // waited in next() rather than on fd() meanwhile.
   while (pipe_ && ::read(pipe_.get(), bytes, sizeof bytes) == sizeof bytes) {
   }
 }

@@ -1,8 +1,8 @@
-// The descriptor on which a pollable reader is waited for: an epoll set of its wake pipe, an event
-// for what comes through the control socket, and a timer.
+// The descriptor of a pollable reader: an epoll set of its wake pipe, an event for replies on the
+// control socket, and a timer.
 //
 // Thread contract: the reader's thread; signal() by any thread.
-// What holds: fd() stays the same for the life of the object, also when the reader attaches again.
+// Invariants: fd() stays the same for the life of the object, also when the reader attaches again.
 #pragma once
 
 #include <chrono>
@@ -18,16 +18,16 @@ class PollSet {
   static std::unique_ptr<PollSet> make();
 
   int fd() const { return epoll_.get(); }
-  // Replaces the one before. False when the system refuses.
+  // Replaces the previous pipe. False when the system refuses.
   bool set_wake_pipe(UniqueFd pipe);
-  // The server ended or has evicted the reader. Its end of the pipe is closed then, which would make
-  // fd() readable for good.
+  // To be called when the server ended or has evicted the reader: the server's end of the pipe is
+  // closed then, which would make fd() permanently readable.
   void remove_wake_pipe();
 
   // Makes fd() readable until clear().
   void signal();
   void signal_after(std::chrono::nanoseconds time);
-  // Takes back all signals, and the bytes in the wake pipe.
+  // Resets all signals, and drains the wake pipe.
   void clear();
 
  private:

@@ -29,7 +29,7 @@ class Publisher::Impl {
     }
     if (control_ && control_->is_closed()) {
       control_.reset();
-      return Published::disconnected;  // once, as what the server had not taken is lost
+      return Published::disconnected;  // reported once: messages not yet taken are lost
     }
     if (!control_ && !open()) return Published::disconnected;
     const auto flags = static_cast<std::uint8_t>((retain ? shm::frame_retain : 0) | qos << 1);

@@ -42,7 +42,7 @@ WaitKind kind_of(Wait wait) {
 class Deadline {
  public:
   explicit Deadline(std::chrono::nanoseconds timeout) : timeout_(timeout) {}
-  // The call must not wait.
+  // True if the call must not wait.
   bool is_now() const { return timeout_ <= timeout_.zero(); }
   Clock::time_point at() {
     if (at_ == not_known) {
@@ -116,9 +116,9 @@ class Reader::Impl {
     in_hand_ = 0;
     if (!ring_) return true;
     const bool valid = ring_->release();
-    // Frames wait in the server's overflow: it is sent a wake-up once a quarter of the ring, or
-    // when everything is read. (If they begin to wait right now this may not be seen yet; the
-    // server also looks at the positions by itself from time to time.)
+    // While frames wait in the server's overflow, the server is sent a wake-up after each quarter
+    // of the ring, and when everything is read. (If the first frame begins to wait at this moment
+    // it may not be seen here; the server also reads the positions from time to time.)
     const std::uint64_t progress = ring_->position() - woken_at_;
     if (progress > 0 && ring_->is_waited_for() && control_ &&
         (ring_->has_caught_up() || progress >= ring_quarter_)) {
@@ -153,8 +153,8 @@ class Reader::Impl {
     if (poll_) poll_->remove_wake_pipe();
   }
 
-  // Before Status::timeout is returned: makes fd() become readable for whatever comes. False:
-  // something has come meanwhile.
+  // To be called before Status::timeout is returned: from then on fd() becomes readable for the
+  // next message or event. False if there is one already.
   bool arm() {
     if (!poll_) return true;
     poll_->clear();
@@ -226,7 +226,7 @@ class Reader::Impl {
     if (poll_ && !poll_->set_wake_pipe(std::move(descriptors[2]))) {
       return error_ = "the wake pipe cannot be polled", false;
     }
-    // Within one run of the server, the sequences tell what was missed in between.
+    // Within one run of the server, the difference of the sequences is what was missed in between.
     if (ring_) missed_before_ += ring_->missed();
     const bool same_run = ring_ && epoch_ == attached.epoch;
     if (same_run && attached.sequence > ring_->next_sequence()) {
@@ -322,7 +322,7 @@ class Reader::Impl {
   bool armed_ = false;
   const AnyWait wait_;
   std::string error_;
-  std::mutex ring_mutex_;  // for the replacement of ring_, as against stop() and the watcher thread
+  std::mutex ring_mutex_;  // held to replace ring_, and by stop() and the watcher thread to use it
   std::unique_ptr<shm::RingReader> ring_;
   std::unique_ptr<ControlClient> control_;
   shm::Mapping snapshot_;

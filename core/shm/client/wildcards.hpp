@@ -1,4 +1,4 @@
-// Filters as the users of the client library write them.
+// Converts the filters given to the client library into MQTT topic filters.
 //
 // Thread contract: any thread.
 #pragma once
@@ -10,11 +10,12 @@
 
 namespace millrace::local {
 
-// The MQTT filter that is meant by `filter`. With Wildcards::star a level `*` becomes `+`, and a
-// last level `**` becomes `#`.
+// The MQTT filter for `filter`. With Wildcards::star a level `*` becomes `+`, and a last level `**`
+// becomes `#`; otherwise it is unchanged.
 std::string to_mqtt_filter(std::string_view filter, Wildcards wildcards);
 
-// Text for a filter with a level `*`, which MQTT takes literally; empty if none has one.
+// A warning about a filter with a level `*` or `**`, which MQTT takes literally; empty if none has
+// one.
 std::string star_warning(const std::vector<std::string>& mqtt_filters);
 
 }  // namespace millrace::local

@@ -113,7 +113,7 @@ bool Registry::declare(const std::string& filter, Policy policy) {
   Refused refusal;
   const Kind kind = policy == Policy::lossless ? Kind::lossless_ring : Kind::lossy_ring;
   Feed* feed = feed_for(kind, {filter}, 0, refusal);
-  if (feed) join(*feed);  // a user that never leaves
+  if (feed) join(*feed);  // counted as a user that never leaves
   return feed != nullptr;
 }
 
@@ -154,7 +154,7 @@ void Registry::open_table(ClientId client, const TableRequest& request, std::uin
   Feed* feed = feed_for(Kind::table, {request.filter}, now_ns, refusal);
   if (!feed) return refuse(client, refusal);
   if (feed->is_filled) return answer_table(client, *feed);
-  join(*feed);  // as long as it is being filled, also if the client leaves
+  join(*feed);  // keeps the table while it is being filled, even if the client leaves
   filling_ = {client, 0, feed, watcher_.walk_newest(feed->filters), Snapshot(0)};
 }
 

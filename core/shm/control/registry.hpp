@@ -1,12 +1,12 @@
 // The registry of rings, tables and their consumers: it answers the requests of local clients.
 //
-// The control socket's thread moves the bytes: it parses requests, checks them against the access
+// The control socket's thread does the I/O: it parses requests, checks them against the access
 // rules, passes them to the processor, and sends the replies. So the registry works without a
 // socket, also in tests.
 //
 // Thread contract: the processor's role. What take_outgoing() returns is for the control socket's
 // thread, which may lift the ConsumerPage in it when the connection ends.
-// What holds: a ring is shared by all consumers with the same (filters, policy), and freed
+// Invariants: a ring is shared by all consumers with the same (filters, policy), and freed
 // `linger_ns` after the last one left; every count and size has a limit; nothing outlives its
 // connection. A client must be allowed to read all of its filters, so all readers of a ring have
 // the same rights. Walks over many topics (the newest values, for a reader that starts at `latest`
@@ -45,13 +45,13 @@ struct RegistryOptions {
   std::uint32_t table_cells = 4'096;
   std::uint32_t table_cell_bytes = 512;
   std::size_t snapshot_bytes_max = std::size_t{64} << 20;
-  std::size_t topics_per_batch = 4'096;  // looked at, of a walk over newest values
+  std::size_t topics_per_batch = 4'096;  // topics that a walk over newest values visits in a batch
   std::size_t walk_bytes_per_batch = std::size_t{1} << 20;
   std::uint64_t lease_ns = 5'000'000'000;
   std::uint64_t linger_ns = 1'000'000'000;
 };
 
-// The refusal for a limit, which it names as the configuration does.
+// The refusal for a limit; `key` is the limit's name in the configuration.
 Refused limit_reached(std::string_view key, std::uint64_t limit);
 
 using ClientId = std::uint64_t;  // of a connection at the control socket, never reused
@@ -65,15 +65,15 @@ struct Outgoing {
   bool closes = false;                          // the last one for this client
 };
 
-// A ring or a table, which gets the messages that match its filter. For the broker it is a
+// A ring or a table that gets the messages that match its filters. For the broker it is a
 // subscription without a session, from Watcher::feed_made until Watcher::feed_ends.
 struct Feed {
   std::vector<std::string> filters;    // sorted; a table has one
-  std::unique_ptr<RingWriter> ring;    // one of the two
-  std::unique_ptr<TableWriter> table;  //
+  std::unique_ptr<RingWriter> ring;    // either the ring
+  std::unique_ptr<TableWriter> table;  // or the table is set, the other is null
   std::size_t users = 0;
   std::uint64_t unused_since_ns = 0;
-  bool is_filled = false;  // a table: it contains what was published before it was made
+  bool is_filled = false;  // a table: the values from before it was made have been added
   Policy policy = Policy::lossy;
   bool dirty = false;             // appended to since the last release
   std::uint64_t last_append = 0;  // for the broker: the last message that it has seen for this ring
@@ -87,7 +87,7 @@ struct NewestValue {
 };
 
 // A walk over the topics that match any of some filters and were published before the walk began.
-// What is published later is appended to the feed as any message.
+// Messages published later are appended to the feed like any other.
 class NewestWalk {
  public:
   enum class Step : std::uint8_t { value, other, end };
@@ -98,7 +98,7 @@ class NewestWalk {
 
 class Registry {
  public:
-  // What the registry needs of the broker. feed_ends is called before the feed is destroyed.
+  // The registry's interface to the broker. feed_ends is called before the feed is destroyed.
   struct Watcher {
     virtual ~Watcher() = default;
     virtual void feed_made(Feed& feed) = 0;
@@ -114,12 +114,12 @@ class Registry {
   Registry(const Registry&) = delete;
   Registry& operator=(const Registry&) = delete;
 
-  // Makes a ring that is never freed. False: a limit, or the system refuses the memory.
+  // Makes a ring that is never freed. False if a limit is reached or the system refuses the memory.
   bool declare(const std::string& filter, Policy policy);
 
-  // A client's request; its filters are valid and allowed by the access rules.
+  // Handles a client's request; its filters must be valid and allowed by the access rules.
   void handle(ClientId client, Request request, std::uint64_t now_ns);
-  // The client's connection has ended.
+  // To be called when the client's connection has ended.
   void gone(ClientId client, std::uint64_t now_ns);
 
   // Appends a message to a ring that matches it.
@@ -131,12 +131,12 @@ class Registry {
       dirty_.push_back(&feed);
     }
   }
-  // Once a batch: makes what was appended visible to readers.
+  // To be called once a batch: makes the appended messages visible to readers.
   void release(std::uint64_t now_ns);
-  // The next piece of a walk over newest values. True: there is more to do.
+  // Does the next piece of a walk over newest values. True: there is more to do.
   bool work(std::uint64_t now_ns);
-  // About every 50 ms while needs_ticks(): ends leases, moves overflows on, checks position pages,
-  // frees unused rings.
+  // To be called about every 50 ms while needs_ticks(): ends leases, moves frames from overflows
+  // into rings, checks position pages, frees unused rings.
   void tick(std::uint64_t now_ns);
   bool needs_ticks() const { return !consumers_.empty() || unused_feeds_ > 0; }
   // Closes every ring and tells its readers.
@@ -158,8 +158,8 @@ class Registry {
     std::vector<RingFigures> rings;
     std::vector<TableFigures> tables;
     std::size_t consumers = 0;
-    std::array<std::uint64_t, eviction_count> evictions{};  // by reason, of all rings there were
-    std::uint64_t lapped = 0;                               // frames, of all rings there were
+    std::array<std::uint64_t, eviction_count> evictions{};  // by reason, freed rings included
+    std::uint64_t lapped = 0;                               // frames, freed rings included
   };
   Figures figures() const;
   std::size_t consumer_count() const { return consumers_.size(); }
@@ -173,7 +173,7 @@ class Registry {
     Feed* feed = nullptr;
     Attachment start;
     std::vector<std::uint64_t> after;  // its predecessors at present
-    bool is_answered = false;          // it was told that it is attached
+    bool is_answered = false;          // the reply Attached was sent
     bool is_mapped = false;
   };
   enum class Kind : std::uint8_t { lossy_ring, lossless_ring, table };
@@ -232,7 +232,7 @@ class Registry {
   std::optional<Filling> filling_;
   std::size_t unused_feeds_ = 0;
   std::array<std::uint64_t, eviction_count> evictions_{};
-  std::uint64_t lapped_before_ = 0;  // of rings that are gone
+  std::uint64_t lapped_before_ = 0;  // of rings that were freed
   std::vector<Feed*> dirty_;
   std::vector<Outgoing> outgoing_;
   std::uint64_t last_consumer_id_ = 0;

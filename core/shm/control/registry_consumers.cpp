@@ -44,7 +44,7 @@ void Registry::attach(ClientId client, const AttachRequest& request, std::uint64
   if (const auto fault = find_predecessors(request, *feed, consumer.after)) {
     return refuse(client, *fault);
   }
-  // From here on what is published is in the ring; the newest values are those from before.
+  // Messages published from here on are in the ring; the snapshot holds the values from before.
   consumer.start = feed->ring->add_reader(consumer.id, request.start == StartAt::oldest, now_ns,
                                           request.wants_wake_pipe);
   if (!consumer.start.consumer_page) return refuse(client, Refusal::no_memory);
@@ -59,7 +59,8 @@ void Registry::attach(ClientId client, const AttachRequest& request, std::uint64
 
 void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64_t now_ns) {
   const Attachment& start = consumer.start;
-  // While its snapshot was made, a predecessor left, and it got that one's predecessors instead.
+  // If a predecessor left while the snapshot was made, the consumer got that one's predecessors
+  // instead, and now there may be too many.
   if (consumer.after.size() > neighbours_max) {
     const std::string text = "more than " + std::to_string(neighbours_max) + " predecessors";
     return detach(consumer, {Refusal::limit_reached, text}, now_ns);
@@ -99,8 +100,8 @@ void Registry::mapped(Consumer& consumer, std::uint64_t now_ns) {
   }
 }
 
-// Sends one consumer's page to another. If no descriptor is left it is skipped: a follower then
-// wakes up by its own time-out, and a reader does not wait for a predecessor that it cannot see.
+// Sends one consumer's page to another. It is skipped if the process has no descriptor left: then a
+// follower wakes up by its own time-out, and a reader does not wait for that predecessor.
 void Registry::send_page(const Consumer& page_of, const Consumer& to, bool is_predecessor) {
   if (!to.is_answered) return;  // its answer will contain the page
   std::vector<UniqueFd> page;
@@ -151,8 +152,8 @@ void Registry::remove_consumer(std::uint64_t id, std::uint64_t now_ns) {
   leave(*gone.feed, now_ns);
 }
 
-// Its followers get its predecessors as theirs. They are told of those first, so that they never
-// read ahead of them.
+// Makes the predecessors of `gone` those of its followers. The followers are told of the new
+// predecessors first, so that they never read ahead of them.
 void Registry::replace_predecessor(const Consumer& gone) {
   for (auto& [id, consumer] : consumers_) {
     const auto place = std::find(consumer.after.begin(), consumer.after.end(), gone.id);

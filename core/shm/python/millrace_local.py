@@ -8,7 +8,7 @@ Standard library only; needs libmillrace-local.so.0 (or the path in LIBMILLRACE_
 belongs to one thread at a time. Topics are str, payloads are bytes.
 
 Policies (how the server treats a reader that is too slow): LOSSY, it misses messages and `missed`
-counts them; LOSSLESS, the server keeps what is unread, within its limits.
+counts them; LOSSLESS, the server keeps unread messages up to its limits.
 Starts (the message to begin with): NOW, the next one; OLDEST, the oldest in the ring; LATEST, first
 the newest value of each topic.
 Waits (what a reader does while there is no message): SPIN, YIELD, BLOCK.
@@ -128,7 +128,7 @@ class Reader(_Handle):
     `name`: by which other readers can name this one in their `after`.
     `after`: names of readers with the same filter and policy; this one reads what they have read.
     `events`: a function that iteration calls with each status other than MESSAGE and TIMEOUT.
-    `wildcards`: see the module. A filter that may not mean what was intended is warned of.
+    `wildcards`: see the module. With MQTT, a filter with a level `*` (literal) causes a warning.
     `pollable`: makes the reader usable in select, selectors and asyncio: fileno(), `async for`.
     """
 
@@ -151,8 +151,8 @@ class Reader(_Handle):
     def fileno(self):
         """A descriptor for poll loops, if the reader is `pollable`.
 
-        Call next(0) until it returns TIMEOUT; from then on the descriptor is readable when the next
-        call may return something else. Only poll it.
+        Call next(0) until it returns TIMEOUT; from then on the descriptor becomes readable when the
+        next call may return something else. Only poll it.
         """
         fd = _library.millrace_reader_fd(self._handle)
         if fd < 0:
@@ -166,7 +166,7 @@ class Reader(_Handle):
 
         TIMEOUT: no message came in time.
         DISCONNECTED: the server ended; the next calls try to attach again.
-        RECONNECTED: attached again; what was published in between is missed.
+        RECONNECTED: attached again; messages published in between were missed.
         EVICTED: too slow for a LOSSLESS ring; the next calls try to attach again.
         FAILED: out of memory.
         """
@@ -201,10 +201,10 @@ class Reader(_Handle):
         return self
 
     async def __anext__(self):
-        import asyncio  # by those alone who need it
+        import asyncio  # only programs that use it pay for it
         self._in_a_row += 1
         if self._in_a_row % 64 == 0:
-            await asyncio.sleep(0)  # let others run while there is always a message
+            await asyncio.sleep(0)  # while there is always a message, let other tasks run
         loop = asyncio.get_running_loop()
         while True:
             message = self.next(0)
@@ -248,9 +248,8 @@ class Publisher(_Handle):
 
         TAKEN: it is on its way to the server. FULL: the server is behind, try again.
         TOO_LARGE: see local.publisher_frame_bytes_max.
-        INVALID: not a topic to publish to, or not a QoS.
-        NO_SERVER: the server ended; later calls try to connect
-        again.
+        INVALID: not a valid topic name, or not a QoS.
+        NO_SERVER: the server ended; later calls try to connect again.
         """
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         return _library.millrace_publish(self._handle, topic.encode(), data, len(data),

@@ -1,10 +1,10 @@
-// The server's side of one attached consumer: the memory page in which the consumer states its
-// position, and what the server concludes from it.
+// The server's side of one attached consumer: the page in which the consumer stores its position,
+// and the server's checks of it.
 //
 // Thread contract: look(), take_missed(), wake() and evict() are for the thread that writes the
 // ring. lift() may be called by any thread once the consumer's connection has ended: from then on
 // its position no longer holds the writer back. consumer_id() and fd() are constant.
-// What holds: a position is accepted only within [last seen, tail]; anything else leads to an
+// Invariants: a position is accepted only within [last seen, tail]; anything else leads to an
 // eviction. Nothing else that a consumer writes into its page has any effect on the server.
 #pragma once
 
@@ -34,13 +34,13 @@ class ConsumerPage {
   bool is_lifted() const { return lifted_.load(std::memory_order_acquire); }
   void lift() { lifted_.store(true, std::memory_order_release); }
 
-  // Call once its owner has mapped it: from then on nobody can map it for writing. False when the
-  // owner has put a seal of its own on it, so that this one could not be added.
+  // To be called once the consumer has mapped the page: from then on no process can map it for
+  // writing. False if the consumer has added a seal that prevents further ones.
   bool seal_for_neighbours() { return seal_for_readers(fd_.get()); }
 
-  // The consumer's position, or nothing when it is outside [last seen, tail]. acquire: what the
-  // consumer read below its position it has read before we overwrite it; partner: the release
-  // store in RingReader::release.
+  // The consumer's position, or nullopt when it is outside [last seen, tail]. acquire: the
+  // consumer's reads below its position come before the server overwrites those frames; partner:
+  // the release store in RingReader::release.
   std::optional<std::uint64_t> look(std::uint64_t tail, std::uint64_t now_ns) {
     const std::uint64_t position = page_->position.load(std::memory_order_acquire);
     if (position < last_seen_ || position > tail) return std::nullopt;
@@ -51,9 +51,9 @@ class ConsumerPage {
     return position;
   }
 
-  // As it stands in the page, unchecked: for figures only.
+  // The value in the page, unchecked: for metrics only.
   std::uint64_t position() const { return page_->position.load(std::memory_order_relaxed); }
-  // Frames that the consumer says it missed since the last call; at most `most` in all.
+  // Frames that the consumer counted as missed since the last call; at most `most` in all.
   std::uint64_t take_missed(std::uint64_t most) {
     const std::uint64_t before = missed_;
     missed_ =
@@ -63,8 +63,8 @@ class ConsumerPage {
   std::uint64_t last_seen() const { return last_seen_; }
   std::uint64_t progress_ns() const { return progress_ns_; }
 
-  // Call after the tail was stored. seq_cst: this load comes after that store; partner: the
-  // exchange in RingReader::announce_sleep, which comes before the sleeper's last look at the tail.
+  // To be called after the tail was stored. seq_cst: this load comes after that store; partner: the
+  // exchange in RingReader::announce_sleep, which comes before the sleeper's last load of the tail.
   // Makes a system call only when the consumer sleeps, once for each sleep. True if it did.
   bool wake() {
     std::uint32_t word = page_->sleep_word.load(std::memory_order_seq_cst);
@@ -87,7 +87,7 @@ class ConsumerPage {
 
   const std::uint64_t consumer_id_;
   UniqueFd fd_;
-  Pipe wake_pipe_;  // both ends: with a reading end of our own, writing never raises SIGPIPE
+  Pipe wake_pipe_;  // both ends: while the server holds a reading end, writing cannot raise SIGPIPE
   Mapping mapping_;
   PositionPage* const page_;
   std::uint64_t last_seen_;

@@ -1,8 +1,9 @@
-// What stands where in shared memory: the contract between processes, as bytes.
+// The layout of shared memory: the contract between processes, as bytes.
 //
-// Everything is native little-endian and 8-byte aligned. Each memory opens with a magic number and
-// a layout version; whoever maps it checks both first (check_layout). Only what is declared atomic
-// here changes after a memory was handed out.
+// Everything is native little-endian and 8-byte aligned. Each memory begins with a magic number and
+// a layout version, which a process checks after mapping it and before anything else
+// (check_layout). After a memory was handed out, only the fields declared atomic here, frames and
+// cells change.
 //
 //   ring            written by the server alone: a header page, then the frames
 //   position page   one for each attached consumer: its position, and the word it sleeps on
@@ -11,10 +12,10 @@
 //   table           the newest value of each topic, in cells of fixed size
 //
 // The frames of a ring are mapped twice in a row, so that a frame is contiguous even where the ring
-// wraps: position p stands at offset p & (data_bytes - 1).
+// wraps: position p is at offset p & (data_bytes - 1).
 //
-// Thread contract: the structs are bytes in shared memory; who writes which word, and with which
-// memory order, is stated at the functions that do it.
+// Thread contract: the structs are bytes in shared memory; the writer of each word and its memory
+// order are stated at the functions that access it.
 #pragma once
 
 #include <atomic>
@@ -45,7 +46,7 @@ struct Stamp {
 
 enum class FrameKind : std::uint8_t {
   message = 0,
-  oversize = 1,  // stands for a message over frame_bytes_max: the payload is its size (8 bytes)
+  oversize = 1,  // replaces a message over frame_bytes_max: the payload is its size (8 bytes)
 };
 
 inline constexpr std::uint8_t frame_retain = 1;  // FrameHeader::flags, with QoS in bits 1 and 2
@@ -113,8 +114,8 @@ struct RingHeader {
   // The writer may be overwriting anything below intent - data_bytes. Stored before it does so, for
   // a whole block at a time, so that this cache line changes rarely and stays with the readers.
   alignas(line_bytes) std::atomic<std::uint64_t> intent{0};
-  // Where a lapped reader continues: the first frame that is not about to be overwritten. The frame
-  // there carries its sequence.
+  // Where a lapped reader continues: the first frame that is not about to be overwritten. The
+  // header of that frame holds its sequence.
   std::atomic<std::uint64_t> oldest{0};
   // Lossless: frames wait in the overflow for the slowest reader; a reader that has moved on then
   // sends a wake-up to the control socket.
@@ -137,13 +138,14 @@ struct PositionPage {
   Stamp stamp{page_magic};
   std::uint64_t consumer_id = 0;
   std::uint64_t epoch = 0;
-  // Below it the consumer has released everything. It writes; the server and its neighbours read.
+  // The consumer has released everything below it. Written by the consumer; read by the server and
+  // by the neighbours (the consumers before and after it).
   alignas(line_bytes) std::atomic<std::uint64_t> position{0};
-  // Frames that were overwritten before it read them, as it counts them itself: only for figures.
+  // Frames that were overwritten before the consumer read them, by its own count: for metrics only.
   std::atomic<std::uint64_t> missed{0};
   // A futex; odd: the consumer sleeps on it, or is about to. The consumer makes it odd, the server
-  // makes it even when it wakes the consumer. Neighbours map the page read-only: they can wake, but
-  // leave the word as it is.
+  // makes it even when it wakes the consumer. Neighbours map the page read-only: they can wake the
+  // consumer, but cannot change the word.
   alignas(line_bytes) std::atomic<std::uint32_t> sleep_word{0};
   // An Eviction, written by the server.
   alignas(line_bytes) std::atomic<std::uint32_t> eviction{0};
@@ -163,8 +165,8 @@ struct PublisherRingHeader {  // written by the client: untrusted
 struct PublisherRingControl {  // written by the server; the client maps it read-only
   Stamp stamp{control_magic};
   std::uint64_t epoch = 0;
-  alignas(line_bytes) std::atomic<std::uint64_t> head{0};  // taken up to here
-  std::atomic<std::uint64_t> refused{0};                   // taken, but not allowed or malformed
+  alignas(line_bytes) std::atomic<std::uint64_t> head{0};  // the server has taken frames below it
+  std::atomic<std::uint64_t> refused{0};  // messages taken, but not allowed or malformed
   alignas(line_bytes) std::atomic<std::uint32_t> sleeping{
       0};  // odd: send a wake-up after publishing
 };
@@ -186,7 +188,7 @@ struct TableHeader {
   std::uint64_t epoch = 0;
   std::uint32_t cell_count = 0;  // a power of two
   std::uint32_t cell_bytes = 0;  // a multiple of 128
-  std::uint32_t window = 0;      // a topic is in one of so many cells, from its hash on
+  std::uint32_t window = 0;      // a topic is in one of so many cells, from the cell of its hash on
 };
 static_assert(sizeof(TableHeader) <= page_bytes);
 
@@ -212,7 +214,7 @@ inline constexpr std::uint64_t topic_hash(std::string_view topic) {
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
               std::atomic<std::uint32_t>::is_always_lock_free);
 
-// What is wrong with the memory that the other side handed over, or nullptr.
+// Why the memory that the other side handed over cannot be used, or nullptr.
 inline const char* check_layout(const Stamp& stamp, std::uint64_t magic) {
   if (stamp.magic != magic)
     return "the memory that was handed over is of another kind than expected";

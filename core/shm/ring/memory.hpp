@@ -1,12 +1,12 @@
 // Anonymous memory shared by two processes (memfd): descriptors, mappings, seals.
 //
 // Thread contract: plain values; each belongs to one thread at a time.
-// What holds: nothing has a name in the file system, so a crash leaves nothing behind; a mapping is
+// Invariants: nothing has a name in the file system, so a crash leaves nothing behind; a mapping is
 // never larger than its memory, since every memory is sealed against shrinking before its
 // descriptor leaves the server.
-// Source: memfd_create(2), fcntl(2) F_ADD_SEALS. A read-only descriptor alone protects nothing, as
-// any process of the same user can open it anew for writing through /proc/self/fd; the seal
-// FUTURE_WRITE does.
+// Source: memfd_create(2), fcntl(2) F_ADD_SEALS. A read-only descriptor alone does not prevent
+// writing, since any process of the same user can reopen it for writing through /proc/self/fd; the
+// seal FUTURE_WRITE does.
 #pragma once
 
 #include <fcntl.h>

@@ -82,8 +82,9 @@ PublisherRingReader::Drained PublisherRingReader::finish(Drained result) {
 }
 
 bool PublisherRingReader::go_to_sleep() {
-  // seq_cst: the exchange comes before the last look at the tail; partner: the store of the tail
-  // and the load of `sleeping` in PublisherRingWriter::flush. One of the two sides sees the other.
+  // seq_cst: the exchange comes before the last load of the tail; partners: the store of the tail
+  // and the load of `sleeping` in PublisherRingWriter::flush. So either the server sees the new
+  // tail or the client sees `sleeping`.
   const std::uint32_t word = control_->sleeping.load(std::memory_order_relaxed);
   if ((word & 1) == 0) control_->sleeping.exchange(word + 1, std::memory_order_seq_cst);
   if (header_->tail.load(std::memory_order_seq_cst) == head_) return true;
@@ -150,7 +151,7 @@ PublisherRingResult PublisherRingWriter::put(std::string_view topic,
 bool PublisherRingWriter::flush() {
   if (released_ != tail_) {
     released_ = tail_;
-    // seq_cst: after the frames and before the look at `sleeping`; partners: the acquire load in
+    // seq_cst: after the frames and before the load of `sleeping`; partners: the acquire load in
     // PublisherRingReader::copy_next and the exchange in PublisherRingReader::go_to_sleep.
     header_->tail.store(tail_, std::memory_order_seq_cst);
   }

@@ -5,7 +5,7 @@
 //
 // Thread contract: PublisherRingWriter belongs to one thread of the client, PublisherRingReader to
 // one thread of the server.
-// What holds: whatever the client writes, the server reads nothing outside the ring and loads each
+// Invariants: whatever the client writes, the server reads nothing outside the ring and loads each
 // length once; the publisher is told when the ring is full; what was accepted is not lost as long
 // as both processes live.
 #pragma once
@@ -59,8 +59,8 @@ class PublisherRingReader {
     return finish(Drained::more);
   }
 
-  // Call before waiting for a wake-up: from now on the client sends one when it has published.
-  // False when there is something to drain after all.
+  // To be called before waiting for a wake-up: from now on the client sends one when it publishes.
+  // False if there are messages to drain already.
   bool go_to_sleep();
   void wake_up();
 
@@ -96,10 +96,10 @@ class PublisherRingWriter {
   PublisherRingResult put(std::string_view topic, std::span<const std::byte> payload,
                           std::uint8_t flags);
 
-  // Makes what was put visible. True: the server sleeps, so send it a wake-up.
+  // Makes the messages put so far visible. True: the server sleeps, so send it a wake-up.
   bool flush();
 
-  // Has the server taken everything that was flushed?
+  // Whether the server has taken everything that was flushed.
   bool is_drained() const { return control_->head.load(std::memory_order_acquire) >= released_; }
   std::uint64_t refused() const { return control_->refused.load(std::memory_order_relaxed); }
   std::uint64_t epoch() const { return control_->epoch; }

@@ -60,8 +60,8 @@ bool RingReader::release() {
     page_->missed.store(missed_, std::memory_order_relaxed);
   }
   // release: after the frames were read; partner: the acquire load in ConsumerPage::look. If there
-  // are followers it must also come before the look at their sleep words, hence seq_cst; partner:
-  // the exchange in announce_sleep, which comes before a follower's look at our position.
+  // are followers it must also come before the load of their sleep words, hence seq_cst; partner:
+  // the exchange in announce_sleep, which comes before a follower's load of this position.
   if (followers_.empty()) {
     page_->position.store(position_, std::memory_order_release);
   } else {
@@ -71,8 +71,8 @@ bool RingReader::release() {
   return intact;
 }
 
-// The writer has lapped this reader: everything below the oldest frame is lost. `released_` stays,
-// so that release() says that frames returned before are no longer valid.
+// The writer has lapped this reader: everything below the oldest frame is lost. `released_` is
+// kept, so that release() reports the frames returned before as no longer valid.
 void RingReader::catch_up() {
   // The intent that is_intact() saw comes before the load of `oldest`; partner: the store of
   // `oldest`, which comes before that of the intent in RingWriter::advance_intent.
@@ -101,8 +101,8 @@ void RingReader::wake_followers() {
   }
 }
 
-// seq_cst: before the last look at the tail and at the predecessors' positions; partners:
-// RingWriter::publish_tail and release(). False: the writer may not see it.
+// seq_cst: before the last load of the tail and of the predecessors' positions; partners:
+// RingWriter::publish_tail and release(). False: the writer may not see it in time.
 bool RingReader::announce_sleep(std::uint32_t word) {
   page_->sleep_word.exchange(word, std::memory_order_seq_cst);
   return header_->light_fences == 0 || heavy_fence();

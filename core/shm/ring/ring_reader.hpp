@@ -7,7 +7,7 @@
 //     reader.wait(...);
 //
 // Thread contract: one thread. stop_waiting() may be called from another.
-// What holds: it reads only below min(tail, positions of its predecessors), and returns a frame
+// Invariants: it reads only below min(tail, positions of its predecessors), and returns a frame
 // only after checking that the writer had not announced to overwrite it. A lapped reader continues
 // at the oldest frame; `missed` is the difference of sequences. Nothing is copied or allocated, and
 // no system call is made unless the reader sleeps.
@@ -54,8 +54,8 @@ class RingReader {
   // Maps the descriptors that the control socket handed over. Returns what is wrong, or nullptr.
   const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence);
 
-  // The next frame, in place; false when there is none yet. The frame is valid until release(), in
-  // a lossy ring only until the writer has gone round the ring: release() tells.
+  // The next frame, in place; false when there is none yet. The frame is valid until release(); in
+  // a lossy ring only until the writer overwrites it, which the result of release() tells.
   bool next(Frame& frame) {
     for (;;) {
       if (position_ >= limit_ && !look_after_pause()) return false;
@@ -79,14 +79,15 @@ class RingReader {
     }
   }
 
-  // Is the last frame still unchanged? To be called after reading it.
+  // Whether the last frame is still unchanged. To be called after reading it.
   bool last_is_intact() const { return is_intact(last_); }
 
-  // Everything returned so far may be overwritten. True if all of it was valid up to now.
+  // Allows the writer to overwrite everything returned so far. True if all of it was valid up to
+  // now.
   bool release();
 
-  // Waits until there is something to read: spinning, yielding or sleeping, as `wait` says. False
-  // at the deadline, after stop_waiting(), or when the server has evicted this reader.
+  // Waits until there is something to read, by the given wait strategy. False at the deadline,
+  // after stop_waiting(), or when the server has evicted this reader.
   template <class Wait>
   bool wait(const Wait& wait, base::Clock::time_point deadline) {
     if (wait.sleeps()) return wait_asleep(deadline);
@@ -98,12 +99,12 @@ class RingReader {
 
   // For a reader that waits in a poll loop on its wake pipe. arm() announces a sleep as wait()
   // does: from then on the server writes a byte into the pipe when there is something to read.
-  // `now`: there is already, so it is not armed. `unsafe`: look again after unsafe_sleep_max.
-  // disarm() comes before anything else is called.
+  // `now`: there is something already, so it is not armed. `unsafe`: check again after
+  // unsafe_sleep_max. Call disarm() before any other member.
   enum class Armed : std::uint8_t { now, safe, unsafe };
-  // The longest sleep where a wake-up may be lost between the last look and the sleep: a
-  // predecessor cannot change our sleep word (it maps our page read-only; it tries again, see
-  // wake_followers) nor write into our pipe, and the system may refuse heavy_fence().
+  // The longest sleep if a wake-up may be lost between the last check and the sleep: a predecessor
+  // cannot change this reader's sleep word (it maps the page read-only; it tries again, see
+  // wake_followers) nor write into its pipe, and the system may refuse heavy_fence().
   static constexpr auto unsafe_sleep_max = std::chrono::milliseconds(10);
   Armed arm();
   void disarm();
@@ -125,8 +126,8 @@ class RingReader {
   std::uint64_t epoch() const { return header_->epoch; }
   std::uint64_t data_bytes() const { return data_bytes_; }
   bool is_lossless() const { return header_->lossless != 0; }
-  // Lossless: frames wait in the server's overflow for this reader or another; send a wake-up after
-  // release().
+  // Lossless: frames wait in the server's overflow for this reader or another one; send the server
+  // a wake-up after release().
   bool is_waited_for() const {
     return header_->overflow_waits.load(std::memory_order_seq_cst) != 0;
   }
@@ -139,8 +140,8 @@ class RingReader {
   void remove_neighbour(std::uint64_t consumer_id);
 
  private:
-  // Had the writer not yet announced to overwrite `position`? acquire_fence: what was read of the
-  // frame was read before intent is; partner: full_fence in RingWriter::advance_intent.
+  // True if the writer had not yet announced to overwrite `position`. acquire_fence: the frame was
+  // read before `intent` is; partner: full_fence in RingWriter::advance_intent.
   bool is_intact(std::uint64_t position) const {
     acquire_fence();
     return position + data_bytes_ >= header_->intent.load(std::memory_order_relaxed);

@@ -78,8 +78,9 @@ void RingWriter::note_blocks() {
   next_block_start_ = next_block_ * block_bytes_;
 }
 
-// Announces that the space up to `end`, rounded up to a block, may be written, and with it what
-// stood there one lap before. False: lossless, and a reader has not released that yet.
+// Announces that the space up to `end`, rounded up to a block, may be written, so that the frames
+// there from one lap before may be overwritten. False: lossless, and a reader has not released
+// those yet.
 bool RingWriter::advance_intent(std::uint64_t end) {
   const std::uint64_t intent = align_up(end, block_bytes_);
   if (intent > options_.data_bytes) {
@@ -87,8 +88,8 @@ bool RingWriter::advance_intent(std::uint64_t end) {
     if (options_.lossless && !gate_allows(lowest)) return false;
     const std::uint64_t block = lowest / block_bytes_;
     const std::uint64_t oldest = block < next_block_ ? first_in_block_[block % blocks] : tail_;
-    // Before the intent, so that a reader that sees the intent finds where to continue; partner:
-    // acquire_fence in RingReader::catch_up.
+    // Before the intent, so that a reader that sees the intent also sees where to continue;
+    // partner: acquire_fence in RingReader::catch_up.
     header_->oldest.store(oldest, std::memory_order_release);
   }
   intent_ = intent;
@@ -102,13 +103,13 @@ bool RingWriter::gate_allows(std::uint64_t lowest) {
   if (lowest <= gate_) return true;
   for (;;) {
     const auto gate = look_at_gate();
-    if (!gate) continue;  // a reader was evicted: look again
+    if (!gate) continue;  // a reader was evicted: try again
     gate_ = *gate;
     return lowest <= gate_;
   }
 }
 
-// The lowest position of all readers; nothing if one of them was evicted for an invalid position.
+// The lowest position of all readers; nullopt if one was just evicted for an invalid position.
 std::optional<std::uint64_t> RingWriter::look_at_gate() {
   std::uint64_t lowest = tail_;
   for (std::size_t i = 0; i < consumer_pages_.size(); ++i) {
@@ -132,7 +133,7 @@ void RingWriter::to_overflow(const FrameHeader& header, std::string_view topic,
   if (overflow_.empty()) {
     overflow_since_ns_ = now_ns_;
     header_->overflow_waits.store(1, std::memory_order_seq_cst);
-    publish_tail();  // readers cannot pass what is written but not released
+    publish_tail();  // readers cannot release frames that are written but not published
   }
   std::vector<std::byte> frame(bytes);
   store_header(frame.data(), header);
@@ -167,8 +168,8 @@ void RingWriter::flush_overflow() {
       publish_tail();
       return;
     }
-    overflow_since_ns_ =
-        now_ns_;  // the gate has moved: the reader that is slowest now has a whole lease
+    // The gate has moved: the reader that is slowest now gets a full lease.
+    overflow_since_ns_ = now_ns_;
     if (tail_ >= next_block_start_) note_blocks();
     std::memcpy(data_ + (tail_ & mask_), frame.data(), frame.size());
     tail_ += frame.size();
@@ -212,10 +213,10 @@ void RingWriter::publish_tail() {
     header_->tail.store(tail_, std::memory_order_release);
     return;
   }
-  // After the frames, and before the look at the sleep words in ConsumerPage::wake; partners: the
-  // load of the tail in RingReader::look_for_more, and announce_sleep. A full fence would wait,
-  // once a batch, until every cache line of it was fetched from the readers, so light_fence where
-  // the system offers it.
+  // After the frames, and before the load of the sleep words in ConsumerPage::wake; partners: the
+  // load of the tail in RingReader::look_for_more, and announce_sleep. A full fence would stall
+  // once a batch until every cache line of the batch was fetched from the readers, hence
+  // light_fence where the system offers it.
   if (header_->light_fences != 0) {
     header_->tail.store(tail_, std::memory_order_release);
     light_fence();

@@ -8,7 +8,7 @@
 //
 // Thread contract: one thread at a time (the processor's role). Only ConsumerPage::lift may be
 // called by other threads.
-// What holds:
+// Invariants:
 // - the writer never waits, and makes no system call unless a reader sleeps;
 // - readers see whole frames below the released tail; before a byte is overwritten, `intent` has
 //   been advanced past it;
@@ -92,18 +92,18 @@ class RingWriter {
   // each sleeping reader once.
   void release(std::uint64_t now_ns);
 
-  // Attaches a reader. In a lossless ring its position holds from now on. No consumer page in the
-  // result when the system refuses the memory for it.
+  // Attaches a reader. In a lossless ring frames above its position are kept from now on. The
+  // result has no consumer page if the system refuses the memory for it.
   Attachment add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns,
                         bool has_wake_pipe = false);
   void remove_reader(std::uint64_t consumer_id);
   std::size_t reader_count() const { return consumer_pages_.size(); }
 
-  // Checks every position page and collects figures, from time to time: so a reader of a lossy ring
-  // whose page is invalid is evicted too.
+  // Checks every position page and collects counts; to be called from time to time, so that a
+  // reader of a lossy ring is evicted too if its page is invalid.
   void inspect(std::uint64_t now_ns);
 
-  // Those evicted since the last call.
+  // The consumers evicted since the last call.
   std::vector<Evicted> take_evicted();
 
   // Evicts every reader, for the reason ring_closed.
@@ -113,8 +113,8 @@ class RingWriter {
   std::uint64_t tail() const { return released_; }
   std::uint64_t next_sequence() const { return next_sequence_; }
   const RingOptions& options() const { return options_; }
-  // Would a frame of this size go into the ring now, rather than into the overflow? For writers
-  // that can wait (tests and benchmarks); the server's processor never asks.
+  // Whether a frame of this size would go into the ring now, rather than into the overflow. For
+  // writers that can wait (tests and benchmarks); the server's processor does not call it.
   bool has_room(std::size_t topic_bytes, std::size_t payload_bytes) {
     return overflow_.empty() && reserve(frame_bytes(topic_bytes, payload_bytes));
   }
@@ -143,12 +143,12 @@ class RingWriter {
 
   static constexpr std::size_t prefetch_bytes = 2048;
 
-  // Into space that reserve() has granted.
+  // Writes a frame into space that reserve() has granted.
   void write(const FrameHeader& header, std::string_view topic, std::span<const std::byte> payload,
              std::uint64_t bytes) {
     if (tail_ >= next_block_start_) note_blocks();
     std::byte* at = data_ + (tail_ & mask_);
-    // The readers' caches hold these lines: request them now, some frames before they are written.
+    // The cache lines are in the readers' caches: fetch them some frames before they are written.
     base::prefetch_to_write(at, prefetch_bytes);
     base::prefetch_to_write(at, prefetch_bytes + 64);
     store_header(at, header);
@@ -180,7 +180,7 @@ class RingWriter {
   std::uint64_t tail_ = 0;      // written
   std::uint64_t released_ = 0;  // the tail that readers see
   std::uint64_t intent_ = 0;
-  std::uint64_t gate_ = 0;  // lossless: the lowest position of all readers, when last looked at
+  std::uint64_t gate_ = 0;  // lossless: the lowest position of all readers when last read
   std::uint64_t next_sequence_ = 1;
   std::uint64_t now_ns_ = 0;
 

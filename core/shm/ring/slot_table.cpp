@@ -18,7 +18,7 @@ namespace {
 // A cell as words: its version, the header, then topic and payload.
 constexpr std::size_t header_words = sizeof(CellHeader) / 8;
 constexpr std::size_t hash_word = 1;  // CellHeader::hash, its first member
-constexpr int looks_max = 2'000;      // at a cell that is being written, before it is `busy`
+constexpr int looks_max = 2'000;      // attempts to read a cell, before it is reported as `busy`
 
 std::atomic_ref<std::uint64_t> atomic(const std::uint64_t& word) {
   return std::atomic_ref<std::uint64_t>(const_cast<std::uint64_t&>(word));
@@ -81,7 +81,7 @@ std::uint64_t* TableWriter::find(std::string_view topic, std::uint64_t hash, boo
   std::uint64_t* free = nullptr;
   for (std::uint32_t i = 0; i < options_.window; ++i) {
     std::uint64_t* at = cell(hash + i);
-    const CellHeader header = header_of(at);  // not atomic: nobody else writes it
+    const CellHeader header = header_of(at);  // not atomic: this thread is the only writer
     if (header.state == CellState::empty) {
       if (!free) free = at;
       continue;
@@ -114,8 +114,8 @@ void TableWriter::store(std::string_view topic, std::span<const std::byte> paylo
     header.state = CellState::elsewhere;
     payload = {};
     if (topic.size() > room) {
-      topic =
-          {};  // found by its hash alone; the name is compared by the server when it is requested
+      // Found by its hash alone; the server compares the name when the value is requested.
+      topic = {};
       header.topic_bytes = 0;
     }
   }
@@ -187,7 +187,7 @@ TableReader::CellCopy TableReader::copy_cell(const std::uint64_t* at, std::uint6
       for (std::size_t i = 2; is_it && i < words_.size(); ++i) {
         words_[i] = atomic(at[i]).load(std::memory_order_relaxed);
       }
-      // The words before the second look; partner: full_fence in TableWriter::write.
+      // The words before the second load of the version; partner: full_fence in TableWriter::write.
       acquire_fence();
       if (atomic(at[0]).load(std::memory_order_relaxed) == version) {
         return is_it ? CellCopy::taken : CellCopy::other;

@@ -7,7 +7,7 @@
 //
 // Thread contract: TableWriter belongs to one thread (the processor's role). TableReader belongs to
 // one thread; there may be any number of them in any process.
-// What holds: a reader never returns a torn value, never waits for the writer and never delays it.
+// Invariants: a reader never returns a torn value, never waits for the writer and never delays it.
 // Each cell is a seqlock: its version is odd while it is written, its words are copied as relaxed
 // atomics, and a reader compares the version before and after. Source: Boehm, "Can seqlocks get
 // along with programming language memory models?" (2012).
@@ -67,7 +67,7 @@ class TableReader {
     no,         // no value of this topic is known
     yes,        // copied into `value`
     elsewhere,  // too large for a cell: request it at the control socket
-    busy,       // being written each time we looked, or its writer died in the middle
+    busy,       // each attempt found it being written, or the writer died while writing it
   };
   struct Value {
     std::vector<std::byte> payload;

@@ -1,8 +1,8 @@
-// A snapshot of the newest values, as frames in a memory of its own, for a reader that starts at
+// A snapshot of the newest values, as frames in a separate memory, for a reader that starts at
 // `latest`.
 //
 // Thread contract: one thread (the processor's role).
-// What holds: the memory is sealed before its descriptor leaves; it occupies no more than what was
+// Invariants: the memory is sealed before its descriptor leaves; it occupies no more than what was
 // added, and the cost of add() does not depend on what was added before.
 #pragma once
 
@@ -24,7 +24,7 @@ class Snapshot {
            std::uint64_t time_ns);
   std::size_t bytes() const { return bytes_; }
 
-  // The memory, cut to the frames in it. Empty if there are none, or the system refuses.
+  // The memory, truncated to its frames. Empty if there are none, or the system refuses.
   UniqueFd take_memory();
 
  private:

@@ -1,8 +1,8 @@
-// The parts of the control socket's wire format: heads, numbers and strings as bytes. For
-// request.cpp and reply.cpp alone.
+// The parts of the control socket's wire format: heads, numbers and strings as bytes. Used only by
+// request.cpp and reply.cpp.
 //
-// Thread contract: any thread; each object belongs to one at a time.
-// What holds: an Unpacker never reads past its input.
+// Thread contract: any thread; each object belongs to one thread at a time.
+// Invariants: an Unpacker never reads past its input.
 #pragma once
 
 #include <cstddef>
@@ -99,7 +99,7 @@ class Unpacker {
     ok_ = false;
     in_ = {};
   }
-  // Was the input valid and read to its end?
+  // Whether the input was valid and read to its end.
   bool done() const { return ok_ && in_.empty(); }
 
  private:

@@ -2,7 +2,7 @@
 // library share it; it is the only place in core, besides the client library, that uses sockets.
 //
 // Thread contract: one thread for each direction of a socket.
-// What holds: each received descriptor has an owner at once, and is closed on exec; those beyond
+// Invariants: each received descriptor has an owner at once, and is closed on exec; those beyond
 // descriptors_max are closed by the kernel. Source: unix(7), cmsg(3).
 #pragma once
 

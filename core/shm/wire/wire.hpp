@@ -10,8 +10,8 @@
 //
 // Numbers are little-endian; a string is its length (2 bytes) and its bytes.
 //
-// Thread contract: any thread; each parser belongs to one at a time.
-// What holds: whatever the bytes, a parser never reads past them and never keeps more than its
+// Thread contract: any thread; each parser belongs to one thread at a time.
+// Invariants: whatever the bytes, a parser never reads past them and never keeps more than its
 // limit. After the first fault it returns nothing more.
 #pragma once
 
@@ -44,8 +44,8 @@ enum class StartAt : std::uint8_t {
 };
 
 enum class Refusal : std::uint16_t {
-  malformed = 1,      // not a request, or not one that may come here
-  other_version = 2,  // of another layout version
+  malformed = 1,      // not a request, or not one that is allowed at this point
+  other_version = 2,  // the client has another layout version
   not_allowed = 3,    // by local.allow or by the access rules
   limit_reached = 4,  // the text says which
   bad_filter = 5,
@@ -128,13 +128,13 @@ using Reply = std::variant<Attached, Refused, EvictedNotice, NeighbourCame, Neig
 std::string encode(const Request& request);
 std::string encode(const Reply& reply, std::size_t descriptor_count);
 
-// Takes the bytes of a connection in pieces of any size.
+// Parses the bytes of a connection, which may be fed in pieces of any size.
 class RequestParser {
  public:
   void feed(std::span<const std::byte> bytes);
   // The next whole request; nothing when more bytes are needed, or once there was a fault.
   std::optional<Request> next();
-  // What was wrong with the bytes; nothing as long as they are valid.
+  // What was wrong with the bytes; nullopt as long as they are valid.
   std::optional<Refusal> fault() const { return fault_; }
 
  private:

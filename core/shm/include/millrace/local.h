@@ -48,7 +48,7 @@ typedef struct millrace_message {
   uint64_t sequence; /* 0: a value from before the start (MILLRACE_LATEST) */
   uint64_t time_ns;  /* since 1970 */
   int retained;
-  int oversize; /* too large for the ring: no payload */
+  int oversize; /* the message was too large for the ring: no payload */
   uint64_t oversize_bytes;
 } millrace_message;
 
@@ -73,12 +73,12 @@ millrace_reader* millrace_reader_open_filters(const char* const* filters, size_t
                                               const millrace_reader_options* options, char* error,
                                               size_t error_bytes);
 void millrace_reader_close(millrace_reader* reader);
-/* Writes the warning about a filter that may not mean what was intended into `warning`.
+/* Writes the warning about a filter with a level `*`, which MQTT takes literally, into `warning`.
  * Returns 1 if there is one, else 0. */
 int millrace_reader_warning(const millrace_reader* reader, char* warning, size_t warning_bytes);
 /* For poll loops: call millrace_reader_next() with a time-out of 0 until it returns
- * MILLRACE_TIMEOUT; from then on the descriptor is readable when the next call may return something
- * else. Only poll it. -1 if the reader was opened without `pollable`. */
+ * MILLRACE_TIMEOUT; from then on the descriptor becomes readable when the next call may return
+ * something else. Only poll it, do not read it. -1 if the reader was opened without `pollable`. */
 int millrace_reader_fd(const millrace_reader* reader);
 
 /* The next message, copied; valid until the next call. A negative time-out waits for ever. */
@@ -100,7 +100,7 @@ typedef enum millrace_published {
   MILLRACE_TOO_LARGE = 2,
   MILLRACE_NO_SERVER = 3,
   MILLRACE_NOT_PUBLISHED = 4, /* out of memory */
-  MILLRACE_INVALID = 5        /* not a topic to publish to, or not a QoS */
+  MILLRACE_INVALID = 5        /* not a valid topic name, or not a QoS */
 } millrace_published;
 
 millrace_publisher* millrace_publisher_open(const char* socket, const char* name, char* error,

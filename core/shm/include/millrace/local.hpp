@@ -9,7 +9,7 @@
 // local_asio.hpp makes a reader awaitable in coroutines of Boost.Asio.
 //
 // Threads: each object belongs to one thread at a time, except for stop(), which any thread may
-// call. Each object has a thread of its own that waits on the connection to the server, so that the
+// call. Each object has an internal thread that waits on the connection to the server, so that the
 // end of the server is noticed at once.
 #pragma once
 
@@ -24,8 +24,8 @@
 
 namespace millrace::local {
 
-// The connection to the server failed: there is none, it refused, or it is of another version.
-// what() says which.
+// Thrown if the connection to the server fails: it is not running, it refused the request, or it
+// has another version. what() says which.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -35,7 +35,7 @@ inline constexpr std::chrono::nanoseconds forever = std::chrono::nanoseconds::ma
 
 enum class Policy : std::uint8_t {
   lossy,     // the server never waits: a reader that is too slow misses messages, see missed()
-  lossless,  // the server keeps what is unread, within its limits; then the reader is evicted
+  lossless,  // the server keeps unread messages up to its limits, then the reader is evicted
 };
 enum class Start : std::uint8_t {
   now,     // with the next message that is published
@@ -85,9 +85,9 @@ struct MessageCopy {
 
 enum class Status : std::uint8_t {
   message,       // a message was read
-  timeout,       // none came in time
+  timeout,       // there was none in time
   disconnected,  // the server ended; the next calls try to attach again
-  reconnected,   // attached again: what was published in between is missed
+  reconnected,   // attached again: messages published in between were missed
   evicted,       // a lossless reader was too slow; the next calls try to attach again
   stopped,       // stop() was called
 };
@@ -102,25 +102,26 @@ class Reader {
   Reader(Reader&&) noexcept;
   Reader& operator=(Reader&&) noexcept;
 
-  // The next message, in place. The one before may be overwritten from now on.
+  // The next message, in place. The previous one may be overwritten from now on.
   Status next(Message& message, std::chrono::nanoseconds timeout = forever);
-  // The next message, copied; it was valid until it was copied.
+  // The next message, copied; the copy is known to be valid.
   Status next_copy(MessageCopy& message, std::chrono::nanoseconds timeout = forever);
-  // Is the message of the last next() still unchanged?
+  // Whether the message of the last next() is still unchanged.
   bool is_valid() const;
-  // Lets the server overwrite everything read so far. True if all of it was valid until now.
+  // Allows the server to overwrite everything read so far. True if all of it was valid until now.
   bool release();
 
   // For poll loops, with ReaderOptions::pollable: a descriptor that stays the same for the life of
   // the reader. Call next() with a time-out of zero until it returns Status::timeout; from then on
-  // the descriptor is readable when the next call may return something else. Only poll it (poll,
-  // epoll, select, a reactor), do not read from it. Throws Error if the reader is not pollable.
+  // the descriptor becomes readable when the next call may return something else. Only poll it
+  // (poll, epoll, select, a reactor), do not read from it. Throws Error if the reader is not
+  // pollable.
   int fd() const;
 
   std::uint64_t missed() const;  // messages overwritten before they were read, as far as known
   std::uint64_t epoch() const;   // differs in each run of the server
   std::uint64_t lag_bytes() const;
-  std::string warning() const;     // of a filter that may not mean what was intended; mostly empty
+  std::string warning() const;     // about a filter with a level `*`, literal in MQTT; or empty
   std::string last_error() const;  // why it was evicted, disconnected or cannot attach again
   void stop();                     // any thread: ends the present or the next call of next()
 
@@ -134,7 +135,7 @@ enum class Published : std::uint8_t {
   full,          // the publisher ring is full: try again
   too_large,     // for the publisher ring: see local.publisher_frame_bytes_max
   disconnected,  // the server ended; the next calls try to connect again
-  invalid,       // not a topic to publish to (empty, wildcards, not UTF-8, $SYS), or not a QoS
+  invalid,       // not a valid topic name (empty, wildcards, not UTF-8, $SYS), or not a QoS
 };
 
 struct PublisherOptions {

@@ -1,10 +1,10 @@
-// A reader that is awaited in a coroutine of Boost.Asio, without a thread of its own for waiting.
+// A reader that can be awaited in a coroutine of Boost.Asio, without blocking a thread.
 //
 //     millrace::local::AsioReader reader(executor, "md/#");
 //     millrace::local::MessageCopy message;
 //     while (co_await reader.next(message) == millrace::local::Status::message) use(message);
 //
-// Optional: needs C++20 and Boost.Asio, of which the library itself needs neither.
+// Optional: needs C++20 and Boost.Asio; the library itself needs neither.
 //
 // Threads: one coroutine at a time calls next(), on the executor. Destroy the reader when no call
 // is pending.
@@ -41,7 +41,7 @@ class AsioReader {
   // (boost::asio::cancellation_signal, or operators || and &&) or close() ends it with an
   // exception, boost::system::system_error of operation_aborted.
   boost::asio::awaitable<Status> next(MessageCopy& message) {
-    // While there is always a message, others get their turn on the executor too.
+    // While there is always a message, let other handlers of the executor run from time to time.
     if (++in_a_row_ % 64 == 0) co_await boost::asio::post(boost::asio::use_awaitable);
     for (;;) {
       const Status status = reader_.next_copy(message, std::chrono::nanoseconds(0));
