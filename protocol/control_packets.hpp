@@ -1,5 +1,5 @@
-// ControlPackets: encoded answers in a row, counted where they are encoded, so that whoever sends
-// them need not look into the bytes again. One thread.
+// ControlPackets: a buffer of encoded control packets, which are counted by type as they are
+// encoded, so that the sender need not parse the bytes again. One thread.
 #pragma once
 
 #include <array>
@@ -18,18 +18,18 @@ class ControlPackets {
   void add_ack(PacketType type, std::uint16_t packet_id, ReasonCode reason, Version version) {
     encode_ack(type, packet_id, reason, version, bytes_);
     count(type);
-    // Each gives the client one more of its Receive Maximum. (MQTT 5.0, section 4.9)
+    // Each of these increases the client's send quota by one. (MQTT 5.0, section 4.9)
     if (type == PacketType::Puback || type == PacketType::Pubcomp ||
         (type == PacketType::Pubrec && is_failure(reason))) {
       ++exchanges_ended_;
     }
   }
-  // Any other, encoded.
+  // Any other packet, already encoded.
   void add(std::span<const std::uint8_t> packet) {
     add_uncounted(packet);
     count(static_cast<PacketType>(packet[0] >> 4));
   }
-  // The sender counts them itself.
+  // Encoded packets that the caller counts itself.
   void add_uncounted(std::span<const std::uint8_t> packets) {
     bytes_.insert(bytes_.end(), packets.begin(), packets.end());
   }
@@ -47,12 +47,12 @@ class ControlPackets {
     for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += later.counts_[i];
     exchanges_ended_ += later.exchanges_ended_;
   }
-  // They were read; the bytes are still to be sent.
+  // Resets the counts, which the caller has read; the bytes are still to be sent.
   void forget_counts() {
     counts_ = {};
     exchanges_ended_ = 0;
   }
-  // Keeps its memory up to `kept_bytes_max`.
+  // Empties the buffer, and frees its memory if that exceeds `kept_bytes_max`.
   void clear(std::size_t kept_bytes_max) {
     bytes_.clear();
     if (bytes_.capacity() > kept_bytes_max) bytes_.shrink_to_fit();

@@ -13,7 +13,7 @@ Reader reader_of(const Frame& frame, std::span<const std::uint8_t> packet) noexc
   return Reader(packet.subspan(frame.header_bytes, frame.packet_bytes - frame.header_bytes));
 }
 
-// The direction of flow column of table 2-1, and AUTH, which is new in MQTT 5.
+// The column "Direction of flow" of table 2-1; AUTH exists only in MQTT 5.
 bool may_send(PacketType type, DecodeContext context) noexcept {
   const bool client = context.sender == Sender::Client;
   switch (type) {
@@ -54,9 +54,9 @@ Result<Packet> decode_owned_publish(const Frame& frame, std::span<const std::uin
   return publish;
 }
 
-// Reads the reason of an acknowledgement, and leaves the reader at the length of its properties, or
-// at the end where there is none. (MQTT 5.0, 3.4.2.1: left out when it is 0 and no property
-// follows.)
+// Reads identifier and reason of an acknowledgement, and leaves the reader at the length of its
+// properties, or at the end if there is none. (MQTT 5.0, 3.4.2.1: the reason may be omitted if it
+// is 0 and there are no properties.)
 Ack read_ack(PacketType type, Reader& reader, DecodeContext context) noexcept {
   Ack ack{type, reader.packet_id(), ReasonCode::Success};
   if (reader.at_end()) return ack;

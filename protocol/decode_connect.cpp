@@ -1,4 +1,4 @@
-// The packets that open, refuse and close a connection: CONNECT, CONNACK, AUTH, DISCONNECT.
+// Decodes CONNECT, CONNACK, AUTH and DISCONNECT.
 #include <utility>
 
 #include "protocol/decode_parts.hpp"
@@ -32,9 +32,9 @@ std::optional<Version> version_of(std::string_view name, unsigned level) noexcep
   return std::nullopt;
 }
 
-// What frame() could not judge before the version was known.
+// The rules of the fixed header that frame() could not check before the version was known.
 ReasonCode check_fixed_header(const Frame& frame, Version version) noexcept {
-  // [MQTT-2.1.3-1] (3.1.1: [MQTT-2.2.2-2]); 3.1 calls the flags unused.
+  // [MQTT-2.1.3-1] (3.1.1: [MQTT-2.2.2-2]); in 3.1 the flags are unused.
   if (version != Version::v3_1 && frame.flags != 0) return ReasonCode::MalformedPacket;
   const std::size_t shortest = 1 + detail::variable_bytes(frame.packet_bytes - frame.header_bytes);
   if (version == Version::v5 && frame.header_bytes != shortest) {
@@ -46,12 +46,12 @@ ReasonCode check_fixed_header(const Frame& frame, Version version) noexcept {
 ReasonCode check_flags(ConnectFlags flags, Version version) noexcept {
   constexpr auto malformed = ReasonCode::MalformedPacket;
   if (flags.will_qos() == 3) return malformed;  // [MQTT-3.1.2-12] (3.1.1: [MQTT-3.1.2-14])
-  // MQTT 5 may have a token alone. [MQTT-3.1.2-22] of 3.1.1
+  // 3.1.1: [MQTT-3.1.2-22]. MQTT 5 allows a password (such as a token) without a user name.
   if (version != Version::v5 && flags.password() && !flags.user_name()) return malformed;
-  // 3.1 calls what follows unused.
+  // In 3.1 the bits checked below are unused.
   if (version == Version::v3_1) return ReasonCode::Success;
   if (flags.reserved()) return malformed;  // [MQTT-3.1.2-3]
-  // No will, no attributes of it. [MQTT-3.1.2-11], [MQTT-3.1.2-13] (3.1.1: also [MQTT-3.1.2-15])
+  // Without a will, its flags are 0. [MQTT-3.1.2-11], [MQTT-3.1.2-13] (3.1.1: also [MQTT-3.1.2-15])
   if (!flags.will() && (flags.will_qos() != 0 || flags.will_retain())) return malformed;
   return ReasonCode::Success;
 }
@@ -68,14 +68,14 @@ Will read_will(Reader& reader, ConnectFlags flags, DecodeContext context) {
 }
 
 void read_credentials(Reader& reader, ConnectFlags flags, Connect& connect) {
-  // 3.1 forgives flags whose fields are missing: the length of the packet has the last word.
+  // In 3.1 a field may be missing although its flag is set, if the packet ends before it.
   const bool lenient = connect.version == Version::v3_1;
   if (flags.user_name() && !(lenient && reader.at_end())) connect.user_name = reader.text();
   if (flags.password() && !(lenient && reader.at_end())) connect.password = reader.binary();
 }
 
-// An empty identifier asks the server for one. 3.1.1 has that only for a clean session
-// [MQTT-3.1.3-7], [MQTT-3.1.3-8], and 3.1 not at all.
+// With an empty identifier the server assigns one. 3.1.1 allows that only with a clean session
+// [MQTT-3.1.3-7], [MQTT-3.1.3-8], 3.1 not at all.
 bool client_id_acceptable(const Connect& connect) noexcept {
   if (!connect.client_id.empty() || connect.version == Version::v5) return true;
   return connect.version == Version::v3_1_1 && connect.clean_start;
@@ -130,7 +130,7 @@ Result<Packet> decode_connect(const Frame& frame, Reader& reader) {
 
 namespace {
 
-// The return codes of 3.x as the reasons of MQTT 5 that say the same.
+// The return codes of 3.x as the equivalent reasons of MQTT 5.
 std::optional<ReasonCode> reason_of_return_code(std::uint8_t code) noexcept {
   switch (code) {
     case 0:
@@ -156,7 +156,7 @@ Result<Packet> decode_connack(Reader& reader, DecodeContext context) {
   const unsigned flags = reader.byte();
   const std::uint8_t code = reader.byte();
   if (!reader.ok()) return reader.fault();
-  // 3.1 has no flags there.
+  // 3.1 has no flags in this byte.
   const bool with_flags = context.version != Version::v3_1;
   if (with_flags && flags > 1) return ReasonCode::MalformedPacket;  // [MQTT-3.2.2-1]
   Connack connack;
@@ -182,7 +182,7 @@ Result<Packet> decode_connack(Reader& reader, DecodeContext context) {
 
 Result<Packet> decode_disconnect(Reader& reader, DecodeContext context) {
   Disconnect disconnect;
-  // Nothing at all is a normal disconnection; a reason may stand alone. (MQTT 5.0, 3.14.2)
+  // An empty body is a normal disconnection; properties may be omitted. (MQTT 5.0, 3.14.2)
   if (context.v5() && !reader.at_end()) {
     disconnect.reason = static_cast<ReasonCode>(reader.byte());
     // [MQTT-3.14.2-1]
@@ -211,7 +211,7 @@ Result<Packet> decode_auth(Reader& reader, DecodeContext context) {
     auth.properties = read_properties(reader, property_scope(PacketType::Auth), context);
     reader.expect_end();
     if (!reader.ok()) return reader.fault();
-    // It is an error to leave the method out, but for the empty packet. (MQTT 5.0, 3.15.2.2.2)
+    // Omitting the method is an error, except in the empty packet. (MQTT 5.0, 3.15.2.2.2)
     if (!auth.properties.authentication_method) return ReasonCode::ProtocolError;
   }
   return Packet{std::move(auth)};

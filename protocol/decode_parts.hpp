@@ -1,6 +1,7 @@
-// What the files of the decoder share: one function a packet, and how they read properties.
+// Declarations shared by the decoder's files: one function for each packet type, and the reading of
+// properties. Pure; any thread.
 //
-// Every function gets a Reader that stands after the fixed header and ends with the packet.
+// Every function gets a Reader that starts after the fixed header and ends with the packet.
 #pragma once
 
 #include "protocol/decode.hpp"
@@ -15,7 +16,7 @@ struct DecodeContext {
   [[nodiscard]] bool v5() const noexcept { return version == Version::v5; }
 };
 
-// Length and properties, in MQTT 5; nothing in 3.x.
+// Reads the length and the properties in MQTT 5; reads nothing in 3.x.
 inline Properties read_properties(Reader& reader, PropertyScope scope, DecodeContext context) {
   if (!context.v5()) return {};
   const auto bytes = reader.bytes(reader.variable());

@@ -1,4 +1,4 @@
-// SUBSCRIBE and UNSUBSCRIBE, and what answers them.
+// Decodes SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK.
 #include <utility>
 
 #include "protocol/decode_parts.hpp"
@@ -9,14 +9,14 @@ namespace {
 
 std::string read_filter(Reader& reader) {
   const std::string_view filter = reader.text();  // [MQTT-3.8.3-1], [MQTT-3.10.3-1]
-  // What stands behind `$latest/` is our own affair: parse_filter refuses it entry by entry.
+  // The filter after `$latest/` is checked by parse_filter, which can refuse a single entry.
   if (reader.ok() && !filter.starts_with("$latest/") && !valid_topic_filter(filter)) {
     reader.fail(ReasonCode::TopicFilterInvalid);
   }
   return std::string(filter);
 }
 
-// 3.x: QoS alone. MQTT 5: QoS, No Local, Retain As Published, Retain Handling. (3.8.3.1)
+// 3.x: QoS only. MQTT 5: QoS, No Local, Retain As Published, Retain Handling. (3.8.3.1)
 Subscription read_subscription(Reader& reader, DecodeContext context) {
   Subscription subscription;
   subscription.filter = read_filter(reader);
@@ -43,13 +43,13 @@ Subscription read_subscription(Reader& reader, DecodeContext context) {
   return subscription;
 }
 
-// One reason for each entry, to the end of the packet.
 // The codes of a SUBACK in 3.x; 3.1 has none for a failure.
 bool return_code_allowed(ReasonCode code, Version version) noexcept {
   return code <= ReasonCode::GrantedQoS2 ||
          (code == ReasonCode::UnspecifiedError && version != Version::v3_1);
 }
 
+// Reads one reason for each entry, to the end of the packet.
 std::vector<ReasonCode> read_reasons(PacketType type, Reader& reader, DecodeContext context) {
   std::vector<ReasonCode> reasons;
   reasons.reserve(reader.left());

@@ -9,7 +9,7 @@ namespace {
 using detail::require;
 using detail::Writer;
 
-// One overload a packet; each appends the whole of it.
+// One overload for each packet type; each appends the whole packet.
 class Encoder {
  public:
   Encoder(Version version, std::vector<std::uint8_t>& out) noexcept
@@ -29,7 +29,7 @@ class Encoder {
 
   template <PacketType type>
   void operator()(const Acknowledgement<type>& packet) {
-    require(packet.packet_id != 0, "an acknowledgement names an identifier");
+    require(packet.packet_id != 0, "an acknowledgement has a packet identifier");
     if (!v5() || nothing_in(packet.properties)) {
       encode_ack(type, packet.packet_id, packet.reason, version_, out_);
       return;
@@ -63,14 +63,14 @@ class Encoder {
   }
 
   void reasons(const std::vector<ReasonCode>& reasons) {
-    require(!reasons.empty(), "every entry is answered");
+    require(!reasons.empty(), "SUBACK and UNSUBACK have a reason for every entry");
     for (const ReasonCode reason : reasons) {
       writer_.byte(static_cast<unsigned>(is_failure(reason) ? failure(reason) : reason));
     }
   }
 
-  // 3.1.1 has one code for all. 3.1 has none: whoever may not subscribe gets a positive answer, and
-  // no messages (3.1, section 3.8).
+  // 3.1.1 has one code for all failures. 3.1 has none: a client that may not subscribe gets a
+  // granted QoS, and no messages (3.1, section 3.8).
   ReasonCode failure(ReasonCode reason) const noexcept {
     if (v5()) return reason;
     return version_ == Version::v3_1 ? ReasonCode::GrantedQoS0 : ReasonCode::UnspecifiedError;
@@ -81,7 +81,8 @@ class Encoder {
     writer_.two_bytes(id);
   }
 
-  // DISCONNECT and AUTH: a reason and properties, left out from the end when they say nothing.
+  // DISCONNECT and AUTH: a reason and properties, which are omitted if empty, as is then the reason
+  // if it is Success.
   void reason_and_properties(PacketType type, ReasonCode reason, const Properties& properties) {
     header(type, 0, [&] {
       const bool bare = nothing_in(properties);
@@ -110,7 +111,7 @@ unsigned connect_flags(const Connect& packet) noexcept {
 void Encoder::operator()(const Connect& packet) {
   version_ = packet.version;
   require(v5() || packet.user_name || !packet.password, "no password without a user name in 3.x");
-  require(!v5() || !packet.bridge, "the bridge bit is of MQTT 3");
+  require(!v5() || !packet.bridge, "the bridge bit exists only in MQTT 3");
   header(PacketType::Connect, 0, [&] {
     writer_.text(version_ == Version::v3_1 ? "MQIsdp" : "MQTT");
     writer_.byte(static_cast<unsigned>(version_) | (packet.bridge ? bridge_bit : 0));
@@ -130,7 +131,7 @@ void Encoder::operator()(const Connect& packet) {
 
 void Encoder::operator()(const Connack& packet) {
   header(PacketType::Connack, 0, [&] {
-    // 3.1 has no such flag, and a refusal leaves no session. [MQTT-3.2.2-6]
+    // 3.1 has no such flag; with a refusal it is 0. [MQTT-3.2.2-6]
     const bool present = packet.session_present && !is_failure(packet.reason);
     writer_.byte(present && version_ != Version::v3_1 ? 1 : 0);
     writer_.byte(v5() ? static_cast<unsigned>(packet.reason) : connack_return_code(packet.reason));
@@ -153,7 +154,7 @@ void Encoder::operator()(const Subscribe& packet) {
   header(PacketType::Subscribe, 0x02, [&] {  // [MQTT-3.8.1-1]
     packet_id(packet.packet_id);
     properties(packet.properties, PacketType::Subscribe);
-    require(!packet.subscriptions.empty(), "a SUBSCRIBE asks for something");
+    require(!packet.subscriptions.empty(), "a SUBSCRIBE has at least one filter");
     for (const Subscription& subscription : packet.subscriptions) {
       writer_.text(subscription.filter);
       unsigned options = static_cast<unsigned>(subscription.qos);
@@ -179,7 +180,7 @@ void Encoder::operator()(const Unsubscribe& packet) {
   header(PacketType::Unsubscribe, 0x02, [&] {  // [MQTT-3.10.1-1]
     packet_id(packet.packet_id);
     properties(packet.properties, PacketType::Unsubscribe);
-    require(!packet.filters.empty(), "an UNSUBSCRIBE names something");
+    require(!packet.filters.empty(), "an UNSUBSCRIBE has at least one filter");
     for (const std::string& filter : packet.filters) writer_.text(filter);
   });
 }
@@ -201,7 +202,7 @@ void Encoder::operator()(const Disconnect& packet) {
 }
 
 void Encoder::operator()(const Auth& packet) {
-  require(v5(), "AUTH is of MQTT 5");
+  require(v5(), "AUTH exists only in MQTT 5");
   reason_and_properties(PacketType::Auth, packet.reason, packet.properties);
 }
 

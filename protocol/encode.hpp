@@ -1,9 +1,9 @@
-// Packet -> bytes, appended to a buffer. Pure; any thread. The hot packets have encoders of their
-// own: encode_publish_header (publish.hpp), and encode_ack and encode_pingresp here.
+// Packet -> bytes, appended to a buffer. Pure; any thread. The hot path has its own encoders:
+// encode_publish_header (publish.hpp), and encode_ack and encode_pingresp here.
 //
-// What cannot be encoded (a text of more than 65,535 bytes, a property in the wrong packet, a
-// PUBLISH at QoS 1 without an identifier, AUTH in 3.x) is a broken invariant of the caller: it
-// aborts.
+// A packet that cannot be encoded (a text of more than 65,535 bytes, a property in the wrong
+// packet, a PUBLISH at QoS 1 without an identifier, AUTH in 3.x) is a broken invariant of the
+// caller and aborts the program.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,14 @@
 
 namespace millrace::protocol {
 
-// CONNECT is written in its own version; the argument counts for all others. In 3.x properties are
-// not written, CONNACK carries connack_return_code, a failed SUBACK entry is 0x80.
+// CONNECT is written in its own version, every other packet in `version`. In 3.x properties are not
+// written, CONNACK contains connack_return_code, a failed SUBACK entry is 0x80.
 void encode(const Packet& packet, Version version, std::vector<std::uint8_t>& out);
 
 constexpr std::size_t ack_bytes_max = 5;
 
 // Writes PUBACK, PUBREC, PUBREL or PUBCOMP to `out`, which has room for ack_bytes_max; returns the
-// bytes written: 4, or 5 when there is a reason to give and the version can.
+// bytes written: 4, or in MQTT 5 with a reason other than Success 5.
 [[nodiscard]] inline std::size_t encode_ack(PacketType type, std::uint16_t packet_id,
                                             ReasonCode reason, Version version,
                                             std::uint8_t* out) noexcept {

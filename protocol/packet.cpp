@@ -1,4 +1,4 @@
-// Which reason stands in which packet: the tables of MQTT 5.0, 3.2.2.2 (CONNACK), 3.4.2.1 (PUBACK),
+// The reasons allowed in each packet: the tables of MQTT 5.0, 3.2.2.2 (CONNACK), 3.4.2.1 (PUBACK),
 // 3.5.2.1 (PUBREC), 3.6.2.1 (PUBREL), 3.7.2.1 (PUBCOMP), 3.9.3 (SUBACK), 3.11.3
 // (UNSUBACK), 3.14.2.1 (DISCONNECT), 3.15.2.1 (AUTH).
 #include "protocol/packet.hpp"
@@ -40,7 +40,8 @@ bool connack_reason(ReasonCode reason) noexcept {
                          ConnectionRateExceeded});
 }
 
-// From both sides: a bridge too says that nobody behind it wanted the message.
+// PUBACK and PUBREC, from both sides: a bridge, too, may report that it has no matching
+// subscribers.
 bool received_reason(ReasonCode reason) noexcept {
   return one_of(reason, {Success, NoMatchingSubscribers, UnspecifiedError,
                          ImplementationSpecificError, NotAuthorized, TopicNameInvalid,

@@ -1,8 +1,8 @@
-// The packets of MQTT as values that own what they hold: for everything but the hot path, where
-// PUBLISH is a PublishView (publish.hpp) and an acknowledgement an Ack (decode.hpp). Any thread.
+// The packets of MQTT as values that own their data, for everything but the hot path, where PUBLISH
+// is a PublishView (publish.hpp) and an acknowledgement an Ack (decode.hpp). Any thread.
 //
-// One struct serves all versions. What a version does not have is left at its default by decode and
-// is not written by encode. Source: MQTT 5.0 and 3.1.1, chapter 3.
+// One struct serves all versions. A field that a version does not have is left at its default by
+// decode and not written by encode. Source: MQTT 5.0 and 3.1.1, chapter 3.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct Will {
 
 struct Connect {
   Version version = Version::v5;
-  // The highest bit of the protocol level, in 3.1 and 3.1.1: another broker's bridge, which wants No
-  // Local and Retain As Published for all of its subscriptions. Not of the standard; mosquitto's.
+  // The highest bit of the protocol level, in 3.1 and 3.1.1: the client is another broker's bridge,
+  // whose subscriptions all have No Local and Retain As Published. An extension of mosquitto's.
   bool bridge = false;
   bool clean_start = true;  // clean session in 3.1.1
   std::uint16_t keep_alive_seconds = 0;
@@ -46,8 +46,7 @@ struct Connect {
 
 struct Connack {
   bool session_present = false;
-  ReasonCode reason =
-      ReasonCode::Success;  // in 3.x the return code, as the v5 reason it stands for
+  ReasonCode reason = ReasonCode::Success;  // in 3.x the reason equivalent to the return code
   Properties properties;
 
   friend bool operator==(const Connack&, const Connack&) = default;
@@ -65,7 +64,7 @@ struct Publish {
   friend bool operator==(const Publish&, const Publish&) = default;
 };
 
-// The four acknowledgements have one shape; the template argument only keeps them apart.
+// The four acknowledgements have the same members; the template argument makes them distinct types.
 template <PacketType type_value>
 struct Acknowledgement {
   static constexpr PacketType type = type_value;
@@ -149,15 +148,15 @@ struct Auth {
 using Packet = std::variant<Connect, Connack, Publish, Puback, Pubrec, Pubrel, Pubcomp, Subscribe,
                             Suback, Unsubscribe, Unsuback, Pingreq, Pingresp, Disconnect, Auth>;
 
-// The alternatives stand in the order of PacketType.
+// The alternatives have the order of PacketType.
 [[nodiscard]] inline PacketType packet_type(const Packet& packet) noexcept {
   return static_cast<PacketType>(packet.index() + 1);
 }
 
-// Does MQTT 5 have this reason in this packet, from this side?
+// Whether MQTT 5 allows this reason in this packet from this sender.
 [[nodiscard]] bool reason_allowed(PacketType type, ReasonCode reason, Sender sender) noexcept;
 
-// Else `return ReasonCode::X` from a function of Result<Packet> would be a packet, not a fault.
+// Otherwise `return ReasonCode::X` from a function that returns Result<Packet> would be a packet.
 static_assert(!std::is_constructible_v<Packet, ReasonCode>);
 
 }  // namespace millrace::protocol

@@ -77,7 +77,7 @@ ReasonCode check_value(const PropertyItem& item, PropertyKind kind, PropertyScop
       return item.number != 0 ? ReasonCode::Success : ReasonCode::TopicAliasInvalid;
     case PropertyId::SubscriptionIdentifier:
       if (item.number == 0) return ReasonCode::ProtocolError;
-      // A client has none to give with a message. [MQTT-3.3.4-6]
+      // Not in a client's PUBLISH. [MQTT-3.3.4-6]
       return sender == Sender::Client && scope == property_scope(PacketType::Publish)
                  ? ReasonCode::ProtocolError
                  : ReasonCode::Success;
@@ -129,7 +129,7 @@ void for_each_member(Self& p, Visit&& visit) {
   visit(Id::SharedSubscriptionAvailable, p.shared_subscription_available);
 }
 
-// What decoding puts into a member, by the member's type.
+// Stores a decoded property in its member, by the member's type.
 void store(std::optional<std::string>& member, const detail::PropertyItem& item) {
   member.emplace(item.text);
 }
@@ -144,7 +144,7 @@ void store(std::optional<Number>& member, const detail::PropertyItem& item) {
   member = static_cast<Number>(item.number);
 }
 
-// The size of a member with the identifiers in front; 0 if there is none of it.
+// The encoded size of a member, property identifiers included; 0 if it is absent.
 std::size_t member_bytes(const std::optional<std::string>& member) noexcept {
   return member ? 3 + member->size() : 0;
 }
@@ -226,12 +226,12 @@ void encode_properties(const Properties& properties, PropertyScope scope,
                        std::vector<std::uint8_t>& out) {
   detail::Writer writer(out);
   const std::size_t length = properties_bytes(properties);
-  detail::require(length <= remaining_bytes_max, "properties that no MQTT packet can hold");
+  detail::require(length <= remaining_bytes_max, "the properties fit into an MQTT packet");
   writer.variable(length);
   if (length == 0) return;
   for_each_member(properties, [&](PropertyId id, const auto& member) {
     if (member_bytes(member) == 0) return;
-    detail::require(property_allowed(id, scope), "a property in a packet that may not have it");
+    detail::require(property_allowed(id, scope), "the packet may contain the property");
     write(writer, static_cast<unsigned>(id), member);
   });
 }

@@ -1,5 +1,5 @@
-// The properties of MQTT 5: one struct that owns any of them, and the rules that say which packet
-// may carry which, how often, and with what values. Pure; any thread.
+// The properties of MQTT 5: one struct for all of them, and the rules for which packet may contain
+// which, how often, and with which values. Pure; any thread.
 //
 // Source: MQTT 5.0, section 2.2.2, and the property list of each packet in chapter 3.
 #pragma once
@@ -47,7 +47,7 @@ enum class PropertyId : std::uint8_t {
   SharedSubscriptionAvailable = 0x2A,
 };
 
-// Where properties stand: in a packet of a type, or in the Will of a CONNECT. The values are those
+// What properties belong to: a packet of some type, or the Will of a CONNECT. The values are those
 // of PacketType, and 0 for the Will.
 enum class PropertyScope : std::uint8_t { Will = 0 };
 [[nodiscard]] constexpr PropertyScope property_scope(PacketType type) noexcept {
@@ -56,15 +56,15 @@ enum class PropertyScope : std::uint8_t { Will = 0 };
 
 using UserProperty = std::pair<std::string, std::string>;
 
-// Absent means absent: the defaults of the specification are for the reader to apply. Strings of
-// binary data hold any bytes.
+// An absent property is nullopt: the caller applies the specification's defaults. Strings for
+// binary data may contain any bytes.
 struct Properties {
   std::optional<std::uint8_t> payload_format_indicator;
   std::optional<std::uint32_t> message_expiry_interval;
   std::optional<std::string> content_type;
   std::optional<std::string> response_topic;
   std::optional<std::string> correlation_data;
-  std::vector<std::uint32_t> subscription_identifiers;  // several only in a PUBLISH of a server
+  std::vector<std::uint32_t> subscription_identifiers;  // several only in a server's PUBLISH
   std::optional<std::uint32_t> session_expiry_interval;
   std::optional<std::string> assigned_client_identifier;
   std::optional<std::uint16_t> server_keep_alive;
@@ -90,25 +90,25 @@ struct Properties {
   friend bool operator==(const Properties&, const Properties&) = default;
 };
 
-// May a packet of this scope carry the property at all?
+// Whether a packet of this scope may contain the property.
 [[nodiscard]] bool property_allowed(PropertyId id, PropertyScope scope) noexcept;
 
-// `bytes` are the properties without their length. Faults: MalformedPacket (unknown identifier, not
-// allowed in this packet, does not end where it should, bad UTF-8), ProtocolError (a second one, a
-// forbidden value, Authentication Data without a method), TopicAliasInvalid (0), TopicNameInvalid
-// (a Response Topic that is no topic name).
+// `bytes` are the properties without their length. Faults: MalformedPacket (an unknown identifier,
+// a property not allowed in this packet, a wrong length, invalid UTF-8), ProtocolError (a repeated
+// property, a forbidden value, Authentication Data without a method), TopicAliasInvalid (0),
+// TopicNameInvalid (a Response Topic that is not a topic name).
 [[nodiscard]] Result<Properties> decode_properties(std::span<const std::uint8_t> bytes,
                                                    PropertyScope scope, Sender sender);
 
-// The same checks without keeping anything: no allocation.
+// The same checks without storing the properties, and without allocation.
 [[nodiscard]] ReasonCode check_properties(std::span<const std::uint8_t> bytes, PropertyScope scope,
                                           Sender sender) noexcept;
 
-// Their size without the length in front.
+// The encoded size, without the length field.
 [[nodiscard]] std::size_t properties_bytes(const Properties& properties) noexcept;
 
-// Appends length and properties. A property that the scope forbids is a broken invariant: it
-// aborts.
+// Appends length and properties. A property that the scope does not allow is a broken invariant and
+// aborts the program.
 void encode_properties(const Properties& properties, PropertyScope scope,
                        std::vector<std::uint8_t>& out);
 

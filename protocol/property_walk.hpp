@@ -1,8 +1,8 @@
-// The one place that reads properties: all decoders of protocol/ walk through them with this.
+// The parser of property lists, used by all decoders of protocol/. Pure; any thread.
 //
-// walk_properties checks everything that MQTT 5 says about a property list and hands each property
-// to a sink; what the sink keeps is its own affair. No allocation. Source: MQTT 5.0,
-// section 2.2.2.2 (table of types and packets) and the property lists of chapter 3.
+// walk_properties checks all rules of MQTT 5 for a property list and passes each property to a
+// sink. No allocation. Source: MQTT 5.0, section 2.2.2.2 (table of types and packets) and the
+// property lists of chapter 3.
 #pragma once
 
 #include <array>
@@ -39,7 +39,7 @@ constexpr std::size_t property_id_end = 0x2B;
 
 extern const std::array<PropertyRule, property_id_end> property_rules;
 
-// One property, read but not kept. The views point into the packet.
+// One property. The views point into the packet.
 struct PropertyItem {
   PropertyId id;
   std::uint32_t offset;    // of its identifier, from the start of the list
@@ -79,12 +79,12 @@ inline PropertyItem read_property(Reader& reader, PropertyKind kind) noexcept {
   return item;
 }
 
-// Success, or why this value may not stand there.
+// Success, or why the property may not have this value here.
 [[nodiscard]] ReasonCode check_value(const PropertyItem& item, PropertyKind kind,
                                      PropertyScope scope, Sender sender) noexcept;
 
-// Only these may come more than once: User Property anywhere [MQTT-3.3.2-18], and in what a server
-// publishes one Subscription Identifier for each subscription that matched [MQTT-3.3.4-4].
+// Only these may be repeated: User Property anywhere [MQTT-3.3.2-18], and in a server's PUBLISH one
+// Subscription Identifier for each matching subscription [MQTT-3.3.4-4].
 constexpr bool may_repeat(PropertyId id, PropertyScope scope) noexcept {
   return id == PropertyId::UserProperty ||
          (id == PropertyId::SubscriptionIdentifier && scope == property_scope(PacketType::Publish));
@@ -101,7 +101,7 @@ template <class Sink>
     if (!reader.ok()) return reader.fault();
     if (id >= property_id_end) return ReasonCode::MalformedPacket;
     const PropertyRule rule = property_rules[id];
-    // Unknown ones are allowed nowhere: both are malformed. (MQTT 5.0, 2.2.2.2)
+    // Unknown or not allowed in this packet: malformed in both cases. (MQTT 5.0, 2.2.2.2)
     if ((rule.scopes & scope_bit(scope)) == 0) return ReasonCode::MalformedPacket;
     PropertyItem item = read_property(reader, rule.kind);
     if (!reader.ok()) return reader.fault();
@@ -113,7 +113,7 @@ template <class Sink>
     if (fault != ReasonCode::Success) return fault;
     sink(item);
   }
-  // Data without a method means nothing. (MQTT 5.0, 3.1.2.11.10)
+  // Authentication Data needs a method. (MQTT 5.0, 3.1.2.11.10)
   const auto has = [seen](PropertyId id) { return (seen >> static_cast<unsigned>(id) & 1) != 0; };
   if (has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod)) {
     return ReasonCode::ProtocolError;

@@ -51,7 +51,7 @@ ReasonCode read_properties(PublishView& view, Sender sender) noexcept {
 
 ReasonCode check_topic(const PublishView& view, Version version) noexcept {
   if (view.topic.empty()) {
-    // [MQTT-4.7.3-1]; an alias stands for the name. (MQTT 5.0, 3.3.2.1)
+    // [MQTT-4.7.3-1]; an alias may replace the name. (MQTT 5.0, 3.3.2.1)
     if (version != Version::v5) return ReasonCode::TopicNameInvalid;
     return view.topic_alias != 0 ? ReasonCode::Success : ReasonCode::ProtocolError;
   }
@@ -98,7 +98,7 @@ ReasonCode read_publish(const Frame& frame, std::span<const std::uint8_t> packet
 
 Result<PublishView> decode_publish(const Frame& frame, std::span<const std::uint8_t> packet,
                                    Version version, Sender sender) noexcept {
-  // The view is built where the caller will find it.
+  // The view is decoded directly into the result, not copied.
   Result<PublishView> result;
   const ReasonCode fault = read_publish(frame, packet, version, sender, *result);
   if (fault != ReasonCode::Success) [[unlikely]]
@@ -116,7 +116,7 @@ bool has(std::uint32_t offset) noexcept {
 
 struct HeaderSizes {
   std::size_t properties;  // without their length
-  std::size_t remaining;   // what the fixed header announces
+  std::size_t remaining;   // the Remaining Length of the fixed header
 };
 
 HeaderSizes sizes_of(const PublishHeader& header) noexcept {
@@ -135,8 +135,8 @@ HeaderSizes sizes_of(const PublishHeader& header) noexcept {
   return {properties, remaining + detail::variable_bytes(properties) + properties};
 }
 
-// Copies the received properties but for alias and subscription identifiers, and puts `expiry` in
-// the place of the received interval.
+// Copies the received properties except for alias and subscription identifiers, and replaces the
+// received expiry interval by that of `header`.
 std::uint8_t* put_kept(const PublishHeader& header, std::uint8_t* out) noexcept {
   const RawProperties& raw = header.properties;
   const auto piece = [&](std::size_t from, std::size_t to) {
@@ -148,7 +148,7 @@ std::uint8_t* put_kept(const PublishHeader& header, std::uint8_t* out) noexcept 
   };
   const std::size_t count = raw.bytes.size();
   if (raw.subscription_identifiers_bytes != 0) [[unlikely]] {
-    // Only what a server sent has them, so this path may take its time: property by property.
+    // Only a server's PUBLISH has them, so this path is rare: copy property by property.
     detail::Reader reader(raw.bytes);
     while (!reader.at_end()) {
       const std::size_t from = reader.offset();

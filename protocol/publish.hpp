@@ -1,9 +1,9 @@
-// PUBLISH on the hot path: a view of a received one, and the header of one that is sent. Neither
-// allocates (but for the vector that may grow); the payload is never copied. Pure; any thread.
+// PUBLISH on the hot path: a view of a received one, and the header of one to be sent. Neither
+// allocates (except for a vector that grows); the payload is never copied. Pure; any thread.
 //
-// A PublishView points into the packet: it lives as long as those bytes. Offsets count from the
-// first byte of the packet, so that they stay good when the packet moves as a whole. Source:
-// MQTT 5.0 section 3.3, MQTT 3.1.1 section 3.3.
+// A PublishView points into the packet and is valid as long as those bytes are. Offsets count from
+// the first byte of the packet, so they stay valid if the whole packet is moved. Source: MQTT 5.0
+// section 3.3, MQTT 3.1.1 section 3.3.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,9 @@
 
 namespace millrace::protocol {
 
-// The properties of a PUBLISH as they stand in a packet, without their length, and where those are
-// that a server changes. What decode_publish fills in holds by construction; a caller that copies
-// the bytes elsewhere keeps the numbers and replaces `bytes`.
+// The encoded properties of a PUBLISH, without their length, and the offsets of those that a server
+// changes. decode_publish fills it in; a caller that copies the bytes elsewhere keeps the numbers
+// and replaces `bytes`.
 struct RawProperties {
   static constexpr std::uint32_t nowhere = 0xFFFFFFFF;
 
@@ -30,8 +30,8 @@ struct RawProperties {
 };
 
 struct PublishView {
-  // Of its own, so that no view is zeroed as a whole before its members are set: that costs more
-  // than reading a small packet.
+  // User-provided, so that value-initialisation does not zero the whole object before its members
+  // are set: that costs more than decoding a small packet.
   PublishView() noexcept {}
 
   std::string_view topic;  // empty only with an alias
@@ -50,24 +50,23 @@ struct PublishView {
   bool has_response_topic = false;
   bool has_correlation_data = false;
   bool has_user_properties = false;
-  std::uint8_t payload_format_indicator = 0;  // 1: the sender says that the payload is UTF-8
+  std::uint8_t payload_format_indicator = 0;  // 1: the sender declares the payload to be UTF-8
 
-  // Where the two bytes of the packet identifier stand, at QoS 1 and 2.
+  // The offset of the two bytes of the packet identifier, at QoS 1 and 2.
   [[nodiscard]] std::uint32_t packet_id_offset() const noexcept {
     return topic_offset + static_cast<std::uint32_t>(topic.size());
   }
 };
 
-// `packet` holds the whole packet, as `frame` found it. Subscription Identifiers are a
-// ProtocolError from a client [MQTT-3.3.4-6]. The payload is not looked at, whatever its format
-// indicator says.
+// `packet` is the whole packet that `frame` describes. Subscription Identifiers are a ProtocolError
+// from a client [MQTT-3.3.4-6]. The payload is not checked, even if its format indicator is 1.
 [[nodiscard]] Result<PublishView> decode_publish(const Frame& frame,
                                                  std::span<const std::uint8_t> packet,
                                                  Version version,
                                                  Sender sender = Sender::Client) noexcept;
 
-// One PUBLISH to be sent: fixed header, topic, packet identifier, properties. The payload follows
-// it, written by the caller.
+// A PUBLISH to be sent: fixed header, topic, packet identifier, properties. The caller writes the
+// payload after it.
 struct PublishHeader {
   Version version = Version::v5;
   QoS qos = QoS::AtMostOnce;
@@ -77,22 +76,23 @@ struct PublishHeader {
   std::string_view topic;       // may be empty with an alias that the receiver knows
   std::size_t payload_bytes = 0;
 
-  // All of this is for MQTT 5; 3.x ignores it. The received properties go on as they are, in their
-  // order [MQTT-3.3.2-17], but a received alias and received subscription identifiers never do.
+  // The members below are for MQTT 5 and ignored in 3.x. Received properties are forwarded
+  // unchanged and in order [MQTT-3.3.2-17], except for a received alias and received subscription
+  // identifiers, which are dropped.
   RawProperties properties;
   std::optional<std::uint32_t> message_expiry_interval;  // replaces the received one, or adds one
   std::uint16_t topic_alias = 0;                         // 0: none
   std::span<const std::uint32_t> subscription_identifiers;
 };
 
-// The bytes of the header, payload not counted. header + payload_bytes is the packet that a
-// receiver's Maximum Packet Size is held against. The packet must not exceed packet_bytes_limit.
+// The size of the header, without the payload. This and payload_bytes together are the packet size
+// that a receiver's Maximum Packet Size limits. The packet must not exceed packet_bytes_limit.
 [[nodiscard]] std::size_t publish_header_bytes(const PublishHeader& header) noexcept;
 
 // Writes exactly publish_header_bytes(header) bytes and returns their end.
 std::uint8_t* encode_publish_header(const PublishHeader& header, std::uint8_t* out) noexcept;
 
-// Appends them.
+// Appends the same bytes.
 void encode_publish_header(const PublishHeader& header, std::vector<std::uint8_t>& out);
 
 }  // namespace millrace::protocol

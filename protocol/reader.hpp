@@ -1,8 +1,8 @@
-// Reads the fields of a packet, for the decoders of protocol/ alone. One thread.
+// Reads the fields of a packet; only for the decoders of protocol/. One thread.
 //
-// A Reader never leaves its bytes. The first fault sticks: from then on every field is empty or
-// zero and fault() says why, so that a decoder reads a group of fields and looks once. Source:
-// MQTT 5.0 section 1.5 (3.1.1: 1.5 and 2.2.3).
+// A Reader never reads beyond its bytes. After the first fault every field is empty or zero and
+// fault() is the reason, so a decoder reads a group of fields and checks once. Source: MQTT 5.0
+// section 1.5 (3.1.1: 1.5 and 2.2.3).
 #pragma once
 
 #include <cstdint>
@@ -69,7 +69,7 @@ class Reader {
     return 0;
   }
 
-  // Two bytes of length, then any bytes.
+  // A length of two bytes, then any bytes.
   std::string_view binary() noexcept {
     const std::size_t count = two_bytes();
     if (!has(count)) return {};
@@ -78,7 +78,7 @@ class Reader {
     return value;
   }
 
-  // The same, and it must be UTF-8 as MQTT wants it.
+  // The same, and the bytes must be UTF-8 as MQTT requires it (utf8.hpp).
   std::string_view text() noexcept {
     const std::string_view value = binary();
     if (valid_utf8(value)) return value;
@@ -95,7 +95,7 @@ class Reader {
 
   std::span<const std::uint8_t> rest() noexcept { return bytes(left()); }
 
-  // A packet that is longer than its fields is as malformed as one that is shorter.
+  // A packet with bytes after its last field is malformed.
   void expect_end() noexcept {
     if (!at_end()) fail(ReasonCode::MalformedPacket);
   }

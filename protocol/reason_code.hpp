@@ -1,7 +1,7 @@
-// What went wrong, as MQTT 5 says it, and the value that carries it.
+// The reason codes of MQTT 5, and Result, a value or a reason code.
 //
-// Every fault of a peer is a ReasonCode inside a Result; nothing in protocol/ throws. Any thread
-// may call anything here. Source: MQTT 5.0, section 2.4 and the tables of 3.2.2.2 and 3.14.2.1.
+// Every fault of a peer is a ReasonCode inside a Result; nothing in protocol/ throws. Any thread.
+// Source: MQTT 5.0, section 2.4 and the tables of 3.2.2.2 and 3.14.2.1.
 #pragma once
 
 #include <boost/assert/source_location.hpp>
@@ -11,8 +11,8 @@
 
 namespace millrace::protocol {
 
-// Codes that share a value have one name each here only if MQTT 5 uses different words for them:
-// 0x00 is Success, NormalDisconnection and GrantedQoS0.
+// A value has several names if MQTT 5 names it differently in different packets: 0x00 is Success,
+// NormalDisconnection and GrantedQoS0.
 enum class ReasonCode : std::uint8_t {
   Success = 0x00,
   NormalDisconnection = 0x00,
@@ -72,8 +72,9 @@ enum class ReasonCode : std::uint8_t {
 
 // The return code of a 3.1 or 3.1.1 CONNACK: 0 accepted, 1 unacceptable protocol version, 2
 // identifier rejected, 3 server unavailable, 4 bad user name or password, 5 not authorized.
-// Where 3.1.1 has no word for the reason, the nearest that makes a client behave rightly is used:
-// "come back later" (quota, rate, busy, shutting down) is 3, everything about who may connect is 5.
+// A reason without an equivalent in 3.1.1 gets the code that makes a client react correctly: 3 if
+// it should try again later (quota, rate, busy, shutting down), 5 if it is not permitted to
+// connect.
 [[nodiscard]] std::uint8_t connack_return_code(ReasonCode code) noexcept;
 
 template <class T>

@@ -1,4 +1,5 @@
-// A broken invariant of the program, never a fault of a peer, ends it with a message.
+// require(): aborts the program with a message if one of its own invariants is broken. Never used
+// for faults of a peer. Any thread.
 #pragma once
 
 namespace millrace::protocol::detail {

@@ -10,7 +10,7 @@ namespace {
 constexpr std::string_view share_prefix = "$share/";
 constexpr std::string_view latest_prefix = "$latest/";
 
-// The levels of a name or filter, from the left. "a/" has two; the empty text has one, which is
+// Iterates over the levels of a name or filter. "a/" has two; the empty string has one, which is
 // empty.
 class Levels {
  public:
@@ -42,8 +42,7 @@ constexpr bool starts_with_wildcard(std::string_view filter) noexcept {
   return filter.starts_with('#') || filter.starts_with('+');
 }
 
-// The Server does not match a filter that starts with a wildcard with a name that starts with '$'.
-// [MQTT-4.7.2-1]
+// True if `filter` starts with a wildcard and `other` with '$': these never match. [MQTT-4.7.2-1]
 constexpr bool kept_apart(std::string_view filter, std::string_view other) noexcept {
   return other.starts_with('$') && starts_with_wildcard(filter);
 }
@@ -57,7 +56,7 @@ bool wildcards_in_place(std::string_view filter) noexcept {
   for (std::size_t i = 0; i < filter.size(); ++i) {
     const char c = filter[i];
     if (c != '+' && c != '#') continue;
-    // A wildcard has a level to itself [MQTT-4.7.1-2] (3.1.1: -3), and after '#' nothing comes
+    // A wildcard occupies a whole level [MQTT-4.7.1-2] (3.1.1: -3), and '#' is the last level
     // [MQTT-4.7.1-1] (3.1.1: -2).
     if (i != 0 && filter[i - 1] != '/') return false;
     const bool last = i + 1 == filter.size();
@@ -103,7 +102,7 @@ Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_ma
     parsed.filter = filter.substr(latest_prefix.size());
   }
   if (parsed.latest || parsed.shared()) {
-    // One prefix, once.
+    // A second prefix is not allowed.
     if (parsed.filter == "$share" || parsed.filter.starts_with(share_prefix) ||
         is_latest_topic(parsed.filter)) {
       return ReasonCode::TopicFilterInvalid;
@@ -141,7 +140,7 @@ bool matches(std::string_view filter, std::string_view topic) noexcept {
 
 bool covers(std::string_view wide, std::string_view narrow) noexcept {
   if (kept_apart(wide, narrow)) return false;
-  // There is no topic without a level, so "+/#" means the same as "#".
+  // "+/#" is equivalent to "#", since every topic has at least one level.
   if (wide == "+/#") return true;
   Levels outer(wide);
   Levels inner(narrow);

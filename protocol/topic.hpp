@@ -1,6 +1,5 @@
-// Topic names and topic filters: what is well formed, what matches what. Pure, no allocation; any
-// thread. Source: MQTT 5.0 section 4.7 and 4.8.2 (3.1.1: 4.7), and the prefix `$latest/` of
-// Millrace.
+// Topic names and topic filters: validation and matching. Pure, no allocation; any thread. Source:
+// MQTT 5.0 section 4.7 and 4.8.2 (3.1.1: 4.7); the prefix `$latest/` is Millrace's.
 //
 // matches, covers and overlaps expect valid arguments, without a `$share/` or `$latest/` prefix.
 #pragma once
@@ -17,7 +16,7 @@ namespace millrace::protocol {
 constexpr std::size_t topic_bytes_max = 65'535;
 constexpr std::size_t levels_unlimited = std::numeric_limits<std::size_t>::max();
 
-// "a/b" has two levels, "/" too.
+// "a/b" and "/" have two levels.
 [[nodiscard]] std::size_t level_count(std::string_view topic) noexcept;
 
 // UTF-8, 1 to 65,535 bytes, no wildcards, at most `levels_max` levels.
@@ -29,9 +28,9 @@ constexpr std::size_t levels_unlimited = std::numeric_limits<std::size_t>::max()
 [[nodiscard]] bool valid_topic_filter(std::string_view filter,
                                       std::size_t levels_max = levels_unlimited) noexcept;
 
-// A filter of SUBSCRIBE, taken apart. The views point into the argument.
+// The parts of a filter of SUBSCRIBE. The views point into the argument.
 struct ParsedFilter {
-  std::string_view filter;       // what is matched, prefixes gone
+  std::string_view filter;       // the filter without prefixes
   std::string_view share_group;  // empty: not shared
   bool latest = false;           // `$latest/<filter>`
 
@@ -40,28 +39,29 @@ struct ParsedFilter {
 
 // `$share/group/filter` [MQTT-4.8.2-1], [MQTT-4.8.2-2]; `$latest/filter`. TopicFilterInvalid: a
 // malformed filter or prefix, more than `levels_max` levels (prefixes not counted), or both
-// prefixes at once, in either order. In MQTT 3 `$share/` works the same: stock 3.1.1 clients use
-// it.
+// prefixes at once, in either order. `$share/` is accepted in MQTT 3 too, since existing 3.1.1
+// clients use it.
 [[nodiscard]] Result<ParsedFilter> parse_filter(std::string_view filter,
                                                 std::size_t levels_max = levels_unlimited) noexcept;
 
-// `$latest` or `$latest/...`: names that nobody may publish to.
+// `$latest` or `$latest/...`: names to which no client may publish.
 [[nodiscard]] bool is_latest_topic(std::string_view topic) noexcept;
 
 // `$SYS` or below it.
 [[nodiscard]] bool is_sys_topic(std::string_view topic) noexcept;
 
-// A name under `$SYS`, `$share` or `$latest`: the server's own, clients do not publish there.
+// A name under `$SYS`, `$share` or `$latest`: reserved for the server, clients must not publish
+// there.
 [[nodiscard]] bool is_reserved_topic(std::string_view topic) noexcept;
 
-// Does `filter` match `topic`? A filter that starts with a wildcard matches no topic that starts
-// with '$'. [MQTT-4.7.2-1]
+// Whether `filter` matches `topic`. A filter that starts with a wildcard matches no topic that
+// starts with '$'. [MQTT-4.7.2-1]
 [[nodiscard]] bool matches(std::string_view filter, std::string_view topic) noexcept;
 
-// Is every topic that `narrow` matches matched by `wide` too?
+// Whether `wide` matches every topic that `narrow` matches.
 [[nodiscard]] bool covers(std::string_view wide, std::string_view narrow) noexcept;
 
-// Is there a topic that both match?
+// Whether there is a topic that both match.
 [[nodiscard]] bool overlaps(std::string_view a, std::string_view b) noexcept;
 
 }  // namespace millrace::protocol

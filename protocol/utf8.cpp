@@ -11,15 +11,17 @@
 namespace millrace::protocol {
 namespace {
 
-// The bytes that are looked at one by one: all but plain ASCII. NUL is among them, and for topics
-// '+' and '#', which differ in one bit: both are '+' once 0x08 is set.
+// The fast path skips plain ASCII; special bytes are checked one by one. Special are NUL and all
+// bytes from 0x80 on, and for topics also '+' and '#', which differ in one bit: both are '+' once
+// 0x08 is set.
 enum class Ask : bool { Text, Topic };
 
 constexpr std::uint64_t every_byte(std::uint8_t value) noexcept {
   return 0x0101'0101'0101'0101u * value;
 }
 
-// Not 0 when one of the eight bytes is special; it may also err on that side after a special byte.
+// Not 0 if one of the eight bytes is special. Bytes after a special one may be reported wrongly,
+// which does not change that.
 template <Ask ask>
 std::uint64_t special_in(std::uint64_t word) noexcept {
   const std::uint64_t zero = (word - every_byte(1)) & ~word;
@@ -54,7 +56,8 @@ bool special_in_16(const char* at) noexcept {
 #endif
 }
 
-// Is all of it plain? The last step overlaps the one before it instead of going byte by byte.
+// Whether all bytes are plain. The last step overlaps the one before it instead of going byte by
+// byte.
 template <Ask ask>
 bool all_plain(const char* at, std::size_t count) noexcept {
   if (count >= 16) {
@@ -72,7 +75,7 @@ bool all_plain(const char* at, std::size_t count) noexcept {
     const std::uint64_t front = load<std::uint32_t>(at);
     return special_in<ask>(front | std::uint64_t{load<std::uint32_t>(at + count - 4)} << 32) == 0;
   }
-  // Up to three bytes, and letters where there are none. (No bytes may be no address either.)
+  // Up to three bytes, padded with letters. (`at` may be null if there are none.)
   if (count == 0) return true;
   std::uint64_t word = every_byte('a');
   std::memcpy(&word, at, count);
@@ -83,8 +86,8 @@ constexpr bool continues(unsigned char byte) noexcept {
   return (byte & 0xC0) == 0x80;
 }
 
-// The bytes of the well-formed character of two to four bytes at `at`; 0 if it is none.
-// The second byte's range shuts out overlong forms, surrogates and all above U+10FFFF.
+// The length of the well-formed character of two to four bytes at `at`; 0 if there is none.
+// The range of the second byte excludes overlong forms, surrogates and values above U+10FFFF.
 std::size_t long_character_bytes(const unsigned char* at, std::size_t left) noexcept {
   const unsigned char lead = at[0];
   if (lead < 0xC2 || lead > 0xF4) return 0;
@@ -108,7 +111,7 @@ bool well_formed(std::string_view text, Nul nul) noexcept {
     if (*at < 0x80) {
       if (*at == 0 && nul == Nul::Forbidden) return false;
       ++at;
-      // Text comes in runs: take as much plain text at once as there is.
+      // Plain text usually comes in long runs: skip 16 bytes at a time.
       while (end - at >= 16 && !special_in_16<Ask::Text>(reinterpret_cast<const char*>(at))) {
         at += 16;
       }

@@ -1,5 +1,4 @@
-// The few words that every other header of protocol/ uses: versions, packet types, QoS, and who
-// sent.
+// Enumerations that every header of protocol/ uses: version, packet type, QoS, sender.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +47,7 @@ enum class PacketType : std::uint8_t {
 
 enum class QoS : std::uint8_t { AtMostOnce = 0, AtLeastOnce = 1, ExactlyOnce = 2 };
 
-// Who sent the packet that is decoded; the rules differ in a few places.
+// The sender of the packet to be decoded; a few rules depend on it.
 enum class Sender : std::uint8_t { Client, Server };
 
 }  // namespace millrace::protocol

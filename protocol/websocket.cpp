@@ -33,7 +33,7 @@ constexpr bool is_control(Opcode opcode) {
   return static_cast<std::uint8_t>(opcode) >= 0x8;
 }
 
-// Which codes may stand in a close frame. (Section 7.4)
+// The codes that are allowed in a close frame. (Section 7.4)
 bool may_be_sent(std::uint64_t code) {
   if (code >= 3000 && code <= 4999) return true;
   return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
@@ -80,8 +80,8 @@ std::size_t encode_header(Opcode opcode, std::size_t payload_bytes, std::uint32_
   return bytes + mask_bytes;
 }
 
-// A word is stored when it has been loaded, and ends before what is loaded next, so `to` may overlap
-// `from`.
+// Each word is loaded before it is stored, and is stored below the words that are loaded next, so
+// `to` may overlap `from` if it is the lower address.
 std::uint32_t apply_mask(std::uint32_t mask, const std::uint8_t* from, std::uint8_t* to,
                          std::size_t count) noexcept {
   const std::uint64_t wide = std::uint64_t{mask} << 32 | mask;
@@ -141,7 +141,7 @@ std::size_t FrameReader::header_bytes(const std::uint8_t* head, std::size_t coun
   return 2 + more + ((head[1] & mask_bit) != 0 ? mask_bytes : 0);
 }
 
-// Returns how many bytes it used up.
+// Returns how many bytes it consumed.
 std::size_t FrameReader::take_header(std::span<const std::uint8_t> bytes) {
   if (header_held_ == 0) {
     const std::size_t needed = header_bytes(bytes.data(), bytes.size());
@@ -150,7 +150,7 @@ std::size_t FrameReader::take_header(std::span<const std::uint8_t> bytes) {
       return needed;
     }
   }
-  // It came in pieces: what is there of it is kept.
+  // The header comes in pieces: collect it over several calls.
   std::size_t used = 0;
   std::size_t needed = header_bytes(header_.data(), header_held_);
   while (used < bytes.size() && header_held_ < needed) {
@@ -171,7 +171,7 @@ void FrameReader::begin_frame(const std::uint8_t* header, std::size_t count) {
   const std::size_t length_bytes = count - 2 - (masked ? mask_bytes : 0);
   const std::uint64_t length =
       length_bytes == 0 ? header[1] & length_bits : read_big_endian(header + 2, length_bytes);
-  // Lengths are written in as few bytes as they need, and have 63 bits. (Section 5.2)
+  // A length must be in its shortest form and at most 63 bits. (Section 5.2)
   const bool wasteful = (length_bytes == 2 && length < length_in_2_bytes) ||
                         (length_bytes == 8 && length <= 0xFFFF) || (length >> 63) != 0;
   const bool as_the_role_asks = masked == (role_ == Role::server);  // (section 5.1)
@@ -225,7 +225,7 @@ void FrameReader::end_control() {
       break;
     case Opcode::close: {
       const auto* bytes = reinterpret_cast<const std::uint8_t*>(payload.data());
-      // The code alone is sent back: the reason is the peer's own.
+      // The answer repeats the code, without the peer's reason text.
       const bool coded = payload.size() >= 2;
       if (payload.size() == 1 || (coded && !may_be_sent(read_big_endian(bytes, 2)))) {
         return break_off(CloseCode::protocol_error);
@@ -236,7 +236,7 @@ void FrameReader::end_control() {
       break;
     }
     default:
-      break;  // a pong that nobody asked for
+      break;  // an unsolicited pong
   }
 }
 

@@ -1,4 +1,4 @@
-// Writes the fields of a packet, for the encoders of protocol/ alone. One thread.
+// Writes the fields of a packet; only for the encoders of protocol/. One thread.
 //
 // Two kinds: functions over a raw pointer, whose caller has computed the size (the hot path), and a
 // Writer that appends to a vector and fills in lengths afterwards (all other packets).
@@ -41,7 +41,7 @@ inline std::uint8_t* put_variable(std::uint8_t* out, std::size_t value) noexcept
   return put_byte(out, static_cast<unsigned>(value));
 }
 
-// memcpy, for which a null pointer is undefined even with nothing to copy.
+// memcpy, but allows a null pointer if `count` is 0.
 inline std::uint8_t* put_bytes(std::uint8_t* out, const void* bytes, std::size_t count) noexcept {
   if (count != 0) std::memcpy(out, bytes, count);
   return out + count;
@@ -70,15 +70,15 @@ class Writer {
 
   void raw(std::string_view bytes) { out_.insert(out_.end(), bytes.begin(), bytes.end()); }
 
-  // Text and binary data alike: two bytes of length, then the bytes.
+  // Text or binary data: a length of two bytes, then the bytes.
   void text(std::string_view value) {
     require(value.size() <= 0xFFFF, "a field of an MQTT packet holds at most 65,535 bytes");
     two_bytes(static_cast<unsigned>(value.size()));
     raw(value);
   }
 
-  // Runs `body` and puts in front of what it wrote how long that is. Most of it is short: the bytes
-  // are moved only when the length takes more than one.
+  // Runs `body` and inserts the length of what it wrote before that. The bytes are moved only if
+  // the length needs more than one byte, which is rare.
   template <class Body>
   void with_length(Body&& body) {
     const std::size_t length_at = out_.size();
