@@ -121,12 +121,12 @@ void Client::on_events(std::uint32_t events) {
 }
 
 void Client::readable() {
-  // A bound, so that one connection with a fast sender does not starve the others.
+  // A limit, so that one connection with a fast sender does not starve the others.
   for (int round = 0; round < 4 && is_open(); ++round) {
     const bool more = read_once(loop_.scratch_bytes());
     if (!more) break;
   }
-  // Input that a transport holds does not make the socket readable again.
+  // Input that the transport has buffered does not make the socket readable again.
   while (is_open() && transport_->may_hold_input() && read_once(loop_.scratch_bytes())) {
   }
   if (is_open()) flush();
@@ -143,7 +143,7 @@ void Client::read_some(std::size_t bytes_max) {
   if (is_open()) flush();
 }
 
-// One read of at most `bytes_max`; whether there may be more.
+// Reads once, at most `bytes_max`; returns whether there may be more.
 bool Client::read_once(std::size_t bytes_max) {
   const std::size_t kept = partial_.size();
   loop_.reserve_scratch(kept + 1);
@@ -281,7 +281,7 @@ bool Client::on_ack(PacketType type, std::string_view body) {
 }
 
 std::uint16_t Client::take_packet_id() {
-  // publish_room() made sure that one is free.
+  // One is free: the caller has checked publish_room().
   do {
     if (++last_packet_id_ == 0) last_packet_id_ = 1;
   } while (slots_[last_packet_id_] != Slot::free);
@@ -396,7 +396,7 @@ void Client::abort() {
 
 void Client::close_socket() {
   if (fd_ < 0) return;
-  ::close(fd_);  // also takes it out of the epoll set
+  ::close(fd_);  // also removes it from the epoll set
   fd_ = -1;
   state_ = State::closed;
 }

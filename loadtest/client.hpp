@@ -1,9 +1,10 @@
-// One MQTT connection of the generator: dials, speaks the handshakes, publishes from a PublishRing,
-// hands what arrives to a Receiver, and acknowledges.
+// One MQTT connection of the generator: connects, does the handshakes, publishes from a
+// PublishRing, passes received messages to a Receiver, and acknowledges them.
 //
-// One thread, that of its EventLoop. Always holds: bytes leave in the order control packets first,
-// but never inside a packet that is half sent; at most window() publishes are unacknowledged; while
-// more than kControlBytesMax of answers wait to be written, nothing more is read.
+// One thread, that of its EventLoop. Invariants: control packets are written before publishes, but
+// never inside a partly written packet; at most `unacked_max` publishes are unacknowledged (fewer
+// if CONNACK says so); while more than kControlBytesMax of answers wait to be written, nothing is
+// read.
 #pragma once
 
 #include <sys/socket.h>
@@ -21,7 +22,7 @@
 
 namespace millrace::loadtest {
 
-// What all clients of a run have in common. Constant after set-up.
+// The settings that all clients of a run share. Constant after set-up.
 struct Endpoint {
   sockaddr_storage address{};
   socklen_t address_bytes = 0;
@@ -30,7 +31,7 @@ struct Endpoint {
   TlsContext tls_context;
   TlsSettings tls_settings;
   WebSocketSettings websocket_settings;
-  ConnectFields connect;         // but for the client identifier
+  ConnectFields connect;         // without the client identifier
   int receive_buffer_bytes = 0;  // 0: the system's choice
   int send_buffer_bytes = 0;
 };
@@ -56,10 +57,11 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Set before dial(); both may stay empty.
+  // To be called before dial(); both are optional.
   void publish_from(std::unique_ptr<PublishRing> ring, std::uint8_t qos, std::uint32_t unacked_max);
   void receive_into(Receiver* receiver) { receiver_ = receiver; }
-  // An own source address (network order; 0: the system's choice), to have more ports than 28,000.
+  // Sets the source address (network order; 0: the system's choice): one address has only some
+  // 28,000 ports.
   void bind_source(std::uint32_t ipv4) { source_ipv4_ = ipv4; }
   void use_receive_buffer(int bytes) { receive_buffer_bytes_ = bytes; }
 
@@ -70,18 +72,18 @@ class Client {
   void send_control(std::string_view packet);
   void on_events(std::uint32_t events);
 
-  // A client that does not read automatically is read by read_some() alone.
+  // A client that does not read automatically reads only in read_some().
   void set_auto_read(bool automatic);
   void read_some(std::size_t bytes_max);
 
   // How many more publishes may be stamped now.
   std::size_t publish_room() const;
-  // At most publish_room() of them.
+  // Stamps `count` publishes, at most publish_room().
   void stamp(std::size_t count, Nanos intended_ns, Nanos sent_ns);
   void flush();
 
   void disconnect();  // DISCONNECT, then closes
-  void abort();       // closes, as if the network had failed
+  void abort();       // closes without DISCONNECT
 
   bool is_open() const { return fd_ >= 0; }
   bool is_ready() const { return state_ == State::ready; }
@@ -95,7 +97,7 @@ class Client {
   std::uint64_t protocol_errors() const { return protocol_errors_; }
   std::uint64_t received_bytes() const { return received_bytes_; }
   Nanos dialled_ns() const { return dialled_ns_; }
-  void* tag = nullptr;  // the owner's
+  void* tag = nullptr;  // for the owner's use
 
  private:
   enum class State { closed, dialling, handshaking, awaiting_connack, ready };
@@ -127,10 +129,10 @@ class Client {
   std::unique_ptr<Transport> transport_;
   std::uint32_t interest_ = 0;
   bool auto_read_ = true;
-  bool blocked_ = false;       // the socket takes no more for now
-  bool ring_blocked_ = false;  // ... and what it refused were bytes of the ring
+  bool blocked_ = false;       // the socket is not writable
+  bool ring_blocked_ = false;  // and the unwritten bytes are the ring's
 
-  std::string partial_;  // the beginning of a packet
+  std::string partial_;  // the beginning of a packet that is not complete yet
   std::vector<char> control_;
   std::size_t control_at_ = 0;
   std::size_t filters_wanted_ = 0;

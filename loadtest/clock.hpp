@@ -1,5 +1,5 @@
-// The one clock of the load generator: nanoseconds of CLOCK_MONOTONIC. Sender and reader are the
-// same process, so a stamp taken by one may be subtracted by the other. Any thread.
+// The clock of the load generator: nanoseconds of CLOCK_MONOTONIC. Publishers and subscribers run
+// in the same process, so the difference of their time stamps is meaningful. Any thread.
 #pragma once
 
 #include <time.h>

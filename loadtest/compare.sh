@@ -1,27 +1,29 @@
 #!/usr/bin/env bash
-# Runs the same scenarios against Millrace and each broker found on this machine, in turn and repeatedly,
-# and prints medians and ratios side by side. Every measurement gets a server process of its own.
+# Runs the same scenarios against Millrace and each broker found on this machine, alternating and
+# repeatedly, and prints medians and ratios side by side. Every measurement has a new server
+# process.
 set -euo pipefail
 
 usage() {
   cat <<'END'
 loadtest/compare.sh [options]
 
-  --repeat N           rounds; medians are taken over them (3)
+  --repeat N           rounds, over which medians are computed (3)
   --duration S         measured seconds of each run (3)
   --servers "A B"      only these (default: all that are found)
   --scenarios "A B"    only these (default: all but tls, ws, ws-packet)
-  --out DIR            keep every result here (default: a new folder under /tmp); a folder that is not
-                       empty is added to
+  --out DIR            write every result here (default: a new folder under /tmp); existing results in
+                       the folder are kept and included
   --port P             the servers use P to P+3 (21883)
-  --list               name the servers found and the scenarios, and end
+  --list               print the servers found and the scenarios, and exit
 
-Servers are found in the PATH, or where these variables say:
+Servers are searched in the PATH; these variables override that:
   MILLRACE, MILLRACE_LOAD   (default: build/release/bin/ of this repository)
   MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
-  FORWARDER, SHAPE          measuring sticks: programs that take a port as their argument
+  FORWARDER, SHAPE          reference programs, which take a port as their argument
 
-Everybody has TCP_NODELAY on and no queue limits, so that nobody drops what a healthy reader wants.
+All servers run with TCP_NODELAY and without queue limits, so that none drops messages of a healthy
+reader.
 Close other programs first: the servers and the generator share this machine's cores.
 END
 }
@@ -80,7 +82,7 @@ if [ -n "$list_only" ]; then
   echo "scenarios:" $scenarios tls ws ws-packet
   exit 0
 fi
-[ -x "$load" ] || { echo "compare.sh: $load is not there: build it first" >&2; exit 1; }
+[ -x "$load" ] || { echo "compare.sh: $load does not exist: build it first" >&2; exit 1; }
 
 out=${out:-$(mktemp -d /tmp/millrace-compare-XXXXXX)}
 mkdir -p "$out"
@@ -89,7 +91,7 @@ server_pid=
 stop_server() {
   [ -n "$server_pid" ] || return 0
   kill "$server_pid" 2>/dev/null || true
-  # A server that does not end on request is ended: the next one needs its core.
+  # A server that does not end on SIGTERM is killed: the next one needs its core.
   for _ in $(seq 50); do
     kill -0 "$server_pid" 2>/dev/null || break
     sleep 0.1
@@ -179,7 +181,7 @@ command_of() {
   local program
   program=$(program_of "$1")
   case $1 in
-    # The server takes every variable that begins with its name for a key.
+    # The server would take MILLRACE_LOAD for a configuration key.
     millrace) echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
     mosquitto) echo "$program -c $work/mosquitto.conf" ;;
     nats) echo "$program -c $work/nats.conf" ;;
@@ -195,7 +197,7 @@ start_server() {
   local port
   for port in $tcp $tls $ws; do
     if is_listening "$port"; then
-      echo "compare.sh: something else listens on port $port: choose others with --port" >&2
+      echo "compare.sh: port $port is in use: choose others with --port" >&2
       exit 1
     fi
   done
@@ -209,12 +211,13 @@ start_server() {
     if is_listening "$tcp"; then return 0; fi
     sleep 0.1
   done
-  echo "compare.sh: $1 did not start; its last words:" >&2
+  echo "compare.sh: $1 did not start; the end of its log:" >&2
   tail -5 "$work/$1.log" >&2
   return 1
 }
 
-# Whether a server can take part: the measuring sticks know neither QoS nor WebSocket nor `$latest/`.
+# Whether a server supports a scenario: the reference programs have neither QoS nor WebSocket nor
+# `$latest/`.
 takes_part() {
   case $2 in
     slow-latest | fresh-latest) [ "$1" = millrace ] ;;
@@ -250,7 +253,8 @@ arguments_of() {
   esac
 }
 
-# A stick that forwards bytes unparsed may tear a packet or die of a closed reader: it gets more tries.
+# A reference program that forwards bytes unparsed may split a packet or fail at a closed reader, so
+# it is tried several times.
 measure() {
   local server=$1 scenario=$2 round=$3 file tries=1
   file="$out/$scenario.$server.$round.json"

@@ -1,5 +1,5 @@
-// connect: some diallers, each of which connects, waits for CONNACK, says DISCONNECT and does it
-// again.
+// connect: some diallers, each of which repeatedly connects, waits for CONNACK and sends
+// DISCONNECT.
 #include <netinet/in.h>
 
 #include <memory>
@@ -12,7 +12,8 @@
 namespace millrace::loadtest {
 namespace {
 
-// A closed port rests for a while; with as many source addresses there are ports enough.
+// A closed port is in TIME_WAIT for a while; with this many source addresses there are enough
+// ports.
 constexpr std::uint32_t kSources = 64;
 
 class ConnectRun final : public ClientEvents {
@@ -74,7 +75,7 @@ class ConnectRun final : public ClientEvents {
     if (endpoint_.address.ss_family == AF_INET && (ntohl(to->sin_addr.s_addr) >> 24) == 127) {
       client.bind_source(htonl((127u << 24) + 2 + next_source_++ % kSources));
     }
-    // A new name each time: a broker may make a name that returns at once wait.
+    // A new client identifier each time: a broker may delay one that reconnects at once.
     client.rename(name_prefix_ + std::to_string(dialled_++));
     client.dial();
   }

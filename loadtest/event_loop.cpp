@@ -13,7 +13,7 @@ EventLoop::EventLoop(bool spins)
       epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
       scratch_(std::make_unique_for_overwrite<char[]>(kScratchBytes)) {
   if (epoll_fd_ < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
-  prctl(PR_SET_TIMERSLACK, 1UL);  // the default of 50 us would be the schedule's jitter
+  prctl(PR_SET_TIMERSLACK, 1UL);  // the default of 50 us would delay the schedule's sends
 }
 
 EventLoop::~EventLoop() {

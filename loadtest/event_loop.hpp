@@ -1,8 +1,8 @@
-// epoll with nanosecond time-outs, and the one read buffer that all clients of the thread share: a
-// client keeps bytes of its own only for a packet that has not fully arrived.
+// epoll with nanosecond time-outs, and the read buffer that all clients of the thread share: a
+// client stores bytes only for a packet that has not fully arrived.
 //
-// One thread. wait() sleeps in the kernel, or, when spinning is asked for, polls without sleeping:
-// then the generator's own wake-up is not part of what it measures, at the price of a whole core.
+// One thread. wait() sleeps in the kernel, or, if `spins`, polls without sleeping: then the
+// generator's wake-up latency is not part of the measurement, at the cost of a whole core.
 #pragma once
 
 #include <sys/epoll.h>
@@ -27,15 +27,15 @@ class EventLoop {
   void modify(int fd, std::uint32_t events, void* tag);
   void remove(int fd);
 
-  // Returns what is ready, at latest when `timeout_ns` has passed (negative: no limit).
+  // Returns the ready events; waits at most `timeout_ns` (negative: no limit).
   std::span<const epoll_event> wait(Nanos timeout_ns);
 
-  // Time spent polling in vain: a spinning loop is busy only for the rest.
+  // Time spent in polls that found nothing: a spinning loop is busy only for the rest.
   Nanos spun_ns() const { return spun_ns_; }
 
   char* scratch() { return scratch_.get(); }
   std::size_t scratch_bytes() const { return scratch_bytes_; }
-  // Makes the shared buffer hold at least one packet of this size.
+  // Enlarges the shared buffer to hold at least one packet of this size.
   void reserve_scratch(std::size_t packet_bytes);
 
  private:

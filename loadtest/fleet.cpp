@@ -10,7 +10,7 @@
 namespace millrace::loadtest {
 namespace {
 
-// A source address has about 28,000 ports; stay clear of that.
+// A source address has about 28,000 ports; use fewer.
 constexpr std::size_t kPortsPerSource = 20'000;
 
 void raise_descriptor_limit(std::size_t wanted) {
@@ -54,7 +54,7 @@ Fleet::Fleet(const Options& options)
       loop_(options.wait == Wait::spin),
       endpoint_(make_endpoint(options)),
       topics_(options.topic_prefix, std::max<std::uint32_t>(1, options.topics)),
-      run_(std::random_device()() % (1u << 28)),  // what a stamp can carry
+      run_(std::random_device()() % (1u << 28)),  // a stamp has 28 bits for it
       name_prefix_(options.client_id_prefix + "-" + std::to_string(run_ % 100'000) + "-") {
   loop_.reserve_scratch(options.payload_bytes + 1024);
 }
@@ -156,8 +156,8 @@ void Fleet::send_keepalives(Nanos now) {
 }
 
 void Fleet::close_all() {
-  // Publishers first, and time for what they said last: a server that only forwards bytes must not
-  // write to a reader that is gone.
+  // Publishers first, then a pause for the delivery of their last packets: a server that only
+  // forwards bytes must not write to a closed subscriber.
   for (Client* publisher : publishers_) publisher->disconnect();
   const Nanos until = now_ns() + 20 * kMillisecond;
   for (Nanos now = now_ns(); now < until; now = now_ns()) pump(until - now);

@@ -1,7 +1,7 @@
-// The connections of one run: set-up (dial, CONNECT, SUBSCRIBE, with a bound on how many are being
-// made at once), the event loop's turn, and the end.
+// The connections of one run: set-up (dial, CONNECT, SUBSCRIBE, a limited number at a time), the
+// event loop, and closing.
 //
-// One thread. Always holds: after connect_all() every client is ready and every filter granted, or
+// One thread. Invariants: after connect_all() every client is ready and every filter granted, or
 // RunError was thrown with the broker's reason.
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace millrace::loadtest {
 
-// The run cannot be made: no broker there, a subscription refused, ...
+// The run cannot be done: no broker, a refused subscription, ...
 struct RunError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -32,7 +32,7 @@ class Fleet : public ClientEvents {
     std::uint8_t qos = 0;
     std::vector<std::pair<std::string, std::string>> user_properties;
   };
-  // The filters that --filter and --topics ask for; `measured` ones get --filter-prefix too.
+  // The filters for --filter and --topics; with --filter-prefix if `measured`.
   Subscription subscription(bool measured) const;
 
   Client& add(const std::string& role);
@@ -40,7 +40,7 @@ class Fleet : public ClientEvents {
   Client& add_subscriber(Receiver* receiver, bool measured);
 
   void connect_all();
-  // One turn of the loop: handles what is ready, waiting at most `timeout_ns`.
+  // One iteration of the loop: waits at most `timeout_ns` and handles the ready events.
   void pump(Nanos timeout_ns);
   void close_all();
 
@@ -51,7 +51,7 @@ class Fleet : public ClientEvents {
   std::uint32_t streams() const { return options_.publishers * options_.topics; }
   const std::vector<Client*>& publishers() const { return publishers_; }
   std::size_t ready() const { return ready_; }
-  // Connections that ended although nobody here ended them, and the last one's reason.
+  // The number of connections that the generator did not close itself, and the last one's reason.
   std::uint64_t broken() const { return broken_; }
   const std::string& broken_why() const { return broken_why_; }
   std::uint64_t protocol_errors() const;
@@ -65,7 +65,7 @@ class Fleet : public ClientEvents {
   struct Member {
     std::unique_ptr<Client> client;
     std::unique_ptr<Subscription> subscription;
-    bool counted = false;  // is it among ready_
+    bool counted = false;  // counted in ready_
   };
 
   void send_keepalives(Nanos now);

@@ -1,5 +1,5 @@
-// fresh: readers that take only so many bytes a second of a stream that brings more. How old is
-// what they read, does it grow older with time, and for how long is a topic not seen at all?
+// fresh: readers with a limited byte rate on a faster stream. How old are the values that they
+// read, does the age increase with time, and for how long is a topic not seen at all?
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,12 +15,12 @@ namespace millrace::loadtest {
 namespace {
 
 constexpr Nanos kReadInterval = 5 * kMillisecond;
-constexpr Nanos kFinalPart =
-    2 * kSecond;  // the ages "after" the run: those of its last two seconds
-// The kernel must not read ahead for us by much: the smallest buffer that holds a large packet.
+constexpr Nanos kFinalPart = 2 * kSecond;  // "final" ages are those of the run's last two seconds
+// Small, so that the kernel reads ahead by little, but large enough for a large packet.
 constexpr int kLimitedReceiveBuffer = 64 * 1024;
 
-// Ages second by second, and the longest time that a topic was not seen by one reader.
+// Collects the ages second by second, and the longest time for which one reader did not see a
+// topic.
 class AgeWatch final : public MessageObserver {
  public:
   AgeWatch(std::uint32_t topics, Nanos begin_ns) : begin_ns_(begin_ns), last_seen_(topics) {}
@@ -70,7 +70,7 @@ class AgeWatch final : public MessageObserver {
   Nanos begin_ns_;
   std::vector<Nanos> last_seen_;  // by topic
   std::vector<Histogram> by_second_;
-  std::vector<Seen> recent_;  // a limited reader reads little: all of it is kept
+  std::vector<Seen> recent_;  // everything read: little, since the reader is limited
   Nanos unseen_max_ns_ = 0;
 };
 
@@ -123,7 +123,7 @@ class FreshRun {
   }
 
  private:
-  // As many bytes as the rate has granted by now and no more: nothing is saved up over a lull.
+  // Reads the bytes that the rate has granted by now. A grant that is not used expires.
   void read_limited(Nanos elapsed) {
     const double granted = to_seconds(elapsed) * options_.read_rate_bytes_per_s;
     const double step = granted - granted_before_;

@@ -25,7 +25,7 @@ std::uint64_t Histogram::percentile(double percent) const {
   for (std::size_t i = 0; i < counts_.size(); ++i) {
     seen += counts_[i];
     if (seen >= rank) {
-      // The last bucket also holds what lies beyond the tracked range.
+      // The last bucket also counts the values above kTrackedMax.
       return i + 1 == counts_.size() ? max_ : std::min(lowest_of(i + 1) - 1, max_);
     }
   }

@@ -1,9 +1,9 @@
-// A histogram of non-negative integers (here: nanoseconds) in the manner of HDR histograms: each
-// octave is cut into 2^kPrecisionBits / 2 equal buckets, so a value is known to better than 0.8 %
-// at any magnitude, recording is a shift and an increment, and the size never depends on the data.
+// A histogram of non-negative integers (here: nanoseconds), like HDR histograms: each power of two
+// is divided into 2^kPrecisionBits / 2 equal buckets, so the relative error is below 0.8 % at any
+// magnitude, recording is a shift and an increment, and the size does not depend on the data.
 //
-// One thread at a time. Always holds: count() is the sum of all buckets; min() and max() are exact;
-// values above kTrackedMax are counted in the last bucket, and max() still tells them.
+// One thread at a time. Invariants: count() is the sum of all buckets; min() and max() are exact;
+// values above kTrackedMax are counted in the last bucket, and max() is exact for them too.
 // After: Gil Tene, HdrHistogram (the bucket layout).
 #pragma once
 
@@ -51,7 +51,7 @@ class Histogram {
   // bucket, but never above max(). 0 when empty.
   std::uint64_t percentile(double percent) const;
 
-  // The buckets that hold something, in ascending order.
+  // The non-empty buckets, in ascending order.
   std::vector<Bucket> buckets() const;
 
   static constexpr std::size_t index_of(std::uint64_t value) {

@@ -1,4 +1,4 @@
-// idle: many connections that say nothing. What does each cost the server in memory?
+// idle: many connections that send nothing. How much of the server's memory does each use?
 #include "loadtest/fleet.hpp"
 #include "loadtest/meter.hpp"
 #include "loadtest/readers.hpp"

@@ -1,4 +1,4 @@
-// millrace-load: measures any MQTT broker from one thread. --help tells the rest.
+// millrace-load: measures any MQTT broker from one thread. See --help.
 #include <cstdio>
 #include <exception>
 #include <fstream>

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kMegabyte = 1e6;
 constexpr double kStarved = 0.1;
-constexpr double kFullCore = 0.97;  // the window's edges and the kernel's ticks blur the rest
+constexpr double kFullCore = 0.97;  // not 1: the window's edges and the kernel's ticks are inexact
 
 }  // namespace
 
@@ -27,7 +27,7 @@ Meter::~Meter() {
 
 Meter::Mark Meter::mark(Nanos now, Traffic so_far) {
   server_.sample();
-  // A spinning loop's vain polls are taken off: they are no work.
+  // Polls that found nothing are no work, so their time is subtracted.
   return {now, so_far, server_.cpu_s(), thread_cpu_s() - to_seconds(loop_.spun_ns()),
           thread_starved_s()};
 }
@@ -99,11 +99,12 @@ void Meter::report_cost(Result& result) {
   result.add("generator_starved", generator_starved());
   if (generator_starved() >= kStarved) {
     result.warnings.push_back(
-        "the generator had to wait for a core that other programs used: times and rates suffer");
+        "the generator had to wait for a core that other programs used: times and rates are worse "
+        "than without them");
   }
   if (generator_core() >= kFullCore) {
     result.warnings.push_back(
-        "the generator's own core was at 100 %: the server may be faster than this says");
+        "the generator's own core was at 100 %: the server may be faster than this result");
   }
 }
 

@@ -1,7 +1,7 @@
-// The measured window of a run: what passed in it, what it cost the server and this thread, and the
-// live line that tells of it meanwhile.
+// The measured window of a run: the messages in it, the CPU time and memory that the server and
+// this thread used, and the live progress line.
 //
-// One thread. begin() and end() frame the window; tick() may be called as often as one likes.
+// One thread. The window lasts from begin() to end(); tick() may be called at any time and rate.
 #pragma once
 
 #include <cstdint>
@@ -21,19 +21,19 @@ struct Traffic {
 
 class Meter {
  public:
-  // The server's memory at the start is taken here: before any connection is made.
+  // Reads the server's memory at the start, so construct it before any connection is made.
   Meter(const Options& options, const EventLoop& loop);
   ~Meter();
 
   void begin(Nanos now, Traffic so_far);
   void end(Nanos now, Traffic so_far);
-  // Samples the server and, in a terminal, renews the live line. `what` names the phase.
+  // Samples the server and, in a terminal, updates the live line. `what` names the phase.
   void tick(Nanos now, Traffic so_far, const char* what);
 
   ServerProbe& server() { return server_; }
   double seconds() const { return to_seconds(end_.at - begin_.at); }
   std::uint64_t delivered() const { return end_.traffic.delivered - begin_.traffic.delivered; }
-  // Share of one core that this thread used in the window; spinning in vain is not use.
+  // Share of one core that this thread used in the window, without polls that found nothing.
   double generator_core() const;
   // Share of the window in which this thread waited for a core that others used.
   double generator_starved() const;

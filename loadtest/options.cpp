@@ -13,7 +13,7 @@ namespace {
 
 namespace po = boost::program_options;
 
-// The numbers a scenario has unless told otherwise; 0 also means "has no such thing".
+// A scenario's defaults; 0 also means that it does not have the option.
 struct Defaults {
   Scenario scenario;
   const char* name;
@@ -33,22 +33,22 @@ constexpr Defaults kScenarios[] = {
      4, 1, 100, 64, 0, 4000, 20, 0, 1, 5},
     {Scenario::fanout, "fanout", "closed loop: one publisher, many subscribers of its topic", 1, 10,
      1, 64, 0, 500, 20, 0, 1, 5},
-    {Scenario::qos1, "qos1", "closed loop at QoS 1 both ways, bound by unacknowledged publishes", 4,
-     1, 100, 64, 1, 0, 20, 0, 1, 5},
+    {Scenario::qos1, "qos1", "closed loop at QoS 1 both ways, limited by --unacked", 4, 1, 100, 64,
+     1, 0, 20, 0, 1, 5},
     {Scenario::latency, "latency", "open loop at a fixed rate: how long a message takes", 1, 1, 1,
      64, 0, 0, 20, 5000, 1, 5},
     {Scenario::slow, "slow",
-     "a reader stops for a while: what it must read to see the newest of "
+     "a reader pauses: how many bytes it must read to see the newest value of "
      "every topic",
      1, 1, 100, 256, 0, 0, 20, 20000, 1, 0},
     {Scenario::fresh, "fresh", "a reader limited to --read-rate: the age of what it reads", 1, 1,
      100, 256, 0, 0, 20, 20000, 0, 10},
-    {Scenario::idle, "idle", "many connections that do nothing: the server's memory for each", 0, 0,
-     0, 0, 0, 0, 0, 0, 0, 2},
+    {Scenario::idle, "idle", "many idle connections: the server's memory for each", 0, 0, 0, 0, 0,
+     0, 0, 0, 0, 2},
     {Scenario::connect, "connect", "connections per second: dial, CONNECT, CONNACK, DISCONNECT", 0,
      0, 0, 0, 0, 0, 0, 0, 1, 5},
     {Scenario::soak, "soak",
-     "long run at a fixed rate while other clients come and go: loss, "
+     "long run at a fixed rate while other clients connect and leave: loss, "
      "slope of the server's RSS",
      4, 2, 100, 64, 1, 0, 250, 10000, 5, 1200},
 };
@@ -63,7 +63,7 @@ constexpr unsigned kPublishing =
     kStream | bit(Scenario::slow) | bit(Scenario::fresh) | bit(Scenario::soak);
 constexpr unsigned kEvery = kPublishing | bit(Scenario::idle) | bit(Scenario::connect);
 
-// The scenarios in which an option means something; what is not named here does so in all.
+// The scenarios in which an option has a meaning; an option that is not listed has one in all.
 struct Meaning {
   const char* option;
   unsigned scenarios;
@@ -129,7 +129,7 @@ void add_connection_options(po::options_description& all, Options& o, Raw& raw) 
   add("send-buffer", po::value(&o.send_buffer_bytes)->default_value(0),
       "SO_SNDBUF in bytes; 0: the system's choice");
   add("connect-timeout", po::value(&o.connect_timeout_s)->default_value(10),
-      "give up when no connection makes progress for so many seconds");
+      "give up if no connection makes progress for this many seconds");
   all.add(group);
 }
 
@@ -138,28 +138,31 @@ void add_shape_options(po::options_description& all, Options& o, Raw& raw) {
   auto add = group.add_options();
   add("publishers", po::value(&o.publishers), "publishing connections");
   add("subscribers", po::value(&o.subscribers),
-      "subscribing connections (slow: that stop; fresh: that are limited)");
+      "subscribing connections (slow: those that pause; fresh: those that are limited)");
   add("topics", po::value(&o.topics),
       "topics, published round robin by every publisher (idle: subscriptions per connection)");
   add("topic-prefix", po::value(&o.topic_prefix)->default_value("bench"),
       "topics are PREFIX/00000000 and so on");
   add("payload", po::value(&o.payload_bytes), "bytes per message, at least 32");
   add("qos", po::value(&raw.qos), "QoS of the publishes: 0, 1, 2");
-  add("subscribe-qos", po::value(&raw.subscribe_qos), "QoS asked for (else that of the publishes)");
+  add("subscribe-qos", po::value(&raw.subscribe_qos),
+      "QoS of the subscriptions (else that of the publishes)");
   add("retain", po::bool_switch(&o.retain), "publish with RETAIN");
   add("filter", po::value(&raw.filter)->default_value("wildcard"),
       "subscribe to PREFIX/# (wildcard) or to each topic by name (exact)");
   add("filter-prefix", po::value(&o.filter_prefix),
-      "goes before the filters, as in '$latest/' (slow, fresh: not those of the healthy readers)");
+      "prepended to the filters, such as '$latest/' (slow, fresh: except those of healthy "
+      "readers)");
   add("user-property", po::value(&raw.user_properties),
-      "NAME=VALUE on SUBSCRIBE, MQTT 5, repeatable (slow, fresh: not of the healthy readers)");
+      "NAME=VALUE on SUBSCRIBE, MQTT 5, repeatable (slow, fresh: except those of healthy readers)");
   add("healthy", po::value(&o.healthy)->default_value(1),
-      "slow, fresh: further readers that keep up and are checked for loss");
-  add("connections", po::value(&o.connections)->default_value(10'000), "idle: how many");
+      "slow, fresh: additional readers that keep up and are checked for loss");
+  add("connections", po::value(&o.connections)->default_value(10'000),
+      "idle: number of connections");
   add("diallers", po::value(&o.diallers),
-      "connections that are being made at once (connect: 1; else 64)");
+      "connections being established at the same time (connect: 1; else 64)");
   add("churn", po::value(&o.churn_per_s)->default_value(20),
-      "soak: clients per second that come, subscribe, publish and go");
+      "soak: clients per second that connect, subscribe, publish and leave");
   all.add(group);
 }
 
@@ -167,44 +170,47 @@ void add_pace_options(po::options_description& all, Options& o, Raw& raw) {
   po::options_description group("How fast, how long (defaults: see the scenarios)", 100);
   auto add = group.add_options();
   add("rate", po::value(&raw.rates),
-      "messages per second, all publishers together: open loop. Latency counts from the moment the "
-      "schedule wanted a message sent. R1,R2,... makes one run of each");
+      "messages per second, all publishers together: open loop. Latency is measured from a "
+      "message's "
+      "scheduled send time. R1,R2,...: one run at each rate");
   add("in-flight", po::value(&o.in_flight),
-      "closed loop: publications that not every subscriber has yet, at most; 0: no bound (QoS > "
-      "0)");
-  add("unacked", po::value(&o.unacked), "QoS > 0: unacknowledged publishes per publisher, at most");
-  add("warmup", po::value(&o.warmup_s), "seconds before the measured time");
-  add("duration", po::value(&o.duration_s), "measured seconds");
+      "closed loop: maximum of publications that not every subscriber has received; 0: no limit "
+      "(QoS > 0)");
+  add("unacked", po::value(&o.unacked),
+      "QoS > 0: maximum of unacknowledged publishes per publisher");
+  add("warmup", po::value(&o.warmup_s), "seconds before the measurement");
+  add("duration", po::value(&o.duration_s), "seconds of the measurement");
   add("messages", po::value(&o.messages),
-      "end after so many publications, warm-up included (the time then only bounds it)");
+      "end after this many publications, warm-up included (or at the end of --duration)");
   add("drain", po::value(&o.drain_s)->default_value(3),
-      "afterwards wait for outstanding messages until none has come for so many seconds");
+      "at the end, wait for outstanding messages until none has arrived for this many seconds");
   add("stall", po::value(&o.stall_s)->default_value(1),
-      "closed loop: after so many seconds without any delivery, go on without what is in flight");
+      "closed loop: after this many seconds without a delivery, no longer wait for messages in "
+      "flight");
   add("wait", po::value(&raw.wait)->default_value("sleep"),
-      "sleep in the kernel, or spin: poll without sleeping, which takes a core");
+      "sleep (in the kernel) or spin (poll without sleeping, which occupies a core)");
   add("pause", po::value(&o.pause_s)->default_value(5), "slow: seconds without reading");
   add("give-up", po::value(&o.give_up_s)->default_value(20),
-      "slow: seconds after which the newest values are taken as never coming");
+      "slow: seconds to wait for the newest values");
   add("read-rate", po::value(&o.read_rate_bytes_per_s)->default_value(400'000),
-      "fresh: bytes per second that each limited reader takes");
+      "fresh: bytes per second that each limited reader reads");
   all.add(group);
 }
 
 void add_report_options(po::options_description& all, Options& o, Raw& raw) {
-  po::options_description group("What is told", 100);
+  po::options_description group("What to report", 100);
   auto add = group.add_options();
   add("pid", po::value(&o.pid), "the server's process: its CPU per message and RSS are measured");
   add("cgroup", po::value(&o.cgroup), "the same for a cgroup v2 directory");
   add("format", po::value(&raw.format)->default_value("table"),
       "table, json (one object per run and line) or csv (with a head line)");
   add("out", po::value(&o.out_file),
-      "keep the results with their histograms here (JSON lines; loadtest/plot draws them)");
-  add("label", po::value(&o.label), "a name for the run, as the broker's, kept in the result");
+      "write the results with their histograms to this file (JSON lines, for loadtest/plot)");
+  add("label", po::value(&o.label), "a name for the run, such as the broker's, for the result");
   add("progress", po::value(&raw.progress)->default_value("auto"),
       "live line on standard error: auto (in a terminal), always, never");
   add("strict", po::bool_switch(&o.strict),
-      "exit 3 when a message was lost, doubled, out of order, foreign or on a wrong topic");
+      "exit 3 if a message was lost, duplicated, out of order, foreign or on a wrong topic");
   add("help,h", "this text");
   all.add(group);
 }
@@ -314,7 +320,7 @@ void fill_choices(Options& o, const Raw& raw) {
       "progress", raw.progress, {{"auto", std::nullopt}, {"always", true}, {"never", false}});
   for (const std::string& text : raw.user_properties) {
     const std::size_t equals = text.find('=');
-    if (equals == std::string::npos) throw UsageError("--user-property wants NAME=VALUE");
+    if (equals == std::string::npos) throw UsageError("--user-property needs NAME=VALUE");
     o.user_properties.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
 }
@@ -350,7 +356,7 @@ void check_publishing(const Options& o, const Raw& raw, const po::variables_map&
   require(o.publishers > 0 && o.subscribers > 0, "--publishers and --subscribers must not be 0");
   require(o.topics > 0 && o.topics <= 99'999'999, "--topics must be 1 to 99999999");
   require(std::uint64_t{o.publishers} * o.topics < kStreamsMax,
-          "--publishers times --topics is too much");
+          "--publishers times --topics must be below 268435456");
   require(o.payload_bytes >= kStampBytes, "--payload must be at least 32: the stamp's size");
   require(o.payload_bytes <= 128 * 1024 * 1024, "--payload must be at most 128 MiB");
   require(!o.topic_prefix.empty() && o.topic_prefix.find_first_of("+#") == std::string::npos,
@@ -411,9 +417,9 @@ std::string help_text() {
   Options unused;
   Raw raw;
   out << describe(unused, raw)
-      << "\nOpen loop (--rate): 'latency' counts from the intended send time, 'service' from the "
-         "actual one;\nwhere they differ, the generator or the socket held messages back "
-         "(coordinated omission).\nClosed loop: both are the same, and tell the queueing of the "
+      << "\nOpen loop (--rate): 'latency' is measured from the intended send time, 'service' from "
+         "the actual one;\nif they differ, the generator or the socket delayed messages "
+         "(coordinated omission).\nClosed loop: both are the same, and include the queueing of the "
          "messages in flight.\nExit code: 0, 1 (the run failed), 2 (usage), 3 (--strict).\n";
   return out.str();
 }
@@ -443,7 +449,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
   } catch (const po::error& error) {
     throw UsageError(error.what());
   }
-  require(!raw.scenario.empty(), "which scenario? --help lists them");
+  require(!raw.scenario.empty(), "no scenario given; --help lists them");
   fill_choices(o, raw);
   refuse_meaningless(given, o.scenario);
   fill_scenario(o, raw, given);

@@ -1,7 +1,8 @@
-// What the command line says, with each scenario's own defaults filled in and every rule checked.
+// The command line's options, with the scenario's defaults filled in and checked.
 //
-// parse_options() throws UsageError for a person to read; after it returned, nothing is missing and
-// no given option is without effect: one that has no meaning in the chosen scenario is refused.
+// parse_options() throws UsageError with a text for the user. After it returned, every option is
+// set, and every given option has an effect: one that has no meaning in the chosen scenario is
+// refused. One thread.
 #pragma once
 
 #include <cstdint>
@@ -68,11 +69,11 @@ struct Options {
 
   // How fast, how long
   std::vector<double> rates_per_s;  // empty: closed loop; several: one run each
-  std::uint64_t in_flight = 0;      // 0: no bound of its own
+  std::uint64_t in_flight = 0;      // 0: no limit
   std::uint32_t unacked = 0;
   double warmup_s = 0;
   double duration_s = 0;
-  std::uint64_t messages = 0;  // 0: until the time is over
+  std::uint64_t messages = 0;  // 0: until the end of the duration
   double drain_s = 0;
   double stall_s = 0;
   double connect_timeout_s = 0;
@@ -81,7 +82,7 @@ struct Options {
   double give_up_s = 0;
   double read_rate_bytes_per_s = 0;
 
-  // What is told
+  // What to report
   int pid = 0;
   std::string cgroup;
   Format format = Format::table;
@@ -91,7 +92,7 @@ struct Options {
   bool strict = false;
 };
 
-// Nothing when --help was asked for (and printed to standard output).
+// nullopt if --help was given (and printed to standard output).
 std::optional<Options> parse_options(int argc, const char* const* argv);
 
 std::string help_text();

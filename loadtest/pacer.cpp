@@ -6,10 +6,11 @@
 namespace millrace::loadtest {
 namespace {
 
-// A publisher that writes more at once than a young connection's window holds has its packets cut
-// at the window's end, which costs every server an extra read (and a bare forwarder its framing).
+// If a publisher writes more at once than the TCP window of a new connection, a packet is split at
+// the window's end, which costs every server an additional read (and breaks the framing of a
+// forwarder that does not parse packets).
 constexpr std::size_t kBurstBytes = 60 * 1024;
-// What is in flight at first; it grows by what arrives.
+// The limit of messages in flight at the start; it grows by one with each message received.
 constexpr std::uint64_t kFirstInFlight = 64;
 
 }  // namespace
@@ -21,7 +22,7 @@ std::uint64_t ClosedLoop::credit(Nanos now, std::uint64_t received) {
   }
   if (in_flight_max_ == 0) return std::numeric_limits<std::uint64_t>::max();
   const std::uint64_t outstanding = published_ - received;
-  given_up_ = std::min(given_up_, outstanding);  // some came after all
+  given_up_ = std::min(given_up_, outstanding);  // some have arrived after all
   if (now - last_progress_ns_ > stall_ns_ && outstanding > given_up_) {
     given_up_ = outstanding;
     last_progress_ns_ = now;
@@ -67,7 +68,8 @@ Nanos OpenLoop::step(Nanos now, std::uint64_t published_max) {
     }
     if (any) client.flush();
     const Nanos due = due_at(p, next_[p]);
-    // One that is due but has no room is served when its socket or its acknowledgements come.
+    // A publisher that is due but has no room is served after its socket is writable or its
+    // acknowledgements arrive.
     if (due > now) next_due = std::min(next_due, due);
   }
   return next_due - now;

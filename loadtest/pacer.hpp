@@ -1,9 +1,9 @@
-// Who sends the next message, and when: the two ways to load a broker.
+// The two ways to load a broker: which publisher sends the next message, and when.
 //
 // ClosedLoop keeps a bounded number of publications in flight: it sends when the readers have read,
-// so it finds the highest rate, and its latencies are those of a full pipe. OpenLoop sends by the
-// clock alone: message i of publisher p is due at start + (i * publishers + p) / rate, whatever
-// became of those before it, and carries that intended time. One thread.
+// so it finds the highest rate, and its latencies are those of full queues. OpenLoop sends by the
+// clock only: message i of publisher p is due at start + (i * publishers + p) / rate, even if
+// earlier messages are late, and its stamp holds that intended time. One thread.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,13 @@ namespace millrace::loadtest {
 
 class ClosedLoop {
  public:
-  // in_flight_max 0: only the publishers' own bounds (QoS > 0) count.
+  // in_flight_max 0: only the publishers' own limits (QoS > 0) apply.
   ClosedLoop(std::vector<Client*> publishers, std::uint64_t in_flight_max, Nanos stall_ns)
       : publishers_(std::move(publishers)), in_flight_max_(in_flight_max), stall_ns_(stall_ns) {}
 
-  // `received`: publications that every reader has; `published_max`: stop there. Sends a
-  // bounded burst per publisher; returns how long nothing more can be
-  // sent unless something arrives.
+  // Sends a bounded burst per publisher, up to `published_max` messages in all. `received`:
+  // publications that every reader has received. Returns for how long nothing more can be sent
+  // unless something arrives.
   Nanos step(Nanos now, std::uint64_t received, std::uint64_t published_max);
 
   std::uint64_t published() const { return published_; }
@@ -35,11 +35,11 @@ class ClosedLoop {
   const std::uint64_t in_flight_max_;
   const Nanos stall_ns_;
   std::uint64_t published_ = 0;
-  std::uint64_t given_up_ = 0;  // in flight for so long that they are not waited for
+  std::uint64_t given_up_ = 0;  // in flight for longer than stall_ns_: no longer waited for
   std::uint64_t received_before_ = 0;
   Nanos last_progress_ns_ = 0;
   std::uint64_t stalls_ = 0;
-  std::size_t first_ = 0;  // who is served first changes from step to step
+  std::size_t first_ = 0;  // the publisher that is served first; changes with each step
 };
 
 class OpenLoop {
@@ -50,13 +50,13 @@ class OpenLoop {
         interval_ns_(1e9 / rate_per_s),
         start_ns_(start_ns) {}
 
-  // Sends what is due; returns how long nothing more is.
+  // Sends what is due; returns the time until the next message is due.
   Nanos step(Nanos now, std::uint64_t published_max);
 
   std::uint64_t published() const { return published_; }
-  // Messages that were due before `until` and could not be sent. Each has waited until now at
-  // least, and is recorded so, once per reader, if the measurement covers it: to leave it out would
-  // hide the worst of the latency.
+  // Counts the messages that were due before `until` and could not be sent. If the measurement
+  // covers a message, its waiting time so far is recorded once per reader: without it the highest
+  // latencies would be missing.
   std::uint64_t record_unsent(Nanos until, Measurement& measurement, std::uint32_t readers) const;
 
  private:

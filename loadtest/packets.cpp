@@ -24,7 +24,7 @@ std::string packet(std::uint8_t first_byte, std::string_view body) {
   return out;
 }
 
-// How many bytes the value of a CONNACK property takes; nothing if it is unknown or cut short.
+// The length of a CONNACK property's value; nullopt if the property is unknown or truncated.
 std::optional<std::size_t> value_bytes(std::uint8_t property, std::string_view rest) {
   const auto text_at = [&](std::size_t at) -> std::optional<std::size_t> {
     if (rest.size() < at + 2) return std::nullopt;
@@ -97,7 +97,7 @@ std::optional<std::uint32_t> take_varint(std::string_view& bytes) {
 }
 
 std::string encode_connect(const ConnectFields& fields) {
-  std::uint8_t flags = 0x02;  // a clean session: what is measured starts from nothing
+  std::uint8_t flags = 0x02;  // a clean session: no state from earlier runs
   if (!fields.username.empty()) flags |= 0x80;
   if (!fields.password.empty()) flags |= 0x40;
   std::string body;
@@ -160,7 +160,7 @@ std::string encode_publish(MqttVersion version, std::string_view topic, std::str
 std::optional<Connack> read_connack(MqttVersion version, std::string_view body) {
   if (body.size() < 2) return std::nullopt;
   Connack out{(body[0] & 1) != 0, static_cast<std::uint8_t>(body[1]), 65'535, 2};
-  // A broker that refuses the version answers in 3.1.1's form, without properties.
+  // A broker that refuses the version answers in the format of 3.1.1, without properties.
   if (version == MqttVersion::v5 && body.size() > 2) {
     body.remove_prefix(2);
     const auto length = take_varint(body);

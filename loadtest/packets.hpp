@@ -1,6 +1,6 @@
-// The few MQTT packets a load generator writes and reads, as bytes. It is a client of its own,
-// apart from the server's protocol layer, so that a fault there cannot hide itself here. PUBLISH
-// towards the broker is made by PublishRing, since that is the hot one.
+// The MQTT packets that a load generator writes and reads, as bytes. They do not use the server's
+// protocol layer, so that a fault in that does not go unnoticed here. The measured PUBLISH packets
+// are made by PublishRing, the hot path.
 //
 // No I/O, no state; any thread. Source: MQTT 3.1.1 and MQTT 5.0, chapters 2 and 3.
 #pragma once
@@ -54,7 +54,7 @@ std::string encode_pingreq();
 std::string encode_disconnect();
 // PUBACK, PUBREC, PUBREL or PUBCOMP without a reason: the same 4 bytes in both versions.
 void append_ack(std::vector<char>& out, PacketType type, std::uint16_t packet_id);
-// PUBLISH of something that is not measured.
+// A PUBLISH that is not measured.
 std::string encode_publish(MqttVersion version, std::string_view topic, std::string_view payload,
                            std::uint8_t qos, std::uint16_t packet_id);
 void append_varint(std::string& out, std::uint32_t value);
@@ -67,7 +67,7 @@ struct PacketHead {
 
 enum class HeadStatus { complete, incomplete, malformed };
 
-// Reads a fixed header; the body need not be there yet.
+// Reads a fixed header; the body may be missing.
 inline HeadStatus read_head(const char* p, std::size_t n, PacketHead& head) {
   std::uint32_t length = 0;
   for (unsigned i = 1; i <= 4; ++i) {
@@ -107,7 +107,7 @@ struct Ack {
 };
 std::optional<Ack> read_ack(std::string_view body);
 
-// Takes a variable byte integer off the front of `bytes`.
+// Reads a variable byte integer from the front of `bytes` and removes it.
 std::optional<std::uint32_t> take_varint(std::string_view& bytes);
 
 }  // namespace millrace::loadtest

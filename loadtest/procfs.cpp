@@ -37,7 +37,8 @@ bool ServerProbe::read_process() {
   std::ifstream stat(folder + "/stat");
   std::string line;
   if (!std::getline(stat, line)) return false;
-  // The second field is a name in parentheses and may hold anything; count from its end.
+  // The second field is a name in parentheses, which may contain any characters; count from its
+  // end.
   std::istringstream fields(line.substr(line.rfind(')') + 2));
   std::string skipped;
   for (int i = 3; i < 14; ++i) fields >> skipped;

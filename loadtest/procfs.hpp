@@ -1,8 +1,7 @@
-// What the kernel knows of the server under test (a process or a cgroup) and of this thread: CPU
-// time and resident memory.
+// CPU time and resident memory of the server under test (a process or a cgroup), and CPU time of
+// this thread, from /proc and /sys.
 //
-// One thread. A server that ends during the run leaves its last known figures, and is_gone() says
-// so.
+// One thread. If the server ends during the run, its last values are kept and is_gone() is true.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +20,7 @@ class ServerProbe {
   bool is_on() const { return pid_ != 0 || !cgroup_.empty(); }
   bool is_gone() const { return gone_; }
   void sample();
-  // The peak is that of the samples: a sample every 100 ms is cheap enough.
+  // Samples every 100 ms; the peak is the largest sample.
   void sample_if_due(Nanos now);
 
   double cpu_s() const { return cpu_s_; }
@@ -45,8 +44,8 @@ class ServerProbe {
 
 // CPU seconds of the calling thread, user and system.
 double thread_cpu_s();
-// Seconds for which the calling thread could have run and no core was free; 0 where the kernel does
-// not tell.
+// Seconds for which the calling thread was runnable and waited for a core; 0 if the kernel does not
+// report it.
 double thread_starved_s();
 
 }  // namespace millrace::loadtest

@@ -31,7 +31,7 @@ PublishRing::PublishRing(const TopicNames& topics, const PublishShape& shape)
 
 std::uint64_t PublishRing::stamped_of(std::uint32_t topic) const {
   const std::uint64_t count = topics_.count();
-  const std::uint64_t turn = (topic + count - first_topic_) % count;  // its place in a round
+  const std::uint64_t turn = (topic + count - first_topic_) % count;  // its index within a round
   return stamped_ / count + (turn < stamped_ % count ? 1 : 0);
 }
 

@@ -1,7 +1,7 @@
-// The PUBLISH packets of one publisher, encoded once and sent round and round: before a packet goes
-// out again, only its topic's digits, its packet identifier and its stamp are written anew.
+// The PUBLISH packets of one publisher, encoded once and sent repeatedly: before a packet is sent
+// again, only its topic's digits, its packet identifier and its stamp are overwritten.
 //
-// One thread. Always holds: stamped but unsent packets are contiguous from the send position, at
+// One thread. Invariants: stamped but unsent packets are contiguous from the send position, at
 // most capacity() of them; the bytes of a packet never change between its stamping and its being
 // sent.
 #pragma once
@@ -25,23 +25,23 @@ struct PublishShape {
   std::size_t payload_bytes = 64;
   std::uint32_t run = 0;
   std::uint32_t first_stream = 0;  // stream of topic 0
-  std::uint32_t first_topic = 0;   // where this publisher starts its round
+  std::uint32_t first_topic = 0;   // the topic of this publisher's first message
 };
 
 class PublishRing {
  public:
-  static constexpr std::size_t kRingBytes = 128 * 1024;  // about what stays in a core's L2
+  static constexpr std::size_t kRingBytes = 128 * 1024;  // fits into a core's L2 cache
 
   PublishRing(const TopicNames& topics, const PublishShape& shape);
 
   std::size_t capacity() const { return capacity_; }
   std::size_t room() const { return capacity_ - pending_packets(); }
   std::size_t packet_bytes() const { return stride_; }
-  // How many messages of `topic` were stamped so far.
+  // The number of messages of `topic` stamped so far.
   std::uint64_t stamped_of(std::uint32_t topic) const;
 
-  // Stamps the next packet with times already spread(). room() must not be 0; packet_id is ignored
-  // at QoS 0.
+  // Stamps the next packet; the times are already in the form of spread(). room() must not be 0;
+  // packet_id is ignored at QoS 0.
   void stamp(std::uint64_t intended, std::uint64_t sent, std::uint16_t packet_id) {
     char* const packet = bytes_.get() + stamp_slot_ * stride_;
     if (++stamp_slot_ == capacity_) stamp_slot_ = 0;
@@ -70,7 +70,7 @@ class PublishRing {
   std::size_t pending_packets() const { return stamped_ - sent_bytes_ / stride_; }
 
   const TopicNames& topics_;
-  const std::uint32_t run_;  // spread, as sequence_ is
+  const std::uint32_t run_;  // in the form of spread(), as sequence_ is
   const std::uint32_t first_stream_;
   const std::uint32_t first_topic_;
   const bool has_packet_id_;
@@ -85,7 +85,7 @@ class PublishRing {
   std::uint32_t topic_ = 0;
   std::uint64_t sequence_ = 0;
   std::uint64_t stamped_ = 0;     // packets
-  std::uint64_t sent_bytes_ = 0;  // of all rounds
+  std::uint64_t sent_bytes_ = 0;  // since the start
 };
 
 }  // namespace millrace::loadtest

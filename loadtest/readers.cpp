@@ -36,7 +36,7 @@ void note_connection_faults(Result& result, const Fleet& fleet) {
   if (fleet.protocol_errors() > 0) {
     result.has_faults = true;
     result.warnings.push_back(std::to_string(fleet.protocol_errors()) +
-                              " packet(s) from the server made no sense");
+                              " packet(s) from the server were malformed or unexpected");
   }
 }
 

@@ -1,4 +1,4 @@
-// The receivers of a run taken together: what arrived, what is missing. One thread.
+// All receivers of a run: sums of what arrived and what is missing. One thread.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ class Readers {
     return readers_.back().get();
   }
 
-  // Publications that every reader has: the smallest count of any.
+  // Publications that every reader has received: the smallest count of any reader.
   std::uint64_t received_by_all() const {
     std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
     for (const auto& r : readers_) least = std::min(least, r->tally().received);
@@ -46,17 +46,17 @@ class Readers {
     return last;
   }
 
-  // Loss and disorder, over the whole run, warm-up and drain included.
+  // Adds loss and disorder over the whole run, warm-up and drain included.
   void report(Result& result, std::uint64_t wanted) const;
 
  private:
   std::vector<std::unique_ptr<Receiver>> readers_;
 };
 
-// Messages that an open loop's schedule wanted and the sockets did not take by the end.
+// Reports messages that were due in an open loop and not sent by the end.
 void note_never_sent(Result& result, std::uint64_t count);
 
-// Connections that broke and packets that made no sense.
+// Reports connections that ended early and packets that could not be parsed.
 void note_connection_faults(Result& result, const Fleet& fleet);
 
 }  // namespace millrace::loadtest

@@ -1,7 +1,8 @@
-// What one subscriber makes of the messages it is sent: is each one ours, on the right topic, in
-// its turn, and how old. Shared by all readers of a run: the Measurement, where the times go.
+// Checks the messages that one subscriber receives: whether each is of this run, on the right topic
+// and in sequence, and how old it is. The Measurement, which collects the times, is shared by all
+// readers of a run.
 //
-// One thread. Always holds: arrivals = tally.received + tally.duplicates + foreign.
+// One thread. Invariants: arrivals = tally.received + tally.duplicates + foreign.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,13 @@
 namespace millrace::loadtest {
 
 struct Measurement {
-  // Only messages meant to be sent from here on are timed: the warm-up is not.
+  // Only messages with an intended send time from here on are timed: the warm-up is not.
   Nanos window_begin_ns = std::numeric_limits<Nanos>::max();
-  Histogram latency;  // arrival - intended send time: what a user of the schedule waits
-  Histogram service;  // arrival - actual send time: what is left when the sender's delay is hidden
+  Histogram latency;  // arrival - intended send time: includes the sender's delay
+  Histogram service;  // arrival - actual send time: without the sender's delay
 };
 
-// For scenarios that look at single messages.
+// For scenarios that observe single messages.
 class MessageObserver {
  public:
   virtual ~MessageObserver() = default;
@@ -69,7 +70,7 @@ class Receiver {
     }
   }
 
-  // After the messages of one read(), which all arrived at `now`.
+  // To be called after the messages of one read(), which all arrived at `now`.
   void end_of_read(Nanos now) {
     record_timed(now);
     last_arrival_ns_ = now;
@@ -83,7 +84,7 @@ class Receiver {
   std::uint64_t next_of(std::uint32_t stream) const { return streams_[stream].next(); }
 
  private:
-  // Neighbours that were stamped together are recorded together.
+  // Consecutive messages with the same times are recorded together.
   struct Timed {
     std::uint64_t intended = 0;  // as on the wire
     std::uint64_t sent = 0;

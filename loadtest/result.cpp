@@ -48,7 +48,7 @@ std::string csv_text(const std::string& text) {
   return out + '"';
 }
 
-// 8312345 -> 8,312,345, for people only.
+// 8312345 -> 8,312,345, for the table only.
 std::string grouped(std::string digits) {
   const std::size_t first = digits.starts_with('-') ? 1 : 0;
   const std::size_t point = std::min(digits.find('.'), digits.size());
@@ -116,7 +116,7 @@ std::string to_json(const Result& result, bool with_histograms) {
   }
   out += "]";
   if (with_histograms) {
-    // Each bucket as [highest value it may hold, count].
+    // Each bucket as [highest value of the bucket, count].
     out += ", \"histograms_ns\": {";
     for (std::size_t h = 0; h < result.histograms.size(); ++h) {
       const auto& [name, histogram] = result.histograms[h];

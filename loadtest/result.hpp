@@ -1,5 +1,5 @@
-// What one run found: named figures in the order they are told, histograms, and what to beware of.
-// The unit is the end of a figure's name. One thread.
+// The result of one run: named figures in the order of output, histograms, and warnings. A figure's
+// name ends with its unit. One thread.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Result {
   std::vector<std::pair<std::string, Value>> figures;
   std::vector<std::pair<std::string, Histogram>> histograms;  // values in nanoseconds
   std::vector<std::string> warnings;
-  bool has_faults = false;  // lost, doubled, out of order, foreign, on a wrong topic
+  bool has_faults = false;  // lost, duplicated, out of order, foreign, on a wrong topic
 
   void add(std::string name, std::string value) { figures.emplace_back(name, std::move(value)); }
   void add(std::string name, const char* value) { figures.emplace_back(name, std::string(value)); }
@@ -32,7 +32,7 @@ struct Result {
   void add_times(const std::string& name, const Histogram& times);
 };
 
-// The figures every result begins with: which scenario, which parameters.
+// The figures that every result begins with: scenario and parameters.
 Result begin_result(const Options& options);
 
 std::string to_table(const Result& result);

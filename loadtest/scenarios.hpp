@@ -1,5 +1,5 @@
-// One function a scenario: makes the connections, runs, and says what it found. All throw RunError
-// when the run cannot be made. Each runs in the calling thread and leaves nothing behind.
+// One function for each scenario: makes the connections, runs, and returns the result. All throw
+// RunError if the run cannot be done. Each runs in the calling thread and closes all connections.
 #pragma once
 
 #include <optional>
@@ -17,7 +17,7 @@ Result run_idle(const Options& options);
 Result run_connect(const Options& options);
 Result run_soak(const Options& options);
 
-// The scenario that the options name, once for each rate.
+// Runs the scenario of the options, once for each rate.
 std::vector<Result> run_scenario(const Options& options);
 
 }  // namespace millrace::loadtest

@@ -20,7 +20,7 @@ void SequenceChecker::see_out_of_turn(std::uint64_t sequence, SequenceTally& tal
   }
 }
 
-// Takes `sequence` out of the gap it belongs to; false if it was not missing.
+// Removes `sequence` from its gap; false if it was not missing.
 bool SequenceChecker::fill(std::uint64_t sequence) {
   if (!gaps_) return false;
   const auto gap = std::lower_bound(gaps_->begin(), gaps_->end(), sequence,

@@ -1,11 +1,10 @@
-// Says of each message of one stream (one publisher and one topic, as one reader sees it) whether
-// it came in its turn, came late, came twice or left a gap. Streams are numbered from 0 without
-// holes.
+// Checks the messages of one stream (one publisher and one topic, as received by one reader): in
+// sequence, late, duplicate, or after a gap. A stream's messages are numbered from 0 without gaps.
 //
-// One thread. Always holds: a message is counted as received once, however often it arrives; the
-// number of missing messages below next() is next() - received(). A gap's members may still arrive:
-// they are then counted as reordered, not as lost. At most kGapsMax gaps are remembered; the oldest
-// is forgotten first, and a message out of a forgotten gap counts as a duplicate.
+// One thread. Invariants: a message is counted as received once, however often it arrives; the
+// number of missing messages of a stream is next() less those received. A message of a gap may
+// still arrive: then it is counted as reordered, not as lost. At most kGapsMax gaps are remembered;
+// the oldest is forgotten first, and a message of a forgotten gap counts as a duplicate.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +40,7 @@ class SequenceChecker {
     }
   }
 
-  // One past the highest sequence seen: what a reader in its turn expects.
+  // One past the highest sequence seen: the next expected one.
   std::uint64_t next() const { return next_; }
 
  private:

@@ -20,7 +20,7 @@ class Slope {
       sum_y += y;
     }
     if (n < 2) return 0;
-    double above = 0, below = 0;  // about the means, which keeps large y exact
+    double above = 0, below = 0;  // relative to the means, which keeps the precision for large y
     for (const auto& [x, y] : points_) {
       if (x < from_x) continue;
       above += (x - sum_x / n) * (y - sum_y / n);

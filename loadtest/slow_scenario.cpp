@@ -1,5 +1,5 @@
 // slow: some readers stop reading while publishing goes on. When they read again, how many bytes
-// and how much time is it until they have seen the newest message of every topic?
+// and how much time does it take until they have seen the newest message of every topic?
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -61,9 +61,9 @@ class SlowRun {
     Receiver* receiver = nullptr;
     std::uint64_t bytes_at_stop = 0;
     std::uint64_t arrivals_at_stop = 0;
-    std::uint64_t bytes = 0;     // read until the newest of every topic was there
+    std::uint64_t bytes = 0;     // read until the newest message of every topic was seen
     std::uint64_t messages = 0;  // likewise
-    Nanos newest_ns = -1;        // since reading again; -1: not yet
+    Nanos newest_ns = -1;        // time from reading again until then; -1: not yet
   };
 
   Traffic traffic() const { return {pacer_->published(), healthy_.arrivals()}; }
@@ -79,7 +79,7 @@ class SlowRun {
     published_until_ns_ = until;
   }
 
-  // Until everything is written and the healthy readers have it all, or nothing more comes.
+  // Runs until everything is written and received by the healthy readers, or nothing more arrives.
   void settle() {
     const std::uint64_t wanted = pacer_->published() * options_.healthy;
     const Nanos patience = options_.healthy > 0 ? from_seconds(options_.drain_s) : kQuiet;
@@ -112,7 +112,7 @@ class SlowRun {
     std::size_t missing = slow_.size();
     std::uint64_t arrivals = stopped_.arrivals();
     Nanos last_arrival = begin;
-    // To the newest of all, and then until nothing more comes.
+    // Until all have seen the newest messages, and then until nothing more arrives.
     for (Nanos now = begin; now < give_up; now = now_ns()) {
       fleet_.pump(std::min(10 * kMillisecond, give_up - now));
       for (Stopped& s : slow_) {
@@ -153,7 +153,7 @@ class SlowRun {
     return r;
   }
 
-  // The worst of the slow readers.
+  // Reports the worst of the slow readers.
   void report_slow(Result& r) const {
     std::uint64_t bytes = 0;
     std::uint64_t messages = 0;
@@ -175,7 +175,7 @@ class SlowRun {
       r.add("bytes_to_newest", "never");
       r.add("messages_to_newest", "never");
       r.add("newest_after_ms", "never");
-      r.warnings.push_back("a slow reader never saw the newest of every topic");
+      r.warnings.push_back("a slow reader never saw the newest message of every topic");
       r.has_faults = true;
     }
     r.add("bytes_until_quiet", bytes_total);

@@ -1,6 +1,6 @@
-// soak: a steady stream at a fixed rate for a long time, while other clients come, subscribe,
-// publish and go, half of them without a goodbye. Is anything lost, and does the server's memory
-// grow?
+// soak: a steady stream at a fixed rate for a long time, while other clients connect, subscribe,
+// publish and leave, half of them without DISCONNECT. Is anything lost, and does the server's
+// memory grow?
 #include <algorithm>
 #include <cstdio>
 #include <limits>
@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kVisitorsMax = 1000;
 constexpr int kVisitorPublishes = 5;
 
-// The clients that come and go. A visitor stays for up to two seconds.
+// The short-lived clients. A visitor stays connected for up to two seconds.
 class Visitors final : public ClientEvents {
  public:
   Visitors(const Options& options, Fleet& fleet) : options_(options), fleet_(fleet) {}
@@ -43,8 +43,8 @@ class Visitors final : public ClientEvents {
     Fleet::Subscription s = fleet_.subscription(true);
     client.subscribe(s.filters, s.qos, s.user_properties);
   }
-  // Publishes next to the measured topics, so that no measured sequence is disturbed; to as many as
-  // there may be guests, because a broker may keep what it knows of a topic.
+  // Publishes outside the measured topics, so that no measured sequence is disturbed. The number of
+  // topics is limited, because a broker may keep state for each topic.
   void on_subscribed(Client& client) override {
     const std::string topic =
         options_.topic_prefix + "-visitors/" + std::to_string(came_ % kVisitorsMax);
@@ -147,7 +147,7 @@ class SoakRun {
     if (fleet_.broken() == 0) pacer_->step(until, std::numeric_limits<std::uint64_t>::max());
   }
 
-  // One point a second from the window's begin on.
+  // Adds one point a second from the window's begin on.
   void sample_memory(Nanos now) {
     if (begin_ns_ == 0 || !meter_.server().is_on() || now < next_sample_ns_) return;
     next_sample_ns_ = now + kSecond;
@@ -179,10 +179,10 @@ class SoakRun {
     r.add("visitors", visitors_.came());
     r.add("visitors_turned_away", visitors_.turned_away());
     if (visitors_.turned_away() > 0) {
-      r.warnings.push_back("the last visitor turned away: " + visitors_.why());
+      r.warnings.push_back("the last visitor whose connection ended: " + visitors_.why());
     }
     if (meter_.server().is_on()) {
-      // The first fifth is growth to a working size, not a leak.
+      // The first fifth is left out: it is growth to the working size, not a leak.
       const double from_s = options_.duration_s / 5;
       r.add("server_rss_slope_bytes_per_minute", memory_.slope_from(from_s) * 60);
     }

@@ -1,8 +1,8 @@
-// What the generator writes into the first bytes of each payload, and the names of its topics, so
-// that a reader can tell which message it is, when it should have been sent and when it was.
+// The stamp at the beginning of each payload, which identifies the message and holds its intended
+// and its actual send time; and the names of the generator's topics. Any thread.
 //
-// Topic i is "<prefix>/<i as 8 digits>": all topics are of one length, so all packets are too, and
-// one 8-byte store names the topic of a packet made beforehand.
+// Topic i is "<prefix>/<i as 8 digits>": all topics have the same length, hence all packets too,
+// and one 8-byte store sets the topic of a prepared packet.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,16 @@
 namespace millrace::loadtest {
 
 struct Stamp {
-  std::uint32_t run;     // random per run: a message of another run or program is foreign
+  std::uint32_t run;     // random for each run: a message with another value is foreign
   std::uint32_t stream;  // publisher * topics + topic
   std::uint64_t sequence;
-  Nanos intended_ns;  // when the schedule wanted it sent (closed loop: when it was sent)
-  Nanos sent_ns;      // when it was handed to the socket
+  Nanos intended_ns;  // the scheduled send time (closed loop: the actual one)
+  Nanos sent_ns;      // when it was written to the socket
 };
 
-// As it stands in the payload: seven bits a byte, so that a payload is plain ASCII all through. A
-// broker that checks or prints text, or a bare forwarder that guesses where a packet begins by a
-// byte's high bits, is not led astray by a number.
+// The stamp's encoding in the payload: seven bits a byte, so that the payload is plain ASCII. Some
+// brokers check or print payloads as text, and a simple forwarder may look for a byte with high
+// bits to find the beginning of a packet.
 struct WireStamp {
   std::uint32_t run;
   std::uint32_t stream;
@@ -37,7 +37,7 @@ static_assert(sizeof(WireStamp) == 32);
 inline constexpr std::size_t kStampBytes = sizeof(WireStamp);
 inline constexpr std::uint32_t kStreamsMax = 1u << 28;
 
-// 56 bits into 8 bytes of 7, lowest first. 2^56 ns are two years of uptime.
+// Distributes 56 bits over 8 bytes of 7 bits, lowest first. 2^56 ns are two years of uptime.
 inline std::uint64_t spread(std::uint64_t x) {
   x = (x & 0x0000'0000'0FFF'FFFF) | (x & 0x00FF'FFFF'F000'0000) << 4;
   x = (x & 0x0000'3FFF'0000'3FFF) | (x & 0x0FFF'C000'0FFF'C000) << 2;
@@ -48,7 +48,7 @@ inline std::uint64_t gather(std::uint64_t x) {
   x = (x & 0x0000'3FFF'0000'3FFF) | (x & 0x3FFF'0000'3FFF'0000) >> 2;
   return (x & 0x0000'0000'0FFF'FFFF) | (x & 0x0FFF'FFFF'0000'0000) >> 4;
 }
-// One more, without gathering: a full byte carries over the bit that is set for that purpose.
+// Increments a spread number: the top bits are set first, so that a carry passes through them.
 inline std::uint64_t spread_next(std::uint64_t x) {
   return ((x | 0x8080'8080'8080'8080) + 1) & 0x7F7F'7F7F'7F7F'7F7F;
 }

@@ -1,5 +1,4 @@
-// one2one, fanin, fanout, qos1 and latency: publishers, subscribers, topics, and a loop around
-// them.
+// The scenarios one2one, fanin, fanout, qos1 and latency.
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -41,7 +40,7 @@ class StreamRun {
     meter_.begin(now_ns(), traffic());
     const Nanos end = begin + from_seconds(options_.duration_s);
     load_until(end, "measuring");
-    if (is_complete()) drain();  // a count was asked for: the window ends with the last delivery
+    if (is_complete()) drain();  // --messages was given: the window ends with the last delivery
     const Nanos finished = now_ns();
     meter_.end(is_complete() ? readers_.last_arrival_ns() : finished, traffic());
     if (!is_complete()) drain();

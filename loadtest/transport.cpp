@@ -88,7 +88,7 @@ class Tls final : public Transport {
   }
 
   IoResult read(char* out, std::size_t out_bytes_max) override {
-    // As many records as fit: those that OpenSSL has read already do not make the socket readable.
+    // As many records as fit: records that OpenSSL has buffered do not make the socket readable.
     std::size_t total = 0;
     while (total < out_bytes_max) {
       ERR_clear_error();
@@ -164,7 +164,7 @@ TlsContext make_tls_context(const TlsSettings& settings) {
   SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
   SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                           SSL_MODE_RELEASE_BUFFERS);
-  // Several records with one read of the socket.
+  // Read several records with one read() of the socket.
   SSL_CTX_set_read_ahead(c, 1);
   SSL_CTX_set_default_read_buffer_len(c, 64 * 1024);
   SSL_CTX_set_verify(c, settings.insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);

@@ -1,9 +1,9 @@
-// The bytes below MQTT: a non-blocking TCP socket, TLS on it, WebSocket on either. A transport
-// moves bytes and knows nothing of packets (but that a WebSocket may have to frame them one by
-// one).
+// The transports below MQTT: a non-blocking TCP socket, TLS over it, WebSocket over either. A
+// transport moves bytes and does not parse packets (except that WebSocket may send one packet in
+// each frame).
 //
-// One thread. Always holds: write() takes whole pieces of what it is given from the front; what it
-// did not take must be offered again first, unchanged.
+// One thread. Invariants: write() accepts bytes from the front of its input; bytes that it did not
+// accept must be passed again next, unchanged.
 #pragma once
 
 #include <sys/uio.h>
@@ -17,7 +17,7 @@ struct ssl_ctx_st;
 namespace millrace::loadtest {
 
 enum class IoStatus {
-  done,      // some bytes were moved (or a step was completed)
+  done,      // some bytes were transferred (or a step was completed)
   blocked,   // nothing more until the socket is ready
   finished,  // the peer closed
   failed,
@@ -32,14 +32,15 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
-  // Repeated until done, after the socket is connected. blocked: `wants_write` says for what.
+  // To be called until done, after the socket is connected. If blocked, wants_write() says whether
+  // it waits for the socket to be writable or readable.
   virtual IoStatus handshake() = 0;
   virtual IoResult read(char* out, std::size_t out_bytes_max) = 0;
   virtual IoResult write(const iovec* pieces, int count) = 0;
-  // Bytes taken by write() that are not on the socket yet; flush() tries again.
+  // True if bytes accepted by write() are not written to the socket yet; flush() tries again.
   virtual bool has_unflushed() const { return false; }
   virtual IoStatus flush() { return IoStatus::done; }
-  // Whether read() may have more although the socket is not readable.
+  // Whether read() may return more although the socket is not readable.
   virtual bool may_hold_input() const { return false; }
   // Whether a blocked handshake waits for the socket to be writable.
   virtual bool wants_write() const { return false; }
@@ -56,7 +57,7 @@ struct TlsSettings {
 struct WebSocketSettings {
   std::string host;  // for the Host field
   std::string path = "/mqtt";
-  // 0: one MQTT packet a frame; else as many bytes a frame as there are, up to this.
+  // 0: one MQTT packet in each frame; else all available bytes, up to this many in each frame.
   std::size_t frame_bytes_max = 64 * 1024;
 };
 
@@ -73,7 +74,7 @@ std::unique_ptr<Transport> make_tls(int fd, ssl_ctx_st* context, const TlsSettin
 std::unique_ptr<Transport> make_websocket(std::unique_ptr<Transport> lower,
                                           const WebSocketSettings& settings);
 
-// The text of the last failure of any transport of this thread.
+// The text of this thread's last transport failure.
 std::string last_transport_error();
 void set_transport_error(std::string text);
 

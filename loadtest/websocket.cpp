@@ -1,5 +1,5 @@
-// The client's end of a WebSocket over TCP or TLS: the upgrade, masked frames out, unmasked frames
-// in. RFC 6455; the sub-protocol is `mqtt` [MQTT-6.0.0-3].
+// WebSocket client over TCP or TLS: the upgrade request, masked frames out, unmasked frames in. RFC
+// 6455; the sub-protocol is `mqtt` [MQTT-6.0.0-3]. One thread.
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
@@ -76,7 +76,7 @@ class WebSocket final : public Transport {
   bool lower_ready_ = false;
   std::string response_;
 
-  std::string early_;  // frames that came together with the response
+  std::string early_;  // frame bytes that arrived together with the response
   websocket::FrameReader reader_{websocket::Role::client};
   std::vector<char> out_;  // framed, not yet written
   std::size_t out_at_ = 0;
@@ -100,7 +100,7 @@ IoStatus WebSocket::handshake() {
     response_.append(byte_block, got.bytes);
     if (response_.find("\r\n\r\n") != std::string::npos) return check_response();
     if (response_.size() > kResponseBytesMax) {
-      set_transport_error("WebSocket: the answer to the upgrade has no end");
+      set_transport_error("WebSocket: the response to the upgrade request is too long");
       return IoStatus::failed;
     }
   }
@@ -120,7 +120,7 @@ IoStatus WebSocket::check_response() {
   return IoStatus::done;
 }
 
-// The next received bytes as they are.
+// The next received bytes, not yet unframed.
 IoResult WebSocket::receive(char* out, std::size_t out_bytes_max) {
   if (early_.empty()) return lower_->read(out, out_bytes_max);
   const std::size_t bytes = early_.copy(out, out_bytes_max);
@@ -140,13 +140,13 @@ IoResult WebSocket::read(char* out, std::size_t out_bytes_max) {
     if (out_.size() < kOutBytesMax) out_.insert(out_.end(), answer.begin(), answer.end());
     if (total > 0 && got.bytes < room) break;
   }
-  if (total > 0) return {IoStatus::done, total};  // the next read() meets the end again
+  if (total > 0) return {IoStatus::done, total};  // the next read() reports the end
   if (!reader_.fault()) return {IoStatus::finished};
-  set_transport_error("WebSocket: the server broke the rules of RFC 6455");
+  set_transport_error("WebSocket: the server violated RFC 6455");
   return {IoStatus::failed};
 }
 
-// A fresh mask for each frame, by xorshift from a random seed: unknown to whoever is in between.
+// A new mask for each frame, by xorshift from a random seed.
 std::uint32_t WebSocket::next_mask() {
   mask_state_ ^= mask_state_ << 13;
   mask_state_ ^= mask_state_ >> 7;
@@ -166,7 +166,8 @@ void WebSocket::append_frame(const char* data, std::size_t bytes) {
                         reinterpret_cast<std::uint8_t*>(out_.data()) + at + header_bytes, bytes);
 }
 
-// Frames as much of `data` (which begins with a packet) as there is room for; returns how much.
+// Frames as much of `data` (which begins with a packet) as there is room for; returns the bytes
+// used.
 std::size_t WebSocket::frame_pieces(const char* data, std::size_t bytes) {
   std::size_t done = 0;
   while (done < bytes && out_.size() < kOutBytesMax) {
