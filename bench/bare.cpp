@@ -21,8 +21,8 @@ shm::Mapping shared_memory(std::size_t bytes) {
   return memory;
 }
 
-// The parent counts one word up, the child the other; `await(word, value)` waits until the word has
-// it, `wake(word)` follows a store.
+// The parent increments one word, the child the other; `await(word, value)` waits until the word
+// has that value, `wake(word)` is called after a store.
 template <class Await, class Wake>
 RoundTrip round_trip(std::uint32_t rounds, Await await, Wake wake) {
   struct Words {
@@ -54,7 +54,7 @@ RoundTrip round_trip(std::uint32_t rounds, Await await, Wake wake) {
 }
 
 struct FrameRing {
-  static constexpr std::uint64_t frames = 16'384;  // 1 MiB, as the rings have
+  static constexpr std::uint64_t frames = 16'384;  // 1 MiB, the rings' default size
   alignas(shm::line_bytes) std::atomic<std::uint64_t> tail{0};
   alignas(shm::line_bytes) std::atomic<std::uint64_t> head{0};
   alignas(shm::line_bytes) Payload data[frames];

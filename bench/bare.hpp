@@ -1,8 +1,9 @@
-// What this machine can do between two processes with nothing but a cache line, a futex, or a ring
-// of fixed frames: the floors below the figures of shm_bench, measured in the same run.
+// Lower bounds for the results of shm_bench, measured in the same run: what two processes on this
+// machine achieve with just a cache line, a futex, or a ring of fixed frames.
 //
-// They matter because the cores of a virtual machine move about on the host: between two runs, or
-// in mid-run, a line may need four times as long from one core to the other.
+// They are needed because a virtual machine's cores may be moved on the host: between two runs, or
+// during a run, the transfer of a cache line between two cores may come to take four times as long.
+// Called from one thread.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +12,14 @@
 
 namespace millrace::bench {
 
-/// A word on a line of its own, there and back; both sides spin.
+/// A word on its own cache line, there and back; both sides spin.
 RoundTrip bare_lines();
 
 /// The same with both sides asleep on a futex.
 RoundTrip bare_futex();
 
-/// Millions of frames per second through a ring of 64-byte frames without topic, header, policy or
-/// further readers; the cursor is published once for `batch` frames.
+/// Millions of frames per second through a ring of 64-byte frames without topic, header or policy,
+/// with one reader; the cursor is published once for `batch` frames.
 double bare_frames_per_second(std::uint64_t count, std::uint64_t batch);
 
 }  // namespace millrace::bench

@@ -1,7 +1,7 @@
-// The processor at a million: what a publish costs among so many subscriptions, what they and so
-// many retained topics hold, and whether others are served while one client is given all of them.
+// The processor with a million subscriptions, or a million retained topics: the time of a publish,
+// the memory, and the delay of other clients while one client receives all retained messages.
 //
-// Each figure is the processor's own, without sockets: commands in, hand-overs out.
+// Only the processor is measured, without sockets: commands in, hand-overs out.
 #include <malloc.h>
 
 #include <algorithm>
@@ -47,7 +47,7 @@ std::string topic_name(std::size_t number) {
   return name += std::to_string(number);
 }
 
-// One in ten has a `+`, one in ten a `#`; each matches the topic of its number.
+// One filter in ten has a `+`, one in ten a `#`; each matches the topic of its number.
 std::string filter_of(std::size_t number) {
   if (number % 10 == 0) return "plant/+/sensor/" + std::to_string(number);
   if (number % 10 == 1) return topic_name(number) + "/#";
@@ -95,7 +95,7 @@ class Client final : public OutboxOwner {
   std::string id_;
 };
 
-// A processor with the clock of the machine.
+// A processor that runs with the real clock.
 class Broker {
  public:
   Broker() : processor_(limits()) {}
@@ -108,7 +108,7 @@ class Broker {
     apply(clients_.back()->connect());
     return *clients_.back();
   }
-  // The session stays; the connection goes, as its thread would let it.
+  // Closes the connection, as its I/O thread would; the session is kept.
   void leave() {
     apply(clients_.back()->close());
     std::vector<OutboxRef> rung;
@@ -122,7 +122,7 @@ class Broker {
     for (Command& command : commands) processor_.apply(command);
     processor_.finish();
   }
-  // One batch, to the topics of these numbers. Returns the time that the processor took for it.
+  // Publishes to the topics of these numbers in one batch. Returns the processor's time for it.
   Clock::duration publish(const Client& from, std::span<const std::size_t> numbers,
                           std::string_view payload, bool retain) {
     std::vector<Command> commands;
@@ -150,8 +150,8 @@ class Broker {
 
 // --- Subscriptions ---
 
-// 100,000 clients with ten filters each, and one that publishes. Those clients are offline: what is
-// measured is finding them, not writing to them.
+// 100,000 clients with ten filters each, and one publisher. The clients are offline, so that
+// routing is measured and not delivery.
 struct Crowd {
   Crowd() {
     const auto client_id = [](std::size_t i) { return "client-" + std::to_string(i); };
@@ -185,7 +185,7 @@ struct Crowd {
   std::vector<std::size_t> next_topics(std::size_t count) {
     std::vector<std::size_t> numbers;
     for (std::size_t i = 0; i < count; ++i) {
-      // A stride without a common factor: each topic once, in no order that the tree knows.
+      // A stride that is coprime to kMillion: each topic once, in an order unlike the tree's.
       numbers.push_back(cold_at * 7919 % kMillion);
       ++cold_at;
     }
@@ -248,8 +248,8 @@ double retained_megabytes() {
   return library().bytes / 1e6;
 }
 
-// One client subscribes to `#` and reads as fast as it is given; another's message goes out with
-// each batch. How long that one has to wait for a batch at most.
+// One client subscribes to `#` and reads at once all that it is sent, while another client
+// publishes one message in each batch. Returns the longest time of a batch.
 double longest_batch_ms() {
   Library& all = library();
   Client& reader = all.broker.connect("reader-" + std::to_string(all.readers++));
@@ -276,7 +276,7 @@ double longest_batch_ms() {
     longest = std::max(longest, Clock::now() - start);
   }
   all.broker.leave();
-  if (received < kMillion) std::fprintf(stderr, "only %zu retained values came\n", received);
+  if (received < kMillion) std::fprintf(stderr, "only %zu retained values arrived\n", received);
   return nanoseconds(longest) / 1e6;
 }
 

@@ -1,4 +1,5 @@
-// The disruptor in one process: threads of its own, 8-byte events, values summed and checked.
+// The disruptor in one process: 8-byte events between its threads, with the values summed and
+// checked.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -22,7 +23,7 @@ void expect(bool holds, const char* what) {
   std::abort();
 }
 
-// Publishes 0..count-1 in batches, from the start of the threads to the last one's end.
+// Publishes 0..count-1 in batches. Returns the seconds from the start of the threads to their end.
 double publish_all(Line& line, std::int64_t count, std::int64_t batch) {
   line.start();
   auto& producer = line.producer();
@@ -69,7 +70,7 @@ double pipeline_of_three(std::int64_t count) {
   return static_cast<double>(count) / seconds / 1e6;
 }
 
-// The work the seed project measures itself by: ten thousand batches of two thousand.
+// The predecessor's own benchmark (see queue_bench.cpp): ten thousand batches of two thousand.
 double ten_thousand_batches_ms(std::size_t capacity) {
   constexpr std::int64_t count = 10'000 * 2'000;
   return static_cast<double>(count) / to_siblings(count, 2'000, capacity, 1) / 1e3;
@@ -92,13 +93,13 @@ const bool lines = [] {
                   "ms",
                   Better::kLower,
                   [] { return ten_thousand_batches_ms(16'384); },
-                  {{"the seed project's claim", {}, 90.0 / 20.0, 90.0}}});
-  // Each batch is larger than the ring and is served in parts.
+                  {{"the predecessor's published figure", {}, 90.0 / 20.0, 90.0}}});
+  // Each batch is larger than the ring and is published in parts.
   add_comparison({"disruptor, the same into the default ring of 1,024",
                   "ms",
                   Better::kLower,
                   [] { return ten_thousand_batches_ms(1'024); },
-                  {{"the seed project's claim", {}, 90.0 / 20.0, 90.0}}});
+                  {{"the predecessor's published figure", {}, 90.0 / 20.0, 90.0}}});
   add_comparison({"disruptor, 1 -> 3 on one stage, singles",
                   "M/s",
                   Better::kHigher,

@@ -1,5 +1,5 @@
-// Latest-only slots: what publishing, following, finding and making topics costs, and what one slot
-// carries between a writer and a reader that both run as fast as they can.
+// Latest-only slots: the cost of publishing, reading, finding and creating topics, and the
+// throughput of one slot between a writer and a reader that both run at full speed.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-// Debian has xenium for amd64 alone; elsewhere its lines are left out.
+// Debian has xenium only for amd64; elsewhere its lines are left out.
 #if __has_include(<xenium/seqlock.hpp>)
 #include <xenium/left_right.hpp>
 #include <xenium/seqlock.hpp>
@@ -58,7 +58,7 @@ const std::vector<std::string>& names() {
   return all;
 }
 
-// The operations, each as a function of its state, for Google Benchmark and for the table alike.
+// The operations, as function objects with their state, used by Google Benchmark and by the table.
 
 struct PublishOne {
   latest::Ref<Topic<Payload>> topic = Topic<Payload>::make("t");
@@ -108,7 +108,7 @@ struct LookUpTopic {
   }
 };
 
-/// As the server's topic table: an entry has a name, a slot, and state of the writer's.
+/// Like the server's topic table: an entry has a name, a slot, and state for the writer.
 struct Entry {
   Entry(std::string_view text, std::uint64_t hash) : name_(text), hash_(hash) {}
   [[nodiscard]] std::string_view name() const { return name_; }
@@ -121,8 +121,7 @@ struct Entry {
   std::array<std::uint64_t, 6> state_{};
 };
 
-/// The names that are looked up lie one after the other, as in a receive buffer; the entries do
-/// not.
+/// The names to look up are consecutive in memory, as in a receive buffer; the entries are not.
 struct LookUpEntry {
   struct Wanted {
     std::uint64_t hash;
@@ -139,7 +138,7 @@ struct LookUpEntry {
       last.hash = hash_name(name);
       last.bytes = static_cast<std::uint32_t>(name.copy(last.text.data(), last.text.size()));
     }
-    std::uint64_t random = 1;  // in no order that the entries were made in
+    std::uint64_t random = 1;  // shuffled, so not in the order in which the entries were created
     for (std::size_t i = wanted.size(); i > 1; --i) {
       random = random * 6364136223846793005U + 1442695040888963407U;
       std::swap(wanted[i - 1], wanted[(random >> 33) % i]);
@@ -198,7 +197,7 @@ double measure() {
   return nanoseconds(now - start) / static_cast<double>(done);
 }
 
-/// Nanoseconds per topic, 200 k distinct ones in a fresh bus that was told so.
+/// Nanoseconds to create a topic: 200 k distinct ones in a new bus of that capacity.
 double measure_creation() {
   const auto& all = names();
   auto bus = Bus<std::uint64_t>::with_capacity(kTopics);
@@ -207,7 +206,7 @@ double measure_creation() {
   return nanoseconds(thread_time() - start) / static_cast<double>(kTopics);
 }
 
-/// Microseconds for a bus of its own, a thousand topics made and published to.
+/// Microseconds to create a bus and a thousand topics, and publish to each.
 double measure_thousand() {
   constexpr int kTimes = 50;
   std::array<double, kTimes> figures;
@@ -221,9 +220,9 @@ double measure_thousand() {
   return figures[kTimes / 2];
 }
 
-/// Microseconds of the worst of a million insertions into an index that starts empty. The index
-/// does the same work in each run, the neighbours do not: of each insertion, the best of three runs
-/// counts.
+/// Microseconds of the slowest of a million insertions into an index that starts empty. The index
+/// does the same work in each run, but other load on the machine differs: the best of three runs
+/// counts for each insertion.
 double measure_worst_insertion() {
   constexpr std::size_t kEntries = 1'000'000;
   std::vector<float> best(kEntries, 1e9F);
@@ -246,7 +245,7 @@ double measure_worst_insertion() {
 struct Rates {
   double writes = 0;  // millions a second
   double reads = 0;
-  double together = 0;  // what part of the time both threads had a core
+  double together = 0;  // the share of the time in which both threads had a core
 };
 
 /// One writer and one reader at full speed for two milliseconds.
@@ -280,8 +279,8 @@ Rates race_once(Write write, Read read) {
   return {static_cast<double>(writes) * 1000 / wall, reads, std::min(writer_time, reader_time)};
 }
 
-/// The median, by writes, of the seven least disturbed of many short runs: threads that take turns
-/// on one core have no contention to show.
+/// The median, by writes, of the seven least disturbed of many short runs: without that, the
+/// threads might share a core, and so have no contention.
 template <typename Race>
 Rates race(Race once) {
   constexpr int kRunsMax = 600, kWanted = 7;
@@ -303,7 +302,7 @@ Payload payload_of(std::uint64_t number) {
   return payload;
 }
 
-/// Of what was stored; the rivals start with a whole value, since they have no state of emptiness.
+/// Aborts if the value is torn. The rivals start with a stored value, since they cannot be empty.
 void check_whole(const Payload& payload) {
   for (const std::uint64_t word : payload) {
     if (word != payload[0]) std::abort();
@@ -370,7 +369,7 @@ double measure_race() {
   return race(Once).*Side;
 }
 
-/// The rivals' lines are for comparison: each of them is better at one side, at the other's cost.
+/// The rivals' lines have no required ratio: each rival favours either reads or writes.
 template <double Rates::*Side>
 void add_race(const char* work, double figure) {
   add_comparison({.work = work,

@@ -1,4 +1,4 @@
-// The bus: batches of strings, and how long it takes a waiting thread to have what was published.
+// The bus: batches of strings, and the time from a publish until a waiting thread has the value.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -21,7 +21,7 @@ namespace {
 using latest::Bus;
 using latest::Topic;
 
-/// Microseconds for a batch of a thousand strings, as `publish` takes them; the median of many.
+/// Microseconds to publish a batch of a thousand strings by `publish`; the median of many.
 template <typename Publish>
 double measure_strings(Publish publish) {
   std::vector<std::string> messages;
@@ -80,7 +80,7 @@ struct BusLine {
   latest::Subscriber<std::int64_t> subscriber = bus.subscribe("t");
 };
 
-/// What a program without a bus would write.
+/// The same with a condition variable, for comparison.
 struct ConditionVariableLine {
   void publish(std::int64_t next) {
     {
@@ -128,7 +128,7 @@ void add_seed(const char* work, Measure ours, double figure) {
                   .unit = "us",
                   .better = Better::kLower,
                   .ours = std::move(ours),
-                  .rivals = {{"the seed project's claim", {}, 1.0, figure}}});
+                  .rivals = {{"the predecessor's published figure", {}, 1.0, figure}}});
 }
 
 /// From a publish to the thread that waits, with 100 us between publishes.

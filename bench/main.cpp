@@ -1,10 +1,10 @@
 // millrace-bench: Google Benchmark over core/, or the table of ratios.
 //
-//   millrace-bench [--benchmark_filter=...]          the benchmarks one by one
-//   millrace-bench --table [FILTER] [--rounds=N]     ours next to the competitors, with ratios:
+//   millrace-bench [--benchmark_filter=...]          each benchmark separately
+//   millrace-bench --table [FILTER] [--rounds=N]     compared with competitors, as ratios:
 //                                                    median and range of N interleaved rounds (9)
 //
-// --table exits with 1 when the median of a line's ratios missed the one to reach.
+// --table exits with 1 if the median of a line's ratios is below its required ratio.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

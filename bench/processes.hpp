@@ -1,5 +1,5 @@
-// What a benchmark between processes needs: children on cores of their own whose checks count, a
-// clock, and payloads that can be told apart. Called from one thread.
+// Helpers for benchmarks between processes: child processes on separate cores, whose exit status is
+// checked, a clock, and distinguishable payloads. Called from one thread.
 #pragma once
 
 #include <sched.h>
@@ -22,7 +22,7 @@ using Steady = std::chrono::steady_clock;
 inline constexpr std::size_t payload_bytes = 64;
 using Payload = std::array<std::byte, payload_bytes>;
 
-// Payloads that differ, each with its number in front: message i carries number i % distinct.
+// Distinct payloads, each beginning with its number: message i has number i % distinct.
 inline constexpr std::uint64_t distinct = 256;
 inline const std::vector<Payload> payloads = [] {
   std::vector<Payload> all(distinct);
@@ -30,7 +30,7 @@ inline const std::vector<Payload> payloads = [] {
   return all;
 }();
 
-// Does the payload carry message i's number?
+// Whether the payload has message i's number.
 inline bool carries(const std::byte* payload, std::uint64_t i) {
   std::uint64_t value;
   std::memcpy(&value, payload, sizeof value);
@@ -47,8 +47,8 @@ inline double seconds_since(Steady::time_point begin) {
   return std::chrono::duration<double>(Steady::now() - begin).count();
 }
 
-// A core for each while there are enough: the scheduler may otherwise keep a forked child on its
-// parent's core for the whole run.
+// Pins the process to a core, a different one for each while there are enough: otherwise the
+// scheduler may keep a forked child on its parent's core for the whole run.
 inline void stay_on_core(int which) {
   const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
   cpu_set_t set;
@@ -57,7 +57,7 @@ inline void stay_on_core(int which) {
   ::sched_setaffinity(0, sizeof set, &set);
 }
 
-// Runs `body` in a child; the child's exit status says whether its own checks held.
+// Runs `body` in a child process, whose exit status says whether its checks held.
 template <class Body>
 pid_t in_child(int core, Body&& body) {
   stay_on_core(0);

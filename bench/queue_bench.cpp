@@ -1,7 +1,8 @@
 // The elastic MPSC queue next to moodycamel::ConcurrentQueue, boost::lockfree::queue and xenium's
 // vyukov_bounded_queue: N producers push as fast as they can, one consumer pops, each yields when
-// it is refused. Items of 8 and 64 bytes, singles and batches of 64. The cost of growing. One thread
-// that pushes and pops by turns, batches of 1,000, and the other queues of the family.
+// the queue is full or empty. Items of 8 and 64 bytes, singles and batches of 64. The cost of
+// growing. One thread that pushes and pops in turn, batches of 1,000, and the other queues of
+// core/queue.
 #include <benchmark/benchmark.h>
 #include <concurrentqueue/concurrentqueue.h>
 
@@ -19,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-// Debian has xenium for amd64 alone; elsewhere its rows are left out.
+// Debian has xenium only for amd64; elsewhere its rows are left out.
 #if __has_include(<xenium/vyukov_bounded_queue.hpp>)
 #include <xenium/vyukov_bounded_queue.hpp>
 #define MILLRACE_BENCH_XENIUM 1
@@ -37,7 +38,7 @@ namespace {
 constexpr std::size_t kBatch = 64;
 constexpr std::size_t kFixedCapacity = 1 << 16;  // and the bound to which the elastic one grows
 
-/// Each of ours at its usual configuration, or with kFixedCapacity.
+/// Each of our queues with its default configuration, or with kFixedCapacity.
 template <class Queue>
 std::unique_ptr<Queue> make_queue() {
   if constexpr (requires { Queue::create(queue::QueueConfig{}); }) {
@@ -158,7 +159,7 @@ std::uint64_t consume(Queue& queue, std::uint64_t count, bool batches) {
   return sum;
 }
 
-/// Million items per second through a fresh queue.
+/// Million items per second through a new queue.
 template <template <class> class Queue, class T>
 double throughput(int producers, bool batches, std::uint64_t items) {
   const auto queue = std::make_unique<Queue<T>>();
@@ -184,7 +185,7 @@ double throughput(int producers, bool batches, std::uint64_t items) {
   return static_cast<double>(total) / took.count() / 1e6;
 }
 
-/// The thread's own time, so that a push is not blamed for somebody else's turn on its core.
+/// The thread's CPU time, so that time in which other threads run on its core is not counted.
 double thread_us() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -192,8 +193,8 @@ double thread_us() {
 }
 
 /// The longest single push while a queue grows from 1 Ki to 1 Mi, in microseconds. The queue does
-/// the same work in each run, the neighbours do not (one run shows up to 470 us even around no push
-/// at all): of each push, the best of three runs counts.
+/// the same work in each run, but other load on the machine differs (up to 470 us were measured
+/// around no push at all): the best of three runs counts for each push.
 template <class T>
 double worst_growing_push_us() {
   constexpr std::size_t kItems = 1 << 20;
@@ -258,7 +259,7 @@ double batch_item_ns() {
   return took_us * 1e3 / static_cast<double>(kBatches * items.size());
 }
 
-/// Million items per second, one at a time, from as many producers to as many consumers.
+/// Million items per second, one at a time, from `pairs` producers to `pairs` consumers.
 template <class Queue>
 double through_pairs(int pairs, const std::unique_ptr<Queue>& queue) {
   constexpr std::uint64_t kItems = 1'000'000;
@@ -307,7 +308,7 @@ double through_pairs(int pairs, const std::unique_ptr<Queue>& queue) {
   return static_cast<double>(kItems) / took.count() / 1e6;
 }
 
-/// Others' queues, by the names that ours have.
+/// Adapters that give other libraries' queues the interface of ours.
 struct MoodycamelPairs {
   moodycamel::ConcurrentQueue<std::uint64_t> queue;
   bool try_push(std::uint64_t item) { return queue.enqueue(item); }
@@ -329,8 +330,8 @@ using Locked = queue::LockedMpmcQueue<std::uint64_t>;
 using Spsc = queue::SpscQueue<std::uint64_t, queue::NoWait>;
 using Mpmc = queue::MpmcQueue<std::uint64_t, queue::NoWait>;
 
-/// One thread alone, and pairs of threads. The seed is the Rust library that these queues came
-/// from, with the figures that it gives for itself.
+/// A single thread, and pairs of threads. The predecessor is the Rust library from which these
+/// queues were developed; its figures are the ones that it publishes.
 void add_family_rows() {
   for (const std::size_t depth : {1, 2, 4, 8, 16, 64}) {
     add_comparison(
@@ -338,26 +339,26 @@ void add_family_rows() {
          "M/s",
          Better::kHigher,
          [depth] { return alternating<Mpsc>(depth); },
-         {{"the seed, as claimed", {}, 1.0, 46.0},
-          {"its locked twin", [depth] { return alternating<Locked>(depth); }, 0.0, 0.0}}});
+         {{"the predecessor's published figure", {}, 1.0, 46.0},
+          {"the locked queue", [depth] { return alternating<Locked>(depth); }, 0.0, 0.0}}});
   }
   add_comparison({"MPSC, 8 bytes, batches of 1,000, one thread",
                   "ns an item",
                   Better::kLower,
                   [] { return batch_item_ns<Mpsc>(); },
-                  {{"the seed, as claimed", {}, 0.5, 1.1}}});
+                  {{"the predecessor's published figure", {}, 0.5, 1.1}}});
   add_comparison({"locked MPMC, 8 bytes, batches of 1,000, one thread",
                   "ns an item",
                   Better::kLower,
                   [] { return batch_item_ns<Locked>(); },
-                  {{"the seed, as claimed", {}, 1.0, 1.1}}});
+                  {{"the predecessor's published figure", {}, 1.0, 1.1}}});
   for (const int pairs : {1, 2}) {
     const std::string who = std::to_string(pairs) + (pairs == 1 ? " pair" : " pairs");
     add_comparison({"locked MPMC, 8 bytes, singles, " + who,
                     "M/s",
                     Better::kHigher,
                     [pairs] { return through_pairs(pairs, make_queue<Locked>()); },
-                    {{"the seed with 2 pairs, as claimed", {}, 1.0, 12.3}}});
+                    {{"the predecessor's published figure, 2 pairs", {}, 1.0, 12.3}}});
     add_comparison(
         {"MPMC, 8 bytes, singles, " + who,
          "M/s",

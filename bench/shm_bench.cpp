@@ -25,7 +25,7 @@ using shm::RingWriter;
 
 constexpr std::string_view topic = "md/fx/eur-usd/bp";  // 16 bytes
 
-// Reads `count` frames and checks that none is missing and each carries its own number.
+// Reads `count` frames and checks that none is missing and each has its number.
 template <class Wait>
 bool read_all(RingReader& reader, std::uint64_t count, const Wait& wait) {
   RingReader::Frame frame;
@@ -35,7 +35,7 @@ bool read_all(RingReader& reader, std::uint64_t count, const Wait& wait) {
     while (reader.next(frame)) {
       wrong += !carries(frame.payload.data(), seen);
       ++seen;
-      if (++in_hand == 256) {  // let the writer have what is read, now and then
+      if (++in_hand == 256) {  // release in batches
         reader.release();
         in_hand = 0;
       }
@@ -46,7 +46,8 @@ bool read_all(RingReader& reader, std::uint64_t count, const Wait& wait) {
   return reader.missed() == 0 && wrong == 0;
 }
 
-// Millions of frames per second, lossless, from the first append until the last reader is done.
+// Millions of frames per second in a lossless ring, from the first append until all readers are
+// done.
 template <class Wait>
 double frames_per_second(std::uint64_t count, std::uint64_t batch, int readers, const Wait& wait) {
   auto writer = RingWriter::make({.lossless = true, .overflow_bytes_max = 1, .lease_ns = 0});
@@ -65,7 +66,7 @@ double frames_per_second(std::uint64_t count, std::uint64_t batch, int readers, 
   base::Parker unused;
   const auto has_room = [&] { return writer->has_room(topic.size(), payload_bytes); };
   for (std::uint64_t i = 0; i < count;) {
-    // A publisher that can wait does: lossless without overflow.
+    // The writer waits for room, so the ring's overflow is not used.
     if (!has_room()) wait.wait(unused, has_room, never);
     writer->append(topic, payloads[i % distinct], 0, 0);
     if (++i % batch == 0) writer->release(0);
@@ -77,8 +78,8 @@ double frames_per_second(std::uint64_t count, std::uint64_t batch, int readers, 
 
 enum class Partner { awake, asleep };
 
-// The parent asks over one ring, the child answers over another. With a partner asleep the clock
-// starts once it sleeps; by the time it has woken up, the parent does, too.
+// The parent sends over one ring, the child answers over another. With Partner::asleep, a round is
+// timed from a moment at which the child sleeps; the parent sleeps too until the child answers.
 template <class Wait>
 RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
   auto there = RingWriter::make({.ring_id = 1});
@@ -121,7 +122,7 @@ RoundTrip round_trip(Wait wait, int rounds, Partner partner) {
   return percentiles(std::move(ns));
 }
 
-// What one append and its share of a release cost the processor, with no reader asleep.
+// The writer's nanoseconds for one append and its share of a release, with no reader asleep.
 double append_ns(std::uint64_t batch) {
   auto writer = RingWriter::make({});
   expect(writer != nullptr, "no ring");
@@ -135,7 +136,7 @@ double append_ns(std::uint64_t batch) {
   return seconds_since(begin) * 1e9 / count;
 }
 
-// What attaching to a ring of 64 MiB costs a reader, without the exchange at the control socket.
+// Microseconds to attach a reader to a ring of 64 MiB, without the exchange at the control socket.
 double attach_us() {
   auto writer = RingWriter::make({.data_bytes = std::size_t{64} << 20});
   expect(writer != nullptr, "no ring");
@@ -157,14 +158,14 @@ struct Rate {
   std::uint64_t batch;
   int readers;
   double goal;
-  double of_bare;  // what the goal is of bare 64-byte frames where both were measured elsewhere
+  double of_bare;  // the goal as a share of bare 64-byte frames, from a machine that measured both
 };
 
 void add_rate(const Rate& rate) {
   constexpr std::uint64_t count = 8'000'000;
   const auto ours = [rate] {
     if (rate.readers == 1) return frames_per_second(count, rate.batch, 1, Spin{});
-    // Four processes on two cores do best to pass them on early.
+    // Four processes on two cores are fastest if they yield early.
     return frames_per_second(count, rate.batch, rate.readers, Yield{.looks_before_yield = 2});
   };
   std::vector<Rival> rivals{{"the goal", {}, 1.0, rate.goal},

@@ -16,7 +16,7 @@
 namespace millrace::bench {
 namespace {
 
-// A function's static, because other files add to it before main.
+// A function-local static, because other files add to it before main.
 std::vector<Comparison>& comparisons() {
   static std::vector<Comparison> all;
   return all;
@@ -45,7 +45,7 @@ std::string text(const Spread& spread, int digits) {
   return line;
 }
 
-/// Measures the contenders in turns, `rounds` times; one row for each, the first is ours.
+/// Measures the contenders alternately, `rounds` times; one row for each, the first is ours.
 std::vector<std::vector<double>> measure(const Comparison& comparison, int rounds) {
   std::vector<std::vector<double>> figures(1 + comparison.rivals.size());
   for (int round = 0; round < rounds; ++round) {

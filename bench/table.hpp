@@ -1,13 +1,12 @@
-// The table of ratios: what our structures do next to their competitors, in one process and one
-// run.
+// The table of ratios: Millrace's data structures compared with others, in one process and one run.
 //
 // A benchmark file adds its lines with `add_comparison`, from a static initialiser or from main's
-// start; `millrace-bench --table [filter]` measures them and prints the state of the machine and one
-// line per rival: the work, our median and range, the rival's, the ratio of the medians and the
+// start; `millrace-bench --table [filter]` measures them and prints the state of the machine and
+// one line per rival: the work, our median and range, the rival's, the ratio of the medians and the
 // range of the ratios within a round, the ratio to reach.
-// All contenders of a comparison are measured in turns (ours, first rival, second rival, ours,
-// ...), so that a noisy neighbour or a changing clock rate meets each of them alike: trust the
-// ratio, not the figures. Called from one thread.
+// All contenders of a comparison are measured alternately (ours, first rival, second rival, ours,
+// ...), so that other load on the machine or a changing clock rate affects all of them equally:
+// trust the ratio, not the absolute figures. Called from one thread.
 #pragma once
 
 #include <functional>
@@ -24,7 +23,7 @@ enum class Better { kHigher, kLower };
 struct Rival {
   std::string name;
   Measure measure;         // empty: `figure` is a fixed goal, measured elsewhere
-  double ratio_min = 1.0;  // how many times better than the rival we have to be
+  double ratio_min = 1.0;  // how many times better than the rival ours has to be
   double figure = 0.0;
 };
 
@@ -39,11 +38,11 @@ struct Comparison {
 /// Returns true, so that it can initialise a static.
 bool add_comparison(Comparison comparison);
 
-/// The processor, its cores, and what else keeps them busy, in a line or two.
+/// The machine's processor, its cores, and their present load, in a line or two.
 std::string machine_state();
 
 /// Measures every comparison whose work contains `filter`, `rounds` times each, and prints the
-/// table on stdout. Returns how many lines missed their ratio.
+/// table on stdout. Returns the number of lines whose ratio was not reached.
 int print_table(const std::string& filter, int rounds);
 
 }  // namespace millrace::bench

@@ -1,4 +1,4 @@
-// How the benchmarks of one process take their time.
+// Time measurement for the benchmarks within one process.
 #pragma once
 
 #include <time.h>
@@ -9,8 +9,8 @@ namespace millrace::bench {
 
 using Clock = std::chrono::steady_clock;
 
-/// What this thread has used of a core. Single-threaded figures are taken by it, so that others who
-/// take the core away for a while do not count.
+/// The calling thread's CPU time. Used for single-threaded benchmarks, so that time in which other
+/// threads run on the core is not counted.
 inline std::chrono::nanoseconds thread_time() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
