@@ -1,5 +1,5 @@
-// One producer, and consumers one after the other: each sees every event, in order, and the second
-// sees an event when the first has done its part.
+// One producer, and two consumers in sequence: each sees every event, in order, and the second sees
+// an event after the first has handled it.
 #include <core/disruptor/disruptor.hpp>
 #include <iostream>
 

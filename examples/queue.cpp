@@ -1,5 +1,5 @@
-// Several threads hand numbers to one: the elastic queue, which grows while it is full and never
-// beyond max_capacity.
+// Several threads pass numbers to one: the elastic queue, which grows when it is full, up to
+// max_capacity.
 #include <core/queue/elastic_mpsc_queue.hpp>
 #include <iostream>
 #include <thread>
@@ -8,7 +8,7 @@
 int main() {
   using namespace std::chrono_literals;
   const auto made = millrace::queue::ElasticMpscQueue<int>::create({.max_capacity = 65'536});
-  if (!made.has_value()) return 1;  // a configuration that breaks a rule is refused
+  if (!made.has_value()) return 1;  // an invalid configuration is an error
   const auto& queue = made.value();
 
   std::vector<std::jthread> producers;

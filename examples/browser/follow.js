@@ -1,8 +1,8 @@
-// Follows the newest value of each topic that a filter matches, with MQTT.js. A page that cannot keep
-// up (a slow link, a busy tab) skips values and stays current: that is what `$latest/` asks for.
+// Follows the newest value of each topic that a filter matches, with MQTT.js. With `$latest/`, a
+// page that cannot keep up (a slow link, a busy tab) skips values and stays current.
 //
-// MQTT.js hands every message to one listener, so it does not matter that the messages carry the topic
-// without the prefix.
+// Messages arrive under their topic without the prefix. That does not matter to MQTT.js, which
+// passes every message to the same listener.
 export function follow(mqtt, url, filter, onValue, onState = () => {}) {
   const client = mqtt.connect(url, { protocolVersion: 5 })
   client.on('connect', () => {

@@ -1,4 +1,4 @@
-// Prints the newest value of a topic below md/ without subscribing: lookup SOCKET TOPIC.
+// Prints the newest value of a topic below md/, without a subscription: lookup SOCKET TOPIC.
 #include <iostream>
 #include <millrace/local.hpp>
 

@@ -1,4 +1,4 @@
-/* Publishes the lines of standard input at one topic: publisher SOCKET TOPIC. */
+/* Publishes the lines of standard input to one topic: publisher SOCKET TOPIC. */
 #include <millrace/local.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   while (fgets(line, sizeof line, stdin)) {
     const size_t bytes = strcspn(line, "\n");
     while (millrace_publish(publisher, argv[2], line, bytes, 0, 0) == MILLRACE_FULL) {
-      millrace_drain(publisher, -1); /* the server is behind: wait until it has taken what there is */
+      millrace_drain(publisher, -1); /* the ring is full: wait until the server has emptied it */
     }
   }
   const int done = millrace_drain(publisher, -1) && millrace_publisher_refused(publisher) == 0;

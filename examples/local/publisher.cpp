@@ -1,4 +1,4 @@
-// Publishes the lines of standard input at one topic: publisher SOCKET TOPIC.
+// Publishes the lines of standard input to one topic: publisher SOCKET TOPIC.
 #include <iostream>
 #include <millrace/local.hpp>
 
@@ -9,7 +9,7 @@ int main(int, char** argv) {
   local::Publisher publisher(options);
   for (std::string line; std::getline(std::cin, line);) {
     while (publisher.publish(argv[2], line) == local::Published::full) {
-      publisher.drain();  // the server is behind: wait until it has taken what there is
+      publisher.drain();  // the ring is full: wait until the server has emptied it
     }
   }
   return publisher.drain() && publisher.refused() == 0 ? 0 : 1;

@@ -1,4 +1,4 @@
-/* Reads topics below md/ from shared memory: the newest value of each, then all that comes. */
+/* Reads topics below md/ from shared memory: the newest value of each, then every new message. */
 #include <millrace/local.h>
 #include <stdio.h>
 

@@ -4,16 +4,16 @@
 One publisher sends 2,000 messages of 1 KB a second over 20 topics. Four clients subscribe to all of
 them. One reads as fast as it can. Three read only 200 KB a second, a tenth of what is published:
 
-  slow, in full   asks for every message (MQTT 5 user property delivery=every), which is what MQTT
-                  brokers usually do; a broker that does not know the property ignores it
+  slow, in full   requests every message (MQTT 5 user property delivery=every), which is what MQTT
+                  brokers usually do; other brokers ignore the property
   slow            an ordinary subscription at QoS 0
-  slow, $latest   subscribes to $latest/race/#; to a broker that does not know the prefix it is a topic
-                  at which nothing is published
+  slow, $latest   subscribes to $latest/race/#; for other brokers this is an ordinary filter, which
+                  matches nothing here
 
-Every two seconds it prints the age of the newest value that each of them has read. It needs Python
-and nothing else, and speaks to any MQTT 5 broker:
+Every two seconds it prints the age of the newest value that each of them has read. It needs only
+Python, and works with any MQTT 5 broker:
 
-  examples/slow_reader/slow_reader.py               Millrace, or whatever listens on port 1883
+  examples/slow_reader/slow_reader.py               Millrace, or any broker on port 1883
   examples/slow_reader/slow_reader.py --port 1884   another broker, to compare
 """
 import argparse
@@ -27,7 +27,7 @@ TOPICS = 20
 RATE_HZ = 2_000
 PAYLOAD_BYTES = 1_000
 SLOW_BYTES_PER_SECOND = 200_000
-SLICES_PER_SECOND = 50  # publisher and slow readers do a little so often
+SLICES_PER_SECOND = 50  # publisher and slow readers work in so many portions
 
 
 def text(value):
@@ -35,7 +35,7 @@ def text(value):
 
 
 def packet(first_byte, body):
-    """An MQTT packet: its length stands in groups of seven bits, the lowest first."""
+    """An MQTT packet: its length is encoded in groups of seven bits, the lowest first."""
     length, rest = bytearray(), len(body)
     while True:
         rest, group = divmod(rest, 128)
@@ -49,7 +49,7 @@ class Client:
 
     def __init__(self, args, receive_buffer=None):
         self.socket = socket.socket()
-        if receive_buffer:  # before connecting: what the kernel holds ages as well
+        if receive_buffer:  # small: messages in the kernel's buffer age too. Before connect().
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect((args.host, args.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +70,7 @@ class Client:
             raise SystemExit(f"slow_reader: the broker refused: {answers[0].hex()}")
 
     def packets(self, bytes_max):
-        """Reads once, and yields the packets that are whole now."""
+        """Reads once, and yields the complete packets."""
         data = self.socket.recv(bytes_max)
         if not data:
             raise SystemExit("slow_reader: the broker closed the connection")
@@ -92,7 +92,7 @@ class Client:
 
 
 class Reader(threading.Thread):
-    """Subscribes to everything, and knows when the newest value that it has read was published."""
+    """Subscribes to everything, and stores when the newest value that it has read was published."""
 
     def __init__(self, args, bytes_per_second=None, topic_filter="race/#", properties=b""):
         super().__init__(daemon=True)
@@ -106,7 +106,7 @@ class Reader(threading.Thread):
         while True:
             share = self.bytes_per_second and self.bytes_per_second // SLICES_PER_SECOND
             for message in self.client.packets(share or 1_000_000):
-                # The time stands at the start of the payload, which is the packet's end.
+                # The time is at the beginning of the payload, which is the last part of the packet.
                 self.published_at = struct.unpack_from(">d", message, len(message) - PAYLOAD_BYTES)[0]
             if share:
                 time.sleep(1 / SLICES_PER_SECOND)
@@ -146,7 +146,7 @@ def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=1883)
     parser.add_argument("--seconds", type=int, default=20)
-    parser.add_argument("--out", help="keep the ages here, one JSON object a line")
+    parser.add_argument("--out", help="write the ages to this file, one JSON object a line")
     args = parser.parse_args()
 
     every = b"\x26" + text("delivery") + text("every")  # a user property
