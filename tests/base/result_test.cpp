@@ -1,4 +1,4 @@
-// What core/base/result.hpp promises.
+// Tests the contract of core/base/result.hpp.
 #include "core/base/result.hpp"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace millrace::base {
 namespace {
 
-// Small results travel in registers.
+// Small results are trivially copyable, so they are passed in registers.
 static_assert(std::is_trivially_copyable_v<Result<long>> && sizeof(Result<long>) <= 16);
 static_assert(sizeof(Result<void>) == 1);
 // A value in place of a result, never a result in place of a value.
@@ -24,7 +24,7 @@ Result<int> half(int number) {
   return number / 2;
 }
 
-TEST(Result, HoldsAValueOrTheReasonWhyThereIsNone) {
+TEST(Result, HoldsAValueOrAnError) {
   const Result<int> value = half(8);
   ASSERT_TRUE(value);
   EXPECT_EQ(*value, 4);
@@ -36,7 +36,7 @@ TEST(Result, HoldsAValueOrTheReasonWhyThereIsNone) {
   EXPECT_EQ(half(8).value_or(3), 4);
 }
 
-TEST(Result, ThrowsTheReasonWhereTheCallerDidNotAsk) {
+TEST(Result, ValueThrowsTheErrorIfThereIsNoValue) {
   try {
     std::ignore = half(7).value();
     FAIL();

@@ -38,7 +38,7 @@ TEST(Futex, SaysThatTheDeadlineHasPassed) {
   EXPECT_EQ(futex_wake(word, Scope::process), 0);
 }
 
-/// Two threads hand a number to and fro, each asleep until the other has moved it on.
+/// Two threads increment a number in turn, each asleep until the other has done so.
 TEST(Parker, LosesNoWakeUp) {
   constexpr std::uint32_t kTurns = 20000;
   std::atomic<std::uint32_t> turn{0};
@@ -71,7 +71,7 @@ TEST(WaitStrategy, EachReturnsWhenReadyAndWhenTheDeadlineHasPassed) {
   }
 }
 
-TEST(SpinThenYield, LetsAThreadThatHasNoCoreDoItsPart) {
+TEST(SpinThenYield, YieldsItsCoreToTheThreadThatItWaitsFor) {
   std::atomic<bool> done{false};
   std::jthread other([&] { done.store(true, std::memory_order_release); });
   for (SpinThenYield wait; !done.load(std::memory_order_acquire);) wait.rest();

@@ -74,8 +74,8 @@ TYPED_TEST(Pipe, EverySiblingSeesAll) {
   for (const auto sum : sums) EXPECT_EQ(sum, many * (many - 1) / 2);
 }
 
-// A diamond: two siblings write a field each, the last must find both.
-TYPED_TEST(Pipe, FanInStandsAfterBoth) {
+// A diamond: two siblings write a field each; the last stage must see both.
+TYPED_TEST(Pipe, FanInSeesWhatBothSiblingsWrote) {
   struct Parts {
     std::int64_t left, right;
   };
@@ -121,7 +121,7 @@ TYPED_TEST(Pipe, WorkersShareTheEvents) {
   this->publish(line, many, 5);
   EXPECT_TRUE(line.drain());
   for (const auto& count : seen) ASSERT_EQ(count, 1);
-  EXPECT_EQ(behind, many) << "whoever stands after a pool finds each event worked on";
+  EXPECT_EQ(behind, many) << "a stage after a pool sees each event handled by the pool";
 }
 
 TYPED_TEST(Pipe, ALeaverNoLongerGatesTheProducer) {
@@ -147,8 +147,8 @@ TYPED_TEST(Pipe, ALeaverNoLongerGatesTheProducer) {
   EXPECT_EQ(seen, many + 8);
 }
 
-// A <- B <- C, and B leaves: C must still stand after A, not run ahead to the producer.
-TYPED_TEST(Pipe, ThoseAfterALeaverStandWhereItStood) {
+// A <- B <- C, and B leaves: C must now follow A, not the producer.
+TYPED_TEST(Pipe, FollowersOfALeaverFollowItsPredecessors) {
   typename TestFixture::Line line({.capacity = 16});
   auto a = line.add("a", [](Value& value, std::int64_t, bool) { value = -value; });
   auto b = line.add("b", [](Value&, std::int64_t, bool) {}, {a});
@@ -165,7 +165,7 @@ TYPED_TEST(Pipe, ThoseAfterALeaverStandWhereItStood) {
   EXPECT_EQ(good, many);
 }
 
-TYPED_TEST(Pipe, WithoutAnybodyLeftTheProducerRunsFree) {
+TYPED_TEST(Pipe, TheProducerGoesOnWhenEveryConsumerHasLeft) {
   typename TestFixture::Line line({.capacity = 8});
   auto only = line.add("only", [](Value&, std::int64_t, bool) {});
   line.start();
@@ -234,7 +234,7 @@ TYPED_TEST(Pipe, EndOfBatchComesWithTheLastThatWasThere) {
   line.add("sink", [&](Value&, std::int64_t sequence, bool end_of_batch) {
     if (end_of_batch) ends.push_back(sequence);
   });
-  // Published before the start: the consumer finds all ten at its first look.
+  // Published before the start: the consumer sees all ten at its first check.
   this->publish(line, 10, 10);
   line.start();
   EXPECT_TRUE(line.drain());
@@ -254,7 +254,7 @@ TEST(Graph, IsDeclaredBeforeStart) {
   EXPECT_THROW(line.start(), std::logic_error);
 }
 
-// The ring would have been written over before the late stage could see its beginning.
+// Otherwise the ring could be overwritten before the late stage has seen its first events.
 TEST(Graph, IsDeclaredBeforeTheFirstClaim) {
   Disruptor<Value, Block> line({.capacity = 8});
   ASSERT_TRUE(line.producer().claim());
@@ -282,7 +282,7 @@ TEST(Graph, RefusesAStageOfAnotherDisruptor) {
   line.start();
   EXPECT_TRUE(line.producer().publish_with([](Value& value) { value = 1; }));
   EXPECT_TRUE(line.drain());
-  EXPECT_EQ(own.passed(), 0) << "what was refused left no trace";
+  EXPECT_EQ(own.passed(), 0) << "the refused stages had no effect";
 }
 
 TEST(Graph, TakesAnyRangeOfStagesOrASingleOne) {
@@ -312,7 +312,7 @@ TEST(Handler, CannotWaitForItsOwnThread) {
 }
 
 TEST(Pool, OneWorkerMayLeaveWhileTheOthersGoOn) {
-  // One by one through the stage's own interface: which worker gets what is otherwise chance.
+  // Called one by one on the stage itself; in threads the distribution would be random.
   Sequence cursor;
   Stage pool("pool", cursor, {}, 2, true);
   cursor.store(9, true);

@@ -1,4 +1,4 @@
-// A ring that may grow: nothing is lost or seen out of order across the border of two segments.
+// A ring that may grow: nothing is lost or seen out of order across the end of a segment.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 TEST(Growth, IsOffByDefault) {
   Disruptor<int, Yield> line({.capacity = 4});
   line.add("held", [](int&, std::int64_t, bool) {});
-  // Not started: nobody opens the gate.
+  // Not started, so no consumer opens the gate.
   ASSERT_TRUE(line.producer().claim(4));
   EXPECT_FALSE(line.producer().claim_for(1, 2ms));
   EXPECT_EQ(line.producer().capacity(), 4u);
@@ -34,7 +34,7 @@ TEST(Growth, DoublesOnTimeOutUpToItsLimit) {
     ASSERT_TRUE(line.producer().publish_with([&](int& value) { value = i; }));
   }
   EXPECT_EQ(line.producer().capacity(), 16u);
-  EXPECT_FALSE(line.producer().try_claim()) << "at its limit the gate holds again";
+  EXPECT_FALSE(line.producer().try_claim()) << "at its limit the ring is full again";
   open = true;
   open.notify_all();
   for (int i = 16; i < 500; ++i) {
@@ -69,7 +69,7 @@ TEST(Growth, AClaimAcrossTheBorderFindsItsEvents) {
   EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
-// The newer claim is filled first, and lives in the newer segment; then the older one.
+// The newer claim, in the newer segment, is filled first; then the older one.
 TEST(Growth, ClaimsOnBothSidesOfTheBorderAreFilledInAnyOrder) {
   Disruptor<int, Yield> line({.capacity = 4, .growth = {.after = 1ms, .capacity_max = 8}});
   std::vector<int> seen;
@@ -91,13 +91,13 @@ TEST(Growth, MakesRoomAtOnceForAClaimAboveTheCapacity) {
   Disruptor<int, Yield> line({.capacity = 4, .growth = {.after = 1h, .capacity_max = 20}});
   line.add("sink", [](int&, std::int64_t, bool) {});
   EXPECT_EQ(line.producer().claim(17).error(), Error::claim_too_large)
-      << "16 is as far as it grows";
+      << "the ring grows to at most 16";
   EXPECT_EQ(line.producer().capacity(), 4u);
   EXPECT_EQ(line.producer().claim(9).value().size(), 9);
   EXPECT_EQ(line.producer().capacity(), 16u);
 }
 
-TEST(Growth, ThatCouldNeverTakePlaceIsRefused) {
+TEST(Growth, OptionsThatCouldNeverTakeEffectAreRefused) {
   using Line = Disruptor<int, Yield>;
   EXPECT_THROW(Line({.capacity = 4, .growth = {.after = 1ms}}), std::invalid_argument);
   EXPECT_THROW(Line({.capacity = 4, .growth = {.capacity_max = 8}}), std::invalid_argument);

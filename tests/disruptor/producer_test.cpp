@@ -1,5 +1,5 @@
-// The producer: what it hands out, and what it refuses. Every misuse is refused by an error (or, where
-// an event would be touched that consumers may be reading, ends the program) in every build.
+// The producer's claims. In every build, misuse returns an error, or aborts the program where an
+// event would be accessed that consumers may be reading.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 using Value = std::int64_t;
 using Line = Disruptor<Value, Block>;
 
-// A ring of eight whose only consumer collects what it sees.
+// A ring of eight events whose only consumer records them.
 class Producing : public ::testing::Test {
  protected:
   Producing() {
@@ -51,7 +51,7 @@ TEST_F(Producing, RefusesAClaimOfNothing) {
   EXPECT_EQ(producer.claim_for(0, 1h).error(), Error::claim_empty);
 }
 
-// Nobody else could ever make room for it.
+// The wait would never end: only the producer itself could make room.
 TEST_F(Producing, RefusesToWaitForItsOwnUnpublishedClaims) {
   ASSERT_TRUE(producer.claim(5));
   EXPECT_EQ(producer.claim(4).error(), Error::claim_too_large);
@@ -68,7 +68,7 @@ TEST_F(Producing, ClaimForGivesUpWhenTheTimeIsOver) {
   EXPECT_EQ(producer.claim_for(1, 1ms).error(), Error::timed_out);
 }
 
-// Added to the present, such a time-out lies before the clock's beginning.
+// Added to the present time, such a time-out would overflow.
 TEST_F(Producing, ATimeOutBeyondTheClocksRangeIsForEver) {
   ASSERT_TRUE(producer.publish_each(8, number));
   line.start();
@@ -130,7 +130,7 @@ TEST_F(Producing, GivesTheNewestClaimBack) {
   EXPECT_EQ(producer.claim(8).value().first(), 0);
 }
 
-TEST_F(Producing, TouchesOnlyWhatIsClaimed) {
+TEST_F(Producing, AbortsOnAccessToAnEventThatIsNotClaimed) {
   const Claim claim = producer.claim(2).value();
   producer[1] = 1;
   EXPECT_DEATH(producer[2] = 2, "not claimed");
@@ -155,7 +155,7 @@ TEST_F(Producing, KeepsTheOrderOfAnOlderClaim) {
   EXPECT_EQ(producer.publish_with([](Value&) {}).error(), Error::claim_out_of_order);
   producer.for_each(older, number);
   EXPECT_TRUE(producer.publish(older));
-  EXPECT_TRUE(producer.publish_each(1, number)) << "the refused one was given back";
+  EXPECT_TRUE(producer.publish_each(1, number)) << "the refused claim was given back";
   EXPECT_EQ(drained(), (std::vector<Value>{0, 1}));
 }
 

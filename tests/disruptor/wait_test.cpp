@@ -1,4 +1,4 @@
-// The wait strategies: a waiter always comes back, and never sleeps through a wake-up.
+// The wait strategies: a waiter always returns, and never misses a wake-up.
 #include "core/disruptor/wait.hpp"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ TYPED_TEST(WaitStrategy, GivesUpAtTheDeadline) {
   EXPECT_GE(Clock::now(), deadline);
 }
 
-// Two threads hand a number to and fro: a single lost wake-up would end it for ever.
+// Two threads increment a number in turn: a single lost wake-up would hang the test.
 TYPED_TEST(WaitStrategy, LosesNoWakeUp) {
   constexpr std::int64_t rounds = 2'000;
   const TypeParam wait{};

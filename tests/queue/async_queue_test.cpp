@@ -1,4 +1,4 @@
-// The asynchronous face, driven by Asio and by a loop of ten lines.
+// AsyncQueue, on Asio and on a simple executor of ten lines.
 #include <gtest/gtest.h>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -23,7 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A coroutine that starts at once and belongs to nobody.
+/// A coroutine that starts at once and destroys itself at its end.
 struct Detached {
   struct promise_type {
     Detached get_return_object() { return {}; }
@@ -34,7 +34,7 @@ struct Detached {
   };
 };
 
-/// All that it takes to drive the queue by Asio.
+/// The executor for Asio.
 struct AsioExecutor {
   boost::asio::io_context* io;
   void post(std::function<void()> work) { boost::asio::post(*io, std::move(work)); }
@@ -47,7 +47,7 @@ struct AsioExecutor {
   }
 };
 
-/// And by something that is not Asio, without timers.
+/// A simple executor without timers.
 struct LoopExecutor {
   struct Loop {
     std::deque<std::function<void()>> work;
@@ -155,7 +155,7 @@ TYPED_TEST(AsyncQueueOver, TimesOut) {
     const auto last = co_await q.async_pop(1h);
     EXPECT_EQ(**last, 1);
   }(queue, timed_out);
-  this->io.run();  // ends now, not in an hour: a timer that is not needed is called off
+  this->io.run();  // ends now, not in an hour: a timer that is not needed is cancelled
   EXPECT_EQ(timed_out, 3);
 }
 

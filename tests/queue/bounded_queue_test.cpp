@@ -1,4 +1,4 @@
-// What the bounded queues promise: see core/queue/spsc_queue.hpp and core/queue/mpmc_queue.hpp.
+// The contract of the bounded queues: see core/queue/spsc_queue.hpp and core/queue/mpmc_queue.hpp.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -137,10 +137,10 @@ TYPED_TEST(BoundedQueue, StaysUsableWhenABatchConsumerThrowsAndDestroysWhatIsIns
 TYPED_TEST(BoundedQueue, CountsWhatItDid) {
   const auto queue = make<TypeParam, int>(8);
   std::vector<int> items(12);
-  EXPECT_EQ(queue->push_batch(items), 8U);                       // cut short
+  EXPECT_EQ(queue->push_batch(items), 8U);                       // pushed in part
   EXPECT_FALSE(queue->try_push(1));                              // refused
   EXPECT_EQ(queue->push_batch(items), 0U);                       // refused
-  EXPECT_EQ(queue->push_for(1, 1ms).error(), Error::timed_out);  // refused in the end
+  EXPECT_EQ(queue->push_for(1, 1ms).error(), Error::timed_out);  // refused at the time-out
   EXPECT_EQ(*queue->try_pop(), 0);
   const QueueStats stats = queue->stats();
   EXPECT_EQ(stats.pushed, 8U);
@@ -168,7 +168,7 @@ TEST(SpscQueue, KeepsTheReserveFreeAndShowsWhatWaits) {
   EXPECT_EQ(runs, 2U);  // one on each side of the ring's end
 }
 
-/// An item that owns memory, so that a lost or doubled one shows under AddressSanitizer.
+/// An item that owns memory, so that AddressSanitizer reports a lost or duplicated one.
 struct Item {
   std::uint32_t producer = 0;
   std::uint32_t number = 0;
@@ -236,7 +236,7 @@ TYPED_TEST(BoundedQueue, LosesAndDoublesNothingAndKeepsEachProducersOrder) {
   }
 }
 
-// A lost wake-up hangs here: each side sleeps until the other acts, as long as the clock can tell.
+// A lost wake-up would hang here: each side sleeps without a time limit until the other acts.
 TYPED_TEST(BoundedQueue, WakesTheSleepersOnTheOtherSideEachTime) {
   constexpr std::uint32_t kThreads = TypeParam::kThreads;
   constexpr int kTurns = 3000;

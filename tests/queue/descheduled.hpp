@@ -1,5 +1,5 @@
-// A queue's waiting policy for stress tests: it yields, and now and then sleeps, between any two
-// steps that others can observe, so that interleavings that are rare elsewhere come often.
+// A queue's wait policy for stress tests: between any two steps that other threads can observe it
+// yields, and sometimes sleeps, so that rare interleavings become frequent.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,7 @@
 
 namespace millrace::queue {
 
-/// A small generator of its own for each thread (xorshift).
+/// A small random generator for each thread (xorshift).
 inline std::uint32_t chance() {
   static std::atomic<std::uint32_t> seeds{1};
   thread_local std::uint32_t state = seeds.fetch_add(1) * 2654435769U;

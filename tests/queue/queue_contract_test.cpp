@@ -1,4 +1,4 @@
-// What both elastic queues promise, run on both: see core/queue/elastic_mpsc_queue.hpp.
+// The contract of the elastic queues, tested with both: see core/queue/elastic_mpsc_queue.hpp.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -94,7 +94,7 @@ TYPED_TEST(QueueContract, HoldsExactlyMaxCapacityItems) {
   for (const std::size_t max : {1, 2, 3, 63, 64, 65, 127, 1000, 1024}) {
     const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, max, 2.0, 0.5});
     push_numbers(*queue, 1, static_cast<int>(max));
-    // At every offset of the front: as many pushes fit as there were pops, and no more.
+    // At every offset of the front, exactly as many pushes fit as there were pops.
     for (std::size_t step = 0; step < 300; ++step) {
       ASSERT_EQ(queue->try_push(0).error(), Error::full);
       ASSERT_EQ(queue->len(), max);
@@ -118,7 +118,7 @@ TYPED_TEST(QueueContract, LeavesARefusedItemAlone) {
   EXPECT_NE(item, nullptr);
 }
 
-TYPED_TEST(QueueContract, KeepsTheReserveFreeForThoseWhoMayUseIt) {
+TYPED_TEST(QueueContract, KeepsTheReserveFreeForPushesWithoutOne) {
   const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 100, 2.0, 0.5});
   std::vector<int> items(150);
   EXPECT_EQ(queue->push_batch(items, 10), 90U);
@@ -128,7 +128,7 @@ TYPED_TEST(QueueContract, KeepsTheReserveFreeForThoseWhoMayUseIt) {
   EXPECT_EQ(queue->push_batch(items), 9U);
   EXPECT_EQ(queue->try_push(0).error(), Error::full);
   EXPECT_EQ(queue->len(), 100U);
-  EXPECT_EQ(queue->try_push(0, 1000).error(), Error::full);  // more reserve than there is
+  EXPECT_EQ(queue->try_push(0, 1000).error(), Error::full);  // more reserve than max_capacity
 }
 
 TYPED_TEST(QueueContract, PushesABatchWholeOrAReportedPart) {
@@ -209,7 +209,7 @@ TYPED_TEST(QueueContract, GrowsByItsFactorAndShrinksToItsMinimum) {
   EXPECT_EQ(queue->stats().resizes, 3U);
   while (queue->try_pop()) {
   }
-  // The lock-free one waits for a calm.
+  // The lock-free queue shrinks only after a calm.
   for (int look = 0; look < 40000; ++look) ASSERT_FALSE(queue->try_pop());
   EXPECT_EQ(queue->capacity(), 100U);
   EXPECT_GT(queue->stats().resizes, 3U);
@@ -232,7 +232,7 @@ TYPED_TEST(QueueContract, CountsWhatItDid) {
   EXPECT_EQ(queue->len(), 3U);
 }
 
-// One push or batch refused or cut short counts once, however long it has waited for room.
+// A push or batch that is refused or pushed in part counts once, however long it waited for room.
 TYPED_TEST(QueueContract, CountsEachRefusalOnce) {
   const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 10, 2.0, 0.25});
   std::vector<int> items(12);
@@ -302,7 +302,8 @@ TYPED_TEST(QueueContract, IsConfiguredByNamedSettersInAnyOrder) {
   EXPECT_EQ(config.growth_factor, 1.5);
 }
 
-// A threshold just below the size must not make each push grow and each pop shrink.
+// With a threshold just below the size, the queue must not grow at each push and shrink at each
+// pop.
 TYPED_TEST(QueueContract, DoesNotResizeOnEachPushAndPopWhateverTheThreshold) {
   for (const double threshold : {0.25, 0.5, 0.9, 0.999}) {
     const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 1000, 2.0, threshold});
@@ -326,7 +327,7 @@ TYPED_TEST(QueueContract, TimesOutWhenNobodyPushesOrPops) {
   EXPECT_EQ(*queue->pop_for(0s), 1);
 }
 
-// A lost wake-up hangs here: each side sleeps until the other acts, as long as the clock can tell.
+// A lost wake-up would hang here: each side sleeps without a time limit until the other acts.
 TYPED_TEST(QueueContract, WakesTheSleeperOnTheOtherSideEachTime) {
   const auto queue = make<typename TypeParam::template Queue<int>>({1, 1, 1, 2.0, 0.25});
   constexpr int kTurns = 3000;

@@ -1,5 +1,5 @@
-// What the lock-free queue promises about memory. This program counts, and can refuse, aligned
-// allocations, which is how the queue takes its segments.
+// The lock-free queue's use of memory. This program counts, and can refuse, aligned allocations, by
+// which the queue allocates its segments.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -25,7 +25,7 @@ void* allocate(std::size_t bytes, std::align_val_t alignment) {
 
 }  // namespace
 
-// Not inlined, or the compiler takes the pairs for mismatched.
+// Not inlined, or the compiler reports mismatched new and delete.
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment,
                                      const std::nothrow_t&) noexcept {
   return allocate(bytes, alignment);
@@ -68,7 +68,7 @@ TEST(QueueMemory, ASteadyFlowDoesNotAllocate) {
   for (const std::size_t backlog : {0, 1, 300, 900, 20000}) {
     const auto queue = *ElasticMpscQueue<Item>::create({});
     for (std::size_t i = 0; i < backlog; ++i) ASSERT_TRUE(queue->try_push(Item{i}));
-    // Once around, so that the segments behind the tail are there.
+    // Once around the directory, so that the segments behind the tail exist.
     for (std::size_t i = 0; i < 10000; ++i) {
       ASSERT_TRUE(queue->try_push(Item{i}));
       ASSERT_TRUE(queue->try_pop());
@@ -123,7 +123,7 @@ TEST(QueueMemory, GivesBackWhatSmallerBurstsLeftWhenTheyCease) {
   EXPECT_EQ(queue->capacity(), config.min_capacity);
 }
 
-TEST(QueueMemory, SaysSoWhenThereIsNoneToGrowAndGoesOnWhenThereIsAgain) {
+TEST(QueueMemory, ReportsOutOfMemoryAndGrowsAgainLater) {
   const auto queue = *ElasticMpscQueue<std::unique_ptr<int>>::create({64, 64, 100000, 2.0, 0.25});
   out_of_memory = true;
   int pushed = 0;

@@ -1,5 +1,5 @@
-// Threads against the queues, descheduled between any two steps that others can observe. Run under
-// ThreadSanitizer and AddressSanitizer too.
+// Stress tests of the queues, with threads descheduled between any two steps that other threads can
+// observe. Also run under ThreadSanitizer and AddressSanitizer.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// An item that owns memory, so that a lost or doubled one shows under AddressSanitizer.
+/// An item that owns memory, so that AddressSanitizer reports a lost or duplicated one.
 struct Item {
   std::uint32_t producer;
   std::uint32_t number;
@@ -52,7 +52,7 @@ void produce(Queue& queue, std::uint32_t producer, std::size_t batch_max) {
   }
 }
 
-/// Per-producer order, nothing lost, nothing doubled.
+/// Checks the order of each producer's items, and that none is lost or duplicated.
 class Ledger {
  public:
   explicit Ledger(std::uint32_t producers) : next_(producers) {}
@@ -177,8 +177,8 @@ TEST(QueueStress, TheConsumerRoleMovesBetweenThreads) {
   EXPECT_TRUE(ledger.complete());
 }
 
-/// The broker's way to sleep: a flag of its own, a queue that knows nothing of sleeping. A lost
-/// wake-up hangs here.
+/// The broker's way to sleep: its own flag, and a queue with NoWait. A lost wake-up would hang
+/// here.
 TEST(QueueStress, AnOwnersFlagIsEnoughToSleepAndWake) {
   const auto queue = *ElasticMpscQueue<std::uint32_t, NoWait>::create({1, 1, 64, 2.0, 0.25});
   std::atomic<std::uint32_t> sleeping{0};
