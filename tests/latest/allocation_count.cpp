@@ -1,4 +1,4 @@
-// In a file of its own, so that the compiler does not see through new and delete.
+// In a separate file, so that the compiler does not optimise new and delete away.
 #include "tests/latest/allocation_count.hpp"
 
 #include <atomic>

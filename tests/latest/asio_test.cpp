@@ -1,4 +1,4 @@
-// Waiting as an Asio operation, and the plain awaitable with Asio as what resumes it.
+// Waiting as an Asio operation, and the plain awaitable resumed on an Asio executor.
 #include <gtest/gtest.h>
 
 #include <boost/asio.hpp>
@@ -22,7 +22,7 @@ namespace asio = boost::asio;
 namespace millrace::latest {
 namespace {
 
-/// A coroutine that runs by itself to its end.
+/// A coroutine that starts at once and destroys itself at its end.
 struct Detached {
   struct promise_type {
     Detached get_return_object() { return {}; }
@@ -63,9 +63,9 @@ TEST(PlainAwait, ResumesACoroutineWhereItIsToldTo) {
   context.run();
 }
 
-// A publisher that found somebody waiting may come to notify when that one has its value already,
-// and waits for the next.
-TEST(PlainAwait, ResumesNobodyWithoutNews) {
+// A publisher that saw a waiter may notify after that subscriber has got the value and waits for
+// the next one.
+TEST(PlainAwait, ResumesNoCoroutineWithoutNews) {
   for (int round = 0; round < 300; ++round) {
     Bus<int> bus;
     auto subscriber = bus.subscribe("t");
@@ -121,7 +121,7 @@ TEST(AsioWait, TakesAnyCompletionToken) {
   async_wait(subscriber, context.get_executor(),
              [&](Poll<std::string> poll) { seen = std::move(poll); });
   bus.publish("t", "callback").value();
-  EXPECT_FALSE(seen) << "never inside publish()";
+  EXPECT_FALSE(seen) << "the handler must not run inside publish()";
   context.run();
   EXPECT_EQ(*seen.value().value(), "callback");
 
@@ -203,7 +203,7 @@ TEST(AsioWait, EndsWithClosedWhenItsSubscriberIsDestroyed) {
   bus.publish("t", 1).value();
 }
 
-// A coroutine's frame, and the subscriber in it, is destroyed with the context it waits in.
+// A coroutine's frame, and the subscriber in it, is destroyed with its execution context.
 TEST(AsioWait, IsDestroyedWithItsContext) {
   Bus<int> bus;
   const auto alive = std::make_shared<int>();

@@ -29,7 +29,7 @@ TEST(BusUnderFire, ThreadsThatMakeTheSameTopicsGetTheSameOnes) {
   for (const auto& mine : made) EXPECT_EQ(mine, made[0]);
 }
 
-/// Cleaning up must never part a subscriber from those who publish under the same name.
+/// After a clean-up, a subscriber and the publishers of its topic's name must have the same topic.
 TEST(BusUnderFire, CleaningUpNeverLosesATopicThatIsFollowed) {
   constexpr int kRounds = 3000;
   Bus<std::string> bus;
@@ -54,8 +54,8 @@ TEST(BusUnderFire, CleaningUpNeverLosesATopicThatIsFollowed) {
   noise.join();
 }
 
-/// Who publishes by name gets the removed topic while it still takes values, or a new one.
-TEST(BusUnderFire, RemovingATopicNeverRefusesThoseWhoPublishByName) {
+/// A publish by name gets the removed topic as long as that accepts values, or a new one.
+TEST(BusUnderFire, RemovingATopicNeverRefusesAPublishByName) {
   constexpr int kRounds = 20'000;
   Bus<int> bus;
   std::atomic<bool> over{false};
@@ -80,7 +80,7 @@ TEST(BusUnderFire, RemovingATopicNeverRefusesThoseWhoPublishByName) {
   follower.join();
 }
 
-TEST(BusUnderFire, WhoWaitsIsWokenByPublishersThatKnowTheNameAlone) {
+TEST(BusUnderFire, WaitersAreWokenByPublishesByName) {
   constexpr int kRounds = 1000;
   auto bus = Bus<int>::high_throughput();
   std::thread echo([&] {

@@ -51,7 +51,7 @@ TEST(Bus, ListsItsTopics) {
   EXPECT_EQ(sorted(bus.topic_names()), (std::vector<std::string>{"a", "b", "c/d"}));
 }
 
-TEST(Bus, ForgetsTopicsThatNobodyHolds) {
+TEST(Bus, CleansUpTopicsThatAreNotReferenced) {
   Bus<int> bus;
   const auto held = bus.topic("held").value();
   auto subscriber = bus.subscribe("followed");
@@ -100,7 +100,7 @@ TEST(Bus, ClosesItsTopicsAndMakesNoMore) {
   EXPECT_EQ(subscriber.try_get().news(), News::closed);
 }
 
-TEST(Bus, RemovesATopicWhoeverHoldsIt) {
+TEST(Bus, RemovesATopicThatIsReferenced) {
   Bus<int> bus;
   auto subscriber = bus.subscribe("a");
   const auto topic = bus.topic("a").value();
@@ -124,7 +124,7 @@ TEST(Bus, StartsAnewWithATopicThatWasRemoved) {
   EXPECT_EQ(subscriber.try_get().value(), 2);
 }
 
-/// Runs from the start to the first wait, then where it is resumed.
+/// Runs at once until its first wait, then on the thread that resumes it.
 struct Detached {
   struct promise_type {
     Detached get_return_object() { return {}; }
@@ -141,8 +141,8 @@ Detached make_at_the_end(Bus<int>& bus, Subscriber<int>& subscriber, const char*
   error = bus.topic(name).error();
 }
 
-// It is resumed inside remove() or close(), on the thread that called it.
-TEST(Bus, MayBeCalledByACoroutineThatHearsOfItsTopicsEnd) {
+// The coroutine is resumed inside remove() or close(), on the calling thread.
+TEST(Bus, MayBeCalledByACoroutineThatTheEndOfItsTopicResumes) {
   Bus<int> bus;
   auto removed = bus.subscribe("removed");
   auto closed = bus.subscribe("closed");
@@ -156,7 +156,7 @@ TEST(Bus, MayBeCalledByACoroutineThatHearsOfItsTopicsEnd) {
   EXPECT_EQ(after_close, Error::closed);
 }
 
-TEST(Bus, IsOutlivedByTopicsAndSubscribersWhichHearOfItsEnd) {
+TEST(Bus, ClosesTopicsAndSubscribersThatOutliveIt) {
   std::optional<Bus<std::string>> bus(std::in_place);
   const auto topic = bus->topic("a").value();
   auto subscriber = bus->subscribe("a");

@@ -15,8 +15,8 @@ namespace {
 constexpr int kReaders = 3;
 constexpr int kLoadsEach = 20'000;
 
-/// A writer that never pauses until the readers have had all their loads; a reader that were
-/// starved would keep the test from ending.
+/// The writer does not pause until the readers have made all their loads: if a reader starved, the
+/// test would not end.
 template <typename AnySlot, typename Make, typename Check>
 void race(AnySlot& slot, Make make, Check check) {
   std::atomic<int> reading{kReaders};

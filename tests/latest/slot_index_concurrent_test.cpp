@@ -15,7 +15,7 @@ namespace {
 
 using base::hash_name;
 
-/// As the server's topic table has it: a name and a slot.
+/// Like an entry of the server's topic table: a name and a slot.
 struct Entry {
   static inline std::atomic<int> alive{0};
   explicit Entry(std::string text) : name_(std::move(text)), hash_(hash_name(name_)) {

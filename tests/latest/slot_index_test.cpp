@@ -59,7 +59,7 @@ TEST(SlotIndex, KeepsTheFirstOfTwoEntriesOfOneName) {
   EXPECT_EQ(index.size(), 1u);
 }
 
-TEST(SlotIndex, TellsNamesOfEqualHashApart) {
+TEST(SlotIndex, DistinguishesNamesWithEqualHashes) {
   Index index;
   std::vector<Named*> entries;
   for (int i = 0; i < 3000; ++i) {
@@ -67,7 +67,7 @@ TEST(SlotIndex, TellsNamesOfEqualHashApart) {
   }
   for (int i = 0; i < 3000; ++i) EXPECT_EQ(index.find(42, topic(i)), entries[i]);
   EXPECT_EQ(index.find(42, "other"), nullptr);
-  EXPECT_LT(index.memory_bytes(), 1u << 20);  // the directory does not grow for their sake
+  EXPECT_LT(index.memory_bytes(), 1u << 20);  // colliding names do not make the directory grow
 }
 
 TEST(SlotIndex, GrowsFromNothingAndFindsAll) {
@@ -93,7 +93,7 @@ TEST(SlotIndex, FindsAllWhateverTheQualityOfTheHash) {
   }
 }
 
-TEST(SlotIndex, DoesNotSplitWhenItWasToldHowManyWillCome) {
+TEST(SlotIndex, DoesNotSplitUpToTheExpectedNumber) {
   Index index(20'000);
   const std::size_t before = index.memory_bytes();
   for (int i = 0; i < 20'000; ++i) add(index, topic(i));
@@ -126,7 +126,7 @@ TEST(SlotIndex, KeepsAnErasedEntryWhileAReaderIsInside) {
     EXPECT_EQ(seen->name(), "a/b");
     EXPECT_EQ(index.retired_count(), 1u);
     {
-      const auto later = index.reader();  // does not hold back what went before it came
+      const auto later = index.reader();  // does not keep entries that were erased before it
     }
     index.reclaim(100);
     EXPECT_EQ(Named::alive, 1);
@@ -157,7 +157,7 @@ TEST(SlotIndex, AgreesWithAMapThroughRandomInsertionsAndErasures) {
     const auto known = model.find(topic(i));
     ASSERT_EQ(find(index, topic(i)), known == model.end() ? nullptr : known->second);
   }
-  EXPECT_LT(index.memory_bytes(), 5000u * 64);  // erased entries leave no growing trace
+  EXPECT_LT(index.memory_bytes(), 5000u * 64);  // tombstones do not accumulate
 }
 
 TEST(SlotIndex, WalksEveryEntryOnce) {

@@ -19,7 +19,7 @@ struct Point {
   char unit[5];
 };
 
-/// Counts how many of it are alive.
+/// Counts its living objects.
 struct Tracked : RefCounted<Tracked> {
   static inline int alive = 0;
   explicit Tracked(int number) : number(number) { ++alive; }
@@ -27,7 +27,7 @@ struct Tracked : RefCounted<Tracked> {
   int number;
 };
 
-// As a user of boost::intrusive_ptr would write it.
+// A typical class for boost::intrusive_ptr.
 struct Foreign {
   mutable std::atomic<std::uint32_t> references{0};
   int number = 0;
@@ -58,7 +58,7 @@ TEST(Slot, OfHandlesTakesSixteenBytes) {
   EXPECT_EQ(sizeof(Slot<Ref<Tracked>>), 16u);
 }
 
-/// Of no slot's special kinds; counts its living copies, and throws when it is told to.
+/// Neither a handle nor trivially copyable; counts its living copies, and can be made to throw.
 struct Counted {
   explicit Counted(int wanted) : number(wanted) { ++alive; }
   Counted(const Counted& other) : number(other.number) {
@@ -70,7 +70,7 @@ struct Counted {
   static inline int alive = 0;
 };
 
-TEST(SharedSlot, AllocatesNothingWhileNobodySharesItsValues) {
+TEST(SharedSlot, AllocatesNothingWhileNoReaderHoldsAValue) {
   Slot<std::string> slot;
   const std::string value = "short";
   slot.store(value);
@@ -92,7 +92,7 @@ TEST(SharedSlot, LeavesAValueAloneThatIsShared) {
   EXPECT_EQ(*slot.load()->value, "9");
 }
 
-TEST(SharedSlot, DestroysAValueWhenItIsReplacedAndNobodySharesIt) {
+TEST(SharedSlot, DestroysAReplacedValueThatNoReaderHolds) {
   {
     Slot<Counted> slot;
     for (int i = 0; i < 5; ++i) {
@@ -174,7 +174,7 @@ TYPED_TEST(EverySlot, ReturnsTheNewestValueWithItsVersion) {
   }
 }
 
-TYPED_TEST(EverySlot, ReturnsTheSameValueAgainToWhoAsksAgain) {
+TYPED_TEST(EverySlot, ReturnsTheSameValueAtEachLoad) {
   Slot<TypeParam> slot;
   slot.store(make<TypeParam>(7));
   EXPECT_EQ(number_of(slot.load()->value), 7);
@@ -182,7 +182,7 @@ TYPED_TEST(EverySlot, ReturnsTheSameValueAgainToWhoAsksAgain) {
   EXPECT_EQ(slot.load()->version, 1u);
 }
 
-TYPED_TEST(EverySlot, CountsVersionsFromWhereItIsTold) {
+TYPED_TEST(EverySlot, CountsVersionsFromTheGivenStart) {
   Slot<TypeParam> slot(1'000'003);
   EXPECT_FALSE(slot.load());
   EXPECT_EQ(slot.version(), 1'000'003u);

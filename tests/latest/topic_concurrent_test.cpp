@@ -52,7 +52,7 @@ TEST(TopicUnderFire, SeveralPublishersGetVersionsOfTheirOwnAndNoValueIsTorn) {
   }
 }
 
-/// Two threads that each wait for the other's answer: a lost wake-up would hang them.
+/// Two threads that wait for each other in turn: a lost wake-up would hang them.
 TEST(TopicUnderFire, NoWakeUpIsLost) {
   constexpr int kRounds = 3000;
   for (const auto spin_max : {std::chrono::microseconds(0), std::chrono::microseconds(5),
@@ -118,7 +118,7 @@ TEST(TopicUnderFire, TimedWaitsThatEndAsNewsArriveLoseNothing) {
   publisher.join();
 }
 
-TEST(TopicUnderFire, ClosingWakesWhoSleeps) {
+TEST(TopicUnderFire, ClosingWakesSleepers) {
   for (int round = 0; round < 200; ++round) {
     auto topic = Topic<int>::make("t");
     std::thread sleeper([subscriber = topic->subscribe()]() mutable {

@@ -111,7 +111,7 @@ TEST(Subscriber, DoesNotDependOnOthers) {
   EXPECT_EQ(slow.skipped_total(), 1u);
 }
 
-TEST(Subscriber, GetsTheLastValueBeforeItHearsOfTheEnd) {
+TEST(Subscriber, GetsTheLastValueBeforeClosed) {
   auto topic = topic_of<int>();
   auto subscriber = topic->subscribe();
   topic->publish(1).value();
@@ -147,7 +147,7 @@ TEST(Subscriber, GivesUpWaitingWhenTheTimeIsOver) {
   EXPECT_EQ(subscriber.wait_until(WaitClock::time_point::min()).news(), News::nothing);
 }
 
-/// The smallest coroutine: starts at once, and is destroyed by its holder.
+/// A minimal coroutine: starts at once, and is destroyed by its owner.
 struct Task {
   struct promise_type {
     Task get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
@@ -210,7 +210,7 @@ TEST(AsyncWait, LeavesTheTopicWhenTheCoroutineIsDestroyed) {
   News end = News::nothing;
   Task task = follow(subscriber, seen, end);
   task.coroutine.destroy();
-  EXPECT_FALSE(subscriber.cancel()) << "nobody waits any more";
+  EXPECT_FALSE(subscriber.cancel()) << "there is no wait any more";
   topic->publish(1).value();
   EXPECT_TRUE(seen.empty());
 }

@@ -20,7 +20,7 @@ class Noted final : public Waiter {
 constexpr auto kNoNews = [] { return false; };
 constexpr auto kNews = [] { return true; };
 
-TEST(WaitList, CountsWhoWaits) {
+TEST(WaitList, CountsItsWaiters) {
   WaitList list;
   Noted waiter;
   EXPECT_FALSE(list.any());
@@ -31,7 +31,7 @@ TEST(WaitList, CountsWhoWaits) {
   EXPECT_FALSE(list.leave(waiter));
 }
 
-TEST(WaitList, TakesNobodyInWhoHasNewsAlready) {
+TEST(WaitList, DoesNotAddAWaiterThatHasNews) {
   WaitList list;
   Noted waiter;
   EXPECT_FALSE(list.wait(waiter, kNews));
@@ -63,7 +63,7 @@ TEST(WaitList, NotifiesTheOneThatIsCancelled) {
   list.notify_all();
 }
 
-TEST(WaitRoom, NotifiesThoseWhoWaitForThatSlotAlone) {
+TEST(WaitRoom, NotifiesOnlyTheWaitersOfThatSlot) {
   WaitRoom room;
   std::vector<Slot<int>> slots(200);
   std::vector<Noted> waiters(200);
@@ -80,7 +80,7 @@ TEST(WaitRoom, NotifiesThoseWhoWaitForThatSlotAlone) {
   EXPECT_FALSE(room.anyone_waits());
 }
 
-TEST(WaitRoom, LetsWhoLeavesGo) {
+TEST(WaitRoom, DoesNotCountAWaiterThatLeft) {
   WaitRoom room;
   Slot<int> slot;
   Noted waiter;

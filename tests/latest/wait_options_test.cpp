@@ -1,4 +1,4 @@
-// When a waiting thread spins, and when it sleeps at once. By itself: no thread waits here.
+// When a waiting thread spins, and when it sleeps at once. AdaptiveSpin alone, without threads.
 #include "core/latest/wait_options.hpp"
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ TEST(AdaptiveSpin, BeginsBySpinning) {
   EXPECT_TRUE(spins(AdaptiveSpin(kMaxNs)));
 }
 
-TEST(AdaptiveSpin, NeverSpinsIfItMayNot) {
+TEST(AdaptiveSpin, NeverSpinsWithASpinMaxOf0) {
   EXPECT_FALSE(spins(AdaptiveSpin(0)));
 }
 
@@ -45,7 +45,7 @@ TEST(AdaptiveSpin, AddsUpWaitsThatEndAtTheirDeadline) {
   for (int i = 0; i < 3; ++i) spin.learn(400ns, false);
   EXPECT_FALSE(spins(spin)) << "1,200 ns have passed without news";
   spin.learn(400ns, true);
-  EXPECT_TRUE(spins(spin)) << "a single wait of 1,600 ns is not the rule yet";
+  EXPECT_TRUE(spins(spin)) << "a single wait of 1,600 ns does not raise the average enough";
   for (int i = 0; i < 3; ++i) spin.learn(1'600ns, true);
   EXPECT_FALSE(spins(spin));
 }

@@ -11,15 +11,15 @@
 namespace millrace::latest {
 namespace {
 
-/// Sleeps until the slot has something newer than `seen`, as a long poll does.
+/// Sleeps until the slot has a newer version than `seen`, as a long poll does.
 Version wait_for_newer(WaitRoom& room, const Slot<int>& slot, Version seen) {
   ThreadWaiter waiter;
   if (room.wait(&slot, waiter, [&] { return slot.version() > seen; })) waiter.sleep();
   return slot.version();
 }
 
-/// The writer stores a batch, then asks once; it goes on only when every reader has seen it. A
-/// wake-up lost between the two would hang the test.
+/// The writer stores a batch, then checks once for waiters; it goes on only when every reader has
+/// seen the batch. A wake-up lost in between would hang the test.
 TEST(WaitRoomUnderFire, NoReaderSleepsThroughABatch) {
   constexpr int kReaders = 4;
   constexpr Version kBatches = 1500;
