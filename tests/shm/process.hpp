@@ -33,9 +33,9 @@ class Signal {
   int ends_[2];
 };
 
-// Waits until the other threads of this process sleep, or for 1,000 turns. A fork copies the locks
-// of AddressSanitizer's allocator as they are: one that another thread held just then, as it does
-// when it starts, would never be free in the child.
+// Waits until the other threads of this process sleep, at most 1,000 rounds. A fork copies the
+// locks of AddressSanitizer's allocator in their present state: a lock that another thread holds at
+// that moment, for instance while it starts, would stay locked in the child.
 inline void await_sleeping_threads() {
   const auto all_sleep = [] {
     const std::string self = std::to_string(::gettid());

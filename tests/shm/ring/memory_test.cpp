@@ -1,4 +1,4 @@
-// Seals: what another process cannot do to the memory that it was given.
+// Seals: another process cannot write to or resize the memory that it was given.
 #include "core/shm/ring/memory.hpp"
 
 #include <fcntl.h>
@@ -40,7 +40,7 @@ TEST(Memory, RingCannotBeMappedWritableByAConsumer) {
   Child consumer([&] {
     const auto* writable =
         ::mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd(), 0);
-    // Nor by opening it anew, whatever the descriptor allowed.
+    // Nor by reopening it through /proc/self/fd.
     const std::string path = "/proc/self/fd/" + std::to_string(ring->fd());
     const UniqueFd again(::open(path.c_str(), O_RDWR));
     const void* second =

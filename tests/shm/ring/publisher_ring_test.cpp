@@ -1,4 +1,4 @@
-// Publisher rings: what a client writes is copied, then checked; garbage affects that client alone.
+// Publisher rings: frames are copied, then checked; garbage affects only the client that wrote it.
 #include "core/shm/ring/publisher_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -45,7 +45,7 @@ TEST_F(PublisherRing, HandsOverInOrderAcrossTheWrap) {
   EXPECT_EQ(reader->taken(), 1'000u);
 }
 
-TEST_F(PublisherRing, FullIsFullAndNothingAcceptedIsLost) {
+TEST_F(PublisherRing, RefusesWhenFullAndLosesNothingAccepted) {
   int accepted = 0;
   while (put("topic", std::to_string(accepted)) == PublisherRingResult::taken) ++accepted;
   writer.flush();
@@ -73,7 +73,7 @@ TEST_F(PublisherRing, WakesTheServerOnceForEachSleepAndNotWhileItIsAwake) {
   EXPECT_TRUE(writer.flush());
 }
 
-TEST_F(PublisherRing, DoesNotSleepOverAPublish) {
+TEST_F(PublisherRing, DoesNotSleepIfSomethingWasPublished) {
   reader->wake_up();
   put("t", "1");
   EXPECT_FALSE(writer.flush());

@@ -1,4 +1,4 @@
-// Rings between real processes: every fault of a consumer, except for those at the control socket.
+// Rings between real processes: all faults of a consumer except those at the control socket.
 #include <gtest/gtest.h>
 #include <sched.h>
 
@@ -102,7 +102,7 @@ TYPED_TEST(RingAcross, ChainOfThreeKeepsItsOrder) {
   for (auto& reader : readers) EXPECT_TRUE(reader->succeeded());
 }
 
-TEST(RingFault, LossyReaderKilledInMidReadAffectsNobody) {
+TEST(RingFault, LossyReaderKilledInMidReadAffectsNoOther) {
   auto writer = RingWriter::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
   const auto start = writer->add_reader(1, false, 0);
   Signal reading;

@@ -109,8 +109,8 @@ TEST_F(Ring, CarriesEverySizeAcrossTheWrap) {
   EXPECT_EQ(reader->missed(), 0u);
 }
 
-// A reader that gets a single frame by each look pauses between looks; it still returns each frame
-// once.
+// A reader that gets a single frame from each load of the tail pauses between loads; it still
+// returns each frame once.
 TEST_F(Ring, PausingBetweenLooksLosesNothing) {
   make({});
   auto reader = attach();
@@ -135,7 +135,7 @@ TEST_F(Ring, LappedReaderGoesOnAtTheOldestAndKnowsWhatItMissed) {
   EXPECT_EQ(seen.back(), 1'000u);
   EXPECT_EQ(reader->missed(), seen.front() - 1);
   for (std::size_t i = 1; i < seen.size(); ++i) EXPECT_EQ(seen[i], seen[i - 1] + 1);
-  EXPECT_GE(seen.size(), 4096u / 88 * 9 / 10) << "a lap costs little more than the lap itself";
+  EXPECT_GE(seen.size(), 4096u / 88 * 9 / 10) << "a lapped reader loses little more than one lap";
 }
 
 TEST_F(Ring, FiguresCountWhatReadersMissedWithinWhatIsPossible) {
@@ -253,7 +253,7 @@ TEST_F(Ring, FullOverflowEvictsTheSlowestAlone) {
     seen += read_sequences(*quick).size();
   }
   seen += read_sequences(*quick).size();
-  EXPECT_EQ(seen, 200u) << "the quick reader lost nothing";
+  EXPECT_EQ(seen, 200u) << "the fast reader lost nothing";
   EXPECT_EQ(quick->missed(), 0u);
   EXPECT_EQ(slow->eviction(), Eviction::overflow_full);
   EXPECT_EQ(quick->eviction(), Eviction::none);
@@ -290,7 +290,7 @@ TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
   EXPECT_FALSE(writer->has_overflow());
 }
 
-TEST_F(Ring, NextSlowestReaderHasAWholeLease) {
+TEST_F(Ring, NextSlowestReaderHasAFullLease) {
   RingOptions options = small_lossless;
   options.overflow_bytes_max = 1 << 20;
   options.lease_ns = 100;
@@ -302,7 +302,7 @@ TEST_F(Ring, NextSlowestReaderHasAWholeLease) {
   writer->release(now);
   EXPECT_EQ(consumer_pages[0]->eviction(), Eviction::lease_ended);
   now += 50;
-  writer->release(now);  // it has not yet read what came from the overflow
+  writer->release(now);  // the reader has not yet read the frames from the overflow
   EXPECT_EQ(consumer_pages[1]->eviction(), Eviction::none);
 }
 
@@ -376,7 +376,7 @@ TEST_F(Ring, ReadsOnlyWhatItsPredecessorsHaveReleased) {
   EXPECT_EQ(read_sequences(*second), (std::vector<std::uint64_t>{2, 3}));
 }
 
-TEST_F(Ring, NoSystemCallWhileNobodySleeps) {
+TEST_F(Ring, NoSystemCallWhileNoReaderSleeps) {
   make({});
   auto reader = attach();
   for (int i = 0; i < 1'000; ++i) publish_many(1);

@@ -1,5 +1,5 @@
-// The wire format of the control socket: messages are decoded in pieces of any size, all else is a
-// fault.
+// The wire format of the control socket: messages are decoded from pieces of any size, invalid
+// bytes are a fault.
 #include "core/shm/wire/wire.hpp"
 
 #include <gtest/gtest.h>
