@@ -45,7 +45,7 @@ TEST(Histogram, BucketsFollowEachOtherWithoutHoles) {
   }
 }
 
-TEST(Histogram, IsWithinOnePercentOfTheTruthAtAnyMagnitude) {
+TEST(Histogram, IsAccurateToOnePercentAtAnyMagnitude) {
   std::mt19937_64 random(2);
   std::vector<std::uint64_t> values;
   Histogram h;

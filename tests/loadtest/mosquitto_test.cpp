@@ -1,4 +1,4 @@
-// The generator against a real broker: mosquitto, started here on free loopback ports, with few
+// The generator with a real broker: mosquitto, started here on free loopback ports, with few
 // messages.
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -155,7 +155,7 @@ class Mosquitto : public testing::Test {
     }
     EXPECT_FALSE(r.has_faults);
     for (const std::string& warning : r.warnings) {
-      // How busy the machine is does not matter here.
+      // The load of the machine does not matter here.
       EXPECT_THAT(warning, testing::HasSubstr("core"));
     }
   }
@@ -227,7 +227,7 @@ TEST_F(Mosquitto, AStoppedReaderSeesTheNewestInTheEnd) {
                         "--pause", "0.3", "--topics", "10"});
   EXPECT_EQ(whole(r, "slow_skipped"), 0);
   EXPECT_EQ(whole(r, "lost"), 0);
-  // Everything published meanwhile waits for it: 256 bytes and more each.
+  // The broker has queued everything published meanwhile: at least 256 bytes each.
   EXPECT_GT(whole(r, "bytes_to_newest"), whole(r, "published_meanwhile") * 256);
   EXPECT_FALSE(r.has_faults);
 }
@@ -235,7 +235,7 @@ TEST_F(Mosquitto, AStoppedReaderSeesTheNewestInTheEnd) {
 TEST_F(Mosquitto, ALimitedReaderSeesOldValues) {
   const Result r = run({"fresh", "-p", port(TransportKind::tcp), "--rate", "4000", "--duration",
                         "1", "--read-rate", "100000", "--topics", "10"});
-  // At least what it may read, and not much more: the last read may be late.
+  // At least the bytes that it may read, and little more, as the last read may be late.
   EXPECT_GT(whole(r, "delivered"), 50);
   EXPECT_LT(whole(r, "delivered"), 100'000 / 256);
   EXPECT_FALSE(r.has_faults);
@@ -254,7 +254,7 @@ TEST_F(Mosquitto, AcceptsOneConnectionAfterAnother) {
   EXPECT_EQ(whole(r, "failed"), 0);
 }
 
-TEST_F(Mosquitto, LosesNothingWhileOthersComeAndGo) {
+TEST_F(Mosquitto, LosesNothingWhileOtherClientsConnectAndLeave) {
   const Result r = run({"soak", "-p", port(TransportKind::tcp), "--duration", "1", "--warmup", "0",
                         "--rate", "2000", "--churn", "50", "--pid", std::to_string(pid_)});
   EXPECT_EQ(whole(r, "lost"), 0);

@@ -1,6 +1,6 @@
 // The schedule of the open loop without a broker: publishers that never connect have no room, so
-// every due message stays unsent, and record_unsent() must tell all of them and what they have
-// waited.
+// every due message stays unsent, and record_unsent() must report all of them and their waiting
+// times.
 #include "loadtest/pacer.hpp"
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ TEST(OpenLoop, TellsEachMessageThatWasDueAndNotSent) {
   NoEvents events;
   Client a(loop, endpoint, events, "a");
   Client b(loop, endpoint, events, "b");
-  OpenLoop pacer({&a, &b}, 1000, 5'000'000);  // one each millisecond, by turns
+  OpenLoop pacer({&a, &b}, 1000, 5'000'000);  // a message each millisecond, alternating
   pacer.step(5'000'000 + 10'500'000, 1'000'000);
   EXPECT_EQ(pacer.published(), 0u);
   Measurement measurement;

@@ -45,7 +45,7 @@ TEST(Packets, ReadsTheLimitsOfAConnack) {
   ASSERT_TRUE(v5);
   EXPECT_EQ(v5->receive_maximum, 20);
   EXPECT_EQ(v5->maximum_qos, 1);
-  EXPECT_FALSE(read_connack(MqttVersion::v5, "\0\0\3\x21\0"s)) << "cut short";
+  EXPECT_FALSE(read_connack(MqttVersion::v5, "\0\0\3\x21\0"s)) << "truncated";
   EXPECT_FALSE(read_connack(MqttVersion::v5, "\0\0\2\x7E\0"s)) << "unknown property";
 }
 

@@ -1,4 +1,4 @@
-// What a PublishRing writes, a Receiver understands; and what is done to it on the way is noticed.
+// A Receiver accepts the messages of a PublishRing, and detects loss, duplicates and changes.
 #include "loadtest/receiver.hpp"
 
 #include <gtest/gtest.h>
@@ -80,7 +80,7 @@ TEST_F(Loop, BringsEveryMessageRoundTheRingInOrder) {
   measurement_.window_begin_ns = 0;
   for (std::size_t i = 0; i < rounds; ++i) {
     for (int k = 0; k < 7; ++k) ring.stamp(spread(1000), spread(1400), 0);
-    move(ring, 100);  // packets are cut in the middle
+    move(ring, 100);  // packets are split in the middle
   }
   for (const std::string& p : packets()) deliver(p, 2000);
   EXPECT_EQ(receiver_.tally().received, rounds * 7);
@@ -119,7 +119,7 @@ TEST_F(Loop, NoticesLossDuplicatesAndDisorder) {
   EXPECT_EQ(receiver_.tally().gaps, 2u);
 }
 
-TEST_F(Loop, NoticesAWrongTopicAndWhatIsNotOurs) {
+TEST_F(Loop, NoticesWrongTopicsAndForeignMessages) {
   PublishRing ring(topics_, shape());
   ring.stamp(0, 0, 0);
   move(ring, 1 << 20);
@@ -139,7 +139,7 @@ TEST_F(Loop, NoticesAWrongTopicAndWhatIsNotOurs) {
   EXPECT_EQ(receiver_.foreign(), 2u);
 }
 
-TEST_F(Loop, TimesNothingThatWasMeantForTheWarmup) {
+TEST_F(Loop, DoesNotTimeMessagesOfTheWarmup) {
   PublishRing ring(topics_, shape());
   measurement_.window_begin_ns = 500;
   ring.stamp(spread(499), spread(600), 0);

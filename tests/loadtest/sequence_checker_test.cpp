@@ -41,7 +41,7 @@ TEST(SequenceChecker, TellsALateMessageFromADuplicate) {
 }
 
 TEST(SequenceChecker, TakesLateMessagesOutOfEveryPartOfAGap) {
-  // 1..7 are missing; then the first, the last, the middle, and what is left.
+  // 1..7 are missing; then the first, the last, a middle one and the others arrive.
   const SequenceTally t = see_all({0, 8, 1, 7, 4, 2, 3, 5, 6});
   EXPECT_EQ(t.received, 9u);
   EXPECT_EQ(t.reordered, 7u);
