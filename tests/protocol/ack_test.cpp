@@ -1,5 +1,4 @@
-// PUBACK, PUBREC, PUBREL and PUBCOMP, both as packets that own their properties and on the hot
-// path.
+// PUBACK, PUBREC, PUBREL and PUBCOMP, as packets that own their properties and as Ack.
 #include "bytes.hpp"
 
 namespace millrace::protocol::test {
@@ -13,7 +12,7 @@ constexpr auto v5 = Version::v5;
 struct Kind {
   PacketType type;
   const char* first_byte;
-  const char* reason;  // a failure that it may carry
+  const char* reason;  // a failure that is allowed in it
 };
 
 constexpr Kind kinds[] = {{PacketType::Puback, "40", "87"},
@@ -28,7 +27,7 @@ Result<Ack> decode_short(const std::string& text, Version version, Sender sender
   return decode_ack(found->value(), packet, version, sender);
 }
 
-// The two decoders agree, whatever comes.
+// Both decoders must report this fault.
 void expect_fault(const std::string& text, ReasonCode reason, Version version,
                   Sender sender = Sender::Client) {
   SCOPED_TRACE(text);
@@ -68,7 +67,7 @@ void expect_read_and_written(const Kind& kind) {
   EXPECT_EQ(decode_short(short_text, v5).value(), (Ack{kind.type, 0x1234, ReasonCode::Success}));
   EXPECT_EQ(decode_short(failed_text, v5).value(), (Ack{kind.type, 0x1234, failed.reason}));
   EXPECT_EQ(decode_short(rich_text, v5).value(), (Ack{kind.type, 0x1234, failed.reason}));
-  // A longer way to say the same.
+  // A longer encoding of the same packet.
   EXPECT_TRUE(decode_text(first + "{ 1234 00 {} }", v5).value() == Packet{plain});
   // 3.1.1 has no reasons.
   EXPECT_EQ(encoded(rich, v3_1_1), bytes(short_text));
@@ -115,7 +114,7 @@ TEST(Acks, HaveTheReasonsOfTheirTables) {
       }
     }
   }
-  // A bridge is a client, and knows too that nobody was there.
+  // A bridge is a client too, and may report that there was no matching subscriber.
   for (const Sender sender : {Sender::Client, Sender::Server}) {
     for (const PacketType type : {PacketType::Puback, PacketType::Pubrec}) {
       EXPECT_TRUE(reason_allowed(type, ReasonCode::NoMatchingSubscribers, sender));

@@ -1,10 +1,10 @@
-// How the tests of protocol/ write packets down: by hand, byte for byte, so that no encoder of ours
-// vouches for a decoder of ours.
+// The notation for packets in the tests of protocol/: written by hand, byte for byte, so that
+// decoders are not tested with the project's own encoders.
 //
 //   10 { "MQTT" 04 02 003c "id" }
 //
-// Hex digits in pairs; "text" is two bytes of length and the text; 'text' is the text alone; { ...
-// } is a Variable Byte Integer that counts what is inside, and then that.
+// Hex digits in pairs; "text" is two bytes of length and the text; 'text' is only the text; { ... }
+// is the length of the content in braces as a Variable Byte Integer, and then the content.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -132,7 +132,7 @@ inline void expect_faults(std::initializer_list<Fault> faults) {
   }
 }
 
-// One row of a table of good packets: what the bytes mean, and that they are what encode writes.
+// One row of a table of valid packets: decode gives `meaning`, and encode gives the bytes.
 struct Good {
   const char* what;
   const char* packet;

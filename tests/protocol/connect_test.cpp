@@ -119,7 +119,7 @@ TEST(Connect, RejectsWhatIsMalformed) {
   });
 }
 
-TEST(Connect, RejectsProtocolsThatAreNotOurs) {
+TEST(Connect, RejectsUnknownProtocols) {
   constexpr auto unsupported = ReasonCode::UnsupportedProtocolVersion;
   expect_faults({
       {"unknown name", R"(10 { "HTTP" 05 02 0000 {} "id" })", unsupported},
@@ -142,8 +142,8 @@ TEST(Connect, RejectsEmptyIdentifiersWhereTheVersionDoes) {
   });
 }
 
-TEST(Connect, Is3_1AsItWas) {
-  // Flags without their fields, bits that were unused, a long identifier.
+TEST(Connect, AcceptsWhatOnly3_1Allows) {
+  // Flags without their fields, set bits that are unused in 3.1, a long identifier.
   for (const char* text :
        {R"(10 { "MQIsdp" 03 c2 0000 "id" })", R"(10 { "MQIsdp" 03 82 0000 "id" })",
         R"(10 { "MQIsdp" 03 2b 0000 "id" })",
@@ -171,16 +171,16 @@ TEST(Connect, KnowsBridgesByTheHighestBitOfTheLevel) {
   });
 }
 
-TEST(Connect, IsFramedBeforeItsVersionIsKnownAndJudgedByIt) {
+TEST(Connect, IsFramedBeforeItsVersionIsKnownAndThenCheckedByIt) {
   const auto fault = [](const char* text) {
     const auto packet = decode_text(text, first_packet_version);
     return packet.has_error() ? packet.error() : ReasonCode::Success;
   };
-  // Low header bits: 3.1 calls them unused.
+  // The low header bits are unused in 3.1.
   EXPECT_EQ(fault(R"(1f { "MQIsdp" 03 02 0000 "id" })"), ReasonCode::Success);
   EXPECT_EQ(fault(R"(12 { "MQTT" 04 02 0000 "id" })"), malformed);
   EXPECT_EQ(fault(R"(12 { "MQTT" 05 02 0000 {} "id" })"), malformed);
-  // A length that is not the shortest: MQTT 5 alone forbids it.
+  // A length that is not the shortest form: only MQTT 5 forbids it.
   EXPECT_EQ(fault(R"(10 9000 "MQIsdp" 03 02 0000 "id")"), ReasonCode::Success);
   EXPECT_EQ(fault(R"(10 8e808000 "MQTT" 04 02 0000 "id")"), ReasonCode::Success);
   EXPECT_EQ(fault(R"(10 8f00 "MQTT" 05 02 0000 {} "id")"), malformed);
@@ -229,7 +229,7 @@ TEST(Connack, IsReadAndWritten) {
   });
 }
 
-TEST(Connack, SpeaksOfNoSessionWhenItRefusesOrIn3_1) {
+TEST(Connack, HasNoSessionPresentInARefusalOrIn3_1) {
   const Connack refused{
       .session_present = true, .reason = ReasonCode::ServerBusy, .properties = {}};
   EXPECT_EQ(encoded(refused, v5), bytes("20 { 00 89 {} }"));
@@ -276,7 +276,7 @@ TEST(Disconnect, IsReadAndWritten) {
       {"properties", "e0 { 00 { 11 00000007 } }", expiry},
       {"all", R"(e0 { 9c { 1c "b" 1f "r" } })", moved, v5, server},
   });
-  // Longer ways to say the same.
+  // Longer encodings of the same packet.
   EXPECT_TRUE(decode_text("e0 { 00 }", v5).value() == Packet{Disconnect{}});
   EXPECT_TRUE(decode_text("e0 { 00 {} }", v5).value() == Packet{Disconnect{}});
   // 3.1.1 has no reasons.

@@ -55,7 +55,7 @@ TEST(Frame, ReadsLengthsOfOneToFourBytesAtTheirEdges) {
     EXPECT_EQ(found->header_bytes, row.header_bytes);
     EXPECT_EQ(found->packet_bytes, row.header_bytes + row.remaining);
   }
-  // 256 MB are asked for, not had.
+  // The header of 256 MB, without the body.
   EXPECT_FALSE(frame(bytes("30 ffffff7f"), unlimited).value().has_value());
 }
 
@@ -65,7 +65,7 @@ TEST(Frame, RejectsALengthOfFiveBytes) {
   EXPECT_EQ(fault_of("30 80808080 01", 10), ReasonCode::MalformedPacket);
 }
 
-TEST(Frame, RejectsALengthThatIsNotTheShortestInMqtt5Alone) {
+TEST(Frame, RejectsALengthThatIsNotTheShortestOnlyInMqtt5) {
   EXPECT_EQ(fault_of("c0 8000"), ReasonCode::MalformedPacket);
   EXPECT_EQ(fault_of("c0 80808000"), ReasonCode::MalformedPacket);
   EXPECT_EQ(fault_of("c0 8000", unlimited, Version::v3_1_1), ReasonCode::Success);
@@ -77,7 +77,7 @@ TEST(Frame, RefusesAPacketThatIsTooLargeFromItsHeaderAlone) {
   EXPECT_EQ(fault_of("30 ffffff7f", 2 << 20), ReasonCode::PacketTooLarge);
   EXPECT_EQ(fault_of("30 ffffffff01", 2 << 20), ReasonCode::MalformedPacket);
   EXPECT_EQ(fault_of("30 00", 1), ReasonCode::PacketTooLarge);
-  // The length is not whole yet, but can only be larger.
+  // The length is not complete yet, but can only be larger.
   EXPECT_EQ(fault_of("30 e4", 100), ReasonCode::PacketTooLarge);
 }
 

@@ -17,7 +17,7 @@ constexpr auto connect_scope = property_scope(Connect);
 constexpr auto connack_scope = property_scope(Connack);
 constexpr auto publish_scope = property_scope(Publish);
 
-// One good value of each property, as bytes and as a member.
+// A valid value of each property, as bytes and as a member.
 struct Sample {
   Id id;
   const char* text;
@@ -101,7 +101,7 @@ std::vector<PropertyScope> all_scopes() {
   return scopes;
 }
 
-// A sender that may use the property there.
+// A sender that may use the property in that packet.
 Sender sender_for(Id id) {
   return id == Id::SubscriptionIdentifier ? Sender::Server : Sender::Client;
 }
@@ -109,7 +109,7 @@ Sender sender_for(Id id) {
 ReasonCode fault_of(const Bytes& list, PropertyScope scope, Sender sender = Sender::Client) {
   const auto properties = decode_properties(list, scope, sender);
   const ReasonCode fault = properties.has_error() ? properties.error() : ReasonCode::Success;
-  // The check that keeps nothing is the same check.
+  // check_properties must give the same result.
   EXPECT_EQ(check_properties(list, scope, sender), fault);
   return fault;
 }
@@ -148,7 +148,7 @@ TEST(Properties, EachIsMalformedInEveryPacketThatMayNotHaveIt) {
   }
 }
 
-TEST(Properties, EachIsAnErrorTheSecondTimeButForThoseThatRepeat) {
+TEST(Properties, EachIsAnErrorTheSecondTimeExceptThoseThatRepeat) {
   for (const Sample& sample : samples) {
     for (const PropertyScope scope : sample.scopes) {
       const bool repeats = sample.id == Id::UserProperty ||
@@ -169,7 +169,7 @@ TEST(Properties, EachIsMalformedWhenItIsCutOff) {
     const PropertyScope scope = *sample.scopes.begin();
     for (std::size_t count = 1; count < whole.size(); ++count) {
       const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(count));
-      if (sample.id == Id::AuthenticationData && count == 4) continue;  // the method stands whole
+      if (sample.id == Id::AuthenticationData && count == 4) continue;  // the method alone is valid
       EXPECT_EQ(fault_of(cut, scope, sender_for(sample.id)), ReasonCode::MalformedPacket)
           << sample.text << " cut to " << count;
     }
@@ -232,7 +232,7 @@ TEST(Properties, AuthenticationDataNeedsAMethod) {
   EXPECT_EQ(fault_of("16 0001 ff 15 \"m\"", connect_scope), ReasonCode::Success);
 }
 
-TEST(Properties, WhoSendsMatters) {
+TEST(Properties, SomeDependOnTheSender) {
   // [MQTT-3.3.4-6]
   EXPECT_EQ(fault_of("0b 01", publish_scope, Sender::Client), ReasonCode::ProtocolError);
   EXPECT_EQ(fault_of("0b 01 0b 02", publish_scope, Sender::Server), ReasonCode::Success);
@@ -251,7 +251,7 @@ TEST(Properties, UserPropertiesKeepTheirOrderAndTheirRepetitions) {
   EXPECT_EQ(properties.content_type, "t");
 }
 
-TEST(Properties, AllOfAConnackGoThereAndBack) {
+TEST(Properties, AllOfAConnackAreEncodedAndDecoded) {
   Properties all;
   for (const Sample& sample : samples) {
     if (sample.scopes.contains(connack_scope)) sample.set(all);

@@ -166,7 +166,7 @@ TEST(PublishView, NotesARequestsResponseTopic) {
 
 // --- the header of a delivery --------------------------------------------------------------------
 
-// Sizes, raw pointer and vector agree; the packet is what `expected` says, payload and all.
+// Size, raw pointer and vector agree; the packet with its payload equals `expected`.
 void expect_header(PublishHeader header, std::string_view payload, std::string_view expected) {
   header.payload_bytes = payload.size();
   Bytes appended = {0xAA};
@@ -192,7 +192,7 @@ PublishHeader header_of(const PublishView& view, Version version) {
   return header;
 }
 
-TEST(PublishHeader, IsThePacketItCameFromWhenNothingChanges) {
+TEST(PublishHeader, EqualsTheReceivedPacketIfNothingChanges) {
   for (const char* text : {R"(30 { "a/b" {} 'hi' })", R"(31 { "a/b" { 26 "k" "v" } })",
                            R"(34 { "a/b" 0009 { 02 00000005 03 "t" } 'hi' })"}) {
     const auto [packet, view] = view_of(text, v5);
@@ -209,7 +209,7 @@ TEST(PublishHeader, CrossesVersions) {
   expect_header(header_of(old_view, v5), "hi", R"(32 { "a" 0001 {} 'hi' })");
 }
 
-TEST(PublishHeader, SetsFlagsAndIdentifierOfItsOwn) {
+TEST(PublishHeader, HasItsOwnFlagsAndIdentifier) {
   PublishHeader header;
   header.topic = "t";
   header.qos = QoS::ExactlyOnce;
@@ -261,7 +261,7 @@ TEST(PublishHeader, AddsSubscriptionIdentifiersAndDropsReceivedOnes) {
 }
 
 TEST(PublishHeader, CountsLengthsAtTheirEdges) {
-  // Around 127 and 16,383 bytes, of the properties and of the whole.
+  // Around 127 and 16,383 bytes, of the properties and of the whole packet.
   for (const std::size_t bytes_of :
        {1u,      110u,    118u,    119u,    120u,    121u,    122u,    123u,
         124u,    125u,    126u,    127u,    128u,    16'370u, 16'376u, 16'377u,

@@ -9,7 +9,7 @@
 namespace millrace::protocol::test {
 namespace {
 
-TEST(ReasonCodes, EachHasItsOwnWords) {
+TEST(ReasonCodes, EachHasADistinctText) {
   std::set<std::string_view> words;
   unsigned known = 0;
   for (unsigned value = 0; value < 256; ++value) {

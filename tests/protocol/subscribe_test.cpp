@@ -78,7 +78,7 @@ TEST(Subscribe, RejectsWhatIsMalformed) {
   });
 }
 
-TEST(Subscribe, LeavesWhatStandsBehindLatestToTheAnswerOfEachEntry) {
+TEST(Subscribe, DoesNotRejectThePacketForAMalformedFilterAfterLatest) {
   const auto packet = decode_text(R"(82 { 0001 {} "$latest/a#" 00 "b" 00 })", v5).value();
   EXPECT_EQ(std::get<Subscribe>(packet).subscriptions[0].filter, "$latest/a#");
 }
@@ -101,10 +101,10 @@ TEST(Suback, IsReadAndWritten) {
       {"5", "90 { 000a {} 00 01 02 80 }", suback, v5, server},
       {"properties", R"(90 { 000a { 1f "r" } 00 01 02 80 8f })", rich, v5, server},
   });
-  // Every failure is the same one in 3.1.1.
+  // 3.1.1 has one code for all failures.
   rich.reasons = {ReasonCode::NotAuthorized, ReasonCode::GrantedQoS1};
   EXPECT_EQ(encoded(rich, v3_1_1), bytes("90 { 000a 80 01 }"));
-  // 3.1 has none: the answer is positive.
+  // 3.1 has no code for failures: the answer is a granted QoS.
   EXPECT_EQ(encoded(rich, v3_1), bytes("90 { 000a 00 01 }"));
 }
 
@@ -188,7 +188,7 @@ TEST(Ping, IsReadAndWrittenAndEmpty) {
   EXPECT_EQ(out, bytes("aa d0 00"));
 }
 
-TEST(SubscribeDeathTest, WritingWhatAsksForNothingAborts) {
+TEST(SubscribeDeathTest, WritingAnInvalidPacketAborts) {
   Bytes out;
   Subscribe subscribe;
   subscribe.packet_id = 1;

@@ -103,14 +103,14 @@ TEST(Topic, DoesNotCountPrefixesAsLevels) {
   EXPECT_TRUE(parse_filter("$share/g/a/b/c", 2).has_error());
 }
 
-TEST(Topic, NobodyPublishesToLatest) {
+TEST(Topic, RecognisesNamesUnderLatest) {
   EXPECT_TRUE(is_latest_topic("$latest"));
   EXPECT_TRUE(is_latest_topic("$latest/a"));
   EXPECT_FALSE(is_latest_topic("$latestx"));
   EXPECT_FALSE(is_latest_topic("a/$latest"));
 }
 
-TEST(Topic, KnowsTheNamesThatClientsDoNotPublishTo) {
+TEST(Topic, RecognisesReservedNames) {
   for (const char* reserved : {"$SYS", "$SYS/broker/uptime", "$share/g/a", "$latest/a"}) {
     EXPECT_TRUE(is_reserved_topic(reserved)) << reserved;
   }
@@ -179,7 +179,7 @@ TEST(Topic, Overlaps) {
   }
 }
 
-// All texts of one to `levels` levels made of `words`.
+// All topics and filters of one to `levels` levels from `words`.
 std::vector<std::string> all_texts(const std::vector<std::string>& words, int levels) {
   std::vector<std::string> all = words;
   std::size_t from = 0;
@@ -193,8 +193,8 @@ std::vector<std::string> all_texts(const std::vector<std::string>& words, int le
   return all;
 }
 
-// covers and overlaps mean what they say about matches: for every pair of small filters, over every
-// topic that could tell them apart.
+// covers and overlaps agree with matches, for every pair of small filters, over every topic that
+// could show a difference.
 TEST(Topic, CoversAndOverlapsAgreeWithMatchesOnAllSmallFilters) {
   std::vector<std::string> filters;
   for (const std::string& text : all_texts({"a", "b", "+", "#", "$s"}, 3)) {

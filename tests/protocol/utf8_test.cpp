@@ -50,7 +50,7 @@ const std::vector<std::string> malformed = {
     "\xFF",
 };
 
-// Every length around the steps of 16, 8 and 4 bytes, with the piece at every place.
+// Embeds the piece at every position in texts of all lengths around the steps of 16, 8 and 4 bytes.
 template <class Check>
 void embed_everywhere(const std::string& piece, Check&& check) {
   for (std::size_t length = 0; length <= 40; ++length) {
@@ -82,7 +82,7 @@ TEST(Utf8, RejectsMalformedTextWhereverItStands) {
   }
 }
 
-TEST(Utf8, TakesATextThatIsNowhere) {
+TEST(Utf8, AcceptsAnEmptyTextWithANullPointer) {
   EXPECT_TRUE(valid_utf8(std::string_view()));
   EXPECT_TRUE(valid_utf8_payload(std::string_view()));
   EXPECT_EQ(check_topic_bytes(std::string_view()), TopicBytes::Valid);
@@ -115,7 +115,7 @@ TEST(Utf8, TakesEveryOtherAsciiCharacterInTopics) {
 }
 
 TEST(Utf8, CountsExactlyTheScalarValuesThatUnicodeHas) {
-  // Every sequence of two bytes, and of three and four by their first two and a good tail.
+  // Every sequence of two bytes; of those with three or four, every first two with a valid tail.
   unsigned good = 0;
   for (unsigned lead = 0x80; lead < 0x100; ++lead) {
     for (unsigned second = 0; second < 0x100; ++second) {

@@ -10,7 +10,7 @@ namespace {
 using protocol::test::bytes;
 using Bytes = std::vector<std::uint8_t>;
 
-// A client's frame with the mask 01 02 04 08, length in as few bytes as it needs.
+// A client's frame with the mask 01 02 04 08 and the shortest form of the length.
 Bytes frame(std::uint8_t first, const Bytes& payload) {
   Bytes out{first};
   const std::size_t count = payload.size();
@@ -188,7 +188,7 @@ TEST(WebSocketFrames, OfAClientAreReadByAServerAndTheOtherWayRound) {
     Bytes sent(masked_bytes + count);
     std::copy_n(masked.begin(), masked_bytes, sent.begin());
     const Bytes payload = counting(count);
-    // In two steps, of which the first ends within the four bytes of the mask.
+    // In two steps; the first ends within the four bytes of the mask.
     const std::size_t first = count / 2;
     std::uint32_t mask = apply_mask(0xA1B2C3D4, payload.data(), &sent[masked_bytes], first);
     mask = apply_mask(mask, payload.data() + first, &sent[masked_bytes] + first, count - first);
