@@ -1,4 +1,4 @@
-"""A scripted MQTT peer: it sends exactly the bytes it is told to and says what it expects back.
+"""A scripted MQTT peer: it sends exactly the given bytes and checks what the server sends back.
 
     peer = Peer(server.mqtt_port)
     peer.send(wire.connect("me"))
@@ -43,7 +43,7 @@ class Peer:
         try:
             self.sock.sendall(b"".join(packets))
         except (BrokenPipeError, ConnectionResetError):
-            pass  # The server closed first; the next expectation says whether it should have.
+            pass  # The server closed first; the next expectation checks whether it should have.
 
     def close(self):
         self.sock.close()
@@ -80,12 +80,12 @@ class Peer:
             self._held += data
 
     def expect(self, kind, **fields):
-        """The next packet is of this kind and has these fields."""
+        """Checks that the next packet is of this kind and has these fields; returns it."""
         return self._check(self.next(), kind, fields)
 
     def answer(self, kind, **fields):
-        """The answer to a request of ours. Messages may come before it (a client can subscribe to
-        what it publishes); they wait for whoever expects them."""
+        """The answer to this peer's request. Messages may arrive before it (a client can subscribe to
+        what it publishes); they are kept for later expectations."""
         early = []
         while (got := self._read()) is not None and got.kind == wire.PUBLISH:
             early.append(got)
@@ -105,14 +105,14 @@ class Peer:
         return got
 
     def expect_end(self):
-        """The server closes, and sends nothing before it does."""
+        """Checks that the server closes the connection, and sends nothing before."""
         got = self.next()
         if got is not None:
             raise AssertionError(f"expected the end of the connection, got {got}")
 
     def expect_fault(self, *codes):
-        """The server ends this connection for a fault of ours: on 5.0 with DISCONNECT and one of
-        these codes, on 3.1.1 without a word."""
+        """Checks that the server ends this connection for this peer's fault: on 5.0 with DISCONNECT
+        and one of these codes, on 3.1.1 without a packet."""
         if self.version == 5:
             got = self.expect(wire.DISCONNECT)
             if codes and got.code not in codes:
@@ -123,7 +123,8 @@ class Peer:
         return None
 
     def expect_refused(self, *codes):
-        """A CONNECT is refused: CONNACK with one of these codes and the end, or the end alone."""
+        """Checks that CONNECT is refused: CONNACK with one of these codes and the end of the
+        connection, or only the end."""
         got = self.next()
         if got is None:
             return None
@@ -135,8 +136,8 @@ class Peer:
         return got
 
     def expect_nothing_more(self, sentinel=True):
-        """Nothing is on its way to us: what arrives next is the answer to what is asked now. The
-        questions go through the whole server, so whatever was sent before would come first."""
+        """Checks that no packet is on its way to this peer: the next ones are the answers to requests
+        made now. These go through the whole server, so an earlier packet would arrive before them."""
         topic = f"sentinel/{next(_unique)}"
         pid = self.pid()
         self.send(wire.subscribe(pid, [(topic, 0)], self.version))
@@ -150,10 +151,11 @@ class Peer:
         self.send(wire.unsubscribe(pid, [topic], self.version))
         self.expect(wire.UNSUBACK, pid=pid)
 
-    # ---- what most scripts do ----------------------------------------------------------------------
+    # ---- what most scripts do
+    # ----------------------------------------------------------------------
 
     def connect(self, client_id="", **options):
-        """CONNECT that has to be accepted; the CONNACK."""
+        """CONNECT, which must be accepted; returns the CONNACK."""
         self.send(wire.connect(client_id, version=self.version, **options))
         return self.expect(wire.CONNACK, code=0)
 
@@ -170,7 +172,7 @@ class Peer:
         return self.answer(wire.UNSUBACK, pid=pid)
 
     def publish(self, topic, payload=b"", qos=0, **options):
-        """PUBLISH and its whole handshake. For QoS 0 it returns when the server has read it."""
+        """PUBLISH and its complete handshake. For QoS 0 it returns when the server has read it."""
         pid = self.pid() if qos else None
         self.send(wire.publish(topic, payload, qos, pid, version=self.version, **options))
         if qos == 0:
@@ -185,7 +187,7 @@ class Peer:
         return self.answer(wire.PUBCOMP, pid=pid)
 
     def receive(self, **fields):
-        """The next packet is this PUBLISH; its handshake is done."""
+        """Checks that the next packet is this PUBLISH, and completes its handshake."""
         got = self.expect(wire.PUBLISH, **fields)
         if got.qos == 1:
             self.send(wire.ack(wire.PUBACK, got.pid))

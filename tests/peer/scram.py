@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256 (RFC 5802, 7677) as a client speaks it, and the line that a server keeps of a user."""
+"""SCRAM-SHA-256 (RFC 5802, 7677): the client's side, and a user's line in the server's file."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ def user_line(user, password, iterations=4096):
 
 
 class Scram:
-    """The client's side; it may lie."""
+    """The client's side; it can also send wrong answers."""
 
     def __init__(self, user, password, header="n,,"):
         self.password, self.header = password, header
@@ -36,7 +36,7 @@ class Scram:
         return (self.header + self.bare).encode()
 
     def final(self, challenge, nonce=None):
-        """For the server's challenge; `nonce` takes the place of the right one."""
+        """The answer to the server's challenge; `nonce` replaces the right one."""
         challenge = challenge.decode()
         fields = dict(part.split("=", 1) for part in challenge.split(","))
         client_key, server_key = _keys(self.password, base64.b64decode(fields["s"]),

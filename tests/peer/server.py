@@ -26,14 +26,13 @@ def binary():
 
 
 def environment():
-    """What the server inherits: without MILLRACE_... variables, for those are its configuration, and
-    the ones that are set here are the tests' own."""
+    """The server's environment: without MILLRACE_... variables, which would be configuration keys."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
 
 
 class Server:
-    """One server process. `config` is the JSON configuration; `arguments` go behind `serve`. A
-    configuration that lists its own listeners has to give them port 0."""
+    """One server process. `config` is the JSON configuration; `arguments` follow `serve`. A
+    configuration that has its own listeners must give them port 0."""
 
     def __init__(self, config=None, arguments=()):
         self.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
@@ -67,7 +66,8 @@ class Server:
     def pid(self):
         return self.process.pid
 
-    # ---- the log -----------------------------------------------------------------------------------
+    # ---- the log
+    # -----------------------------------------------------------------------------------
 
     def _read_log(self):
         for line in self.process.stdout:
@@ -113,7 +113,8 @@ class Server:
     def http_port(self):
         return self.port("http")
 
-    # ---- what it says of itself ----------------------------------------------------------------------
+    # ---- metrics and resources
+    # -----------------------------------------------------------------------
 
     def http(self, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=30) as answer:
@@ -135,22 +136,24 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    # ---- changes -------------------------------------------------------------------------------------
+    # ---- changes
+    # -------------------------------------------------------------------------------------
 
     def reload(self, config=None):
-        """SIGHUP, with another configuration if there is one; what the log says came of it:
+        """Sends SIGHUP, after writing `config` if it is given; returns the result from the log:
         `reloaded` or `reload.fault`."""
         if config is not None:
             self._write(config)
-        self.http_port  # It has begun to listen to signals, too.
+        self.http_port  # Waits until the server listens: by then it handles signals too.
         seen = len(self.lines)
         self.process.send_signal(signal.SIGHUP)
         return self.wait_for_log(r"\b(reloaded|reload\.fault)\b", seen)[1]
 
-    # ---- its end -------------------------------------------------------------------------------------
+    # ---- its end
+    # -------------------------------------------------------------------------------------
 
     def terminate(self):
-        """SIGTERM; the exit status."""
+        """Sends SIGTERM; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(EXIT_TIMEOUT_S)
         self._reader.join(EXIT_TIMEOUT_S)

@@ -1,11 +1,11 @@
-"""Runs the test cases of a program, prints how many there were, and ends what they shared."""
+"""Runs the test cases of a program, prints their number, and ends the servers that they shared."""
 
 import os
 import sys
 import time
 import unittest
 
-at_end = []  # Called in turn when all cases have run, whatever came of them.
+at_end = []  # Functions to call in order when all cases have run, passed or not.
 
 EVENT_TIMEOUT_S = 60
 
@@ -23,8 +23,8 @@ def main():
 
 
 def eventually(question, what):
-    """Asks until the answer is true, and returns it: for what can only be seen by looking, such as
-    another process's descriptors. The limit is there for a server that never gets there."""
+    """Calls `question` until its answer is true, and returns that: for a state without an event, such
+    as another process's descriptors. The time limit is only for a broken server."""
     end = time.monotonic() + EVENT_TIMEOUT_S
     while True:
         answer = question()

@@ -1,4 +1,4 @@
-"""A WebSocket client in bytes (RFC 6455), as a scripted peer needs it: it can break every rule.
+"""A WebSocket client (RFC 6455) for scripted peers, which can also send invalid frames.
 
 `WebSocket` looks like a socket to Peer: each sendall() is one binary frame, recv() hands out the
 payload of what arrives. Frames by hand: send_frame(), read_frame().
@@ -17,7 +17,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 class WebSocket:
     def __init__(self, port, path="/mqtt", protocol="mqtt", sock=None, key=None, version=13,
                  first=b"", piece=None):
-        """`first`: bytes sent behind the request; `piece`: all of that in pieces of so many bytes."""
+        """`first`: bytes sent after the request; `piece`: send it all in pieces of so many bytes."""
         self.sock = sock or socket.create_connection(("127.0.0.1", port))
         self.sock.settimeout(TIMEOUT_S)
         self._held = b""

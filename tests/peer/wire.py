@@ -1,10 +1,10 @@
 """MQTT 3.1, 3.1.1 and 5.0 as bytes, for tests: builders for what a client sends and one strict reader
 for what a server sends.
 
-This module is a second, independent reading of the standards. It shares nothing with protocol/, so a
-mistake made there cannot hide behind the same mistake made here. Builders never refuse a value: a test
-that wants a broken packet asks for it. The reader refuses everything that the standards forbid a server
-to send and says what was wrong.
+This module is a second, independent implementation of the standards. It shares nothing with protocol/,
+so a mistake there is not hidden by the same mistake here. Builders accept any value, so that tests can
+build malformed packets. The reader refuses everything that the standards forbid a server to send, with
+the reason.
 """
 
 import struct
@@ -33,7 +33,8 @@ _TEXT = {CONTENT_TYPE, RESPONSE_TOPIC, ASSIGNED_ID, AUTH_METHOD, RESPONSE_INFO, 
          REASON_STRING}
 _BINARY = {CORRELATION, AUTH_DATA}
 
-# What a server may put where; a user property may repeat, and so may a subscription identifier.
+# The properties allowed in a server's packets; user properties and subscription identifiers may
+# repeat.
 _FROM_SERVER = {
     CONNACK: {SESSION_EXPIRY, RECEIVE_MAXIMUM, MAXIMUM_QOS, RETAIN_AVAILABLE, MAXIMUM_PACKET,
               ASSIGNED_ID, ALIAS_MAXIMUM, REASON_STRING, USER, WILDCARD_AVAILABLE,
@@ -75,7 +76,7 @@ def varint(value):
 
 
 def raw(data):
-    """Bytes behind a two-byte length; text is encoded first."""
+    """Bytes after a two-byte length; text is encoded first."""
     if isinstance(data, str):
         data = data.encode()
     return struct.pack(">H", len(data)) + data
@@ -203,7 +204,7 @@ class Packet:
         self.size = 0
 
     def one(self, identifier, default=None):
-        """The value of a property that stands at most once."""
+        """The value of a property that occurs at most once."""
         return self.props.get(identifier, [default])[0]
 
     def __repr__(self):
@@ -292,7 +293,7 @@ def _code(packet_, reader):
 def _read_connack(p, r, version):
     p.ack_flags = r.byte()
     p.session_present = p.ack_flags & 1
-    # A server may answer an unknown protocol level in either dialect (3.1.2-2 of both standards).
+    # A server may answer an unknown protocol level in either version (3.1.2-2 of both standards).
     if version == 5 and r.left() > 1:
         _code(p, r)
         p.props = r.props(CONNACK)
@@ -360,7 +361,7 @@ _READ = {CONNACK: _read_connack, PUBLISH: _read_publish, PUBACK: _read_ack, PUBR
 
 
 def read(data, version):
-    """(packet, bytes used), or None while `data` holds less than one packet."""
+    """(packet, bytes used), or None if `data` is less than one packet."""
     if len(data) < 2:
         return None
     length = shift = 0
