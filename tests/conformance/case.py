@@ -1,8 +1,8 @@
-"""How a conformance claim is written, and how it becomes tests.
+"""The base class of conformance claims, which makes tests of them.
 
-A claim is a method that drives the real server with a scripted peer. It says by `shows` which
-normative statements of which standard it shows; for each of them one test comes into being, named by
-the statement's tag:
+A claim is a method that drives the real server with a scripted peer. Its decorator `shows` names the
+normative statements that it shows, for each standard; each of them becomes a test, named by the
+statement's tag:
 
     @shows(v311="3.1.0-1", v5="3.1.0-1")
     def first_packet_other_than_connect_ends_the_connection(self): ...
@@ -57,17 +57,19 @@ class Case(unittest.TestCase):
         self.unique = f"c{next(_count)}"
         self.server = self.server_with()
 
-    # ---- the server --------------------------------------------------------------------------------
+    # ---- the server
+    # --------------------------------------------------------------------------------
 
     @staticmethod
     def server_with(name="plain"):
-        """The one server of this program that runs with the configuration of this name."""
+        """This program's server with the configuration of this name."""
         if name not in _servers:
             from configurations import CONFIGURATIONS
             _servers[name] = Server(CONFIGURATIONS[name]())
         return _servers[name]
 
-    # ---- peers -------------------------------------------------------------------------------------
+    # ---- peers
+    # -------------------------------------------------------------------------------------
 
     def raw(self, version=None, **options):
         """A peer that has sent nothing yet."""
@@ -96,14 +98,15 @@ class Case(unittest.TestCase):
         return self.peer(client_id, version, clean=clean, properties=properties, **more)
 
     def leave(self, peer):
-        """DISCONNECT, and wait until the server has closed."""
+        """Sends DISCONNECT, and waits until the server has closed the connection."""
         peer.disconnect()
 
     def let_pass(self, seconds):
-        """For statements about time itself; nothing else waits for the clock."""
+        """Sleeps: only for statements about time, everything else waits for events."""
         time.sleep(seconds)
 
-    # ---- both dialects -------------------------------------------------------------------------------
+    # ---- both versions
+    # -------------------------------------------------------------------------------
 
     @property
     def is_v5(self):
@@ -125,7 +128,7 @@ class Case(unittest.TestCase):
         return wire.unsubscribe(*arguments, version=self.version, **options)
 
     def expect_filter_refused(self, peer, filter_, options=0):
-        """SUBSCRIBE to a bad filter: a failure code, or the end of the connection."""
+        """SUBSCRIBE to an invalid filter: a failure code, or the end of the connection."""
         pid = peer.pid()
         peer.send(self.subscribe_bytes(pid, [(filter_, options)]))
         got = peer.next()

@@ -1,4 +1,4 @@
-"""What a server without an authentication method owes to clients that name one (3.15, 4.12)."""
+"""A server without authentication methods and clients that name one (3.15, 4.12)."""
 
 import wire
 from case import Case, main, shows

@@ -60,7 +60,7 @@ class Protocol(Case):
     @shows(v311="3.1.2-2", v5="3.1.2-2")
     def an_unknown_protocol_level_is_refused_by_its_code(self):
         for level in (0, 2, 6, 127):
-            peer = self.raw(version=5 if level > 5 else 4)  # A later version knows 5's CONNACK.
+            peer = self.raw(version=5 if level > 5 else 4)  # Levels above 5 get a CONNACK of 5.0.
             packet = wire.connect(self.name(), version=4, level=level)
             peer.send(packet)
             got = peer.next()
@@ -151,8 +151,8 @@ class Fields(Case):
 
     @shows(v311="3.1.3-1", v5="3.1.3-1")
     def payload_fields_are_read_in_their_order(self):
-        """Identifier, will topic and payload stand where the server looks for them, next to a user
-        name and a password: the will comes back whole."""
+        """The server reads identifier, will topic and payload in this order, before a user name and a
+        password: the will is published complete."""
         watcher = self.peer()
         watcher.subscribe(self.topic("will"))
         peer = self.peer(self.name("ordered"), will=wire.will(self.topic("will"), b"the payload"),
@@ -210,7 +210,7 @@ class ClientIdentifier(Case):
     @shows(v311="3.1.3-6", v5="3.1.3-6 3.2.2-16")
     def empty_identifiers_become_unique_ones(self):
         peers = [self.peer("") for _ in range(3)]
-        for number, peer in enumerate(peers):  # None has taken over another.
+        for number, peer in enumerate(peers):  # None has taken over another's session.
             peer.subscribe(self.topic(str(number)))
             peer.publish(self.topic(str(number)), b"mine")
             peer.receive(payload=b"mine")
@@ -240,8 +240,8 @@ class ClientIdentifier(Case):
 
     @shows(v311="3.1.3-9", v5="3.1.3-8")
     def a_rejected_identifier_is_answered_by_its_code(self):
-        """What a server rejects is its own choice; this one rejects an empty name with a kept session
-        (3.1.1) and ill-formed names (5.0)."""
+        """A server may choose what it rejects; this one rejects an empty identifier with clean session
+        0 (3.1.1) and ill-formed identifiers (5.0)."""
         peer = self.raw()
         peer.send(self.connect_bytes(b"\xff" if self.is_v5 else b"", clean=self.is_v5))
         if self.is_v5:

@@ -156,7 +156,7 @@ class Deliveries(Case):
         first = peer.expect(wire.PUBLISH, payload=b"a", dup=False)
         second = peer.expect(wire.PUBLISH, payload=b"b", dup=False)
         peer.send(wire.ack(wire.PUBACK, first.pid))
-        peer.expect_nothing_more()  # And never within one connection.
+        peer.expect_nothing_more()  # There is no redelivery within a connection.
         peer = self.again(peer)
         peer.expect(wire.PUBLISH, payload=b"b", dup=True, pid=second.pid)
         peer.send(wire.ack(wire.PUBACK, second.pid))
@@ -198,7 +198,7 @@ class Deliveries(Case):
             self.sent(b"no", qos=qos)
             got = peer.expect(wire.PUBLISH, qos=qos)
             peer.send(wire.ack(kind, got.pid, 0x80, ()))
-            peer.expect_nothing_more()  # No PUBREL for what was rejected.
+            peer.expect_nothing_more()  # No PUBREL for a rejected message.
         self.again(peer).expect_nothing_more()
 
     @shows(v5="4.3.3-7")
@@ -345,7 +345,7 @@ class Quota(Case):
 
 
 class Answers(Case):
-    """The codes of acknowledgements, and what is left out of them."""
+    """The codes of acknowledgements, and the short forms."""
 
     def refused(self, peer, qos, pid=4):
         peer.send(wire.publish("denied/x", b"", qos, pid))

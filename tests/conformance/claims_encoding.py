@@ -3,7 +3,7 @@
 import wire
 from case import Case, main, shows
 
-# One field of each place where a client sends a string; {} is the string's bytes.
+# One field for each packet in which a client sends a string; {} is the string's bytes.
 BAD_UTF8 = [b"\xff", b"\xc0\x80", b"\xe2\x82", b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xf5\x80\x80\x80",
             b"\xf4\x90\x80\x80", b"\x80"]
 
@@ -55,7 +55,7 @@ class Strings(Case):
 class Integers(Case):
     @shows(v5="1.5.5-1")
     def variable_byte_integers_are_sent_in_their_shortest_form(self):
-        # The peer's reader refuses any longer form; these lengths stand at each boundary.
+        # The peer's reader refuses any longer form; these lengths are at each boundary.
         receiver = self.peer()
         receiver.subscribe(self.topic())
         sender = self.peer()
@@ -70,7 +70,7 @@ class HeaderFlags(Case):
     """Flag bits that the standards reserve."""
 
     def exchange(self, inspect):
-        """One packet of each kind that a server sends in a session, handed to `inspect`."""
+        """Passes one packet of each kind that a server sends in a session to `inspect`."""
         peer = self.peer()
         inspect(peer.connack)
         inspect(peer.subscribe((self.topic(), 2)))
@@ -194,7 +194,7 @@ class Properties(Case):
 
     @shows(v5="4.13.1-1")
     def a_property_out_of_place_ends_the_connection(self):
-        """Unknown, in the wrong packet, twice, or longer than the property length says."""
+        """Unknown, in the wrong packet, repeated, or longer than the property length."""
         for body in (b"\x7f\x00", wire.prop(wire.SESSION_EXPIRY, 1),
                      wire.prop(wire.FORMAT, 1) * 2, wire.prop(wire.MESSAGE_EXPIRY, 1)[:-1],
                      wire.prop(wire.FORMAT, 2)):

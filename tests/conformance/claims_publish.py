@@ -1,5 +1,5 @@
-"""PUBLISH: its fields, retained messages, topic aliases, expiry and the properties that travel with
-a message (3.3)."""
+"""PUBLISH: its fields, retained messages, topic aliases, expiry and the properties that are forwarded
+with a message (3.3)."""
 
 import wire
 from case import Case, main, shows
@@ -115,7 +115,7 @@ class Retained(Case):
         self.retain(b"old", qos=1)
         self.retain(b"new", qos=0)
         reader = self.reader(options=1)
-        got = reader.receive(retain=True)  # It may be discarded at any time, but the old one has to go.
+        got = reader.receive(retain=True)  # A server may discard the new one, but not keep the old one.
         self.assertEqual(got.payload, b"new")
         reader.expect_nothing_more()
 
@@ -231,7 +231,7 @@ class Aliases(Case):
         again.expect_fault(0x82, 0x94)
 
     def aliased(self, maximum):
-        """Six messages on three topics to a reader of this alias maximum, read back by alias."""
+        """Six messages on three topics to a reader with this alias maximum, with aliases resolved."""
         reader = self.peer(properties=[] if maximum is None else [(wire.ALIAS_MAXIMUM, maximum)])
         reader.subscribe(self.topic("#"))
         sender = self.peer()
@@ -298,7 +298,7 @@ class Travelling(Case):
         self.peer().publish(self.topic(), payload, qos=1, retain=True, properties=pairs)
         readers[1] = self.durable(readers[1].client_id)
         readers.append(self.peer())
-        readers[2].subscribe((self.topic(), 1))  # Live, queued and retained.
+        readers[2].subscribe((self.topic(), 1))  # One reader each: live, queued and retained.
         return [reader.receive(payload=payload).props for reader in readers]
 
     def arrives(self, identifier, value):

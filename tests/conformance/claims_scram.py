@@ -11,7 +11,7 @@ class Authentication(Case):
         self.server = self.server_with("access")
 
     def start(self, password="reader-secret", extra=()):
-        """CONNECT with SCRAM; (peer, client side, the server's challenge)."""
+        """CONNECT with SCRAM; returns (peer, client side, the server's challenge)."""
         scram = Scram("reader", password)
         peer = self.raw()
         peer.send(wire.connect(self.name(), properties=[
@@ -86,7 +86,7 @@ class Authentication(Case):
     def a_client_may_authenticate_again(self):
         peer, scram = self.again()
         challenge = peer.expect(wire.AUTH, code=0x18)
-        peer.send(wire.pingreq())  # The connection goes on meanwhile.
+        peer.send(wire.pingreq())  # The connection stays usable meanwhile.
         peer.expect(wire.PINGRESP)
         self.answer(peer, scram, challenge)
         done = peer.expect(wire.AUTH, code=0)

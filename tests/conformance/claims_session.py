@@ -6,7 +6,7 @@ from case import Case, main, shows
 
 class Sessions(Case):
     def kept_with_messages(self):
-        """The identifier of a session that holds a subscription and one message."""
+        """Returns the identifier of a session with a subscription and one queued message."""
         peer = self.durable()
         peer.subscribe(self.topic(), qos=1)
         self.leave(peer)
@@ -88,7 +88,7 @@ class KeepAlive(Case):
         watcher = self.peer()
         watcher.subscribe(self.topic("will"))
         peer = self.peer(keep_alive=1, will=wire.will(self.topic("will"), b"lost"))
-        # Nothing is sent; the end comes from the server, as for a lost network.
+        # The peer sends nothing; the server ends the connection, as for a network failure.
         if self.is_v5:
             got = peer.next()
             if got is not None:
@@ -145,7 +145,7 @@ class Wills(Case):
         again = self.mortal()
         again.abort()
         watcher.receive(payload=b"last words")
-        watcher.expect_nothing_more()  # Once published, it is gone.
+        watcher.expect_nothing_more()  # A will is published once.
 
     @shows(v5="3.1.2-8")
     def a_disconnect_with_will_publishes_it(self):
@@ -157,7 +157,7 @@ class Wills(Case):
     def no_will_is_published_without_the_flag(self):
         watcher = self.watcher()
         client = self.mortal()
-        self.peer(client.client_id).abort()  # Takes over with no will of its own.
+        self.peer(client.client_id).abort()  # Takes the session over, without a will.
         watcher.receive(payload=b"last words")
         watcher.expect_nothing_more()
 
@@ -185,7 +185,7 @@ class Wills(Case):
         self.assertEqual(again.connack.session_present, 1)
         other = self.durable(will=wire.will(self.topic("will"), b"late", properties=delayed))
         other.abort()
-        watcher.receive(payload=b"late")  # Started later with the same delay, and came alone.
+        watcher.receive(payload=b"late")  # Its delay began later, and no other will came before it.
         watcher.expect_nothing_more()
 
     @shows(v5="3.1.2-8")
@@ -247,7 +247,7 @@ class Disconnect(Case):
         faulty = self.peer()
         faulty.send(wire.disconnect(code=0x02))  # Not a DISCONNECT reason code.
         faulty.expect_fault(0x81, 0x82)
-        raised = self.peer()  # An expiry of 0 may not become another one in DISCONNECT.
+        raised = self.peer()  # An expiry of 0 must not be changed in DISCONNECT.
         raised.send(wire.disconnect(0, [(wire.SESSION_EXPIRY, 10)]))
         raised.expect_fault(0x82)
 

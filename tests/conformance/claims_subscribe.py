@@ -133,7 +133,7 @@ class Subscribe(Case):
             reader.receive(payload=b"x", qos=2)
             reader.expect_nothing_more()
             return
-        # 5.0 lets a server send one copy, or one a subscription: the highest has to be among them.
+        # In 5.0 a server may send one copy, or one for each subscription: one has the highest QoS.
         got = [reader.expect(wire.PUBLISH, payload=b"x").qos]
         while got[-1] != 2 and len(got) < 3:
             got.append(reader.expect(wire.PUBLISH, payload=b"x").qos)
@@ -170,7 +170,7 @@ class Options(Case):
 
     @shows(v5="3.3.4-4 3.3.4-5")
     def overlapping_subscriptions_all_give_their_identifiers(self):
-        """In one copy all of them, in several copies each its own."""
+        """One copy with all identifiers, or several copies, each with its own."""
         peer = self.peer()
         for filter_, identifier in (("#", 11), ("+", 12), ("t", 13)):
             peer.subscribe((self.topic(filter_), 1), properties=[(wire.SUBSCRIPTION_ID, identifier)])
@@ -296,7 +296,7 @@ class Filters(Case):
 
     @shows(v311="4.7.2-1", v5="4.7.2-1")
     def a_leading_wildcard_does_not_match_a_dollar_topic(self):
-        self.server = self.server_with("quiet")  # Nobody else publishes there.
+        self.server = self.server_with("quiet")  # A server without other publishers.
         reader, insider = self.peer(), self.peer()
         reader.subscribe("#", "+/" + self.name())
         insider.subscribe("$other/#")
@@ -378,7 +378,7 @@ class Shared(Case):
         self.assertTrue(seen[0] and seen[2], "one member got everything")
 
     def member_that_holds(self, qos):
-        """(the member that got the job and has not acknowledged it, the other one, the job)."""
+        """Returns (the member that got the job and has not acknowledged it, the other one, the job)."""
         members = [self.durable(), self.durable()]
         for member in members:
             member.subscribe((self.share(), 2))
@@ -421,7 +421,7 @@ class Shared(Case):
 
 
 class AnswerSizes(Case):
-    """Reason strings and user properties are left out of what would become too large."""
+    """Reason strings and user properties are omitted from a packet that would become too large."""
 
     @shows(v5="3.9.2-1 3.9.2-2")
     def a_suback_fits_the_maximum_packet_size(self):

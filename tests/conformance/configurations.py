@@ -12,14 +12,14 @@ _folder = tempfile.TemporaryDirectory(prefix="millrace-users-")
 
 
 def password_line(user, password):
-    """A line as mosquitto's tools write it: PBKDF2 over SHA-512."""
+    """A line in the format of mosquitto's tools: PBKDF2 with SHA-512."""
     salt, iterations = os.urandom(12), 101
     key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations)
     return f"{user}:$7${iterations}${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}\n"
 
 
 def access():
-    """Two users; `reader` may not publish to denied/, nobody may subscribe to test/nosubscribe."""
+    """Two users; `reader` may not publish to denied/, no user may subscribe to test/nosubscribe."""
     passwords, keys = (os.path.join(_folder.name, name) for name in ("passwords", "scram"))
     with open(passwords, "w") as file:
         file.writelines(password_line(*user) for user in USERS.items())

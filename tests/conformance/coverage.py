@@ -1,11 +1,11 @@
 """Checks the tables of normative statements against the claims, and prints the share that is covered.
 
 statements-3.1.1.tsv and statements-5.0.tsv list every tag of the two OASIS Standards (3.1.1: 29 October
-2014, 5.0: 7 March 2019; drafts number theirs differently) with whom it binds and a line in our own
-words. Their last column names the claims that show it; it is made by --write from the claims
-themselves, and this check fails when the two disagree, when a statement that binds a server has no
-test, when a test names a tag that does not exist, when the number of tags is not the standard's, or
-when the suite leaves out a module of claims.
+2014, 5.0: 7 March 2019; drafts have other numbers) with the side that it binds and a paraphrase. The
+last column names the claims that show it; it is written by --write from the claims themselves, and
+this check fails when the two disagree, when a statement that binds a server has no test, when a test
+names a tag that does not exist, when the number of tags is not the standard's, or when the suite does
+not run a module of claims.
 """
 
 import glob

@@ -5,8 +5,8 @@
         tests/conformance/paho/run.py FOLDER [RUNS]
 
 FOLDER is a copy of that repository, which is not part of this one; RUNS is how often each suite
-runs, 1 if not given. Each run has a server of its own, configured by millrace.json beside this file.
-Prints the counts and ends with 1 if a test failed.
+runs, by default once. Each run starts a new server, configured by millrace.json in this folder.
+Prints the counts and exits with 1 if a test failed.
 """
 
 import os
@@ -20,7 +20,7 @@ SUITES = {"client_test.py": "3.1.1", "client_test5.py": "5.0"}
 TIMEOUT_S = 900
 CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "millrace.json")
 
-# The suites hand their own arguments on to unittest, which does not know them.
+# The suites pass their own arguments on to unittest, which does not accept them.
 START = """
 import runpy, sys, unittest
 main = unittest.main
