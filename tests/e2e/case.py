@@ -1,4 +1,5 @@
-"""What the end-to-end tests share: a server a class, peers on it, and stock clients as processes."""
+"""The base class of the end-to-end tests: a server for each class, peers, and stock clients as
+processes."""
 
 import itertools
 import os
@@ -41,7 +42,7 @@ class Case(unittest.TestCase):
         return peer
 
     def run_until_subscribed(self, topic):
-        """Publishes there until somebody subscribes: PUBACK says 0x10 as long as nobody does."""
+        """Publishes to the topic until it has a subscriber: until then the code of PUBACK is 0x10."""
         probe = self.peer()
         while probe.publish(topic, b"probe", qos=1).code == 0x10:
             pass
@@ -53,7 +54,7 @@ class Case(unittest.TestCase):
 
 
 class Program:
-    """A client in a process of its own; its lines are events."""
+    """A client in a separate process; its output lines are events."""
 
     def __init__(self, *command, env=None):
         if not shutil.which(command[0]):
@@ -73,25 +74,25 @@ class Program:
         self._lines.put(None)
 
     def line(self, starts_with=""):
-        """The next line that starts like this; others are passed over."""
+        """The next line that starts with this; other lines are skipped."""
         while True:
             try:
                 line = self._lines.get(timeout=EVENT_TIMEOUT_S)
             except queue.Empty:
                 line = None
             if line is None:
-                raise AssertionError(f"{self.command} never said {starts_with!r}:\n" +
+                raise AssertionError(f"{self.command} never printed {starts_with!r}:\n" +
                                      "\n".join(self.output))
             self.output.append(line)
             if line.startswith(starts_with):
                 return line
 
     def waiting(self):
-        """What it has said and nobody has asked for yet."""
+        """The lines printed and not yet returned by line()."""
         return list(self._lines.queue)
 
     def finish(self):
-        """Waits for its end, which has to be a success; the lines it still had to say."""
+        """Waits for the process to end, with status 0; returns the remaining lines."""
         status = self.process.wait(EVENT_TIMEOUT_S)
         self._reader.join()
         rest = []

@@ -1,5 +1,5 @@
-"""Holds idle connections: idle_clients.py PORT COUNT PREFIX. Says "ready" when all are accepted, and
-stays until it is killed."""
+"""Keeps idle connections: idle_clients.py PORT COUNT PREFIX. Prints "ready" when all are accepted, and
+runs until it is killed."""
 
 import resource
 import socket
@@ -14,7 +14,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     held = []
     for number in range(count):
-        # Spread over loopback addresses, so that ephemeral ports never run out.
+        # Distributed over loopback addresses, so that there are enough ephemeral ports.
         client = socket.socket()
         client.bind((f"127.0.0.{2 + number % 200}", 0))
         client.connect(("127.0.0.1", port))

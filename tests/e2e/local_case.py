@@ -1,5 +1,5 @@
-"""Shared by the tests of local readers and publishers: a server with a control socket, and the wire
-format of the control socket, to send what the client library never sends."""
+"""The base class of the tests of local readers and publishers: a server with a control socket, and that
+socket's wire format, to send requests that the client library never sends."""
 
 import array
 import mmap

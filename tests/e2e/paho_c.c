@@ -1,5 +1,5 @@
 /* The Eclipse Paho C client (synchronous), 3.1.1 and 5.0: paho_c ADDRESS, for example
-   tcp://127.0.0.1:1883. Each check ends the program when it does not hold. */
+   tcp://127.0.0.1:1883. The program ends at the first check that fails. */
 
 #include <MQTTClient.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void add_number(MQTTProperties* properties, enum MQTTPropertyCodes code, 
   CHECK(MQTTProperties_add(properties, &property) == 0);
 }
 
-/* Connects with 5.0; with these properties. */
+/* Connects with 5.0 and these properties. */
 static int join5(MQTTClient client, int clean, MQTTClient_willOptions* will,
                  MQTTProperties* properties, MQTTProperties* will_properties) {
   MQTTClient_connectOptions options = MQTTClient_connectOptions_initializer5;
@@ -54,7 +54,7 @@ static int join5(MQTTClient client, int clean, MQTTClient_willOptions* will,
   return present;
 }
 
-/* Connects; the answer tells whether the server had a session. */
+/* Connects; returns whether the server had a session. */
 static int join(MQTTClient client, int version, int clean, MQTTClient_willOptions* will) {
   if (version == MQTTVERSION_5) {
     MQTTProperties properties = MQTTProperties_initializer;
@@ -100,7 +100,7 @@ static void publish(MQTTClient client, int version, const char* topic, const cha
   if (qos) CHECK(MQTTClient_waitForCompletion(client, token, timeout_ms) == MQTTCLIENT_SUCCESS);
 }
 
-/* The next message, whatever it is; the caller frees both. */
+/* Any next message; the caller frees both. */
 static MQTTClient_message* receive_any(MQTTClient client, char** topic) {
   int length = 0;
   MQTTClient_message* message = NULL;
@@ -109,7 +109,7 @@ static MQTTClient_message* receive_any(MQTTClient client, char** topic) {
   return message;
 }
 
-/* The next message has to be this one; the caller frees it. */
+/* Checks that the next message is this one; the caller frees it. */
 static MQTTClient_message* receive(MQTTClient client, const char* topic, const char* text) {
   char* name = NULL;
   MQTTClient_message* message = receive_any(client, &name);
@@ -167,7 +167,7 @@ static void queued(int version) {
     publish(sender, version, topic, text, 2, 0, NULL);
   }
   sleeper = make(name, version);
-  /* With MQTT 5 the library does not tell "session present"; what was queued shows it. */
+  /* With MQTT 5 the library does not report "session present"; the queued messages show it. */
   const int present = join(sleeper, version, 0, NULL);
   CHECK(version == MQTTVERSION_5 || present == 1);
   for (int number = 0; number < 5; ++number) {
@@ -178,7 +178,7 @@ static void queued(int version) {
   leave(sender, version);
 }
 
-/* A process of its own, which dies without a word. Its will waits a second, in 5.0. */
+/* A child process that ends without DISCONNECT. In 5.0 its will has a delay of a second. */
 static void die(int version) {
   MQTTClient_willOptions will = MQTTClient_willOptions_initializer;
   will.topicName = "c/will";
@@ -207,7 +207,7 @@ static void will(const char* program, int version) {
   leave(watcher, version);
 }
 
-/* How many messages come before the one on `end`. */
+/* The number of messages before the one on `end`. */
 static int count_until(MQTTClient client, const char* end) {
   for (int count = 0;; ++count) {
     char* topic = NULL;
@@ -239,7 +239,7 @@ static void shared_subscription(int version) {
   leave(sender, version);
 }
 
-/* The library leaves aliases to its user, on both sides. */
+/* The library neither assigns nor resolves aliases, so the test does both. */
 static void topic_aliases(void) {
   MQTTClient reader = make("paho-c-reader", MQTTVERSION_5), sender = make("paho-c-alias", MQTTVERSION_5);
   MQTTProperties maximum = MQTTProperties_initializer, alias = MQTTProperties_initializer;

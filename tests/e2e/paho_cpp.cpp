@@ -1,5 +1,5 @@
 // The Eclipse Paho C++ client (asynchronous), 5.0: paho_cpp ADDRESS, for example
-// tcp://127.0.0.1:1883. Each check ends the program when it does not hold.
+// tcp://127.0.0.1:1883. The program ends at the first check that fails.
 
 #include <mqtt/async_client.h>
 
@@ -23,7 +23,7 @@ void check(bool holds, const std::string& what) {
   ++checks;
 }
 
-// A client whose messages wait in a queue.
+// A client whose received messages are kept in a queue.
 class Client {
  public:
   explicit Client(const std::string& name, bool clean = true, int expiry_seconds = 0,
@@ -60,7 +60,7 @@ class Client {
     return message;
   }
 
-  // How many messages come before the one on `end`.
+  // The number of messages before the one on `end`.
   int count_until(const std::string& end) {
     for (int count = 0;; ++count) {
       mqtt::const_message_ptr message;
@@ -118,7 +118,7 @@ void will_at_a_takeover() {
   watcher.leave();
 }
 
-// A process of its own, which dies without a word.
+// A child process that ends without DISCONNECT.
 [[noreturn]] void die() {
   const mqtt::will_options will("cpp/late-will", std::string("gone"), 1, false,
                                 mqtt::properties{{mqtt::property::WILL_DELAY_INTERVAL, 1}});
@@ -149,7 +149,7 @@ void shared_subscription() {
   for (Client* client : {&one, &two, &sender}) client->leave();
 }
 
-// The library leaves aliases to its user, on both sides.
+// The library neither assigns nor resolves aliases, so the test does both.
 void topic_aliases() {
   Client reader("paho-cpp-reader", true, 0, nullptr, 1), sender("paho-cpp-sender");
   reader.subscribe("cpp/alias", 1);

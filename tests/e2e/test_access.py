@@ -1,4 +1,4 @@
-"""What access rules keep back, and what they say."""
+"""Access rules: what they withhold, and their reason codes."""
 
 import wire
 from case import Case, main

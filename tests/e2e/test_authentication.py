@@ -1,4 +1,4 @@
-"""Passwords and SCRAM-SHA-256 against clients that hurry, lie, or come by the hundred."""
+"""Passwords and SCRAM-SHA-256 with clients that do not wait, send wrong answers, or are very many."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from case import Case, eventually, main
 from scram import METHOD, Scram
 from server import binary
 
-# Long enough that anything that waited for one such password would be seen to wait.
+# So many iterations that a connection which waits for such a password check is noticed.
 SLOW_ITERATIONS = 3_000_000
 
 
@@ -180,7 +180,7 @@ class Passwords(Users):
         while self.waiting() == 1:
             other.publish(self.topic(), b"", qos=1)
             rounds += 1
-        # One, if the thread that serves sockets had checked it.
+        # It would be 1 if the I/O thread had checked the password.
         self.assertGreater(rounds, 10)
         slow.expect(wire.CONNACK, code=0)
 
@@ -224,7 +224,7 @@ class Passwords(Users):
             peer = self.raw(version)
             peer.send(wire.connect("late", version=version, username="ann", password="secret"))
             peer.expect_refused(code)
-        self.peer()  # Who has no password to check comes in.
+        self.peer()  # A client without a password is accepted.
         self.assertEqual(self.server.metrics()["millrace_password_checks_refused_total"],
                          refused + 2)
         for peer in waiting:

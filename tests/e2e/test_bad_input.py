@@ -1,5 +1,5 @@
-"""Bad input: it ends its own connection, with the code that MQTT 5 names, one line in the log and one
-count; everybody else goes on."""
+"""Bad input: it ends its own connection, with the code of MQTT 5, one line in the log and one count;
+other connections are not affected."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from websocket import TEXT, WebSocket
 
 
 class Packets(Case):
-    CONFIG = {"log": {"repeat_seconds": 0}}  # Every fault, though all come from one address.
+    CONFIG = {"log": {"repeat_seconds": 0}}  # Log every fault, although all have the same address.
 
     def setUp(self):
         super().setUp()
@@ -31,7 +31,7 @@ class Packets(Case):
                    if name.startswith("millrace_protocol_faults_total"))
 
     def counted_and_logged(self, peer, bad, expect):
-        """Sends what is bad; it has to add one fault to the metrics and a line to the log."""
+        """Sends bad input, which must add one fault to the metrics and a line to the log."""
         before, lines = self.faults(), len(self.server.lines)
         peer.send(bad)
         expect()
@@ -149,7 +149,7 @@ class WebSockets(Case):
 
 
 class Start(Case):
-    """Faults at start-up: said in full, and the exit status tells."""
+    """Faults at start-up: all are printed, and the exit status is not 0."""
 
     def run_server(self, *arguments, command="serve", env=None):
         done = subprocess.run([binary(), command, *arguments], stdout=subprocess.PIPE,
@@ -189,7 +189,7 @@ class Start(Case):
             status, output = self.run_server("--config", path, command=command)
             self.assertEqual(status, 1, output)
             self.assertIn("queue.max_capcity", output)
-            self.assertIn("sesion", output)  # All faults, not the first alone.
+            self.assertIn("sesion", output)  # All faults, not only the first.
         status, output = self.run_server("--set", "nonsense.key=1")
         self.assertEqual(status, 1, output)
         self.assertIn("nonsense.key", output)

@@ -40,7 +40,7 @@ class Idle(Case):
                    if key.partition("{")[0] == name)
 
     def wait_for(self, clients):
-        """Until the server holds exactly so many clients, sessions and descriptors."""
+        """Waits until the server has exactly this many clients, sessions and descriptors."""
         def settled():
             return (self.server.descriptors() - self.descriptors == clients and
                     self.gauge("millrace_clients_open") == clients and
@@ -48,7 +48,7 @@ class Idle(Case):
         eventually(settled, f"{clients} clients, sessions and descriptors")
 
     def test_killing_half_of_ten_thousand_leaves_nothing_behind(self):
-        self.server.mqtt_port, self.server.ws_port  # It listens.
+        self.server.mqtt_port, self.server.ws_port  # Waits until it listens.
         self.descriptors, empty = self.server.descriptors(), self.server.resident_bytes()
         self.clients("stays")
         self.wait_for(HALF)
@@ -60,7 +60,7 @@ class Idle(Case):
             killed.kill()
             killed.wait()
             self.wait_for(HALF)
-        # Memory that a killed client left behind would add up, 5,000 times a round.
+        # Memory that is not freed for a killed client would add up: 5,000 of them in each round.
         self.assertLess(peaks[2] - peaks[0], HALF * 100)
         print(f"{COUNT} idle connections: {(peaks[0] - empty) // COUNT} bytes each; two more rounds of "
               f"{HALF} killed clients: {peaks[2] - peaks[0]} bytes more")

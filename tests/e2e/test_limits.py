@@ -1,4 +1,4 @@
-"""Limits that a client is told of, and what else the server says to MQTT 5 clients about itself."""
+"""Limits and their reason codes, and what else the server announces to MQTT 5 clients."""
 
 import signal
 
@@ -20,7 +20,7 @@ class Room(Case):
             peer.send(wire.connect("late", version=version))
             peer.expect_refused(code)
         self.server.wait_for_log(r"listener\.limit listener=tcp connections=2")
-        # Those who do not even ask are told nothing, and no more of them than the limit stay.
+        # Connections without CONNECT get no answer, and no more of them than the limit are kept.
         silent = [self.raw() for _ in range(8)]
         eventually(lambda: self.closed_for_the_limit() >= 3 + 5, "five were closed at once")
         for peer in silent:
@@ -79,7 +79,7 @@ class Reload(Case):
         self.assertEqual(peer.subscribe(self.topic("1"), self.topic("2")).codes, [0, 0x97])
         self.assertEqual(self.server.reload({"session": {"subscriptions_max": 2}}), "reloaded")
         self.assertEqual(peer.subscribe(self.topic("2"), self.topic("3")).codes, [0, 0x97])
-        # Lowered, it takes nothing away.
+        # A lowered limit removes no existing subscription.
         self.assertEqual(self.server.reload({"session": {"subscriptions_max": 1}}), "reloaded")
         self.assertEqual(peer.subscribe(self.topic("1"), self.topic("3")).codes, [0, 0x97])
         peer.publish(self.topic("2"), b"still")

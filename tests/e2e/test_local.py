@@ -154,7 +154,7 @@ class Local(LocalCase):
     def test_a_local_publisher_is_bound_by_topic_rules(self):
         with millrace_local.Publisher(socket=self.socket) as publisher:
             self.assertEqual(publisher.publish("not/#/a/topic", "x"), millrace_local.INVALID)
-        # The server does not rely on the library.
+        # The server checks too, without relying on the library.
         before = self.total("millrace_local_publishes_refused_total")
         control = self.control()
         control.request(local_case.PUBLISHER_RING, local_case.text(""))

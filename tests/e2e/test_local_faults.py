@@ -135,7 +135,7 @@ class Faults(LocalCase):
         page_mapped = local_case.writable(page)
         control.request(MAPPED)
         eventually(lambda: refuses_writing(page), "nobody else may write to the page")
-        page_mapped[POSITION_AT]  # its owner's mapping stays
+        page_mapped[POSITION_AT]  # its owner's mapping stays valid
 
     def test_a_thousand_readers_and_publishers_leave_nothing_behind(self):
         def cycle():
@@ -178,7 +178,7 @@ class Faults(LocalCase):
         requests = (struct.pack("<BBHI", 0x7f, VERSION, 0, 0),
                     struct.pack("<BBHI", local_case.ATTACH, VERSION, 0, 3) + b"\xff\xff\xff",
                     struct.pack("<BBHI", local_case.ATTACH, VERSION, 0, 0xffffffff),
-                    struct.pack("<BBHI", MAPPED, VERSION, 0, 0))  # of nothing
+                    struct.pack("<BBHI", MAPPED, VERSION, 0, 0))  # nothing was attached
         for request in requests:
             control = self.control()
             control.socket.sendall(request)
@@ -194,10 +194,10 @@ class Faults(LocalCase):
         mapped = struct.pack("<BBHI", MAPPED, VERSION, 0, 0)
         try:
             socket.send_fds(control.socket, [mapped], [0, 1, 2])
-        except PermissionError:  # Linux 6.16: they cannot even be sent
+        except PermissionError:  # Linux 6.16: the system refuses to send them
             control.socket.sendall(mapped)
         eventually(lambda: refuses_writing(control.descriptors[1]), "the server has read it")
-        # Fewer, if a client of the previous test had not left yet.
+        # Fewer if a client of the previous test was still connected before.
         self.assertLessEqual(self.server.descriptors(), before)
 
 
@@ -290,7 +290,7 @@ class Restart(LocalCase):
         self.assertEqual(library.next(60), millrace_local.DISCONNECTED)
         eventually(lambda: publisher.publish(self.topic(), b"lost") == millrace_local.NO_SERVER,
                    "told")
-        # Its socket is still there, and does not stop the next one; nothing else is left.
+        # Its socket file still exists and does not prevent the next start; nothing else is left.
         self.assertEqual(os.listdir(self.folder.name), ["local.sock"])
         type(self).server = Server(self.CONFIG)
         self.addClassCleanup(self.server.stop)
@@ -317,7 +317,7 @@ class Restart(LocalCase):
 
 
 def connect_as(uid, path, times):
-    """In a process of that user: connects, and reads to the end of the connection."""
+    """Runs in a process of that user: connects, and reads to the end of the connection."""
     child = os.fork()
     if child == 0:
         os.setuid(uid)

@@ -1,4 +1,4 @@
-"""/metrics: well-formed for promtool, and its counters add up with what the clients did."""
+"""/metrics: accepted by promtool, and its counters agree with what the clients did."""
 
 import shutil
 import subprocess

@@ -15,7 +15,7 @@ from peer import Peer
 from server import Server
 from suite import EVENT_TIMEOUT_S, eventually
 
-# Debian puts it where only root looks.
+# Debian installs it in a folder that is only in root's PATH.
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 DIRECTIONS = ("in", "out", "both")
 
@@ -27,7 +27,7 @@ def free_port():
 
 
 class Broker:
-    """mosquitto on a port of its own, with one bridge to `remote_port`."""
+    """mosquitto on a free port, with one bridge to `remote_port`."""
 
     def __init__(self, remote_port, version):
         self.port = free_port()
@@ -86,7 +86,7 @@ class Bridge(Case):
         self.server = Server({"listeners": [
             {"name": "tcp", "port": self.port, "host": "127.0.0.1"}]})
         self.addCleanup(self.server.stop)
-        self.server.mqtt_port  # It listens.
+        self.server.mqtt_port  # Waits until it listens.
 
     def there(self):
         """A client of mosquitto."""
@@ -96,7 +96,7 @@ class Bridge(Case):
         return peer
 
     def meet(self):
-        """Waits until the bridge is up in both directions: probes come through."""
+        """Waits until the bridge forwards probes in both directions."""
         here, there = self.peer(), self.there()
 
         def passes(sender, receiver, prefix):
@@ -118,7 +118,7 @@ class Bridge(Case):
         passes(self.there(), here, "out")
 
     def check_all(self):
-        """Each direction in each QoS, live; once, and at the QoS that it was sent with."""
+        """Live messages in each direction and QoS arrive once, at the QoS of the publish."""
         here, there = self.peer(), self.there()
         for peer in (here, there):
             peer.subscribe(*[(f"{d}/live/#", 2) for d in DIRECTIONS])
@@ -130,7 +130,7 @@ class Bridge(Case):
                 sender.publish(topic, payload, qos=qos)
                 sender.receive(topic=topic, payload=payload)  # its own copy
                 receiver.receive(topic=topic, payload=payload, qos=qos)
-        # No echo: the next that comes is what is sent now.
+        # No echo: the next message to arrive is the one sent now.
         for peer in (here, there):
             peer.subscribe("fence/#")
             peer.publish("fence/x", b"last", qos=1)

@@ -1,4 +1,4 @@
-"""mosquitto_pub, mosquitto_sub and mosquitto_rr, as a person at a shell uses them."""
+"""mosquitto_pub, mosquitto_sub and mosquitto_rr, used as from a shell."""
 
 import wire
 from case import Case, main

@@ -1,5 +1,5 @@
-"""MQTT.js over ws://: mqttjs/mqttjs.test.mjs against a server. MQTTJS_FOLDER names the folder into
-which npm has put the package."""
+"""MQTT.js over ws://: mqttjs/mqttjs.test.mjs with a server. MQTTJS_FOLDER is the folder in which npm
+has installed the package."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Clients beside each other: takeovers at awkward moments, and a flooder next to a quiet client."""
+"""Clients that affect each other: takeovers during requests, and a flooder beside a quiet client."""
 
 import threading
 
@@ -8,8 +8,8 @@ from case import Case, main
 
 class Takeover(Case):
     def test_a_takeover_in_the_middle_of_a_subscribe_leaves_one_working_session(self):
-        """The old connection's SUBSCRIBE is on its way, and even half on its way, while the new one
-        connects. Whatever was first, the new connection works and the old one hears no more."""
+        """The old connection has sent its SUBSCRIBE, or a part of it, when the new one connects. In
+        either order the new connection works and the old one receives nothing more."""
         sender = self.peer()
         for number in range(100):
             name = f"{self.unique}-{number}"
@@ -23,7 +23,7 @@ class Takeover(Case):
                 self.assertIn(got.kind, (wire.SUBACK, wire.DISCONNECT))
             new.subscribe((self.topic(str(number)), 0))
             sender.publish(self.topic(str(number)), b"x", qos=1)
-            new.receive(payload=b"x", qos=0)  # The newer subscription holds, and it is one.
+            new.receive(payload=b"x", qos=0)  # By the newer subscription, and only once.
             new.expect_nothing_more()
             new.disconnect()
             new.close()
@@ -37,7 +37,7 @@ class Takeover(Case):
         self.peer().publish(self.topic(), b"once", qos=1)
         first = old.expect(wire.PUBLISH, dup=False)
         new = self.peer(name, clean=False, properties=keep)
-        old.send(wire.ack(wire.PUBACK, first.pid))  # Too late: this connection is of the past.
+        old.send(wire.ack(wire.PUBACK, first.pid))  # Too late: the session was taken over.
         old.expect_fault(0x8E)
         new.expect(wire.PUBLISH, payload=b"once", dup=True, pid=first.pid)
 
@@ -64,8 +64,8 @@ class Takeover(Case):
 
 class Flooder(Case):
     def test_a_quiet_client_is_served_beside_a_flooder(self):
-        """The flooder writes as fast as it can for as long as the quiet ones need for 200 exchanges;
-        each of these arrives, and so does everything of the flood at a reader that keeps up."""
+        """The flooder writes as fast as it can while the quiet clients make 200 exchanges. Each
+        exchange succeeds, and a reader that keeps up receives the whole flood."""
         quiet, listener = self.peer(), self.peer()
         listener.subscribe((self.topic("quiet"), 1))
         flood_reader = self.peer()
@@ -98,7 +98,7 @@ class Flooder(Case):
             for thread in threads:
                 thread.join()
         self.assertEqual(faults, [], "the end of the flood never came")
-        # The flood is QoS 0: a reader that falls behind may be given the newest alone.
+        # The flood is QoS 0: a reader that falls behind may get only the newest messages.
         self.assertGreater(received[0], 0)
         self.assertLessEqual(received[0], sent[0])
 

@@ -1,4 +1,4 @@
-"""The Paho clients for C and C++: paho_c.c and paho_cpp.cpp, built beside the server."""
+"""The Paho clients for C and C++: runs the programs built from paho_c.c and paho_cpp.cpp."""
 
 import os
 

@@ -59,7 +59,7 @@ class Client:
         assert code == 0, code
 
     def event(self, kind):
-        """The next event of this kind; others are passed over."""
+        """The next event of this kind; others are skipped."""
         while True:
             got = self.events.get(timeout=EVENT_TIMEOUT_S)
             if got[0] == kind:
@@ -85,7 +85,7 @@ class Client:
         self.client.loop_stop()
 
     def die(self):
-        """Ends the socket without DISCONNECT."""
+        """Closes the socket without DISCONNECT."""
         self.client.loop_stop()
         self.client._sock_close()
 
@@ -102,7 +102,7 @@ class Paho(Case):
         return client
 
     def each(self):
-        """Each version, with names of its own."""
+        """Each version, with its own names."""
         for version in self.VERSIONS:
             self.unique += "v"
             yield version
@@ -196,7 +196,7 @@ class Paho(Case):
         self.assertEqual(client.message().properties.UserProperty, pairs)
 
     def test_the_server_uses_the_aliases_that_a_client_allows(self):
-        """This client leaves it to its user to look them up."""
+        """This client library does not resolve aliases; its user has to."""
         reader, sender = self.client(paho.MQTTv5, f"{self.unique}-r", alias=1), self.client(paho.MQTTv5)
         reader.subscribe(self.topic("#"), 1)
         for payload in (b"1", b"2"):

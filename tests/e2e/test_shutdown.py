@@ -1,4 +1,4 @@
-"""SIGTERM: what is under way is delivered, clients are told, the status is 0."""
+"""SIGTERM: accepted messages are delivered, clients get DISCONNECT, the exit status is 0."""
 
 import unittest
 

@@ -1,8 +1,8 @@
-"""A subscriber that stops reading: the server's memory stays where it is, others are not slowed, and
-what it reads at last is the newest value of every topic, after few bytes.
+"""A subscriber that stops reading: the server's memory does not grow, other subscribers are not slowed,
+and when it reads again, it gets the newest value of every topic after few bytes.
 
 100 topics get 20,000 messages of 256 bytes a second for 5 seconds. The reader's receive buffer is 64 KiB,
-set before it connects. What is asserted are bytes and values, never times.
+set before it connects. Bytes and values are asserted, never times.
 """
 
 import struct
@@ -22,8 +22,8 @@ def payload(number):
 
 
 class Drain(threading.Thread):
-    """A reader that keeps up: counts what it gets and remembers each topic's last value. All frames
-    have one length, so it takes them apart in bulk: a reader that is slow itself would be conflated."""
+    """A reader that keeps up: counts its messages and remembers each topic's last value. All frames
+    have the same length, so it parses them in bulk: if it were slow, it would be conflated."""
 
     def __init__(self, peer, topic, count):
         super().__init__(daemon=True)
@@ -68,7 +68,7 @@ class SlowReader(Case):
         sender.expect(wire.PINGRESP)
 
     def bytes_until_newest(self, filter_, bytes_max):
-        """Stalls a reader of `filter_`, and lets it read on."""
+        """Stops a reader of `filter_` for a while, then lets it read on."""
         total, warm_up = RATE_HZ * SECONDS, RATE_HZ // 10
         reader = self.peer(version=4)
         reader.subscribe(self.topic("#"))

@@ -1,4 +1,4 @@
-"""$SYS/broker/..., as a stock client sees it."""
+"""$SYS/broker/... with a stock client."""
 
 from case import Case, main
 
@@ -21,7 +21,7 @@ class SysTopics(Case):
         everything, status = self.peer(), self.peer()
         everything.subscribe("#", "+/broker/uptime")
         status.subscribe("$SYS/broker/uptime")
-        for _ in range(2):  # What is retained, or has come meanwhile, and then another one.
+        for _ in range(2):  # The retained or an already received value, and then another one.
             self.assertRegex(status.receive(topic="$SYS/broker/uptime").payload, rb"^\d+ seconds$")
         everything.expect_nothing_more()
 

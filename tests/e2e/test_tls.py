@@ -42,7 +42,7 @@ class Tls(Case):
                        stderr=subprocess.DEVNULL)
 
     def shown_certificates(self):
-        """What the two listeners show to a client that trusts the file as it is now."""
+        """The certificates of the two listeners, for a client that trusts the present file."""
         with open(self.certificate) as file:
             newest = ssl.PEM_cert_to_DER_cert(file.read())
         for name in ("tls", "wss"):
@@ -53,13 +53,13 @@ class Tls(Case):
         before.connect(self.unique)
         self.make_certificate()
         with self.assertRaises(ssl.SSLCertVerificationError):
-            self.tls_socket(self.server.port("tls"))  # The server still shows the old one.
+            self.tls_socket(self.server.port("tls"))  # The server still presents the old one.
         self.assertEqual(self.server.reload(), "reloaded")
         self.shown_certificates()
         before.publish(self.topic(), b"", qos=1)
 
     def test_a_certificate_that_cannot_be_used_changes_nothing(self):
-        self.shown_certificates()  # The server has read the files once.
+        self.shown_certificates()  # After this, the server has read the files.
         with open(self.key) as file:
             key = file.read()
         with open(self.key, "w") as file:
@@ -103,7 +103,7 @@ class Tls(Case):
         inside.connect(self.unique)
         inside.subscribe((self.topic(), 1))
         sender = self.peer()
-        # More than the sockets hold, in pieces that are smaller, as large and larger than a record.
+        # More than the socket buffers hold; messages both smaller and larger than a record.
         payloads = [bytes([number % 256]) * (number * 997 % 50_000) for number in range(600)]
         for payload in payloads:
             sender.publish(self.topic(), payload, qos=1)
@@ -111,7 +111,7 @@ class Tls(Case):
             inside.receive(payload=payload)
 
     def test_a_client_that_asks_for_small_records_gets_them(self):
-        # RFC 6066, section 4: the client's buffers may be small.
+        # RFC 6066, section 4: a client may have small buffers.
         ours, theirs = socket.socketpair()
         self.addCleanup(ours.close)
         with theirs:
@@ -217,7 +217,7 @@ class Tls(Case):
 
 @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class ClientCertificates(Case):
-    """An authority of the test's own signs the server, ann and bob; another one signs mallory."""
+    """A CA made by the test signs the server, ann and bob; another one signs mallory."""
 
     @classmethod
     def setUpClass(cls):
@@ -296,7 +296,7 @@ class ClientCertificates(Case):
         return peer
 
     def refused(self, name, listener="tls"):
-        # With TLS 1.3 the client learns of it when it reads.
+        # With TLS 1.3 the client gets the refusal only when it reads.
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             wrapped = self.socket_of(name, listener)
             wrapped.sendall(wire.connect(self.unique))

@@ -16,7 +16,7 @@ class Topics(Case):
                      "-q", "1", "-m", message, *arguments).finish()
 
     def get(self, path, **headers):
-        """(status, headers, body); names of headers with _ for -."""
+        """Returns (status, headers, body); `-` in the names of headers is given as `_`."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.server.http_port}{path}",
             headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -92,7 +92,7 @@ class Topics(Case):
 
     def test_a_client_that_does_not_wait_for_its_answer_leaves_nothing(self):
         self.waiting(0)
-        self.assertTrue(self.server.mqtt_port and self.server.ws_port)  # It listens everywhere.
+        self.assertTrue(self.server.mqtt_port and self.server.ws_port)  # All listeners are open.
         before = self.server.descriptors()
         for _ in range(5):
             client = socket.create_connection(("127.0.0.1", self.server.http_port))

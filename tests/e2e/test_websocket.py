@@ -1,5 +1,5 @@
 """WebSocket as the transport: the handshake, control frames between packets, the end of a connection
-from either side, and a stream that the socket takes in pieces (RFC 6455)."""
+from either side, and a stream that is written in pieces (RFC 6455)."""
 
 import base64
 import hashlib
@@ -55,7 +55,7 @@ class Handshake(WebSockets):
         peer.expect(wire.PINGRESP)
 
     def answer_to(self, request):
-        """All that the server says before it closes."""
+        """Everything that the server sends before it closes."""
         said = b""
         with socket.create_connection(("127.0.0.1", self.server.ws_port), 15) as plain:
             plain.sendall(request)

@@ -9,7 +9,7 @@ const url = process.env.SERVER_WS_URL
 const open = new Set()
 let count = 0
 
-// A connected client whose messages wait in a queue until they are asked for.
+// A connected client whose received messages are kept in a queue.
 async function connect(version, options = {}) {
   const client = mqtt.connect(url, {
     protocolVersion: version, reconnectPeriod: 0, clientId: `js${process.pid}-${++count}`, ...options
