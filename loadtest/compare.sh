@@ -20,6 +20,7 @@ loadtest/compare.sh [options]
 Servers are searched in the PATH; these variables override that:
   MILLRACE, MILLRACE_LOAD   (default: build/release/bin/ of this repository)
   MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
+  BEFORE                    another build of Millrace, to see what a change did: the server `before`
   FORWARDER, SHAPE          reference programs, which take a port as their argument
 
 All servers run with TCP_NODELAY and without queue limits, so that none drops messages of a healthy
@@ -61,13 +62,14 @@ program_of() {
     nats) echo "${NATS_SERVER:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server)}" ;;
     flashmq) echo "${FLASHMQ:-$(command -v flashmq)}" ;;
     nanomq) echo "${NANOMQ:-$(command -v nanomq)}" ;;
+    before) echo "${BEFORE:-}" ;;
     forwarder) echo "${FORWARDER:-}" ;;
     shape) echo "${SHAPE:-}" ;;
   esac
 }
 
 servers=
-for server in ${only_servers:-forwarder shape millrace flashmq nats nanomq mosquitto}; do
+for server in ${only_servers:-forwarder shape before millrace flashmq nats nanomq mosquitto}; do
   program=$(program_of "$server" || true)
   if [ -n "$program" ] && [ -x "$program" ]; then
     servers="$servers $server"
@@ -111,7 +113,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
 
 configure() {
   case $1 in
-    millrace)
+    before | millrace)
       cat >"$work/millrace.json" <<END
 {"listeners": [
   {"transport": "tcp", "port": $tcp},
@@ -182,7 +184,7 @@ command_of() {
   program=$(program_of "$1")
   case $1 in
     # The server would take MILLRACE_LOAD for a configuration key.
-    millrace) echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
+    before | millrace) echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
     mosquitto) echo "$program -c $work/mosquitto.conf" ;;
     nats) echo "$program -c $work/nats.conf" ;;
     flashmq) echo "$program --config-file $work/flashmq.conf" ;;
@@ -220,8 +222,8 @@ start_server() {
 # `$latest/`.
 takes_part() {
   case $2 in
-    slow-latest | fresh-latest) [ "$1" = millrace ] ;;
-    tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = mosquitto ] ;;
+    slow-latest | fresh-latest) [ "$1" = millrace ] || [ "$1" = before ] ;;
+    tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
     qos1 | qos1-250 | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
     slow | connect | connect8) [ "$1" != shape ] ;;
   esac
