@@ -68,12 +68,17 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
   const bool over = pending.fixed_size() >= limits.queue_messages ||
                     pending.fixed_bytes() + entry.bytes() > limits.queue_bytes;
   if (over && pending.fixed_size() > 0) return batch_.stats().drop(Drop::queue_newest);
-  if (entry.interval_ms != 0) release_held(session);  // the values before it stay before it
   pending.push_fixed(std::move(entry));
 }
 
 // A rate limit sends the first at once, then at most one per interval, and always the last.
+//
+// A value that waits for credit is replaced whatever the limit says. Two values of a topic may wait
+// at once (a SUBSCRIBE, or a request, between them); when the first is sent, and the limit begins,
+// the second is there still. If newer ones were held back now, it would be sent as it is, after
+// newer ones that the client's other subscriptions to the topic bring.
 void Backlog::add_limited(Session& session, PendingEntry entry) {
+  if (session.pending.replace_cell(entry)) return batch_.stats().conflated.add();
   if (!session.deferred.read().rate_limits.empty()) {
     RateLimits& limits = session.deferred.write().rate_limits;
     if (limits.drop_held(key_of(entry))) batch_.stats().conflated.add();
@@ -136,6 +141,13 @@ void Backlog::release_held(Session& session) {
   session.deferred.write().rate_limits.release_all(
       [&](PendingEntry held) { session.pending.push_cell(std::move(held)); });
   assert(session.deferred.read().rate_limits.held_bytes() == 0);
+}
+
+void Backlog::before_request(Session& session) {
+  if (session.deferred.read().rate_limits.empty()) return;
+  release_held(session);
+  bound_newest(session);
+  update_gauges(session);
 }
 
 void Backlog::seal(Session& session) {

@@ -33,6 +33,10 @@ class Backlog {
   // The session, or its connection, may have ended afterwards.
   void add(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
 
+  // A request is about to be added, by this or another of the client's subscriptions: the values
+  // that rate limits hold back stay before it.
+  void before_request(Session& session);
+
   // Subscriptions are about to change, or have: what waits now keeps its order.
   void seal(Session& session);
   // What waited for subscriptions that ended. A value that a rate limit holds back is sent if

@@ -80,6 +80,15 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   timers_.reschedule(session, batch_);
 }
 
+void Deliverer::before_request(const Route& route) {
+  for (const RouteTarget& target : route.targets) {
+    Session& session = *target.session;
+    if (target.interval_ms == 0 || !session.connected()) continue;
+    backlog_.before_request(session);
+    serve_later(session);
+  }
+}
+
 void Deliverer::deliver_to_member(const Subscription& member, PublishContext& context) {
   assert(member.session != nullptr && !member.session->ended);
   const SubscriptionExtras& extras = member.extras.read();

@@ -47,6 +47,8 @@ class Deliverer {
   // --- A message that is routed now ---
 
   void deliver(const RouteTarget& target, PublishContext& context);
+  // Once before a request is delivered to the targets of a route.
+  void before_request(const Route& route);
   // To the member of a shared group whose turn it is.
   void deliver_to_member(const Subscription& member, PublishContext& context);
 

@@ -7,6 +7,8 @@ namespace millrace::broker {
 std::size_t FanOut::publish(PublishContext& context) {
   Topic& topic = values_.topic_of(context.message);
   const Route& route = router_.route_of(topic);
+  if (context.message.request) [[unlikely]]
+    deliverer_.before_request(route);
   for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
   std::size_t matched = route.targets.size() + route.feeds.size();
   if (!route.feeds.empty()) {

@@ -32,8 +32,8 @@ bool PendingQueue::push_adaptive(PendingEntry entry) {
 }
 
 bool PendingQueue::push_cell(PendingEntry entry) {
-  entry.epoch = lanes_.read().epoch;
   if (replace_cell(entry)) return true;
+  entry.epoch = lanes_.read().epoch;
   append_newest(std::move(entry), /*as_cell=*/true);
   return false;
 }
@@ -49,6 +49,12 @@ void PendingQueue::push_fixed(PendingEntry entry) {
 }
 
 bool PendingQueue::replace_cell(PendingEntry& entry) {
+  if (newest_size() == 0) return false;
+  entry.epoch = lanes_.read().epoch;
+  return replace_cell_of_epoch(entry);
+}
+
+bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
   Lanes& lanes = lanes_.write();
   const auto found = lanes.cells.find(key_of(entry));
   if (found == lanes.cells.end()) return false;
@@ -85,7 +91,7 @@ std::size_t PendingQueue::collapse() {
       lanes.cells.erase(key_of(cell.entry));
       append_newest(std::move(cell.entry), /*as_cell=*/false);
       lanes.newest.back().is_fixed = true;
-    } else if (!replace_cell(cell.entry)) {
+    } else if (!replace_cell_of_epoch(cell.entry)) {
       append_newest(std::move(cell.entry), /*as_cell=*/true);
     }
   }

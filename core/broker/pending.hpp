@@ -72,6 +72,8 @@ class PendingQueue {
   bool push_adaptive(PendingEntry entry);
   // A `latest` value: into its cell. Returns true if a pending value was replaced.
   bool push_cell(PendingEntry entry);
+  // The same if its cell is there, and may be replaced; else false, and the entry is not taken.
+  bool replace_cell(PendingEntry& entry);
 
   // A message that must not be conflated, in the order of `newest`: later values of its topic stay
   // behind it.
@@ -127,7 +129,7 @@ class PendingQueue {
   std::size_t remove_if(F&& f);
 
  private:
-  bool replace_cell(PendingEntry& entry);
+  bool replace_cell_of_epoch(PendingEntry& entry);
   void append_newest(PendingEntry entry, bool as_cell);
   void index_all();
 

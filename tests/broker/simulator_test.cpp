@@ -13,14 +13,8 @@ std::uint64_t first_seed() {
   return given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
 }
 
-// Lives that show a fault which is known and not mended yet. In 57, a client with two subscriptions
-// that are kept apart by their identifiers, one of them with a rate limit, gets an older value of a
-// topic by the one after a newer value by the other.
-constexpr std::uint64_t open_fault_seed = 57;
-
 TEST(Simulator, KeepsTheContractThroughThousandsOfSessions) {
   for (std::uint64_t seed = first_seed(); seed < first_seed() + 200; ++seed) {
-    if (seed == open_fault_seed) continue;
     ASSERT_EQ(Simulator({.seed = seed}).run(), "");
   }
 }

@@ -42,6 +42,15 @@ inline Command request(std::string_view topic, std::string_view payload, std::in
   return publish_command(build_message(parts, now_ns));
 }
 
+// A `latest` subscription with a rate limit.
+inline SubscriptionRequest limited(std::string filter, std::uint32_t interval_ms = 100) {
+  SubscriptionRequest wanted;
+  wanted.name = wanted.filter = std::move(filter);
+  wanted.mode = Mode::latest;
+  wanted.interval_ms = interval_ms;
+  return wanted;
+}
+
 // One received PUBLISH.
 struct Got {
   std::string topic;
