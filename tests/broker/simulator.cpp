@@ -186,8 +186,9 @@ void Simulator::unsubscribe(Client& client) {
 
 void Simulator::publish() {
   const std::string name = topic();
-  const int qos = static_cast<int>(pick(3));
-  const bool retain = chance(20);
+  const bool is_request = options_.requests && chance(15);
+  const int qos = is_request ? 0 : static_cast<int>(pick(3));
+  const bool retain = !is_request && chance(20);
   ++number_;
   newest_[name] = number_;
   if (retain) retained_[name].insert(number_);
@@ -205,6 +206,7 @@ void Simulator::publish() {
     if (every && granted > 0) client.owed.insert(number_);
     if (matched && client.peer != nullptr) client.newest_owed[name] = number_;
   }
+  if (is_request) return world_.apply(request(name, std::to_string(number_), world_.now_ns));
   world_.apply(publish_command(message(
       name, std::to_string(number_) + std::string(pick(60), '.'), qos, retain, qos > 0 ? 1 : 0,
       world_.now_ns, chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1)));

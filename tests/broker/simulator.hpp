@@ -23,6 +23,7 @@ struct SimulatorOptions {
   std::uint64_t seed = 1;
   int steps = 1500;
   bool small_limits = false;  // queues overflow, slots are evicted: every loss must be counted
+  bool requests = false;      // some messages have a Response Topic
 };
 
 class Simulator {

@@ -19,6 +19,12 @@ TEST(Simulator, KeepsTheContractThroughThousandsOfSessions) {
   }
 }
 
+TEST(Simulator, KeepsTheOrderOfATopicAmongRequests) {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 100; ++seed) {
+    ASSERT_EQ(Simulator({.seed = seed, .requests = true}).run(), "");
+  }
+}
+
 TEST(Simulator, CountsEveryLossAtItsLimits) {
   for (std::uint64_t seed = first_seed(); seed < first_seed() + 100; ++seed) {
     ASSERT_EQ(Simulator({.seed = seed, .small_limits = true}).run(), "");
