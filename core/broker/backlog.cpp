@@ -4,12 +4,14 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
 
 using protocol::ReasonCode;
 
 void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContext& context) {
-  assert(!session.ended);
+  MILLRACE_CHECK(!session.ended);
   if (mode == Mode::every) {
     add_every(session, std::move(entry), context);
   } else if (entry.delivery.message.request) {

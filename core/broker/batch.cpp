@@ -5,25 +5,10 @@
 
 namespace millrace::broker {
 
-void Batch::begin(std::int64_t now_ns) {
-  assert(now_ns >= now_ns_);
-  assert(touched_.empty() && closed_.empty());
-  now_ns_ = now_ns;
-  now_s_ = clock_seconds(now_ns);
-  has_more_ = false;
-}
+namespace {
 
-void Batch::finish() {
-  for (Outbox* outbox : touched_) hand_over(*outbox);
-  touched_.clear();
-  for (WakeUp& wake_up : wake_ups_) {
-    if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
-    MILLRACE_CHECK(wake_up.outboxes.empty());
-  }
-  closed_.clear();
-}
-
-void Batch::hand_over(Outbox& outbox) {
+// True: the connection's I/O thread is to be woken.
+bool hand_over(Outbox& outbox) {
   MILLRACE_CHECK(outbox.in_batch);
   outbox.in_batch = false;
   bool wake = false;
@@ -33,15 +18,37 @@ void Batch::hand_over(Outbox& outbox) {
   }
   // After the hand-over: who sees the counts finds what those commands brought.
   if (outbox.publish_applied()) wake = outbox.announce() || wake;
-  if (!wake) return;
-  const auto wake_up =
-      std::find_if(wake_ups_.begin(), wake_ups_.end(),
-                   [&](const WakeUp& candidate) { return candidate.list == &outbox.ready_list(); });
-  if (wake_up != wake_ups_.end()) {
-    wake_up->outboxes.emplace_back(&outbox);
-  } else {
-    wake_ups_.push_back({&outbox.ready_list(), {OutboxRef(&outbox)}});
+  return wake;
+}
+
+}  // namespace
+
+void Batch::begin(std::int64_t now_ns) {
+  assert(now_ns >= now_ns_);
+  MILLRACE_CHECK(touched_.empty() && closed_.empty());
+  now_ns_ = now_ns;
+  now_s_ = clock_seconds(now_ns);
+  has_more_ = false;
+}
+
+void Batch::finish() {
+  for (Outbox* outbox : touched_) {
+    if (!hand_over(*outbox)) continue;
+    const auto wake_up = std::find_if(
+        wake_ups_.begin(), wake_ups_.end(),
+        [&](const WakeUp& candidate) { return candidate.list == &outbox->ready_list(); });
+    if (wake_up != wake_ups_.end()) {
+      wake_up->outboxes.emplace_back(outbox);
+    } else {
+      wake_ups_.push_back({&outbox->ready_list(), {OutboxRef(outbox)}});
+    }
   }
+  touched_.clear();
+  for (WakeUp& wake_up : wake_ups_) {
+    if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
+    MILLRACE_CHECK(wake_up.outboxes.empty());
+  }
+  closed_.clear();
 }
 
 }  // namespace millrace::broker

@@ -47,8 +47,6 @@ class Batch {
   bool has_more() const { return has_more_; }
 
  private:
-  void hand_over(Outbox& outbox);
-
   ProcessorLimits limits_;
   ProcessorStats stats_;
   std::int64_t now_ns_ = 0;

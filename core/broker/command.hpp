@@ -12,6 +12,7 @@
 // Threads: made by one front-end, moved through the queue, applied by the processor.
 #pragma once
 
+#include <boost/mp11/algorithm.hpp>
 #include <boost/variant2/variant.hpp>
 #include <cstdint>
 #include <memory>
@@ -138,13 +139,11 @@ struct Close {
   std::optional<std::uint32_t> session_expiry_s;
 };
 
-// --- Of the server's own front-ends, without an outbox ------------------------------------------
-
-// Publish, too: of a local publisher or of HTTP.
+// --- Of the server's own front-ends, without an outbox; Publish, too: HTTP's, local publishers' --
 
 // A message of the server's own making ($SYS), not counted as published.
 struct Announce {
-  Message message;
+  std::unique_ptr<Message> message;
 };
 struct Local {
   std::unique_ptr<LocalRequest> request;
@@ -154,9 +153,22 @@ struct Limits {
   std::unique_ptr<ProcessorLimits> limits;
 };
 
-using Body =
-    boost::variant2::variant<Publish, RefusedPublish, Connect, Subscribe, Unsubscribe, Puback,
-                             Pubrec, Pubrel, Pubcomp, Drained, Close, Announce, Local, Limits>;
+// All but publishes: these may use the queue's reserve.
+using Control = boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel,
+                                         Pubcomp, Drained, Close, Announce, Local, Limits>;
+// In two levels, so that to move and to destroy a publish takes few instructions.
+using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
+
+// Null: it is another. Of a Body, const or not.
+template <class What, class AnyBody>
+auto* get_if(AnyBody& body) {
+  if constexpr (boost::mp11::mp_contains<Body, What>::value) {
+    return boost::variant2::get_if<What>(&body);
+  } else {
+    auto* const control = boost::variant2::get_if<Control>(&body);
+    return control == nullptr ? nullptr : boost::variant2::get_if<What>(control);
+  }
+}
 
 }  // namespace command
 
@@ -166,11 +178,11 @@ struct Command {
 
   template <class What>
   What* get_if() {
-    return boost::variant2::get_if<What>(&body);
+    return command::get_if<What>(body);
   }
   template <class What>
   const What* get_if() const {
-    return boost::variant2::get_if<What>(&body);
+    return command::get_if<What>(body);
   }
   // What it takes of the limits of its connection and of the queue.
   std::uint32_t charged_bytes() const {

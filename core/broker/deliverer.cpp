@@ -161,7 +161,7 @@ void Deliverer::serve(Session& session) {
 
 bool Deliverer::has_window(const Session& session) {
   const InflightWindow& inflight = session.inflight;
-  assert(inflight.unsent() <= inflight.unsettled());
+  MILLRACE_CHECK(inflight.unsent() <= inflight.unsettled());
   return inflight.unsettled() - inflight.unsent() < session.receive_maximum &&
          inflight.has_identifier();
 }
@@ -274,18 +274,19 @@ void Deliverer::stage_unchanged(Outbox& outbox, const Message& message) {
   MILLRACE_CHECK(message.qos == 0 && !message.duplicate && message.expires_at_s == 0);
   batch_.stats().delivered[0].add();
   outbox.outstanding_bytes += message.packet_bytes;
-  batch_.touch(outbox);
   auto& deliveries = outbox.staged().deliveries;
   if (!deliveries.empty()) {
     auto* const run = boost::variant2::get_if<PacketRun>(&deliveries.back());
     if (run != nullptr && run->buffer == message.buffer &&
         run->offset + run->bytes == message.packet_offset) {
+      MILLRACE_CHECK(outbox.in_batch);
       run->bytes += message.packet_bytes;
       run->payload_bytes += message.payload_bytes();
       ++run->count;
       return;
     }
   }
+  batch_.touch(outbox);
   deliveries.emplace_back(PacketRun{message.buffer, message.packet_offset, message.packet_bytes,
                                     message.payload_bytes(), 1});
 }

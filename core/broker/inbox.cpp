@@ -18,8 +18,7 @@ constexpr int borrowed_batches_max = 2;
 
 // Publishes, refused ones too, stop short of the reserve.
 bool may_use_reserve(const Command& command) {
-  return command.get_if<command::Publish>() == nullptr &&
-         command.get_if<command::RefusedPublish>() == nullptr;
+  return command.get_if<command::Control>() != nullptr;
 }
 
 std::uint64_t time_of_day_ns() {

@@ -30,9 +30,13 @@ namespace millrace::broker {
 enum class InflightState : std::uint8_t { awaits_puback, awaits_pubrec, awaits_pubcomp, settled };
 
 struct Inflight {
+  Inflight() = default;
+  Inflight(const Delivery& what, std::uint32_t for_subscription, InflightState first_state)
+      : delivery(what), subscription(for_subscription), state(first_state) {}
+
   Delivery delivery;
   std::uint32_t subscription = 0;  // Subscription::number that it was sent for
-  InflightState state = InflightState::awaits_puback;
+  InflightState state = InflightState::settled;
   bool unsent = false;  // on the present connection, which is to get it again
 };
 
@@ -51,27 +55,24 @@ class InflightWindow {
     if (entry.unsent == unsent) return;
     entry.unsent = unsent;
     window_.write().unsent += unsent ? 1u : -1u;
-    assert(this->unsent() <= unsettled());
+    MILLRACE_CHECK(this->unsent() <= unsettled());
   }
   bool has_identifier() const { return unsettled() < unsettled_max; }
 
-  // Assigns the identifier and keeps the delivery. Requires has_identifier().
-  std::uint16_t add(Delivery delivery, std::uint32_t subscription) {
-    assert(has_identifier());
+  // Keeps a copy of the delivery under the identifier that it returns. Requires has_identifier().
+  std::uint16_t add(const Delivery& delivery, std::uint32_t subscription) {
+    MILLRACE_CHECK(has_identifier());
     Window& window = window_.write();
     if (window.entries.size() >= entries_max(window)) [[unlikely]]
       put_front_aside(window);
-    while (!window.overdue.empty() && window.overdue.contains(window.next_identifier())) {
-      window.entries.push_back({{}, 0, InflightState::settled, false});
-      drop_settled_front(window);  // there may be nothing else in the deque
-      if (window.entries.size() >= entries_max(window)) put_front_aside(window);
-    }
+    if (!window.overdue.empty()) [[unlikely]]
+      skip_overdue(window);
     const std::uint16_t packet_id = window.next_identifier();
     MILLRACE_CHECK(find(packet_id) == nullptr);
-    delivery.packet_id = packet_id;
     const auto state =
         delivery.qos == 2 ? InflightState::awaits_pubrec : InflightState::awaits_puback;
-    window.entries.push_back({std::move(delivery), subscription, state, false});
+    Inflight& entry = window.entries.emplace_back(delivery, subscription, state);
+    entry.delivery.packet_id = packet_id;
     ++window.unsettled;
     return packet_id;
   }
@@ -81,34 +82,28 @@ class InflightWindow {
     if (packet_id == 0 || empty()) return nullptr;
     Window& window = window_.write();
     const std::uint32_t position =
-        (packet_id - 1 + identifier_count - window.front_identifier) % identifier_count;
+        wrapped(packet_id - 1u + identifier_count - window.front_identifier);
     if (position < window.entries.size()) {
       Inflight& entry = window.entries[position];
       if (entry.state != InflightState::settled) return &entry;
     }
-    if (window.overdue.empty()) return nullptr;
-    const auto found = window.overdue.find(packet_id);
-    return found == window.overdue.end() ? nullptr : &found->second.entry;
+    return window.overdue.empty() ? nullptr : find_overdue(window, packet_id);
   }
 
   // One that find() or for_each_unsettled() showed; it is gone after this.
   void settle(Inflight& entry) {
-    assert(entry.state != InflightState::settled);
+    MILLRACE_CHECK(entry.state != InflightState::settled);
     set_unsent(entry, false);
     Window& window = window_.write();
-    assert(window.unsettled > 0);
+    MILLRACE_CHECK(window.unsettled > 0);
     --window.unsettled;
     if (!window.overdue.empty()) [[unlikely]] {
-      const auto found = window.overdue.find(entry.delivery.packet_id);
-      if (found != window.overdue.end()) {
-        MILLRACE_CHECK(&found->second.entry == &entry);
-        window.overdue.erase(found);
-        return;
-      }
+      if (erase_overdue(window, entry)) return;
     }
     entry.state = InflightState::settled;
-    entry.delivery = Delivery{};
-    drop_settled_front(window);
+    if (&entry == &window.entries.front()) return drop_settled_front(window);
+    entry.delivery.message.buffer.reset();
+    entry.delivery.identifiers.reset();
   }
 
   // In the order in which they were sent first [MQTT-4.6.0-1].
@@ -140,9 +135,15 @@ class InflightWindow {
     std::uint32_t unsent = 0;
 
     std::uint16_t next_identifier() const {
-      return static_cast<std::uint16_t>((front_identifier + entries.size()) % identifier_count + 1);
+      const auto size = static_cast<std::uint32_t>(entries.size());
+      return static_cast<std::uint16_t>(wrapped(front_identifier + size) + 1);
     }
   };
+
+  // An identifier, less one, from a sum of two.
+  static std::uint32_t wrapped(std::uint32_t sum) {
+    return sum < identifier_count ? sum : sum - identifier_count;
+  }
 
   // More than that are mostly settled ones, behind a front that is not.
   static std::size_t entries_max(const Window& window) {
@@ -163,8 +164,28 @@ class InflightWindow {
     auto& entries = window.entries;
     while (!entries.empty() && entries.front().state == InflightState::settled) {
       entries.pop_front();
-      window.front_identifier = (window.front_identifier + 1) % identifier_count;
+      window.front_identifier = wrapped(window.front_identifier + 1);
     }
+  }
+  // Until the next identifier is free.
+  static void skip_overdue(Window& window) {
+    while (!window.overdue.empty() && window.overdue.contains(window.next_identifier())) {
+      window.entries.emplace_back();
+      drop_settled_front(window);  // there may be nothing else in the deque
+      if (window.entries.size() >= entries_max(window)) put_front_aside(window);
+    }
+  }
+  static Inflight* find_overdue(Window& window, std::uint16_t packet_id) {
+    const auto found = window.overdue.find(packet_id);
+    return found == window.overdue.end() ? nullptr : &found->second.entry;
+  }
+  // False: it is in the deque.
+  static bool erase_overdue(Window& window, const Inflight& entry) {
+    const auto found = window.overdue.find(entry.delivery.packet_id);
+    if (found == window.overdue.end()) return false;
+    MILLRACE_CHECK(&found->second.entry == &entry);
+    window.overdue.erase(found);
+    return true;
   }
 
   Rare<Window> window_;  // most are sent nothing but QoS 0

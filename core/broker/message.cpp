@@ -1,14 +1,25 @@
 #include "core/broker/message.hpp"
 
-#include <cassert>
 #include <cstdlib>
 #include <cstring>
 
+#include "core/broker/check.hpp"
 #include "core/broker/topic_hash.hpp"
 
 namespace millrace::broker {
 
 namespace {
+
+// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; nobody else is to see that
+// [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
+// refused.)
+bool may_pass_unchanged(const protocol::PublishView& view, std::uint32_t packet_bytes) {
+  if (view.qos != protocol::QoS::AtMostOnce || view.dup || view.has_message_expiry) return false;
+  // The least length that takes so many bytes. [MQTT-1.5.5-1]
+  static constexpr std::uint32_t least[] = {0, 0, 128, 16'384, 2'097'152};
+  const std::uint32_t length_bytes = view.topic_offset - 3;
+  return packet_bytes - 1 - length_bytes >= least[length_bytes];
+}
 
 void fill_from_view(Message& message, const protocol::PublishView& view, protocol::Version version,
                     std::uint32_t received_s) {
@@ -22,26 +33,15 @@ void fill_from_view(Message& message, const protocol::PublishView& view, protoco
   message.packet_id = view.packet_id;
   message.topic_offset = static_cast<std::uint8_t>(view.topic_offset);
   message.qos = static_cast<std::uint8_t>(view.qos);
+  const bool request = view.has_response_topic || view.has_correlation_data;
+  const bool unchanged = may_pass_unchanged(view, message.packet_bytes);
+  // In a row, so that they are one store.
   message.retain = view.retain;
   message.duplicate = view.dup;
   message.is_v5 = version == protocol::Version::v5;
   message.has_properties = !view.properties.bytes.empty();
-  message.request = view.has_response_topic || view.has_correlation_data;
-}
-
-// The bytes that a Variable Byte Integer needs. [MQTT-1.5.5-1]
-constexpr std::uint32_t varint_bytes(std::uint32_t value) {
-  return value < 128 ? 1 : value < 16'384 ? 2 : value < 2'097'152 ? 3 : 4;
-}
-
-// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; nobody else is to see that
-// [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
-// refused.)
-bool may_pass_unchanged(const protocol::PublishView& view, std::uint32_t packet_bytes) {
-  if (view.qos != protocol::QoS::AtMostOnce || view.dup || view.has_message_expiry) return false;
-  const std::uint32_t header_bytes = view.topic_offset - 2;
-  // Two bytes cannot be fewer.
-  return header_bytes == 2 || header_bytes == 1 + varint_bytes(packet_bytes - header_bytes);
+  message.request = request;
+  message.may_pass_unchanged = unchanged;
 }
 
 // The frame of a packet that is known to be whole and well formed: it was framed once already.
@@ -78,16 +78,14 @@ Message Message::copy_to_keep() const {
 
 Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
                      const protocol::PublishView& view, protocol::Version version) {
-  assert(!view.topic.empty());
-  Message message;
-  const auto received_s = clock_seconds(buffer->received_ns);
-  message.buffer = std::move(buffer);
+  MILLRACE_CHECK(!view.topic.empty() && view.payload_offset <= packet_bytes);
+  const std::uint64_t hash = topic_hash(view.topic);
+  const std::uint32_t received_s = clock_seconds(buffer->received_ns);
+  Message message{{}, std::move(buffer)};
+  message.topic_hash = hash;
   message.packet_offset = packet_offset;
   message.packet_bytes = packet_bytes;
-  message.topic_hash = topic_hash(view.topic);
   fill_from_view(message, view, version, received_s);
-  message.may_pass_unchanged = may_pass_unchanged(view, packet_bytes);
-  assert(message.payload_offset <= packet_bytes);
   return message;
 }
 

@@ -6,6 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
 
 namespace {
@@ -95,7 +97,7 @@ std::unique_ptr<Handover> Outbox::take() {
 }
 
 void Outbox::recycle(std::unique_ptr<Handover> handover) {
-  assert(handover != nullptr);
+  MILLRACE_CHECK(handover != nullptr);
   handover->clear();
   // Without memory of its own it is not worth keeping: most connections are silent.
   if (handover->deliveries.capacity() == 0 && handover->control.capacity() == 0) return;
@@ -111,7 +113,7 @@ std::unique_ptr<Handover> Outbox::obtain() {
 }
 
 bool Outbox::hand_over() {
-  assert(has_staged());
+  MILLRACE_CHECK(has_staged());
   // What the connection has not taken yet is taken back, so that the order stays.
   if (Handover* earlier = handed_over_.exchange(nullptr, std::memory_order_acq_rel)) {
     earlier->append(std::move(*staged_));

@@ -3,6 +3,8 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
 
 void PendingQueue::push_every(PendingEntry entry) {
@@ -14,9 +16,9 @@ void PendingQueue::push_every(PendingEntry entry) {
 
 PendingEntry PendingQueue::drop_oldest() {
   Lanes& lanes = lanes_.write();
-  assert(!lanes.every.empty());
+  MILLRACE_CHECK(!lanes.every.empty());
   PendingEntry entry = std::move(lanes.every.front());
-  assert(lanes.every_bytes >= entry.bytes());
+  MILLRACE_CHECK(lanes.every_bytes >= entry.bytes());
   lanes.every.pop_front();
   lanes.every_bytes -= entry.bytes();
   return entry;
@@ -58,7 +60,7 @@ bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
   Lanes& lanes = lanes_.write();
   const auto found = lanes.cells.find(key_of(entry));
   if (found == lanes.cells.end()) return false;
-  assert(found->second - lanes.newest_base < lanes.newest.size());
+  MILLRACE_CHECK(found->second - lanes.newest_base < lanes.newest.size());
   PendingEntry& waiting = lanes.newest[found->second - lanes.newest_base].entry;
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
@@ -137,7 +139,7 @@ PendingEntry* PendingQueue::front(Lane lane) {
 PendingEntry PendingQueue::pop(Lane lane) {
   Lanes& lanes = lanes_.write();
   if (lane == Lane::every) return drop_oldest();
-  assert(!lanes.newest.empty());
+  MILLRACE_CHECK(!lanes.newest.empty());
   forget(lanes, lanes.newest.front());
   PendingEntry entry = std::move(lanes.newest.front().entry);
   if (const auto cell = lanes.cells.find(key_of(entry));
@@ -150,11 +152,11 @@ PendingEntry PendingQueue::pop(Lane lane) {
 }
 
 void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
-  assert(lanes.newest_bytes >= cell.entry.bytes());
+  MILLRACE_CHECK(lanes.newest_bytes >= cell.entry.bytes());
   lanes.newest_bytes -= cell.entry.bytes();
   if (cell.is_adaptive()) --lanes.adaptive_count;
   if (!cell.is_fixed) return;
-  assert(lanes.fixed_count > 0);
+  MILLRACE_CHECK(lanes.fixed_count > 0);
   --lanes.fixed_count;
   lanes.fixed_bytes -= cell.entry.bytes();
 }

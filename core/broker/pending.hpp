@@ -54,7 +54,9 @@ class PendingQueue {
  public:
   enum class Lane : std::uint8_t { every, newest };
 
-  bool empty() const { return lanes_.read().every.empty() && lanes_.read().newest.empty(); }
+  bool empty() const {
+    return !lanes_.is_made() || (lanes_.read().every.empty() && lanes_.read().newest.empty());
+  }
   std::size_t size() const { return every_size() + newest_size(); }
   std::uint64_t bytes() const { return every_bytes() + newest_bytes(); }
 
@@ -84,7 +86,7 @@ class PendingQueue {
   // Folds `newest` to one value per (subscription, topic), each at the position of its oldest, and
   // keeps folding until unfold(). Returns how many values were replaced.
   std::size_t collapse();
-  bool collapsed() const { return lanes_.read().collapsed; }
+  bool collapsed() const { return lanes_.is_made() && lanes_.read().collapsed; }
   // Requires that `newest` is empty.
   void unfold() {
     if (collapsed()) lanes_.write().collapsed = false;

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/broker/check.hpp"
 #include "protocol/encode.hpp"
 
 namespace millrace::broker {
@@ -120,10 +121,14 @@ void Processor::apply_of_connection(Outbox& outbox, Command& command) {
     batch_.stats().stale_commands.add();
     return;
   }
-  apply_of_session(*outbox.session, command);
+  Session& session = *outbox.session;
+  if (auto* refused = command.get_if<command::RefusedPublish>()) {
+    return publisher_acks_.acknowledge(session, refused->qos, refused->packet_id, refused->reason);
+  }
+  apply_control(session, *command.get_if<command::Control>());
 }
 
-void Processor::apply_of_session(Session& session, Command& command) {
+void Processor::apply_control(Session& session, command::Control& control) {
   const auto apply_body = [&](auto& body) {
     using Body = std::remove_reference_t<decltype(body)>;
     if constexpr (std::is_same_v<Body, command::Drained>) {
@@ -134,8 +139,6 @@ void Processor::apply_of_session(Session& session, Command& command) {
       apply_ack(session, body);
     } else if constexpr (std::is_same_v<Body, command::Pubrel>) {
       publisher_acks_.apply(session, body);
-    } else if constexpr (std::is_same_v<Body, command::RefusedPublish>) {
-      publisher_acks_.acknowledge(session, body.qos, body.packet_id, body.reason);
     } else if constexpr (std::is_same_v<Body, command::Subscribe>) {
       apply_subscribe(session, *body.request);
     } else if constexpr (std::is_same_v<Body, command::Unsubscribe>) {
@@ -144,14 +147,14 @@ void Processor::apply_of_session(Session& session, Command& command) {
       assert(!"applied above, or a command of the server's own, which has no outbox");
     }
   };
-  boost::variant2::visit(apply_body, command.body);
+  boost::variant2::visit(apply_body, control);
 }
 
 void Processor::apply_of_server(Command& command) {
   if (auto* publish = command.get_if<command::Publish>()) {
     apply_publish(nullptr, std::move(publish->message));
   } else if (auto* announce = command.get_if<command::Announce>()) {
-    PublishContext context(announce->message);
+    PublishContext context(*announce->message);
     fan_out_.publish(context);
   } else if (auto* local = command.get_if<command::Local>()) {
     assert(local_);
@@ -171,7 +174,7 @@ void Processor::apply_ack(Session& session, const Ack& ack) {
 // --- Publishing ----------------------------------------------------------------------------------
 
 void Processor::apply_publish(Session* from, Message&& message) {
-  assert(message && message.qos <= 2);
+  MILLRACE_CHECK(message && message.qos <= 2);
   batch_.stats().published[message.qos].add();
   PublishContext context(message, from);
   if (from == nullptr || message.qos == 0) {

@@ -84,7 +84,7 @@ class Processor {
 
  private:
   void apply_of_connection(Outbox& outbox, Command& command);
-  void apply_of_session(Session& session, Command& command);
+  void apply_control(Session& session, command::Control& control);
   void apply_of_server(Command& command);
 
   void apply_publish(Session* from, Message&& message);

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/check.hpp"
 #include "protocol/encode.hpp"
 
 namespace millrace::broker {
@@ -12,7 +13,7 @@ using protocol::ReasonCode;
 
 void PublisherAcks::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
                                 ReasonCode reason) {
-  assert((qos == 1 || qos == 2) && packet_id != 0);
+  MILLRACE_CHECK((qos == 1 || qos == 2) && packet_id != 0);
   Outbox& outbox = *publisher.outbox;
   const auto type = qos == 1 ? protocol::PacketType::Puback : protocol::PacketType::Pubrec;
   protocol::encode_ack(type, packet_id, reason, outbox.version, outbox.staged().control);

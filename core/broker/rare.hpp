@@ -12,6 +12,8 @@ namespace millrace::broker {
 template <class T>
 class Rare {
  public:
+  // It was written to.
+  bool is_made() const { return value_ != nullptr; }
   const T& read() const { return value_ ? *value_ : nothing; }
   T& write() {
     if (!value_) value_ = std::make_unique<T>();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
 
 std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
@@ -27,7 +29,7 @@ std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
 }
 
 void SessionTimers::reschedule(Session& session, const Batch& batch) {
-  assert(!session.ended);
+  MILLRACE_CHECK(!session.ended);
   const std::int64_t due = due_ns(session, batch);
   const std::int64_t entered = session.deadlines.read().timer_ns;
   if (due == never_ns || (entered != 0 && entered <= due)) return;

@@ -3,6 +3,8 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
 
 TopicTable::~TopicTable() {
@@ -28,7 +30,7 @@ std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
 }
 
 void TopicTable::store_newest(Topic& topic, BufferRef value) {
-  assert(value);
+  MILLRACE_CHECK(value);
   bytes_ -= cost_bytes(topic);
   topic.newest_slot.store(std::move(value));
   bytes_ += cost_bytes(topic);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <memory>
 #include <numeric>
 #include <utility>
 
@@ -25,12 +26,13 @@ std::uint64_t sum(const Array& counters) {
 broker::Command announcement(const std::string& topic, const std::string& text,
                              std::int64_t now_ns) {
   const auto* payload = reinterpret_cast<const std::uint8_t*>(text.data());
-  return {nullptr,
-          broker::command::Announce{broker::build_message({.topic = topic,
-                                                           .payload = {payload, text.size()},
-                                                           .retain = true,
-                                                           .version = protocol::Version::v3_1_1},
-                                                          now_ns)}};
+  auto message = std::make_unique<broker::Message>(
+      broker::build_message({.topic = topic,
+                             .payload = {payload, text.size()},
+                             .retain = true,
+                             .version = protocol::Version::v3_1_1},
+                            now_ns));
+  return {nullptr, broker::command::Announce{std::move(message)}};
 }
 
 }  // namespace
