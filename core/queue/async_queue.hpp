@@ -59,12 +59,18 @@ class Waiter {
 /// A FIFO list of the coroutines that wait for items, or for room.
 class WaitingLine {
  public:
-  std::uint64_t join(Waiter& waiter) {
+  /// An identifier for join(), so that a timer can name the waiter before it is in the list.
+  std::uint64_t new_id() {
     const std::lock_guard lock(mutex_);
-    waiter.id = ++last_id_;
+    return ++last_id_;
+  }
+
+  /// From here on another thread may resume the waiter, and so destroy it.
+  void join(Waiter& waiter, std::uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    waiter.id = id;
     line_.push_back(&waiter);
     waiting_.fetch_add(1, std::memory_order_seq_cst);
-    return waiter.id;
   }
 
   /// Removes a waiter; null if it is not in the list any more.
@@ -184,16 +190,18 @@ class AsyncQueue {
 
     void await_suspend(std::coroutine_handle<> handle) {
       coroutine = handle;
-      // Once it is in the list, the coroutine may be resumed by another thread of the executor, and
-      // this awaiter destroyed.
+      // After join() another thread of the executor may resume the coroutine and destroy this
+      // awaiter, so all that is needed then is copied first, and the timer is set before.
       const std::shared_ptr<State> state = state_;
-      const bool pops = &line_ == &state->for_items;
-      const std::uint64_t ticket = line_.join(*this);
-      if (deadline_) {
-        call_off_timer = state->executor.post_at(
-            *deadline_, [state, ticket, &line = line_] { time_out_one(*state, line, ticket); });
-      }
-      pops ? state->post_serve_pops() : state->post_serve_pushes();
+      detail::WaitingLine& line = line_;
+      const std::optional<Deadline> deadline = deadline_;
+      const std::uint64_t ticket = line.new_id();
+      const auto time_out = [state, ticket, &line] { time_out_one(*state, line, ticket); };
+      if (deadline) call_off_timer = state->executor.post_at(*deadline, time_out);
+      line.join(*this, ticket);
+      &line == &state->for_items ? state->post_serve_pops() : state->post_serve_pushes();
+      // The timer may have fired before the waiter was in the list, and found nothing.
+      if (deadline && base::Clock::now() >= *deadline) state->executor.post(time_out);
     }
 
     auto await_resume() { return operation_.result(); }

@@ -203,5 +203,47 @@ TEST(AsyncQueue, IsDrivenByAnyExecutor) {
   for (int i = 0; i < 20; ++i) ASSERT_EQ(seen[i], i);
 }
 
+// Runs everything that was posted, and pushes an item, while a timer is set: as other threads of an
+// executor might at that moment.
+struct BusyExecutor {
+  using Queue = ElasticMpscQueue<std::unique_ptr<int>, NoWait>;
+  struct Shared {
+    LoopExecutor::Loop loop;
+    std::function<void()> while_a_timer_is_set;
+  };
+  Shared* shared;
+
+  void post(std::function<void()> function) {
+    LoopExecutor{&shared->loop}.post(std::move(function));
+  }
+  std::function<void()> post_at(Deadline deadline, std::function<void()> function) {
+    auto cancel = LoopExecutor{&shared->loop}.post_at(deadline, std::move(function));
+    shared->while_a_timer_is_set();
+    return cancel;
+  }
+};
+
+TEST(AsyncQueue, IsDoneWithAWaiterBeforeAnotherThreadCanResumeIt) {
+  BusyExecutor::Shared shared;
+  AsyncQueue<BusyExecutor::Queue, BusyExecutor> queue(
+      *BusyExecutor::Queue::create({1, 1, 3, 2.0, 0.25}), {&shared});
+  bool popped = false;
+  bool popped_too_early = false;
+  shared.while_a_timer_is_set = [&] {
+    EXPECT_TRUE(queue.try_push(std::make_unique<int>(7)));
+    shared.loop.run();
+    popped_too_early = popped;
+  };
+  [](auto& q, bool& done) -> Detached {
+    const auto item = co_await q.async_pop(1h);
+    EXPECT_TRUE(item && **item == 7);
+    done = true;
+  }(queue, popped);
+  shared.loop.run();
+  EXPECT_TRUE(popped);
+  // Else the awaiter was destroyed while await_suspend() still used it.
+  EXPECT_FALSE(popped_too_early);
+}
+
 }  // namespace
 }  // namespace millrace::queue
