@@ -10,7 +10,6 @@ namespace millrace::loadtest {
 
 using Nanos = std::int64_t;
 
-inline constexpr Nanos kMicrosecond = 1'000;
 inline constexpr Nanos kMillisecond = 1'000'000;
 inline constexpr Nanos kSecond = 1'000'000'000;
 

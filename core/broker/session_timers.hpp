@@ -30,7 +30,6 @@ class SessionTimers {
   std::int64_t next_ns() const {
     return entries_.empty() ? never_ns : std::get<0>(*entries_.begin());
   }
-  bool empty() const { return entries_.empty(); }
 
  private:
   static std::int64_t due_ns(const Session& session, const Batch& batch);

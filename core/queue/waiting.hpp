@@ -40,6 +40,7 @@ class NoWait {
   void popped() {}
 };
 
+/// For queues with one consumer: MpmcQueue, whose consumers are several, takes EventWait.
 class FutexWait {
  public:
   static constexpr bool kCanSleep = true;

@@ -101,10 +101,11 @@ void ControlClient::watch(std::function<void()> on_event) {
 void ControlClient::run() {
   for (;;) {
     pollfd waits[2] = {{socket_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0 && errno != EINTR) return;
-    if (waits[1].revents != 0) return;
-    if (waits[0].revents == 0) continue;
-    const bool open = receive();
+    const bool failed = ::poll(waits, 2, -1) < 0;
+    if (failed && errno == EINTR) continue;
+    if (!failed && waits[1].revents != 0) return;
+    // Without poll() nothing that the server says is seen any more: that is a closed socket.
+    const bool open = !failed && receive();
     {
       std::lock_guard lock(mutex_);
       if (!open) closed_.store(true, std::memory_order_release);

@@ -125,7 +125,6 @@ class RingReader {
   }
   std::uint64_t epoch() const { return header_->epoch; }
   std::uint64_t data_bytes() const { return data_bytes_; }
-  bool is_lossless() const { return header_->lossless != 0; }
   // Lossless: frames wait in the server's overflow for this reader or another one; send the server
   // a wake-up after release().
   bool is_waited_for() const {

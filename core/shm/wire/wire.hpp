@@ -152,7 +152,6 @@ class ReplyParser {
   void feed(std::span<const std::byte> bytes);
   std::optional<Item> next();
   bool is_faulty() const { return faulty_; }
-  bool is_empty() const { return pending_.empty(); }
 
  private:
   std::string pending_;
