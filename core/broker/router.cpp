@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <iterator>
 #include <span>
 #include <utility>
 
@@ -15,26 +14,6 @@ namespace {
 std::string group_key(const std::string& name, std::string_view filter) {
   assert(name.find('/') == std::string::npos);
   return (name + "/").append(filter);
-}
-
-// What merging adds: [MQTT-3.3.4-4]. The subscription's own list is left as it is.
-void add_identifier(RouteTarget& target, const Subscription& subscription) {
-  const std::uint32_t identifier = subscription.extras.read().identifier;
-  if (identifier == 0) return;
-  std::vector<std::uint32_t> values;
-  if (target.identifiers) values = target.identifiers->values;
-  if (std::find(values.begin(), values.end(), identifier) != values.end()) return;
-  values.push_back(identifier);
-  boost::intrusive_ptr<SubscriptionIdentifiers> all(new SubscriptionIdentifiers);
-  all->values = std::move(values);
-  target.identifier = identifier;
-  target.identifiers = std::move(all);
-}
-
-// A rate limit is a promise to skip values; `every` skips none.
-Mode mode_of(const Subscription& subscription) {
-  const bool limited = subscription.extras.read().interval_ms != 0;
-  return limited && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
 }
 
 // All but its group, which it has for good.
@@ -65,92 +44,14 @@ void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
 void Router::bring_up_to_date(Topic& topic) {
   CachedRoute& cached = topic.cached_route;
   if (cached.never_computed() || index_.changed_since(cached.version(), topic.name())) {
-    cached.set(compute_route(topic), index_.version());
+    batch_.stats().routes_computed.add();
+    cached.set(route_builder_.build(index_, topic.name()), index_.version());
   } else {
     cached.still_valid(index_.version());
   }
 }
 
-Route Router::compute_route(const Topic& topic) {
-  batch_.stats().routes_computed.add();
-  Route route;
-  ++route_stamp_;
-  std::vector<Subscription*> matches;
-  index_.match(topic.name(), [&](Subscription* subscription) {
-    if (shm::Feed* feed = subscription->extras.read().feed) {
-      route.feeds.push_back(feed);
-      return;
-    }
-    if (SharedGroup* group = subscription->extras.read().group) {
-      if (group->route_stamp == route_stamp_) return;
-      group->route_stamp = route_stamp_;
-      route.groups.push_back(route_to(*group, topic.name()));
-      return;
-    }
-    if (!subscription->may_read(topic.name())) return;
-    assert(!subscription->session->ended);
-    SubscriptionSet& set = subscription->session->subscriptions.write();
-    if (set.route_stamp != route_stamp_) {
-      set.route_stamp = route_stamp_;
-      set.route_mode = mode_of(*subscription);
-      set.route_first = UINT32_MAX;
-    }
-    set.route_mode = std::max(set.route_mode, mode_of(*subscription));
-    matches.push_back(subscription);
-  });
-  for (Subscription* subscription : matches) add_target(route, *subscription);
-  return route;
-}
-
-// Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless
-// an option tells them apart, or a Subscription Identifier [MQTT-3.3.4-2], if it is to.
-void Router::add_target(Route& route, const Subscription& subscription) {
-  Session& session = *subscription.session;
-  SubscriptionSet& set = session.subscriptions.write();
-  const SubscriptionExtras& extras = subscription.extras.read();
-  // Beside one that is to get each message, in order, a limit would break the topic's order.
-  const std::uint32_t interval_ms = set.route_mode == Mode::latest ? extras.interval_ms : 0;
-  for (std::size_t i = set.route_first; i < route.targets.size(); ++i) {
-    RouteTarget& target = route.targets[i];
-    if (target.session == &session && target.no_local == subscription.no_local &&
-        target.retain_as_published == subscription.retain_as_published &&
-        (batch_.limits().identifiers_in_one_copy || target.identifier == extras.identifier)) {
-      add_identifier(target, subscription);
-      target.qos = std::max(target.qos, subscription.qos);
-      target.interval_ms = std::min(target.interval_ms, interval_ms);
-      // Names the cell in which a value waits: the same whatever the order of the matches.
-      target.subscription = std::min(target.subscription, subscription.number);
-      return;
-    }
-  }
-  if (set.route_first == UINT32_MAX) {
-    set.route_first = static_cast<std::uint32_t>(route.targets.size());
-  }
-  RouteTarget target;
-  target.session = &session;
-  target.subscription = subscription.number;
-  target.identifier = extras.identifier;
-  target.identifiers = extras.identifiers;
-  target.qos = subscription.qos;
-  target.no_local = subscription.no_local;
-  target.retain_as_published = subscription.retain_as_published;
-  target.interval_ms = interval_ms;
-  target.mode = set.route_mode;
-  route.targets.push_back(std::move(target));
-}
-
 // --- Shared groups -------------------------------------------------------------------------------
-
-RouteGroup Router::route_to(SharedGroup& group, std::string_view topic) const {
-  const auto may_read = [&](const Subscription* member) { return member->may_read(topic); };
-  RouteGroup route{&group, false, {}};
-  route.limited = !std::all_of(group.members.begin(), group.members.end(), may_read);
-  if (route.limited) {
-    std::copy_if(group.members.begin(), group.members.end(), std::back_inserter(route.members),
-                 may_read);
-  }
-  return route;
-}
 
 // A live member takes it, in turn; one that has room before one that is behind; an offline one only
 // if it will come back and the message waits for it [MQTT-4.8.2-4].

@@ -20,6 +20,7 @@
 #include "core/broker/batch.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/route.hpp"
+#include "core/broker/route_builder.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/subscription_index.hpp"
 #include "core/broker/topic_hash.hpp"
@@ -29,7 +30,7 @@ namespace millrace::broker {
 
 class Router {
  public:
-  explicit Router(Batch& batch) : batch_(batch) {}
+  explicit Router(Batch& batch) : batch_(batch), route_builder_(batch) {}
 
   // Valid until a subscription changes.
   const Route& route_of(Topic& topic) {
@@ -43,7 +44,9 @@ class Router {
   // Whose turn it is to take the message; null: no member can. Advances the turn.
   Subscription* take_turn(const RouteGroup& route, const Message& message);
   // The group as it is now, for a message that was not routed by a cached match.
-  RouteGroup route_to(SharedGroup& group, std::string_view topic) const;
+  RouteGroup route_to(SharedGroup& group, std::string_view topic) const {
+    return broker::route_to(group, topic);
+  }
 
   struct Subscribed {
     Subscription* subscription = nullptr;  // null: the client has too many
@@ -68,18 +71,16 @@ class Router {
 
  private:
   void bring_up_to_date(Topic& topic);
-  Route compute_route(const Topic& topic);
-  void add_target(Route& route, const Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void leave_group(Subscription& subscription);
   void remove(Subscription& subscription);
 
   Batch& batch_;
   SubscriptionIndex index_;
+  RouteBuilder route_builder_;
   // By "name/filter".
   std::unordered_map<std::string, std::unique_ptr<SharedGroup>, TopicHash> groups_;
   std::uint32_t subscription_number_ = 0;
-  std::uint64_t route_stamp_ = 0;  // of the match that is computed now
   std::vector<std::unique_ptr<Subscription>> ended_subscriptions_;
   std::vector<std::unique_ptr<SharedGroup>> ended_groups_;
 };

@@ -62,9 +62,10 @@ constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 struct SubscriptionSet {
   SubscriptionTable of;
   std::array<std::uint32_t, 3> mode_counts{};  // by Mode
-  // Scratch of the route computation.
-  std::uint32_t route_first = 0;
+  // Scratch of RouteBuilder.
   std::uint64_t route_stamp = 0;
+  std::uint32_t route_newest = 0;   // place of the target that was made last
+  std::uint32_t route_targets = 0;  // so many
   Mode route_mode = Mode::latest;
 };
 

@@ -70,6 +70,10 @@ struct ProcessorStats {
   Counter wills;
   Counter sessions_expired;
   Counter routes_computed;  // matches that were not in the cache
+  // What takes time beyond commands and deliveries, and what a client's choice of filters, of
+  // pending values and so on can make much of: index nodes, matches, topics, members, and whatever
+  // else is looked at or freed one after the other.
+  Counter work_units;
 
   Counter batches;
   PowerHistogram<14> batch_commands;  // commands in a batch

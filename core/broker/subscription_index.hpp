@@ -38,10 +38,12 @@ class SubscriptionIndex {
   void touch(std::string_view filter);
 
   // Calls visit(Subscription*) for each subscription whose filter matches, in a fixed order.
-  // [MQTT-4.7.1], [MQTT-4.7.2-1]
+  // Returns how many nodes were looked at. [MQTT-4.7.1], [MQTT-4.7.2-1]
   template <class Visit>
-  void match(std::string_view topic, Visit&& visit) const {
-    match_level(root, topic, 0, visit);
+  std::size_t match(std::string_view topic, Visit&& visit) const {
+    std::size_t nodes = 0;
+    match_level(root, topic, nodes, visit);
+    return nodes;
   }
 
   std::uint64_t version() const { return version_; }
@@ -82,19 +84,21 @@ class SubscriptionIndex {
   }
 
   template <class Visit>
-  void match_level(NodeId id, std::string_view rest, int depth, Visit& visit) const {
+  void match_level(NodeId id, std::string_view rest, std::size_t& nodes, Visit& visit) const {
     const Node& node = nodes_[id];
+    ++nodes;
     // A filter that starts with a wildcard does not match a topic that starts with '$'.
-    const bool wildcards = depth > 0 || rest.empty() || rest.front() != '$';
+    const bool wildcards = id != root || rest.empty() || rest.front() != '$';
     // "a/#" also matches "a": see the end of the topic below.
     if (wildcards && node.pound != none) visit_node(node.pound, visit);
     const std::size_t slash = rest.find('/');
     const std::string_view level = rest.substr(0, slash);
     const auto descend = [&](NodeId child) {
       if (slash != std::string_view::npos) {
-        match_level(child, rest.substr(slash + 1), depth + 1, visit);
+        match_level(child, rest.substr(slash + 1), nodes, visit);
         return;
       }
+      ++nodes;
       visit_node(child, visit);
       if (nodes_[child].pound != none) visit_node(nodes_[child].pound, visit);
     };

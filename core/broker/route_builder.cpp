@@ -1,0 +1,176 @@
+// Source: MQTT 5.0 sections 3.3.4, 3.3.5.
+#include "core/broker/route_builder.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <utility>
+
+namespace millrace::broker {
+
+namespace {
+
+// Up to so many targets of a session are looked through, which is faster than a hash table.
+constexpr std::uint32_t looked_through_max = 8;
+
+// A rate limit is a promise to skip values; `every` skips none.
+Mode mode_of(const Subscription& subscription) {
+  const bool limited = subscription.extras.read().interval_ms != 0;
+  return limited && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
+}
+
+}  // namespace
+
+// Mixed, as clients choose their identifiers: the address, which they do not know, keeps them from
+// choosing ones that collide.
+std::size_t RouteBuilder::KeyHash::operator()(const Key& key) const {
+  auto bits = reinterpret_cast<std::uintptr_t>(key.session) ^ (std::uint64_t{key.identifier} << 34);
+  bits ^= (key.no_local ? 1u : 0u) | (key.retain_as_published ? 2u : 0u);
+  std::uint64_t mixed = bits;
+  for (const std::uint64_t factor : {0xBF58476D1CE4E5B9ull, 0x94D049BB133111EBull}) {
+    mixed = (mixed ^ mixed >> 31) * factor;
+  }
+  return static_cast<std::size_t>(mixed ^ mixed >> 31);
+}
+
+RouteGroup route_to(SharedGroup& group, std::string_view topic) {
+  const auto may_read = [&](const Subscription* member) { return member->may_read(topic); };
+  RouteGroup route{&group, false, {}};
+  route.limited = !std::all_of(group.members.begin(), group.members.end(), may_read);
+  if (route.limited) {
+    std::copy_if(group.members.begin(), group.members.end(), std::back_inserter(route.members),
+                 may_read);
+  }
+  return route;
+}
+
+Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic) {
+  assert(route_.empty() && matches_.empty());
+  ++stamp_;
+  const std::size_t nodes =
+      index.match(topic, [&](Subscription* subscription) { add_match(subscription, topic); });
+  batch_.stats().work_units.add(nodes + matches_.size());
+  for (Subscription* subscription : matches_) add_target(*subscription);
+  for (const Place place : merged_) {
+    auto& values = route_.targets[place].identifiers->values;
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+  }
+  matches_.clear();
+  previous_.clear();
+  merged_.clear();
+  // clear() would go through all the buckets of the largest match so far.
+  if (!places_.empty()) places_ = {};
+  return std::exchange(route_, {});
+}
+
+void RouteBuilder::add_match(Subscription* subscription, std::string_view topic) {
+  if (shm::Feed* feed = subscription->extras.read().feed) {
+    route_.feeds.push_back(feed);
+    return;
+  }
+  if (SharedGroup* group = subscription->extras.read().group) {
+    if (group->route_stamp == stamp_) return;
+    group->route_stamp = stamp_;
+    route_.groups.push_back(route_to(*group, topic));
+    return;
+  }
+  if (!subscription->may_read(topic)) return;
+  assert(!subscription->session->ended);
+  SubscriptionSet& set = subscription->session->subscriptions.write();
+  if (set.route_stamp != stamp_) {
+    set.route_stamp = stamp_;
+    set.route_mode = mode_of(*subscription);
+    set.route_newest = nowhere;
+    set.route_targets = 0;
+  }
+  set.route_mode = std::max(set.route_mode, mode_of(*subscription));
+  matches_.push_back(subscription);
+}
+
+// Subscriptions of one session are merged into one copy at the highest QoS [MQTT-3.3.5-1], unless
+// an option tells them apart, or a Subscription Identifier [MQTT-3.3.4-2], if it is to.
+void RouteBuilder::add_target(Subscription& subscription) {
+  Session& session = *subscription.session;
+  SubscriptionSet& set = session.subscriptions.write();
+  const SubscriptionExtras& extras = subscription.extras.read();
+  // Beside one that is to get each message, in order, a limit would break the topic's order.
+  const std::uint32_t interval_ms = set.route_mode == Mode::latest ? extras.interval_ms : 0;
+  const Key key = key_of(subscription);
+  if (const Place found = find_target(set, key); found != nowhere) {
+    return merge(route_.targets[found], subscription, interval_ms);
+  }
+  add_to_lists(set, key);
+  RouteTarget target;
+  target.session = &session;
+  target.subscription = subscription.number;
+  target.identifier = extras.identifier;
+  target.identifiers = extras.identifiers;
+  target.qos = subscription.qos;
+  target.no_local = subscription.no_local;
+  target.retain_as_published = subscription.retain_as_published;
+  target.interval_ms = interval_ms;
+  target.mode = set.route_mode;
+  route_.targets.push_back(std::move(target));
+}
+
+void RouteBuilder::merge(RouteTarget& target, const Subscription& subscription,
+                         std::uint32_t interval_ms) {
+  target.qos = std::max(target.qos, subscription.qos);
+  target.interval_ms = std::min(target.interval_ms, interval_ms);
+  // Names the cell in which a value waits: the same whatever the order of the matches.
+  target.subscription = std::min(target.subscription, subscription.number);
+  // All of them are named [MQTT-3.3.4-4]. A list that is a subscription's own is left as it is.
+  const std::uint32_t identifier = subscription.extras.read().identifier;
+  if (identifier == 0 || identifier == target.identifier) return;
+  target.identifier = identifier;
+  if (!target.identifiers || target.identifiers->use_count() > 1) {
+    boost::intrusive_ptr<SubscriptionIdentifiers> own(new SubscriptionIdentifiers);
+    if (target.identifiers) own->values = target.identifiers->values;
+    batch_.stats().work_units.add(own->values.size());
+    target.identifiers = std::move(own);
+    merged_.push_back(static_cast<Place>(&target - route_.targets.data()));
+  }
+  target.identifiers->values.push_back(identifier);
+}
+
+// --- The targets of a session --------------------------------------------------------------------
+
+RouteBuilder::Key RouteBuilder::key_of(const Subscription& subscription) const {
+  const bool apart = !batch_.limits().identifiers_in_one_copy;
+  return {subscription.session, apart ? subscription.extras.read().identifier : 0,
+          subscription.no_local, subscription.retain_as_published};
+}
+
+RouteBuilder::Key RouteBuilder::key_of(const RouteTarget& target) const {
+  const bool apart = !batch_.limits().identifiers_in_one_copy;
+  return {target.session, apart ? target.identifier : 0, target.no_local,
+          target.retain_as_published};
+}
+
+RouteBuilder::Place RouteBuilder::find_target(const SubscriptionSet& set, const Key& key) {
+  if (set.route_targets > looked_through_max) {
+    const auto found = places_.find(key);
+    return found == places_.end() ? nowhere : found->second;
+  }
+  for (Place place = set.route_newest; place != nowhere; place = previous_[place]) {
+    batch_.stats().work_units.add();
+    if (key_of(route_.targets[place]) == key) return place;
+  }
+  return nowhere;
+}
+
+// A target of that key is about to be the last one.
+void RouteBuilder::add_to_lists(SubscriptionSet& set, const Key& key) {
+  const auto place = static_cast<Place>(route_.targets.size());
+  if (set.route_targets == looked_through_max) {
+    for (Place one = set.route_newest; one != nowhere; one = previous_[one]) {
+      places_.emplace(key_of(route_.targets[one]), one);
+    }
+  }
+  if (set.route_targets >= looked_through_max) places_.emplace(key, place);
+  previous_.push_back(std::exchange(set.route_newest, place));
+  ++set.route_targets;
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,84 @@
+// What a client can make the processor do, counted (ProcessorStats::work_units), not timed: it grows
+// with what the client sent and with what it is sent, never with their product.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::Version;
+
+std::uint64_t work_of(World& world, const std::function<void()>& what) {
+  const std::uint64_t before = world.processor.stats().work_units.value();
+  what();
+  return world.processor.stats().work_units.value() - before;
+}
+
+SubscriptionRequest plain(std::string name, std::string filter) {
+  SubscriptionRequest wanted;
+  wanted.name = std::move(name);
+  wanted.filter = std::move(filter);
+  wanted.mode = Mode::every;
+  return wanted;
+}
+
+// Filters of so many levels "+" that all match one topic, each with an identifier of its own.
+Peer& subscriber_of_all(World& world, const std::string& id, int count, std::uint32_t first) {
+  Peer& reader = world.peer(id, Version::v5).connect();
+  for (int i = 0; i < count; ++i) {
+    const std::string filter = i % 2 == 0 ? "a/b" : "a/+";
+    reader.subscribe(plain("$p" + std::to_string(i) + "/" + filter, filter),
+                     first + static_cast<std::uint32_t>(i));
+  }
+  return reader;
+}
+
+TEST(Work, OfARouteIsThatOfItsMatchesWhateverTheirIdentifiers) {
+  constexpr int count = 2000;
+  World world;
+  Peer& reader = subscriber_of_all(world, "reader", count, 1);
+  Peer& other = subscriber_of_all(world, "other", count, 1);
+  Peer& writer = world.peer("writer").connect();
+  EXPECT_LE(work_of(world, [&] { writer.publish("a/b", "x"); }), 3u * 2 * count);
+  EXPECT_EQ(reader.read().got.size(), static_cast<std::size_t>(count));
+  EXPECT_EQ(other.read().got.size(), static_cast<std::size_t>(count));
+}
+
+TEST(Work, OfARouteIsThatOfItsMatchesIfEachIdentifierStandsTwice) {
+  constexpr int count = 2000;
+  World world;
+  Peer& reader = world.peer("reader", Version::v5).connect();
+  for (int i = 0; i < count; ++i) {
+    const std::string filter = i % 2 == 0 ? "a/b" : "a/+";
+    reader.subscribe(plain("$p" + std::to_string(i) + "/" + filter, filter),
+                     1 + static_cast<std::uint32_t>(i % (count / 2)));
+  }
+  Peer& writer = world.peer("writer").connect();
+  EXPECT_LE(work_of(world, [&] { writer.publish("a/b", "x"); }), 3u * count);
+  EXPECT_EQ(reader.read().got.size(), count / 2u);
+}
+
+TEST(Work, OfARouteIsThatOfItsMatchesIfOneCopyNamesAllIdentifiers) {
+  constexpr int count = 2000;
+  ProcessorLimits limits;
+  limits.identifiers_in_one_copy = true;
+  World world(limits);
+  Peer& reader = subscriber_of_all(world, "reader", count, 1);
+  Peer& writer = world.peer("writer").connect();
+  EXPECT_LE(work_of(world, [&] { writer.publish("a/b", "x"); }), 3u * count);
+  ASSERT_EQ(reader.read().got.size(), 1u);
+  std::vector<std::uint32_t> all(count);
+  std::iota(all.begin(), all.end(), 1u);
+  EXPECT_EQ(reader.got[0].identifiers, all);
+}
+
+}  // namespace
+}  // namespace millrace::broker
