@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <unordered_set>
 
 #include "protocol/encode.hpp"
 
@@ -28,12 +27,6 @@ bool fits(const Session& session, const Delivery& delivery) {
   if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
   const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
   return bytes <= session.packet_bytes_max;
-}
-
-template <class Which>
-void erase_snapshots(Session& session, Which which) {
-  auto& snapshots = session.deferred.write().snapshots;
-  snapshots.erase(std::remove_if(snapshots.begin(), snapshots.end(), which), snapshots.end());
 }
 
 }  // namespace
@@ -184,7 +177,7 @@ bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
 }
 
 Deliverer::Snapshot Deliverer::bind_from_snapshot(Session& session) {
-  auto& snapshots = session.deferred.write().snapshots;
+  SnapshotQueue& snapshots = session.deferred.write().snapshots;
   while (!snapshots.empty()) {
     SnapshotCursor& cursor = snapshots.front();
     const Subscription& subscription = *cursor.subscription;
@@ -213,26 +206,15 @@ Deliverer::Snapshot Deliverer::bind_from_snapshot(Session& session) {
 
 void Deliverer::add_snapshot(Session& session, SnapshotCursor cursor) {
   assert(cursor.subscription->session == &session);
-  session.deferred.write().snapshots.push_back(std::move(cursor));
-}
-
-// Subscribing again begins again: of a subscription's snapshots, the one that began last stays. All
-// in one go, as a SUBSCRIBE may name ten thousand whose snapshots still wait.
-void Deliverer::drop_older_snapshots(Session& session) {
-  if (session.deferred.read().snapshots.empty()) return;
-  std::unordered_set<const Subscription*> seen;
-  auto& snapshots = session.deferred.write().snapshots;
-  for (auto one = snapshots.rbegin(); one != snapshots.rend(); ++one) {
-    if (!seen.insert(one->subscription).second) one->subscription = nullptr;
-  }
-  erase_snapshots(session, [](const SnapshotCursor& one) { return one.subscription == nullptr; });
+  session.deferred.write().snapshots.add(std::move(cursor));
+  batch_.stats().work_units.add();
 }
 
 void Deliverer::drop_snapshots(Session& session, std::span<const Subscription* const> ended) {
   if (session.deferred.read().snapshots.empty()) return;
-  const std::unordered_set<const Subscription*> those(ended.begin(), ended.end());
-  erase_snapshots(session,
-                  [&](const SnapshotCursor& one) { return those.contains(one.subscription); });
+  SnapshotQueue& snapshots = session.deferred.write().snapshots;
+  for (const Subscription* subscription : ended) snapshots.end(*subscription);
+  batch_.stats().work_units.add(ended.size());
 }
 
 // --- Binding -------------------------------------------------------------------------------------
@@ -313,7 +295,10 @@ void Deliverer::resume(Session& session) {
   if (!redeliver.empty() || !session.deferred.read().redeliver.empty()) {
     session.deferred.write().redeliver = std::move(redeliver);
   }
-  values_.resume_snapshots(session);
+  // What was published at QoS 0 while it was away did not reach it.
+  if (!session.deferred.read().snapshots.empty()) {
+    session.deferred.write().snapshots.note_return(values_.sequence());
+  }
   batch_.touch(*session.outbox);
   serve_later(session);
 }

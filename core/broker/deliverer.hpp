@@ -68,9 +68,8 @@ class Deliverer {
   void on_timer(Session& session);
   // It ends: nothing is inflight any more.
   void clear(Session& session);
-  // Stored values for a new subscription, and no more for those that ended.
+  // Stored values for a subscription, from the first on; and no more for those that ended.
   void add_snapshot(Session& session, SnapshotCursor cursor);
-  void drop_older_snapshots(Session& session);
   void drop_snapshots(Session& session, std::span<const Subscription* const> ended);
 
   // --- The end of the batch, and of a SUBSCRIBE ---

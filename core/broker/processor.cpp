@@ -223,13 +223,10 @@ void Processor::apply_subscribe(Session& session, const SubscribeRequest& reques
   protocol::Suback suback;
   suback.packet_id = request.packet_id;
   backlog_.seal(session);  // what waits keeps its order whatever changes now
-  const std::size_t before = session.subscriptions.read().of.size();
   for (const SubscriptionRequest& wanted : request.filters) {
     suback.reasons.push_back(wanted.refused ? *wanted.refused
                                             : subscribe(session, wanted, request.identifier));
   }
-  const std::size_t added = session.subscriptions.read().of.size() - before;
-  if (added < request.filters.size()) deliverer_.drop_older_snapshots(session);
   session.update_binding();
   answer(session, suback);
   if (!session.connected()) return;

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <array>
-#include <boost/container/deque.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,8 +21,8 @@
 #include "core/broker/pending.hpp"
 #include "core/broker/rare.hpp"
 #include "core/broker/rate_limits.hpp"
+#include "core/broker/snapshot_queue.hpp"
 #include "core/broker/subscription.hpp"
-#include "core/broker/topic_walk.hpp"
 
 namespace millrace::broker {
 
@@ -34,19 +33,6 @@ struct SharedGroup {
   std::vector<Subscription*> members;
   std::size_t next = 0;
   std::uint64_t route_stamp = 0;  // the last route computation that saw the group
-};
-
-// The snapshot of a new subscription: the stored values that it begins with, sent one after the
-// other as credit allows. This is how far it has come.
-struct SnapshotCursor {
-  const Subscription* subscription = nullptr;  // the cursor ends with it
-  TopicWalk walk;
-  bool with_retained = true;  // Retain Handling
-  bool with_newest = false;   // `latest`: also what is not retained
-  // Publishes later than this one reach the subscription by themselves. At QoS 0 those alone do
-  // that came after the client's last return: what it misses while it is away is not kept for it.
-  std::uint64_t since = 0;
-  std::uint64_t since_at_qos0 = 0;
 };
 
 // An acknowledgement that the policy `backpressure` keeps from a publisher.
@@ -72,7 +58,7 @@ struct SubscriptionSet {
 // What waits in a session but for the pending messages.
 struct DeferredWork {
   std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
-  boost::container::deque<SnapshotCursor> snapshots;
+  SnapshotQueue snapshots;
   RateLimits rate_limits;
   std::vector<WithheldAck> withheld;
   std::uint32_t withheld_from_me = 0;               // as a publisher

@@ -79,14 +79,6 @@ std::optional<SnapshotCursor> Values::begin_snapshot(const Subscription& subscri
   return cursor;
 }
 
-void Values::resume_snapshots(Session& session) const {
-  if (session.deferred.read().snapshots.empty()) return;
-  for (SnapshotCursor& cursor : session.deferred.write().snapshots) {
-    assert(cursor.since <= cursor.since_at_qos0 && cursor.since_at_qos0 <= sequence_);
-    cursor.since_at_qos0 = sequence_;
-  }
-}
-
 Values::Step Values::next(SnapshotCursor& cursor, StoredValue& value) {
   assert(cursor.subscription != nullptr);
   while (snapshot_budget_ > 0) {

@@ -54,8 +54,6 @@ class Values {
   std::optional<SnapshotCursor> begin_snapshot(const Subscription& subscription,
                                                const SubscriptionRequest& wanted,
                                                bool is_new) const;
-  // The client is back: what was published at QoS 0 while it was away did not reach it.
-  void resume_snapshots(Session& session) const;
   struct StoredValue {
     Message message;
     bool retained = false;

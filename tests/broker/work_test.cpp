@@ -80,5 +80,45 @@ TEST(Work, OfARouteIsThatOfItsMatchesIfOneCopyNamesAllIdentifiers) {
   EXPECT_EQ(reader.got[0].identifiers, all);
 }
 
+// A reader that is sent one value, with so many snapshots waiting behind the first.
+Peer& reader_with_snapshots(World& world, int count) {
+  world.peer("writer").connect().publish("a", "v", 1, true).publish("b", "v", 1, true);
+  Peer& reader = world.peer("reader");
+  reader.receive_maximum = 1;
+  reader.connect().subscribe("a", 1);
+  for (int i = 0; i < count; ++i) reader.subscribe("b/" + std::to_string(i), 1);
+  return reader.subscribe("b", 1);
+}
+
+TEST(Work, OfASubscribeIsItsOwnHoweverManySnapshotsWait) {
+  constexpr int count = 2000;
+  World world;
+  Peer& reader = reader_with_snapshots(world, count);
+  const auto repeat = [&](const std::string& filter) {
+    return work_of(world, [&] {
+      for (int i = 0; i < count; ++i) reader.subscribe(filter, 1);
+    });
+  };
+  EXPECT_LE(repeat("b/0"), 2u * count);
+  EXPECT_LE(repeat("b"), 2u * count);
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 1u);
+  reader.acknowledge(protocol::PacketType::Puback, reader.got[0].packet_id);
+  ASSERT_EQ(reader.read().got.size(), 2u);
+  EXPECT_EQ(reader.got[1].topic, "b") << "sent once, behind all others";
+}
+
+TEST(Work, OfAnUnsubscribeIsItsOwnHoweverManySnapshotsWait) {
+  constexpr int count = 2000;
+  World world;
+  Peer& reader = reader_with_snapshots(world, count);
+  EXPECT_LE(work_of(world,
+                    [&] {
+                      for (int i = count; i-- > 0;) reader.unsubscribe("b/" + std::to_string(i));
+                    }),
+            2u * count);
+  EXPECT_EQ(world.processor.find_session("reader")->deferred.read().snapshots.size(), 2u);
+}
+
 }  // namespace
 }  // namespace millrace::broker
