@@ -108,39 +108,48 @@ void Deliverer::serve_later(Session& session) {
 
 void Deliverer::serve_all() {
   // Serving one session may end another one's wait, so the list may grow while it is walked.
-  for (std::size_t i = 0; i < to_serve_.size(); ++i) {
-    MILLRACE_CHECK(to_serve_[i]->waits_for_service);
-    to_serve_[i]->waits_for_service = false;
-    if (to_serve_[i]->connected()) serve(*to_serve_[i]);
+  std::size_t served = 0;
+  const auto serve_listed = [&] {
+    for (; served < to_serve_.size(); ++served) {
+      Session& session = *to_serve_[served];
+      MILLRACE_CHECK(session.waits_for_service);
+      session.waits_for_service = false;
+      if (session.connected()) serve(session);
+    }
+  };
+  serve_listed();
+  while (!snapshot_turns_.empty() && values_.begin_turn()) {
+    Session& session = snapshot_turns_.take();
+    MILLRACE_CHECK(session.connected());
+    serve(session, Snapshots::in_turn);
+    serve_listed();
   }
   to_serve_.clear();
 }
 
 void Deliverer::finish_batch() {
-  for (Session* session : serve_again_) {
-    // It may have ended after its SUBSCRIBE in this batch, or be listed for two of them.
-    if (session->ended || session->waits_for_service) continue;
-    session->waits_for_service = true;
-    to_serve_.push_back(session);
-  }
-  serve_again_.clear();
-  if (!to_serve_.empty()) batch_.ask_for_more();
+  if (!to_serve_.empty() || !snapshot_turns_.empty()) batch_.ask_for_more();
 }
 
 void Deliverer::serve(Session& session) {
+  const bool waits = !session.deferred.read().snapshots.empty();
+  // Behind those that wait already.
+  const bool has_turn = waits && snapshot_turns_.empty() && values_.begin_turn();
+  serve(session, has_turn ? Snapshots::in_turn : Snapshots::later);
+}
+
+void Deliverer::serve(Session& session, Snapshots snapshots) {
   assert(session.connected() && !session.ended);
   redeliver(session);
   for (bool progress = true; progress;) {
     progress = bind_front(session, PendingQueue::Lane::every);
     progress |= bind_front(session, PendingQueue::Lane::newest);
-    if (session.deferred.read().snapshots.empty()) continue;
-    const Snapshot snapshot = bind_from_snapshot(session);
-    progress |= snapshot == Snapshot::sent_one;
-    if (snapshot == Snapshot::out_of_budget && !progress) {
-      serve_again_.push_back(&session);
-      break;
+    if (snapshots == Snapshots::in_turn && !session.deferred.read().snapshots.empty()) {
+      progress |= bind_from_snapshot(session);
     }
   }
+  // Without credit, it is the client's answer that brings it here again.
+  if (may_send_snapshot(session)) snapshot_turns_.wait(session);
   const ProcessorLimits& limits = batch_.limits();
   if (session.pending.every_size() <= limits.queue_messages / 4 * 3 &&
       session.pending.every_bytes() <= limits.queue_bytes / 4 * 3) {
@@ -176,17 +185,21 @@ bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
   return true;
 }
 
-Deliverer::Snapshot Deliverer::bind_from_snapshot(Session& session) {
-  SnapshotQueue& snapshots = session.deferred.write().snapshots;
-  while (!snapshots.empty()) {
+bool Deliverer::may_send_snapshot(Session& session) const {
+  if (session.deferred.read().snapshots.empty()) return false;
+  const Subscription& subscription = *session.deferred.read().snapshots.front().subscription;
+  assert(subscription.session == &session);
+  return has_credit(session, subscription.mode) && (subscription.qos == 0 || has_window(session));
+}
+
+bool Deliverer::bind_from_snapshot(Session& session) {
+  while (may_send_snapshot(session)) {
+    SnapshotQueue& snapshots = session.deferred.write().snapshots;
     SnapshotCursor& cursor = snapshots.front();
     const Subscription& subscription = *cursor.subscription;
-    assert(subscription.session == &session);
-    if (!has_credit(session, subscription.mode)) return Snapshot::no_credit;
-    if (subscription.qos > 0 && !has_window(session)) return Snapshot::no_credit;
     Values::StoredValue value;
     const Values::Step step = values_.next(cursor, value);
-    if (step == Values::Step::out_of_budget) return Snapshot::out_of_budget;
+    if (step == Values::Step::out_of_budget) return false;
     if (step == Values::Step::end) {
       snapshots.pop_front();
       continue;
@@ -198,10 +211,10 @@ Deliverer::Snapshot Deliverer::bind_from_snapshot(Session& session) {
     delivery.identifiers = subscription.extras.read().identifiers;
     delivery.message = std::move(value.message);
     bind(session, std::move(delivery), subscription.number);
-    return Snapshot::sent_one;
+    return true;
   }
   session.forget_empty_deferred();
-  return Snapshot::none;
+  return false;
 }
 
 void Deliverer::add_snapshot(Session& session, SnapshotCursor cursor) {
@@ -404,6 +417,7 @@ void Deliverer::apply(Session& session, const command::Drained& drained) {
 
 void Deliverer::part(Session& session) {
   assert(!session.connected());
+  snapshot_turns_.leave(session);
   publisher_acks_.release(session);
   backlog_.part(session);
   if (session.deferred.read().withheld_from_me != 0) session.deferred.write().withheld_from_me = 0;

@@ -24,6 +24,7 @@
 #include "core/broker/route.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/session_timers.hpp"
+#include "core/broker/snapshot_turns.hpp"
 #include "core/broker/values.hpp"
 
 namespace millrace::broker {
@@ -77,7 +78,7 @@ class Deliverer {
   void serve_later(Session& session);
   void serve(Session& session);
   void serve_all();
-  // What is left for the next batch. Before the ended sessions are freed.
+  // Asks for another batch if something is left for it.
   void finish_batch();
 
  private:
@@ -92,9 +93,11 @@ class Deliverer {
   }
   static bool has_window(const Session& session);
 
+  enum class Snapshots : std::uint8_t { in_turn, later };
+  void serve(Session& session, Snapshots snapshots);
   bool bind_front(Session& session, PendingQueue::Lane lane);
-  enum class Snapshot : std::uint8_t { sent_one, none, no_credit, out_of_budget };
-  Snapshot bind_from_snapshot(Session& session);
+  bool may_send_snapshot(Session& session) const;
+  bool bind_from_snapshot(Session& session);
   // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2.
   void bind(Session& session, Delivery&& delivery, std::uint32_t subscription);
   bool is_deliverable(const Session& session, const Delivery& delivery);
@@ -113,8 +116,8 @@ class Deliverer {
   Backlog& backlog_;
   PublisherAcks& publisher_acks_;
 
-  std::vector<Session*> to_serve_;     // each once; Session::waits_for_service
-  std::vector<Session*> serve_again_;  // in the next batch: the snapshots' budget is used up
+  std::vector<Session*> to_serve_;  // each once; Session::waits_for_service
+  SnapshotTurns snapshot_turns_;
 };
 
 }  // namespace millrace::broker

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,14 +60,16 @@ struct SubscriptionSet {
 struct DeferredWork {
   std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
   SnapshotQueue snapshots;
+  std::optional<std::list<Session*>::iterator>
+      snapshot_turn;  // SnapshotTurns' place of the session
   RateLimits rate_limits;
   std::vector<WithheldAck> withheld;
   std::uint32_t withheld_from_me = 0;               // as a publisher
   std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
 
   bool empty() const {
-    return redeliver.empty() && snapshots.empty() && rate_limits.empty() && withheld.empty() &&
-           withheld_from_me == 0 && received_qos2.empty();
+    return redeliver.empty() && snapshots.empty() && !snapshot_turn && rate_limits.empty() &&
+           withheld.empty() && withheld_from_me == 0 && received_qos2.empty();
   }
 };
 

@@ -37,6 +37,7 @@ class SnapshotQueue {
   bool empty() const { return in_order_.empty(); }
   std::size_t size() const { return in_order_.size(); }
 
+  const SnapshotCursor& front() const { return in_order_.front(); }
   SnapshotCursor& front() {
     SnapshotCursor& cursor = in_order_.front();
     assert(cursor.since <= cursor.since_at_qos0);

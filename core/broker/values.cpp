@@ -7,6 +7,10 @@
 
 namespace millrace::broker {
 
+namespace {
+constexpr std::uint32_t turns_per_batch = 8;
+}
+
 void Values::note(Topic& topic, PublishContext& context) {
   if (topic.batch_value == 0) {
     noted_.push_back({&topic, {}, {}, false, 0});
@@ -79,10 +83,18 @@ std::optional<SnapshotCursor> Values::begin_snapshot(const Subscription& subscri
   return cursor;
 }
 
+bool Values::begin_turn() {
+  const std::uint32_t of_batch = batch_.limits().snapshot_topics_per_batch;
+  turn_budget_ = std::min(snapshot_budget_, std::max(1u, of_batch / turns_per_batch));
+  return turn_budget_ > 0;
+}
+
 Values::Step Values::next(SnapshotCursor& cursor, StoredValue& value) {
   assert(cursor.subscription != nullptr);
-  while (snapshot_budget_ > 0) {
+  while (turn_budget_ > 0) {
+    --turn_budget_;
     --snapshot_budget_;
+    batch_.stats().work_units.add();
     Topic* topic = nullptr;
     const TopicWalk::Step step = cursor.walk.step(topics_, topic);
     if (step == TopicWalk::Step::end) return Step::end;

@@ -59,7 +59,9 @@ class Values {
     bool retained = false;
   };
   enum class Step : std::uint8_t { value, end, out_of_budget };
-  // The next value of a snapshot. Each topic that is looked at takes of the batch's budget, also
+  // A session's turn to look at stored values: a part of the batch's budget. False: that is used up.
+  [[nodiscard]] bool begin_turn();
+  // The next value of a snapshot. Each topic that is looked at takes of the turn's budget, also
   // where nothing is to be sent.
   Step next(SnapshotCursor& cursor, StoredValue& value);
 
@@ -87,7 +89,9 @@ class Values {
   Topic* last_topic_ = nullptr;  // of the previous publish in this batch
   std::vector<Noted> noted_;
   BufferReleases releases_;
+  // How many topics may still be looked at for snapshots, in this batch and in this turn.
   std::uint32_t snapshot_budget_ = 0;
+  std::uint32_t turn_budget_ = 0;  // never more than that
 };
 
 }  // namespace millrace::broker

@@ -120,5 +120,65 @@ TEST(Work, OfAnUnsubscribeIsItsOwnHoweverManySnapshotsWait) {
   EXPECT_EQ(world.processor.find_session("reader")->deferred.read().snapshots.size(), 2u);
 }
 
+// --- Turns ---
+
+// Subscribes, in one packet, to so many filters that go through all topics below "a" and match none.
+void search_in_vain(Peer& peer, int filters) {
+  auto request = std::make_unique<SubscribeRequest>();
+  request->packet_id = peer.next_packet_id++;
+  for (int i = 0; i < filters; ++i) {
+    const std::string filter = "a/+/" + std::to_string(i);
+    request->filters.push_back(plain(filter, filter));
+  }
+  peer.send(command::Subscribe{std::move(request)});
+}
+
+int batches_until(World& world, const std::function<bool()>& done) {
+  int batches = 0;
+  for (; !done() && batches < 10'000; ++batches) {
+    world.processor.begin(world.now_ns);
+    world.processor.finish();
+  }
+  return batches;
+}
+
+TEST(Turns, OfSnapshotsGoRoundBetweenSessions) {
+  ProcessorLimits limits;
+  limits.snapshot_topics_per_batch = 64;
+  World world(limits);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 500; ++i) writer.publish("a/" + std::to_string(i), "v", 1, true);
+  for (int i = 0; i < 3; ++i) writer.publish("b/" + std::to_string(i), "v", 1, true);
+  constexpr int greedy = 30;
+  for (int i = 0; i < greedy; ++i) {
+    search_in_vain(world.peer("greedy" + std::to_string(i)).connect(), 100);
+  }
+  Peer& reader = world.peer("reader").connect().subscribe("b/#", 0);
+  // Eight turns a batch: the reader's comes after those of all that waited.
+  EXPECT_LE(batches_until(world,
+                          [&] {
+                            reader.take();
+                            return reader.got.size() == 3;
+                          }),
+            greedy / 8 + 1);
+  EXPECT_TRUE(world.processor.has_more());
+}
+
+TEST(Turns, OfSnapshotsAreNotMissedByWhoLeavesAndComesBack) {
+  ProcessorLimits limits;
+  limits.snapshot_topics_per_batch = 64;
+  World world(limits);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 500; ++i) writer.publish("a/" + std::to_string(i), "v", 1, true);
+  Peer& greedy = world.peer("greedy").connect();
+  search_in_vain(greedy, 100);
+  Peer& before = world.peer("reader").connect(true, 100).subscribe("a/#", 1);
+  before.close();
+  greedy.close();
+  Peer& after = world.peer("reader").connect(false, 100);
+  world.run_until_idle();
+  EXPECT_EQ(after.read().got.size(), 500u);
+}
+
 }  // namespace
 }  // namespace millrace::broker
