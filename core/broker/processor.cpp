@@ -83,7 +83,7 @@ void Processor::publish_due_wills() {
 void Processor::update_gauges() {
   ProcessorStats& stats = batch_.stats();
   stats.sessions.set(sessions_.size());
-  stats.subscriptions.set(router_.index().size());
+  stats.subscriptions.set(router_.subscription_count());
   stats.shared_groups.set(router_.group_count());
   stats.topics.set(values_.topics().size());
   stats.topic_bytes.set(values_.topics().bytes());

@@ -6,11 +6,13 @@
 
 #include <boost/intrusive_ptr.hpp>
 #include <cstdint>
-#include <span>
+#include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/broker/session.hpp"
+#include "core/broker/topic_rules.hpp"
 
 namespace millrace::shm {
 struct Feed;
@@ -34,11 +36,29 @@ struct RouteTarget {
 
 // A group of shared subscriptions, of which perhaps not every member may read the topic.
 struct RouteGroup {
-  SharedGroup* group = nullptr;
-  bool limited = false;  // to these:
-  std::vector<Subscription*> members;
+  explicit RouteGroup(SharedGroup& of) : group(&of) {}
 
-  std::span<Subscription* const> readers() const { return limited ? members : group->members; }
+  SharedGroup* group;
+
+  // Members have few sets of rules between them, and each is asked once.
+  bool may_read(const Subscription& member, std::string_view topic) const {
+    const auto& rules = member.extras.read().rules;
+    if (!rules) return true;
+    for (const Verdict& known : verdicts_) {
+      if (known.rules == rules) return known.permit;
+    }
+    const bool permit = rules->permit(topic);
+    if (verdicts_.size() < verdicts_max) verdicts_.push_back({rules, permit});
+    return permit;
+  }
+
+ private:
+  struct Verdict {
+    std::shared_ptr<const TopicRules> rules;  // held, so that no other rules have this address
+    bool permit = false;
+  };
+  static constexpr std::size_t verdicts_max = 16;
+  mutable std::vector<Verdict> verdicts_;
 };
 
 struct Route {

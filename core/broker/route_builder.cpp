@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <iterator>
 #include <utility>
 
 namespace millrace::broker {
@@ -33,17 +32,6 @@ std::size_t RouteBuilder::KeyHash::operator()(const Key& key) const {
   return static_cast<std::size_t>(mixed ^ mixed >> 31);
 }
 
-RouteGroup route_to(SharedGroup& group, std::string_view topic) {
-  const auto may_read = [&](const Subscription* member) { return member->may_read(topic); };
-  RouteGroup route{&group, false, {}};
-  route.limited = !std::all_of(group.members.begin(), group.members.end(), may_read);
-  if (route.limited) {
-    std::copy_if(group.members.begin(), group.members.end(), std::back_inserter(route.members),
-                 may_read);
-  }
-  return route;
-}
-
 Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic) {
   assert(route_.empty() && matches_.empty());
   ++stamp_;
@@ -70,9 +58,7 @@ void RouteBuilder::add_match(Subscription* subscription, std::string_view topic)
     return;
   }
   if (SharedGroup* group = subscription->extras.read().group) {
-    if (group->route_stamp == stamp_) return;
-    group->route_stamp = stamp_;
-    route_.groups.push_back(route_to(*group, topic));
+    route_.groups.emplace_back(*group);
     return;
   }
   if (!subscription->may_read(topic)) return;

@@ -21,9 +21,6 @@
 
 namespace millrace::broker {
 
-// The group as it is now.
-RouteGroup route_to(SharedGroup& group, std::string_view topic);
-
 class RouteBuilder {
  public:
   explicit RouteBuilder(Batch& batch) : batch_(batch) {}

@@ -1,9 +1,7 @@
 // Source: MQTT 5.0 sections 3.3.4, 3.8, 3.10, 4.7, 4.8.
 #include "core/broker/router.hpp"
 
-#include <algorithm>
 #include <cassert>
-#include <span>
 #include <utility>
 
 namespace millrace::broker {
@@ -24,11 +22,15 @@ void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
   subscription.mode = wanted.mode;
   subscription.no_local = wanted.no_local;
   subscription.retain_as_published = wanted.retain_as_published;
-  SharedGroup* const group = subscription.extras.read().group;
+  const SubscriptionExtras before = subscription.extras.read();
   subscription.extras.reset();
-  if (group == nullptr && identifier == 0 && wanted.interval_ms == 0 && !wanted.rules) return;
+  if (before.group == nullptr && identifier == 0 && wanted.interval_ms == 0 && !wanted.rules) {
+    return;
+  }
   SubscriptionExtras& extras = subscription.extras.write();
-  extras.group = group;
+  extras.group = before.group;
+  extras.group_place = before.group_place;
+  extras.group_list = before.group_list;
   extras.interval_ms = wanted.interval_ms;
   extras.rules = wanted.rules;
   if (identifier == 0) return;
@@ -53,58 +55,43 @@ void Router::bring_up_to_date(Topic& topic) {
 
 // --- Shared groups -------------------------------------------------------------------------------
 
-// A live member takes it, in turn; one that has room before one that is behind; an offline one only
-// if it will come back and the message waits for it [MQTT-4.8.2-4].
-Subscription* Router::take_turn(const RouteGroup& route, const Message& message) {
-  SharedGroup& group = *route.group;
-  const std::span<Subscription* const> members = route.readers();
-  const std::size_t count = members.size();
-  Subscription* chosen = nullptr;
-  int chosen_rank = 0;
-  std::size_t chosen_at = 0;
-  for (std::size_t i = 0; i < count && chosen_rank < 3; ++i) {
-    const std::size_t at = (group.next + i) % count;
-    const Session& session = *members[at]->session;
-    if (session.ended) continue;  // while this message was routed
-    const bool waits = std::min(message.qos, members[at]->qos) > 0;
-    const int rank = session.connected() ? (session.pending.empty() ? 3 : 2) : (waits ? 1 : 0);
-    if (rank <= chosen_rank) continue;
-    chosen = members[at];
-    chosen_rank = rank;
-    chosen_at = at;
-  }
-  if (chosen == nullptr) return nullptr;
-  group.next = (chosen_at + 1) % count;
-  return chosen;
-}
-
 void Router::add_to_group(Subscription& subscription, const std::string& group_name) {
   auto& group = groups_[group_key(group_name, subscription.filter())];
   if (!group) {
-    group = std::make_unique<SharedGroup>();
-    group->name = group_name;
-    group->filter = subscription.filter();
+    group = std::make_unique<SharedGroup>(group_name, subscription.filter());
+    add_to_index(group->in_index());
   }
-  group->members.push_back(&subscription);
-  subscription.extras.write().group = group.get();
+  group->join(subscription);
+  ++members_;
+  ++subscription.session->subscriptions.write().shared_count;
 }
 
 // The group ends with its last member.
 void Router::leave_group(Subscription& subscription) {
   if (subscription.extras.read().group == nullptr) return;
-  SharedGroup& group = *std::exchange(subscription.extras.write().group, nullptr);
-  const auto erased = std::erase(group.members, &subscription);
-  assert(erased == 1);
-  static_cast<void>(erased);
-  if (!group.members.empty()) return;
-  const auto found = groups_.find(group_key(group.name, group.filter));
+  SharedGroup& group = *subscription.extras.read().group;
+  group.leave(subscription);
+  assert(members_ > 0);
+  --members_;
+  --subscription.session->subscriptions.write().shared_count;
+  if (!group.empty()) return;
+  remove_from_index(group.in_index());
+  const auto found = groups_.find(group_key(group.name(), group.filter()));
   assert(found != groups_.end());
   ended_groups_.push_back(std::move(found->second));
   groups_.erase(found);
 }
 
 void Router::leave_groups(Session& session) {
+  if (session.subscriptions.read().shared_count == 0) return;
   session.subscriptions.read().of.for_each([&](Subscription& one) { leave_group(one); });
+}
+
+void Router::update_groups(Session& session) {
+  if (session.subscriptions.read().shared_count == 0) return;
+  session.subscriptions.read().of.for_each([](Subscription& one) {
+    if (SharedGroup* group = one.extras.read().group) group->update(one);
+  });
 }
 
 // --- Subscriptions -------------------------------------------------------------------------------
@@ -127,15 +114,26 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
   set_options(subscription, wanted, identifier);
   if (!is_new) {
     index_.touch(subscription.filter());  // [MQTT-3.8.4-3]
+  } else if (wanted.share_group.empty()) {
+    add_to_index(subscription);
   } else {
-    if (!wanted.share_group.empty()) add_to_group(subscription, wanted.share_group);
-    index_.add(subscription.filter(), &subscription);
+    add_to_group(subscription, wanted.share_group);
   }
   return {&subscription, is_new};
 }
 
-void Router::remove(Subscription& subscription) {
+void Router::add_to_index(Subscription& subscription) {
+  index_.add(subscription.filter(), &subscription);
+  subscription.in_index = true;
+}
+
+void Router::remove_from_index(Subscription& subscription) {
   index_.remove(subscription.filter(), &subscription);
+  subscription.in_index = false;
+}
+
+void Router::remove(Subscription& subscription) {
+  if (subscription.in_index) remove_from_index(subscription);
   leave_group(subscription);
 }
 

@@ -3,8 +3,8 @@
 // The router owns the subscription index, the shared groups and the cached match of each topic. It
 // decides who matches; it sends nothing.
 //
-// What always holds: each subscription of a session is in the index exactly once; a group has at
-// least one member; what a cached match names lives until the end of the batch in which it ended
+// What always holds: each subscription of a session is in the index exactly once, or in a group that
+// is; a group has at least one member; what a cached match names lives until the end of the batch in which it ended
 // (forget_ended), and by then no valid match names it.
 //
 // Threads: the processor's holder alone.
@@ -22,6 +22,7 @@
 #include "core/broker/route.hpp"
 #include "core/broker/route_builder.hpp"
 #include "core/broker/session.hpp"
+#include "core/broker/shared_group.hpp"
 #include "core/broker/subscription_index.hpp"
 #include "core/broker/topic_hash.hpp"
 #include "core/broker/topic_table.hpp"
@@ -42,11 +43,15 @@ class Router {
   }
 
   // Whose turn it is to take the message; null: no member can. Advances the turn.
-  Subscription* take_turn(const RouteGroup& route, const Message& message);
-  // The group as it is now, for a message that was not routed by a cached match.
-  RouteGroup route_to(SharedGroup& group, std::string_view topic) const {
-    return broker::route_to(group, topic);
+  Subscription* take_turn(const RouteGroup& route, const Message& message) {
+    return route.group->take_turn(route, message, batch_.stats().work_units);
   }
+  // The group as it is now, for a message that was not routed by a cached match.
+  RouteGroup route_to(SharedGroup& group, std::string_view /*topic*/) const {
+    return RouteGroup(group);
+  }
+  // The session has got a connection, or lost it.
+  void update_groups(Session& session);
 
   struct Subscribed {
     Subscription* subscription = nullptr;  // null: the client has too many
@@ -68,9 +73,13 @@ class Router {
   SubscriptionIndex& index() { return index_; }
   const SubscriptionIndex& index() const { return index_; }
   std::size_t group_count() const { return groups_.size(); }
+  // Those of sessions and of local readers. (The index has a group once.)
+  std::size_t subscription_count() const { return index_.size() - groups_.size() + members_; }
 
  private:
   void bring_up_to_date(Topic& topic);
+  void add_to_index(Subscription& subscription);
+  void remove_from_index(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void leave_group(Subscription& subscription);
   void remove(Subscription& subscription);
@@ -80,6 +89,7 @@ class Router {
   RouteBuilder route_builder_;
   // By "name/filter".
   std::unordered_map<std::string, std::unique_ptr<SharedGroup>, TopicHash> groups_;
+  std::size_t members_ = 0;  // of all groups
   std::uint32_t subscription_number_ = 0;
   std::vector<std::unique_ptr<Subscription>> ended_subscriptions_;
   std::vector<std::unique_ptr<SharedGroup>> ended_groups_;

@@ -27,15 +27,6 @@
 
 namespace millrace::broker {
 
-// The members of `$share/name/filter` [MQTT-4.8.2]. Served in turn.
-struct SharedGroup {
-  std::string name;
-  std::string filter;
-  std::vector<Subscription*> members;
-  std::size_t next = 0;
-  std::uint64_t route_stamp = 0;  // the last route computation that saw the group
-};
-
 // An acknowledgement that the policy `backpressure` keeps from a publisher.
 struct WithheldAck {
   OutboxRef publisher;
@@ -49,6 +40,7 @@ constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 struct SubscriptionSet {
   SubscriptionTable of;
   std::array<std::uint32_t, 3> mode_counts{};  // by Mode
+  std::uint32_t shared_count = 0;              // members of a SharedGroup
   // Scratch of RouteBuilder.
   std::uint64_t route_stamp = 0;
   std::uint32_t route_newest = 0;   // place of the target that was made last

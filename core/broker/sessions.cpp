@@ -66,6 +66,7 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
   session.expiry_s = request.session_expiry_s;
   set_will(session, std::move(request.will));
   outbox.session = &session;
+  router_.update_groups(session);
   batch_.stats().sessions_connected.add();
   session.update_binding();
 }
@@ -101,6 +102,7 @@ void Sessions::detach(Session& session, Will will) {
   session.outbox->session = nullptr;
   // Bound deliveries go with the connection. QoS 1 and 2 are inflight and stay in the session.
   session.outbox.reset();
+  router_.update_groups(session);
   batch_.stats().sessions_connected.subtract();
   deliverer_.part(session);
 

@@ -27,10 +27,12 @@ struct Feed;
 namespace millrace::broker {
 
 struct Session;
-struct SharedGroup;
+class SharedGroup;
 
 struct SubscriptionExtras {
   SharedGroup* group = nullptr;   // null: not shared
+  std::uint32_t group_place = 0;  // SharedGroup's: where it stands
+  std::uint8_t group_list = 0;    // and in which list
   shm::Feed* feed = nullptr;      // a ring or table of local readers: then there is no session
   std::uint32_t identifier = 0;   // MQTT 5 Subscription Identifier; 0: none
   std::uint32_t interval_ms = 0;  // rate limit
@@ -68,6 +70,7 @@ struct Subscription {
   Mode mode = Mode::adaptive;
   bool no_local : 1 = false;
   bool retain_as_published : 1 = false;
+  bool in_index : 1 = false;  // as all but the members of a SharedGroup
 
  private:
   Subscription(std::string_view name, std::string_view filter)

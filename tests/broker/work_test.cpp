@@ -120,6 +120,108 @@ TEST(Work, OfAnUnsubscribeIsItsOwnHoweverManySnapshotsWait) {
   EXPECT_EQ(world.processor.find_session("reader")->deferred.read().snapshots.size(), 2u);
 }
 
+// --- Shared groups ---
+
+SubscriptionRequest shared(int qos) {
+  SubscriptionRequest wanted = plain("$share/g/a/#", "a/#");
+  wanted.share_group = "g";
+  wanted.qos = static_cast<std::uint8_t>(qos);
+  return wanted;
+}
+
+constexpr int member_count = 1000;
+
+std::vector<Peer*> members(World& world, int qos) {
+  std::vector<Peer*> all;
+  for (int i = 0; i < member_count; ++i) {
+    all.push_back(&world.peer("member" + std::to_string(i)));
+    all.back()->receive_maximum = 1;
+    all.back()->connect(true, 100).subscribe(shared(qos));
+  }
+  return all;
+}
+
+TEST(Work, OfASharedMessageIsTheSameHoweverManyMembersAreOffline) {
+  World world;
+  for (Peer* one : members(world, 1)) one->close();
+  Peer& writer = world.peer("writer").connect();
+  const auto publish = [&](int qos) {
+    return work_of(world, [&] {
+      for (int i = 0; i < member_count; ++i) writer.publish("a/" + std::to_string(i), "v", qos);
+    });
+  };
+  EXPECT_LE(publish(0), 10u * member_count) << "topics are new, so each is matched";
+  EXPECT_LE(publish(1), 2u * member_count);
+  for (int i = 0; i < member_count; ++i) {
+    const Session* session = world.processor.find_session("member" + std::to_string(i));
+    ASSERT_EQ(session->pending.size(), 1u) << i << ": served in turn";
+  }
+  Peer& live = world.peer("member7").connect(false, 100);
+  EXPECT_EQ(live.read().got.size(), 1u);
+  live.acknowledge(protocol::PacketType::Puback, live.got[0].packet_id);
+  publish(0);
+  EXPECT_EQ(live.read().got.size(), 1u + member_count) << "a live member before all others";
+}
+
+TEST(Work, OfASharedMessageIsBoundedHoweverManyMembersAreBehind) {
+  World world;
+  const std::vector<Peer*> all = members(world, 1);
+  Peer& writer = world.peer("writer").connect();
+  // The first is sent, the second waits.
+  for (int i = 0; i < 2 * member_count; ++i) writer.publish("a/b", "v", 1);
+  EXPECT_LE(work_of(world, [&] { writer.publish("a/b", "v", 1); }), 64u);
+  EXPECT_LE(work_of(world, [&] { writer.publish("a/b", "v", 0); }), 64u);
+}
+
+TEST(SharedGroup, LeavesOutWhoIsOfflineAndWouldNotQueue) {
+  World world;
+  Peer& plain_member = world.peer("qos 0").connect(true, 100).subscribe(shared(0));
+  Peer& queues = world.peer("qos 1").connect(true, 100).subscribe(shared(1));
+  plain_member.close();
+  queues.close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 4; ++i) writer.publish("a/b", "v", 1);
+  EXPECT_EQ(world.processor.find_session("qos 1")->pending.size(), 4u);
+  Peer& back = world.peer("qos 0").connect(false, 100);
+  writer.publish("a/b", "v", 1);
+  EXPECT_EQ(back.read().got.size(), 1u);
+  back.unsubscribe("$share/g/a/#");
+  EXPECT_EQ(world.processor.stats().subscriptions.value(), 1u);
+  EXPECT_EQ(world.processor.stats().shared_groups.value(), 1u);
+}
+
+TEST(SharedGroup, GoesOnInTurnAsMembersComeAndGo) {
+  World world;
+  const std::vector<Peer*> all = members(world, 0);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < member_count; i += 2) all[static_cast<std::size_t>(i)]->close();
+  for (int i = 0; i < 2 * member_count; ++i) writer.publish("a/b", "v");
+  for (int i = 1; i < member_count; i += 2) {
+    ASSERT_EQ(all[static_cast<std::size_t>(i)]->read().got.size(), 4u) << i;
+  }
+}
+
+TEST(SharedGroup, PassesOverWhoMayNotReadTheTopic) {
+  World world;
+  const auto rules = std::make_shared<const TopicRules>(std::vector<TopicRule>{{false, "a/secret"}},
+                                                        /*otherwise_allow=*/true);
+  std::vector<Peer*> limited;
+  for (int i = 0; i < 100; ++i) {
+    SubscriptionRequest wanted = shared(1);
+    wanted.rules = rules;
+    limited.push_back(&world.peer("limited" + std::to_string(i)).connect(true, 100));
+    limited.back()->subscribe(wanted);
+  }
+  Peer& reader = world.peer("reader").connect(true, 100).subscribe(shared(1));
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5; ++i) writer.publish("a/secret", "v", 1);
+  EXPECT_EQ(reader.read().got.size(), 5u);
+  reader.close();
+  writer.publish("a/secret", "v", 1);
+  EXPECT_EQ(world.processor.find_session("reader")->pending.size(), 1u);
+  for (Peer* one : limited) ASSERT_TRUE(one->read().got.empty());
+}
+
 // --- Turns ---
 
 // Subscribes, in one packet, to so many filters that go through all topics below "a" and match none.
