@@ -173,16 +173,45 @@ void Backlog::part(Session& session) {
   release_held(session);
   if (!session.deferred.read().rate_limits.empty()) session.deferred.write().rate_limits = {};
   bound_newest(session);
-  const std::size_t lost =
-      session.pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
-  batch_.stats().drop(Drop::disconnected, lost);
+  PendingQueue& pending = session.pending;
+  if (pending.size() > pending.lasting_size() && session.expiry_s != 0) {
+    batch_.stats().drop(Drop::disconnected, pending.size() - pending.lasting_size());
+    if (pending.lasting_size() == 0) {
+      discard(pending.take_all());
+    } else {
+      batch_.stats().work_units.add(pending.size());
+      pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
+    }
+  }
   update_gauges(session);
 }
 
 void Backlog::clear(Session& session) {
-  batch_.stats().drop(Drop::session_ended, session.pending.size());
-  session.pending.clear();
+  const std::size_t lasting = session.pending.lasting_size();
+  batch_.stats().drop(Drop::session_ended, lasting);
+  batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
+  discard(session.pending.take_all());
   update_gauges(session);
+}
+
+void Backlog::discard(PendingQueue queue) {
+  if (queue.empty()) return;
+  discarded_size_ += queue.size();
+  discarded_.push_back(std::move(queue));
+}
+
+void Backlog::free_discarded() {
+  if (discarded_.empty()) return;
+  // More of more, so that it never becomes much more than what was discarded in a few batches.
+  std::size_t budget = batch_.limits().removals_per_batch + discarded_size_ / 64;
+  while (budget > 0 && !discarded_.empty()) {
+    const std::size_t freed = discarded_.front().drop_some(budget);
+    batch_.stats().work_units.add(freed);
+    budget -= freed;
+    discarded_size_ -= freed;
+    if (discarded_.front().empty()) discarded_.pop_front();
+  }
+  if (!discarded_.empty()) batch_.ask_for_more();
 }
 
 void Backlog::update_gauges(Session& session) {

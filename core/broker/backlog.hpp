@@ -11,6 +11,8 @@
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <cstddef>
+#include <deque>
 #include <functional>
 #include <span>
 #include <utility>
@@ -43,7 +45,8 @@ class Backlog {
   // others are left, which may match it too.
   void forget(Session& session, std::span<const Subscription* const> ended);
 
-  // The connection went: QoS 0 does not wait for the next one, and rate limits begin anew.
+  // The connection went: QoS 0 does not wait for the next one, and rate limits begin anew. A session
+  // that ends with it is cleared next.
   void part(Session& session);
   // The session ends: nothing waits any more.
   void clear(Session& session);
@@ -52,6 +55,9 @@ class Backlog {
   void on_timer(Session& session);
   // Has a collapsed backlog caught up? Then it is an ordinary one again.
   void unfold_if_caught_up(Session& session);
+
+  // At the end of the batch: frees what was discarded, as much as a batch may.
+  void free_discarded();
 
   // After anything was taken out of, or put into, session.pending.
   void update_gauges(Session& session);
@@ -63,9 +69,13 @@ class Backlog {
   void release_held(Session& session);
   void bound_newest(Session& session);
   void collapse(Session& session);
+  void discard(PendingQueue queue);
 
   Batch& batch_;
   const Disconnect disconnect_;
+  // What waited for sessions that ended, or for connections, until it is freed; so much in all.
+  std::deque<PendingQueue> discarded_;
+  std::size_t discarded_size_ = 0;
 };
 
 }  // namespace millrace::broker

@@ -121,6 +121,18 @@ class InflightWindow {
     }
   }
 
+  // Forgets so many of the entries, and returns how many there were; for a session that ended.
+  std::size_t forget_some(std::size_t count) {
+    if (window_.read().entries.empty() && window_.read().overdue.empty()) return 0;
+    Window& window = window_.write();
+    std::size_t forgotten = 0;
+    for (; forgotten < count && !window.entries.empty(); ++forgotten) window.entries.pop_front();
+    for (; forgotten < count && !window.overdue.empty(); ++forgotten) {
+      window.overdue.erase(window.overdue.begin());
+    }
+    return forgotten;
+  }
+
  private:
   struct Overdue {
     std::uint64_t order = 0;  // in which they were put aside, and so sent

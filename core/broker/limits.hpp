@@ -28,6 +28,7 @@ struct ProcessorLimits {
   std::uint32_t subscriptions_max = 10'000;  // per client
   std::uint32_t sessions_max = 1'000'000;
   bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
+  std::uint32_t removals_per_batch = 4096;  // of what ended: subscriptions, messages, topics
   TopicLimits slots;
   std::uint32_t snapshot_topics_per_batch = 4096;  // looked at, for snapshots
   std::uint32_t timers_per_batch = 1024;           // and as many wills

@@ -11,6 +11,7 @@ void PendingQueue::push_every(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
   entry.epoch = lanes.epoch;
   lanes.every_bytes += entry.bytes();
+  lanes.every_lasting += lasting(entry);
   lanes.every.push_back(std::move(entry));
 }
 
@@ -21,6 +22,7 @@ PendingEntry PendingQueue::drop_oldest() {
   MILLRACE_CHECK(lanes.every_bytes >= entry.bytes());
   lanes.every.pop_front();
   lanes.every_bytes -= entry.bytes();
+  lanes.every_lasting -= lasting(entry);
   return entry;
 }
 
@@ -67,6 +69,8 @@ bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
   if (waiting.delivery.message.topic() != entry.delivery.message.topic()) return false;
   lanes.newest_bytes -= waiting.bytes();
   lanes.newest_bytes += entry.bytes();
+  lanes.newest_lasting -= lasting(waiting);
+  lanes.newest_lasting += lasting(entry);
   entry.since_ns = waiting.since_ns;
   waiting = std::move(entry);
   return true;
@@ -75,6 +79,7 @@ bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
 void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
   Lanes& lanes = lanes_.write();
   lanes.newest_bytes += entry.bytes();
+  lanes.newest_lasting += lasting(entry);
   if (as_cell) lanes.cells[key_of(entry)] = lanes.newest_base + lanes.newest.size();
   lanes.newest.push_back({std::move(entry), as_cell});
 }
@@ -85,6 +90,7 @@ std::size_t PendingQueue::collapse() {
   const std::size_t before = lanes.newest.size();
   auto backlog = std::exchange(lanes.newest, {});
   lanes.newest_bytes = 0;
+  lanes.newest_lasting = 0;
   lanes.newest_base = 0;
   lanes.adaptive_count = 0;
   lanes.cells.clear();
@@ -111,7 +117,28 @@ void PendingQueue::seal() {
   if (empty()) return;
   Lanes& lanes = lanes_.write();
   ++lanes.epoch;
-  lanes.cells.clear();
+  // clear() would go through the buckets of the most cells that there ever were.
+  if (!lanes.cells.empty()) lanes.cells = {};
+}
+
+PendingQueue PendingQueue::take_all() {
+  if (empty()) return {};
+  PendingQueue all;
+  std::swap(all, *this);
+  const Lanes& taken = all.lanes_.read();
+  Lanes& lanes = lanes_.write();
+  lanes.told_messages = taken.told_messages;
+  lanes.told_bytes = taken.told_bytes;
+  lanes.blocked_at_ns = taken.blocked_at_ns;
+  lanes.epoch = taken.epoch;
+  return all;
+}
+
+std::size_t PendingQueue::drop_some(std::size_t count) {
+  std::size_t dropped = 0;
+  for (; dropped < count && every_size() > 0; ++dropped) drop_oldest();
+  for (; dropped < count && newest_size() > 0; ++dropped) pop(Lane::newest);
+  return dropped;
 }
 
 PendingQueue::Change PendingQueue::take_change() {
@@ -154,6 +181,7 @@ PendingEntry PendingQueue::pop(Lane lane) {
 void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
   MILLRACE_CHECK(lanes.newest_bytes >= cell.entry.bytes());
   lanes.newest_bytes -= cell.entry.bytes();
+  lanes.newest_lasting -= lasting(cell.entry);
   if (cell.is_adaptive()) --lanes.adaptive_count;
   if (!cell.is_fixed) return;
   MILLRACE_CHECK(lanes.fixed_count > 0);

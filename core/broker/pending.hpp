@@ -80,6 +80,10 @@ class PendingQueue {
   // A message that must not be conflated, in the order of `newest`: later values of its topic stay
   // behind it.
   void push_fixed(PendingEntry entry);
+  // Entries at QoS 1 and 2: those that wait for the next connection, too.
+  std::size_t lasting_size() const {
+    return lanes_.read().every_lasting + lanes_.read().newest_lasting;
+  }
   std::size_t fixed_size() const { return lanes_.read().fixed_count; }
   std::uint64_t fixed_bytes() const { return lanes_.read().fixed_bytes; }
 
@@ -117,9 +121,10 @@ class PendingQueue {
   // `newest` may be served only under the small credit of `latest`: it holds cells.
   bool front_is_cell() const;
 
-  void clear() {
-    remove_if([](const PendingEntry&) { return true; });
-  }
+  // Everything, which takes no time: this queue is empty then.
+  PendingQueue take_all();
+  // Removes so many entries, and returns how many there were.
+  std::size_t drop_some(std::size_t count);
   template <class F>
   void for_each(F&& f) const {
     for (const PendingEntry& entry : lanes_.read().every) f(entry);
@@ -142,6 +147,7 @@ class PendingQueue {
     bool is_adaptive() const { return !is_cell && !is_fixed; }
   };
   struct Lanes;
+  static std::size_t lasting(const PendingEntry& entry) { return entry.delivery.qos > 0 ? 1 : 0; }
   static void forget(Lanes& lanes, const Cell& cell);  // it leaves `newest`
 
   struct Lanes {
@@ -153,6 +159,8 @@ class PendingQueue {
     std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
     std::uint64_t every_bytes = 0;
     std::uint64_t newest_bytes = 0;
+    std::size_t every_lasting = 0;  // entries at QoS 1 and 2
+    std::size_t newest_lasting = 0;
     std::size_t adaptive_count = 0;  // entries of `newest` that are neither cells nor fixed
     std::size_t fixed_count = 0;     // entries of `newest` that are fixed
     std::uint64_t fixed_bytes = 0;
@@ -176,6 +184,7 @@ std::size_t PendingQueue::remove_if(F&& f) {
   const auto every_end = std::remove_if(every.begin(), every.end(), [&](PendingEntry& entry) {
     if (!f(entry)) return false;
     lanes.every_bytes -= entry.bytes();
+    lanes.every_lasting -= lasting(entry);
     return true;
   });
   every.erase(every_end, every.end());

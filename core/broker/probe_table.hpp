@@ -58,6 +58,18 @@ class ProbeTable {
     --size_;
   }
 
+  // Visits what stands in up to `count` slots from `from` on, and returns where to go on; the end is
+  // slot_count(). Nothing may be put in or taken out meanwhile.
+  template <class Visit>
+  std::uint32_t for_some(std::uint32_t from, std::uint32_t count, Visit&& visit) const {
+    const std::uint32_t end = from + std::min(count, slot_count_ - from);
+    for (const Slot slot : std::span(slots_.get() + from, end - from)) {
+      if (slot != Slot{}) visit(slot);
+    }
+    return end;
+  }
+  std::uint32_t slot_count() const { return slot_count_; }
+
   template <class Visit>
   void for_each(Visit&& visit) const {
     for (const Slot slot : std::span(slots_.get(), slot_count_)) {

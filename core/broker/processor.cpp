@@ -61,6 +61,7 @@ void Processor::finish() {
   batch_.finish();
   deliverer_.finish_batch();
   sessions_.forget_ended();
+  backlog_.free_discarded();
   router_.forget_ended();
   update_gauges();
   batch_.stats().batches.add();

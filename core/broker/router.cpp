@@ -149,9 +149,12 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   return found;
 }
 
-void Router::remove_all(Session& session) {
+std::uint32_t Router::remove_some(Session& session, std::uint32_t from, std::uint32_t count) {
   assert(session.ended);
-  session.subscriptions.read().of.for_each([&](Subscription& one) { remove(one); });
+  return session.subscriptions.read().of.for_some(from, count, [&](Subscription& one) {
+    batch_.stats().work_units.add();
+    remove(one);
+  });
 }
 
 void Router::forget_ended() {

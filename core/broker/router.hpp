@@ -61,8 +61,9 @@ class Router {
                        std::uint32_t identifier);
   // Null: there is none of that name. What is returned lives until the end of the batch.
   const Subscription* unsubscribe(Session& session, std::string_view name);
-  // All that an ended session subscribed to; the session still owns them.
-  void remove_all(Session& session);
+  // What an ended session subscribed to, of which no new match is made: as much as stands in
+  // `count` slots of its table from `from` on. Returns where to go on. The session still owns them.
+  std::uint32_t remove_some(Session& session, std::uint32_t from, std::uint32_t count);
   // The session takes no more shares.
   void leave_groups(Session& session);
 

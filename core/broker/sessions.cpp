@@ -129,7 +129,6 @@ void Sessions::end(Session& session) {
   make_will_due(session);  // [MQTT-3.1.2-8]
   session.ended = true;
   hand_on_shared(session);
-  router_.remove_all(session);
   deliverer_.clear(session);
   timers_.cancel(session);
   const auto found = by_client_id_.find(session.client_id);
@@ -137,7 +136,35 @@ void Sessions::end(Session& session) {
   // The key is a view of the session's own text, so the entry goes first.
   std::unique_ptr<Session> ended = std::move(found->second);
   by_client_id_.erase(found);
-  ended_.push_back(std::move(ended));
+  ended_.push_back({std::move(ended)});
+  remove_subscriptions(ended_.back());
+}
+
+// What few subscriptions most have go at once; then the batch's removals are used up.
+void Sessions::remove_subscriptions(Ended& ended) {
+  if (removals_left_ == 0) return;
+  Session& session = *ended.session;
+  const std::uint32_t before = ended.next_slot;
+  ended.next_slot = router_.remove_some(session, before, removals_left_);
+  removals_left_ -= ended.next_slot - before;
+}
+
+void Sessions::forget_ended() {
+  while (!ended_.empty()) {
+    Ended& ended = ended_.front();
+    remove_subscriptions(ended);
+    const auto forgotten =
+        static_cast<std::uint32_t>(ended.session->inflight.forget_some(removals_left_));
+    removals_left_ -= forgotten;
+    batch_.stats().work_units.add(forgotten);
+    if (ended.next_slot < ended.session->subscriptions.read().of.slot_count() ||
+        removals_left_ == 0) {
+      break;
+    }
+    ended_.pop_front();
+  }
+  if (!ended_.empty()) batch_.ask_for_more();
+  removals_left_ = batch_.limits().removals_per_batch;
 }
 
 // What a shared subscription's member leaves behind at QoS 1 goes to another member; QoS 2 does not

@@ -3,8 +3,8 @@
 //
 // What always holds: a client identifier has at most one session, and a session at most one
 // connection, which knows it (outbox->session); a session without a connection and without an
-// expiry does not exist; a will is published at most once; a session that ended lives until the end
-// of the batch, as cached matches and lists may still name it.
+// expiry does not exist; a will is published at most once; a session that ended lives until its
+// subscriptions are removed and the batch has ended, as cached matches and lists may still name it.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -42,7 +42,8 @@ class Sessions {
         timers_(parts.timers),
         router_(parts.router),
         deliverer_(parts.deliverer),
-        fan_out_(parts.fan_out) {}
+        fan_out_(parts.fan_out),
+        removals_left_(batch_.limits().removals_per_batch) {}
 
   void connect(Outbox& outbox, ConnectRequest& request);
   void close(Outbox& outbox, const command::Close& close);
@@ -55,8 +56,8 @@ class Sessions {
   bool has_due_wills() const { return !due_wills_.empty(); }
   Message take_due_will();
 
-  // At the end of the batch.
-  void forget_ended() { ended_.clear(); }
+  // At the end of the batch: takes sessions that ended apart, as much as a batch may.
+  void forget_ended();
 
   std::size_t size() const { return by_client_id_.size(); }
   const Session* find(std::string_view client_id) const;
@@ -69,6 +70,8 @@ class Sessions {
   // Parts session and connection; the session ends if it does not outlive its connection.
   void detach(Session& session, Will will);
   void end(Session& session);
+  struct Ended;
+  void remove_subscriptions(Ended& ended);
   void hand_on_shared(Session& session);
   void make_will_due(Session& session);
   void fire(Session& session);
@@ -83,7 +86,13 @@ class Sessions {
   std::unordered_map<std::string_view, std::unique_ptr<Session>, TopicHash> by_client_id_;
   std::uint64_t session_number_ = 0;
   std::deque<Message> due_wills_;
-  std::vector<std::unique_ptr<Session>> ended_;
+  // Until nothing names them any more.
+  struct Ended {
+    std::unique_ptr<Session> session;
+    std::uint32_t next_slot = 0;  // of its table of subscriptions: those before are removed
+  };
+  std::deque<Ended> ended_;
+  std::uint32_t removals_left_ = 0;  // in this batch
 };
 
 }  // namespace millrace::broker

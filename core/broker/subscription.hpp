@@ -114,6 +114,13 @@ class SubscriptionTable {
     return std::unique_ptr<Subscription>(&subscription);
   }
 
+  // See ProbeTable.
+  template <class Visit>
+  std::uint32_t for_some(std::uint32_t from, std::uint32_t count, Visit&& visit) const {
+    return table_.for_some(from, count, [&](Subscription* subscription) { visit(*subscription); });
+  }
+  std::uint32_t slot_count() const { return table_.slot_count(); }
+
   // In the same order for the same life of the table.
   template <class Visit>
   void for_each(Visit&& visit) const {

@@ -65,9 +65,9 @@ void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t seq
   if (!evictable && topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
 }
 
-std::size_t TopicTable::evict() {
+std::size_t TopicTable::evict(std::size_t count_max) {
   std::size_t evicted = 0;
-  while ((topics_.size() > limits_.count_max || bytes_ > limits_.bytes_max) && !by_age_.empty()) {
+  while (evicted < count_max && over_limits()) {
     Topic& oldest = by_age_.front();
     if (oldest.batch_value != 0) break;
     erase(oldest);

@@ -104,9 +104,13 @@ class TopicTable {
   bool can_retain(const Topic& topic, std::uint32_t bytes) const;
   void store_retained(Topic& topic, BufferRef value, std::uint64_t sequence);
 
-  // Evicts until the limits hold; returns how many topics went. A topic that has a value in the
-  // current batch stays.
-  std::size_t evict();
+  // Evicts until the limits hold, `count_max` topics at most; returns how many went. A topic that has
+  // a value in the current batch stays.
+  std::size_t evict(std::size_t count_max);
+  // There is something to evict.
+  bool over_limits() const {
+    return (topics_.size() > limits_.count_max || bytes_ > limits_.bytes_max) && !by_age_.empty();
+  }
 
   // The first topic whose name is greater than `after` (or not less, if `inclusive`).
   Topic* next(std::string_view after, bool inclusive);

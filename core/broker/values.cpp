@@ -33,15 +33,18 @@ void Values::note(Topic& topic, PublishContext& context) {
 void Values::store_noted(LocalSide* local) {
   for (Noted& noted : noted_) store(noted, local);
   releases_.flush();
-  if (noted_.empty()) return;
+  if (noted_.empty() && !topics_.over_limits()) return;
   if (topics_.anyone_waits()) {
     for (const Noted& noted : noted_) topics_.notify(*noted.topic);
   }
+  const std::size_t evicted_max = batch_.limits().removals_per_batch + noted_.size();
   noted_.clear();
   last_topic_ = nullptr;  // may be evicted now
-  if (const std::size_t evicted = topics_.evict()) {
+  if (const std::size_t evicted = topics_.evict(evicted_max)) {
     batch_.stats().drop(Drop::slot_evicted, evicted);
+    batch_.stats().work_units.add(evicted);
   }
+  if (topics_.over_limits()) batch_.ask_for_more();
 }
 
 void Values::store(Noted& noted, LocalSide* local) {

@@ -105,7 +105,7 @@ TEST(PendingQueue, CountsBytesThroughAllOfIt) {
   EXPECT_EQ(pending.size(), 1u);
   EXPECT_EQ(pending.bytes(), pending.front(Lane::newest)->bytes());
   EXPECT_TRUE(pending.push_adaptive(entry("a", "x"))) << "still indexed after the removal";
-  pending.clear();
+  pending.take_all();
   EXPECT_EQ(pending.bytes(), 0u);
   EXPECT_FALSE(pending.collapsed());
 }

@@ -25,6 +25,7 @@ ProcessorLimits limits_for(const SimulatorOptions& options) {
   limits.adaptive_backlog_bytes = 4000;
   limits.snapshot_topics_per_batch = 3;
   limits.timers_per_batch = 2;
+  limits.removals_per_batch = 2;
   limits.receive_maximum = 65535;
   if (options.small_limits) {
     limits.queue_messages = 8;

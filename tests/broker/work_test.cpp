@@ -2,6 +2,7 @@
 // with what the client sent and with what it is sent, never with their product.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <numeric>
@@ -220,6 +221,132 @@ TEST(SharedGroup, PassesOverWhoMayNotReadTheTopic) {
   writer.publish("a/secret", "v", 1);
   EXPECT_EQ(world.processor.find_session("reader")->pending.size(), 1u);
   for (Peer* one : limited) ASSERT_TRUE(one->read().got.empty());
+}
+
+// --- What ends ---
+
+// The most that one batch does until nothing is left to do, and how many batches that takes.
+struct Slices {
+  std::uint64_t most = 0;
+  int batches = 0;
+};
+
+Slices slices_of(World& world, const std::function<void()>& what) {
+  Slices slices;
+  slices.most = work_of(world, what);
+  for (slices.batches = 1; world.processor.has_more(); ++slices.batches) {
+    slices.most = std::max(slices.most, work_of(world, [&] {
+                             world.processor.begin(world.now_ns);
+                             world.processor.finish();
+                           }));
+  }
+  return slices;
+}
+
+ProcessorLimits few_removals() {
+  ProcessorLimits limits;
+  limits.removals_per_batch = 50;
+  return limits;
+}
+
+TEST(Slices, RemoveTheSubscriptionsOfASessionThatEnds) {
+  World world(few_removals());
+  Peer& writer = world.peer("writer").connect();
+  Peer& reader = world.peer("reader").connect();
+  for (int i = 0; i < 1000; ++i) reader.subscribe("a/" + std::to_string(i), 0, Mode::every);
+  writer.publish("a/1", "v").publish("a/999", "v");
+  const Slices slices = slices_of(world, [&] { reader.close(); });
+  EXPECT_LE(slices.most, 100u);
+  EXPECT_GE(slices.batches, 10);
+  EXPECT_EQ(world.processor.index().size(), 0u);
+  EXPECT_EQ(world.processor.index().node_count(), 2u);
+}
+
+TEST(Slices, SendNothingToASessionThatHasEnded) {
+  World world(few_removals());
+  Peer& writer = world.peer("writer").connect();
+  Peer& before = world.peer("reader").connect();
+  for (int i = 0; i < 1000; ++i) before.subscribe("a/" + std::to_string(i), 1, Mode::every);
+  before.close();
+  ASSERT_TRUE(world.processor.has_more());
+  Peer& after = world.peer("reader").connect().subscribe("a/7", 1, Mode::every);
+  for (int i = 0; i < 1000; ++i) {
+    writer.publish("a/" + std::to_string(i), "v", 1);
+    if (i % 100 == 0) world.run_until_idle();
+  }
+  EXPECT_EQ(after.read().got.size(), 1u);
+  EXPECT_EQ(world.processor.index().size(), 1u);
+}
+
+TEST(Slices, RemoveWhatExpiresAtOnce) {
+  World world(few_removals());
+  for (int i = 0; i < 10; ++i) {
+    Peer& reader = world.peer("reader" + std::to_string(i)).connect(true, 1);
+    for (int k = 0; k < 100; ++k) reader.subscribe("a/" + std::to_string(k), 1, Mode::every);
+    reader.close();
+  }
+  world.now_ns += 2'000'000'000;
+  const Slices slices = slices_of(world, [&] { world.end_batch(); });
+  EXPECT_LE(slices.most, 100u);
+  world.run_until_idle();
+  EXPECT_EQ(world.processor.stats().sessions.value(), 0u);
+  EXPECT_EQ(world.processor.index().size(), 0u);
+}
+
+// A reader that takes nothing, for which so many values wait.
+Peer& slow_reader(World& world, std::uint32_t expiry_s, Mode mode, int qos, int count) {
+  Peer& reader = world.peer("slow");
+  reader.receive_maximum = 1;
+  reader.connect(true, expiry_s).subscribe("a/#", qos, mode);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < count; ++i) writer.publish("a/" + std::to_string(i), "v", qos);
+  return reader;
+}
+
+TEST(Slices, FreeWhatWaitedForASessionThatEnds) {
+  for (const std::uint32_t expiry_s : {0u, 100u}) {
+    for (const Mode mode : {Mode::every, Mode::latest, Mode::adaptive}) {
+      ProcessorLimits limits = few_removals();
+      limits.credit_bytes = limits.credit_latest_bytes = 1;
+      World world(limits);
+      Peer& reader = slow_reader(world, expiry_s, mode, 0, 1000);
+      const ProcessorStats& stats = world.processor.stats();
+      ASSERT_EQ(stats.pending.value(), 999u);
+      const Slices slices = slices_of(world, [&] { reader.close(); });
+      EXPECT_LE(slices.most, 100u);
+      EXPECT_GE(slices.batches, 10);
+      EXPECT_EQ(stats.pending.value(), 0u);
+      EXPECT_EQ(stats.pending_bytes.value(), 0u);
+      EXPECT_EQ(stats.dropped[static_cast<std::size_t>(Drop::disconnected)].value(), 999u);
+    }
+  }
+}
+
+TEST(Slices, FreeWhatASessionThatEndsHadNotAcknowledged) {
+  World world(few_removals());
+  Peer& reader = world.peer("reader").connect(true, 0).subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 1000; ++i) writer.publish("a", "v", 1);
+  ASSERT_EQ(world.processor.stats().inflight.value(), 1000u);
+  const Slices slices = slices_of(world, [&] { reader.close(); });
+  EXPECT_LE(slices.most, 100u);
+  EXPECT_GE(slices.batches, 10);
+  EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
+  EXPECT_EQ(world.processor.stats().dropped[static_cast<std::size_t>(Drop::session_ended)].value(),
+            1000u);
+}
+
+TEST(Slices, EvictTheTopicsThatALowerLimitHasNoRoomFor) {
+  World world(few_removals());
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 1000; ++i) writer.publish("a/" + std::to_string(i), "v");
+  ProcessorLimits limits = few_removals();
+  limits.slots.count_max = 10;
+  const Slices slices = slices_of(world, [&] {
+    world.apply({nullptr, command::Limits{std::make_unique<ProcessorLimits>(limits)}});
+  });
+  EXPECT_LE(slices.most, 100u);
+  EXPECT_EQ(world.processor.topics().size(), 10u);
 }
 
 // --- Turns ---
