@@ -2,6 +2,7 @@
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
+#include "server/app/certificate_ends.hpp"
 #include "server/auth/worker.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
@@ -18,13 +19,16 @@ std::string all_metrics_markdown() {
   const TopicCounters topics;
   Metrics metrics;
   const Worker worker;
+  const CertificateEnds certificate_ends({});
   metrics.add(io_metric_rows({}));
   metrics.add(worker_metric_rows(worker));
   metrics.add(broker_metric_rows(processor.stats(), inbox));
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));
   metrics.add(local_metric_rows(nullptr));
+  metrics.add(certificate_ends.metric_rows());
   metrics.add(process_metric_rows());
+  metrics.add(log_metric_rows());
   return metrics_table_markdown(metrics.rows());
 }
 

@@ -1,10 +1,15 @@
 #include "server/app/run.hpp"
 
+#include <sys/resource.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
+#include <ctime>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -14,6 +19,7 @@
 #include "core/broker/topic_hash.hpp"
 #include "server/app/server.hpp"
 #include "server/app/settings.hpp"
+#include "server/app/warnings.hpp"
 #include "server/auth/crypto.hpp"
 #include "server/observe/log.hpp"
 
@@ -25,6 +31,29 @@ void log_faults(std::string_view event, const std::vector<ConfigFault>& faults) 
   for (const ConfigFault& fault : faults) log_error(event, {{"fault", fault.to_string()}});
 }
 
+void log_warnings(const Settings& settings) {
+  for (const Warning& warning : warnings_of(settings, std::time(nullptr))) {
+    log_warn("unsafe", {{"path", warning.path}, {"warning", warning.message}});
+  }
+}
+
+// A soft limit of 1,024 is there for programs that use select(); this one does not.
+void raise_descriptor_limit(const Config& config) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  if (before != limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    log_warn("descriptors.limit", {{"limit", before}, {"error", std::strerror(errno)}});
+    return;
+  }
+  log_info("descriptors", {{"limit", limit.rlim_cur}, {"before", before}});
+  if (limit.rlim_cur < config.connection.count_max) {
+    log_warn("descriptors.limit",
+             {{"limit", limit.rlim_cur}, {"connection.count_max", config.connection.count_max}});
+  }
+}
+
 // A faulty configuration changes nothing, and says why.
 void reload(Server& server, const ConfigSources& sources) {
   const ReloadedConfig loaded = reload_config(server.config(), sources);
@@ -34,6 +63,7 @@ void reload(Server& server, const ConfigSources& sources) {
   if (!settings) return log_faults("reload.fault", faults);
   server.reload(std::move(settings));
   setup_log(loaded.config.log);
+  log_warnings(server.settings());
   for (const std::string& path : loaded.needs_restart) {
     log_warn("reload.needs_restart", {{"path", path}});
   }
@@ -74,7 +104,9 @@ int run(std::shared_ptr<const Settings> settings, const ConfigSources& sources) 
     std::uint64_t key = 0;
     random_bytes(sizeof key).copy(reinterpret_cast<char*>(&key), sizeof key);
     broker::set_topic_hash_key(key);
+    raise_descriptor_limit(settings->config);
     Server server(std::move(settings));
+    log_warnings(server.settings());
     serve_until_signal(server, sources);
     const bool clean = server.drain();
     log_info("stopped", {{"clean", clean}});

@@ -5,15 +5,27 @@
 #include <thread>
 
 #include "server/app/limits.hpp"
+#include "server/app/warnings.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
 
+namespace {
+
+std::vector<std::string> listener_names(const Config& config) {
+  std::vector<std::string> names;
+  for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
+  return names;
+}
+
+}  // namespace
+
 Server::Server(std::shared_ptr<const Settings> settings)
     : settings_(std::move(settings)),
       processor_(processor_limits(config())),
       inbox_(inbox_limits(config()), processor_),
+      certificate_ends_(listener_names(config())),
       http_(config().http, takes_ipv4_too(config(), config().http.host, config().http.port)),
       topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
@@ -31,6 +43,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
   }
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
+  apply_settings();
   add_metrics();
   add_standard_routes(http_, metrics_, [this] { return readiness(); });
 }
@@ -49,7 +62,9 @@ Server::~Server() {
 void Server::add_metrics() {
   metrics_.add(io_metric_rows(counters()));
   metrics_.add(worker_metric_rows(worker_));
+  metrics_.add(certificate_ends_.metric_rows());
   metrics_.add(process_metric_rows());
+  metrics_.add(log_metric_rows());
   metrics_.add(http_metric_rows(http_.counters()));
   metrics_.add(topic_metric_rows(topics_http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
@@ -63,8 +78,11 @@ void Server::start() {
   log_info("listening", {{"transport", "http"},
                          {"address", config().http.host},
                          {"port", http_.port()},
-                         {"listener", "http"}});
-  for (const auto& listener : listeners_) listener->start();
+                         {"listener", "http"},
+                         {"tls", "off"}});
+  for (const auto& listener : listeners_) {
+    listener->start(clients_of(config(), listener->config()));
+  }
   if (local_host_) local_host_->start();
   ready_.store(true, std::memory_order_relaxed);
 }
@@ -90,13 +108,19 @@ std::string Server::readiness() const {
 
 void Server::reload(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
-  for (std::size_t i = 0; i < listeners_.size(); ++i) {
-    listeners_[i]->set_tls(settings_->tls.at(i).context);
-  }
+  apply_settings();
   limit_processor();
   topics_http_.set_access(settings_->access);
   on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
   if (local_host_) local_host_->set_settings(settings_);
+}
+
+void Server::apply_settings() {
+  for (std::size_t i = 0; i < listeners_.size(); ++i) {
+    listeners_[i]->set_tls(settings_->tls.at(i).context);
+    certificate_ends_.set(i, settings_->tls.at(i).certificate_ends_s);
+  }
+  worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }
 
 // The limits take their turn in the queue like everything that concerns sessions.

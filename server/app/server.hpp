@@ -13,6 +13,7 @@
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
+#include "server/app/certificate_ends.hpp"
 #include "server/config/config.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
@@ -39,6 +40,7 @@ class Server {
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
 
+  const Settings& settings() const { return *settings_; }
   const Config& config() const { return settings_->config; }
   // Of the listener of that name, after construction; 0: there is none.
   std::uint16_t port(std::string_view listener) const;
@@ -51,6 +53,8 @@ class Server {
 
   void add_metrics();
   void limit_processor();
+  // What of the settings others hold copies of.
+  void apply_settings();
   std::string readiness() const;
   // Runs `task` on every I/O thread and waits until it is done on all.
   void on_each_thread(const std::function<void(IoThread&)>& task);
@@ -64,6 +68,7 @@ class Server {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<LocalHost> local_host_;  // null: local.socket is empty
   std::unique_ptr<SysTopics> sys_topics_;
+  CertificateEnds certificate_ends_;
   Metrics metrics_;
   HttpServer http_;
   TopicRoutes topics_http_;

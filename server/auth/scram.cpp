@@ -62,6 +62,13 @@ bool parse_number(std::string_view text, std::uint32_t& out) {
   return error == std::errc() && stop == end;
 }
 
+// What unknown users' salts are made from: the same for as long as the process runs, whatever
+// becomes of the file, as a known user's salt is.
+const std::string& process_secret() {
+  static const std::string secret = random_bytes(key_bytes);
+  return secret;
+}
+
 }  // namespace
 
 // --- Keys ----------------------------------------------------------------------------------------
@@ -118,7 +125,6 @@ std::string scram_password_fault(std::string_view password) {
 
 ScramFile ScramFile::parse(std::string_view text, std::vector<std::string>& faults) {
   ScramFile file;
-  file.secret_ = digest(Digest::sha256, text);
   std::uint32_t iterations_max = 0;
   for_each_user(text, faults, [&](std::string_view user, std::string_view secret) -> std::string {
     ScramKeys keys;
@@ -135,9 +141,9 @@ ScramKeys ScramFile::keys_of(std::string_view user) const {
   if (const auto found = users_.find(user); found != users_.end()) return found->second;
   ScramKeys nobody;
   nobody.iterations = iterations_max_;
-  nobody.salt = mac(secret_, std::string("salt ").append(user)).substr(0, salt_bytes);
+  nobody.salt = mac(process_secret(), std::string("salt ").append(user)).substr(0, salt_bytes);
   // No ClientKey is known whose hash this would be.
-  nobody.stored_key = mac(secret_, std::string("key ").append(user));
+  nobody.stored_key = mac(process_secret(), std::string("key ").append(user));
   nobody.server_key = nobody.stored_key;
   return nobody;
 }

@@ -57,8 +57,8 @@ class ScramFile {
   // Lines that cannot be used are described in `faults`, each with its number.
   static ScramFile parse(std::string_view text, std::vector<std::string>& faults);
 
-  // An unknown user has keys too, the same each time, that no proof fits: so nobody learns from a
-  // challenge who exists.
+  // An unknown user has keys too, the same each time and in each file that this process reads,
+  // that no proof fits: so nobody learns from a challenge who exists.
   ScramKeys keys_of(std::string_view user) const;
 
   std::size_t size() const { return users_.size(); }
@@ -66,7 +66,6 @@ class ScramFile {
  private:
   std::map<std::string, ScramKeys, std::less<>> users_;
   std::uint32_t iterations_max_ = scram_iterations_default;
-  std::string secret_;  // of this file's text: what unknown users' salts are made from
 };
 
 // A client-first-message, taken apart.

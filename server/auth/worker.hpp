@@ -1,37 +1,88 @@
 // Worker: one thread for what takes too long for the threads that serve sockets: checking
 // passwords.
 //
-// Its line is bounded: what does not fit is refused at once, and whoever asked says so to its peer.
+// Addresses take turns: whoever asks for a thousand checks waits for them one by one, and somebody
+// else's first comes next. What waits is bounded, in all and for each address; what does not fit is
+// refused at once, and whoever asked says so to its peer. An address or a user name that failed
+// before waits longer (login_delays.hpp). A check whose client has left is not computed.
 //
-// Threads: try_post() and waiting() any; stop() one, and nothing is posted after it.
+// Threads: stop() one, and nothing is posted after it; all else any.
 #pragma once
 
 #include <atomic>
-#include <boost/asio/thread_pool.hpp>
+#include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <thread>
 #include <vector>
 
+#include "server/auth/login_delays.hpp"
 #include "server/observe/metrics.hpp"
 
 namespace millrace::server {
 
 class Worker {
  public:
+  // Runs on the worker's thread. Says whether the password was right, after it has told whoever
+  // asked.
+  using Check = std::function<bool()>;
+  // A check that waits; null: it was refused.
+  class Waiting;
+  using Ticket = std::shared_ptr<Waiting>;
+
+  Worker();
   ~Worker() { stop(); }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
-  // False: `limit` tasks wait or run already, and this one does not.
-  bool try_post(std::size_t limit, std::function<void()> task);
+  // Null: `limit` checks wait or run already, or three quarters of that from this address alone.
+  Ticket post(std::size_t limit, Login login, Check check);
+  // Its client has left. If it has not begun it never will, and its place is free.
+  void cancel(const Ticket& ticket);
 
-  // Tasks that wait or run.
+  // For what is too cheap to wait in line without need (SCRAM): whether it has to, as its address
+  // or its user name failed before; if not, how it came out.
+  bool must_wait(Login login) const;
+  void note(Login login, bool right);
+  void set_delay_max(std::chrono::milliseconds max);
+
+  // Checks that wait or run.
   std::size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+  // Since the start: checks that were made, and checks that had to wait for a delay.
+  std::size_t done() const { return done_.load(std::memory_order_relaxed); }
+  std::size_t delayed() const { return delayed_.load(std::memory_order_relaxed); }
 
-  // Waits for the running task; those behind it are dropped.
+  // Waits for the running check; those behind it are dropped.
   void stop();
 
  private:
+  using Clock = LoginDelays::Clock;
+  // What waits of one address.
+  struct Line {
+    std::string address;
+    std::deque<Ticket> tickets;
+  };
+
+  void run();
+  Clock::time_point due(const Login& login) const;
+  void learn(const Login& login, bool right);
+  // The next in turn that is due; null: none, and `due` is when the first will be.
+  Ticket take_next(Clock::time_point now, Clock::time_point& due);
+  std::list<Line>::iterator line_of(const std::string& address);
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<Line> lines_;  // under mutex_, as all up to thread_; the next in turn first
+  LoginDelays delays_;
+  bool stopping_ = false;
   std::atomic<std::size_t> waiting_{0};
-  boost::asio::thread_pool pool_{1};
+  std::atomic<std::size_t> done_{0};
+  std::atomic<std::size_t> delayed_{0};
+  std::thread thread_;
 };
 
 std::vector<MetricRow> worker_metric_rows(const Worker& worker);

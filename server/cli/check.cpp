@@ -1,7 +1,9 @@
+#include <ctime>
 #include <iostream>
 
 #include "server/app/all_metrics.hpp"
 #include "server/app/settings.hpp"
+#include "server/app/warnings.hpp"
 #include "server/cli/cli.hpp"
 
 namespace millrace::server {
@@ -18,7 +20,8 @@ std::string paths_of(const ListenerConfig& listener) {
 }
 
 int report(LoadedConfig loaded) {
-  if (loaded.ok()) make_settings(loaded.config, loaded.faults);
+  std::shared_ptr<const Settings> settings;
+  if (loaded.ok()) settings = make_settings(loaded.config, loaded.faults);
   for (const ConfigFault& fault : loaded.faults) std::cout << fault.to_string() << "\n";
   if (!loaded.ok()) {
     std::cout << loaded.faults.size() << (loaded.faults.size() == 1 ? " fault\n" : " faults\n");
@@ -26,11 +29,17 @@ int report(LoadedConfig loaded) {
   }
   for (const ListenerConfig& listener : loaded.config.listeners) {
     std::cout << "listener " << listener.name << ": " << to_string(listener.transport) << " on "
-              << address_text(listener.host, listener.port) << paths_of(listener) << "\n";
+              << address_text(listener.host, listener.port) << paths_of(listener)
+              << (listener.uses_tls() ? ", TLS " : "")
+              << (listener.uses_tls() ? to_string(listener.tls.version_min) : "")
+              << ", clients: " << clients_of(loaded.config, listener) << "\n";
   }
   const HttpConfig& http = loaded.config.http;
-  std::cout << "http on " << address_text(http.host, http.port) << "\n"
-            << "the configuration is valid\n";
+  std::cout << "http on " << address_text(http.host, http.port) << "\n";
+  for (const Warning& warning : warnings_of(*settings, std::time(nullptr))) {
+    std::cout << "warning: " << warning.path << ": " << warning.message << "\n";
+  }
+  std::cout << "the configuration is valid\n";
   return 0;
 }
 

@@ -51,7 +51,8 @@ class Probe {
  public:
   Probe(const Url& url, unsigned timeout_seconds) : url_(url) {
     stream_.expires_after(std::chrono::seconds(timeout_seconds));
-    request_.set(http::field::host, url.host);
+    const bool bracketed = url.host.find(':') != std::string::npos;
+    request_.set(http::field::host, (bracketed ? "[" + url.host + "]" : url.host) + ":" + url.port);
     request_.keep_alive(false);
   }
 

@@ -3,6 +3,7 @@
 // Threads: main's alone.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace millrace::server {
@@ -16,7 +17,7 @@ std::string read_file_text(const std::string& file);
 // Where a file cannot be replaced (it is a mount of its own, has other names, or stands in a folder
 // that may not be written) it is rewritten in place instead, as mosquitto_passwd always does, and
 // the result says so: a reader could then have seen half of it. Throws std::runtime_error.
-enum class Rewritten { as_one_step, in_place };
+enum class Rewritten : std::uint8_t { as_one_step, in_place };
 Rewritten replace_file(const std::string& file, const std::string& text);
 
 }  // namespace millrace::server

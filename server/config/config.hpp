@@ -85,6 +85,9 @@ struct HttpConfig {
   std::uint32_t connections_max = 256;
   std::uint32_t header_bytes_max = 16 * 1024;
   std::uint32_t body_bytes_max = 64 * 1024;
+  std::vector<std::string> hosts;  // besides localhost and addresses: whose Host is ours
+  std::uint32_t idle_seconds = 75;
+  std::uint32_t header_seconds = 5;
   std::uint32_t timeout_seconds = 15;
   std::uint32_t long_polls_max = 128;
   std::uint32_t wait_seconds_max = 60;
@@ -181,6 +184,7 @@ struct AccessConfig {
   std::string password_file;                 // mosquitto's format, made by `millrace passwd`
   std::string scram_file;                    // made by `millrace passwd --scram`
   std::uint32_t password_checks_max = 1024;  // that wait at once
+  std::uint32_t login_delay_max_ms = 5000;   // after failures; 0: none
   std::vector<AccessRule> rules;             // first match wins
   std::optional<AccessEffect> otherwise;     // when none matches; see unmatched()
 

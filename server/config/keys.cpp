@@ -104,14 +104,25 @@ void add_front_end(Schema<Config>& schema) {
       .key(FIELD(http.host), "The address at which HTTP (metrics, health, topics) is served")
       .key(FIELD(http.port), Limits{0, 65535},
            "The port of HTTP; 0: any free port, which the log names")
+      .key(FIELD(http.hosts),
+           "The host names that a request may be addressed to (`Host`), besides `localhost` and "
+           "numeric addresses; `*`: any name. Requests to other names are answered with 421, since "
+           "a web page can make a name of its own resolve to this server")
       .key(FIELD(http.connections_max), Limits{1, 65535},
-           "The most HTTP connections at once; further ones are closed")
+           "The most HTTP connections at once. For a further one the connection is closed that has "
+           "asked for nothing for longest; if all are busy, the further one gets health and "
+           "metrics alone")
       .key(FIELD(http.header_bytes_max), Limits{256, mib},
            "The largest header of a request; a larger one is answered with 431")
       .key(FIELD(http.body_bytes_max), Limits{0, 64 * mib},
            "The largest body of a request; a larger one is answered with 413")
+      .key(FIELD(http.idle_seconds), Limits{1, 3600},
+           "The longest time that a connection waits for its first or next request")
+      .key(FIELD(http.header_seconds), Limits{1, 3600},
+           "The time in which the header of a request has to arrive, from its first byte")
       .key(FIELD(http.timeout_seconds), Limits{1, 3600},
-           "The time in which a request has to arrive, and in which its answer has to be read")
+           "The time in which the body of a request has to arrive, and in which its answer has to "
+           "be read")
       .key(FIELD(http.long_polls_max), Limits{0, 65535},
            "The most requests that wait for a newer value at once (`Prefer: wait`); further ones "
            "are answered with 503")
@@ -331,8 +342,12 @@ void add_operator(Schema<Config>& schema) {
            "MQTT 5 clients can authenticate by SCRAM-SHA-256",
            Takes::reload)
       .key(FIELD(access.password_checks_max), Limits{1, 1'000'000},
-           "The most clients whose password waits to be checked, at most half of them over HTTP; "
-           "further ones are told `server busy`, or 503",
+           "The most clients whose password waits to be checked, at most half of them over HTTP, "
+           "and three quarters from one address; further ones are told `server busy`, or 503",
+           Takes::reload)
+      .key(FIELD(access.login_delay_max_ms), Limits{0, 600'000},
+           "The longest time that a login waits after failed ones from its address or with its "
+           "user name; the first few wait for nothing, then each doubles the time; 0: none waits",
            Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. A rule matches a subscription "

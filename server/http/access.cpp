@@ -104,13 +104,20 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   const auto task = [this, exchange, access = verified_by_, hash = std::move(hash),
                      filter = std::move(filter), then] {
     auto grants = grants_of(*access, exchange->request().header("authorization"));
+    const bool right = grants != nullptr;
     boost::asio::post(http_, [=, this] {
       if (grants && verified_by_ == access) remember(hash, grants);
       then(verdict(*access, grants, exchange->request().header("authorization"), filter));
     });
+    return right;
   };
+  const auto credentials = parse_basic_credentials(exchange->request().header("authorization"));
+  Login login{exchange->request().peer, credentials ? credentials->user : ""};
   // Half of the line: whatever HTTP clients do, MQTT clients find room.
-  if (worker_.try_post(verified_by_->password_checks_max() / 2, task)) return;
+  const std::size_t limit = verified_by_->password_checks_max() / 2;
+  if (const auto ticket = worker_.post(limit, std::move(login), task)) {
+    return exchange->on_gone([this, ticket] { worker_.cancel(ticket); });
+  }
   checks_refused_.add();
   then({busy(), nullptr});
 }

@@ -4,28 +4,68 @@
 #include <boost/asio/post.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
+#include <iterator>
 
 #include "server/http/target.hpp"
+#include "server/net/http_host.hpp"
 
 namespace millrace::server {
 
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
-HttpServer::Connection::Connection(HttpServer& server, boost::asio::ip::tcp::socket socket)
-    : server_(server), stream_(std::move(socket)) {
-  // A request's header fits; a pipelined one may begin behind it.
-  buffer_.max_size(server.config_.header_bytes_max + server.config_.body_bytes_max + 4096);
+namespace {
+
+constexpr std::size_t read_bytes = 4096;
+constexpr std::size_t pipelined_bytes_max = 16 * 1024;
+constexpr std::size_t discarded_bytes_max = 1 << 20;
+constexpr std::chrono::seconds lingering_time{2};
+
+}  // namespace
+
+HttpServer::Connection::Connection(HttpServer& server, boost::asio::ip::tcp::socket socket,
+                                   bool reserved)
+    : server_(server), reserved_(reserved), stream_(std::move(socket)) {
+  // A request fits, and what may be pipelined behind it.
+  buffer_.max_size(server.config_.header_bytes_max + server.config_.body_bytes_max +
+                   pipelined_bytes_max + read_bytes);
 }
 
 HttpServer::Connection::~Connection() {
   server_.forget(this);
 }
 
+// Waits for the first bytes of a request.
 void HttpServer::Connection::do_read() {
+  stage_ = Stage::idle;
+  since_ = Clock::now();
+  if (buffer_.size() > 0) return do_read_header();
+  stream_.expires_after(std::chrono::seconds(server_.config_.idle_seconds));
+  stream_.async_read_some(buffer_.prepare(read_bytes),
+                          [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
+                            if (error || self->stage_ == Stage::closed) return self->close();
+                            self->buffer_.commit(bytes);
+                            self->do_read_header();
+                          });
+}
+
+void HttpServer::Connection::do_read_header() {
+  stage_ = Stage::header;
   parser_.emplace();
   parser_->header_limit(server_.config_.header_bytes_max);
   parser_->body_limit(server_.config_.body_bytes_max);
+  stream_.expires_after(std::chrono::seconds(server_.config_.header_seconds));
+  http::async_read_header(stream_, buffer_, *parser_,
+                          [self = shared_from_this()](beast::error_code error, std::size_t) {
+                            self->on_header(error);
+                          });
+}
+
+void HttpServer::Connection::on_header(beast::error_code error) {
+  if (stage_ == Stage::closed) return;
+  if (error) return on_read_error(error);
+  if (!check_host()) return;
+  stage_ = Stage::body;
   stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
   http::async_read(
       stream_, buffer_, *parser_,
@@ -33,7 +73,11 @@ void HttpServer::Connection::do_read() {
 }
 
 void HttpServer::Connection::on_read(beast::error_code error) {
-  if (!error) return hand_over();
+  if (stage_ == Stage::closed) return;
+  error ? on_read_error(error) : hand_over();
+}
+
+void HttpServer::Connection::on_read_error(beast::error_code error) {
   if (error == http::error::header_limit || error == http::error::buffer_overflow) {
     return refuse(431, "request header too large\n");
   }
@@ -49,10 +93,30 @@ void HttpServer::Connection::on_read(beast::error_code error) {
 void HttpServer::Connection::refuse(unsigned status, const char* why) {
   is_head_ = false;
   keep_alive_ = false;
+  refused_ = true;
   HttpResponse response;
   response.status = status;
   response.body = why;
   do_write(std::move(response));
+}
+
+// RFC 9112, section 3.2: one Host, and HTTP/1.1 always says it. It must be one of ours.
+bool HttpServer::Connection::check_host() {
+  const auto& message = parser_->get();
+  const auto fields = message.equal_range(http::field::host);
+  const auto count = std::distance(fields.first, fields.second);
+  if (count == 0 && message.version() < 11) return true;
+  if (count != 1) {
+    refuse(400, "there must be one Host\n");
+    return false;
+  }
+  const std::string_view target(message.target().data(), message.target().size());
+  std::string_view authority = split_target(target).authority;
+  if (authority.empty()) authority = {fields.first->value().data(), fields.first->value().size()};
+  const auto host = host_of_authority(authority);
+  if (host && server_.answers_for(*host)) return true;
+  refuse(421, "this server does not answer for that host (http.hosts)\n");
+  return false;
 }
 
 bool HttpServer::Connection::make_request(HttpRequest& request) const {
@@ -73,12 +137,13 @@ bool HttpServer::Connection::make_request(HttpRequest& request) const {
 }
 
 void HttpServer::Connection::hand_over() {
+  if (buffer_.size() > pipelined_bytes_max) return close();
   HttpRequest request;
   if (!make_request(request)) return refuse(400, "malformed request target\n");
   is_head_ = parser_->get().method() == http::verb::head;
-  keep_alive_ = parser_->get().keep_alive();
-  waiting_ = true;
-  stream_.expires_never();  // how long a handler may take is its own affair
+  keep_alive_ = parser_->get().keep_alive() && !reserved_;
+  stage_ = Stage::handling;
+  stream_.expires_never();
   const std::uint64_t serial = ++serial_;
   auto deliver = [weak = weak_from_this(), executor = stream_.get_executor(),
                   serial](HttpResponse response) {
@@ -89,46 +154,37 @@ void HttpServer::Connection::hand_over() {
   auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(deliver));
   exchange_ = exchange;
   do_watch();
-  server_.dispatch(std::move(exchange));
+  server_.dispatch(std::move(exchange), reserved_);
 }
 
-// Watches the socket while a handler works: only to learn that the client went.
+// Reads on while a handler works, to learn that the client went; its next requests stay in the
+// buffer until the answer went out. This read also keeps the connection alive meanwhile.
 void HttpServer::Connection::do_watch() {
-  if (buffer_.size() > 0) return keep_waiting();  // pipelined bytes already: it is alive
   watching_ = true;
-  stream_.socket().async_wait(boost::asio::ip::tcp::socket::wait_read,
-                              [self = shared_from_this()](beast::error_code error) {
-                                self->watching_ = false;
-                                if (error || !self->waiting_) return;
-                                self->on_readable();
-                              });
-}
-
-// Readable: the next request (left where it is until the answer went out), or the end.
-void HttpServer::Connection::on_readable() {
-  char byte;
-  beast::error_code error;
-  auto& socket = stream_.socket();
-  socket.receive(boost::asio::buffer(&byte, 1), boost::asio::socket_base::message_peek, error);
-  if (!error || error == boost::asio::error::would_block) return keep_waiting();
-  close();
-}
-
-// The answer's own references keep nothing alive here, so the connection holds on to itself.
-void HttpServer::Connection::keep_waiting() {
-  self_ = shared_from_this();
+  stream_.async_read_some(buffer_.prepare(read_bytes),
+                          [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
+                            self->watching_ = false;
+                            self->buffer_.commit(bytes);
+                            if (self->stage_ != Stage::handling) return;
+                            if (self->answer_) {
+                              auto answer = std::move(*self->answer_);
+                              self->answer_.reset();
+                              return self->do_write(std::move(answer));
+                            }
+                            const bool too_much = self->buffer_.size() > pipelined_bytes_max;
+                            error || too_much ? self->close() : self->do_watch();
+                          });
 }
 
 void HttpServer::Connection::answer(std::uint64_t serial, HttpResponse response) {
-  if (!waiting_ || serial != serial_) return;
-  waiting_ = false;
-  const auto self = std::exchange(self_, nullptr);
-  beast::error_code ignored;
-  if (watching_) stream_.socket().cancel(ignored);
-  do_write(std::move(response));
+  if (stage_ != Stage::handling || answer_ || serial != serial_) return;
+  if (!watching_) return do_write(std::move(response));
+  answer_ = std::move(response);
+  stream_.cancel();  // the next read begins with a request
 }
 
 void HttpServer::Connection::do_write(HttpResponse answer) {
+  stage_ = Stage::writing;
   server_.counters_.responses[std::min(5u, answer.status / 100)].add();
   response_.emplace(static_cast<http::status>(answer.status), parser_->get().version());
   Response& response = *response_;
@@ -147,17 +203,37 @@ void HttpServer::Connection::do_write(HttpResponse answer) {
 }
 
 void HttpServer::Connection::on_write(beast::error_code error) {
-  if (error || !keep_alive_) return close();
-  do_read();
+  if (stage_ == Stage::closed) return;
+  if (error) return close();
+  if (keep_alive_) return do_read();
+  if (!refused_) return close();
+  beast::error_code ignored;
+  stream_.socket().shutdown(boost::asio::ip::tcp::socket::shutdown_send, ignored);
+  stage_ = Stage::lingering;
+  since_ = Clock::now();
+  stream_.expires_after(lingering_time);
+  do_linger();
+}
+
+// Throws away what the client still sends: closing on it would reset the answer.
+void HttpServer::Connection::do_linger() {
+  buffer_.clear();
+  stream_.async_read_some(buffer_.prepare(read_bytes),
+                          [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
+                            self->discarded_bytes_ += bytes;
+                            const bool over = self->discarded_bytes_ > discarded_bytes_max;
+                            error || over ? self->close() : self->do_linger();
+                          });
 }
 
 void HttpServer::Connection::close() {
-  waiting_ = false;
+  if (stage_ == Stage::closed) return;
+  stage_ = Stage::closed;
+  server_.forget(this);
   if (const auto exchange = exchange_.lock()) exchange->gone();
   beast::error_code ignored;
   stream_.socket().shutdown(boost::asio::ip::tcp::socket::shutdown_send, ignored);
   stream_.close();
-  self_ = nullptr;
 }
 
 }  // namespace millrace::server

@@ -1,15 +1,18 @@
 // One HTTP connection: reads a request, hands it over, writes the answer, and so on. Internal to
-// server/http*.cpp; everything runs on the HTTP thread.
+// server/http/; everything runs on the HTTP thread.
 //
-// While a handler takes its time the connection watches the socket, so that a client that goes away
-// is noticed at once (HttpExchange::on_gone). A client that sends its next request meanwhile
-// (pipelining) is taken to be alive, and read on once the answer went out.
+// Each stage has its own time: waiting for a request (http.idle_seconds), for the rest of its header
+// (http.header_seconds), for its body and for the answer to be taken (http.timeout_seconds); how
+// long a handler takes is its own affair. While it does, the connection reads on, so that a client
+// that goes away is noticed at once (HttpExchange::on_gone), whatever it sent ahead; a client that
+// sends more than pipelined_bytes_max ahead is closed.
 #pragma once
 
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -19,40 +22,60 @@ namespace millrace::server {
 
 class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::Connection> {
  public:
-  Connection(HttpServer& server, boost::asio::ip::tcp::socket socket);
+  using Clock = std::chrono::steady_clock;
+
+  // `reserved`: it came when all ordinary places were taken, and is served what a monitor asks
+  // for, nothing else.
+  Connection(HttpServer& server, boost::asio::ip::tcp::socket socket, bool reserved);
   ~Connection();
 
   void start() { do_read(); }
   void close();
 
+  bool is_reserved() const { return reserved_; }
+  // Nobody waits for anything: it has not sent a whole request, or has its last answer. A monitor
+  // reads its answer at once, so on a reserved place whoever does not is as good as silent.
+  bool is_silent() const {
+    return stage_ != Stage::handling && (reserved_ || stage_ != Stage::writing);
+  }
+  Clock::time_point silent_since() const { return since_; }
+
  private:
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   using Response = boost::beast::http::response<boost::beast::http::string_body>;
+  enum class Stage : std::uint8_t { idle, header, body, handling, writing, lingering, closed };
 
   void do_read();
+  void do_read_header();
+  void on_header(boost::beast::error_code error);
   void on_read(boost::beast::error_code error);
+  void on_read_error(boost::beast::error_code error);
   void refuse(unsigned status, const char* why);
+  bool check_host();
   void hand_over();
   void do_watch();
-  void on_readable();
-  void keep_waiting();
   void answer(std::uint64_t serial, HttpResponse response);
   void do_write(HttpResponse response);
   void on_write(boost::beast::error_code error);
+  void do_linger();
   bool make_request(HttpRequest& request) const;
 
   HttpServer& server_;
+  const bool reserved_;
   boost::beast::tcp_stream stream_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;  // a new one for each request
   std::optional<Response> response_;
+  std::optional<HttpResponse> answer_;    // waits for the watching read to end
   std::weak_ptr<HttpExchange> exchange_;  // the one that is being handled
-  std::shared_ptr<Connection> self_;      // set while nothing else keeps it alive
   std::uint64_t serial_ = 0;              // of the exchange; an answer to an older one is late
-  bool waiting_ = false;                  // for a handler's answer
-  bool watching_ = false;                 // a read is under way meanwhile
+  Clock::time_point since_ = Clock::now();
+  std::size_t discarded_bytes_ = 0;
+  Stage stage_ = Stage::idle;
+  bool watching_ = false;  // a read is under way while a handler works
   bool is_head_ = false;
   bool keep_alive_ = false;
+  bool refused_ = false;  // the rest of what the client sends is not looked at
 };
 
 }  // namespace millrace::server

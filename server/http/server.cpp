@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/beast/core/string.hpp>
 #include <set>
 #include <stdexcept>
 
@@ -93,7 +94,12 @@ HttpServer::~HttpServer() {
 
 void HttpServer::route(std::string method, std::string pattern, std::string about,
                        HttpHandler handler) {
-  routes_.push_back({std::move(method), std::move(pattern), std::move(about), std::move(handler)});
+  routes_.push_back(
+      {std::move(method), std::move(pattern), std::move(about), std::move(handler), false});
+}
+
+void HttpServer::route_for_monitors(std::string pattern, std::string about, HttpHandler handler) {
+  routes_.push_back({"GET", std::move(pattern), std::move(about), std::move(handler), true});
 }
 
 const HttpServer::Route* HttpServer::find(std::string_view method, std::string_view path) const {
@@ -118,11 +124,16 @@ std::string HttpServer::allowed_methods(std::string_view path) const {
   return joined;
 }
 
-void HttpServer::dispatch(HttpExchange::Ptr exchange) {
+void HttpServer::dispatch(HttpExchange::Ptr exchange, bool reserved) {
   HttpRequest& request = exchange->request_;
   std::string_view method = request.method;
   if (method == "HEAD") method = "GET";
-  if (const Route* route = find(method, request.path)) {
+  const Route* route = find(method, request.path);
+  if (reserved && (route == nullptr || !route->for_monitors)) {
+    return exchange->answer(503, "text/plain; charset=utf-8",
+                            "too many connections (http.connections_max)\n");
+  }
+  if (route != nullptr) {
     if (is_prefix_pattern(route->pattern)) {
       request.rest = request.path.substr(route->pattern.size() - 1);
     }
@@ -187,16 +198,46 @@ void HttpServer::pause_accepting() {
   });
 }
 
+std::size_t HttpServer::count(bool reserved) const {
+  return static_cast<std::size_t>(
+      std::count_if(connections_.begin(), connections_.end(),
+                    [&](const auto& item) { return item.first->is_reserved() == reserved; }));
+}
+
+bool HttpServer::make_room(bool reserved) {
+  Connection* longest = nullptr;
+  for (const auto& [connection, reference] : connections_) {
+    if (connection->is_reserved() != reserved || !connection->is_silent()) continue;
+    if (longest == nullptr || connection->silent_since() < longest->silent_since()) {
+      longest = connection;
+    }
+  }
+  if (longest == nullptr) return false;
+  if (const auto alive = connections_.at(longest).lock()) alive->close();
+  counters_.connections_evicted.add();
+  return true;
+}
+
 void HttpServer::take(boost::asio::ip::tcp::socket socket) {
   counters_.connections_accepted.add();
-  if (connections_.size() >= config_.connections_max) {
+  const bool reserved = count(false) >= config_.connections_max && !make_room(false);
+  if (reserved && count(true) >= reserved_places && !make_room(true)) {
     counters_.connections_refused.add();
     counters_.connections_closed.add();
     return;
   }
-  const auto connection = std::make_shared<Connection>(*this, std::move(socket));
+  const auto connection = std::make_shared<Connection>(*this, std::move(socket), reserved);
   connections_.emplace(connection.get(), connection);
   connection->start();
+}
+
+// Addresses in digits are nobody's to give away, so no page of a stranger can come by one; names
+// are (see http_host.hpp).
+bool HttpServer::answers_for(const std::string& host) const {
+  if (host == "localhost" || is_address(host)) return true;
+  return std::any_of(config_.hosts.begin(), config_.hosts.end(), [&](const std::string& ours) {
+    return ours == "*" || boost::beast::iequals(ours, host);
+  });
 }
 
 void HttpServer::forget(Connection* connection) {
@@ -220,18 +261,21 @@ void HttpServer::stop() {
 
 void add_standard_routes(HttpServer& http, const Metrics& metrics,
                          std::function<std::string()> ready) {
-  http.route("GET", "/metrics", "what Prometheus scrapes", [&metrics](HttpExchange::Ptr exchange) {
-    exchange->answer(200, metrics_content_type, scrape(metrics));
-  });
-  http.route("GET", "/healthz", "200 while the process is alive", [](HttpExchange::Ptr exchange) {
-    exchange->answer(200, "text/plain; charset=utf-8", "ok\n");
-  });
-  http.route("GET", "/readyz", "200 while clients are served, else 503 and why",
-             [ready = std::move(ready)](HttpExchange::Ptr exchange) {
-               const std::string why_not = ready();
-               exchange->answer(why_not.empty() ? 200 : 503, "text/plain; charset=utf-8",
+  http.route_for_monitors("/metrics", "what Prometheus scrapes",
+                          [&metrics](HttpExchange::Ptr exchange) {
+                            exchange->answer(200, metrics_content_type, scrape(metrics));
+                          });
+  http.route_for_monitors("/healthz", "200 while the process is alive",
+                          [](HttpExchange::Ptr exchange) {
+                            exchange->answer(200, "text/plain; charset=utf-8", "ok\n");
+                          });
+  http.route_for_monitors("/readyz", "200 while clients are served, else 503 and why",
+                          [ready = std::move(ready)](HttpExchange::Ptr exchange) {
+                            const std::string why_not = ready();
+                            exchange->answer(
+                                why_not.empty() ? 200 : 503, "text/plain; charset=utf-8",
                                 why_not.empty() ? "ready\n" : "not ready: " + why_not + "\n");
-             });
+                          });
 }
 
 std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
@@ -254,9 +298,16 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
       {"millrace_http_connections_refused_total",
        MetricType::counter,
        {},
-       "HTTP connections closed at once because of http.connections_max.",
+       "HTTP connections closed at once because no place was left, not even a reserved one.",
        [&](MetricWriter& writer) {
          writer.sample(static_cast<double>(counters.connections_refused.value()));
+       }},
+      {"millrace_http_connections_evicted_total",
+       MetricType::counter,
+       {},
+       "HTTP connections that asked for nothing and were closed to make room for another.",
+       [&](MetricWriter& writer) {
+         writer.sample(static_cast<double>(counters.connections_evicted.value()));
        }},
       {"millrace_http_responses_total",
        MetricType::counter,

@@ -92,7 +92,8 @@ using HttpHandler = std::function<void(HttpExchange::Ptr)>;
 struct HttpCounters {
   Counter connections_accepted;
   Counter connections_closed;
-  Counter connections_refused;       // over http.connections_max
+  Counter connections_refused;       // no place was left
+  Counter connections_evicted;       // silent ones, to make room
   std::array<Counter, 6> responses;  // by the status's first digit
 };
 std::vector<MetricRow> http_metric_rows(const HttpCounters& counters);
@@ -105,6 +106,8 @@ class HttpServer {
 
   // `about` stands on the start page; empty: not listed there.
   void route(std::string method, std::string pattern, std::string about, HttpHandler handler);
+  // The same for what a monitor asks: it is served when all ordinary places are taken, too.
+  void route_for_monitors(std::string pattern, std::string about, HttpHandler handler);
 
   // Binds and listens; throws std::runtime_error with the address and the reason.
   void start();
@@ -115,17 +118,25 @@ class HttpServer {
   boost::asio::io_context& context() { return context_; }  // for timers of long polls
 
  private:
-  class Connection;  // http_connection.hpp
+  class Connection;  // connection.hpp
   struct Route {
     std::string method, pattern, about;
     HttpHandler handler;
+    bool for_monitors = false;
   };
+  static constexpr std::size_t reserved_places = 16;  // beyond http.connections_max
 
   void accept();
   void pause_accepting();
   void take(boost::asio::ip::tcp::socket socket);
   void forget(Connection* connection);
-  void dispatch(HttpExchange::Ptr exchange);
+  // Closes the connection that has been silent for longest; false: there is none.
+  bool make_room(bool reserved);
+  std::size_t count(bool reserved) const;
+  // `reserved`: on a reserved place, where only monitors are served.
+  void dispatch(HttpExchange::Ptr exchange, bool reserved);
+  // Whether a request for that host is meant for this server.
+  bool answers_for(const std::string& host) const;
   std::string allowed_methods(std::string_view path) const;
   const Route* find(std::string_view method, std::string_view path) const;
   std::string start_page() const;

@@ -1,7 +1,6 @@
 #include "server/http/topic_list.hpp"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -52,10 +51,9 @@ std::optional<TopicListQuery> parse_topic_list_query(const HttpRequest& request,
   return fault.empty() ? std::optional(std::move(query)) : std::nullopt;
 }
 
-TopicList::TopicList(boost::asio::io_context& context, const broker::TopicTable& topics,
-                     TopicListQuery query, Grants::ReadRules rules, HttpExchange::Ptr exchange)
-    : context_(context),
-      topics_(topics),
+TopicList::TopicList(const broker::TopicTable& topics, TopicListQuery query,
+                     Grants::ReadRules rules, HttpExchange::Ptr exchange)
+    : topics_(topics),
       query_(std::move(query)),
       rules_(std::move(rules)),
       exchange_(std::move(exchange)),
@@ -65,19 +63,22 @@ void TopicList::start() {
   exchange_->on_gone([weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->gone_ = true;
   });
-  step();
 }
 
-void TopicList::step() {
-  if (gone_) return;
-  if (query_.filter.find_first_of("+#") == std::string::npos) return answer_one();
-  for (int i = 0; i < segments_per_step && !cursor_.done(); ++i) {
+bool TopicList::step() {
+  if (gone_) return true;
+  if (query_.filter.find_first_of("+#") == std::string::npos) {
+    answer_one();
+    return true;
+  }
+  const auto end = std::chrono::steady_clock::now() + slice;
+  while (!cursor_.done()) {
     topics_.reader().walk(cursor_, [this](const broker::Topic& topic) { consider(topic); });
+    if (std::chrono::steady_clock::now() >= end) break;
   }
-  if (!cursor_.done()) {
-    return boost::asio::post(context_, [self = shared_from_this()] { self->step(); });
-  }
+  if (!cursor_.done()) return false;
   answer();
+  return true;
 }
 
 // A filter without wildcards is a name.

@@ -1,12 +1,13 @@
 // GET /topics?filter=a/%23&limit=1000&after=a/b: the topics that match, as JSON, ordered by name.
 //
 // The walk goes beside the processor, a piece at a time, so that a million topics hold up neither
-// messages nor a scrape; topics that come or go meanwhile may be in it or not. What it keeps is
-// bounded: the first `limit` names, and never more than bytes_max.
+// messages nor a scrape (topic_lists.hpp); topics that come or go meanwhile may be in it or not.
+// What it keeps is bounded: the first `limit` names, and never more than bytes_max.
 //
 // Threads: the HTTP thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -35,14 +36,17 @@ std::optional<TopicListQuery> parse_topic_list_query(const HttpRequest& request,
 
 class TopicList : public std::enable_shared_from_this<TopicList> {
  public:
-  TopicList(boost::asio::io_context& context, const broker::TopicTable& topics,
-            TopicListQuery query, Grants::ReadRules rules, HttpExchange::Ptr exchange);
+  TopicList(const broker::TopicTable& topics, TopicListQuery query, Grants::ReadRules rules,
+            HttpExchange::Ptr exchange);
 
+  // Notices from here on if the client goes.
   void start();
+  // Goes on for about a millisecond; true: it is answered, or nobody waits any more.
+  bool step();
 
  private:
   static constexpr std::size_t bytes_max = 4 << 20;
-  static constexpr int segments_per_step = 16;
+  static constexpr std::chrono::milliseconds slice{1};
 
   struct Row {
     std::uint64_t version;
@@ -52,14 +56,12 @@ class TopicList : public std::enable_shared_from_this<TopicList> {
     std::uint8_t qos;
   };
 
-  void step();
   void answer_one();
   void answer();
   void consider(const broker::Topic& topic);
   void drop_greatest();
   std::string json() const;
 
-  boost::asio::io_context& context_;
   const broker::TopicTable& topics_;
   const TopicListQuery query_;
   const Grants::ReadRules rules_;  // asked about each topic; null: none

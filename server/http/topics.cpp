@@ -33,7 +33,8 @@ TopicRoutes::TopicRoutes(HttpServer& http, const broker::TopicTable& topics,
       long_polls_max_(limits.long_polls_max),
       wait_seconds_max_(limits.wait_seconds_max),
       run_(make_run()),
-      access_(http.context(), worker, counters_.password_checks_refused, std::move(access)) {
+      access_(http.context(), worker, counters_.password_checks_refused, std::move(access)),
+      lists_(http.context()) {
   http.route("GET", "/topics", "topics and their newest values' sizes and ages; ?filter=a/%23",
              [this](HttpExchange::Ptr exchange) { get_list(std::move(exchange)); });
   http.route("GET", "/topics/*", "the newest value of a topic; waits with Prefer: wait=seconds",
@@ -46,9 +47,9 @@ void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
   if (!query) return refuse(*exchange, 400, std::move(fault));
   access_.judge(exchange, query->filter, [this, exchange, query](HttpAccess::Verdict verdict) {
     if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
-    const auto list = std::make_shared<TopicList>(http_.context(), topics_, *query,
-                                                  std::move(verdict.rules), exchange);
+    auto list = std::make_shared<TopicList>(topics_, *query, std::move(verdict.rules), exchange);
     list->start();
+    lists_.add(std::move(list));
   });
 }
 

@@ -27,6 +27,7 @@
 #include "core/broker/topic_table.hpp"
 #include "server/http/access.hpp"
 #include "server/http/server.hpp"
+#include "server/http/topic_lists.hpp"
 #include "server/observe/metrics.hpp"
 
 namespace millrace::server {
@@ -64,6 +65,7 @@ class TopicRoutes {
   const std::string run_;  // in every ETag: no two runs have the same
   TopicCounters counters_;
   HttpAccess access_;
+  TopicLists lists_;
 };
 
 }  // namespace millrace::server

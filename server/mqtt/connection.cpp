@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "server/mqtt/connection_log.hpp"
 #include "server/mqtt/farewell.hpp"
+#include "server/net/peer_address.hpp"
 
 namespace millrace::server {
 
@@ -75,8 +75,10 @@ void Connection::on_due() {
     case State::awaiting_connect:
     case State::authenticating:
       return close({ReasonCode::UnspecifiedError, CloseCause::connect_timeout});
-    case State::checking:  // the time is the server's
-      return;
+    case State::checking:  // the time is the server's; but nothing is computed for nobody
+      if (peer_has_left(stream_->fd())) return lost();
+      last_received_tick_ = tick;
+      return schedule_check();
     case State::connecting:
     case State::connected:  // [MQTT-3.1.2-22]
       if (!reads && state_ == State::connected) return;
@@ -114,7 +116,8 @@ void Connection::close(Ending ending) {
   if (ended()) return;
   const StreamUserRef keep(this);
   ending_ = ending;
-  log_connection_end(*stream_, listener_, version_, ending.reason, ending.cause);
+  log_connection_end(*stream_, listener_, version_, ending.reason, ending.cause, log_client(),
+                     greeted_);
   IoCounters& counters = thread_.counters();
   counters.closed_by_cause[static_cast<std::size_t>(ending.cause)].add();
   if (ending.cause == CloseCause::protocol_fault) {
@@ -186,6 +189,13 @@ void Connection::say_farewell() {
   writer_.add_control(bytes);
   const auto type = greeted_ ? protocol::PacketType::Disconnect : protocol::PacketType::Connack;
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
+}
+
+LogClient Connection::log_client() const {
+  if (grants_) return {client_id_, grants_->user()};
+  if (!handshake_) return {client_id_, {}};
+  const auto& grants = handshake_->grants();
+  return {client_id_, grants ? grants->user() : handshake_->claimed_user()};
 }
 
 void Connection::lost() {

@@ -40,6 +40,7 @@
 #include "protocol/publish.hpp"
 #include "server/auth/access.hpp"
 #include "server/config/config.hpp"
+#include "server/mqtt/connection_log.hpp"
 #include "server/mqtt/handshake.hpp"
 #include "server/mqtt/held_answers.hpp"
 #include "server/mqtt/packet_reader.hpp"
@@ -109,6 +110,7 @@ class Connection final : public StreamUser,
   void finish_closing();
   bool await_answers();
   void say_farewell();
+  LogClient log_client() const;
   void lost();   // the transport failed
   void leave();  // closes the transport
   void release_if_done();
@@ -141,6 +143,7 @@ class Connection final : public StreamUser,
   void accept();
   void on_password_checked() override;
   std::optional<std::string> certified_user() const override;
+  std::string client_address() const override;
 
   // --- connection_subscribe.cpp ---
   bool handle(protocol::Subscribe& packet);
@@ -178,6 +181,7 @@ class Connection final : public StreamUser,
   std::unique_ptr<HeldAnswers> held_;     // null: none
   std::unique_ptr<std::vector<std::string>> aliases_in_;
   std::unique_ptr<std::string> state_topic_;  // of another broker's bridge; null: it is none
+  std::string client_id_;                     // for the log
   std::optional<Ending> ending_;
   std::optional<std::uint32_t> new_expiry_s_;  // that the client's DISCONNECT asks for
 

@@ -1,11 +1,9 @@
 #include "server/mqtt/connection_log.hpp"
 
-#include <sys/socket.h>
-
-#include <boost/asio/ip/tcp.hpp>
 #include <chrono>
 #include <string>
 
+#include "server/net/peer_address.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
@@ -43,50 +41,85 @@ bool is_fault(CloseCause cause) {
          cause == CloseCause::refused;
 }
 
-struct PeerAddress {
-  std::string address = "unknown";
-  int port = 0;
-};
+constexpr std::size_t quoted_bytes_max = 256;  // of what a peer sent, in a line
 
-PeerAddress peer_of(Stream& stream) {
-  boost::asio::ip::tcp::endpoint peer;
-  socklen_t bytes = static_cast<socklen_t>(peer.capacity());
-  if (::getpeername(stream.fd(), peer.data(), &bytes) != 0) return {};
-  return {peer.address().to_string(), peer.port()};
+std::string_view quoted(std::string_view text) {
+  return text.substr(0, quoted_bytes_max);
+}
+
+LogLimiter::Verdict ask(const PeerAddress& peer, const LogClient& client, std::string_view what) {
+  std::string key = peer.host;
+  key.append(" ").append(quoted(client.id)).append(" ").append(what);
+  return peer_log_limiter().ask(key);
 }
 
 }  // namespace
 
+void log_connected(Stream& stream, const ListenerConfig& listener, protocol::Version version,
+                   const LogClient& client) {
+  if (!logs(LogLevel::info)) return;
+  const PeerAddress peer = peer_address(stream.fd());
+  const auto verdict = ask(peer, client, "connected");
+  if (!verdict.log) return;
+  log(LogLevel::info, "connected",
+      {{"client", quoted(client.id)},
+       {"user", quoted(client.user)},
+       {"listener", listener.name},
+       {"peer", peer.host},
+       {"port", peer.port},
+       {"mqtt", protocol::to_string(version)},
+       {"suppressed", verdict.suppressed}});
+}
+
 void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol::Version version,
-                        protocol::ReasonCode reason, CloseCause cause) {
-  const LogLevel level = is_fault(cause) ? LogLevel::warn : LogLevel::debug;
+                        protocol::ReasonCode reason, CloseCause cause, const LogClient& client,
+                        bool had_come_in) {
+  const LogLevel level = is_fault(cause) ? LogLevel::warn
+                         : had_come_in   ? LogLevel::info
+                                         : LogLevel::debug;
   if (!logs(level)) return;
-  const PeerAddress peer = peer_of(stream);
-  std::uint64_t suppressed = 0;
-  if (is_fault(cause)) {  // a peer that repeats its fault does not fill the disk
-    const auto verdict = peer_log_limiter().ask(peer.address + ' ' + std::string(word(cause)) +
-                                                ' ' + std::string(protocol::to_string(reason)));
-    if (!verdict.log) return;
-    suppressed = verdict.suppressed;
-  }
+  const PeerAddress peer = peer_address(stream.fd());
+  // A stranger that repeats its fault under ever new names does not fill the disk.
+  const LogClient whom = had_come_in ? client : LogClient{};
+  const auto verdict =
+      ask(peer, whom, std::string(word(cause)) + ' ' + std::string(protocol::to_string(reason)));
+  if (!verdict.log) return;
   log(level, "connection.end",
       {{"cause", word(cause)},
        {"reason", protocol::to_string(reason)},
+       {"client", quoted(client.id)},
+       {"user", quoted(client.user)},
        {"listener", listener.name},
-       {"peer", peer.address},
+       {"peer", peer.host},
        {"port", peer.port},
        {"mqtt", protocol::to_string(version)},
-       {"suppressed", suppressed}});
+       {"suppressed", verdict.suppressed}});
+}
+
+void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const LogClient& client,
+                          std::string_view filter) {
+  if (!logs(LogLevel::warn)) return;
+  const PeerAddress peer = peer_address(stream.fd());
+  const auto verdict = ask(peer, client, "subscribe denied");
+  if (!verdict.log) return;
+  log(LogLevel::warn, "subscribe.denied",
+      {{"client", quoted(client.id)},
+       {"user", quoted(client.user)},
+       {"filter", quoted(filter)},
+       {"listener", listener.name},
+       {"peer", peer.host},
+       {"port", peer.port},
+       {"suppressed", verdict.suppressed}});
 }
 
 void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener) {
   if (!logs(LogLevel::warn)) return;
-  const PeerAddress peer = peer_of(stream);
-  const auto verdict = peer_log_limiter().ask(peer.address + " receive maximum");
+  const PeerAddress peer = peer_address(stream.fd());
+  const auto verdict = peer_log_limiter().ask(peer.host + " receive maximum");
   if (!verdict.log) return;
   log(LogLevel::warn, "connection.receive_maximum",
       {{"listener", listener.name},
-       {"peer", peer.address},
+       {"peer", peer.host},
        {"port", peer.port},
        {"suppressed", verdict.suppressed}});
 }

@@ -1,5 +1,9 @@
-// What the log says about connections: one line for an end that somebody should know of.
+// What the log says about connections: who came, who was refused and why, who left, who was denied
+// what. Each line names address, client identifier and user as far as they are known, and is
+// repeated at most once in log.repeat_seconds for the same client.
 #pragma once
+
+#include <string_view>
 
 #include "protocol/reason_code.hpp"
 #include "protocol/version.hpp"
@@ -9,9 +13,20 @@
 
 namespace millrace::server {
 
-// Ordinary ends at debug, a peer's faults at warning.
+// Whom a line is about.
+struct LogClient {
+  std::string_view id;    // empty: CONNECT has not been read
+  std::string_view user;  // empty: anonymous, or not known
+};
+
+void log_connected(Stream& stream, const ListenerConfig& listener, protocol::Version version,
+                   const LogClient& client);
+// The end of a client that had come in at info, of others at debug, a peer's faults at warning.
 void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol::Version version,
-                        protocol::ReasonCode reason, CloseCause cause);
+                        protocol::ReasonCode reason, CloseCause cause, const LogClient& client,
+                        bool had_come_in);
+void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const LogClient& client,
+                          std::string_view filter);
 // A client sent more than its Receive Maximum, and was let.
 void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener);
 

@@ -7,11 +7,17 @@
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "server/mqtt/connection.hpp"
+#include "server/net/peer_address.hpp"
 
 namespace millrace::server {
 
 namespace command = broker::command;
 using protocol::PacketType;
+
+namespace {
+// How often it is looked whether a client still waits for its password to be checked.
+constexpr std::uint32_t checking_ticks = 2;
+}  // namespace
 
 void Connection::on_readable() {
   thread_.awake();
@@ -254,6 +260,7 @@ bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
   Handshake::Step step = handshake_->connect(frame, packet);
   version_ = handshake_->version();
   packet_bytes_max_ = handshake_->packet_bytes_max();
+  client_id_ = handshake_->client_id();
   return follow(std::move(step));
 }
 
@@ -266,6 +273,9 @@ bool Connection::follow(Handshake::Step step) {
     case Handshake::Step::Kind::checking:
       // What the client sent behind CONNECT waits where it is.
       state_ = State::checking;
+      last_received_tick_ = thread_.wheel().tick();
+      patience_ticks_ = checking_ticks;
+      schedule_check();
       hold_rest_ = true;
       return true;
     case Handshake::Step::Kind::exchanging:
@@ -281,6 +291,10 @@ bool Connection::follow(Handshake::Step step) {
       return true;
   }
   return true;
+}
+
+std::string Connection::client_address() const {
+  return peer_address(stream_->fd()).host;
 }
 
 std::optional<std::string> Connection::certified_user() const {
@@ -304,6 +318,7 @@ void Connection::accept() {
   last_received_tick_ = thread_.wheel().tick();
   state_ = State::connecting;
   grants_ = handshake_->grants();
+  client_id_ = handshake_->client_id();
   receive_maximum_ = static_cast<std::uint16_t>(std::min(thread_.config().receive_maximum, 65535u));
   is_bridge_ = terms.is_bridge;
   zero_expiry_ = terms.zero_expiry;

@@ -60,6 +60,7 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
   auto rules = grants_->subscription(filter->filter);
   if (!rules) {
     thread_.counters().subscribe_denied.add();
+    log_subscribe_denied(*stream_, listener_, log_client(), wanted.filter);
     resolved.refused = rules.error();
     return;
   }

@@ -55,6 +55,7 @@ bool Connection::take_handover() {
 void Connection::send_connack(bool session_present) {
   if (!ended()) state_ = State::connected;
   greeted_ = true;
+  log_connected(*stream_, listener_, version_, log_client());
   thread_.counters().connected[version_index(static_cast<std::uint8_t>(version_))].add();
   thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::Connack)].add();
   writer_.add_control(handshake_->connack(session_present));

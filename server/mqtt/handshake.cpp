@@ -52,6 +52,7 @@ Step Handshake::connect(const protocol::Frame& frame, std::span<const std::uint8
   if (!decoded) return refuse_undecoded(decoded.error(), frame, packet);
   auto& connect = std::get<protocol::Connect>(*decoded);
   version_ = connect.version;
+  client_id_ = connect.client_id;
   packet_bytes_max_ = connect.properties.maximum_packet_size.value_or(0);
   if (turned_away_) {
     return {Step::Kind::refused, ReasonCode::QuotaExceeded, CloseCause::limit, true, {}};
@@ -91,6 +92,7 @@ Step Handshake::admit(protocol::Connect& connect,
                       protocol::Result<std::shared_ptr<const Grants>> grants) {
   if (!grants) {
     thread_.counters().authentication_failures.add();
+    claimed_user_ = connect.user_name.value_or("");
     return refuse(grants.error());
   }
   grants_ = std::move(*grants);
@@ -145,6 +147,7 @@ Step Handshake::agree(protocol::Connect& connect) {
     request->client_id = random_client_id();
     answer.assigned_client_identifier = request->client_id;
   }
+  client_id_ = request->client_id;
   if (properties.request_response_information.value_or(0) == 1) {
     std::string topic = response_information(request->client_id);
     if (!topic.empty()) answer.response_information = std::move(topic);

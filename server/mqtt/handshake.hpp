@@ -36,6 +36,8 @@ class HandshakeUser {
   // The user that the client's TLS certificate names; nothing: it has none, or names are not taken
   // from certificates.
   virtual std::optional<std::string> certified_user() const = 0;
+  // The client's address, without the port.
+  virtual std::string client_address() const = 0;
 
  protected:
   ~HandshakeUser() = default;
@@ -80,6 +82,9 @@ class Handshake {
   // Of CONNECT, as far as it could be read.
   protocol::Version version() const { return version_; }
   std::uint32_t packet_bytes_max() const { return packet_bytes_max_; }  // 0: none
+  const std::string& client_id() const { return client_id_; }  // or the one that was assigned
+  // Of a client whose name was not verified: what it said.
+  const std::string& claimed_user() const { return claimed_user_; }
   const std::shared_ptr<const Grants>& grants() const { return grants_; }
   Terms& terms() { return terms_; }
   // Once; encoded.
@@ -96,9 +101,12 @@ class Handshake {
   Step refuse_undecoded(protocol::ReasonCode reason, const protocol::Frame& frame,
                         std::span<const std::uint8_t> packet);
   Step check_password(protocol::Connect& connect);
+  Step wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
+                    bool (*is_right)(PasswordCheck&));
   Step begin_authentication(protocol::Connect& connect);
   Step challenge(const std::string& data);
   Step conclude(const std::string& data);
+  Step conclude_with(protocol::Result<std::string> last_data);
   Step fail_authentication();
   Step auth_step(Step::Kind kind, protocol::ReasonCode reason, std::string data);
 
@@ -120,6 +128,8 @@ class Handshake {
   std::unique_ptr<Authentication> authentication_;  // null: CONNECT named no method
   Terms terms_;
   std::vector<std::uint8_t> connack_;
+  std::string client_id_;
+  std::string claimed_user_;
   std::uint32_t packet_bytes_max_ = 0;
   protocol::Version version_ = protocol::Version::v5;
   bool turned_away_;

@@ -14,23 +14,37 @@ Handshake::Handshake(IoThread& thread, HandshakeUser& user, bool turned_away)
     : thread_(thread), user_(user), turned_away_(turned_away) {}
 
 Handshake::~Handshake() {
-  if (check_) check_->owner = nullptr;
+  if (!check_) return;
+  check_->owner = nullptr;
+  thread_.worker().cancel(check_->ticket);
 }
 
 // --- Passwords -----------------------------------------------------------------------------------
 
 Step Handshake::check_password(protocol::Connect& connect) {
   auto check = std::make_shared<PasswordCheck>();
-  check->owner = this;
   check->access = thread_.settings().access;
   check->connect = std::move(connect);
-  const auto task = [check, &thread = thread_] {
-    check->answer = check->access->authenticate(check->connect.user_name, check->connect.password);
+  Login login{user_.client_address(), check->connect.user_name.value_or("")};
+  return wait_in_line(std::move(check), std::move(login), [](PasswordCheck& done) {
+    done.answer = done.access->authenticate(done.connect.user_name, done.connect.password);
+    return done.answer.has_value();
+  });
+}
+
+Step Handshake::wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
+                             bool (*is_right)(PasswordCheck&)) {
+  check->owner = this;
+  const auto task = [check, is_right, &thread = thread_] {
+    const bool right = is_right(*check);
     thread.post([check] {
       if (check->owner != nullptr) check->owner->user_.on_password_checked();
     });
+    return right;
   };
-  if (!thread_.worker().try_post(thread_.config().access.password_checks_max, task)) {
+  check->ticket =
+      thread_.worker().post(thread_.config().access.password_checks_max, std::move(login), task);
+  if (!check->ticket) {
     thread_.counters().password_checks_refused.add();
     return refuse(ReasonCode::ServerBusy);
   }
@@ -40,6 +54,7 @@ Step Handshake::check_password(protocol::Connect& connect) {
 
 Step Handshake::password_checked() {
   const std::shared_ptr<PasswordCheck> check = std::exchange(check_, nullptr);
+  if (check->exchange) return conclude_with(std::move(check->last_data));
   return admit(check->connect, std::move(check->answer));
 }
 
@@ -81,10 +96,26 @@ Step Handshake::challenge(const std::string& data) {
                    authentication_->exchange->challenge());
 }
 
+// The proof costs next to nothing, so it waits in line only after failures.
 Step Handshake::conclude(const std::string& data) {
-  const ScramExchange exchange = *std::exchange(authentication_->exchange, std::nullopt);
-  auto last_data = exchange.finish(data);
+  const Login login{user_.client_address(), authentication_->exchange->user()};
+  if (authentication_->connect && thread_.worker().must_wait(login)) {
+    auto check = std::make_shared<PasswordCheck>();
+    check->exchange = authentication_->exchange;
+    check->proof = data;
+    return wait_in_line(std::move(check), login, [](PasswordCheck& done) {
+      done.last_data = done.exchange->finish(done.proof);
+      return done.last_data.has_value();
+    });
+  }
+  auto last_data = authentication_->exchange->finish(data);
+  thread_.worker().note(login, last_data.has_value());
+  return conclude_with(std::move(last_data));
+}
+
+Step Handshake::conclude_with(protocol::Result<std::string> last_data) {
   if (!last_data) return fail_authentication();
+  const ScramExchange exchange = *std::exchange(authentication_->exchange, std::nullopt);
   auto grants = thread_.settings().access->grants_of(exchange.user());
   if (!authentication_->connect) {
     grants_ = std::move(grants);  // by the rules of now
@@ -99,6 +130,7 @@ Step Handshake::conclude(const std::string& data) {
 // CONNACK or, for a client that was admitted before, DISCONNECT. [MQTT-4.12.0-4], [MQTT-4.12.1-2]
 Step Handshake::fail_authentication() {
   thread_.counters().authentication_failures.add();
+  if (authentication_->exchange) claimed_user_ = authentication_->exchange->user();
   return refuse(ReasonCode::NotAuthorized);
 }
 

@@ -11,13 +11,19 @@
 
 namespace millrace::server {
 
-// A CONNECT whose password is being checked. The worker reads `access` and `connect` and writes
-// `answer`; everything else, and all of it once the answer was posted back, is the I/O thread's.
+// What waits in the worker's line. The worker's thread has everything but `owner` and `ticket`, and
+// the I/O thread all of it once the answer was posted back.
 struct Handshake::PasswordCheck {
-  Handshake* owner;  // null: the connection ended meanwhile
+  Handshake* owner = nullptr;  // null: the connection ended meanwhile
+  Worker::Ticket ticket;
+  // A CONNECT with a password.
   std::shared_ptr<const Access> access;
   protocol::Connect connect;
   protocol::Result<std::shared_ptr<const Grants>> answer = protocol::ReasonCode::UnspecifiedError;
+  // Or the proof of one (SCRAM).
+  std::optional<ScramExchange> exchange;
+  std::string proof;
+  protocol::Result<std::string> last_data = protocol::ReasonCode::UnspecifiedError;
 };
 
 // Of a client whose CONNECT named an authentication method (MQTT 5.0, section 4.12).

@@ -100,11 +100,13 @@ void Listener::set_socket_options(int fd, bool is_ipv6) const {
   }
 }
 
-void Listener::start() {
+void Listener::start(const std::string& clients) {
   log_info("listening", {{"transport", to_string(config_.transport)},
                          {"address", config_.host},
                          {"port", port_},
-                         {"listener", config_.name}});
+                         {"listener", config_.name},
+                         {"tls", config_.uses_tls() ? to_string(config_.tls.version_min) : "off"},
+                         {"clients", clients}});
   home_.post([this] { socket_->wait(); });
 }
 

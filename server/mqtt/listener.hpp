@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "server/config/config.hpp"
@@ -27,7 +28,8 @@ class Listener {
   Listener(const ListenerConfig& config, std::vector<IoThread*> threads, IoThread& home,
            std::shared_ptr<boost::asio::ssl::context> tls);
 
-  void start();
+  // `clients`: how it knows who they are, for the log.
+  void start(const std::string& clients);
   void stop();
   // For connections accepted from now on; those that are there keep what they began with.
   void set_tls(std::shared_ptr<boost::asio::ssl::context> tls);

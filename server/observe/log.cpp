@@ -1,7 +1,6 @@
 #include "server/observe/log.hpp"
 
-#include <spdlog/logger.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/config/words.hpp"
+#include "server/observe/log_writer.hpp"
 
 namespace millrace::server {
 
@@ -18,37 +18,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr std::size_t lines_max = 2048;  // that wait for the reader of standard error
+
 std::atomic<LogFormat> format_in_use{LogFormat::text};
-
-spdlog::level::level_enum spdlog_level(LogLevel level) {
-  switch (level) {
-    case LogLevel::trace:
-      return spdlog::level::trace;
-    case LogLevel::debug:
-      return spdlog::level::debug;
-    case LogLevel::info:
-      return spdlog::level::info;
-    case LogLevel::warn:
-      return spdlog::level::warn;
-    case LogLevel::error:
-      return spdlog::level::err;
-    case LogLevel::off:
-      return spdlog::level::off;
-  }
-  return spdlog::level::info;
-}
-
-// The lines are made here, so that text and JSON escape alike; spdlog owns level, lock and sink.
-spdlog::logger& logger() {
-  static const auto instance = [] {
-    auto made = std::make_unique<spdlog::logger>("millrace",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
-    made->set_pattern("%v");
-    made->flush_on(spdlog::level::trace);
-    return made;
-  }();
-  return *instance;
-}
+std::atomic<LogLevel> level_in_use{LogLevel::info};
 
 // 2026-11-21T03:35:01.123Z
 std::string time_text(std::chrono::system_clock::time_point time) {
@@ -81,6 +54,19 @@ std::string text_of(const LogValue& value) {
   return json_of(value).dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
+std::string line_of_now(LogLevel level, std::string_view event, LogFields fields) {
+  return format_log_line(format_in_use.load(std::memory_order_relaxed),
+                         std::chrono::system_clock::now(), level, event, fields);
+}
+
+// Lives until the process ends; then what was logged is given a moment to leave.
+LogWriter& writer() {
+  static LogWriter instance(STDERR_FILENO, lines_max, [](std::uint64_t lost) {
+    return line_of_now(LogLevel::warn, "log.lost", {{"lines", lost}});
+  });
+  return instance;
+}
+
 }  // namespace
 
 std::string format_log_line(LogFormat format, std::chrono::system_clock::time_point time,
@@ -102,19 +88,26 @@ std::string format_log_line(LogFormat format, std::chrono::system_clock::time_po
 
 void setup_log(const LogConfig& config) {
   format_in_use.store(config.format, std::memory_order_relaxed);
-  logger().set_level(spdlog_level(config.level));
+  level_in_use.store(config.level, std::memory_order_relaxed);
   peer_log_limiter().set_interval(std::chrono::seconds(config.repeat_seconds));
 }
 
 bool logs(LogLevel level) {
-  return logger().should_log(spdlog_level(level));
+  const LogLevel least = level_in_use.load(std::memory_order_relaxed);
+  return level >= least && least != LogLevel::off;
 }
 
 void log(LogLevel level, std::string_view event, LogFields fields) {
   if (level == LogLevel::off || !logs(level)) return;
-  const std::string line = format_log_line(format_in_use.load(std::memory_order_relaxed),
-                                           std::chrono::system_clock::now(), level, event, fields);
-  logger().log(spdlog_level(level), spdlog::string_view_t(line));
+  writer().write(line_of_now(level, event, fields));
+}
+
+void flush_log() {
+  writer().flush(std::chrono::seconds(10));
+}
+
+std::uint64_t log_lines_lost() {
+  return writer().lines_lost();
 }
 
 LogLimiter& peer_log_limiter() {
@@ -130,7 +123,10 @@ void LogLimiter::set_interval(Clock::duration interval) {
 LogLimiter::Verdict LogLimiter::ask(std::string_view key, Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   if (interval_ <= Clock::duration::zero()) return {true, 0};
-  if (entries_.size() >= peers_max_) forget_old(now);
+  if (entries_.size() >= peers_max_ && now >= next_forgetting_) {
+    forget_old(now);
+    next_forgetting_ = now + std::chrono::seconds(1);  // it looks at all of them
+  }
   const bool full = entries_.size() >= peers_max_ && !entries_.contains(std::string(key));
   const auto [found, is_new] = entries_.try_emplace(full ? std::string() : std::string(key));
   Entry& entry = found->second;

@@ -7,6 +7,9 @@
 // An event is a dotted word that does not change with its circumstances; those are fields. What
 // peers sent is escaped, so that no client can forge a line.
 //
+// Nobody waits for a line to be written (log_writer.hpp): when its reader stalls, the oldest lines
+// that wait are lost, and counted.
+//
 // Threads: setup_log at start-up and at reload, by one thread; all else by any thread. A line whose
 // level is off costs one comparison.
 #pragma once
@@ -52,6 +55,10 @@ using LogFields = std::initializer_list<LogField>;
 void setup_log(const LogConfig& config);
 bool logs(LogLevel level);
 void log(LogLevel level, std::string_view event, LogFields fields = {});
+// Until what was logged before has been written, or lost; ten seconds at most.
+void flush_log();
+// Lines that could not be written, as their reader did not take them.
+std::uint64_t log_lines_lost();
 
 inline void log_debug(std::string_view event, LogFields fields = {}) {
   if (logs(LogLevel::debug)) log(LogLevel::debug, event, fields);
@@ -98,6 +105,7 @@ class LogLimiter {
   Clock::duration interval_;
   std::size_t peers_max_;
   std::unordered_map<std::string, Entry> entries_;
+  Clock::time_point next_forgetting_{};
 };
 
 // The one that all connections share; setup_log gives it log.repeat_seconds.

@@ -68,6 +68,7 @@ class Metrics : public prometheus::Collectable {
 // The rows of each source. A source must outlive the Metrics that its rows were added to.
 std::vector<MetricRow> io_metric_rows(std::vector<const IoCounters*> threads);
 std::vector<MetricRow> process_metric_rows();
+std::vector<MetricRow> log_metric_rows();
 
 // The text exposition, by prometheus-cpp's serialiser.
 std::string scrape(const prometheus::Collectable& metrics);

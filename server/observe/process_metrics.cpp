@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "server/observe/log.hpp"
 #include "server/observe/metrics.hpp"
 
 namespace millrace::server {
@@ -74,6 +75,12 @@ MetricRow row(std::string name, MetricType type, std::string help, double (*read
 }
 
 }  // namespace
+
+std::vector<MetricRow> log_metric_rows() {
+  return {row("millrace_log_lines_lost_total", MetricType::counter,
+              "Lines of the log that were lost because standard error was not read fast enough.",
+              [] { return static_cast<double>(log_lines_lost()); })};
+}
 
 std::vector<MetricRow> process_metric_rows() {
   static const double start_seconds =

@@ -132,18 +132,19 @@ class Page(unittest.TestCase):
         if start := STARTS_SERVER.match(command):
             self.start_server(shlex.split(start[2]))
             return
-        before = self.subscriptions()
+        before = self.subscribes()
         self.terminal = Terminal(self.line_by_line(self.placed(command)), self.environment())
         self.addCleanup(self.terminal.stop)
         if "mosquitto_sub" in command:
-            eventually(lambda: self.subscriptions() > before, f"{block}: nobody subscribed")
+            eventually(lambda: self.subscribes() > before, f"{block}: nobody subscribed")
         if "millrace tap" in command:
             eventually(lambda: "attached" in self.terminal.text(), f"{block}: tap did not attach")
         if "mosquitto -p" in command:
             eventually(self.other_listens, f"{block}: it does not listen")
 
-    def subscriptions(self):
-        return self.server.metrics()["millrace_subscriptions"]
+    def subscribes(self):
+        """How often somebody has subscribed. (A gauge would still count clients that have just left.)"""
+        return self.server.metrics().get('millrace_packets_sent_total{type="SUBACK"}', 0)
 
     def other_listens(self):
         with socket.socket() as probe:

@@ -1,11 +1,13 @@
 """Passwords and SCRAM-SHA-256 with clients that do not wait, send wrong answers, or are very many."""
 
 import os
+import socket
 import subprocess
 import tempfile
 
 import wire
 from case import Case, eventually, main
+from peer import Peer
 from scram import METHOD, Scram
 from server import binary
 
@@ -133,6 +135,17 @@ class Exchanges(Users):
         self.auth(peer, 0x19, Scram("bob", "b=,b").first())
         peer.expect_fault(0x87)
 
+    def test_guesses_of_one_name_wait_longer_each_time_and_its_owner_comes_in(self):
+        for _ in range(8):
+            client = Scram("bob", "guess")
+            peer = self.begin(client)
+            challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
+            self.auth(peer, 0x18, client.final(challenge))
+            peer.expect_refused(0x87)
+        self.assertGreaterEqual(
+            self.server.metrics()["millrace_password_checks_delayed_total"], 2)
+        self.connected(Scram("bob", "b=,b"))
+
     def test_names_without_a_proof_do_not_come_in(self):
         peer = self.raw()
         peer.send(wire.connect(self.unique, username="ann", password="secret"))
@@ -239,6 +252,52 @@ class Passwords(Users):
         eventually(lambda: self.waiting() == 0, "all were checked")
         eventually(lambda: self.server.metrics()['millrace_connections_open{transport="tcp"}'] == 0,
                    "all have gone")
+
+
+class Guesses(Users):
+    """Somebody who tries passwords by the dozen delays nobody but himself."""
+    STRANGERS = 20
+
+    @classmethod
+    def config(cls):
+        passwd("-I", SLOW_ITERATIONS // 10, cls.file("passwords"), "ann", "secret")
+        passwd("-I", 1, cls.file("passwords"), "bob", "b")
+        return {"access": {"password_file": cls.file("passwords")}}
+
+    def metric(self, name):
+        return self.server.metrics()["millrace_password_checks_" + name]
+
+    def stranger(self, number):
+        sock = socket.create_connection(("127.0.0.1", self.server.mqtt_port),
+                                        source_address=("127.0.0.2", 0))
+        peer = Peer(None, sock=sock)
+        self.addCleanup(peer.close)
+        peer.send(wire.connect(f"{self.unique}-{number}", username="ann", password="guess"))
+        return peer
+
+    def test_clients_of_other_addresses_come_in_before_them(self):
+        before = self.metric("total")
+        strangers = [self.stranger(number) for number in range(self.STRANGERS)]
+        eventually(lambda: self.metric("waiting") > self.STRANGERS / 2, "many guesses wait")
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, username="bob", password="b"))
+        peer.expect(wire.CONNACK, code=0)
+        self.assertGreater(self.metric("waiting"), self.STRANGERS / 4)
+        for stranger in strangers:
+            stranger.abort()
+        eventually(lambda: self.metric("waiting") == 0, "their places are free")
+        # And nothing was computed for most of them.
+        self.assertLess(self.metric("total") - before, self.STRANGERS)
+
+    def test_guesses_of_one_name_wait_longer_each_time_and_its_owner_comes_in(self):
+        for number in range(8):
+            peer = self.raw()
+            peer.send(wire.connect(f"{self.unique}-{number}", username="bob", password="guess"))
+            peer.expect_refused(0x86)
+        self.assertGreaterEqual(self.metric("delayed_total"), 2)
+        peer = self.raw()
+        peer.send(wire.connect(self.unique, username="bob", password="b"))
+        peer.expect(wire.CONNACK, code=0)
 
 
 if __name__ == "__main__":

@@ -96,12 +96,20 @@ class Topics(Case):
         before = self.server.descriptors()
         for _ in range(5):
             client = socket.create_connection(("127.0.0.1", self.server.http_port))
-            client.sendall(f"GET /topics/{self.topic()} HTTP/1.1\r\nHost: x\r\n"
+            client.sendall(f"GET /topics/{self.topic()} HTTP/1.1\r\nHost: localhost\r\n"
                            "Prefer: wait=60\r\n\r\n".encode())
             self.waiting(1)
             client.close()
             self.waiting(0)
         eventually(lambda: self.server.descriptors() <= before, "its sockets are closed")
+
+
+    def test_a_page_whose_name_was_made_to_stand_for_this_machine_reads_nothing(self):
+        self.publish(self.topic(), "x")
+        for path in ("/topics", "/metrics", "/healthz", "/topics/" + self.topic()):
+            for host in ("evil.example", f"evil.example:{self.server.http_port}"):
+                self.assertEqual(self.get(path, Host=host)[0], 421, path)
+            self.assertEqual(self.get(path, Host=f"localhost:{self.server.http_port}")[0], 200)
 
 
 class Rules(Case):

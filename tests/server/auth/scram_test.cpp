@@ -118,6 +118,7 @@ TEST(ScramFile, AnUnknownUserLooksLikeAnyOther) {
   EXPECT_EQ(unknown.iterations, known.iterations);
   EXPECT_EQ(unknown.salt.size(), known.salt.size());
   EXPECT_EQ(unknown.salt, ScramFile::parse(text, faults).keys_of("nobody").salt);
+  EXPECT_EQ(unknown.salt, ScramFile::parse("", faults).keys_of("nobody").salt);  // another file
   EXPECT_NE(unknown.salt, file.keys_of("somebody").salt);
 }
 

@@ -9,6 +9,8 @@
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <future>
+#include <memory>
+#include <vector>
 
 namespace millrace::server {
 namespace {
@@ -82,9 +84,11 @@ class Http : public ::testing::Test {
   }
   std::string get(const std::string& target, const std::string& method = "GET") {
     Client client(http_.port());
-    client.send(method + " " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    client.send(method + " " + target +
+                " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     return client.rest();
   }
+  const Metrics metrics_;
   HttpServer http_;
 };
 
@@ -121,11 +125,11 @@ TEST_F(Http, HandsTheRestOfAPathOn) {
 TEST_F(Http, KeepsTheConnectionAndTakesPipelinedRequests) {
   start();
   Client client(http_.port());
-  const std::string request = "GET /hello?n=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+  const std::string request = "GET /hello?n=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
   client.send(request + request);
   EXPECT_THAT(client.response(), HasSubstr("hello 1"));
   EXPECT_THAT(client.response(), HasSubstr("hello 1"));
-  client.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+  client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
   EXPECT_THAT(client.response(), HasSubstr("\r\n\r\nabc"));
   EXPECT_EQ(http_.counters().connections_accepted.value(), 1u);
 }
@@ -144,8 +148,16 @@ TEST_F(Http, RefusesWhatIsTooLarge) {
   header.send("GET / HTTP/1.1\r\nX: " + std::string(20'000, 'x'));
   EXPECT_THAT(header.rest(), StartsWith("HTTP/1.1 431"));
   Client body(http_.port());
-  body.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n");
+  body.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n");
   EXPECT_THAT(body.rest(), StartsWith("HTTP/1.1 413"));
+}
+
+TEST_F(Http, TakesAHeaderOf12KB) {
+  start();
+  Client client(http_.port());
+  client.send("GET /hello HTTP/1.1\r\nHost: localhost\r\nX: " + std::string(12'000, 'x') +
+              "\r\n\r\n");
+  EXPECT_THAT(client.response(), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(Http, AHandlerMayAnswerLaterFromAnotherThread) {
@@ -154,7 +166,7 @@ TEST_F(Http, AHandlerMayAnswerLaterFromAnotherThread) {
               [&](HttpExchange::Ptr exchange) { arrived.set_value(exchange); });
   start();
   Client client(http_.port());
-  client.send("GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  client.send("GET /later HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   HttpExchange::Ptr exchange = arrived.get_future().get();
   EXPECT_THAT(get("/hello?n=2"), HasSubstr("hello 2"));  // nobody else waits for it
   exchange->answer(200, "text/plain", "at last");
@@ -180,7 +192,7 @@ TEST_F(Http, TellsAHandlerThatTheClientWent) {
   });
   start();
   Client client(http_.port());
-  client.send("GET /poll HTTP/1.1\r\nHost: x\r\n\r\n");
+  client.send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\n");
   arrived.get_future().wait();
   client.close();
   gone.get_future().wait();
@@ -198,7 +210,7 @@ TEST_F(Http, StoppingTellsHandlersThatStillWait) {
   });
   start();
   Client client(http_.port());
-  client.send("GET /poll HTTP/1.1\r\nHost: x\r\n\r\n");
+  client.send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\n");
   arrived.get_future().wait();
   http_.stop();
   EXPECT_TRUE(gone);
@@ -249,19 +261,166 @@ class CrowdedHttp : public Http {
   CrowdedHttp() : Http(with_two_connections()) {}
 };
 
-TEST_F(CrowdedHttp, ClosesConnectionsOverItsLimit) {
+const std::string hello = "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+TEST_F(CrowdedHttp, ClosesTheConnectionThatIsSilentForLongestToMakeRoom) {
   start();
-  const std::string request = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
   Client first(http_.port()), second(http_.port());
-  first.send(request);
-  second.send(request);
+  first.send(hello);
   first.response();
-  second.response();
+  second.send("GET /hello HTTP/1.1\r\nHost: loc");  // and no more
+  first.send(hello);
+  first.response();
   Client third(http_.port());
-  EXPECT_EQ(third.rest(), "");
-  EXPECT_EQ(http_.counters().connections_refused.value(), 1u);
-  first.send(request);
-  EXPECT_THAT(first.response(), HasSubstr("hello"));
+  third.send(hello);
+  EXPECT_THAT(third.response(), HasSubstr("hello"));
+  EXPECT_EQ(http_.counters().connections_evicted.value(), 1u);
+  EXPECT_EQ(http_.counters().connections_refused.value(), 0u);
+}
+
+TEST_F(CrowdedHttp, ServesMonitorsHoweverManyAreSilent) {
+  add_standard_routes(http_, metrics_, [] { return ""; });
+  start();
+  std::vector<std::unique_ptr<Client>> silent;
+  for (int i = 0; i < 300; ++i) silent.push_back(std::make_unique<Client>(http_.port()));
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(CrowdedHttp, KeepsPlacesForMonitorsWhileAllOthersAreBusy) {
+  std::vector<HttpExchange::Ptr> kept;
+  std::promise<void> both_arrived;
+  http_.route("GET", "/poll", "", [&](HttpExchange::Ptr exchange) {
+    kept.push_back(exchange);
+    if (kept.size() == 2) both_arrived.set_value();
+  });
+  add_standard_routes(http_, metrics_, [] { return ""; });
+  start();
+  Client first(http_.port()), second(http_.port());
+  first.send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  second.send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  both_arrived.get_future().wait();
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(get("/metrics"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(get("/hello"), StartsWith("HTTP/1.1 503"));
+  http_.stop();
+  kept.clear();
+}
+
+TEST_F(CrowdedHttp, KeepsPlacesForMonitorsAlthoughStrangersDoNotReadTheirAnswers) {
+  http_.route_for_monitors("/large", "", [](HttpExchange::Ptr exchange) {
+    exchange->answer(200, "text/plain", std::string(20'000'000, 'x'));
+  });
+  add_standard_routes(http_, metrics_, [] { return ""; });
+  start();
+  std::vector<std::unique_ptr<Client>> stalled;
+  for (int i = 0; i < 30; ++i) {
+    stalled.push_back(std::make_unique<Client>(http_.port()));
+    stalled.back()->send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  }
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+}
+
+HttpConfig with_a_second_for_each_stage() {
+  HttpConfig config = on_any_port();
+  config.idle_seconds = config.header_seconds = config.timeout_seconds = 1;
+  return config;
+}
+class HastyHttp : public Http {
+ protected:
+  HastyHttp() : Http(with_a_second_for_each_stage()) {}
+};
+
+TEST_F(HastyHttp, ClosesWhoeverStopsInAnyStage) {
+  http_.route("GET", "/large", "", [](HttpExchange::Ptr exchange) {
+    exchange->answer(200, "text/plain", std::string(20'000'000, 'x'));
+  });
+  start();
+  std::vector<std::unique_ptr<Client>> slow;
+  const std::string post = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na";
+  for (const std::string& sent : {std::string(), std::string("GET /he"), post, hello}) {
+    slow.push_back(std::make_unique<Client>(http_.port()));
+    slow.back()->send(sent);
+  }
+  slow.back()->response();  // and asks for nothing more
+  Client never_reads(http_.port());
+  never_reads.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  for (const auto& client : slow) EXPECT_EQ(client->rest(), "");
+  while (http_.counters().connections_closed.value() < 5) std::this_thread::yield();
+}
+
+TEST_F(Http, AnswersForItsOwnHostsAlone) {
+  start();
+  const auto ask = [&](const std::string& host, const std::string& target = "/hello") {
+    Client client(http_.port());
+    client.send("GET " + target + " HTTP/1.1\r\n" + host + "Connection: close\r\n\r\n");
+    return client.rest().substr(0, 12);
+  };
+  for (const char* host : {"Host: localhost\r\n", "Host: LOCALHOST:9464\r\n",
+                           "Host: 127.0.0.1:1\r\n", "Host: [::1]\r\n"}) {
+    EXPECT_EQ(ask(host), "HTTP/1.1 200") << host;
+  }
+  EXPECT_EQ(ask("Host: evil.example\r\n"), "HTTP/1.1 421");
+  EXPECT_EQ(ask("Host: localhost\r\n", "http://evil.example/hello"), "HTTP/1.1 421");
+  EXPECT_EQ(ask("Host: evil.example\r\n", "http://localhost/hello"), "HTTP/1.1 200");
+  for (const char* host : {"", "Host: a\r\nHost: b\r\n"}) {
+    EXPECT_EQ(ask(host), "HTTP/1.1 400") << host;
+  }
+}
+
+HttpConfig with_names() {
+  HttpConfig config = on_any_port();
+  config.hosts = {"Millrace.example"};
+  return config;
+}
+class NamedHttp : public Http {
+ protected:
+  NamedHttp() : Http(with_names()) {}
+};
+
+TEST_F(NamedHttp, AnswersForTheNamesThatItWasGiven) {
+  start();
+  Client client(http_.port());
+  client.send("GET /hello HTTP/1.1\r\nHost: millrace.EXAMPLE:80\r\n\r\n");
+  EXPECT_THAT(client.response(), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(Http, NoticesThatAClientWentWhateverItSentAhead) {
+  std::promise<void> arrived, gone;
+  HttpExchange::Ptr kept;
+  http_.route("GET", "/poll", "", [&](HttpExchange::Ptr exchange) {
+    kept = exchange;
+    exchange->on_gone([&] { gone.set_value(); });
+    arrived.set_value();
+  });
+  start();
+  Client client(http_.port());
+  client.send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\nG");
+  arrived.get_future().wait();
+  client.send("E");
+  client.close();
+  gone.get_future().wait();
+  kept.reset();
+}
+
+TEST_F(Http, ClosesAClientThatSendsMuchAheadOfItsAnswer) {
+  std::promise<void> gone;
+  HttpExchange::Ptr kept;
+  http_.route("GET", "/poll", "", [&](HttpExchange::Ptr exchange) {
+    kept = exchange;
+    exchange->on_gone([&] { gone.set_value(); });
+  });
+  start();
+  Client client(http_.port());
+  client.send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\n" + std::string(100'000, 'x'));
+  gone.get_future().wait();
+  kept.reset();
+}
+
+TEST_F(Http, AnswersARequestThatIsMuchTooLarge) {
+  start();
+  Client client(http_.port());
+  client.send("GET /hello HTTP/1.1\r\nX: " + std::string(500'000, 'x'));
+  EXPECT_THAT(client.rest(), StartsWith("HTTP/1.1 431"));
 }
 
 }  // namespace

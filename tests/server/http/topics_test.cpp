@@ -336,7 +336,10 @@ TEST_F(TopicsHttpAccess, FollowsNewRulesAtOnce) {
 class HeldWorker {
  public:
   explicit HeldWorker(Worker& worker) {
-    worker.try_post(SIZE_MAX, [held = may_go_.get_future().share()] { held.wait(); });
+    worker.post(SIZE_MAX, {}, [held = may_go_.get_future().share()] {
+      held.wait();
+      return true;
+    });
   }
   ~HeldWorker() { let_go(); }
   void let_go() {

@@ -20,7 +20,9 @@ struct HandshakeTest : testing::Test, HandshakeUser {
   Handshake handshake{front.thread, *this, /*turned_away=*/false};
 
   void on_password_checked() override {}
-  std::optional<std::string> certified_user() const override { return std::nullopt; }
+  std::optional<std::string> certified_user() const override { return certified; }
+  std::string client_address() const override { return "10.0.0.1"; }
+  std::optional<std::string> certified;
 
   static Connect connect_packet(Version version = Version::v5) {
     Connect connect;
@@ -57,6 +59,22 @@ TEST_F(HandshakeTest, AdmitsAClientOnTermsThatConnackTells) {
   EXPECT_EQ(answer.properties.assigned_client_identifier, terms.request->client_id);
   EXPECT_EQ(answer.properties.session_expiry_interval, terms.request->session_expiry_s);
   EXPECT_TRUE(handshake.is_over());
+}
+
+TEST_F(HandshakeTest, TakesTheUserFromTheCertificateWhateverConnectSays) {
+  Connect packet = connect_packet();
+  packet.user_name = "bob";
+  packet.password = "guess";
+  certified = "ann";
+  ASSERT_EQ(connect(packet).kind, Kind::admitted);
+  EXPECT_EQ(handshake.grants()->user(), "ann");
+  EXPECT_EQ(handshake.client_id(), "c");
+  certified = "";
+  Handshake nameless(front.thread, *this, false);
+  const Handshake::Step refused = connect(nameless, packet);
+  EXPECT_EQ(refused.kind, Kind::refused);
+  EXPECT_EQ(refused.reason, ReasonCode::NotAuthorized);
+  EXPECT_EQ(nameless.claimed_user(), "bob");
 }
 
 TEST_F(HandshakeTest, MarksAPresentSessionWhereTheVersionHasTheFlag) {

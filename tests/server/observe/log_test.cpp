@@ -52,6 +52,7 @@ TEST(Log, GoesToStandardErrorAtItsLevelAndAbove) {
   log_warn("this", {{"a", 1}});
   setup_log({LogLevel::info, LogFormat::json, 10});
   log_info("that");
+  flush_log();
   const std::string written = testing::internal::GetCapturedStderr();
   EXPECT_EQ(written.find("not.this"), std::string::npos);
   EXPECT_NE(written.find("warn  this a=1\n"), std::string::npos);

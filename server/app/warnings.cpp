@@ -1,0 +1,93 @@
+#include "server/app/warnings.hpp"
+
+#include <sys/stat.h>
+
+namespace millrace::server {
+
+namespace {
+
+class Warnings {
+ public:
+  Warnings(const Settings& settings, std::int64_t now_s) : settings_(settings), now_s_(now_s) {}
+
+  std::vector<Warning> take() {
+    const Config& config = settings_.config;
+    for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+      const std::string path = "listeners[" + std::to_string(i) + "]";
+      look_at(config.listeners[i], path);
+      if (i < settings_.tls.size() && settings_.tls[i].context) {
+        look_at_certificate(settings_.tls[i].certificate_ends_s, path + ".tls.certificate_file");
+      }
+    }
+    if (!is_loopback(config.http.host) && config.access.anonymous_allowed()) {
+      add("http.host", "beyond loopback, anyone who reaches " +
+                           address_text(config.http.host, config.http.port) +
+                           " may read metrics and topics");
+    }
+    look_at_secret(config.access.password_file, "access.password_file");
+    look_at_secret(config.access.scram_file, "access.scram_file");
+    return std::move(found_);
+  }
+
+ private:
+  void add(std::string path, std::string message) {
+    found_.push_back({std::move(path), std::move(message)});
+  }
+
+  void look_at(const ListenerConfig& listener, const std::string& path) {
+    look_at_secret(listener.tls.key_file, path + ".tls.key_file");
+    look_at_secret(listener.tls.key_password_file, path + ".tls.key_password_file");
+    if (is_loopback(listener.host)) return;
+    const std::string address = address_text(listener.host, listener.port);
+    const AccessConfig& access = settings_.config.access;
+    if (listener.tls.client_certificate != ClientCertificate::required &&
+        access.anonymous_allowed()) {
+      add(path, "beyond loopback, anyone who reaches " + address +
+                    " may connect without a name (access.allow_anonymous)");
+    }
+    if (!listener.uses_tls() && !access.password_file.empty()) {
+      add(path, "passwords cross the network to " + address + " in clear: there is no TLS");
+    }
+  }
+
+  void look_at_secret(const std::string& file, std::string path) {
+    struct stat status {};
+    if (file.empty() || ::stat(file.c_str(), &status) != 0 || (status.st_mode & S_IROTH) == 0) {
+      return;
+    }
+    add(std::move(path), "every user of this machine may read " + file + " (chmod o-r)");
+  }
+
+  void look_at_certificate(std::int64_t ends_s, std::string path) {
+    const std::int64_t left_s = ends_s - now_s_;
+    if (left_s <= 0) return add(std::move(path), "has expired");
+    if (left_s >= certificate_warning_s) return;
+    add(std::move(path), "expires in " + std::to_string(left_s / 86'400) + " days");
+  }
+
+  const Settings& settings_;
+  const std::int64_t now_s_;
+  std::vector<Warning> found_;
+};
+
+}  // namespace
+
+std::vector<Warning> warnings_of(const Settings& settings, std::int64_t now_s) {
+  return Warnings(settings, now_s).take();
+}
+
+std::string clients_of(const Config& config, const ListenerConfig& listener) {
+  std::string text;
+  const auto add = [&](bool holds, const char* word) {
+    if (holds) text += (text.empty() ? "" : "|") + std::string(word);
+  };
+  const bool required = listener.tls.client_certificate == ClientCertificate::required;
+  const bool named_by_certificate = required && listener.tls.user_from != CertificateUser::none;
+  add(listener.tls.client_certificate != ClientCertificate::none, "certificate");
+  add(!named_by_certificate && !config.access.password_file.empty(), "password");
+  add(!config.access.scram_file.empty(), "scram");
+  add(!required && config.access.anonymous_allowed(), "anonymous");
+  return text;
+}
+
+}  // namespace millrace::server

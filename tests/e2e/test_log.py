@@ -1,0 +1,104 @@
+"""What the log says of clients, and that nobody waits for who reads it."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import wire
+from case import Case, main
+from peer import Peer
+from server import binary, environment
+
+
+class Audit(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-log-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        file = os.path.join(cls.folder.name, "passwd")
+        subprocess.run([binary(), "passwd", "-b", "-I", "1", file, "ann", "secret"], check=True)
+        cls.CONFIG = {"access": {"password_file": file, "rules": [
+            {"effect": "allow", "user": "ann", "filter": "ann/#"}]}}
+        super().setUpClass()
+
+    def line(self, event, *parts):
+        for part in (*parts, "listener=tcp", "peer=127.0.0.1"):
+            self.server.wait_for_log(rf"\b{event}\b.*{part}")
+
+    def test_who_came_and_left_is_named(self):
+        peer = self.peer("sensor-1", username="ann", password="secret")
+        self.line("connected", "client=sensor-1 user=ann", "mqtt=5.0")
+        peer.disconnect()
+        self.line("connection.end", "cause=client_disconnect.*client=sensor-1 user=ann")
+
+    def test_who_was_refused_is_named(self):
+        peer = self.raw()
+        peer.send(wire.connect("sensor-2", username="mallory", password="guess"))
+        peer.expect_refused(0x86)
+        self.line("connection.end", "cause=refused.*client=sensor-2 user=mallory")
+
+    def test_who_was_denied_what_is_named(self):
+        peer = self.peer("sensor-3", username="ann", password="secret")
+        peer.send(wire.subscribe(1, [("bob/#", 0)]))
+        peer.expect(wire.SUBACK)
+        self.line("subscribe.denied", "client=sensor-3 user=ann filter=\"?bob/#")
+
+    def test_what_clients_send_forges_no_line(self):
+        self.peer('x" user=root', username="ann", password="secret")
+        self.line("connected", r'client="x\\" user=root" user=ann')
+
+    def test_what_it_listens_on_is_said(self):
+        self.server.wait_for_log(r"listening transport=tcp .* listener=tcp tls=off clients=password\b")
+        self.server.wait_for_log(r"descriptors limit=\d+")
+
+
+class Descriptors(unittest.TestCase):
+    def test_their_limit_is_raised_as_far_as_it_goes(self):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        process = subprocess.Popen(
+            ["sh", "-c", 'ulimit -Sn 64; exec "$0" serve --mqtt-port 0 --ws-port 0 --http-port 0',
+             binary()], stderr=subprocess.PIPE, text=True, env=environment())
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        said = next(line for line in process.stderr if " descriptors limit=" in line)
+        self.assertTrue(said.endswith(f" limit={hard} before=64\n"), said)
+
+
+class StalledReader(Case):
+    def test_holds_up_nobody(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen(
+            [binary(), "serve", "--mqtt-port", str(port), "--ws-port", "0", "--http-port", "0",
+             "--set", "log.level=debug", "--set", "log.repeat_seconds=0"],
+            stderr=subprocess.PIPE, env=environment())
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        while b"listener=tcp" not in process.stderr.readline():
+            pass
+        # From here on nobody reads. A pipe holds 64 KiB; this is more than the queue behind it, too.
+        for number in range(60):
+            for _ in range(100):
+                with contextlib.closing(Peer(port)) as peer:
+                    peer.connect(f"{self.unique}-{number}-" + "x" * 200)
+        peer = Peer(port)
+        self.addCleanup(peer.close)
+        peer.connect(self.unique)
+        peer.send(wire.pingreq())
+        peer.expect(wire.PINGRESP)
+        process.send_signal(signal.SIGTERM)
+        peer.expect(wire.DISCONNECT, code=0x8B)
+        peer.close()
+        self.assertEqual(process.wait(60), 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+// What is unsafe about settings that are valid.
+#include "server/app/warnings.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "server/app/settings.hpp"
+#include "tests/server/certificates.hpp"
+
+namespace millrace::server {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string warnings(const Settings& settings, std::int64_t now_s = 0) {
+  std::string text;
+  for (const Warning& warning : warnings_of(settings, now_s)) {
+    text += warning.path + ": " + warning.message + "\n";
+  }
+  return text;
+}
+
+Settings of(Config config) {
+  return {std::move(config), nullptr, {}};
+}
+
+TEST(Warnings, AreNoneOfTheDefaults) {
+  EXPECT_EQ(warnings(of(Config())), "");
+}
+
+TEST(Warnings, NameWhoMayComeInFromElsewhere) {
+  Config config;
+  config.listeners[0].host = "0.0.0.0";
+  config.access.allow_anonymous = true;
+  EXPECT_THAT(warnings(of(config)), HasSubstr("listeners[0]: beyond loopback, anyone"));
+  config.http.host = "::";
+  EXPECT_THAT(warnings(of(config)), HasSubstr("http.host: beyond loopback, anyone"));
+  config.access.allow_anonymous = false;
+  config.access.password_file = "/nonexistent";
+  EXPECT_THAT(warnings(of(config)), AllOf(HasSubstr("listeners[0]: passwords cross the network"),
+                                          Not(HasSubstr("anyone"))));
+}
+
+TEST(Warnings, NameSecretsThatEverybodyMayRead) {
+  const test::Folder folder;
+  Config config;
+  config.access.password_file = folder.write("passwd", "");
+  ::chmod(config.access.password_file.c_str(), 0644);
+  EXPECT_THAT(warnings(of(config)), HasSubstr("access.password_file: every user"));
+  ::chmod(config.access.password_file.c_str(), 0640);
+  EXPECT_EQ(warnings(of(config)), "");
+}
+
+TEST(Warnings, NameCertificatesThatExpireSoon) {
+  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
+  const test::Folder folder;
+  test::make_certificate(folder, "one");
+  ::chmod(folder.path("one.key").c_str(), 0600);
+  Config config;
+  config.listeners[0].transport = Transport::tls;
+  config.listeners[0].tls.certificate_file = folder.path("one.pem");
+  config.listeners[0].tls.key_file = folder.path("one.key");
+  std::vector<ConfigFault> faults;
+  const auto settings = make_settings(config, faults);
+  ASSERT_NE(settings, nullptr);
+  const std::int64_t ends_s = settings->tls[0].certificate_ends_s;
+  EXPECT_EQ(warnings(*settings, ends_s - 15 * 86'400), "");
+  EXPECT_EQ(warnings(*settings, ends_s - 13 * 86'400 - 100),
+            "listeners[0].tls.certificate_file: expires in 13 days\n");
+  EXPECT_EQ(warnings(*settings, ends_s + 1), "listeners[0].tls.certificate_file: has expired\n");
+}
+
+}  // namespace
+}  // namespace millrace::server
