@@ -15,6 +15,7 @@
 #include <boost/mp11/algorithm.hpp>
 #include <boost/variant2/variant.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@
 #include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
+#include "core/broker/rights.hpp"
 #include "core/broker/topic_rules.hpp"
 #include "core/shm/wire/wire.hpp"
 #include "protocol/packet.hpp"
@@ -43,13 +45,15 @@ struct ConnectRequest {
     Message message;  // canonical, at its QoS and RETAIN, in a buffer of its own
     std::uint32_t delay_s = 0;
   };
-  std::string client_id;  // never empty: the front-end assigned one
+  // Names the session. Never empty: the front-end assigned one.
+  std::string client_id;
   protocol::Version version = protocol::Version::v3_1_1;
   bool clean_start = true;
   std::uint32_t session_expiry_s = 0;  // 0xFFFFFFFF: never; 3.1.1 without clean session: the limit
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;  // the client's Maximum Packet Size; 0: none
   std::optional<Will> will;
+  RightsRef rights;  // null: an owner without a name, who may do everything and is never reviewed
   // Keeps the outbox until the processor has its own reference, however soon the connection ends.
   // Null: the front-end keeps it.
   OutboxRef keeps;
@@ -73,7 +77,8 @@ struct SubscriptionRequest {
 
 struct SubscribeRequest {
   std::uint16_t packet_id = 0;
-  std::uint32_t identifier = 0;  // Subscription Identifier; 0: none
+  std::uint32_t identifier = 0;       // Subscription Identifier; 0: none
+  std::uint64_t rights_revision = 0;  // Rights::revision by which `filters` were allowed
   std::vector<SubscriptionRequest> filters;
 };
 
@@ -88,6 +93,12 @@ struct LocalRequest {
   What what = What::ask;
   std::uint64_t client = 0;  // shm::ClientId
   shm::Request request;
+};
+
+// Every session is to be judged by new rights.
+struct ReviewRequest {
+  std::shared_ptr<const Authority> authority;
+  std::function<void()> done;  // called by the processor once all are; null: nobody asks
 };
 
 namespace command {
@@ -152,10 +163,13 @@ struct Local {
 struct Limits {
   std::unique_ptr<ProcessorLimits> limits;
 };
+struct Review {
+  std::unique_ptr<ReviewRequest> request;
+};
 
 // All but publishes: these may use the queue's reserve.
 using Control = boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel,
-                                         Pubcomp, Drained, Close, Announce, Local, Limits>;
+                                         Pubcomp, Drained, Close, Announce, Local, Limits, Review>;
 // In two levels, so that to move and to destroy a publish takes few instructions.
 using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
 

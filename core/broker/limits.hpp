@@ -32,6 +32,7 @@ struct ProcessorLimits {
   TopicLimits slots;
   std::uint32_t snapshot_topics_per_batch = 4096;  // looked at, for snapshots
   std::uint32_t timers_per_batch = 1024;           // and as many wills
+  std::uint32_t review_units_per_batch = 4096;     // work of a review: see Sessions::review_some()
 
   std::int64_t stale_ns() const { return std::int64_t{adaptive_stale_after_ms} * 1'000'000; }
 };

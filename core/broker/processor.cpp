@@ -21,7 +21,8 @@ Processor::Processor(const ProcessorLimits& limits)
                [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); }),
       deliverer_({batch_, timers_, values_, backlog_, publisher_acks_}),
       fan_out_(values_, router_, deliverer_),
-      sessions_({batch_, timers_, router_, deliverer_, fan_out_}) {}
+      revoker_({batch_, router_, backlog_, publisher_acks_, deliverer_, fan_out_}),
+      sessions_({batch_, timers_, router_, deliverer_, fan_out_, revoker_}) {}
 
 void Processor::open_local_side(const shm::RegistryOptions& options, LocalSide::Deliver deliver) {
   assert(!local_);
@@ -53,6 +54,7 @@ void Processor::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
 
 void Processor::finish() {
   MILLRACE_CHECK(holder_.held_here());
+  sessions_.review_some();
   sessions_.fire_timers();
   publish_due_wills();
   values_.store_noted(local_.get());
@@ -66,6 +68,7 @@ void Processor::finish() {
   update_gauges();
   batch_.stats().batches.add();
   if (commands_ > 0) batch_.stats().batch_commands.record(commands_);
+  sessions_.finish_review();
   holder_.leave();
 }
 
@@ -162,6 +165,8 @@ void Processor::apply_of_server(Command& command) {
     local_->hold(std::move(local->request));
   } else if (auto* limits = command.get_if<command::Limits>()) {
     set_limits(*limits->limits);
+  } else if (auto* review = command.get_if<command::Review>()) {
+    sessions_.begin_review(std::move(*review->request));
   } else {
     assert(!"a command of a connection names its outbox");
   }
@@ -219,8 +224,13 @@ std::size_t Processor::publish(PublishContext& context) {
 
 // --- Subscribing ---------------------------------------------------------------------------------
 
-void Processor::apply_subscribe(Session& session, const SubscribeRequest& request) {
+void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   assert(request.packet_id != 0);
+  if (request.rights_revision < sessions_.rights_revision()) [[unlikely]] {
+    sessions_.review(session);
+    if (session.ended) return;  // its user is gone
+    judge_anew(session, request);
+  }
   protocol::Suback suback;
   suback.packet_id = request.packet_id;
   backlog_.seal(session);  // what waits keeps its order whatever changes now
@@ -234,6 +244,20 @@ void Processor::apply_subscribe(Session& session, const SubscribeRequest& reques
   // What was stored up to here goes out ahead of what this batch still brings.
   values_.store_noted(local_.get());
   deliverer_.serve(session);
+}
+
+// It was allowed before a reload that is applied already.
+void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
+  if (!session.rights) return;
+  for (SubscriptionRequest& wanted : request.filters) {
+    if (wanted.refused) continue;
+    auto rules = session.rights->subscription(wanted.filter);
+    if (rules) {
+      wanted.rules = std::move(*rules);
+    } else {
+      wanted.refused = rules.error();
+    }
+  }
 }
 
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,

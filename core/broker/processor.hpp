@@ -15,12 +15,14 @@
 //     Values          newest and retained values, snapshots  values.hpp
 //     Backlog         what waits for credit                  backlog.hpp
 //     PublisherAcks   what publishers are told               publisher_acks.hpp
+//     Revoker         what a reload takes from a session     revoker.hpp
 //     Sessions        connect, takeover, wills, expiry       sessions.hpp
 //     LocalSide       readers in shared memory               local_side.hpp
 //
 // A batch is the unit: finish() stores each topic's newest value once, serves the sessions that have
-// credit, and hands each touched outbox over once. Work of unbounded size (snapshots, due timers) is
-// done within a budget per batch; has_more() then asks for another batch soon.
+// credit, and hands each touched outbox over once. Work of unbounded size (snapshots, due timers,
+// the review after a reload) is done within a budget per batch; has_more() then asks for another
+// batch soon.
 //
 // Threads: one holder at a time (the role; see inbox.hpp). stats() may be read by any thread.
 #pragma once
@@ -37,6 +39,7 @@
 #include "core/broker/holder_check.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/publisher_acks.hpp"
+#include "core/broker/revoker.hpp"
 #include "core/broker/router.hpp"
 #include "core/broker/session_timers.hpp"
 #include "core/broker/sessions.hpp"
@@ -89,7 +92,8 @@ class Processor {
 
   void apply_publish(Session* from, Message&& message);
   void apply_acknowledged(Session& from, PublishContext& context);
-  void apply_subscribe(Session& session, const SubscribeRequest& request);
+  void apply_subscribe(Session& session, SubscribeRequest& request);
+  void judge_anew(const Session& session, SubscribeRequest& request);
   protocol::ReasonCode subscribe(Session& session, const SubscriptionRequest& wanted,
                                  std::uint32_t identifier);
   void apply_unsubscribe(Session& session, const UnsubscribeRequest& request);
@@ -114,6 +118,7 @@ class Processor {
   Backlog backlog_;
   Deliverer deliverer_;
   FanOut fan_out_;
+  Revoker revoker_;
   Sessions sessions_;
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
   std::uint64_t commands_ = 0;        // in this batch

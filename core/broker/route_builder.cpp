@@ -128,6 +128,11 @@ RouteBuilder::Key RouteBuilder::key_of(const Subscription& subscription) const {
           subscription.no_local, subscription.retain_as_published};
 }
 
+bool RouteBuilder::share_copies(const Subscription& left, const Subscription& right) const {
+  const bool shared = left.extras.read().group != nullptr || right.extras.read().group != nullptr;
+  return !shared && key_of(left) == key_of(right);
+}
+
 RouteBuilder::Key RouteBuilder::key_of(const RouteTarget& target) const {
   const bool apart = !batch_.limits().identifiers_in_one_copy;
   return {target.session, apart ? target.identifier : 0, target.no_local,

@@ -26,6 +26,8 @@ class RouteBuilder {
   explicit RouteBuilder(Batch& batch) : batch_(batch) {}
 
   Route build(const SubscriptionIndex& index, std::string_view topic);
+  // Where two subscriptions of one session match a topic, it gets one copy for both.
+  bool share_copies(const Subscription& left, const Subscription& right) const;
 
  private:
   using Place = std::uint32_t;  // of a target, in Route::targets

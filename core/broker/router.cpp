@@ -149,6 +149,12 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   return found;
 }
 
+void Router::set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules) {
+  if (subscription.extras.read().rules == rules) return;
+  subscription.extras.write().rules = std::move(rules);
+  index_.touch(subscription.filter());
+}
+
 std::uint32_t Router::remove_some(Session& session, std::uint32_t from, std::uint32_t count) {
   assert(session.ended);
   return session.subscriptions.read().of.for_some(from, count, [&](Subscription& one) {

@@ -53,6 +53,11 @@ class Router {
   // The session has got a connection, or lost it.
   void update_groups(Session& session);
 
+  // Where two subscriptions of one session match a topic, it gets one copy for both.
+  bool share_copies(const Subscription& left, const Subscription& right) const {
+    return route_builder_.share_copies(left, right);
+  }
+
   struct Subscribed {
     Subscription* subscription = nullptr;  // null: the client has too many
     bool is_new = false;                   // else it was there and has new options
@@ -61,6 +66,8 @@ class Router {
                        std::uint32_t identifier);
   // Null: there is none of that name. What is returned lives until the end of the batch.
   const Subscription* unsubscribe(Session& session, std::string_view name);
+  // The subscription stays, and reads what `rules` permit of it from now on.
+  void set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules);
   // What an ended session subscribed to, of which no new match is made: as much as stands in
   // `count` slots of its table from `from` on. Returns where to go on. The session still owns them.
   std::uint32_t remove_some(Session& session, std::uint32_t from, std::uint32_t count);

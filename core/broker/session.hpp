@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <boost/container/string.hpp>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "core/broker/pending.hpp"
 #include "core/broker/rare.hpp"
 #include "core/broker/rate_limits.hpp"
+#include "core/broker/rights.hpp"
 #include "core/broker/snapshot_queue.hpp"
 #include "core/broker/subscription.hpp"
 
@@ -75,9 +77,10 @@ struct Deadlines {
 
 // Most clients are idle: what few of them need is a Rare.
 struct Session {
-  std::string client_id;
-  std::uint64_t number = 0;  // unique; the order of the sessions' timers
-  OutboxRef outbox;          // null: not connected
+  boost::container::string client_id;  // 24 bytes, where std::string is 32
+  std::uint64_t number = 0;            // unique; the order of the sessions' timers
+  RightsRef rights;                    // of its owner; null: see ConnectRequest
+  OutboxRef outbox;                    // null: not connected
   PendingQueue pending;
   InflightWindow inflight;
   Rare<DeferredWork> deferred;
@@ -94,8 +97,10 @@ struct Session {
   bool ended : 1 = false;  // kept to the end of the batch because routes may still name it
   bool waits_for_service : 1 = false;  // listed for the end of this batch
   bool counted_slow : 1 = false;       // in the gauge
+  bool sent_unjudged : 1 = false;  // inflight messages were sent before a reload that may deny them
 
   bool connected() const { return outbox != nullptr; }
+  std::string_view owner() const { return rights ? std::string_view(rights->owner) : ""; }
   // Tells the connection how small to keep the kernel's buffer: as the strictest of its
   // subscriptions' modes asks for, or a backlog that collapsed.
   void update_binding() {

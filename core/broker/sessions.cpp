@@ -5,6 +5,8 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/shared_leftovers.hpp"
+
 namespace millrace::broker {
 
 using protocol::ReasonCode;
@@ -18,39 +20,72 @@ const Session* Sessions::find(std::string_view client_id) const {
   return found == by_client_id_.end() ? nullptr : found->second.get();
 }
 
+Session* Sessions::find_present(std::string_view client_id) {
+  const auto found = by_client_id_.find(client_id);
+  return found == by_client_id_.end() ? nullptr : found->second.get();
+}
+
 // --- Connections ---------------------------------------------------------------------------------
 
 void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   assert(!request.client_id.empty() && !outbox.attached());
   intrusive_ptr_add_ref(&outbox);  // until close()
 
-  if (const auto found = by_client_id_.find(request.client_id);
-      found != by_client_id_.end() && found->second->connected()) {  // [MQTT-3.1.4-3]
+  if (const auto refusal = refusal_of(request)) {
+    outbox.staged().close = *refusal;
+    return;
+  }
+  Session* before = find_present(request.client_id);
+  if (before != nullptr && before->connected()) {  // [MQTT-3.1.4-3]
     batch_.stats().takeovers.add();
     // The session goes on, so a delayed will has not happened yet [MQTT-3.1.3-9].
-    disconnect(*found->second, ReasonCode::SessionTakenOver);
+    disconnect(*before, ReasonCode::SessionTakenOver);
+    before = find_present(request.client_id);  // it may have ended by that
   }
-  // It may have ended by that.
-  bool present = false;
-  auto found = by_client_id_.find(request.client_id);
-  if (found != by_client_id_.end()) {
-    present = !request.clean_start;
-    if (request.clean_start) end(*found->second);  // [MQTT-3.1.2-4]
+  const bool present = before != nullptr && !request.clean_start;
+  if (present) {
+    revoker_.apply(*before, request.rights);
+    revoker_.before_resume(*before);
+  } else if (before != nullptr) {
+    end(*before);  // [MQTT-3.1.2-4]
   } else if (by_client_id_.size() >= batch_.limits().sessions_max) {
     outbox.staged().close = ReasonCode::QuotaExceeded;
     return;
   }
-  Session& session = present ? *found->second : start(request);
+  Session& session = present ? *before : start(request);
   attach(session, outbox, request);
   outbox.staged().connected = Handover::Connected{present};
   if (present) deliverer_.resume(session);
 }
 
+// Also brings the rights of both sides up to date: a CONNECT may have been allowed before a reload
+// that is applied already.
+std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
+  if (is_outdated(request.rights)) {
+    request.rights = authority_->renew(*request.rights);
+    if (!request.rights) return ReasonCode::NotAuthorized;
+    if (request.will) {
+      const auto refusal = request.rights->publish_refusal(request.will->message.topic());
+      if (refusal) return refusal;
+    }
+  }
+  Session* present = find_present(request.client_id);
+  if (present == nullptr) return std::nullopt;
+  review(*present);
+  present = find_present(request.client_id);
+  const std::string_view owner = request.rights ? std::string_view(request.rights->owner) : "";
+  if (present == nullptr || present->owner() == owner) return std::nullopt;
+  batch_.stats().sessions_foreign.add();
+  return ReasonCode::ClientIdentifierNotValid;
+}
+
 Session& Sessions::start(const ConnectRequest& request) {
   auto session = std::make_unique<Session>();
-  session->client_id = request.client_id;
+  session->client_id = std::string_view(request.client_id);
+  session->rights = request.rights;
   session->number = ++session_number_;
-  const auto [place, is_new] = by_client_id_.emplace(session->client_id, std::move(session));
+  const auto [place, is_new] =
+      by_client_id_.emplace(std::string_view(session->client_id), std::move(session));
   assert(is_new);
   static_cast<void>(is_new);
   return *place->second;
@@ -167,36 +202,23 @@ void Sessions::forget_ended() {
   removals_left_ = batch_.limits().removals_per_batch;
 }
 
-// What a shared subscription's member leaves behind at QoS 1 goes to another member; QoS 2 does not
-// [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 void Sessions::hand_on_shared(Session& session) {
-  std::unordered_map<std::uint32_t, SharedGroup*> shared;
-  session.subscriptions.read().of.for_each([&](const Subscription& one) {
-    if (SharedGroup* group = one.extras.read().group) shared.emplace(one.number, group);
-  });
-  if (shared.empty()) return;
-  std::vector<std::pair<SharedGroup*, Message>> left;
-  const auto collect = [&](std::uint32_t number, const Delivery& delivery) {
-    const auto group = shared.find(number);
-    if (group != shared.end() && delivery.qos == 1) {
-      left.emplace_back(group->second, delivery.message);
-    }
-  };
+  SharedLeftovers leftovers(session);
+  if (leftovers.never()) return;
   session.inflight.for_each_unsettled(
-      [&](Inflight& entry) { collect(entry.subscription, entry.delivery); });
+      [&](Inflight& entry) { leftovers.add(entry.subscription, entry.delivery); });
   session.pending.for_each(
-      [&](const PendingEntry& entry) { collect(entry.subscription, entry.delivery); });
-  // It may be that the member which a message goes to ends by it, and the group with that member.
+      [&](const PendingEntry& entry) { leftovers.add(entry.subscription, entry.delivery); });
   router_.leave_groups(session);
-  for (auto& [group, message] : left) {
-    PublishContext context(message);
-    fan_out_.to_group(router_.route_to(*group, message.topic()), context);
-  }
+  leftovers.hand_on(router_, fan_out_);
 }
 
 // --- Time ----------------------------------------------------------------------------------------
 
 void Sessions::make_will_due(Session& session) {
+  if (session.deadlines.read().will && is_outdated(session.rights)) {
+    judge_will(session, authority_->renew(*session.rights).get());
+  }
   if (!session.deadlines.read().will) return;
   Deadlines& deadlines = session.deadlines.write();
   due_wills_.push_back(std::move(deadlines.will->message));
@@ -233,6 +255,72 @@ void Sessions::fire(Session& session) {
   }
   deliverer_.on_timer(session);
   timers_.reschedule(session, batch_);
+}
+
+// --- Rights --------------------------------------------------------------------------------------
+
+void Sessions::begin_review(ReviewRequest request) {
+  assert(!authority_ || request.authority->revision() >= authority_->revision());
+  authority_ = std::move(request.authority);
+  review_ = ReviewUnderWay{std::move(request.done), false, 0, by_client_id_.bucket_count()};
+}
+
+void Sessions::review_some() {
+  if (!review_) return;
+  // Those that come meanwhile may have moved the others; who was reviewed costs little.
+  if (review_->bucket_count != by_client_id_.bucket_count()) {
+    review_->bucket_count = by_client_id_.bucket_count();
+    review_->bucket = 0;
+  }
+  for (std::uint64_t units = 0; units < batch_.limits().review_units_per_batch;) {
+    if (review_->bucket == review_->bucket_count) {
+      review_->over = true;
+      return;
+    }
+    units += 1 + review_bucket(review_->bucket++);
+  }
+  batch_.ask_for_more();
+}
+
+void Sessions::finish_review() {
+  if (!review_ || !review_->over) return;
+  revoker_.forget_compared();
+  const std::function<void()> done = std::move(review_->done);
+  review_.reset();
+  if (done) done();
+}
+
+std::uint64_t Sessions::review_bucket(std::size_t bucket) {
+  std::vector<Session*> sessions;  // some may end by the review of another
+  for (auto one = by_client_id_.begin(bucket); one != by_client_id_.end(bucket); ++one) {
+    sessions.push_back(one->second.get());
+  }
+  std::uint64_t units = 0;
+  for (Session* session : sessions) units += session->ended ? 0 : review(*session);
+  return units;
+}
+
+std::uint64_t Sessions::review(Session& session) {
+  if (!is_outdated(session.rights)) return 1;
+  RightsRef rights = authority_->renew(*session.rights);
+  judge_will(session, rights.get());
+  if (rights) return 1 + revoker_.apply(session, std::move(rights));
+  batch_.stats().sessions_revoked.add();
+  const std::uint64_t units = 1 + session.subscriptions.read().of.size() + session.pending.size();
+  session.expiry_s = 0;
+  session.connected() ? disconnect(session, ReasonCode::NotAuthorized) : end(session);
+  return units;
+}
+
+// `rights`: null: of somebody who may do nothing any more.
+void Sessions::judge_will(Session& session, const Rights* rights) {
+  const auto& will = session.deadlines.read().will;
+  if (!will) return;
+  if (rights != nullptr && !rights->publish_refusal(will->message.topic())) return;
+  Deadlines& deadlines = session.deadlines.write();
+  deadlines.will.reset();
+  deadlines.will_at_ns = 0;
+  batch_.stats().drop(Drop::revoked);
 }
 
 }  // namespace millrace::broker

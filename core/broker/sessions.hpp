@@ -5,12 +5,16 @@
 // connection, which knows it (outbox->session); a session without a connection and without an
 // expiry does not exist; a will is published at most once; a session that ended lives until its
 // subscriptions are removed and the batch has ended, as cached matches and lists may still name it.
+// A session belongs to the owner whose CONNECT made it: nobody else gets it, or ends its connection.
+// Whoever connects, and whatever will is published, is judged by the newest rights; all other
+// sessions are once a review is over.
 //
 // Threads: the processor's holder alone.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -21,6 +25,8 @@
 #include "core/broker/command.hpp"
 #include "core/broker/deliverer.hpp"
 #include "core/broker/fan_out.hpp"
+#include "core/broker/revoker.hpp"
+#include "core/broker/rights.hpp"
 #include "core/broker/router.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/session_timers.hpp"
@@ -36,6 +42,7 @@ class Sessions {
     Router& router;
     Deliverer& deliverer;
     FanOut& fan_out;
+    Revoker& revoker;
   };
   explicit Sessions(const Parts& parts)
       : batch_(parts.batch),
@@ -43,6 +50,7 @@ class Sessions {
         router_(parts.router),
         deliverer_(parts.deliverer),
         fan_out_(parts.fan_out),
+        revoker_(parts.revoker),
         removals_left_(batch_.limits().removals_per_batch) {}
 
   void connect(Outbox& outbox, ConnectRequest& request);
@@ -56,14 +64,42 @@ class Sessions {
   bool has_due_wills() const { return !due_wills_.empty(); }
   Message take_due_will();
 
+  // --- Rights ---
+
+  // Every session is judged by the authority's rights, in slices; `done` is called after the last.
+  void begin_review(ReviewRequest request);
+  // The next slice, within the batch's budget.
+  void review_some();
+  // Brings one session up to date; it may have ended afterwards. Returns the units of work.
+  std::uint64_t review(Session& session);
+  // Of the newest authority; 0: there was no reload.
+  std::uint64_t rights_revision() const { return authority_ ? authority_->revision() : 0; }
+
   // At the end of the batch: takes sessions that ended apart, as much as a batch may.
   void forget_ended();
+  // At its very end: what came of a review has been handed over.
+  void finish_review();
 
   std::size_t size() const { return by_client_id_.size(); }
   const Session* find(std::string_view client_id) const;
 
  private:
   enum class Will : std::uint8_t { publish, discard };
+  // The review that is under way: it goes through the buckets of by_client_id_.
+  struct ReviewUnderWay {
+    std::function<void()> done;
+    bool over = false;
+    std::size_t bucket = 0;  // the next one
+    std::size_t bucket_count = 0;
+  };
+
+  Session* find_present(std::string_view client_id);
+  std::optional<protocol::ReasonCode> refusal_of(ConnectRequest& request);
+  bool is_outdated(const RightsRef& rights) const {
+    return authority_ && rights && rights->revision < authority_->revision();
+  }
+  void judge_will(Session& session, const Rights* rights);
+  std::uint64_t review_bucket(std::size_t bucket);
   Session& start(const ConnectRequest& request);
   void attach(Session& session, Outbox& outbox, ConnectRequest& request);
   void set_will(Session& session, std::optional<ConnectRequest::Will>&& will);
@@ -81,6 +117,7 @@ class Sessions {
   Router& router_;
   Deliverer& deliverer_;
   FanOut& fan_out_;
+  Revoker& revoker_;
 
   // By client identifier, as the session holds it.
   std::unordered_map<std::string_view, std::unique_ptr<Session>, TopicHash> by_client_id_;
@@ -92,7 +129,9 @@ class Sessions {
     std::uint32_t next_slot = 0;  // of its table of subscriptions: those before are removed
   };
   std::deque<Ended> ended_;
-  std::uint32_t removals_left_ = 0;  // in this batch
+  std::uint32_t removals_left_ = 0;             // in this batch
+  std::shared_ptr<const Authority> authority_;  // null: rights are as each CONNECT brought them
+  std::optional<ReviewUnderWay> review_;
 };
 
 }  // namespace millrace::broker

@@ -41,11 +41,12 @@ enum class Drop : std::uint8_t {
   session_ended,     // pending or inflight when the session ended
   slot_evicted,      // least recently published topic made room
   retained_refused,  // no room for one more retained message
+  revoked,           // a reload took away the receiver's right to read it, or a will's to be sent
   count
 };
 constexpr std::array<std::string_view, static_cast<std::size_t>(Drop::count)> drop_names = {
-    "queue_oldest", "queue_newest",  "queue_disconnect", "expired",         "too_large",
-    "disconnected", "session_ended", "slot_evicted",     "retained_refused"};
+    "queue_oldest", "queue_newest",  "queue_disconnect", "expired",          "too_large",
+    "disconnected", "session_ended", "slot_evicted",     "retained_refused", "revoked"};
 
 struct ProcessorStats {
   std::array<Counter, 3> published;  // PUBLISH applied, by QoS
@@ -69,7 +70,10 @@ struct ProcessorStats {
   Counter takeovers;
   Counter wills;
   Counter sessions_expired;
-  Counter routes_computed;  // matches that were not in the cache
+  Counter sessions_revoked;       // ended because their user is gone
+  Counter sessions_foreign;       // CONNECTs that named another user's session
+  Counter subscriptions_revoked;  // ended because their user may not read there any more
+  Counter routes_computed;        // matches that were not in the cache
   // What takes time beyond commands and deliveries, and what a client's choice of filters, of
   // pending values and so on can make much of: index nodes, matches, topics, members, and whatever
   // else is looked at or freed one after the other.

@@ -9,6 +9,7 @@
 // Threads: constant after construction; any.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,6 +26,8 @@ struct TopicRule {
   std::string filter;
   // Of a rule that denies: what the client is told.
   protocol::ReasonCode refusal = protocol::ReasonCode::NotAuthorized;
+
+  friend bool operator==(const TopicRule&, const TopicRule&) = default;
 };
 
 class TopicRules {
@@ -34,6 +37,7 @@ class TopicRules {
 
   // No rule limits anything.
   bool allow_all() const { return rules_.empty() && otherwise_allow_; }
+  std::size_t size() const { return rules_.size(); }
 
   // Why not; nothing: the topic is permitted.
   std::optional<protocol::ReasonCode> refusal(std::string_view topic) const;
@@ -42,6 +46,8 @@ class TopicRules {
   // What of a filter's topics may be read: all, or those that permit() says; else why none.
   enum class Extent : std::uint8_t { whole, part };
   protocol::Result<Extent> extent(std::string_view filter) const;
+
+  friend bool operator==(const TopicRules&, const TopicRules&) = default;
 
  private:
   std::vector<TopicRule> rules_;

@@ -48,6 +48,7 @@ Simulator::Simulator(SimulatorOptions options)
     if (i % 3 == 2) client.denied = "+/1";
     clients_.push_back(std::move(client));
   }
+  if (options_.users) reload();
   watcher_ = &world_.peer("watcher").connect().subscribe("status/#", 0, Mode::every);
   world_.joins = [this] { return chance(60); };
 }
@@ -78,7 +79,10 @@ std::string Simulator::run() {
 }
 
 void Simulator::step() {
+  ++steps_;
+  if (options_.users && steps_ % 40 == 0) return reload();
   Client& client = clients_[pick(client_count)];
+  if (options_.users && steps_ % 15 == 0) return intrude(client);
   const std::uint32_t dice = pick(100);
   if (dice < 55) return publish();
   if (dice < 57) return publish_stale();
@@ -100,8 +104,7 @@ void Simulator::connect(Client& client) {
   // A session that does not outlive its connection ends with a takeover, too.
   if (clean || (old != nullptr && !client.persistent)) forget_session(client);
   client.persistent = chance(70);
-  Peer& peer =
-      world_.peer(client.id, client.v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
+  Peer& peer = new_peer(client);
   peer.receive_maximum = static_cast<std::uint16_t>(1 + pick(8));
   client.to_acknowledge.clear();
   client.unsettled.clear();
@@ -119,6 +122,62 @@ void Simulator::connect(Client& client) {
     if (old->closed != ReasonCode::SessionTakenOver) fail("a takeover did not end the old");
   }
   if (!existed && !clean && !client.filters.empty()) fail("a persistent session was lost");
+}
+
+Peer& Simulator::new_peer(const Client& client) {
+  Peer& peer =
+      world_.peer(client.id, client.v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
+  if (users_) peer.rights = users_->rights_of(client.id);
+  return peer;
+}
+
+// Another user names the client's session, which must not notice.
+void Simulator::intrude(Client& client) {
+  if (world_.processor.find_session(client.id) == nullptr) return;
+  Peer& stranger = world_.peer(client.id, protocol::Version::v5);
+  stranger.rights = users_->rights_of("stranger");
+  stranger.connect(chance(50), session_expiry_s).subscribe("#").publish("a/0", "stale");
+  stranger.take();
+  if (stranger.closed != ReasonCode::ClientIdentifierNotValid) fail("a stranger came in");
+  if (!stranger.got.empty()) fail("a stranger got something");
+  stranger.close();
+}
+
+// One client may read something else from now on. What was bound before has been sent.
+void Simulator::reload() {
+  world_.run_until_idle();
+  for (Client& client : clients_) {
+    if (client.peer != nullptr) take(client);
+  }
+  static const char* choices[] = {"", "a/0", "+/1", "a/#"};
+  if (users_) clients_[pick(client_count)].denied = choices[pick(4)];
+  std::map<std::string, User> all{{"stranger", {}}};
+  for (Client& client : clients_) {
+    std::vector<TopicRule> rules;
+    if (!client.denied.empty()) rules.push_back(deny(client.denied));
+    all[client.id] = {std::move(rules)};
+    forget_denied(client);
+  }
+  users_ = std::make_shared<const Users>(std::move(all));
+  bool done = false;
+  world_.review(users_, [&done] { done = true; });
+  world_.run_until_idle();
+  if (!done) fail("a review did not end");
+}
+
+void Simulator::forget_denied(Client& client) {
+  client.newest_owed.clear();  // which values are owed to the end may have changed
+  if (client.denied.empty()) return;
+  std::erase_if(client.filters, [&](const auto& one) {
+    const bool denied = protocol::covers(client.denied, one.second.filter);
+    if (denied) client.snapshots_owed.erase(one.first);
+    return denied;
+  });
+  for (auto& [name, owed] : client.snapshots_owed) {
+    std::erase_if(owed, [&](const auto& one) { return !may_read(client, one.first); });
+  }
+  std::erase_if(client.owed,
+                [&](std::uint64_t number) { return !may_read(client, topics_[number - 1]); });
 }
 
 void Simulator::forget_session(Client& client) {
@@ -191,6 +250,7 @@ void Simulator::publish() {
   const int qos = is_request ? 0 : static_cast<int>(pick(3));
   const bool retain = !is_request && chance(20);
   ++number_;
+  topics_.push_back(name);
   newest_[name] = number_;
   if (retain) retained_[name].insert(number_);
   for (Client& client : clients_) {
@@ -234,6 +294,14 @@ void Simulator::publish_stale() {
 }
 
 void Simulator::read(Client& client, bool acknowledge_all) {
+  take(client);
+  if (!fault_.empty()) return;
+  if (chance(70) || acknowledge_all) {
+    client.peer->report_drained(/*blocked=*/chance(30));
+  }
+}
+
+void Simulator::take(Client& client) {
   Peer& peer = *client.peer;
   const std::size_t control_before = peer.control.size();
   peer.take();
@@ -245,9 +313,6 @@ void Simulator::read(Client& client, bool acknowledge_all) {
   }
   const std::vector<Got> got = std::exchange(peer.got, {});
   for (const Got& one : got) receive(client, one);
-  if (chance(70) || acknowledge_all) {
-    peer.report_drained(/*blocked=*/chance(30));
-  }
 }
 
 void Simulator::receive(Client& client, const Got& got) {
@@ -326,8 +391,7 @@ void Simulator::settle() {
   for (Client& client : clients_) {
     if (!fault_.empty()) return;
     if (client.peer == nullptr && world_.processor.find_session(client.id) != nullptr) {
-      Peer& peer =
-          world_.peer(client.id, client.v5 ? protocol::Version::v5 : protocol::Version::v3_1_1);
+      Peer& peer = new_peer(client);
       client.to_acknowledge.clear();
       client.unsettled.clear();
       client.newest_owed.clear();
@@ -414,12 +478,12 @@ void Simulator::check_end() {
   for (Client& client : clients_) {
     if (client.peer == nullptr) continue;
     client.peer->close();
-    client.peer = &world_.peer(client.id);
+    client.peer = &new_peer(client);
     client.peer->connect(true, 0).close();  // ends the session
   }
   for (Client& client : clients_) {
     if (world_.processor.find_session(client.id) != nullptr) {
-      world_.peer(client.id).connect(true, 0).close();
+      new_peer(client).connect(true, 0).close();
     }
   }
   world_.run_until_idle();

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/broker/users.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::broker {
@@ -24,6 +25,8 @@ struct SimulatorOptions {
   int steps = 1500;
   bool small_limits = false;  // queues overflow, slots are evicted: every loss must be counted
   bool requests = false;      // some messages have a Response Topic
+  // Each client is a user of its own. Strangers name its session, and reloads change what it may read.
+  bool users = false;
 };
 
 class Simulator {
@@ -70,6 +73,10 @@ class Simulator {
   static bool may_read(const Client& client, std::string_view topic);
 
   void step();
+  Peer& new_peer(const Client& client);
+  void intrude(Client& client);
+  void reload();
+  void forget_denied(Client& client);
   void connect(Client& client);
   void vanish(Client& client);
   void subscribe(Client& client);
@@ -77,6 +84,7 @@ class Simulator {
   void publish();
   void publish_stale();
   void read(Client& client, bool acknowledge_all);
+  void take(Client& client);
   void receive(Client& client, const Got& got);
   void receive_snapshot(Client& client, const Got& got, std::uint64_t number);
   void watch();
@@ -101,6 +109,9 @@ class Simulator {
   Peer* watcher_ = nullptr;                                  // of the clients' status topics
   std::map<std::string, std::uint64_t> watched_;             // by topic: what it saw last
   std::uint64_t number_ = 0;
+  std::vector<std::string> topics_;  // by publish number, less one
+  std::shared_ptr<const Users> users_;
+  int steps_ = 0;
   std::string fault_;
 };
 

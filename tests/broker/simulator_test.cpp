@@ -25,6 +25,12 @@ TEST(Simulator, KeepsTheOrderOfATopicAmongRequests) {
   }
 }
 
+TEST(Simulator, KeepsUsersApartAndRevokesWhatReloadsTakeAway) {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 100; ++seed) {
+    ASSERT_EQ(Simulator({.seed = seed, .users = true}).run(), "");
+  }
+}
+
 TEST(Simulator, CountsEveryLossAtItsLimits) {
   for (std::uint64_t seed = first_seed(); seed < first_seed() + 100; ++seed) {
     ASSERT_EQ(Simulator({.seed = seed, .small_limits = true}).run(), "");

@@ -98,6 +98,7 @@ class Peer : public OutboxOwner {
   OutboxRef outbox;
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;
+  RightsRef rights;  // by which it connects and subscribes
   std::optional<bool> session_present;
   bool is_open = false;  // `connect` was sent, `close` was not
   std::optional<protocol::ReasonCode> closed;
@@ -146,6 +147,13 @@ class World {
     peers.push_back(std::make_unique<Peer>(*this, std::move(client_id), version));
     return *peers.back();
   }
+  // Begins; it is over when `done` was called.
+  void review(std::shared_ptr<const Authority> authority, std::function<void()> done = {}) {
+    auto request = std::make_unique<ReviewRequest>();
+    request->authority = std::move(authority);
+    request->done = std::move(done);
+    apply({nullptr, command::Review{std::move(request)}});
+  }
 
   std::int64_t now_ns = 1'000'000'000;
   ReadyList ready{[] {}};
@@ -180,6 +188,7 @@ inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
   request->receive_maximum = receive_maximum;
   request->packet_bytes_max = packet_bytes_max;
   request->will = std::move(will);
+  request->rights = rights;
   is_open = true;
   send(command::Connect{std::move(request)});
   return *this;
@@ -198,6 +207,7 @@ inline Peer& Peer::subscribe(SubscriptionRequest wanted, std::uint32_t identifie
   auto request = std::make_unique<SubscribeRequest>();
   request->packet_id = next_packet_id++;
   request->identifier = identifier;
+  if (rights) request->rights_revision = rights->revision;
   request->filters.push_back(std::move(wanted));
   send(command::Subscribe{std::move(request)});
   return *this;
