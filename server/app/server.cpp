@@ -13,6 +13,9 @@ namespace millrace::server {
 
 namespace {
 
+// How long a reload waits for the processor.
+constexpr std::chrono::seconds reload_patience{10};
+
 std::vector<std::string> listener_names(const Config& config) {
   std::vector<std::string> names;
   for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
@@ -110,9 +113,18 @@ void Server::reload(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
   apply_settings();
   limit_processor();
+  // Before the connections: a will of one that they end by the new rules is judged by those, too.
+  const auto reviewed = begin_review();
   topics_http_.set_access(settings_->access);
-  on_each_thread([&](IoThread& thread) { thread.set_settings(settings_); });
+  on_each_thread([&](IoThread& thread) {
+    thread.set_settings(settings_);
+    thread.wheel().for_each([](Resident& resident) { resident.apply_settings(); });
+  });
   if (local_host_) local_host_->set_settings(settings_);
+  const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
+  if (!wait_until(deadline, [&] { return reviewed->load(std::memory_order_acquire); })) {
+    log_warn("reload.review", {{"state", "sessions are still being judged by the new rules"}});
+  }
 }
 
 void Server::apply_settings() {
@@ -123,15 +135,26 @@ void Server::apply_settings() {
   worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }
 
-// The limits take their turn in the queue like everything that concerns sessions.
-void Server::limit_processor() {
-  broker::Command command{
-      nullptr, broker::command::Limits{
-                   std::make_unique<broker::ProcessorLimits>(processor_limits(config()))}};
-  const Deadline deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+// Limits and rights take their turn in the queue like everything that concerns sessions.
+void Server::submit(broker::Command command) {
+  const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
   if (!wait_until(deadline, [&] { return inbox_.submit({&command, 1}) == 1; })) {
-    log_error("reload.limits", {{"error", "the queue to the processor is full"}});
+    log_error("reload.processor", {{"error", "the queue to the processor is full"}});
   }
+}
+
+void Server::limit_processor() {
+  auto limits = std::make_unique<broker::ProcessorLimits>(processor_limits(config()));
+  submit({nullptr, broker::command::Limits{std::move(limits)}});
+}
+
+std::shared_ptr<const std::atomic<bool>> Server::begin_review() {
+  const auto reviewed = std::make_shared<std::atomic<bool>>(false);
+  auto request = std::make_unique<broker::ReviewRequest>();
+  request->authority = settings_->access;
+  request->done = [reviewed] { reviewed->store(true, std::memory_order_release); };
+  submit({nullptr, broker::command::Review{std::move(request)}});
+  return reviewed;
 }
 
 void Server::on_each_thread(const std::function<void(IoThread&)>& task) {

@@ -35,7 +35,8 @@ class Server {
   // The figures as of now, under $SYS/broker/.
   void publish_sys_topics() { sys_topics_->publish(broker::Inbox::now_ns()); }
   // Gives every I/O thread and the processor the new settings, and new TLS handshakes their
-  // certificates. The listeners are those of before: they change with a restart alone.
+  // certificates. Returns when every connection and session has been judged by the new access
+  // rules, or after ten seconds. The listeners are those of before: they change with a restart alone.
   void reload(std::shared_ptr<const Settings> settings);
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
@@ -52,7 +53,10 @@ class Server {
   using Deadline = std::chrono::steady_clock::time_point;
 
   void add_metrics();
+  void submit(broker::Command command);
   void limit_processor();
+  // True once every session is judged by the new access rules.
+  std::shared_ptr<const std::atomic<bool>> begin_review();
   // What of the settings others hold copies of.
   void apply_settings();
   std::string readiness() const;

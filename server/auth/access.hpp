@@ -4,23 +4,26 @@
 // it; a reload makes a new one and hands the shared pointer to each I/O thread in
 // turn. `authenticate` is asked once a connection; where there is a password to check it derives a
 // key (milliseconds of CPU, the same for unknown users), so I/O threads leave that to the worker.
-// It answers with the peer's `Grants`, which the connection keeps, and which stay valid as long as
-// the connection holds them, whatever is reloaded meanwhile. Users of SCRAM prove themselves by an
-// exchange (scram.hpp) over the keys that are kept here.
+// It answers with the peer's `Grants`, which the connection keeps, and the broker with the session
+// (broker::Rights). They stay valid whatever is reloaded; after a reload both ask the new snapshot
+// for the ones of then: readmit(), renew(). Users of SCRAM prove themselves by an exchange
+// (scram.hpp) over the keys that are kept here.
 //
 // Rules: the first that matches wins. What none matches, `access.otherwise` decides; unset, that is
 // deny, or allow as long as there are no rules at all. What that means
 // for a subscription, which is judged before there is a topic, says core/broker/topic_rules.hpp.
 #pragma once
 
-#include <map>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "core/broker/rights.hpp"
 #include "core/broker/topic_rules.hpp"
 #include "protocol/reason_code.hpp"
 #include "server/auth/password_file.hpp"
@@ -33,31 +36,58 @@ namespace millrace::server {
 class Grants {
  public:
   Grants(std::string user, const AccessConfig& config);
+  explicit Grants(broker::RightsRef rights)
+      : rights_(std::move(rights)), publish_(rights_->publish.get()) {}
 
   // The verified user name; empty for the anonymous.
-  const std::string& user() const { return user_; }
+  const std::string& user() const { return rights_->owner; }
+  // The same for the broker.
+  const broker::RightsRef& rights() const { return rights_; }
 
   // Why this user may not publish there; nothing: he may. Per message: one branch when no rule
   // limits his publishing.
   std::optional<protocol::ReasonCode> publish_refusal(std::string_view topic) const {
-    if (publish_is_open_) return std::nullopt;
-    return publish_.refusal(topic);
+    if (publish_ == nullptr) return std::nullopt;
+    return publish_->refusal(topic);
   }
 
-  // The rules that what reads by this filter has to ask about each topic; null: none, it may read
-  // all that the filter matches; an error: why it may read nothing. `filter` is the inner one:
-  // without a $share or $latest prefix.
+  // As broker::Rights::subscription().
   using ReadRules = std::shared_ptr<const broker::TopicRules>;
-  protocol::Result<ReadRules> subscription(std::string_view filter) const;
+  protocol::Result<ReadRules> subscription(std::string_view filter) const {
+    return rights_->subscription(filter);
+  }
 
  private:
-  std::string user_;
-  broker::TopicRules publish_;  // of the rules, those that concern this user
-  ReadRules subscribe_;
-  bool publish_is_open_;
+  broker::RightsRef rights_;
+  const broker::TopicRules* publish_;  // of the rights; null: everything is open
 };
 
-class Access {
+// The rules of a configuration by whom they concern, so that what one user may do is found without
+// a look at the others'. Constant after construction.
+class UserRules {
+ public:
+  explicit UserRules(const AccessConfig& config);
+
+  // Null: nothing is limited. Users without a rule of their own share one object.
+  using RulesRef = std::shared_ptr<const broker::TopicRules>;
+  RulesRef publish(const std::string& user) const { return of(user, AccessAction::publish); }
+  RulesRef subscribe(const std::string& user) const { return of(user, AccessAction::subscribe); }
+
+ private:
+  using Numbers = std::vector<std::uint32_t>;  // of rules, rising
+
+  RulesRef of(const std::string& user, AccessAction action) const;
+  RulesRef make(const Numbers& numbers, AccessAction action) const;
+
+  std::vector<AccessRule> rules_;
+  bool otherwise_allow_;
+  Numbers of_everybody_;
+  std::unordered_map<std::string, Numbers> of_user_;
+  RulesRef publish_of_everybody_;
+  RulesRef subscribe_of_everybody_;
+};
+
+class Access final : public broker::Authority {
  public:
   // Reads the files of users. What is wrong with them is added to `faults` (then the result is
   // null).
@@ -79,18 +109,36 @@ class Access {
 
   // Of the user that a client's certificate names; NotAuthorized if it names none.
   protocol::Result<std::shared_ptr<const Grants>> grants_of_certified(std::string_view user) const;
-  // Of a user that was verified (on an older snapshot, say); the empty name is the anonymous.
+  // Of a user who proved to know the password of these keys. NotAuthorized: they are of an older
+  // snapshot, and the user has others now, or none.
+  protocol::Result<std::shared_ptr<const Grants>> grants_of_scram(std::string_view user,
+                                                                  const ScramKeys& keys) const;
+  // Of whoever needs no verification; the empty name is the anonymous.
   std::shared_ptr<const Grants> grants_of(std::string_view user) const;
+
+  // What a connection has now that an older snapshot let in. Null: this one would not let it in as
+  // it came: the user is gone, or has another password.
+  std::shared_ptr<const Grants> readmit(const Grants& grants) const;
+
+  // --- broker::Authority, for sessions: they belong to the user, whatever the password is ---
+  std::uint64_t revision() const override { return revision_; }
+  broker::RightsRef renew(const broker::Rights& rights) const override;
 
  private:
   Access(const AccessConfig& config, PasswordFile passwords, ScramFile scram);
 
+  std::shared_ptr<const Grants> grants_of(std::string_view user, std::string_view credential) const;
+  std::optional<std::string> credential_of(const broker::Rights& rights) const;
+
+  const std::uint64_t revision_;
   const AccessConfig config_;
   const PasswordFile passwords_;
   const ScramFile scram_;
-  // One Grants a user, made when the user first comes: asked once a connection, so a lock is fine.
+  const UserRules rules_;
+  // One Grants a user and credential, made when the user first comes: asked once a connection and
+  // reload, so a lock is fine.
   mutable std::mutex mutex_;
-  mutable std::map<std::string, std::shared_ptr<const Grants>, std::less<>> grants_;
+  mutable std::unordered_map<std::string, std::shared_ptr<const Grants>> grants_;
 };
 
 }  // namespace millrace::server

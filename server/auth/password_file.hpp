@@ -36,6 +36,12 @@ class PasswordFile {
   // Costs the same for a wrong password and for a user that does not exist.
   bool verify(std::string_view user, std::string_view password) const;
 
+  // Null: there is no such user.
+  const PasswordHash* find(std::string_view user) const {
+    const auto found = users_.find(user);
+    return found == users_.end() ? nullptr : &found->second;
+  }
+
   std::size_t size() const { return users_.size(); }
 
  private:

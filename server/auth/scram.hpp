@@ -61,6 +61,12 @@ class ScramFile {
   // that no proof fits: so nobody learns from a challenge who exists.
   ScramKeys keys_of(std::string_view user) const;
 
+  // Null: there is no such user.
+  const ScramKeys* find(std::string_view user) const {
+    const auto found = users_.find(user);
+    return found == users_.end() ? nullptr : &found->second;
+  }
+
   std::size_t size() const { return users_.size(); }
 
  private:
@@ -86,6 +92,7 @@ class ScramExchange {
   ScramExchange(ScramFirst first, ScramKeys keys, std::string_view nonce);
 
   const std::string& user() const { return first_.user; }
+  const ScramKeys& keys() const { return keys_; }
   // The server-first-message.
   const std::string& challenge() const { return challenge_; }
   // The server-final-message for the client's final one; NotAuthorized: it does not prove that its

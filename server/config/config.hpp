@@ -31,6 +31,8 @@ enum class LogFormat : std::uint8_t { text, json };
 enum class AccessEffect : std::uint8_t { allow, deny };
 enum class AccessAction : std::uint8_t { publish, subscribe, all };
 enum class LimitPolicy : std::uint8_t { enforce, warn };
+// What a client identifier is unique in.
+enum class SessionScope : std::uint8_t { server, user };
 enum class RefusalReason : std::uint8_t { not_authorized, unspecified };
 enum class ClientCertificate : std::uint8_t { none, optional, required };
 // Which part of a client's certificate is its user name.
@@ -47,6 +49,7 @@ const char* to_string(LogFormat);
 const char* to_string(AccessEffect);
 const char* to_string(AccessAction);
 const char* to_string(LimitPolicy);
+const char* to_string(SessionScope);
 const char* to_string(RefusalReason);
 const char* to_string(ClientCertificate);
 const char* to_string(CertificateUser);
@@ -145,6 +148,7 @@ struct SessionConfig {
   std::uint32_t subscriptions_max = 10'000;
   std::uint32_t count_max = 1'000'000;
   OverflowPolicy overflow = OverflowPolicy::drop_oldest;
+  SessionScope scope = SessionScope::server;
 };
 
 struct SlotsConfig {

@@ -54,9 +54,10 @@ Schema<ListenerConfig> listener_schema() {
       .key(FIELD(tls.client_ca_file),
            "The certificates of the authorities that sign clients' certificates, PEM; the file is "
            "read again on SIGHUP")
-      .key(FIELD(tls.crl_file),
-           "The lists of revoked client certificates (CRL), PEM, one of each authority; the file is "
-           "read again on SIGHUP")
+      .key(
+          FIELD(tls.crl_file),
+          "The lists of revoked client certificates (CRL), PEM, one of each authority; the file is "
+          "read again on SIGHUP")
       .key(FIELD(tls.user_from),
            "The part of a client's certificate that is its user name, which then counts as "
            "verified without a password: `common_name`, `alternative_name` (the first DNS name, "
@@ -232,6 +233,10 @@ void add_protocol(Schema<Config>& schema) {
            Takes::reload)
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
            "The most subscriptions of one client", Takes::reload)
+      .key(FIELD(session.scope),
+           "Whose client identifiers must differ. `server`: those of all users; who names the "
+           "session of another user is refused (0x85). `user`: each user has identifiers of its "
+           "own, and clients without a user name have theirs")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "
            "acknowledged; it is told this as Receive Maximum")
@@ -305,11 +310,13 @@ void add_local(Schema<Config>& schema) {
       .key(FIELD(local.consumers_max), Limits{1, 100'000},
            "The most readers of rings and tables at once")
       .key(FIELD(local.publishers_max), Limits{0, 10'000}, "The most publishing processes at once")
-      .key(FIELD(local.publisher_ring_bytes), Limits{4096, gib},
-           "The size of each publisher's ring, from which the server takes its messages; a power of "
-           "two")
+      .key(
+          FIELD(local.publisher_ring_bytes), Limits{4096, gib},
+          "The size of each publisher's ring, from which the server takes its messages; a power of "
+          "two")
       .key(FIELD(local.publisher_frame_bytes_max), Limits{64, gib / 4},
-           "The longest message of a local publisher, with its topic and 24 bytes of header; at most "
+           "The longest message of a local publisher, with its topic and 24 bytes of header; at "
+           "most "
            "a quarter of `local.publisher_ring_bytes`")
       .key(FIELD(local.overflow_bytes), Limits{4096, 64 * gib},
            "The most bytes that wait outside a `lossless` ring for its slowest reader; beyond this "
@@ -323,7 +330,8 @@ void add_local(Schema<Config>& schema) {
       .key(FIELD(local.table_cells), Limits{8, 16'777'216},
            "The most topics in a table of newest values; a power of two")
       .key(FIELD(local.snapshot_bytes_max), Limits{4096, 64 * gib},
-           "The most bytes of newest values that a reader gets when it attaches; one that needs more "
+           "The most bytes of newest values that a reader gets when it attaches; one that needs "
+           "more "
            "is refused");
 }
 

@@ -235,6 +235,9 @@ const char* to_string(AccessAction value) {
 const char* to_string(LimitPolicy value) {
   return word_of(value).data();
 }
+const char* to_string(SessionScope value) {
+  return word_of(value).data();
+}
 const char* to_string(RefusalReason value) {
   return word_of(value).data();
 }

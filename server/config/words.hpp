@@ -83,6 +83,12 @@ struct Words<LimitPolicy> {
 };
 
 template <>
+struct Words<SessionScope> {
+  static constexpr WordList<SessionScope, 2> list = {
+      {{"server", SessionScope::server}, {"user", SessionScope::user}}};
+};
+
+template <>
 struct Words<RefusalReason> {
   static constexpr WordList<RefusalReason, 2> list = {
       {{"not_authorized", RefusalReason::not_authorized},

@@ -91,6 +91,17 @@ void Connection::on_due() {
   }
 }
 
+// --- Reload --------------------------------------------------------------------------------------
+
+// The processor judges the session by itself. A CONNECT that is still being looked at is judged by
+// the newest settings when that is done.
+void Connection::apply_settings() {
+  if (!grants_ || ended()) return;
+  auto grants = thread_.settings().access->readmit(*grants_);
+  if (!grants) return close({ReasonCode::NotAuthorized, CloseCause::revoked, true});
+  grants_ = std::move(grants);
+}
+
 // --- The end -------------------------------------------------------------------------------------
 
 void Connection::stop_reading() {
@@ -168,7 +179,7 @@ void Connection::finish_closing() {
 // [MQTT-3.1.4-4], [MQTT-3.2.0-1]
 bool Connection::await_answers() {
   // What the processor ended has got its last answer.
-  if (!past_connect() || ending_->cause == CloseCause::processor) return true;
+  if (!past_connect() || ending_->by_processor) return true;
   if (!submission_.all_applied()) {
     submission_.ask_for_progress();
     if (!submission_.all_applied()) return false;

@@ -72,6 +72,7 @@ class Connection final : public StreamUser,
 
   // --- Resident ---
   void on_due() override;
+  void apply_settings() override;
   void stop_reading() override;
   void end(Which which) override;
   void abandon() override;
@@ -95,7 +96,8 @@ class Connection final : public StreamUser,
   struct Ending {
     ReasonCode reason;  // for the processor (a will is published unless it is normal) and the peer
     CloseCause cause;
-    bool tell_peer = false;  // DISCONNECT, or a refusing CONNACK, where the version has one
+    bool tell_peer = false;     // DISCONNECT, or a refusing CONNACK, where the version has one
+    bool by_processor = false;  // what it had to say has been taken already
   };
 
   // The PUBLISH packets of one read, counted once at its end.

@@ -32,6 +32,8 @@ std::string_view word(CloseCause cause) {
       return "limit";
     case CloseCause::shutdown:
       return "shutdown";
+    case CloseCause::revoked:
+      return "revoked";
   }
   return "unknown";
 }

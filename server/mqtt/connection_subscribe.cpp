@@ -30,6 +30,7 @@ std::optional<protocol::ReasonCode> not_offered(const protocol::ParsedFilter& fi
 bool Connection::handle(protocol::Subscribe& packet) {
   auto request = std::make_unique<broker::SubscribeRequest>();
   request->packet_id = packet.packet_id;
+  request->rights_revision = grants_->rights()->revision;
   if (!packet.properties.subscription_identifiers.empty()) {
     request->identifier = packet.properties.subscription_identifiers.front();
   }

@@ -18,6 +18,12 @@ using protocol::PacketType;
 namespace {
 // For `late` the kernel may hold this many times what it may hold for `latest`.
 constexpr std::uint32_t late_lowat_factor = 8;
+
+CloseCause cause_of(protocol::ReasonCode reason, bool greeted) {
+  if (!greeted) return CloseCause::refused;
+  const bool revoked = reason == protocol::ReasonCode::NotAuthorized;
+  return revoked ? CloseCause::revoked : CloseCause::processor;
+}
 }  // namespace
 
 void Connection::on_outbox_ready() {
@@ -48,7 +54,7 @@ bool Connection::take_handover() {
     ending_->tell_peer = true;
   }
   if (end && !greeted_) held_.reset();  // nothing follows a CONNACK that refuses [MQTT-3.2.0-1]
-  if (end) close({*end, CloseCause::processor, true});
+  if (end) close({*end, cause_of(*end, greeted_), true, true});
   return true;
 }
 

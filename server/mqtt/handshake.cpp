@@ -22,6 +22,12 @@ using Step = Handshake::Step;
 
 namespace {
 
+// Where each user has client identifiers of its own. Neither part can have a zero byte
+// [MQTT-1.5.4-2]; the anonymous have no name in front.
+std::string name_of_session(const std::string& user, const std::string& client_id) {
+  return user.empty() ? client_id : user + '\0' + client_id;
+}
+
 // CONNACK with a reason and no properties, in MQTT 5.
 constexpr std::uint32_t bare_refusal_bytes = 5;
 
@@ -90,6 +96,16 @@ Step Handshake::fault(ReasonCode reason) {
 
 Step Handshake::admit(protocol::Connect& connect,
                       protocol::Result<std::shared_ptr<const Grants>> grants) {
+  // Meanwhile there may have been a reload.
+  const Access& access = *thread_.settings().access;
+  if (grants && (*grants)->rights()->revision != access.revision()) {
+    auto readmitted = access.readmit(**grants);
+    if (readmitted) {
+      *grants = std::move(readmitted);
+    } else {
+      grants = ReasonCode::NotAuthorized;
+    }
+  }
   if (!grants) {
     thread_.counters().authentication_failures.add();
     claimed_user_ = connect.user_name.value_or("");
@@ -152,6 +168,10 @@ Step Handshake::agree(protocol::Connect& connect) {
     std::string topic = response_information(request->client_id);
     if (!topic.empty()) answer.response_information = std::move(topic);
   }
+  if (config.session.scope == SessionScope::user) {
+    request->client_id = name_of_session(grants_->user(), request->client_id);
+  }
+  request->rights = grants_->rights();
   request->version = version_;
   request->clean_start = connect.clean_start;
   request->session_expiry_s = agree_session_expiry(connect, answer);

@@ -116,9 +116,10 @@ Step Handshake::conclude(const std::string& data) {
 Step Handshake::conclude_with(protocol::Result<std::string> last_data) {
   if (!last_data) return fail_authentication();
   const ScramExchange exchange = *std::exchange(authentication_->exchange, std::nullopt);
-  auto grants = thread_.settings().access->grants_of(exchange.user());
+  auto grants = thread_.settings().access->grants_of_scram(exchange.user(), exchange.keys());
   if (!authentication_->connect) {
-    grants_ = std::move(grants);  // by the rules of now
+    if (!grants) return fail_authentication();
+    grants_ = std::move(*grants);  // by the rules of now
     return auth_step(Step::Kind::confirmed, ReasonCode::Success, std::move(*last_data));
   }
   authentication_->last_data = std::move(*last_data);

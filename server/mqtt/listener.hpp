@@ -56,6 +56,7 @@ class Listener {
    public:
     explicit Pause(Listener& listener) : listener_(listener) {}
     void on_due() override { listener_.socket_->wait(); }
+    void apply_settings() override {}
     void stop_reading() override {}
     void end(Which) override {}
     void abandon() override {}

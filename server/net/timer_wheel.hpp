@@ -22,6 +22,8 @@ class Resident : public WheelHook {
  public:
   // Its slot came round. It must schedule() itself again, or leave.
   virtual void on_due() = 0;
+  // The settings of the thread were replaced: what the peer may do is judged by the new ones.
+  virtual void apply_settings() = 0;
   // The server drains: no more is read.
   virtual void stop_reading() = 0;
   // The server ends: say so to the peer and leave. Those with a will go first, so that the others

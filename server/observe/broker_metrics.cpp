@@ -116,6 +116,15 @@ std::vector<MetricRow> session_rows(const ProcessorStats& stats) {
                  &ProcessorStats::takeovers),
       of_counter(stats, counter, "millrace_sessions_expired_total", "Sessions that expired.",
                  &ProcessorStats::sessions_expired),
+      of_counter(stats, counter, "millrace_sessions_revoked_total",
+                 "Sessions that ended because a reload removed their user.",
+                 &ProcessorStats::sessions_revoked),
+      of_counter(stats, counter, "millrace_sessions_foreign_total",
+                 "CONNECTs that were refused because they named another user's session.",
+                 &ProcessorStats::sessions_foreign),
+      of_counter(stats, counter, "millrace_subscriptions_revoked_total",
+                 "Subscriptions that ended because a reload no longer allows them.",
+                 &ProcessorStats::subscriptions_revoked),
   };
 }
 

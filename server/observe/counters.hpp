@@ -66,11 +66,12 @@ enum class CloseCause : std::uint8_t {
   connect_timeout,
   keep_alive_timeout,
   refused,    // CONNACK with a failure, or a failure to authenticate again
-  processor,  // takeover, overflow, session removed
+  processor,  // takeover, overflow
   limit,      // connection.count_max
   shutdown,
+  revoked,  // a reload took away the user or its password
 };
-inline constexpr std::size_t close_cause_count = 10;
+inline constexpr std::size_t close_cause_count = 11;
 
 // What one I/O thread counts. Written by that thread alone.
 struct alignas(128) IoCounters {

@@ -24,8 +24,10 @@ constexpr std::array<protocol::Version, version_count> versions = {
     protocol::Version::v3_1, protocol::Version::v3_1_1, protocol::Version::v5};
 constexpr std::array<std::string_view, qos_count> qos_words = {"0", "1", "2"};
 constexpr std::array<std::string_view, close_cause_count> cause_words = {
-    "client_disconnect",  "peer_closed", "protocol_fault", "handshake_fault", "connect_timeout",
-    "keep_alive_timeout", "refused",     "processor",      "limit",           "shutdown"};
+    "client_disconnect", "peer_closed",     "protocol_fault",
+    "handshake_fault",   "connect_timeout", "keep_alive_timeout",
+    "refused",           "processor",       "limit",
+    "shutdown",          "revoked"};
 
 MetricRow single(const Threads& threads, std::string name, std::string help,
                  Counter IoCounters::*field) {

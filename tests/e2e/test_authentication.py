@@ -43,7 +43,7 @@ class Exchanges(Users):
 
     def begin(self, client, properties=()):
         peer = self.raw()
-        peer.send(wire.connect(self.unique, properties=[
+        peer.send(wire.connect(f"{self.unique}-{client.user}", properties=[
             (wire.AUTH_METHOD, METHOD), (wire.AUTH_DATA, client.first()), *properties]))
         return peer
 
@@ -158,18 +158,17 @@ class Again(Users):
         passwd("--scram", cls.file("scram"), "ann", "secret")
         return {"access": {"scram_file": cls.file("scram")}}
 
-    def test_a_user_who_is_gone_may_stay_but_not_authenticate_again(self):
+    def test_a_user_who_is_gone_is_disconnected_and_not_let_in_by_an_old_challenge(self):
+        peer = Exchanges.connected(self, Scram("ann", "secret"))
         client = Scram("ann", "secret")
-        peer = Exchanges.connected(self, client)
+        late = self.begin(client)
+        challenge = late.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
         passwd("--scram", self.file("scram"), "bob", "b")
         subprocess.run([binary(), "passwd", "-D", self.file("scram"), "ann"], check=True)
         self.assertEqual(self.server.reload(), "reloaded")
-        peer.publish(self.topic(), b"", qos=1)
-        again = Scram("ann", "secret")
-        Exchanges.auth(peer, 0x19, again.first())
-        challenge = peer.expect(wire.AUTH, code=0x18).one(wire.AUTH_DATA)
-        Exchanges.auth(peer, 0x18, again.final(challenge))
         peer.expect_fault(0x87)
+        self.auth(late, 0x18, client.final(challenge))
+        late.expect_refused(0x87)
 
     begin, auth = Exchanges.begin, staticmethod(Exchanges.auth)
 

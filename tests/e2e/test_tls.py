@@ -292,7 +292,7 @@ class ClientCertificates(Case):
 
     def connected(self, name, listener="tls", **options):
         peer = Peer(None, sock=self.socket_of(name, listener))
-        peer.connect(f"{self.unique}{name}", **options)
+        peer.connect(f"{self.unique}{name}{listener}", **options)
         return peer
 
     def refused(self, name, listener="tls"):

@@ -28,6 +28,7 @@ class Scram:
     """The client's side; it can also send wrong answers."""
 
     def __init__(self, user, password, header="n,,"):
+        self.user = user
         self.password, self.header = password, header
         self.nonce = base64.b64encode(os.urandom(18)).decode()
         self.bare = f"n={user},r={self.nonce}"

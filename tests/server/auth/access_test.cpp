@@ -112,6 +112,19 @@ TEST(Grants, RulesConcernTheirUserAlone) {
   EXPECT_FALSE(may_publish(Grants("ann", config), "public/x"));
 }
 
+TEST(Grants, KeepTheOrderOfRulesForOneAndForAll) {
+  const auto config = with_rules({{deny, "ann", all, "a/b"},
+                                  {allow, {}, all, "a/#"},
+                                  {deny, {}, all, "b"},
+                                  {allow, "ann", all, "b"}});
+  for (const char* user : {"ann", "bob"}) {
+    const Grants grants(user, config);
+    EXPECT_EQ(may_publish(grants, "a/b"), grants.user() != "ann");
+    EXPECT_TRUE(may_subscribe(grants, "a/c"));
+    EXPECT_FALSE(may_publish(grants, "b"));
+  }
+}
+
 class Authenticate : public ::testing::Test {
  protected:
   Authenticate() {
@@ -172,6 +185,83 @@ TEST_F(Authenticate, WithKeysForScramAloneNoPasswordIsTaken) {
 TEST_F(Authenticate, SharesOneGrantsAUser) {
   const auto who = access();
   EXPECT_EQ(*who->authenticate("ann", "secret"), *who->authenticate("ann", "secret"));
+}
+
+// --- Reload ---
+
+class Reload : public Authenticate {
+ protected:
+  using GrantsRef = std::shared_ptr<const Grants>;
+
+  void set_password(const std::string& user, const std::string& password) {
+    config_.password_file = folder_.write(
+        "passwd",
+        user.empty() ? "" : with_user("", user, PasswordHash::make(password, 10).to_string()));
+  }
+  void set_scram(const std::string& user, const std::string& password) {
+    config_.scram_file =
+        folder_.write("scram", with_user("", user, ScramKeys::make(password, 4096).to_string()));
+  }
+};
+
+TEST_F(Reload, GivesWhoComesInAsBeforeTheRightsOfNow) {
+  const GrantsRef before = *access()->authenticate("ann", "secret");
+  config_.rules = {{deny, "ann", publish, "a"}, {allow, {}, all, "#"}};
+  const auto now = access();
+  const GrantsRef grants = now->readmit(*before);
+  ASSERT_NE(grants, nullptr);
+  EXPECT_FALSE(may_publish(*grants, "a"));
+  EXPECT_TRUE(may_publish(*before, "a"));
+  EXPECT_GT(now->revision(), before->rights()->revision);
+  EXPECT_EQ(grants->rights()->revision, now->revision());
+  EXPECT_EQ(now->renew(*before->rights()), grants->rights());
+}
+
+TEST_F(Reload, KnowsNoUserThatIsGone) {
+  const GrantsRef before = *access()->authenticate("ann", "secret");
+  set_password("bob", "secret");
+  EXPECT_EQ(access()->readmit(*before), nullptr);
+  EXPECT_EQ(access()->renew(*before->rights()), nullptr);
+}
+
+TEST_F(Reload, EndsConnectionsOfAnOldPasswordAndNotTheSessionsOfItsUser) {
+  const GrantsRef before = *access()->authenticate("ann", "secret");
+  set_password("ann", "other");
+  EXPECT_EQ(access()->readmit(*before), nullptr);
+  const auto rights = access()->renew(*before->rights());
+  ASSERT_NE(rights, nullptr);
+  EXPECT_EQ(rights->owner, "ann");
+}
+
+TEST_F(Reload, JudgesTheAnonymousByWhetherTheyMayComeIn) {
+  config_.allow_anonymous = true;
+  const GrantsRef before = *access()->authenticate({}, {});
+  EXPECT_NE(access()->readmit(*before), nullptr);
+  config_.allow_anonymous = false;
+  EXPECT_EQ(access()->readmit(*before), nullptr);
+  EXPECT_EQ(access()->renew(*before->rights()), nullptr);
+}
+
+TEST_F(Reload, JudgesWhoCameByCertificateByRulesAlone) {
+  const GrantsRef before = *access()->grants_of_certified("carol");
+  EXPECT_NE(access()->readmit(*before), nullptr);
+  set_password("carol", "x");
+  // The user of that name is the same, however it was verified.
+  EXPECT_EQ((*access()->authenticate("carol", "x"))->rights()->owner, before->rights()->owner);
+}
+
+TEST_F(Reload, JudgesWhoCameByScramByItsKeys) {
+  set_scram("ann", "secret");
+  const auto first = access();
+  const ScramKeys keys = first->scram()->keys_of("ann");
+  const GrantsRef before = *first->grants_of_scram("ann", keys);
+  EXPECT_NE(access()->readmit(*before), nullptr);
+  set_scram("ann", "other");
+  EXPECT_EQ(access()->readmit(*before), nullptr);
+  EXPECT_EQ(access()->grants_of_scram("ann", keys).error(), ReasonCode::NotAuthorized);
+  EXPECT_NE(access()->renew(*before->rights()), nullptr);
+  set_scram("bob", "secret");
+  EXPECT_EQ(access()->renew(*before->rights()), nullptr);
 }
 
 TEST_F(Authenticate, AMissingFileIsAFault) {

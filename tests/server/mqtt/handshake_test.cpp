@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "tests/server/mqtt/front_end.hpp"
@@ -84,6 +87,46 @@ TEST_F(HandshakeTest, MarksAPresentSessionWhereTheVersionHasTheFlag) {
     const std::uint8_t flag = version == Version::v3_1 ? 0 : 1;
     EXPECT_EQ(other.connack(true), (std::vector<std::uint8_t>{0x20, 2, flag, 0}));
   }
+}
+
+TEST_F(HandshakeTest, NamesTheSessionByTheClientIdentifierAlone) {
+  ASSERT_EQ(connect(connect_packet()).kind, Kind::admitted);
+  EXPECT_EQ(handshake.terms().request->client_id, "c");
+  EXPECT_EQ(handshake.terms().request->rights->owner, "");
+}
+
+// The user that the certificate names, since its session is not another user's.
+struct CertifiedHandshake : HandshakeTest {
+  std::optional<std::string> certified_user() const override { return user; }
+  static Config config_of(SessionScope scope) {
+    Config config;
+    config.session.scope = scope;
+    return config;
+  }
+  std::string user = "ann";
+};
+
+TEST_F(CertifiedHandshake, OwnsTheSession) {
+  ASSERT_EQ(connect(connect_packet()).kind, Kind::admitted);
+  EXPECT_EQ(handshake.terms().request->rights->owner, "ann");
+}
+
+TEST_F(CertifiedHandshake, HasClientIdentifiersOfItsOwnInTheScopeOfUsers) {
+  FrontEnd of_users(config_of(SessionScope::user));
+  std::set<std::string> names;
+  for (const char* each : {"ann", "bob"}) {
+    user = each;
+    Handshake other(of_users.thread, *this, false);
+    Connect packet = connect_packet();
+    packet.properties.request_response_information = 1;
+    ASSERT_EQ(connect(other, packet).kind, Kind::admitted);
+    names.insert(other.terms().request->client_id);
+    const auto bytes = other.connack(false);
+    const std::string text(bytes.begin(), bytes.end());
+    EXPECT_NE(text.find("response/c"), std::string::npos);  // what the client is told of is its own
+  }
+  EXPECT_EQ(names.size(), 2u);
+  EXPECT_FALSE(names.contains("c"));
 }
 
 // Nothing of a client whose CONNECT fails may be applied, so it fails here.

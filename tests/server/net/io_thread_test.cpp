@@ -17,6 +17,7 @@ struct Sleeper : Resident {
     called_at.push_back(wheel->tick());
     wheel->schedule(*this, wheel->tick() + next_after);
   }
+  void apply_settings() override {}
   void stop_reading() override {}
   void end(Which) override { unlink(); }
   void abandon() override { unlink(); }
