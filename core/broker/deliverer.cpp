@@ -13,9 +13,11 @@ using protocol::ReasonCode;
 
 namespace {
 
-// Is the delivery's packet within the client's Maximum Packet Size? [MQTT-3.1.2-24]
+// Is the delivery's packet within the client's Maximum Packet Size [MQTT-3.1.2-24], and within what
+// MQTT can express? Only identifiers without a bound can make a packet that large: what else is
+// added is allowed for in the limit of packet_bytes_max.
 bool fits(const Session& session, const Delivery& delivery) {
-  if (session.packet_bytes_max == 0) return true;
+  if (session.packet_bytes_max == 0 && !delivery.identifiers) return true;
   const Message& message = delivery.message;
   protocol::PublishHeader header;
   header.version = session.outbox->version;
@@ -26,7 +28,8 @@ bool fits(const Session& session, const Delivery& delivery) {
   header.properties = message.properties();
   if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
   const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
-  return bytes <= session.packet_bytes_max;
+  return bytes <= (session.packet_bytes_max != 0 ? session.packet_bytes_max
+                                                  : protocol::packet_bytes_limit);
 }
 
 }  // namespace

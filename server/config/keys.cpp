@@ -151,9 +151,9 @@ void add_front_end(Schema<Config>& schema) {
       .key(FIELD(connection.tcp_user_timeout_seconds), Limits{0, 86'400},
            "The time after which a connection ends when the client's machine acknowledges nothing, "
            "or takes none of the bytes that wait (TCP_USER_TIMEOUT); 0: the system's default")
-      .key(FIELD(packet_bytes_max), Limits{128, 268'435'460},
+      .key(FIELD(packet_bytes_max), Limits{128, 255 * mib},
            "The largest packet that a client may send; MQTT 5 clients are told it as Maximum "
-           "Packet Size")
+           "Packet Size. It may become larger inside: an alias is replaced by its topic")
       .key(FIELD(connect_bytes_max), Limits{128, 16 * mib}, "The largest CONNECT packet")
       .key(FIELD(connect_timeout_seconds), Limits{1, 3600},
            "The time from accepting a connection to its whole CONNECT packet")

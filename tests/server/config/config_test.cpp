@@ -94,6 +94,12 @@ TEST(Config, FrameOfAPublisherRingIsAtMostAQuarterOfIt) {
               HasSubstr("power of two"));
 }
 
+// An alias becomes its topic: 65,535 bytes more, which Remaining Length must still express.
+TEST(Config, LargestPacketLeavesRoomForWhatTheServerAdds) {
+  EXPECT_THAT(faults_of(with_sets({"packet_bytes_max=267386880"})), IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({"packet_bytes_max=268435460"})), HasSubstr("267,386,880"));
+}
+
 TEST(Config, NoTwoKeysShareAVariable) {
   std::set<std::string> variables;
   for (const std::string& path : config_schema().paths()) {
