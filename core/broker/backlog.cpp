@@ -1,4 +1,4 @@
-// Source: the delivery contract in the README.
+// Source: the delivery contract, docs/delivery.md.
 #include "core/broker/backlog.hpp"
 
 #include <cassert>
@@ -89,8 +89,9 @@ void Backlog::add_limited(Session& session, PendingEntry entry) {
   if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
 }
 
-// One value a topic waits, and of no more topics than the server would store values of: names may be
-// made up without end, and what waited before a SUBSCRIBE is not replaced any more.
+// At most one value of each topic waits, but a client may use any number of topics, and values that
+// waited before a SUBSCRIBE are not replaced any more. So the lane has the limits of the topic
+// table.
 void Backlog::bound_newest(Session& session) {
   PendingQueue& pending = session.pending;
   const TopicLimits& limits = batch_.limits().slots;
@@ -107,9 +108,10 @@ void Backlog::collapse(Session& session) {
   assert(!session.pending.has_adaptive());
 }
 
-// Caught up: nothing waits, less is unreported than a report would tell of, and the socket has
-// refused nothing for a while. A reader that is too slow for its stream empties its few cells now
-// and then all the same; it would be given a large credit, and an old backlog, each time.
+// Caught up: nothing waits, fewer bytes are outstanding than a Drained would report, and the socket
+// has refused nothing for stale_ns(). The last condition is needed because a reader that is too
+// slow for its stream also empties its few cells now and then: each time it would be given the
+// large credit, and collect an old backlog, again.
 void Backlog::unfold_if_caught_up(Session& session) {
   if (!session.connected() || !session.pending.collapsed()) return;
   const Outbox& outbox = *session.outbox;

@@ -6,7 +6,9 @@
 // figures about all of it.
 //
 // What always holds: after each call the queue is within its limits (but for `backpressure`, which
-// withholds acknowledgements instead), and the gauges say what waits.
+// withholds acknowledgements instead), and the gauges say what waits. Not so after seal() and
+// forget(), which may add what rate limits held back: the next add() or part() brings the queue
+// within its limits, and the caller updates the gauges.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -59,7 +61,8 @@ class Backlog {
   // At the end of the batch: frees what was discarded, as much as a batch may.
   void free_discarded();
 
-  // After anything was taken out of, or put into, session.pending.
+  // After anything was taken out of, or put into, session.pending. Where the session has become
+  // slow, or is so no more, the connection is told too (Session::update_binding).
   void update_gauges(Session& session);
 
  private:

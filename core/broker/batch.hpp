@@ -3,7 +3,7 @@
 // end.
 //
 // What always holds: time never runs backwards; between finish() and the next begin() no outbox is
-// listed; whoever stages something in an outbox touches it.
+// listed; an outbox in which something is staged has been touched.
 //
 // Threads: the processor's holder alone, but for stats(), which any thread may read.
 #pragma once
@@ -42,7 +42,7 @@ class Batch {
   // Takes over a reference, which is dropped when the batch's outboxes are handed over.
   void keep_until_finished(OutboxRef outbox) { closed_.push_back(std::move(outbox)); }
 
-  // Work is left over for which no command will come: another batch is needed soon.
+  // Work is left over and no command has to come for it: another batch is needed soon.
   void ask_for_more() { has_more_ = true; }
   bool has_more() const { return has_more_; }
 
@@ -52,8 +52,8 @@ class Batch {
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;
   bool has_more_ = false;
-  std::vector<Outbox*> touched_;
-  std::vector<OutboxRef> closed_;
+  std::vector<Outbox*> touched_;   // valid: the reference of Connect lasts until closed_ is cleared
+  std::vector<OutboxRef> closed_;  // whose Close was applied in this batch
   // One for each I/O thread that was ever woken; its vector is empty between batches.
   struct WakeUp {
     ReadyList* list = nullptr;

@@ -2,9 +2,10 @@
 //
 // Everything that changes routing or session state is a Command, in the one queue, in order. The
 // commands of a connection begin with Connect and end with Close; the queue is FIFO per producer,
-// so `outbox` is valid for each command in between and freed only after Close was applied. A
-// command of a connection that the processor has parted from its session (a takeover, a refusal) is
-// discarded: `outbox->attached()` is its epoch, and an outbox is never attached twice.
+// so `outbox` is valid for each command in between and freed only after Close was applied. Between
+// Connect and Close, a command of a connection that has no session any more (it was taken over,
+// disconnected or refused) is discarded: see Outbox::attached(). An outbox is attached to a session
+// at most once, so a late command never reaches the session of a later connection.
 //
 // A command is moved several times, so its body is small: what is large, and rare, is held by a
 // pointer.
@@ -35,7 +36,7 @@
 
 namespace millrace::broker {
 
-// How a subscription is served; stronger modes compare greater. The contract is in the README.
+// How a subscription is served; stronger modes compare greater. See docs/delivery.md.
 enum class Mode : std::uint8_t { latest, adaptive, every };
 
 // A CONNECT that was decoded, authenticated and allowed. The processor answers with
@@ -150,7 +151,9 @@ struct Close {
   std::optional<std::uint32_t> session_expiry_s;
 };
 
-// --- Of the server's own front-ends, without an outbox; Publish, too: HTTP's, local publishers' --
+// --- Of the server's own front-ends, without an outbox ------------------------------------------
+
+// A Publish without an outbox is a local publisher's.
 
 // A message of the server's own making ($SYS), not counted as published.
 struct Announce {

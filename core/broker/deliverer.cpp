@@ -1,5 +1,5 @@
 // Credit, binding and acknowledgements.
-// Source: MQTT 5.0 sections 3.3.4, 4.3, 4.4, 4.9; the delivery contract in the README.
+// Source: MQTT 5.0 sections 3.3.4, 4.3, 4.4, 4.9; the delivery contract, docs/delivery.md.
 #include "core/broker/deliverer.hpp"
 
 #include <algorithm>

@@ -64,8 +64,9 @@ class Deliverer {
 
   // It has a connection again: what is inflight is sent once more.
   void resume(Session& session);
-  // Its connection went, or a timer of it went off.
+  // Its connection is gone.
   void part(Session& session);
+  // A timer of it is due.
   void on_timer(Session& session);
   // It ends: nothing is inflight any more.
   void clear(Session& session);
@@ -75,7 +76,9 @@ class Deliverer {
 
   // --- The end of the batch, and of a SUBSCRIBE ---
 
+  // Lists the session for serve_all(), if anything waits in it.
   void serve_later(Session& session);
+  // Binds what waits in the session, as far as credit and window allow.
   void serve(Session& session);
   void serve_all();
   // Asks for another batch if something is left for it.

@@ -2,8 +2,12 @@
 // gets it or whose backlog keeps it; to one member of each shared group; to the rings of local
 // readers; and to its topic, as its newest value.
 //
-// What always holds: a message is given its number, and routed, before anybody is sent it; whoever
-// it goes to is sent messages of one topic in the order of their numbers.
+// Calls Values for the topic, Router [6] for its route, and Deliverer [8] for each session in it.
+// The rings get the message here; the topic's slot and the tables of local readers get the newest
+// value at the end of the batch (Values::store_noted).
+//
+// What always holds: a message has its number and its route before it is sent to any subscriber;
+// each subscriber is sent the messages of one topic in the order of their numbers.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -25,9 +29,10 @@ class FanOut {
   // Local readers are served from now on.
   void set_local(LocalSide* local) { local_ = local; }
 
-  // Takes the message. Returns how many sessions, groups and local rings it was for.
+  // The message may be moved from. Returns how many sessions, groups and local rings or tables it
+  // was for.
   std::size_t publish(PublishContext& context);
-  // To one member of a group. False: no member can take it.
+  // Delivers the message to one member of a group. False: no member can take it.
   bool to_group(const RouteGroup& group, PublishContext& context);
 
  private:

@@ -104,7 +104,7 @@ std::size_t Inbox::push(std::span<Command> commands) {
 }
 
 void Inbox::signal() {
-  // Release: who sees this count sees what was pushed before it.
+  // Release: a holder that sees this count sees what was pushed before it.
   std::uint64_t seen = signals_.fetch_add(one_signal, std::memory_order_acq_rel) + one_signal;
   if ((seen & held) != 0) return;  // the holder looks again before it lets go
   if (limits_.wait != WaitStrategy::block || !limits_.borrow_role) return wake_thread();
@@ -143,7 +143,7 @@ void Inbox::serve(Holder holder) {
     if (holder == Holder::borrower) processor_.stats().borrowed_batches.add();
     if (!more) {
       publish_deadline();
-      // Fails if somebody signalled since: then there is something to look at.
+      // Fails if commands were submitted since `seen`: then there is another batch.
       if (signals_.compare_exchange_strong(seen, seen & ~held, std::memory_order_acq_rel)) return;
     }
     if (holder == Holder::borrower && batches >= borrowed_batches_max) {
@@ -228,11 +228,11 @@ void Inbox::sleep_until_needed(std::uint32_t word) {
     base::futex_wait(thread_word_, word, base::Deadline(std::chrono::nanoseconds(deadline_ns)),
                      base::Scope::process);
   }
-  armed_deadline_ns_.store(INT64_MIN, std::memory_order_seq_cst);  // awake: nobody need wake it
+  armed_deadline_ns_.store(INT64_MIN, std::memory_order_seq_cst);  // awake: no wake-up is needed
 }
 
 void Inbox::run_spinning() {
-  if (!try_take_role()) std::abort();  // nobody else takes it with these strategies
+  if (!try_take_role()) std::abort();  // no other thread takes it
   while (!stopping_.load(std::memory_order_acquire) || queue_->len() > 0) {
     if (queue_->len() == 0 && processor_.next_deadline_ns() > now_ns()) {
       if (limits_.wait == WaitStrategy::yield) {

@@ -1,12 +1,16 @@
-// Inbox: the one way from every front-end to the processor; and who runs the processor.
+// Inbox: the one way from every front-end to the processor, and the thread that runs the processor.
 //
-// Front-ends submit() batches of commands from any thread: one claim in the elastic queue a batch.
-// To run the processor is a role with one holder at a time: normally the thread that this class
-// starts, but while that thread sleeps, the front-end's own thread takes the role for its batch, so
-// that an idle server answers without waking another thread. `signals_` decides: its lowest bit
-// says "held", the rest counts submissions, so that a holder that releases the role sees whether
-// something was submitted meanwhile. No wake-up is lost, and no fence is needed, because all of it
-// is read-modify-write on one word.
+// A front-end is what submits commands: MQTT connections, the control socket of local clients,
+// `$SYS`, the reload of the configuration. Front-ends submit() lists of commands from any thread;
+// each list is one claim in the elastic queue. The holder of the processor's role takes commands
+// from the queue and has the processor apply them, a batch at a time (run_batch()).
+//
+// The role has one holder at a time: normally the thread that this class starts, but while that
+// thread sleeps, the front-end's own thread takes the role for a batch or two, so that an idle
+// server answers without waking another thread. `signals_` decides: its lowest bit says "held", the
+// rest counts submissions, so that a holder that releases the role sees whether something was
+// submitted meanwhile. No wake-up is lost, and no fence is needed, because all of it is
+// read-modify-write on one word.
 //
 // Threads: submit(), wait_for_room() and stats from any; start() and stop() from one.
 #pragma once
@@ -63,8 +67,8 @@ class Inbox {
   // The clock in use; a test may link its own (inbox_clock.cpp). Monotonic nanoseconds.
   static std::int64_t now_ns();
 
-  // Nothing waits and nobody is at it: what was submitted before has been handed over. (While
-  // another thread submits, the answer is old at once.)
+  // The queue is empty and, with WaitStrategy::block, the role is free: what was submitted before has
+  // been applied and handed over. (While another thread submits, the answer is out of date at once.)
   bool idle() const {
     if (queue_->len() > 0) return false;
     return limits_.wait != WaitStrategy::block ||
@@ -103,7 +107,7 @@ class Inbox {
   std::atomic<bool> role_passed_{false};  // a borrower left the role to the thread
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> next_deadline_ns_{INT64_MAX};   // the processor's, at the last release
-  std::atomic<std::int64_t> armed_deadline_ns_{INT64_MAX};  // what the sleeping thread waits for
+  std::atomic<std::int64_t> armed_deadline_ns_{INT64_MAX};  // when the sleeping thread wakes
 
   std::mutex waiters_mutex_;
   std::vector<OutboxRef> waiters_;  // under waiters_mutex_

@@ -16,10 +16,10 @@ struct TopicLimits {
 };
 
 struct ProcessorLimits {
-  std::uint32_t credit_bytes = 256 * 1024;
-  std::uint32_t credit_max_bytes = 2 << 20;
-  std::uint32_t credit_latest_bytes = 16 * 1024;
-  std::uint64_t adaptive_backlog_bytes = 2 << 20;
+  std::uint32_t credit_bytes = 256 * 1024;         // see deliverer.hpp
+  std::uint32_t credit_max_bytes = 2 << 20;        // as far as a fast reader's credit is raised
+  std::uint32_t credit_latest_bytes = 16 * 1024;   // of `latest`, and of a collapsed backlog
+  std::uint64_t adaptive_backlog_bytes = 2 << 20;  // at either of these two it collapses
   std::uint32_t adaptive_stale_after_ms = 1000;
   std::uint32_t queue_messages = 100'000;  // of a session's `every` lane
   std::uint64_t queue_bytes = 64 << 20;

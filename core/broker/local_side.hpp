@@ -1,9 +1,9 @@
 // LocalSide: the processor's side of local consumers (core/shm): which rings and tables there are,
-// and what goes into them.
+// and what goes into them. A feed is either of the two.
 //
 // A ring or a table is in the subscription index as subscriptions without a session, so that
-// the cached match of a topic knows its feeds, and one that comes or goes invalidates only the
-// matches that it touches. Requests from the control socket are applied at the end of the batch,
+// the cached route of a topic names its feeds, and one that comes or goes invalidates only the
+// routes that it touches. Requests from the control socket are applied at the end of the batch,
 // after its values are stored: so a reader that starts at `latest` finds every value in its
 // snapshot or in the ring.
 //
@@ -52,9 +52,9 @@ class LocalSide final : public shm::Registry::Watcher {
   // Each topic's newest value of the batch, to the tables that match it.
   void store(std::span<shm::Feed* const> feeds, const Message& newest);
   // The end of the batch, after its values are stored; `sequence` is that of the last publish.
-  // True: there is more to do that no command will bring.
+  // True: there is more to do and no command has to come for it.
   bool finish(std::int64_t now_ns, std::uint64_t sequence);
-  // When a batch is needed for the sake of the clock; INT64_MAX: never.
+  // When a batch is needed even if no command comes; INT64_MAX: never.
   std::int64_t next_deadline_ns() const;
 
   shm::Registry::Figures figures() const;
@@ -74,14 +74,14 @@ class LocalSide final : public shm::Registry::Watcher {
   const Deliver deliver_;
   std::unordered_map<shm::Feed*, std::vector<std::unique_ptr<Subscription>>> subscriptions_;
   std::vector<std::unique_ptr<LocalRequest>> held_;
-  std::int64_t now_ns_ = 0;
-  std::uint64_t sequence_ = 0;
-  std::uint64_t appends_ = 0;
+  std::int64_t now_ns_ = 0;     // of the batch, from finish() on
+  std::uint64_t sequence_ = 0;  // the same
+  std::uint64_t appends_ = 0;   // calls of append(): tells which rings have the message already
   std::int64_t ticked_at_ns_ = 0;
   std::uint64_t time_of_day_ns_ = 0;  // of the batch
   shm::Registry core_;                // last: it tells us of its feeds' end
   mutable std::mutex figures_mutex_;
-  shm::Registry::Figures figures_;  // under figures_mutex_
+  shm::Registry::Figures figures_;  // under figures_mutex_; the two below are the holder's alone
   bool figures_are_old_ = true;
   std::int64_t figures_at_ns_ = 0;
 };

@@ -27,8 +27,9 @@ constexpr ExpirySeconds clock_seconds(std::int64_t now_ns) {
   return static_cast<ExpirySeconds>(now_ns / 1'000'000'000) + 1;
 }
 
-// All of a message but its bytes. Apart from them it is trivially copyable: copied as a whole,
-// which bit-fields beside a reference are not.
+// All of a message but the reference to its bytes. A type of its own, so that it is trivially
+// copyable and the compiler copies it as one block; next to a BufferRef, each bit-field would be
+// copied by itself.
 struct MessageFields {
   std::uint64_t topic_hash = 0;     // topic_hash() of topic()
   std::uint32_t packet_offset = 0;  // in the buffer
@@ -64,11 +65,11 @@ struct Message : MessageFields {
     return {packet() + payload_offset, packet_bytes - payload_offset};
   }
   std::uint32_t payload_bytes() const { return packet_bytes - payload_offset; }
-  // The v5 properties without their length; empty for 3.1.1. Parses the packet: not for hot paths.
+  // The v5 properties without their length; empty for 3.1.1. Parses the packet unless it has none.
   protocol::RawProperties properties() const;
 
-  // A Message of its own: the packet's bytes alone, in a buffer of exactly that size. For whatever
-  // stays (slot, retained, session queue), so that a small message never pins a large buffer.
+  // The same message with the packet's bytes alone, in a buffer of exactly that size. For a message
+  // that is stored (slot, retained, session queue), so that a small one never pins a large buffer.
   Message copy_to_keep() const;
   bool is_slice() const { return buffer->capacity() != packet_bytes; }
 };
@@ -78,8 +79,8 @@ struct Message : MessageFields {
 Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
                      const protocol::PublishView& view, protocol::Version version);
 
-// Makes a canonical message from parts (a will, a resolved alias, $SYS, HTTP): encodes the packet
-// into a buffer of its own, received at `now_ns`.
+// Makes a message from parts (a resolved alias, $SYS, a local publisher): encodes its packet, in
+// the shortest form, into a buffer of its own, received at `now_ns`.
 struct MessageParts {
   std::string_view topic;
   std::span<const std::uint8_t> payload;

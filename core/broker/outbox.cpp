@@ -144,7 +144,8 @@ void ReadyList::push(std::vector<OutboxRef>& outboxes) {
     }
   }
   outboxes.clear();
-  // Only one waker rings; the mutex orders this with prepare_to_sleep().
+  // The exchange is true for one of several callers: one wake-up. The mutex orders this with
+  // prepare_to_sleep().
   if (sleeping_.exchange(false, std::memory_order_acq_rel)) wake_();
 }
 

@@ -6,11 +6,16 @@
 // handed over, by exchanging it back. Nothing here locks but the ReadyList, once per I/O thread and
 // batch.
 //
-// Lifetime: reference-counted. The connection makes it, submits `connect` with it, holds a
-// reference until it has submitted `close`; the processor holds one from `connect` until it applied
-// `close`.
+// The way of a hand-over. The processor: staged(), by any of its parts; then hand_over() and
+// ReadyList::push(), by Batch. The I/O thread: ReadyList::take(), dispatch(), on_outbox_ready(),
+// take(), recycle().
 //
-// Threads: grouped by the thread that owns the fields.
+// Lifetime: reference-counted. The connection makes it, submits Connect with it, and holds a
+// reference until it has submitted Close; the processor holds one from applying Connect until the
+// end of the batch in which it applies Close.
+//
+// Threads: the members stand in groups, one for each thread that may use them. The atomics at the
+// end are what both threads share.
 #pragma once
 
 #include <atomic>
@@ -36,7 +41,7 @@ class ReadyList;
 struct Session;
 
 // The Subscription Identifiers that one delivery carries (MQTT 5, 3.3.2.3.8), shared by all
-// deliveries of a cached match.
+// deliveries of a cached route.
 struct SubscriptionIdentifiers
     : boost::intrusive_ref_counter<SubscriptionIdentifiers, boost::thread_safe_counter> {
   std::vector<std::uint32_t> values;
@@ -88,8 +93,8 @@ struct Handover {
   std::optional<Connected> connected;
   protocol::ControlPackets control;  // ahead of all deliveries
   std::vector<HandoverItem> deliveries;
-  // Set: write what is above, tell a v5 client (DISCONNECT with this reason; in place of
-  // CONNACK if it is not connected yet), and end the connection.
+  // Set: write what is above, then end the connection. A v5 client is told the reason by a
+  // DISCONNECT; a client that has not got its CONNACK yet, by a CONNACK that refuses.
   std::optional<protocol::ReasonCode> close;
 
   bool empty() const { return !connected && control.empty() && deliveries.empty() && !close; }
@@ -144,8 +149,9 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
     return applied_commands_.load(std::memory_order_acquire);
   }
   std::uint32_t applied_bytes() const { return applied_bytes_.load(std::memory_order_acquire); }
-  // Asks for one on_outbox_ready(), as soon as the processor applied more of what this connection
-  // submitted. Check applied_*() again after this call, before waiting.
+  // pause() pauses nothing by itself: it asks for one on_outbox_ready(), as soon as the processor
+  // has applied more of what this connection submitted. Check applied_*() again after this call,
+  // before waiting. resume() withdraws the request.
   void pause() { paused_.exchange(true, std::memory_order_acq_rel); }
   void resume() { paused_.store(false, std::memory_order_relaxed); }
 
@@ -157,8 +163,8 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
 
   // --- The processor -----------------------------------------------------------------------------
 
-  // The session that this connection speaks for; null before `connect` was applied, and again once
-  // the connection was parted from it. This is the connection's epoch.
+  // The session that this connection is attached to; null before Connect is applied, and again once
+  // the connection is detached from it (takeover, disconnect, Close).
   Session* session = nullptr;
   bool attached() const { return session != nullptr; }
 

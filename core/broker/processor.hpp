@@ -4,11 +4,13 @@
 // Time is handed in and nothing in here is random, so a replayed stream of commands gives the same
 // effects: the simulator in the tests does that, without sockets.
 //
-//     begin(now); apply(command)...; finish();
+//     begin(now); apply(command)...; finish();      called by Inbox::run_batch (inbox.cpp)
 //
 // The state is in its parts, each with a header of its own; the processor itself takes a command,
 // asks the parts in turn, and ends the batch:
 //
+//     Batch           time, limits, outboxes to hand over    batch.hpp
+//     SessionTimers   when a session must be looked at       session_timers.hpp
 //     Router          who gets the messages of a topic       router.hpp      [6]
 //     FanOut          a message to all of them               fan_out.hpp     [7]
 //     Deliverer       credit, binding, inflight              deliverer.hpp   [8]
@@ -60,7 +62,7 @@ class Processor {
   void apply(Command& command);
   void finish();
 
-  // There is work left that no command will bring: run another batch soon.
+  // There is work left and no command has to come for it: run another batch soon.
   bool has_more() const { return batch_.has_more(); }
   // When the next timer is due; run a batch then.
   std::int64_t next_deadline_ns() const;
@@ -102,7 +104,7 @@ class Processor {
   template <class Ack>
   void apply_ack(Session& session, const Ack& ack);
 
-  // A message without a subscriber is counted.
+  // FanOut::publish(), and a message without a subscriber is counted.
   std::size_t publish(PublishContext& context);
   void publish_due_wills();
 

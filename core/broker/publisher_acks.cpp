@@ -37,7 +37,8 @@ void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
   batch_.touch(outbox);
 }
 
-// The publisher's own inflight limit holds it back: a v5 client was told it, a 3.1.1 one cannot be.
+// What stops the publisher is its own limit of unacknowledged messages: a v5 client was told it as
+// Receive Maximum; a 3.1.1 client cannot be told, and is disconnected beyond it.
 bool PublisherAcks::withhold(Session& receiver, Session& publisher, std::uint8_t qos,
                              std::uint16_t packet_id) {
   assert(receiver.connected() && publisher.connected());

@@ -3,8 +3,10 @@
 // Acknowledgements leave in the order in which their messages were applied [MQTT-4.6.0-2], but for
 // those that the overflow policy `backpressure` withholds until the receiver's queue has room again.
 //
-// What always holds: a PUBLISH at QoS 2 is passed on once between its first arrival and its PUBREL;
+// What always holds: a PUBLISH at QoS 2 is routed once between its first arrival and its PUBREL;
 // a publisher has no more than receive_maximum acknowledgements withheld.
+//
+// The state is kept in the sessions: DeferredWork::withheld, withheld_from_me, received_qos2.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -21,7 +23,7 @@ class PublisherAcks {
  public:
   explicit PublisherAcks(Batch& batch) : batch_(batch) {}
 
-  // PUBACK or PUBREC.
+  // Stages PUBACK or PUBREC, as `qos` needs.
   void acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
                    protocol::ReasonCode reason);
 

@@ -127,7 +127,7 @@ class RateLimits {
     return std::exchange(limit.held, std::nullopt);
   }
 
-  // By subscription, then by topic: an end of a subscription costs what it leaves, and no more.
+  // By subscription, then by topic, so that the end of a subscription visits its own entries alone.
   std::unordered_map<std::uint32_t, std::unordered_map<std::uint64_t, RateLimit>> of_;
   Due due_;
   std::uint64_t count_ = 0;

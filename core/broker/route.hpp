@@ -24,14 +24,14 @@ namespace millrace::broker {
 // a session's strongest mode counts for all of its subscriptions to the topic.
 struct RouteTarget {
   Session* session = nullptr;
-  std::uint32_t subscription = 0;
-  std::uint32_t identifier = 0;
-  std::uint32_t interval_ms = 0;
+  std::uint32_t subscription = 0;  // Subscription::number; the lowest of those that are merged
+  std::uint32_t identifier = 0;    // Subscription Identifier, one of them; 0: none
+  std::uint32_t interval_ms = 0;   // rate limit; 0: none
   std::uint8_t qos = 0;
   Mode mode = Mode::adaptive;
   bool retain_as_published = false;
   bool no_local = false;
-  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;
+  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // all of them; null: none
 };
 
 // A group of shared subscriptions, of which perhaps not every member may read the topic.
@@ -64,7 +64,7 @@ struct RouteGroup {
 struct Route {
   std::vector<RouteTarget> targets;
   std::vector<RouteGroup> groups;
-  std::vector<shm::Feed*> feeds;
+  std::vector<shm::Feed*> feeds;  // rings and tables of local readers
 
   bool empty() const { return targets.empty() && groups.empty() && feeds.empty(); }
 };

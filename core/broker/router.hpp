@@ -1,11 +1,13 @@
 // [6] route: from a topic to who gets its messages: sessions, shared groups, local rings and tables.
 //
-// The router owns the subscription index, the shared groups and the cached match of each topic. It
-// decides who matches; it sends nothing.
+// The router owns the subscription index, the shared groups, and the cached route of each topic
+// (which stands in the topic: Topic::cached_route). It decides who gets a message; it sends
+// nothing. FanOut [7] asks it.
 //
-// What always holds: each subscription of a session is in the index exactly once, or in a group that
-// is; a group has at least one member; what a cached match names lives until the end of the batch in which it ended
-// (forget_ended), and by then no valid match names it.
+// What always holds: each subscription of a session is in the index exactly once, or
+// in a group that is; a group has at least one member. A subscription or group that ended is freed at the end of that batch
+// (forget_ended), as a caller may still hold a route that names it; route_of() returns no such route
+// any more.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -42,11 +44,11 @@ class Router {
     return cached.route();
   }
 
-  // Whose turn it is to take the message; null: no member can. Advances the turn.
+  // The member whose turn it is to get the message; null: no member can take it. Moves the turn on.
   Subscription* take_turn(const RouteGroup& route, const Message& message) {
     return route.group->take_turn(route, message, batch_.stats().work_units);
   }
-  // The group as it is now, for a message that was not routed by a cached match.
+  // The group as it is now, for a message that was not routed by a cached route.
   RouteGroup route_to(SharedGroup& group, std::string_view /*topic*/) const {
     return RouteGroup(group);
   }
@@ -68,10 +70,10 @@ class Router {
   const Subscription* unsubscribe(Session& session, std::string_view name);
   // The subscription stays, and reads what `rules` permit of it from now on.
   void set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules);
-  // What an ended session subscribed to, of which no new match is made: as much as stands in
+  // What an ended session subscribed to, of which no new route names anything: as much as stands in
   // `count` slots of its table from `from` on. Returns where to go on. The session still owns them.
   std::uint32_t remove_some(Session& session, std::uint32_t from, std::uint32_t count);
-  // The session takes no more shares.
+  // Takes the session's subscriptions out of their shared groups.
   void leave_groups(Session& session);
 
   // At the end of the batch.

@@ -1,6 +1,5 @@
 // Session: what the server keeps for one client identifier, connected or not. Plain state, on which
-// the processor's parts act: its life is Sessions', its backlog Backlog's, its credit and inflight
-// window Deliverer's, its subscriptions Router's.
+// the processor's parts act; each member says which part it belongs to.
 //
 // Threads: the processor's holder alone. A Session lives at one address from the CONNECT that makes
 // it until it ends.
@@ -38,7 +37,7 @@ struct WithheldAck {
 
 constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 
-// What a client subscribed to.
+// What a client subscribed to. Router's.
 struct SubscriptionSet {
   SubscriptionTable of;
   std::array<std::uint32_t, 3> mode_counts{};  // by Mode
@@ -52,14 +51,17 @@ struct SubscriptionSet {
 
 // What waits in a session but for the pending messages.
 struct DeferredWork {
-  std::vector<std::uint16_t> redeliver;  // inflight, to be sent again; the next one last
-  SnapshotQueue snapshots;
-  std::optional<std::list<Session*>::iterator>
-      snapshot_turn;  // SnapshotTurns' place of the session
-  RateLimits rate_limits;
+  // Deliverer's. Inflight, to be sent again; the next one last.
+  std::vector<std::uint16_t> redeliver;
+  SnapshotQueue snapshots;  // Deliverer's; Values moves the cursors on
+  // SnapshotTurns': the place of the session.
+  std::optional<std::list<Session*>::iterator> snapshot_turn;
+  RateLimits rate_limits;  // Backlog's; Deliverer notes what it sent
+  // PublisherAcks'. Acknowledgements of others that this session's full queue withholds; how many
+  // of its own are withheld; PUBLISH at QoS 2 that came, and PUBREL has not.
   std::vector<WithheldAck> withheld;
-  std::uint32_t withheld_from_me = 0;               // as a publisher
-  std::unordered_set<std::uint16_t> received_qos2;  // PUBLISH seen, PUBREL not yet
+  std::uint32_t withheld_from_me = 0;
+  std::unordered_set<std::uint16_t> received_qos2;
 
   bool empty() const {
     return redeliver.empty() && snapshots.empty() && !snapshot_turn && rate_limits.empty() &&
@@ -67,22 +69,26 @@ struct DeferredWork {
   }
 };
 
-// What is to happen to the session at a time, and when. Monotonic ns; 0: never.
+// What is to happen to the session at a time, and when. Monotonic ns; 0: never. Sessions', but for
+// the timer.
 struct Deadlines {
   std::optional<ConnectRequest::Will> will;
   std::int64_t will_at_ns = 0;
   std::int64_t expires_at_ns = 0;
-  std::int64_t timer_ns = 0;  // what SessionTimers has for it
+  std::int64_t timer_ns = 0;  // SessionTimers': when it has an entry for the session
 };
 
-// Most clients are idle: what few of them need is a Rare.
+// Most clients are idle: what few of them need is a Rare. A member that names no part is Sessions'.
 struct Session {
   boost::container::string client_id;  // 24 bytes, where std::string is 32
   std::uint64_t number = 0;            // unique; the order of the sessions' timers
   RightsRef rights;                    // of its owner; null: see ConnectRequest
   OutboxRef outbox;                    // null: not connected
+  // Backlog's; Deliverer takes from it.
   PendingQueue pending;
+  // Deliverer's.
   InflightWindow inflight;
+  // Each of these three says it itself.
   Rare<DeferredWork> deferred;
   Rare<SubscriptionSet> subscriptions;
   Rare<Deadlines> deadlines;
@@ -95,8 +101,8 @@ struct Session {
   bool bytes_may_pass : 1 = true;  // unchanged: no outbound aliases, no Maximum Packet Size
 
   bool ended : 1 = false;  // kept to the end of the batch because routes may still name it
-  bool waits_for_service : 1 = false;  // listed for the end of this batch
-  bool counted_slow : 1 = false;       // in the gauge
+  bool waits_for_service : 1 = false;  // Deliverer's: listed for the end of this batch
+  bool counted_slow : 1 = false;       // Backlog's: in the gauge
   bool sent_unjudged : 1 = false;  // inflight messages were sent before a reload that may deny them
 
   bool connected() const { return outbox != nullptr; }

@@ -60,7 +60,8 @@ class Sessions {
 
   // Looks at the sessions whose time has come, within the batch's budget.
   void fire_timers();
-  // Wills that are due; whoever made them so publishes them.
+  // Wills that are due. Sessions does not publish them: the Processor takes and publishes them
+  // after each call that may have made one due.
   bool has_due_wills() const { return !due_wills_.empty(); }
   Message take_due_will();
 
@@ -103,7 +104,7 @@ class Sessions {
   Session& start(const ConnectRequest& request);
   void attach(Session& session, Outbox& outbox, ConnectRequest& request);
   void set_will(Session& session, std::optional<ConnectRequest::Will>&& will);
-  // Parts session and connection; the session ends if it does not outlive its connection.
+  // Separates session and connection; the session ends with it if its expiry is 0.
   void detach(Session& session, Will will);
   void end(Session& session);
   struct Ended;

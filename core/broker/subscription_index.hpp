@@ -5,9 +5,9 @@
 // one. `+` and `#` are ordinary children whose numbers the node also keeps. Most nodes stand for one
 // filter of one client: such a node is 56 bytes, with a level of up to 23.
 //
-// A cached match (Route) remembers version(). When the index moved on, changed_since() says whether
-// any change since then touches the topic; most do not, and then the cache stays. The log of
-// changes is short: who is further behind matches anew.
+// A cached route remembers version(). When the index has changed since, changed_since() says
+// whether any of those changes touches the topic; most do not, and then the route stays. The log of
+// changes is short: a route that is older than the log is computed anew.
 //
 // Threads: the processor's holder alone. Subscriptions are the caller's; the index only keeps its
 // own place in them (index_position).
@@ -34,7 +34,7 @@ class SubscriptionIndex {
   // The filter must be valid, without prefixes. A subscription is added once.
   void add(std::string_view filter, Subscription* subscription);
   void remove(std::string_view filter, Subscription* subscription);
-  // The subscription changed in place (QoS, mode): cached matches must be made anew.
+  // The subscription changed in place (QoS, mode): cached routes must be computed anew.
   void touch(std::string_view filter);
 
   // Calls visit(Subscription*) for each subscription whose filter matches, in a fixed order.

@@ -1,10 +1,10 @@
 // The hash of topic names, and of any other name that a stranger chooses.
 //
 // A well-mixed 64-bit hash: 16 bytes at a time through a 64x64 -> 128 bit multiplication whose
-// halves are folded together. The process may give it a key of its own, so that nobody can choose
-// names that collide and fill one chain of a table with them.
+// halves are folded together. The process may give it a key of its own, so that a client cannot
+// choose names that collide and fill one chain of a table with them.
 //
-// Threads: topic_hash() any; the key is set before there is a second one.
+// Threads: topic_hash() any; the key is set before a second thread is started.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// TopicRules: which topics somebody may read, or publish to. An ordered list; the first rule whose
+// TopicRules: which topics a user may read, or publish to. An ordered list; the first rule whose
 // filter matches a topic decides, and when none does, `otherwise`.
 //
 // A subscription is judged once, by its filter. One that is covered by a rule that denies is

@@ -1,5 +1,5 @@
-// TopicTable: every topic that was published, with its newest value, its retained value and the
-// cached match of its subscribers.
+// TopicTable: every topic that was published, with its newest value, its retained value and its
+// cached route.
 //
 // A stored value is a copy of its own (Message::copy_to_keep), kept as one pointer. Topics are also
 // ordered by name, so that a filter's walk is a range and its place a name. Within count_max and
@@ -51,7 +51,7 @@ class Topic {
   BufferRef retained;                   // often the same
   std::uint64_t sequence = 0;           // of the last publish, over all topics
   std::uint64_t retained_sequence = 0;  // of the publish that set or cleared `retained` last
-  CachedRoute cached_route;
+  CachedRoute cached_route;             // Router's
   boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
   std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none

@@ -1,4 +1,5 @@
-// Source: MQTT 5.0 sections 3.3.1.3, 3.8.3.1; for `latest`, the delivery contract in the README.
+// Source: MQTT 5.0 sections 3.3.1.3, 3.8.3.1; for `latest`, the delivery contract,
+// docs/delivery.md.
 #include "core/broker/values.hpp"
 
 #include <algorithm>

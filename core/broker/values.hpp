@@ -42,7 +42,7 @@ class Values {
     last_topic_->sequence = sequence_;
     return *last_topic_;
   }
-  // A publish ends: its message, which is taken, is the topic's newest value.
+  // A publish ends: takes over its message as the topic's newest value.
   void note(Topic& topic, PublishContext& context);
 
   // Stores what was noted, here and in the tables of local readers. `local` may be null.

@@ -1,8 +1,9 @@
 // Connection: one MQTT client, from accept to close, over whatever transport carries it.
 //
 // It is the life cycle over parts that each own their state: PacketReader (bytes to packets),
-// Handshake (CONNECT to CONNACK), Submission (commands to the processor), Writer (deliveries to
-// bytes). Per read it makes one submission, per hand-over as few writes as the socket takes.
+// Handshake (CONNECT to CONNACK), Submission (commands to the processor), HeldAnswers (answers that
+// wait for earlier ones), Writer (deliveries to bytes). Per read it makes one submission, per
+// hand-over as few writes as the socket takes.
 //
 // Its life: opening, awaiting_connect, checking or authenticating, connecting, connected, closing,
 // lingering, closed.
@@ -173,15 +174,15 @@ class Connection final : public StreamUser,
   void apply_binding();
 
   IoThread& thread_;
-  const ListenerConfig& listener_;
+  const ListenerConfig& listener_;  // the Listener's copy, which outlives its connections
   std::unique_ptr<Stream> stream_;
-  std::shared_ptr<const Grants> grants_;
+  std::shared_ptr<const Grants> grants_;  // the client's rights; null before it is admitted
   PacketReader reader_;
   Submission submission_;
   Writer writer_;
-  std::unique_ptr<Handshake> handshake_;  // null: it is over
-  std::unique_ptr<HeldAnswers> held_;     // null: none
-  std::unique_ptr<std::vector<std::string>> aliases_in_;
+  std::unique_ptr<Handshake> handshake_;                  // null: it is over
+  std::unique_ptr<HeldAnswers> held_;                     // null: none
+  std::unique_ptr<std::vector<std::string>> aliases_in_;  // by topic alias - 1; null: none yet
   std::unique_ptr<std::string> state_topic_;  // of another broker's bridge; null: it is none
   std::string client_id_;                     // for the log
   std::optional<Ending> ending_;

@@ -1,5 +1,6 @@
 // [2] decode: a received PUBLISH, from the Frame to the Message ([3]) that is submitted ([4]): its
-// topic alias is resolved, the client's rights are asked. Source: MQTT 5.0 section 3.3.
+// topic alias is resolved, the client's rights are asked. Called from handle_packets()
+// (connection_read.cpp). Source: MQTT 5.0 section 3.3.
 #include <algorithm>
 #include <utility>
 
@@ -34,10 +35,10 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   if (view.qos != QoS::AtMostOnce && !count_unacknowledged()) {
     return fault(ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
   }
-  // Fewer bytes cannot make that many levels.
+  // More than n levels take at least n bytes, their separators: a shorter name is not counted.
   if (view.topic.size() >= mqtt.topic_levels_max &&
       protocol::level_count(view.topic) > mqtt.topic_levels_max) [[unlikely]] {
-    // 3.1.1 has no answer that says no, and PUBACK would say yes.
+    // 3.1.1 cannot refuse one message: its PUBACK and PUBREC mean success.
     if (version_ != Version::v5 && view.qos != QoS::AtMostOnce) {
       return fault(ReasonCode::TopicNameInvalid);
     }
@@ -74,7 +75,8 @@ std::optional<protocol::ReasonCode> Connection::resolve_alias(protocol::PublishV
   return std::nullopt;
 }
 
-// False: more than Receive Maximum are not acknowledged yet. MQTT 3 knows no such limit.
+// False: more than Receive Maximum are not acknowledged yet, and the policy is to enforce it. MQTT
+// 3 has no such limit.
 bool Connection::count_unacknowledged() {
   if (version_ != Version::v5) return true;
   if (unacknowledged_ >= receive_maximum_) {
@@ -94,7 +96,8 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
   return grants_->publish_refusal(view.topic);
 }
 
-// Acknowledged in its turn, with the reason where there is a word for it; dropped, and counted.
+// Drops the message and counts it. At QoS 1 and 2 the processor still acknowledges it, after what
+// was submitted before it, with the reason if the client's version has reason codes.
 void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode reason) {
   thread_.counters().publish_denied.add();
   if (view.qos == QoS::AtMostOnce) return;
@@ -114,8 +117,8 @@ void Connection::submit_spelled_out(const protocol::PublishView& view) {
   parts.packet_id = view.packet_id;
   parts.version = version_;
   submission_.add_publish(broker::build_message(parts, broker::Inbox::now_ns()));
-  // An alias of a few bytes may stand for a name of 64 KiB: what one read may become is limited as
-  // what several may.
+  // An alias of a few bytes may stand for a name of 64 KiB, so one read may become far more bytes
+  // than were read: the connection's limit is looked at here too, not only between two reads.
   if (submission_.is_at_limit()) hold_rest_ = true;
 }
 

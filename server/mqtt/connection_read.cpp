@@ -1,5 +1,7 @@
 // One read of a connection: its packets, the commands that they become, and whether to read on.
-// PUBLISH and SUBSCRIBE have files of their own.
+// PUBLISH and SUBSCRIBE have files of their own. It is between the steps [1] to [4] of a message's
+// walk (docs/architecture.md): on_received() takes each packet of a read through [1] and [2],
+// settles what buffer the messages keep, and submits [4].
 #include <algorithm>
 #include <utility>
 #include <variant>
@@ -136,7 +138,9 @@ void Connection::count(const ReadCounts& counts) {
   }
 }
 
-// What becomes of the buffer that the messages of this read are slices of.
+// What becomes of the buffer that the messages of this read are slices of: they keep it, and the
+// last one is charged for what they do not use; or they are copied, and the thread reads into it
+// again.
 void Connection::settle_slices(ReceivedBytes& received) {
   received.pay_references();
   if (!received.is_shared()) return;

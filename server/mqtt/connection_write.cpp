@@ -82,7 +82,8 @@ void Connection::count_control(protocol::ControlPackets& control) {
 
 // --- Answers of the connection's own -------------------------------------------------------------
 
-// At once, if the processor owes nothing for what came before it; else in its turn.
+// At once, if all that was submitted before it has been applied, and nothing of that waits to be
+// handed over; else it is held until that has been written.
 void Connection::answer(Bytes packet, PacketType type) {
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
   if (!past_connect() || (!held_ && submission_.all_applied() && !take_handover())) {
@@ -92,7 +93,7 @@ void Connection::answer(Bytes packet, PacketType type) {
   held_->hold(packet, submission_.mark());
 }
 
-// Gives the writer what is due of them. True: something was.
+// Gives the writer the held answers that are due. True: there is something new to write.
 bool Connection::release_answers() {
   if (!held_) return false;
   std::uint32_t applied = submission_.applied_commands();
@@ -149,8 +150,9 @@ void Connection::write() {
   report_drained();
 }
 
-// Rarely enough that light traffic never pays for it, often enough that credit never runs dry: at a
-// quarter of the smallest credit that may apply. A backlog that collapsed has that of `latest`.
+// At a quarter of the smallest credit that may apply: so light traffic sends no reports, and a
+// connection that is written without a stop does not use up its credit. A collapsed backlog has the
+// credit of `latest`.
 void Connection::report_drained() {
   if (ended() || !past_connect()) return;
   const OutboxConfig& config = thread_.config().outbox;

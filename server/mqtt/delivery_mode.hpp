@@ -26,9 +26,9 @@ struct DeliveryChoice {
   std::uint32_t interval_ms = 0;
 };
 
-// A rate limit keeps the newest value only, so it needs a mode that may replace values: where
-// nobody chose a mode, the limit chooses `latest`; with `every` it has no effect. Shared
-// subscriptions are always `every`.
+// A rate limit keeps the newest value only, so it needs a mode that may replace values: where no
+// mode was chosen, the limit chooses `latest`; with `every` it has no effect. Shared subscriptions
+// are always `every`.
 DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_t qos,
                                const DeliveryWish& wish, const DeliveryConfig& rules,
                                std::string_view user, std::string_view listener);

@@ -85,7 +85,8 @@ Step Handshake::refuse_undecoded(ReasonCode reason, const protocol::Frame& frame
 }
 
 Step Handshake::refuse(ReasonCode reason) {
-  // A will to a name that nobody may publish to has no return code in MQTT 3: the connection ends.
+  // MQTT 3 has no return code for a will to an invalid or reserved topic name: the connection ends
+  // without an answer.
   const bool has_answer = version_ == Version::v5 || reason != ReasonCode::TopicNameInvalid;
   return {Step::Kind::refused, reason, CloseCause::refused, has_answer, {}};
 }
@@ -193,7 +194,7 @@ Step Handshake::agree(protocol::Connect& connect) {
   terms_.request = std::move(request);
 
   encode_connack(std::move(answer));
-  // [MQTT-3.1.2-24]: nobody may go on without having been told what CONNACK says.
+  // [MQTT-3.1.2-24]: a client that cannot be sent its CONNACK cannot be admitted.
   if (packet_bytes_max_ != 0 && connack_.size() > packet_bytes_max_) {
     const bool fits = packet_bytes_max_ >= bare_refusal_bytes;
     return {Step::Kind::refused, ReasonCode::PacketTooLarge, CloseCause::refused, fits, {}};

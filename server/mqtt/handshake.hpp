@@ -124,7 +124,7 @@ class Handshake {
   IoThread& thread_;
   HandshakeUser& user_;
   std::shared_ptr<const Grants> grants_;
-  std::shared_ptr<PasswordCheck> check_;            // null: none is under way
+  std::shared_ptr<PasswordCheck> check_;  // with the worker (handshake_parts.hpp); null: none
   std::unique_ptr<Authentication> authentication_;  // null: CONNECT named no method
   Terms terms_;
   std::vector<std::uint8_t> connack_;

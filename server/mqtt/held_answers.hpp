@@ -3,8 +3,9 @@
 // the PUBACK and the messages that were asked for before it.
 //
 // An answer waits first until the commands before it are applied, then until the deliveries that
-// they brought are written. Answers that come meanwhile wait together for the last of their marks:
-// two groups, so that each gets its turn however many commands follow.
+// they brought are written. Answers that are added meanwhile form a second group, which waits for
+// the mark of its last answer. The first group's mark does not move, so the first answers are
+// written however many commands follow them.
 //
 // Threads: the connection's I/O thread.
 #pragma once

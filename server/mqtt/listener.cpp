@@ -151,7 +151,7 @@ void Listener::accept_some() {
       case ECONNABORTED:
         continue;
       default:
-        return socket_->wait();  // nobody waits; or a network error of that one connection
+        return socket_->wait();  // none waits; or a network error of that connection
     }
   }
   socket_->wait();

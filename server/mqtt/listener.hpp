@@ -2,7 +2,7 @@
 // of them in turn.
 //
 // When the process runs out of descriptors or memory it stops accepting for a moment instead of
-// trying again at once: the connections that wait are not lost, and the processor is not burnt.
+// trying again at once, which would use up a core. The connections that wait are not lost.
 //
 // Threads: constructed at start-up; start(), stop() and set_tls() post to its I/O thread, any
 // thread.
@@ -70,7 +70,8 @@ class Listener {
   void accept_some();
   void pause(int error);
   void hand_out(int fd);
-  // Under connection.count_max; over it, and there to be told so; over that as well.
+  // One more connection is: within connection.count_max; over it, but within turned_away_max, so
+  // that its CONNECT can be answered; over both.
   enum class Room : std::uint8_t { for_one, to_be_told, none };
   Room room() const;
 

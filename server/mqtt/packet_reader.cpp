@@ -11,8 +11,8 @@ namespace millrace::server {
 
 namespace {
 
-// Before authentication a buffer starts this small and doubles as bytes arrive. So much is never
-// refused.
+// Before authentication a buffer starts this small and doubles as bytes arrive. A buffer of this
+// size is not charged to the budget, so it is never refused.
 constexpr std::uint32_t first_buffer_bytes = 4096;
 
 }  // namespace
@@ -117,7 +117,7 @@ void PacketReader::forget() {
   held_ = false;
 }
 
-// In place of what was charged before.
+// Charges `bytes` to the budget in place of what was charged before. False: it is used up.
 bool PacketReader::charge(std::uint32_t bytes, Trust trust) {
   budget_.give_back(std::exchange(charged_bytes_, 0));
   if (trust == Trust::client || bytes <= first_buffer_bytes) return true;

@@ -1,18 +1,22 @@
 // [1] frame: PacketReader, what a connection receives, as whole packets.
 //
-// Bytes arrive in the thread's buffer, which all its connections share, so that an idle connection
-// holds none. A read that fills a good part of it gives the buffer to its messages; a small one is
-// copied to a buffer of its own size first, so that it pins nothing. The head of a packet whose end
-// has not come is kept here; a packet that is too large for the shared buffer is read straight into
-// one of its own.
+// Bytes arrive in the thread's buffer (ReceiveBuffers), which all its connections share, so that an
+// idle connection holds none. The messages [3] of a read that fills a quarter of it or more are
+// slices of that buffer; a smaller read is first copied to a buffer of its own size, so that its
+// messages pin no more than it. The head of a packet whose end has not come is kept here; a packet
+// that is too large for the shared buffer is read straight into one of its own.
 //
 //     ReceivedBytes received;
-//     reader.receive(stream, received);                // one read
-//     while (auto frame = received.next(...)) ...      // each whole packet
-//     reader.keep(received, ...);                      // what is left of it
+//     reader.receive(stream, received);        // one read
+//     auto frame = received.next(...);         // a fault, or no whole packet, or the one in front
+//     received.take((*frame)->packet_bytes);   // takes it: repeat
+//     reader.keep(received, ...);              // what is left of the read
 //
-// Always: before authentication a reader holds no more memory than twice what was sent, and all such
-// readers of a thread together no more than UnauthenticatedBudget allows.
+// Connection::on_received (connection_read.cpp) is that loop, and calls handle_publish [2].
+//
+// Always: before authentication a reader holds at most 4 KiB or twice what was sent, whichever is
+// more; buffers of more than 4 KiB, of all such readers of a thread, are within
+// UnauthenticatedBudget.
 //
 // Threads: the connection's I/O thread.
 #pragma once
@@ -36,7 +40,7 @@ namespace millrace::server {
 class ReceivedBytes {
  public:
   bool empty() const { return bytes_.empty(); }
-  // The budget of unauthenticated peers is used up: this packet cannot be read on.
+  // The budget of unauthenticated peers is used up: the rest of this packet cannot be read.
   bool is_over_budget() const { return is_over_budget_; }
   // What is not taken yet.
   std::span<const std::uint8_t> rest() const { return bytes_.subspan(at_); }
@@ -59,15 +63,16 @@ class ReceivedBytes {
   }
 
   bool has_slices() const { return slices_ > 0; }
-  // Once, after the last slice: the references that they hold, with one atomic operation.
+  // slice() makes messages without counting their references to the holder. This counts them, with
+  // one atomic operation: to be called once, after the last slice and before any is dropped.
   void pay_references() { holder_->add_references(slices_); }
   const broker::Buffer* holder() const { return holder_; }
-  // Of the thread's buffer, which is then used again or handed over to the slices; else the buffer
-  // is the slices' own.
+  // The slices are of the thread's shared buffer, which must be handed over to them, or copied from
+  // and used again. Else they are of a buffer of this read's own.
   bool is_shared() const { return own_ == nullptr; }
   // The slices take so much of it that copies would cost more than another buffer.
   bool is_worth_handing_over() const { return slice_bytes_ >= holder_->capacity() / 4; }
-  // What they would pin without using it.
+  // Of the holder, what the slices would keep in memory without using it.
   std::uint32_t unused_bytes() const { return holder_->capacity() - slice_bytes_; }
 
  private:
@@ -126,8 +131,8 @@ class PacketReader {
   // Of a packet that is read straight into `buffer_`; 0: `bytes_` are all there is, and go in front
   // of the next read.
   std::uint32_t packet_bytes_ = 0;
-  std::uint32_t charged_bytes_ = 0;  // to budget_
-  Trust trust_ = Trust::unauthenticated;
+  std::uint32_t charged_bytes_ = 0;       // to budget_
+  Trust trust_ = Trust::unauthenticated;  // with which `buffer_` was kept
   bool held_ = false;
 };
 

@@ -43,25 +43,26 @@ class Submission {
   }
   void add_close(protocol::ReasonCode reason, std::optional<std::uint32_t> new_expiry_s);
   bool has_close() const { return close_added_; }
-  // The queue has taken all, Close included: the outbox is the processor's alone.
+  // Nothing more will be submitted: the queue has taken all, Close included, or nothing was opened.
   bool is_over() const { return outbox_ == nullptr || (close_added_ && gathered() == 0 && !kept_); }
 
   // --- The messages of the read that is being gathered ---
-  // The last one that is a slice of `buffer` pays for so many bytes more.
+  // Charges the last message that is a slice of `buffer` for `bytes` more than its own.
   void charge_last_slice(const broker::Buffer* buffer, std::uint32_t bytes);
+  // Copies each message that is a slice of `buffer` to a buffer of its own.
   void copy_slices(const broker::Buffer* buffer);
 
-  // What was gathered, and before it what was kept.
+  // Submits what was gathered; what was kept goes before it.
   void submit();
   bool has_kept() const { return kept_ != nullptr; }
-  // The thread ends: nobody will apply what the queue has not taken by now.
+  // The thread ends: submits once more, and drops what the queue does not take.
   void give_up();
 
   // --- Back-pressure ---
   bool is_at_limit() const;
   bool is_below_low_mark() const;  // half of each limit
-  // Asks for a call of on_outbox_ready() as soon as more is applied. Look again after this, before
-  // waiting for the call: what was applied between the look before and this brings none.
+  // Asks for a call of on_outbox_ready() as soon as more is applied. Check the counts once more
+  // after this, before waiting for the call: what was applied before this brings no call.
   void ask_for_progress() { outbox_->pause(); }
   void forget_progress() { outbox_->resume(); }
 

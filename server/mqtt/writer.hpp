@@ -29,7 +29,7 @@ class Writer {
  public:
   enum class Status : std::uint8_t { written, blocked, failed };
 
-  // What the client said in CONNECT. Aliases: how many it allows; 0: none.
+  // What the client said in CONNECT. `aliases_max`: how many topic aliases it allows; 0: none.
   void set_peer(protocol::Version version, std::uint16_t aliases_max);
 
   // Everything in it but `connected` and `close`, which are the connection's.
@@ -37,7 +37,8 @@ class Writer {
   // Packets of the connection's own, after the control bytes that wait already.
   void add_control(std::span<const std::uint8_t> packets);
 
-  // Writes until all is written or the transport takes no more. `outbox` gets its handover back.
+  // Writes until all is written or the stream takes no more. A hand-over that is written goes back
+  // to `outbox` to be used again. `piece` is the thread's: nothing of it is kept between two calls.
   Status write(Stream& stream, WriterPiece& piece, IoCounters& counters, broker::Outbox* outbox);
 
   bool idle() const { return control_.empty() && !handover_ && !rest_; }
@@ -45,7 +46,8 @@ class Writer {
     return control_.size() + (handover_ ? handover_->control.size() : 0);
   }
 
-  // So many in all; they wrap around. Those in between wait.
+  // How many deliveries were added, and written, since the connection began; both wrap around. The
+  // difference waits to be written.
   std::uint32_t deliveries_added() const { return deliveries_added_; }
   std::uint32_t deliveries_written() const { return deliveries_written_; }
 

@@ -141,7 +141,7 @@ class IoThread {
   std::vector<std::function<void()>> posted_;  // under posted_mutex_
   std::atomic<bool> stopping_{false};
 
-  bool polled_ = false;  // since the last pass
+  bool polled_ = false;  // sleep() has polled: the next pass need not
   Clock::time_point next_tick_;
   std::thread thread_;
 };

@@ -1,11 +1,12 @@
 // Poller: the descriptors of an I/O thread, in an epoll set. Watch: one of them.
 //
-// Edge-triggered: a descriptor is added once, and costs no system call a wait and no memory but its
-// Watch. The Watch remembers what an edge said until a read finds nothing more. Whoever reads less
-// than was asked for has read all: what comes after that is an edge of its own (epoll(7)).
+// Edge-triggered: a descriptor is added once; a wait costs no system call, and a descriptor no
+// memory but its Watch. The Watch remembers what an edge said until a read finds nothing more. A
+// read that returns less than was asked for has emptied the descriptor: what arrives after it is an
+// edge of its own (epoll(7)).
 //
-// What is ready waits in line and is served one by one, so that a pass can end in between; who is
-// ready again goes to the end of it.
+// What is ready waits in line and is served one by one, so that a pass can end in between; a watch
+// that is ready again goes to the end of the line.
 //
 // Threads: the I/O thread alone.
 #pragma once

@@ -23,8 +23,8 @@
 
 namespace millrace::server {
 
-// Throws away what has arrived and nobody will read: closing a socket with unread bytes resets it,
-// and the peer may lose our last words. Bounded; never waits.
+// Reads what has arrived and drops it: closing a socket with unread bytes resets the connection,
+// and the peer may lose the last packets that were sent to it. Bounded; never waits.
 void discard_received(int fd);
 
 enum class IoStatus : std::uint8_t {
@@ -40,8 +40,7 @@ struct IoResult {
   std::size_t bytes = 0;
 };
 
-// What a transport calls. Each call may end in the transport being closed, never in its
-// destruction.
+// What a stream calls. Each call may end in the stream being closed, never in its destruction.
 class StreamUser : public boost::intrusive_ref_counter<StreamUser, boost::thread_unsafe_counter> {
  public:
   virtual ~StreamUser() = default;

@@ -1,5 +1,5 @@
-// Resident: what lives on an I/O thread and is called back when its time has come. TimerWheel: one
-// coarse hand for all of them, so that no connection needs a timer of its own.
+// Resident: an object of one I/O thread that is called back at a time of its choice. TimerWheel:
+// the coarse timer of all residents of a thread, so that no connection needs one of its own.
 //
 // A resident is always in exactly one slot. It is not moved when something happens on it: when its
 // slot comes round it looks at the time itself, and says when to look again.
@@ -30,7 +30,7 @@ class Resident : public WheelHook {
   // still hear of it.
   enum class Which : std::uint8_t { with_will, all };
   virtual void end(Which which) = 0;
-  // The thread is over: leave without a word.
+  // The thread ends: leave without telling the peer.
   virtual void abandon() = 0;
 
  protected:

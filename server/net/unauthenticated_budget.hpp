@@ -1,8 +1,10 @@
 // UnauthenticatedBudget: the memory that an I/O thread spends on packets of peers that have not
 // authenticated yet.
 //
-// Anybody may begin a large CONNECT and never end it. Each connection has a limit (connect_bytes_max)
-// and a time-out (connect_timeout_seconds); this is the limit of all of a thread together.
+// A peer may begin a large CONNECT and never end it. Each connection has a limit
+// (connect_bytes_max) and a time-out (connect_timeout_seconds); this is the limit of all of a
+// thread together. Buffers of up to 4 KiB are not counted (packet_reader.cpp): what bounds them is
+// the number of connections.
 //
 // Threads: the I/O thread alone.
 #pragma once

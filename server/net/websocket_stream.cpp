@@ -157,8 +157,9 @@ void WebSocketStream<Base>::answer_request() {
   user().on_open();
 }
 
-// Until the peer has read the refusal and closes, or is refused even that patience: the connection's
-// time to say CONNECT runs out, or it goes on sending.
+// Reads and drops what follows a refused request, until the peer closes, which it does when it has
+// read the refusal. At the latest until discarded_bytes_max have come; the time-out for CONNECT
+// ends it too.
 template <class Base>
 void WebSocketStream<Base>::discard_rest() {
   std::array<std::uint8_t, request_chunk_bytes> chunk;
@@ -184,7 +185,7 @@ IoResult WebSocketStream<Base>::read(std::span<std::uint8_t> into) {
   if (reader_.over() && !(closing_ && reader_.fault())) return {over_status()};
   const IoResult received = receive(into);
   // A peer that broke the rules may still send: closing before it has stopped would reset the
-  // connection, and our last word with it.
+  // connection, and the close frame that says why could be lost.
   if (received.status != IoStatus::ok || reader_.over()) return received;
   const std::size_t payload_bytes = reader_.unframe(into.first(received.bytes));
   if (std::string answer = reader_.take_answer(); !answer.empty() && !closing_) {
@@ -226,7 +227,7 @@ IoResult WebSocketStream<Base>::write(std::span<const iovec> from) {
     const IoResult result = Base::write(frame.parts());
     if (result.status == IoStatus::failed) return result;
     if (result.status != IoStatus::ok) break;
-    // Its length is said: all of it must follow, before anything else.
+    // The frame's header gives its length, so the rest of it must be sent before anything else.
     if (result.bytes < frame.bytes()) unsent_ = frame.rest(result.bytes);
     taken += frame.payload_bytes();
   }
