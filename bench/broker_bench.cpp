@@ -286,27 +286,27 @@ Rival goal(double figure) {
 
 const bool added = add_comparison({"broker: publish among 1 M subscriptions, match cached",
                                    "ns",
-                                   Better::kLower,
+                                   Better::lower,
                                    cached_publish_ns,
                                    {goal(1000)}}) &&
                    add_comparison({"broker: publish among 1 M subscriptions, topic never seen",
                                    "ns",
-                                   Better::kLower,
+                                   Better::lower,
                                    cold_publish_ns,
                                    {goal(10'000)}}) &&
                    add_comparison({"broker: 1 M subscriptions of 100 k clients, each",
                                    "bytes",
-                                   Better::kLower,
+                                   Better::lower,
                                    subscription_bytes,
                                    {goal(200)}}) &&
                    add_comparison({"broker: 1 M retained topics with 64-byte payloads",
                                    "MB",
-                                   Better::kLower,
+                                   Better::lower,
                                    retained_megabytes,
                                    {goal(250)}}) &&
                    add_comparison({"broker: longest batch while a client of # is given them all",
                                    "ms",
-                                   Better::kLower,
+                                   Better::lower,
                                    longest_batch_ms,
                                    {goal(5)}});
 

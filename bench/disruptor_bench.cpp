@@ -79,35 +79,35 @@ double ten_thousand_batches_ms(std::size_t capacity) {
 const bool lines = [] {
   add_comparison({"disruptor, 1 -> 1, 8 bytes, singles",
                   "M/s",
-                  Better::kHigher,
+                  Better::higher,
                   [] { return to_siblings(5'000'000, 1, 65'536, 1); },
                   {{"LMAX (Java), measured elsewhere", {}, 60.0 / 68.0, 68.0},
                    {"disruptor-rs, measured elsewhere", {}, 60.0 / 40.0, 40.0}}});
   add_comparison({"disruptor, 1 -> 1, 8 bytes, batches of 64",
                   "M/s",
-                  Better::kHigher,
+                  Better::higher,
                   [] { return to_siblings(100'000'000, 64, 16'384, 1); },
                   {{"LMAX (Java), measured elsewhere", {}, 1200.0 / 191.0, 191.0},
                    {"disruptor-rs (batch 16), measured elsewhere", {}, 1200.0 / 1244.0, 1244.0}}});
   add_comparison({"disruptor, 10,000 batches of 2,000, summed",
                   "ms",
-                  Better::kLower,
+                  Better::lower,
                   [] { return ten_thousand_batches_ms(16'384); },
                   {{"the predecessor's published figure", {}, 90.0 / 20.0, 90.0}}});
   // Each batch is larger than the ring and is published in parts.
   add_comparison({"disruptor, the same into the default ring of 1,024",
                   "ms",
-                  Better::kLower,
+                  Better::lower,
                   [] { return ten_thousand_batches_ms(1'024); },
                   {{"the predecessor's published figure", {}, 90.0 / 20.0, 90.0}}});
   add_comparison({"disruptor, 1 -> 3 on one stage, singles",
                   "M/s",
-                  Better::kHigher,
+                  Better::higher,
                   [] { return to_siblings(5'000'000, 1, 65'536, 3); },
                   {{"LMAX (Java), measured elsewhere", {}, 32.0 / 33.0, 33.0}}});
   return add_comparison({"disruptor, pipeline of 3 stages, singles",
                          "M/s",
-                         Better::kHigher,
+                         Better::higher,
                          [] { return pipeline_of_three(5'000'000); },
                          {{"the goal", {}, 1.0, 30.0}}});
 }();

@@ -359,7 +359,7 @@ Rival goal(double figure) {
 void add(const char* work, const char* unit, Measure ours, double figure) {
   add_comparison({.work = work,
                   .unit = unit,
-                  .better = Better::kLower,
+                  .better = Better::lower,
                   .ours = std::move(ours),
                   .rivals = {goal(figure)}});
 }
@@ -374,7 +374,7 @@ template <double Rates::*Side>
 void add_race(const char* work, double figure) {
   add_comparison({.work = work,
                   .unit = "M/s",
-                  .better = Better::kHigher,
+                  .better = Better::higher,
                   .ours = measure_race<race_slot, Side>,
                   .rivals = {
                       goal(figure),

@@ -126,7 +126,7 @@ double wake_up_condition_variable() {
 void add_seed(const char* work, Measure ours, double figure) {
   add_comparison({.work = work,
                   .unit = "us",
-                  .better = Better::kLower,
+                  .better = Better::lower,
                   .ours = std::move(ours),
                   .rivals = {{"the predecessor's published figure", {}, 1.0, figure}}});
 }
@@ -137,7 +137,7 @@ void add_wake_up(const char* work, Measure ours, Rival rival = {}) {
   if (rival.measure) rivals.push_back(std::move(rival));
   add_comparison({.work = work,
                   .unit = "us",
-                  .better = Better::kLower,
+                  .better = Better::lower,
                   .ours = std::move(ours),
                   .rivals = std::move(rivals)});
 }

@@ -339,31 +339,31 @@ void add_family_rows() {
     add_comparison(
         {"MPSC, 8 bytes, one thread alternates, depth " + std::to_string(depth),
          "M/s",
-         Better::kHigher,
+         Better::higher,
          [depth] { return alternating<Mpsc>(depth); },
          {{"the predecessor's published figure", {}, 1.0, 46.0},
           {"the locked queue", [depth] { return alternating<Locked>(depth); }, 0.0, 0.0}}});
   }
   add_comparison({"MPSC, 8 bytes, batches of 1,000, one thread",
                   "ns an item",
-                  Better::kLower,
+                  Better::lower,
                   [] { return batch_item_ns<Mpsc>(); },
                   {{"the predecessor's published figure", {}, 0.5, 1.1}}});
   add_comparison({"locked MPMC, 8 bytes, batches of 1,000, one thread",
                   "ns an item",
-                  Better::kLower,
+                  Better::lower,
                   [] { return batch_item_ns<Locked>(); },
                   {{"the predecessor's published figure", {}, 1.0, 1.1}}});
   for (const int pairs : {1, 2}) {
     const std::string who = std::to_string(pairs) + (pairs == 1 ? " pair" : " pairs");
     add_comparison({"locked MPMC, 8 bytes, singles, " + who,
                     "M/s",
-                    Better::kHigher,
+                    Better::higher,
                     [pairs] { return through_pairs(pairs, make_queue<Locked>()); },
                     {{"the predecessor's published figure, 2 pairs", {}, 1.0, 12.3}}});
     Comparison mpmc{"MPMC, 8 bytes, singles, " + who,
                     "M/s",
-                    Better::kHigher,
+                    Better::higher,
                     [pairs] { return through_pairs(pairs, make_queue<Mpmc>()); },
                     {}};
     mpmc.rivals.push_back(
@@ -378,7 +378,7 @@ void add_family_rows() {
   }
   add_comparison({"SPSC, 8 bytes, singles",
                   "M/s",
-                  Better::kHigher,
+                  Better::higher,
                   [] { return through_pairs(1, make_queue<Spsc>()); },
                   {{"boost::lockfree::spsc_queue",
                     [] { return through_pairs(1, std::make_unique<BoostSpsc>()); }, 1.0, 0.0}}});
@@ -398,7 +398,7 @@ void add_throughput_rows() {
     constexpr std::uint64_t kItems = 2'000'000;
     Comparison singles{"MPSC, " + bytes + "singles, " + who,
                        "M/s",
-                       Better::kHigher,
+                       Better::higher,
                        [n] { return throughput<Elastic, T>(n, false, kItems); },
                        {}};
     singles.rivals.push_back({"moodycamel",
@@ -418,7 +418,7 @@ void add_throughput_rows() {
     add_comparison(
         {"MPSC, " + bytes + "batches of 64, " + who,
          "M/s",
-         Better::kHigher,
+         Better::higher,
          [n] { return throughput<Elastic, T>(n, true, 4 * kItems); },
          {{"moodycamel bulk", [n] { return throughput<Moodycamel, T>(n, true, 4 * kItems); },
            small ? 1.2 : 1.1, 0.0}}});
@@ -430,12 +430,12 @@ void add_growth_rows() {
   const std::string name = "MPSC growth 1 Ki -> 1 Mi, " + std::to_string(sizeof(T)) + " bytes, ";
   add_comparison({name + "worst push",
                   "us",
-                  Better::kLower,
+                  Better::lower,
                   [] { return worst_growing_push_us<T>(); },
                   {{"goal", {}, 1.0, 100.0}}});
   add_comparison({name + "memory by items",
                   "x",
-                  Better::kLower,
+                  Better::lower,
                   [] { return peak_memory_ratio<T>(); },
                   {{"goal", {}, 1.0, 2.2}}});
 }

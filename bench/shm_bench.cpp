@@ -174,7 +174,7 @@ void add_rate(const Rate& rate) {
     const auto bare = [rate] { return bare_frames_per_second(count, rate.batch); };
     rivals.push_back({"a ring of bare 64-byte frames, now", bare, rate.of_bare});
   }
-  add_comparison({rate.work, "M/s", Better::kHigher, ours, std::move(rivals)});
+  add_comparison({rate.work, "M/s", Better::higher, ours, std::move(rivals)});
 }
 
 const bool lines = [] {
@@ -185,30 +185,30 @@ const bool lines = [] {
   const auto spinning = [] { return round_trip(Spin{.pauses_max = 1}, 100'000, Partner::awake); };
   add_comparison({"shm, round trip, spinning, p50",
                   "ns",
-                  Better::kLower,
+                  Better::lower,
                   [=] { return spinning().p50_ns; },
                   {{"the goal", {}, 1.0, 450.0},
                    {"a bare line each way, now", [] { return bare_lines().p50_ns; }, 0.47}}});
   add_comparison({"shm, round trip, spinning, p99",
                   "ns",
-                  Better::kLower,
+                  Better::lower,
                   [=] { return spinning().p99_ns; },
                   {{"the goal", {}, 1.0, 800.0}}});
   add_comparison(
       {"shm, round trip, both asleep (futex), p50",
        "us",
-       Better::kLower,
+       Better::lower,
        [] { return round_trip(Block{}, 5'000, Partner::asleep).p50_ns / 1e3; },
        {{"the goal", {}, 1.0, 12.0},
         {"a bare futex each way, now", [] { return bare_futex().p50_ns / 1e3; }, 0.82}}});
   add_comparison({"shm, attach to a ring of 64 MiB",
                   "us",
-                  Better::kLower,
+                  Better::lower,
                   [] { return attach_us(); },
                   {{"the goal", {}, 1.0, 200.0}}});
   return add_comparison({"shm, cost per message for the writer, batches of 16",
                          "ns",
-                         Better::kLower,
+                         Better::lower,
                          [] { return append_ns(16); },
                          {{"the goal", {}, 1.0, 40.0}}});
 }();

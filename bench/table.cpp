@@ -62,7 +62,7 @@ std::vector<std::vector<double>> measure(const Comparison& comparison, int round
 Spread ratios(Better better, const std::vector<double>& ours, const std::vector<double>& theirs) {
   std::vector<double> each;
   for (std::size_t i = 0; i < ours.size(); ++i) {
-    each.push_back(better == Better::kHigher ? ours[i] / theirs[i] : theirs[i] / ours[i]);
+    each.push_back(better == Better::higher ? ours[i] / theirs[i] : theirs[i] / ours[i]);
   }
   return spread(std::move(each));
 }

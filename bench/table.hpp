@@ -18,7 +18,7 @@ namespace millrace::bench {
 /// One short run (about 50 to 200 ms) that returns its figure in the comparison's unit.
 using Measure = std::function<double()>;
 
-enum class Better { kHigher, kLower };
+enum class Better { higher, lower };
 
 struct Rival {
   std::string name;
@@ -30,7 +30,7 @@ struct Rival {
 struct Comparison {
   std::string work;  // "MPSC, 8 bytes, singles, 2 producers"
   std::string unit;  // "M/s", "ns"
-  Better better = Better::kHigher;
+  Better better = Better::higher;
   Measure ours;
   std::vector<Rival> rivals;
 };

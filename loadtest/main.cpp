@@ -10,7 +10,7 @@ namespace {
 
 using namespace millrace::loadtest;
 
-enum ExitCode { kGood = 0, kFailed = 1, kUsage = 2, kFaulty = 3 };
+enum ExitCode { good = 0, failed = 1, usage = 2, faulty = 3 };
 
 void print(const Options& options, const std::vector<Result>& results) {
   for (std::size_t i = 0; i < results.size(); ++i) {
@@ -43,9 +43,9 @@ int run(const Options& options) {
   print(options, results);
   if (!options.out_file.empty()) keep(options.out_file, results);
   for (const Result& r : results) {
-    if (options.strict && r.has_faults) return kFaulty;
+    if (options.strict && r.has_faults) return faulty;
   }
-  return kGood;
+  return good;
 }
 
 }  // namespace
@@ -53,12 +53,12 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   try {
     const auto options = parse_options(argc, argv);
-    return options ? run(*options) : kGood;
+    return options ? run(*options) : good;
   } catch (const UsageError& error) {
     std::fprintf(stderr, "millrace-load: %s\n", error.what());
-    return kUsage;
+    return usage;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "millrace-load: %s\n", error.what());
-    return kFailed;
+    return failed;
   }
 }

@@ -19,8 +19,8 @@ class ControlPackets {
     encode_ack(type, packet_id, reason, version, bytes_);
     count(type);
     // Each of these increases the client's send quota by one. (MQTT 5.0, section 4.9)
-    if (type == PacketType::Puback || type == PacketType::Pubcomp ||
-        (type == PacketType::Pubrec && is_failure(reason))) {
+    if (type == PacketType::puback || type == PacketType::pubcomp ||
+        (type == PacketType::pubrec && is_failure(reason))) {
       ++exchanges_ended_;
     }
   }

@@ -15,21 +15,21 @@ Reader reader_of(const Frame& frame, std::span<const std::uint8_t> packet) noexc
 
 // The column "Direction of flow" of table 2-1; AUTH exists only in MQTT 5.
 bool may_send(PacketType type, DecodeContext context) noexcept {
-  const bool client = context.sender == Sender::Client;
+  const bool client = context.sender == Sender::client;
   switch (type) {
-    case PacketType::Connect:
-    case PacketType::Subscribe:
-    case PacketType::Unsubscribe:
-    case PacketType::Pingreq:
+    case PacketType::connect:
+    case PacketType::subscribe:
+    case PacketType::unsubscribe:
+    case PacketType::pingreq:
       return client;
-    case PacketType::Connack:
-    case PacketType::Suback:
-    case PacketType::Unsuback:
-    case PacketType::Pingresp:
+    case PacketType::connack:
+    case PacketType::suback:
+    case PacketType::unsuback:
+    case PacketType::pingresp:
       return !client;
-    case PacketType::Disconnect:
+    case PacketType::disconnect:
       return client || context.v5();
-    case PacketType::Auth:
+    case PacketType::auth:
       return context.v5();
     default:
       return true;
@@ -40,7 +40,7 @@ Result<Packet> decode_owned_publish(const Frame& frame, std::span<const std::uin
                                     DecodeContext context) {
   const auto view = decode_publish(frame, packet, context.version, context.sender);
   if (view.has_error()) return view.error();
-  auto properties = decode_properties(view->properties.bytes, property_scope(PacketType::Publish),
+  auto properties = decode_properties(view->properties.bytes, property_scope(PacketType::publish),
                                       context.sender);
   if (properties.has_error()) return properties.error();
   Publish publish;
@@ -58,15 +58,15 @@ Result<Packet> decode_owned_publish(const Frame& frame, std::span<const std::uin
 // properties, or at the end if there is none. (MQTT 5.0, 3.4.2.1: the reason may be omitted if it
 // is 0 and there are no properties.)
 Ack read_ack(PacketType type, Reader& reader, DecodeContext context) noexcept {
-  Ack ack{type, reader.packet_id(), ReasonCode::Success};
+  Ack ack{type, reader.packet_id(), ReasonCode::success};
   if (reader.at_end()) return ack;
   if (!context.v5()) {
-    reader.fail(ReasonCode::MalformedPacket);
+    reader.fail(ReasonCode::malformed_packet);
     return ack;
   }
   ack.reason = static_cast<ReasonCode>(reader.byte());
   // [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.6.2-1], [MQTT-3.7.2-1]
-  if (!reason_allowed(type, ack.reason, context.sender)) reader.fail(ReasonCode::ProtocolError);
+  if (!reason_allowed(type, ack.reason, context.sender)) reader.fail(ReasonCode::protocol_error);
   return ack;
 }
 
@@ -97,40 +97,40 @@ Result<Packet> decode(const Frame& frame, std::span<const std::uint8_t> packet, 
                       Sender sender) {
   const DecodeContext context{version, sender};
   Reader reader = reader_of(frame, packet);
-  if (!may_send(frame.type, context)) return ReasonCode::ProtocolError;
+  if (!may_send(frame.type, context)) return ReasonCode::protocol_error;
   switch (frame.type) {
-    case PacketType::Connect:
+    case PacketType::connect:
       return detail::decode_connect(frame, reader);
-    case PacketType::Connack:
+    case PacketType::connack:
       return detail::decode_connack(reader, context);
-    case PacketType::Publish:
+    case PacketType::publish:
       return decode_owned_publish(frame, packet, context);
-    case PacketType::Puback:
+    case PacketType::puback:
       return decode_owned_ack<Puback>(reader, context);
-    case PacketType::Pubrec:
+    case PacketType::pubrec:
       return decode_owned_ack<Pubrec>(reader, context);
-    case PacketType::Pubrel:
+    case PacketType::pubrel:
       return decode_owned_ack<Pubrel>(reader, context);
-    case PacketType::Pubcomp:
+    case PacketType::pubcomp:
       return decode_owned_ack<Pubcomp>(reader, context);
-    case PacketType::Subscribe:
+    case PacketType::subscribe:
       return detail::decode_subscribe(reader, context);
-    case PacketType::Suback:
+    case PacketType::suback:
       return detail::decode_suback(reader, context);
-    case PacketType::Unsubscribe:
+    case PacketType::unsubscribe:
       return detail::decode_unsubscribe(reader, context);
-    case PacketType::Unsuback:
+    case PacketType::unsuback:
       return detail::decode_unsuback(reader, context);
-    case PacketType::Pingreq:
+    case PacketType::pingreq:
       return decode_empty<Pingreq>(reader);
-    case PacketType::Pingresp:
+    case PacketType::pingresp:
       return decode_empty<Pingresp>(reader);
-    case PacketType::Disconnect:
+    case PacketType::disconnect:
       return detail::decode_disconnect(reader, context);
-    case PacketType::Auth:
+    case PacketType::auth:
       return detail::decode_auth(reader, context);
   }
-  return ReasonCode::MalformedPacket;
+  return ReasonCode::malformed_packet;
 }
 
 namespace detail {
@@ -143,7 +143,7 @@ Result<Ack> decode_long_ack(const Frame& frame, std::span<const std::uint8_t> pa
   if (!reader.at_end()) {
     const auto properties = reader.bytes(reader.variable());
     const ReasonCode fault = check_properties(properties, property_scope(frame.type), sender);
-    if (fault != ReasonCode::Success) reader.fail(fault);
+    if (fault != ReasonCode::success) reader.fail(fault);
   }
   reader.expect_end();
   if (!reader.ok()) return reader.fault();

@@ -20,7 +20,7 @@ namespace millrace::protocol {
 // `sender` may not send is a ProtocolError. Faults of CONNECT that have their own CONNACK reason:
 // UnsupportedProtocolVersion, ClientIdentifierNotValid.
 [[nodiscard]] Result<Packet> decode(const Frame& frame, std::span<const std::uint8_t> packet,
-                                    Version version, Sender sender = Sender::Client);
+                                    Version version, Sender sender = Sender::client);
 
 // The version in which to answer a CONNECT, even a malformed one: its own, or 5 if its protocol
 // level is above 5. nullopt if the CONNECT names no known protocol: then no answer would be
@@ -44,13 +44,14 @@ namespace detail {
 
 [[nodiscard]] inline Result<Ack> decode_ack(const Frame& frame,
                                             std::span<const std::uint8_t> packet, Version version,
-                                            Sender sender = Sender::Client) noexcept {
+                                            Sender sender = Sender::client) noexcept {
   // Without a reason code (always in 3.x, and on success in MQTT 5) the body is the identifier
   // only.
   if (frame.packet_bytes == 4u && frame.header_bytes == 2u) [[likely]] {
     const auto packet_id = static_cast<std::uint16_t>(packet[2] << 8 | packet[3]);
-    if (packet_id == 0) return ReasonCode::ProtocolError;  // [MQTT-2.2.1-3] (3.1.1: [MQTT-2.3.1-1])
-    return Ack{frame.type, packet_id, ReasonCode::Success};
+    if (packet_id == 0)
+      return ReasonCode::protocol_error;  // [MQTT-2.2.1-3] (3.1.1: [MQTT-2.3.1-1])
+    return Ack{frame.type, packet_id, ReasonCode::success};
   }
   return detail::decode_long_ack(frame, packet, version, sender);
 }

@@ -35,32 +35,32 @@ std::optional<Version> version_of(std::string_view name, unsigned level) noexcep
 // The rules of the fixed header that frame() could not check before the version was known.
 ReasonCode check_fixed_header(const Frame& frame, Version version) noexcept {
   // [MQTT-2.1.3-1] (3.1.1: [MQTT-2.2.2-2]); in 3.1 the flags are unused.
-  if (version != Version::v3_1 && frame.flags != 0) return ReasonCode::MalformedPacket;
+  if (version != Version::v3_1 && frame.flags != 0) return ReasonCode::malformed_packet;
   const std::size_t shortest = 1 + detail::variable_bytes(frame.packet_bytes - frame.header_bytes);
   if (version == Version::v5 && frame.header_bytes != shortest) {
-    return ReasonCode::MalformedPacket;  // [MQTT-1.5.5-1]
+    return ReasonCode::malformed_packet;  // [MQTT-1.5.5-1]
   }
-  return ReasonCode::Success;
+  return ReasonCode::success;
 }
 
 ReasonCode check_flags(ConnectFlags flags, Version version) noexcept {
-  constexpr auto malformed = ReasonCode::MalformedPacket;
+  constexpr auto malformed = ReasonCode::malformed_packet;
   if (flags.will_qos() == 3) return malformed;  // [MQTT-3.1.2-12] (3.1.1: [MQTT-3.1.2-14])
   // 3.1.1: [MQTT-3.1.2-22]. MQTT 5 allows a password (such as a token) without a user name.
   if (version != Version::v5 && flags.password() && !flags.user_name()) return malformed;
   // In 3.1 the bits checked below are unused.
-  if (version == Version::v3_1) return ReasonCode::Success;
+  if (version == Version::v3_1) return ReasonCode::success;
   if (flags.reserved()) return malformed;  // [MQTT-3.1.2-3]
   // Without a will, its flags are 0. [MQTT-3.1.2-11], [MQTT-3.1.2-13] (3.1.1: also [MQTT-3.1.2-15])
   if (!flags.will() && (flags.will_qos() != 0 || flags.will_retain())) return malformed;
-  return ReasonCode::Success;
+  return ReasonCode::success;
 }
 
 Will read_will(Reader& reader, ConnectFlags flags, DecodeContext context) {
   Will will;
-  will.properties = read_properties(reader, PropertyScope::Will, context);
+  will.properties = read_properties(reader, PropertyScope::will, context);
   will.topic = reader.text();  // [MQTT-3.1.3-11] (3.1.1: [MQTT-3.1.3-10])
-  if (reader.ok() && !valid_topic_name(will.topic)) reader.fail(ReasonCode::TopicNameInvalid);
+  if (reader.ok() && !valid_topic_name(will.topic)) reader.fail(ReasonCode::topic_name_invalid);
   will.payload = reader.binary();
   will.qos = static_cast<QoS>(flags.will_qos());
   will.retain = flags.will_retain();
@@ -85,7 +85,7 @@ bool client_id_acceptable(const Connect& connect) noexcept {
 
 std::optional<Version> connect_version(const Frame& frame,
                                        std::span<const std::uint8_t> packet) noexcept {
-  if (frame.type != PacketType::Connect) return std::nullopt;
+  if (frame.type != PacketType::connect) return std::nullopt;
   Reader reader(packet.subspan(frame.header_bytes, frame.packet_bytes - frame.header_bytes));
   const std::string_view name = reader.binary();
   const unsigned level = reader.byte();
@@ -102,29 +102,29 @@ Result<Packet> decode_connect(const Frame& frame, Reader& reader) {
   if (!reader.ok()) return reader.fault();
   const std::optional<Version> version = version_of(name, level);
   // [MQTT-3.1.2-1], [MQTT-3.1.2-2]
-  if (!version) return ReasonCode::UnsupportedProtocolVersion;
-  if (const auto fault = check_fixed_header(frame, *version); fault != ReasonCode::Success) {
+  if (!version) return ReasonCode::unsupported_protocol_version;
+  if (const auto fault = check_fixed_header(frame, *version); fault != ReasonCode::success) {
     return fault;
   }
-  const DecodeContext context{*version, Sender::Client};
+  const DecodeContext context{*version, Sender::client};
 
   const ConnectFlags flags{reader.byte()};
   if (!reader.ok()) return reader.fault();
-  if (const auto fault = check_flags(flags, *version); fault != ReasonCode::Success) return fault;
+  if (const auto fault = check_flags(flags, *version); fault != ReasonCode::success) return fault;
 
   Connect connect;
   connect.version = *version;
   connect.bridge = (level & bridge_bit) != 0;
   connect.clean_start = flags.clean_start();
   connect.keep_alive_seconds = reader.two_bytes();
-  connect.properties = read_properties(reader, property_scope(PacketType::Connect), context);
+  connect.properties = read_properties(reader, property_scope(PacketType::connect), context);
   // The payload, in this order. [MQTT-3.1.3-1]
   connect.client_id = reader.text();  // [MQTT-3.1.3-4]
   if (flags.will()) connect.will = read_will(reader, flags, context);
   read_credentials(reader, flags, connect);
   reader.expect_end();
   if (!reader.ok()) return reader.fault();
-  if (!client_id_acceptable(connect)) return ReasonCode::ClientIdentifierNotValid;
+  if (!client_id_acceptable(connect)) return ReasonCode::client_identifier_not_valid;
   return Packet{std::move(connect)};
 }
 
@@ -134,17 +134,17 @@ namespace {
 std::optional<ReasonCode> reason_of_return_code(std::uint8_t code) noexcept {
   switch (code) {
     case 0:
-      return ReasonCode::Success;
+      return ReasonCode::success;
     case 1:
-      return ReasonCode::UnsupportedProtocolVersion;
+      return ReasonCode::unsupported_protocol_version;
     case 2:
-      return ReasonCode::ClientIdentifierNotValid;
+      return ReasonCode::client_identifier_not_valid;
     case 3:
-      return ReasonCode::ServerUnavailable;
+      return ReasonCode::server_unavailable;
     case 4:
-      return ReasonCode::BadUserNameOrPassword;
+      return ReasonCode::bad_user_name_or_password;
     case 5:
-      return ReasonCode::NotAuthorized;
+      return ReasonCode::not_authorized;
     default:
       return std::nullopt;
   }
@@ -158,23 +158,23 @@ Result<Packet> decode_connack(Reader& reader, DecodeContext context) {
   if (!reader.ok()) return reader.fault();
   // 3.1 has no flags in this byte.
   const bool with_flags = context.version != Version::v3_1;
-  if (with_flags && flags > 1) return ReasonCode::MalformedPacket;  // [MQTT-3.2.2-1]
+  if (with_flags && flags > 1) return ReasonCode::malformed_packet;  // [MQTT-3.2.2-1]
   Connack connack;
   connack.session_present = with_flags && flags == 1;
   if (context.v5()) {
     connack.reason = static_cast<ReasonCode>(code);
     // [MQTT-3.2.2-8]
-    if (!reason_allowed(PacketType::Connack, connack.reason, context.sender)) {
-      return ReasonCode::ProtocolError;
+    if (!reason_allowed(PacketType::connack, connack.reason, context.sender)) {
+      return ReasonCode::protocol_error;
     }
   } else {
     const auto reason = reason_of_return_code(code);
-    if (!reason) return ReasonCode::ProtocolError;
+    if (!reason) return ReasonCode::protocol_error;
     connack.reason = *reason;
   }
   // [MQTT-3.2.2-6] (3.1.1: [MQTT-3.2.2-4])
-  if (connack.session_present && code != 0) return ReasonCode::ProtocolError;
-  connack.properties = read_properties(reader, property_scope(PacketType::Connack), context);
+  if (connack.session_present && code != 0) return ReasonCode::protocol_error;
+  connack.properties = read_properties(reader, property_scope(PacketType::connack), context);
   reader.expect_end();
   if (!reader.ok()) return reader.fault();
   return Packet{std::move(connack)};
@@ -186,12 +186,12 @@ Result<Packet> decode_disconnect(Reader& reader, DecodeContext context) {
   if (context.v5() && !reader.at_end()) {
     disconnect.reason = static_cast<ReasonCode>(reader.byte());
     // [MQTT-3.14.2-1]
-    if (!reason_allowed(PacketType::Disconnect, disconnect.reason, context.sender)) {
-      return ReasonCode::ProtocolError;
+    if (!reason_allowed(PacketType::disconnect, disconnect.reason, context.sender)) {
+      return ReasonCode::protocol_error;
     }
     if (!reader.at_end()) {
       disconnect.properties =
-          read_properties(reader, property_scope(PacketType::Disconnect), context);
+          read_properties(reader, property_scope(PacketType::disconnect), context);
     }
   }
   reader.expect_end();
@@ -204,15 +204,15 @@ Result<Packet> decode_auth(Reader& reader, DecodeContext context) {
   const bool empty = reader.at_end();
   if (!empty) auth.reason = static_cast<ReasonCode>(reader.byte());
   // [MQTT-3.15.2-1]
-  if (!reason_allowed(PacketType::Auth, auth.reason, context.sender)) {
-    return ReasonCode::ProtocolError;
+  if (!reason_allowed(PacketType::auth, auth.reason, context.sender)) {
+    return ReasonCode::protocol_error;
   }
   if (!empty) {
-    auth.properties = read_properties(reader, property_scope(PacketType::Auth), context);
+    auth.properties = read_properties(reader, property_scope(PacketType::auth), context);
     reader.expect_end();
     if (!reader.ok()) return reader.fault();
     // Omitting the method is an error, except in the empty packet. (MQTT 5.0, 3.15.2.2.2)
-    if (!auth.properties.authentication_method) return ReasonCode::ProtocolError;
+    if (!auth.properties.authentication_method) return ReasonCode::protocol_error;
   }
   return Packet{std::move(auth)};
 }

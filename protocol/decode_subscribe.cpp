@@ -11,7 +11,7 @@ std::string read_filter(Reader& reader) {
   const std::string_view filter = reader.text();  // [MQTT-3.8.3-1], [MQTT-3.10.3-1]
   // The filter after `$latest/` is checked by parse_filter, which can refuse a single entry.
   if (reader.ok() && !filter.starts_with("$latest/") && !valid_topic_filter(filter)) {
-    reader.fail(ReasonCode::TopicFilterInvalid);
+    reader.fail(ReasonCode::topic_filter_invalid);
   }
   return std::string(filter);
 }
@@ -25,11 +25,11 @@ Subscription read_subscription(Reader& reader, DecodeContext context) {
   const unsigned retain_handling = options >> 4 & 0x03;
   const unsigned reserved = context.v5() ? 0xC0 : 0xFC;
   if ((options & reserved) != 0) {
-    reader.fail(ReasonCode::MalformedPacket);  // [MQTT-3.8.3-5] (3.1.1: [MQTT-3-8.3-4])
+    reader.fail(ReasonCode::malformed_packet);  // [MQTT-3.8.3-5] (3.1.1: [MQTT-3-8.3-4])
   } else if (qos == 3) {
-    reader.fail(context.v5() ? ReasonCode::ProtocolError : ReasonCode::MalformedPacket);
+    reader.fail(context.v5() ? ReasonCode::protocol_error : ReasonCode::malformed_packet);
   } else if (retain_handling == 3) {
-    reader.fail(ReasonCode::ProtocolError);
+    reader.fail(ReasonCode::protocol_error);
   } else {
     subscription.qos = static_cast<QoS>(qos);
     subscription.no_local = (options & 0x04) != 0;
@@ -37,7 +37,7 @@ Subscription read_subscription(Reader& reader, DecodeContext context) {
     subscription.retain_handling = static_cast<RetainHandling>(retain_handling);
     // [MQTT-3.8.3-4]
     if (subscription.no_local && subscription.filter.starts_with("$share/")) {
-      reader.fail(ReasonCode::ProtocolError);
+      reader.fail(ReasonCode::protocol_error);
     }
   }
   return subscription;
@@ -45,8 +45,8 @@ Subscription read_subscription(Reader& reader, DecodeContext context) {
 
 // The codes of a SUBACK in 3.x; 3.1 has none for a failure.
 bool return_code_allowed(ReasonCode code, Version version) noexcept {
-  return code <= ReasonCode::GrantedQoS2 ||
-         (code == ReasonCode::UnspecifiedError && version != Version::v3_1);
+  return code <= ReasonCode::granted_qos2 ||
+         (code == ReasonCode::unspecified_error && version != Version::v3_1);
 }
 
 // Reads one reason for each entry, to the end of the packet.
@@ -57,10 +57,10 @@ std::vector<ReasonCode> read_reasons(PacketType type, Reader& reader, DecodeCont
     const auto reason = static_cast<ReasonCode>(reader.byte());
     const bool allowed = context.v5() ? reason_allowed(type, reason, context.sender)
                                       : return_code_allowed(reason, context.version);
-    if (!allowed) reader.fail(ReasonCode::ProtocolError);  // [MQTT-3.9.3-2], [MQTT-3.11.3-2]
+    if (!allowed) reader.fail(ReasonCode::protocol_error);  // [MQTT-3.9.3-2], [MQTT-3.11.3-2]
     reasons.push_back(reason);
   }
-  if (reasons.empty()) reader.fail(ReasonCode::ProtocolError);
+  if (reasons.empty()) reader.fail(ReasonCode::protocol_error);
   return reasons;
 }
 
@@ -69,21 +69,21 @@ std::vector<ReasonCode> read_reasons(PacketType type, Reader& reader, DecodeCont
 Result<Packet> decode_subscribe(Reader& reader, DecodeContext context) {
   Subscribe subscribe;
   subscribe.packet_id = reader.packet_id();
-  subscribe.properties = read_properties(reader, property_scope(PacketType::Subscribe), context);
+  subscribe.properties = read_properties(reader, property_scope(PacketType::subscribe), context);
   while (!reader.at_end()) {
     subscribe.subscriptions.push_back(read_subscription(reader, context));
   }
   if (!reader.ok()) return reader.fault();
   // [MQTT-3.8.3-2] (3.1.1: [MQTT-3.8.3-3])
-  if (subscribe.subscriptions.empty()) return ReasonCode::ProtocolError;
+  if (subscribe.subscriptions.empty()) return ReasonCode::protocol_error;
   return Packet{std::move(subscribe)};
 }
 
 Result<Packet> decode_suback(Reader& reader, DecodeContext context) {
   Suback suback;
   suback.packet_id = reader.packet_id();
-  suback.properties = read_properties(reader, property_scope(PacketType::Suback), context);
-  suback.reasons = read_reasons(PacketType::Suback, reader, context);
+  suback.properties = read_properties(reader, property_scope(PacketType::suback), context);
+  suback.reasons = read_reasons(PacketType::suback, reader, context);
   if (!reader.ok()) return reader.fault();
   return Packet{std::move(suback)};
 }
@@ -92,11 +92,11 @@ Result<Packet> decode_unsubscribe(Reader& reader, DecodeContext context) {
   Unsubscribe unsubscribe;
   unsubscribe.packet_id = reader.packet_id();
   unsubscribe.properties =
-      read_properties(reader, property_scope(PacketType::Unsubscribe), context);
+      read_properties(reader, property_scope(PacketType::unsubscribe), context);
   while (!reader.at_end()) unsubscribe.filters.push_back(read_filter(reader));
   if (!reader.ok()) return reader.fault();
   // [MQTT-3.10.3-2]
-  if (unsubscribe.filters.empty()) return ReasonCode::ProtocolError;
+  if (unsubscribe.filters.empty()) return ReasonCode::protocol_error;
   return Packet{std::move(unsubscribe)};
 }
 
@@ -104,8 +104,8 @@ Result<Packet> decode_unsuback(Reader& reader, DecodeContext context) {
   Unsuback unsuback;
   unsuback.packet_id = reader.packet_id();
   if (context.v5()) {
-    unsuback.properties = read_properties(reader, property_scope(PacketType::Unsuback), context);
-    unsuback.reasons = read_reasons(PacketType::Unsuback, reader, context);
+    unsuback.properties = read_properties(reader, property_scope(PacketType::unsuback), context);
+    unsuback.reasons = read_reasons(PacketType::unsuback, reader, context);
   }
   reader.expect_end();
   if (!reader.ok()) return reader.fault();

@@ -22,7 +22,7 @@ class Encoder {
   void operator()(const Suback& packet);
   void operator()(const Unsubscribe& packet);
   void operator()(const Unsuback& packet);
-  void operator()(const Pingreq&) { empty(PacketType::Pingreq); }
+  void operator()(const Pingreq&) { empty(PacketType::pingreq); }
   void operator()(const Pingresp&) { encode_pingresp(out_); }
   void operator()(const Disconnect& packet);
   void operator()(const Auth& packet);
@@ -34,7 +34,7 @@ class Encoder {
       encode_ack(type, packet.packet_id, packet.reason, version_, out_);
       return;
     }
-    header(type, type == PacketType::Pubrel ? 0x02 : 0x00, [&] {
+    header(type, type == PacketType::pubrel ? 0x02 : 0x00, [&] {
       writer_.two_bytes(packet.packet_id);
       writer_.byte(static_cast<unsigned>(packet.reason));
       properties(packet.properties, type);
@@ -73,7 +73,7 @@ class Encoder {
   // granted QoS, and no messages (3.1, section 3.8).
   ReasonCode failure(ReasonCode reason) const noexcept {
     if (v5()) return reason;
-    return version_ == Version::v3_1 ? ReasonCode::GrantedQoS0 : ReasonCode::UnspecifiedError;
+    return version_ == Version::v3_1 ? ReasonCode::granted_qos0 : ReasonCode::unspecified_error;
   }
 
   void packet_id(std::uint16_t id) {
@@ -86,9 +86,9 @@ class Encoder {
   void reason_and_properties(PacketType type, ReasonCode reason, const Properties& properties) {
     header(type, 0, [&] {
       const bool bare = nothing_in(properties);
-      if (bare && reason == ReasonCode::Success) return;
+      if (bare && reason == ReasonCode::success) return;
       writer_.byte(static_cast<unsigned>(reason));
-      if (!bare || type == PacketType::Auth) this->properties(properties, type);
+      if (!bare || type == PacketType::auth) this->properties(properties, type);
     });
   }
 
@@ -112,15 +112,15 @@ void Encoder::operator()(const Connect& packet) {
   version_ = packet.version;
   require(v5() || packet.user_name || !packet.password, "no password without a user name in 3.x");
   require(!v5() || !packet.bridge, "the bridge bit exists only in MQTT 3");
-  header(PacketType::Connect, 0, [&] {
+  header(PacketType::connect, 0, [&] {
     writer_.text(version_ == Version::v3_1 ? "MQIsdp" : "MQTT");
     writer_.byte(static_cast<unsigned>(version_) | (packet.bridge ? bridge_bit : 0));
     writer_.byte(connect_flags(packet));
     writer_.two_bytes(packet.keep_alive_seconds);
-    properties(packet.properties, PacketType::Connect);
+    properties(packet.properties, PacketType::connect);
     writer_.text(packet.client_id);
     if (packet.will) {
-      if (v5()) encode_properties(packet.will->properties, PropertyScope::Will, out_);
+      if (v5()) encode_properties(packet.will->properties, PropertyScope::will, out_);
       writer_.text(packet.will->topic);
       writer_.text(packet.will->payload);
     }
@@ -130,30 +130,30 @@ void Encoder::operator()(const Connect& packet) {
 }
 
 void Encoder::operator()(const Connack& packet) {
-  header(PacketType::Connack, 0, [&] {
+  header(PacketType::connack, 0, [&] {
     // 3.1 has no such flag; with a refusal it is 0. [MQTT-3.2.2-6]
     const bool present = packet.session_present && !is_failure(packet.reason);
     writer_.byte(present && version_ != Version::v3_1 ? 1 : 0);
     writer_.byte(v5() ? static_cast<unsigned>(packet.reason) : connack_return_code(packet.reason));
-    properties(packet.properties, PacketType::Connack);
+    properties(packet.properties, PacketType::connack);
   });
 }
 
 void Encoder::operator()(const Publish& packet) {
   const unsigned flags = (packet.dup ? 0x08u : 0u) | static_cast<unsigned>(packet.qos) << 1 |
                          (packet.retain ? 0x01u : 0u);
-  header(PacketType::Publish, flags, [&] {
+  header(PacketType::publish, flags, [&] {
     writer_.text(packet.topic);
-    if (packet.qos != QoS::AtMostOnce) packet_id(packet.packet_id);
-    properties(packet.properties, PacketType::Publish);
+    if (packet.qos != QoS::at_most_once) packet_id(packet.packet_id);
+    properties(packet.properties, PacketType::publish);
     writer_.raw(packet.payload);
   });
 }
 
 void Encoder::operator()(const Subscribe& packet) {
-  header(PacketType::Subscribe, 0x02, [&] {  // [MQTT-3.8.1-1]
+  header(PacketType::subscribe, 0x02, [&] {  // [MQTT-3.8.1-1]
     packet_id(packet.packet_id);
-    properties(packet.properties, PacketType::Subscribe);
+    properties(packet.properties, PacketType::subscribe);
     require(!packet.subscriptions.empty(), "a SUBSCRIBE has at least one filter");
     for (const Subscription& subscription : packet.subscriptions) {
       writer_.text(subscription.filter);
@@ -169,41 +169,41 @@ void Encoder::operator()(const Subscribe& packet) {
 }
 
 void Encoder::operator()(const Suback& packet) {
-  header(PacketType::Suback, 0, [&] {
+  header(PacketType::suback, 0, [&] {
     packet_id(packet.packet_id);
-    properties(packet.properties, PacketType::Suback);
+    properties(packet.properties, PacketType::suback);
     reasons(packet.reasons);
   });
 }
 
 void Encoder::operator()(const Unsubscribe& packet) {
-  header(PacketType::Unsubscribe, 0x02, [&] {  // [MQTT-3.10.1-1]
+  header(PacketType::unsubscribe, 0x02, [&] {  // [MQTT-3.10.1-1]
     packet_id(packet.packet_id);
-    properties(packet.properties, PacketType::Unsubscribe);
+    properties(packet.properties, PacketType::unsubscribe);
     require(!packet.filters.empty(), "an UNSUBSCRIBE has at least one filter");
     for (const std::string& filter : packet.filters) writer_.text(filter);
   });
 }
 
 void Encoder::operator()(const Unsuback& packet) {
-  header(PacketType::Unsuback, 0, [&] {
+  header(PacketType::unsuback, 0, [&] {
     packet_id(packet.packet_id);
-    properties(packet.properties, PacketType::Unsuback);
+    properties(packet.properties, PacketType::unsuback);
     if (v5()) reasons(packet.reasons);
   });
 }
 
 void Encoder::operator()(const Disconnect& packet) {
   if (v5()) {
-    reason_and_properties(PacketType::Disconnect, packet.reason, packet.properties);
+    reason_and_properties(PacketType::disconnect, packet.reason, packet.properties);
   } else {
-    empty(PacketType::Disconnect);
+    empty(PacketType::disconnect);
   }
 }
 
 void Encoder::operator()(const Auth& packet) {
   require(v5(), "AUTH exists only in MQTT 5");
-  reason_and_properties(PacketType::Auth, packet.reason, packet.properties);
+  reason_and_properties(PacketType::auth, packet.reason, packet.properties);
 }
 
 }  // namespace

@@ -25,8 +25,8 @@ constexpr std::size_t ack_bytes_max = 5;
 [[nodiscard]] inline std::size_t encode_ack(PacketType type, std::uint16_t packet_id,
                                             ReasonCode reason, Version version,
                                             std::uint8_t* out) noexcept {
-  const bool with_reason = reason != ReasonCode::Success && version == Version::v5;
-  const std::uint8_t flags = type == PacketType::Pubrel ? 0x02 : 0x00;  // [MQTT-3.6.1-1]
+  const bool with_reason = reason != ReasonCode::success && version == Version::v5;
+  const std::uint8_t flags = type == PacketType::pubrel ? 0x02 : 0x00;  // [MQTT-3.6.1-1]
   out[0] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(type) << 4 | flags);
   out[1] = with_reason ? 3 : 2;
   out[2] = static_cast<std::uint8_t>(packet_id >> 8);

@@ -60,7 +60,7 @@ template <Needs needs>
   const std::uint8_t first = bytes[0];
   const auto& allowed =
       version == Version::v3_1 ? detail::allowed_flags_v3_1 : detail::allowed_flags;
-  if ((allowed[first >> 4] >> (first & 0x0F) & 1) == 0) return ReasonCode::MalformedPacket;
+  if ((allowed[first >> 4] >> (first & 0x0F) & 1) == 0) return ReasonCode::malformed_packet;
 
   std::uint32_t remaining = 0;
   std::uint32_t header_bytes = 1;
@@ -74,14 +74,14 @@ template <Needs needs>
     const bool fifth = header_bytes == 5 && (byte & 0x80) != 0;
     const bool padded = header_bytes > 2 && byte == 0 && version == Version::v5;
     if (fifth || padded) [[unlikely]]
-      return ReasonCode::MalformedPacket;
+      return ReasonCode::malformed_packet;
     // The missing bytes of the length can only increase it, so refuse at once.
     if (header_bytes + remaining > packet_bytes_max) [[unlikely]] {
       // A length of five bytes is malformed, whatever its value.
       if (bytes.size() >= 5 && (bytes[1] & bytes[2] & bytes[3] & bytes[4] & 0x80) != 0) {
-        return ReasonCode::MalformedPacket;
+        return ReasonCode::malformed_packet;
       }
-      return ReasonCode::PacketTooLarge;
+      return ReasonCode::packet_too_large;
     }
   } while ((byte & 0x80) != 0);
   if (needs == Needs::packet && bytes.size() - header_bytes < remaining)

@@ -16,92 +16,94 @@ bool one_of(ReasonCode reason, std::initializer_list<ReasonCode> list) noexcept 
 }
 
 bool connack_reason(ReasonCode reason) noexcept {
-  return one_of(reason, {Success,
-                         UnspecifiedError,
-                         MalformedPacket,
-                         ProtocolError,
-                         ImplementationSpecificError,
-                         UnsupportedProtocolVersion,
-                         ClientIdentifierNotValid,
-                         BadUserNameOrPassword,
-                         NotAuthorized,
-                         ServerUnavailable,
-                         ServerBusy,
-                         Banned,
-                         BadAuthenticationMethod,
-                         TopicNameInvalid,
-                         PacketTooLarge,
-                         QuotaExceeded,
-                         PayloadFormatInvalid,
-                         RetainNotSupported,
-                         QoSNotSupported,
-                         UseAnotherServer,
-                         ServerMoved,
-                         ConnectionRateExceeded});
+  return one_of(reason, {success,
+                         unspecified_error,
+                         malformed_packet,
+                         protocol_error,
+                         implementation_specific_error,
+                         unsupported_protocol_version,
+                         client_identifier_not_valid,
+                         bad_user_name_or_password,
+                         not_authorized,
+                         server_unavailable,
+                         server_busy,
+                         banned,
+                         bad_authentication_method,
+                         topic_name_invalid,
+                         packet_too_large,
+                         quota_exceeded,
+                         payload_format_invalid,
+                         retain_not_supported,
+                         qos_not_supported,
+                         use_another_server,
+                         server_moved,
+                         connection_rate_exceeded});
 }
 
 // PUBACK and PUBREC, from both sides: a bridge, too, may report that it has no matching
 // subscribers.
 bool received_reason(ReasonCode reason) noexcept {
-  return one_of(reason, {Success, NoMatchingSubscribers, UnspecifiedError,
-                         ImplementationSpecificError, NotAuthorized, TopicNameInvalid,
-                         PacketIdentifierInUse, QuotaExceeded, PayloadFormatInvalid});
+  return one_of(reason, {success, no_matching_subscribers, unspecified_error,
+                         implementation_specific_error, not_authorized, topic_name_invalid,
+                         packet_identifier_in_use, quota_exceeded, payload_format_invalid});
 }
 
 bool suback_reason(ReasonCode reason) noexcept {
-  return one_of(reason, {GrantedQoS0, GrantedQoS1, GrantedQoS2, UnspecifiedError,
-                         ImplementationSpecificError, NotAuthorized, TopicFilterInvalid,
-                         PacketIdentifierInUse, QuotaExceeded, SharedSubscriptionsNotSupported,
-                         SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported});
+  return one_of(reason,
+                {granted_qos0, granted_qos1, granted_qos2, unspecified_error,
+                 implementation_specific_error, not_authorized, topic_filter_invalid,
+                 packet_identifier_in_use, quota_exceeded, shared_subscriptions_not_supported,
+                 subscription_identifiers_not_supported, wildcard_subscriptions_not_supported});
 }
 
 bool unsuback_reason(ReasonCode reason) noexcept {
   return one_of(reason,
-                {Success, NoSubscriptionExisted, UnspecifiedError, ImplementationSpecificError,
-                 NotAuthorized, TopicFilterInvalid, PacketIdentifierInUse});
+                {success, no_subscription_existed, unspecified_error, implementation_specific_error,
+                 not_authorized, topic_filter_invalid, packet_identifier_in_use});
 }
 
 bool disconnect_reason(ReasonCode reason, Sender sender) noexcept {
-  if (reason == DisconnectWithWillMessage) return sender == Sender::Client;
-  if (one_of(reason, {NormalDisconnection, UnspecifiedError, MalformedPacket, ProtocolError,
-                      ImplementationSpecificError, TopicNameInvalid, ReceiveMaximumExceeded,
-                      TopicAliasInvalid, PacketTooLarge, MessageRateTooHigh, QuotaExceeded,
-                      AdministrativeAction, PayloadFormatInvalid})) {
+  if (reason == disconnect_with_will_message) return sender == Sender::client;
+  if (one_of(reason, {normal_disconnection, unspecified_error, malformed_packet, protocol_error,
+                      implementation_specific_error, topic_name_invalid, receive_maximum_exceeded,
+                      topic_alias_invalid, packet_too_large, message_rate_too_high, quota_exceeded,
+                      administrative_action, payload_format_invalid})) {
     return true;
   }
-  return sender == Sender::Server &&
-         one_of(reason, {NotAuthorized, ServerBusy, ServerShuttingDown, KeepAliveTimeout,
-                         SessionTakenOver, TopicFilterInvalid, RetainNotSupported, QoSNotSupported,
-                         UseAnotherServer, ServerMoved, SharedSubscriptionsNotSupported,
-                         ConnectionRateExceeded, MaximumConnectTime,
-                         SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported});
+  return sender == Sender::server &&
+         one_of(reason,
+                {not_authorized, server_busy, server_shutting_down, keep_alive_timeout,
+                 session_taken_over, topic_filter_invalid, retain_not_supported, qos_not_supported,
+                 use_another_server, server_moved, shared_subscriptions_not_supported,
+                 connection_rate_exceeded, maximum_connect_time,
+                 subscription_identifiers_not_supported, wildcard_subscriptions_not_supported});
 }
 
 bool auth_reason(ReasonCode reason, Sender sender) noexcept {
-  if (reason == Success) return sender == Sender::Server;
-  if (reason == ReAuthenticate) return sender == Sender::Client;
-  return reason == ContinueAuthentication;
+  if (reason == success) return sender == Sender::server;
+  if (reason == re_authenticate) return sender == Sender::client;
+  return reason == continue_authentication;
 }
 
 }  // namespace
 
 bool reason_allowed(PacketType type, ReasonCode reason, Sender sender) noexcept {
   switch (type) {
-    case PacketType::Connack:
+    case PacketType::connack:
       return connack_reason(reason);
-    case PacketType::Puback:
-    case PacketType::Pubrec:
+    case PacketType::puback:
+    case PacketType::pubrec:
       return received_reason(reason);
-    case PacketType::Pubrel:
-    case PacketType::Pubcomp:
-      return one_of(reason, {Success, PacketIdentifierNotFound});
-    case PacketType::Suback:
+    case PacketType::pubrel:
+    case PacketType::pubcomp:
+      return one_of(reason, {success, packet_identifier_not_found});
+    case PacketType::suback:
       return suback_reason(reason);
-    case PacketType::Unsuback:
+    case PacketType::unsuback:
       return unsuback_reason(reason);
-    case PacketType::Disconnect:
+    case PacketType::disconnect:
       return disconnect_reason(reason, sender);
-    case PacketType::Auth:
+    case PacketType::auth:
       return auth_reason(reason, sender);
     default:
       return false;

@@ -21,7 +21,7 @@ namespace millrace::protocol {
 struct Will {
   std::string topic;
   std::string payload;
-  QoS qos = QoS::AtMostOnce;
+  QoS qos = QoS::at_most_once;
   bool retain = false;
   Properties properties;
 
@@ -46,7 +46,7 @@ struct Connect {
 
 struct Connack {
   bool session_present = false;
-  ReasonCode reason = ReasonCode::Success;  // in 3.x the reason equivalent to the return code
+  ReasonCode reason = ReasonCode::success;  // in 3.x the reason equivalent to the return code
   Properties properties;
 
   friend bool operator==(const Connack&, const Connack&) = default;
@@ -55,7 +55,7 @@ struct Connack {
 struct Publish {
   std::string topic;
   std::string payload;
-  QoS qos = QoS::AtMostOnce;
+  QoS qos = QoS::at_most_once;
   bool retain = false;
   bool dup = false;
   std::uint16_t packet_id = 0;  // 0 exactly at QoS 0
@@ -69,24 +69,24 @@ template <PacketType type_value>
 struct Acknowledgement {
   static constexpr PacketType type = type_value;
   std::uint16_t packet_id = 0;
-  ReasonCode reason = ReasonCode::Success;
+  ReasonCode reason = ReasonCode::success;
   Properties properties;
 
   friend bool operator==(const Acknowledgement&, const Acknowledgement&) = default;
 };
-using Puback = Acknowledgement<PacketType::Puback>;
-using Pubrec = Acknowledgement<PacketType::Pubrec>;
-using Pubrel = Acknowledgement<PacketType::Pubrel>;
-using Pubcomp = Acknowledgement<PacketType::Pubcomp>;
+using Puback = Acknowledgement<PacketType::puback>;
+using Pubrec = Acknowledgement<PacketType::pubrec>;
+using Pubrel = Acknowledgement<PacketType::pubrel>;
+using Pubcomp = Acknowledgement<PacketType::pubcomp>;
 
-enum class RetainHandling : std::uint8_t { Send = 0, SendIfNew = 1, DoNotSend = 2 };
+enum class RetainHandling : std::uint8_t { send = 0, send_if_new = 1, do_not_send = 2 };
 
 struct Subscription {
   std::string filter;  // as it was sent, prefixes included: see parse_filter
-  QoS qos = QoS::AtMostOnce;
+  QoS qos = QoS::at_most_once;
   bool no_local = false;
   bool retain_as_published = false;
-  RetainHandling retain_handling = RetainHandling::Send;
+  RetainHandling retain_handling = RetainHandling::send;
 
   friend bool operator==(const Subscription&, const Subscription&) = default;
 };
@@ -132,14 +132,14 @@ struct Pingresp {
 };
 
 struct Disconnect {
-  ReasonCode reason = ReasonCode::NormalDisconnection;
+  ReasonCode reason = ReasonCode::normal_disconnection;
   Properties properties;
 
   friend bool operator==(const Disconnect&, const Disconnect&) = default;
 };
 
 struct Auth {
-  ReasonCode reason = ReasonCode::Success;
+  ReasonCode reason = ReasonCode::success;
   Properties properties;
 
   friend bool operator==(const Auth&, const Auth&) = default;

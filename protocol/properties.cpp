@@ -9,7 +9,7 @@ namespace millrace::protocol {
 namespace detail {
 namespace {
 
-constexpr std::uint16_t in_will = scope_bit(PropertyScope::Will);
+constexpr std::uint16_t in_will = scope_bit(PropertyScope::will);
 
 template <class... Types>
 constexpr std::uint16_t in(Types... types) noexcept {
@@ -25,38 +25,38 @@ constexpr std::array<PropertyRule, property_id_end> make_rules() noexcept {
   const auto set = [&rules](Id id, Kind kind, std::uint16_t scopes) {
     rules[static_cast<std::size_t>(id)] = {kind, scopes};
   };
-  const std::uint16_t message = in(Publish) | in_will;
-  const std::uint16_t connecting = in(Connect, Connack);
+  const std::uint16_t message = in(publish) | in_will;
+  const std::uint16_t connecting = in(connect, connack);
   const std::uint16_t with_reason =
-      in(Connack, Puback, Pubrec, Pubrel, Pubcomp, Suback, Unsuback, Disconnect, Auth);
-  const std::uint16_t everywhere = with_reason | message | in(Connect, Subscribe, Unsubscribe);
-  set(Id::PayloadFormatIndicator, Kind::Boolean, message);
-  set(Id::MessageExpiryInterval, Kind::FourBytes, message);
-  set(Id::ContentType, Kind::Text, message);
-  set(Id::ResponseTopic, Kind::Text, message);
-  set(Id::CorrelationData, Kind::Binary, message);
-  set(Id::SubscriptionIdentifier, Kind::Variable, in(Publish, Subscribe));
-  set(Id::SessionExpiryInterval, Kind::FourBytes, in(Connect, Connack, Disconnect));
-  set(Id::AssignedClientIdentifier, Kind::Text, in(Connack));
-  set(Id::ServerKeepAlive, Kind::TwoBytes, in(Connack));
-  set(Id::AuthenticationMethod, Kind::Text, in(Connect, Connack, Auth));
-  set(Id::AuthenticationData, Kind::Binary, in(Connect, Connack, Auth));
-  set(Id::RequestProblemInformation, Kind::Boolean, in(Connect));
-  set(Id::WillDelayInterval, Kind::FourBytes, in_will);
-  set(Id::RequestResponseInformation, Kind::Boolean, in(Connect));
-  set(Id::ResponseInformation, Kind::Text, in(Connack));
-  set(Id::ServerReference, Kind::Text, in(Connack, Disconnect));
-  set(Id::ReasonString, Kind::Text, with_reason);
-  set(Id::ReceiveMaximum, Kind::TwoBytes, connecting);
-  set(Id::TopicAliasMaximum, Kind::TwoBytes, connecting);
-  set(Id::TopicAlias, Kind::TwoBytes, in(Publish));
-  set(Id::MaximumQoS, Kind::Boolean, in(Connack));
-  set(Id::RetainAvailable, Kind::Boolean, in(Connack));
-  set(Id::UserProperty, Kind::TextPair, everywhere);
-  set(Id::MaximumPacketSize, Kind::FourBytes, connecting);
-  set(Id::WildcardSubscriptionAvailable, Kind::Boolean, in(Connack));
-  set(Id::SubscriptionIdentifierAvailable, Kind::Boolean, in(Connack));
-  set(Id::SharedSubscriptionAvailable, Kind::Boolean, in(Connack));
+      in(connack, puback, pubrec, pubrel, pubcomp, suback, unsuback, disconnect, auth);
+  const std::uint16_t everywhere = with_reason | message | in(connect, subscribe, unsubscribe);
+  set(Id::payload_format_indicator, Kind::boolean, message);
+  set(Id::message_expiry_interval, Kind::four_bytes, message);
+  set(Id::content_type, Kind::text, message);
+  set(Id::response_topic, Kind::text, message);
+  set(Id::correlation_data, Kind::binary, message);
+  set(Id::subscription_identifier, Kind::variable, in(publish, subscribe));
+  set(Id::session_expiry_interval, Kind::four_bytes, in(connect, connack, disconnect));
+  set(Id::assigned_client_identifier, Kind::text, in(connack));
+  set(Id::server_keep_alive, Kind::two_bytes, in(connack));
+  set(Id::authentication_method, Kind::text, in(connect, connack, auth));
+  set(Id::authentication_data, Kind::binary, in(connect, connack, auth));
+  set(Id::request_problem_information, Kind::boolean, in(connect));
+  set(Id::will_delay_interval, Kind::four_bytes, in_will);
+  set(Id::request_response_information, Kind::boolean, in(connect));
+  set(Id::response_information, Kind::text, in(connack));
+  set(Id::server_reference, Kind::text, in(connack, disconnect));
+  set(Id::reason_string, Kind::text, with_reason);
+  set(Id::receive_maximum, Kind::two_bytes, connecting);
+  set(Id::topic_alias_maximum, Kind::two_bytes, connecting);
+  set(Id::topic_alias, Kind::two_bytes, in(publish));
+  set(Id::maximum_qos, Kind::boolean, in(connack));
+  set(Id::retain_available, Kind::boolean, in(connack));
+  set(Id::user_property, Kind::text_pair, everywhere);
+  set(Id::maximum_packet_size, Kind::four_bytes, connecting);
+  set(Id::wildcard_subscription_available, Kind::boolean, in(connack));
+  set(Id::subscription_identifier_available, Kind::boolean, in(connack));
+  set(Id::shared_subscription_available, Kind::boolean, in(connack));
   return rules;
 }
 
@@ -66,29 +66,29 @@ constexpr std::array<PropertyRule, property_id_end> property_rules = make_rules(
 
 ReasonCode check_value(const PropertyItem& item, PropertyKind kind, PropertyScope scope,
                        Sender sender) noexcept {
-  if (kind == PropertyKind::Boolean) {
-    return item.number <= 1 ? ReasonCode::Success : ReasonCode::ProtocolError;
+  if (kind == PropertyKind::boolean) {
+    return item.number <= 1 ? ReasonCode::success : ReasonCode::protocol_error;
   }
   switch (item.id) {
-    case PropertyId::ReceiveMaximum:
-    case PropertyId::MaximumPacketSize:
-      return item.number != 0 ? ReasonCode::Success : ReasonCode::ProtocolError;
-    case PropertyId::TopicAlias:  // [MQTT-3.3.2-8]
-      return item.number != 0 ? ReasonCode::Success : ReasonCode::TopicAliasInvalid;
-    case PropertyId::SubscriptionIdentifier:
-      if (item.number == 0) return ReasonCode::ProtocolError;
+    case PropertyId::receive_maximum:
+    case PropertyId::maximum_packet_size:
+      return item.number != 0 ? ReasonCode::success : ReasonCode::protocol_error;
+    case PropertyId::topic_alias:  // [MQTT-3.3.2-8]
+      return item.number != 0 ? ReasonCode::success : ReasonCode::topic_alias_invalid;
+    case PropertyId::subscription_identifier:
+      if (item.number == 0) return ReasonCode::protocol_error;
       // Not in a client's PUBLISH. [MQTT-3.3.4-6]
-      return sender == Sender::Client && scope == property_scope(PacketType::Publish)
-                 ? ReasonCode::ProtocolError
-                 : ReasonCode::Success;
-    case PropertyId::SessionExpiryInterval:  // [MQTT-3.14.2-2]
-      return sender == Sender::Server && scope == property_scope(PacketType::Disconnect)
-                 ? ReasonCode::ProtocolError
-                 : ReasonCode::Success;
-    case PropertyId::ResponseTopic:  // [MQTT-3.3.2-13], [MQTT-3.3.2-14]
-      return valid_topic_name(item.text) ? ReasonCode::Success : ReasonCode::TopicNameInvalid;
+      return sender == Sender::client && scope == property_scope(PacketType::publish)
+                 ? ReasonCode::protocol_error
+                 : ReasonCode::success;
+    case PropertyId::session_expiry_interval:  // [MQTT-3.14.2-2]
+      return sender == Sender::server && scope == property_scope(PacketType::disconnect)
+                 ? ReasonCode::protocol_error
+                 : ReasonCode::success;
+    case PropertyId::response_topic:  // [MQTT-3.3.2-13], [MQTT-3.3.2-14]
+      return valid_topic_name(item.text) ? ReasonCode::success : ReasonCode::topic_name_invalid;
     default:
-      return ReasonCode::Success;
+      return ReasonCode::success;
   }
 }
 
@@ -100,33 +100,33 @@ namespace {
 template <class Self, class Visit>
 void for_each_member(Self& p, Visit&& visit) {
   using Id = PropertyId;
-  visit(Id::PayloadFormatIndicator, p.payload_format_indicator);
-  visit(Id::MessageExpiryInterval, p.message_expiry_interval);
-  visit(Id::ContentType, p.content_type);
-  visit(Id::ResponseTopic, p.response_topic);
-  visit(Id::CorrelationData, p.correlation_data);
-  visit(Id::SubscriptionIdentifier, p.subscription_identifiers);
-  visit(Id::SessionExpiryInterval, p.session_expiry_interval);
-  visit(Id::AssignedClientIdentifier, p.assigned_client_identifier);
-  visit(Id::ServerKeepAlive, p.server_keep_alive);
-  visit(Id::AuthenticationMethod, p.authentication_method);
-  visit(Id::AuthenticationData, p.authentication_data);
-  visit(Id::RequestProblemInformation, p.request_problem_information);
-  visit(Id::WillDelayInterval, p.will_delay_interval);
-  visit(Id::RequestResponseInformation, p.request_response_information);
-  visit(Id::ResponseInformation, p.response_information);
-  visit(Id::ServerReference, p.server_reference);
-  visit(Id::ReasonString, p.reason_string);
-  visit(Id::ReceiveMaximum, p.receive_maximum);
-  visit(Id::TopicAliasMaximum, p.topic_alias_maximum);
-  visit(Id::TopicAlias, p.topic_alias);
-  visit(Id::MaximumQoS, p.maximum_qos);
-  visit(Id::RetainAvailable, p.retain_available);
-  visit(Id::UserProperty, p.user_properties);
-  visit(Id::MaximumPacketSize, p.maximum_packet_size);
-  visit(Id::WildcardSubscriptionAvailable, p.wildcard_subscription_available);
-  visit(Id::SubscriptionIdentifierAvailable, p.subscription_identifier_available);
-  visit(Id::SharedSubscriptionAvailable, p.shared_subscription_available);
+  visit(Id::payload_format_indicator, p.payload_format_indicator);
+  visit(Id::message_expiry_interval, p.message_expiry_interval);
+  visit(Id::content_type, p.content_type);
+  visit(Id::response_topic, p.response_topic);
+  visit(Id::correlation_data, p.correlation_data);
+  visit(Id::subscription_identifier, p.subscription_identifiers);
+  visit(Id::session_expiry_interval, p.session_expiry_interval);
+  visit(Id::assigned_client_identifier, p.assigned_client_identifier);
+  visit(Id::server_keep_alive, p.server_keep_alive);
+  visit(Id::authentication_method, p.authentication_method);
+  visit(Id::authentication_data, p.authentication_data);
+  visit(Id::request_problem_information, p.request_problem_information);
+  visit(Id::will_delay_interval, p.will_delay_interval);
+  visit(Id::request_response_information, p.request_response_information);
+  visit(Id::response_information, p.response_information);
+  visit(Id::server_reference, p.server_reference);
+  visit(Id::reason_string, p.reason_string);
+  visit(Id::receive_maximum, p.receive_maximum);
+  visit(Id::topic_alias_maximum, p.topic_alias_maximum);
+  visit(Id::topic_alias, p.topic_alias);
+  visit(Id::maximum_qos, p.maximum_qos);
+  visit(Id::retain_available, p.retain_available);
+  visit(Id::user_property, p.user_properties);
+  visit(Id::maximum_packet_size, p.maximum_packet_size);
+  visit(Id::wildcard_subscription_available, p.wildcard_subscription_available);
+  visit(Id::subscription_identifier_available, p.subscription_identifier_available);
+  visit(Id::shared_subscription_available, p.shared_subscription_available);
 }
 
 // Stores a decoded property in its member, by the member's type.
@@ -206,7 +206,7 @@ Result<Properties> decode_properties(std::span<const std::uint8_t> bytes, Proper
           if (id == item.id) store(member, item);
         });
       });
-  if (fault != ReasonCode::Success) result = fault;
+  if (fault != ReasonCode::success) result = fault;
   return result;
 }
 

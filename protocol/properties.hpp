@@ -18,38 +18,38 @@
 namespace millrace::protocol {
 
 enum class PropertyId : std::uint8_t {
-  PayloadFormatIndicator = 0x01,
-  MessageExpiryInterval = 0x02,
-  ContentType = 0x03,
-  ResponseTopic = 0x08,
-  CorrelationData = 0x09,
-  SubscriptionIdentifier = 0x0B,
-  SessionExpiryInterval = 0x11,
-  AssignedClientIdentifier = 0x12,
-  ServerKeepAlive = 0x13,
-  AuthenticationMethod = 0x15,
-  AuthenticationData = 0x16,
-  RequestProblemInformation = 0x17,
-  WillDelayInterval = 0x18,
-  RequestResponseInformation = 0x19,
-  ResponseInformation = 0x1A,
-  ServerReference = 0x1C,
-  ReasonString = 0x1F,
-  ReceiveMaximum = 0x21,
-  TopicAliasMaximum = 0x22,
-  TopicAlias = 0x23,
-  MaximumQoS = 0x24,
-  RetainAvailable = 0x25,
-  UserProperty = 0x26,
-  MaximumPacketSize = 0x27,
-  WildcardSubscriptionAvailable = 0x28,
-  SubscriptionIdentifierAvailable = 0x29,
-  SharedSubscriptionAvailable = 0x2A,
+  payload_format_indicator = 0x01,
+  message_expiry_interval = 0x02,
+  content_type = 0x03,
+  response_topic = 0x08,
+  correlation_data = 0x09,
+  subscription_identifier = 0x0B,
+  session_expiry_interval = 0x11,
+  assigned_client_identifier = 0x12,
+  server_keep_alive = 0x13,
+  authentication_method = 0x15,
+  authentication_data = 0x16,
+  request_problem_information = 0x17,
+  will_delay_interval = 0x18,
+  request_response_information = 0x19,
+  response_information = 0x1A,
+  server_reference = 0x1C,
+  reason_string = 0x1F,
+  receive_maximum = 0x21,
+  topic_alias_maximum = 0x22,
+  topic_alias = 0x23,
+  maximum_qos = 0x24,
+  retain_available = 0x25,
+  user_property = 0x26,
+  maximum_packet_size = 0x27,
+  wildcard_subscription_available = 0x28,
+  subscription_identifier_available = 0x29,
+  shared_subscription_available = 0x2A,
 };
 
 // What properties belong to: a packet of some type, or the Will of a CONNECT. The values are those
 // of PacketType, and 0 for the Will.
-enum class PropertyScope : std::uint8_t { Will = 0 };
+enum class PropertyScope : std::uint8_t { will = 0 };
 [[nodiscard]] constexpr PropertyScope property_scope(PacketType type) noexcept {
   return static_cast<PropertyScope>(type);
 }

@@ -16,18 +16,18 @@
 namespace millrace::protocol::detail {
 
 enum class PropertyKind : std::uint8_t {
-  Unknown,
-  Boolean,  // a byte that is 0 or 1
-  TwoBytes,
-  FourBytes,
-  Variable,
-  Text,
-  Binary,
-  TextPair,
+  unknown,
+  boolean,  // a byte that is 0 or 1
+  two_bytes,
+  four_bytes,
+  variable,
+  text,
+  binary,
+  text_pair,
 };
 
 struct PropertyRule {
-  PropertyKind kind = PropertyKind::Unknown;
+  PropertyKind kind = PropertyKind::unknown;
   std::uint16_t scopes = 0;  // one bit for each PropertyScope
 };
 
@@ -51,29 +51,29 @@ struct PropertyItem {
 inline PropertyItem read_property(Reader& reader, PropertyKind kind) noexcept {
   PropertyItem item{};
   switch (kind) {
-    case PropertyKind::Boolean:
+    case PropertyKind::boolean:
       item.number = reader.byte();
       break;
-    case PropertyKind::TwoBytes:
+    case PropertyKind::two_bytes:
       item.number = reader.two_bytes();
       break;
-    case PropertyKind::FourBytes:
+    case PropertyKind::four_bytes:
       item.number = reader.four_bytes();
       break;
-    case PropertyKind::Variable:
+    case PropertyKind::variable:
       item.number = reader.variable();
       break;
-    case PropertyKind::Text:
+    case PropertyKind::text:
       item.text = reader.text();
       break;
-    case PropertyKind::Binary:
+    case PropertyKind::binary:
       item.text = reader.binary();
       break;
-    case PropertyKind::TextPair:
+    case PropertyKind::text_pair:
       item.text = reader.text();
       item.value = reader.text();
       break;
-    case PropertyKind::Unknown:
+    case PropertyKind::unknown:
       break;
   }
   return item;
@@ -86,8 +86,8 @@ inline PropertyItem read_property(Reader& reader, PropertyKind kind) noexcept {
 // Only these may be repeated: User Property anywhere [MQTT-3.3.2-18], and in a server's PUBLISH one
 // Subscription Identifier for each matching subscription [MQTT-3.3.4-4].
 constexpr bool may_repeat(PropertyId id, PropertyScope scope) noexcept {
-  return id == PropertyId::UserProperty ||
-         (id == PropertyId::SubscriptionIdentifier && scope == property_scope(PacketType::Publish));
+  return id == PropertyId::user_property || (id == PropertyId::subscription_identifier &&
+                                             scope == property_scope(PacketType::publish));
 }
 
 template <class Sink>
@@ -99,26 +99,26 @@ template <class Sink>
     const auto offset = static_cast<std::uint32_t>(reader.offset());
     const std::uint32_t id = reader.variable();
     if (!reader.ok()) return reader.fault();
-    if (id >= property_id_end) return ReasonCode::MalformedPacket;
+    if (id >= property_id_end) return ReasonCode::malformed_packet;
     const PropertyRule rule = property_rules[id];
     // Unknown or not allowed in this packet: malformed in both cases. (MQTT 5.0, 2.2.2.2)
-    if ((rule.scopes & scope_bit(scope)) == 0) return ReasonCode::MalformedPacket;
+    if ((rule.scopes & scope_bit(scope)) == 0) return ReasonCode::malformed_packet;
     PropertyItem item = read_property(reader, rule.kind);
     if (!reader.ok()) return reader.fault();
     item.id = static_cast<PropertyId>(id);
     item.offset = offset;
-    if ((seen >> id & 1) != 0 && !may_repeat(item.id, scope)) return ReasonCode::ProtocolError;
+    if ((seen >> id & 1) != 0 && !may_repeat(item.id, scope)) return ReasonCode::protocol_error;
     seen |= std::uint64_t{1} << id;
     const ReasonCode fault = check_value(item, rule.kind, scope, sender);
-    if (fault != ReasonCode::Success) return fault;
+    if (fault != ReasonCode::success) return fault;
     sink(item);
   }
   // Authentication Data needs a method. (MQTT 5.0, 3.1.2.11.10)
   const auto has = [seen](PropertyId id) { return (seen >> static_cast<unsigned>(id) & 1) != 0; };
-  if (has(PropertyId::AuthenticationData) && !has(PropertyId::AuthenticationMethod)) {
-    return ReasonCode::ProtocolError;
+  if (has(PropertyId::authentication_data) && !has(PropertyId::authentication_method)) {
+    return ReasonCode::protocol_error;
   }
-  return ReasonCode::Success;
+  return ReasonCode::success;
 }
 
 }  // namespace millrace::protocol::detail

@@ -9,7 +9,7 @@
 namespace millrace::protocol {
 namespace {
 
-constexpr auto publish_scope = property_scope(PacketType::Publish);
+constexpr auto publish_scope = property_scope(PacketType::publish);
 constexpr std::size_t alias_bytes = 3;   // as a property: identifier and two bytes
 constexpr std::size_t expiry_bytes = 5;  // identifier and four bytes
 
@@ -18,29 +18,29 @@ ReasonCode read_properties(PublishView& view, Sender sender) noexcept {
   return detail::walk_properties(
       raw.bytes, publish_scope, sender, [&](const detail::PropertyItem& item) {
         switch (item.id) {
-          case PropertyId::TopicAlias:
+          case PropertyId::topic_alias:
             view.topic_alias = static_cast<std::uint16_t>(item.number);
             raw.topic_alias_at = item.offset;
             break;
-          case PropertyId::MessageExpiryInterval:
+          case PropertyId::message_expiry_interval:
             view.has_message_expiry = true;
             view.message_expiry_interval = item.number;
             raw.expiry_at = item.offset;
             break;
-          case PropertyId::SubscriptionIdentifier:
+          case PropertyId::subscription_identifier:
             raw.subscription_identifiers_bytes +=
                 static_cast<std::uint32_t>(1 + detail::variable_bytes(item.number));
             break;
-          case PropertyId::PayloadFormatIndicator:
+          case PropertyId::payload_format_indicator:
             view.payload_format_indicator = static_cast<std::uint8_t>(item.number);
             break;
-          case PropertyId::ResponseTopic:
+          case PropertyId::response_topic:
             view.has_response_topic = true;
             break;
-          case PropertyId::CorrelationData:
+          case PropertyId::correlation_data:
             view.has_correlation_data = true;
             break;
-          case PropertyId::UserProperty:
+          case PropertyId::user_property:
             view.has_user_properties = true;
             break;
           default:
@@ -52,24 +52,24 @@ ReasonCode read_properties(PublishView& view, Sender sender) noexcept {
 ReasonCode check_topic(const PublishView& view, Version version) noexcept {
   if (view.topic.empty()) {
     // [MQTT-4.7.3-1]; an alias may replace the name. (MQTT 5.0, 3.3.2.1)
-    if (version != Version::v5) return ReasonCode::TopicNameInvalid;
-    return view.topic_alias != 0 ? ReasonCode::Success : ReasonCode::ProtocolError;
+    if (version != Version::v5) return ReasonCode::topic_name_invalid;
+    return view.topic_alias != 0 ? ReasonCode::success : ReasonCode::protocol_error;
   }
   switch (check_topic_bytes(view.topic)) {
-    case TopicBytes::Valid:
-      return ReasonCode::Success;
-    case TopicBytes::HasWildcard:
-      return ReasonCode::TopicNameInvalid;  // [MQTT-3.3.2-2]
-    case TopicBytes::BadUtf8:
+    case TopicBytes::valid:
+      return ReasonCode::success;
+    case TopicBytes::has_wildcard:
+      return ReasonCode::topic_name_invalid;  // [MQTT-3.3.2-2]
+    case TopicBytes::bad_utf8:
       break;  // [MQTT-3.3.2-1]
   }
-  return ReasonCode::MalformedPacket;
+  return ReasonCode::malformed_packet;
 }
 
 ReasonCode read_publish(const Frame& frame, std::span<const std::uint8_t> packet, Version version,
                         Sender sender, PublishView& view) noexcept {
   const unsigned qos = frame.flags >> 1 & 3;
-  if (qos == 3) return ReasonCode::MalformedPacket;  // [MQTT-3.3.1-4]
+  if (qos == 3) return ReasonCode::malformed_packet;  // [MQTT-3.3.1-4]
   view.qos = static_cast<QoS>(qos);
   view.retain = (frame.flags & 0x01) != 0;
   view.dup = (frame.flags & 0x08) != 0;
@@ -89,7 +89,7 @@ ReasonCode read_publish(const Frame& frame, std::span<const std::uint8_t> packet
 
   if (properties_bytes != 0) {
     const ReasonCode fault = read_properties(view, sender);
-    if (fault != ReasonCode::Success) return fault;
+    if (fault != ReasonCode::success) return fault;
   }
   return check_topic(view, version);
 }
@@ -101,7 +101,7 @@ Result<PublishView> decode_publish(const Frame& frame, std::span<const std::uint
   // The view is decoded directly into the result, not copied.
   Result<PublishView> result;
   const ReasonCode fault = read_publish(frame, packet, version, sender, *result);
-  if (fault != ReasonCode::Success) [[unlikely]]
+  if (fault != ReasonCode::success) [[unlikely]]
     result = fault;
   return result;
 }
@@ -121,7 +121,7 @@ struct HeaderSizes {
 
 HeaderSizes sizes_of(const PublishHeader& header) noexcept {
   std::size_t remaining = 2 + header.topic.size() + header.payload_bytes;
-  if (header.qos != QoS::AtMostOnce) remaining += 2;
+  if (header.qos != QoS::at_most_once) remaining += 2;
   if (header.version != Version::v5) return {0, remaining};
 
   const RawProperties& raw = header.properties;
@@ -156,7 +156,7 @@ std::uint8_t* put_kept(const PublishHeader& header, std::uint8_t* out) noexcept 
       detail::require(id < detail::property_id_end, "raw properties come from decode_publish");
       detail::read_property(reader, detail::property_rules[id].kind);
       const auto known = static_cast<PropertyId>(id);
-      if (known != PropertyId::SubscriptionIdentifier && known != PropertyId::TopicAlias) {
+      if (known != PropertyId::subscription_identifier && known != PropertyId::topic_alias) {
         piece(from, reader.offset());
       }
     }
@@ -176,15 +176,15 @@ std::uint8_t* put_properties(const PublishHeader& header, std::size_t properties
   if (properties_bytes == 0) return out;
   if (!header.properties.bytes.empty()) out = put_kept(header, out);
   if (header.message_expiry_interval && !has(header.properties.expiry_at)) {
-    out = detail::put_byte(out, id(PropertyId::MessageExpiryInterval));
+    out = detail::put_byte(out, id(PropertyId::message_expiry_interval));
     out = detail::put_four_bytes(out, *header.message_expiry_interval);
   }
   if (header.topic_alias != 0) {
-    out = detail::put_byte(out, id(PropertyId::TopicAlias));
+    out = detail::put_byte(out, id(PropertyId::topic_alias));
     out = detail::put_two_bytes(out, header.topic_alias);
   }
   for (const std::uint32_t identifier : header.subscription_identifiers) {
-    out = detail::put_byte(out, id(PropertyId::SubscriptionIdentifier));
+    out = detail::put_byte(out, id(PropertyId::subscription_identifier));
     out = detail::put_variable(out, identifier);
   }
   return out;
@@ -194,11 +194,11 @@ std::uint8_t* put_header(const PublishHeader& header, const HeaderSizes& sizes,
                          std::uint8_t* out) noexcept {
   const unsigned flags =
       (header.dup ? 8u : 0u) | static_cast<unsigned>(header.qos) << 1 | (header.retain ? 1u : 0u);
-  out = detail::put_byte(out, static_cast<unsigned>(PacketType::Publish) << 4 | flags);
+  out = detail::put_byte(out, static_cast<unsigned>(PacketType::publish) << 4 | flags);
   out = detail::put_variable(out, sizes.remaining);
   out = detail::put_two_bytes(out, static_cast<unsigned>(header.topic.size()));
   out = detail::put_bytes(out, header.topic.data(), header.topic.size());
-  if (header.qos != QoS::AtMostOnce) {
+  if (header.qos != QoS::at_most_once) {
     detail::require(header.packet_id != 0, "a PUBLISH at QoS 1 or 2 has an identifier");
     out = detail::put_two_bytes(out, header.packet_id);
   }

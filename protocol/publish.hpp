@@ -43,7 +43,7 @@ struct PublishView {
   std::uint32_t message_expiry_interval = 0;  // only if has_message_expiry
   std::uint16_t packet_id = 0;                // 0 exactly at QoS 0
   std::uint16_t topic_alias = 0;              // 0: none
-  QoS qos = QoS::AtMostOnce;
+  QoS qos = QoS::at_most_once;
   bool retain = false;
   bool dup = false;
   bool has_message_expiry = false;
@@ -63,13 +63,13 @@ struct PublishView {
 [[nodiscard]] Result<PublishView> decode_publish(const Frame& frame,
                                                  std::span<const std::uint8_t> packet,
                                                  Version version,
-                                                 Sender sender = Sender::Client) noexcept;
+                                                 Sender sender = Sender::client) noexcept;
 
 // A PUBLISH to be sent: fixed header, topic, packet identifier, properties. The caller writes the
 // payload after it.
 struct PublishHeader {
   Version version = Version::v5;
-  QoS qos = QoS::AtMostOnce;
+  QoS qos = QoS::at_most_once;
   bool retain = false;
   bool dup = false;
   std::uint16_t packet_id = 0;  // required at QoS 1 and 2

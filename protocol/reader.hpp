@@ -19,7 +19,7 @@ class Reader {
   explicit Reader(std::span<const std::uint8_t> bytes) noexcept
       : begin_(bytes.data()), at_(bytes.data()), end_(bytes.data() + bytes.size()) {}
 
-  [[nodiscard]] bool ok() const noexcept { return fault_ == ReasonCode::Success; }
+  [[nodiscard]] bool ok() const noexcept { return fault_ == ReasonCode::success; }
   [[nodiscard]] ReasonCode fault() const noexcept { return fault_; }
   [[nodiscard]] bool at_end() const noexcept { return at_ == end_; }
   [[nodiscard]] std::size_t left() const noexcept { return static_cast<std::size_t>(end_ - at_); }
@@ -65,7 +65,7 @@ class Reader {
         return value;
       }
     }
-    fail(ReasonCode::MalformedPacket);
+    fail(ReasonCode::malformed_packet);
     return 0;
   }
 
@@ -82,7 +82,7 @@ class Reader {
   std::string_view text() noexcept {
     const std::string_view value = binary();
     if (valid_utf8(value)) return value;
-    fail(ReasonCode::MalformedPacket);
+    fail(ReasonCode::malformed_packet);
     return {};
   }
 
@@ -97,13 +97,13 @@ class Reader {
 
   // A packet with bytes after its last field is malformed.
   void expect_end() noexcept {
-    if (!at_end()) fail(ReasonCode::MalformedPacket);
+    if (!at_end()) fail(ReasonCode::malformed_packet);
   }
 
   // A packet identifier, which is never 0. [MQTT-2.2.1-3] (3.1.1: [MQTT-2.3.1-1])
   std::uint16_t packet_id() noexcept {
     const std::uint16_t value = two_bytes();
-    if (value == 0) fail(ReasonCode::ProtocolError);
+    if (value == 0) fail(ReasonCode::protocol_error);
     return value;
   }
 
@@ -111,14 +111,14 @@ class Reader {
   bool has(std::size_t count) noexcept {
     if (left() >= count) [[likely]]
       return true;
-    fail(ReasonCode::MalformedPacket);
+    fail(ReasonCode::malformed_packet);
     return false;
   }
 
   const std::uint8_t* begin_;
   const std::uint8_t* at_;
   const std::uint8_t* end_;
-  ReasonCode fault_ = ReasonCode::Success;
+  ReasonCode fault_ = ReasonCode::success;
 };
 
 }  // namespace millrace::protocol::detail

@@ -13,91 +13,91 @@ namespace millrace::protocol {
 
 std::string_view to_string(ReasonCode code) noexcept {
   switch (code) {
-    case ReasonCode::Success:
+    case ReasonCode::success:
       return "success";
-    case ReasonCode::GrantedQoS1:
+    case ReasonCode::granted_qos1:
       return "granted qos 1";
-    case ReasonCode::GrantedQoS2:
+    case ReasonCode::granted_qos2:
       return "granted qos 2";
-    case ReasonCode::DisconnectWithWillMessage:
+    case ReasonCode::disconnect_with_will_message:
       return "disconnect with will message";
-    case ReasonCode::NoMatchingSubscribers:
+    case ReasonCode::no_matching_subscribers:
       return "no matching subscribers";
-    case ReasonCode::NoSubscriptionExisted:
+    case ReasonCode::no_subscription_existed:
       return "no subscription existed";
-    case ReasonCode::ContinueAuthentication:
+    case ReasonCode::continue_authentication:
       return "continue authentication";
-    case ReasonCode::ReAuthenticate:
+    case ReasonCode::re_authenticate:
       return "re-authenticate";
-    case ReasonCode::UnspecifiedError:
+    case ReasonCode::unspecified_error:
       return "unspecified error";
-    case ReasonCode::MalformedPacket:
+    case ReasonCode::malformed_packet:
       return "malformed packet";
-    case ReasonCode::ProtocolError:
+    case ReasonCode::protocol_error:
       return "protocol error";
-    case ReasonCode::ImplementationSpecificError:
+    case ReasonCode::implementation_specific_error:
       return "implementation specific error";
-    case ReasonCode::UnsupportedProtocolVersion:
+    case ReasonCode::unsupported_protocol_version:
       return "unsupported protocol version";
-    case ReasonCode::ClientIdentifierNotValid:
+    case ReasonCode::client_identifier_not_valid:
       return "client identifier not valid";
-    case ReasonCode::BadUserNameOrPassword:
+    case ReasonCode::bad_user_name_or_password:
       return "bad user name or password";
-    case ReasonCode::NotAuthorized:
+    case ReasonCode::not_authorized:
       return "not authorized";
-    case ReasonCode::ServerUnavailable:
+    case ReasonCode::server_unavailable:
       return "server unavailable";
-    case ReasonCode::ServerBusy:
+    case ReasonCode::server_busy:
       return "server busy";
-    case ReasonCode::Banned:
+    case ReasonCode::banned:
       return "banned";
-    case ReasonCode::ServerShuttingDown:
+    case ReasonCode::server_shutting_down:
       return "server shutting down";
-    case ReasonCode::BadAuthenticationMethod:
+    case ReasonCode::bad_authentication_method:
       return "bad authentication method";
-    case ReasonCode::KeepAliveTimeout:
+    case ReasonCode::keep_alive_timeout:
       return "keep alive timeout";
-    case ReasonCode::SessionTakenOver:
+    case ReasonCode::session_taken_over:
       return "session taken over";
-    case ReasonCode::TopicFilterInvalid:
+    case ReasonCode::topic_filter_invalid:
       return "topic filter invalid";
-    case ReasonCode::TopicNameInvalid:
+    case ReasonCode::topic_name_invalid:
       return "topic name invalid";
-    case ReasonCode::PacketIdentifierInUse:
+    case ReasonCode::packet_identifier_in_use:
       return "packet identifier in use";
-    case ReasonCode::PacketIdentifierNotFound:
+    case ReasonCode::packet_identifier_not_found:
       return "packet identifier not found";
-    case ReasonCode::ReceiveMaximumExceeded:
+    case ReasonCode::receive_maximum_exceeded:
       return "receive maximum exceeded";
-    case ReasonCode::TopicAliasInvalid:
+    case ReasonCode::topic_alias_invalid:
       return "topic alias invalid";
-    case ReasonCode::PacketTooLarge:
+    case ReasonCode::packet_too_large:
       return "packet too large";
-    case ReasonCode::MessageRateTooHigh:
+    case ReasonCode::message_rate_too_high:
       return "message rate too high";
-    case ReasonCode::QuotaExceeded:
+    case ReasonCode::quota_exceeded:
       return "quota exceeded";
-    case ReasonCode::AdministrativeAction:
+    case ReasonCode::administrative_action:
       return "administrative action";
-    case ReasonCode::PayloadFormatInvalid:
+    case ReasonCode::payload_format_invalid:
       return "payload format invalid";
-    case ReasonCode::RetainNotSupported:
+    case ReasonCode::retain_not_supported:
       return "retain not supported";
-    case ReasonCode::QoSNotSupported:
+    case ReasonCode::qos_not_supported:
       return "qos not supported";
-    case ReasonCode::UseAnotherServer:
+    case ReasonCode::use_another_server:
       return "use another server";
-    case ReasonCode::ServerMoved:
+    case ReasonCode::server_moved:
       return "server moved";
-    case ReasonCode::SharedSubscriptionsNotSupported:
+    case ReasonCode::shared_subscriptions_not_supported:
       return "shared subscriptions not supported";
-    case ReasonCode::ConnectionRateExceeded:
+    case ReasonCode::connection_rate_exceeded:
       return "connection rate exceeded";
-    case ReasonCode::MaximumConnectTime:
+    case ReasonCode::maximum_connect_time:
       return "maximum connect time";
-    case ReasonCode::SubscriptionIdentifiersNotSupported:
+    case ReasonCode::subscription_identifiers_not_supported:
       return "subscription identifiers not supported";
-    case ReasonCode::WildcardSubscriptionsNotSupported:
+    case ReasonCode::wildcard_subscriptions_not_supported:
       return "wildcard subscriptions not supported";
   }
   return "unknown";
@@ -105,22 +105,22 @@ std::string_view to_string(ReasonCode code) noexcept {
 
 std::uint8_t connack_return_code(ReasonCode code) noexcept {
   switch (code) {
-    case ReasonCode::Success:
+    case ReasonCode::success:
       return 0;
-    case ReasonCode::UnsupportedProtocolVersion:
+    case ReasonCode::unsupported_protocol_version:
       return 1;
-    case ReasonCode::ClientIdentifierNotValid:
+    case ReasonCode::client_identifier_not_valid:
       return 2;
-    case ReasonCode::BadUserNameOrPassword:
+    case ReasonCode::bad_user_name_or_password:
       return 4;
-    case ReasonCode::NotAuthorized:
-    case ReasonCode::Banned:
-    case ReasonCode::BadAuthenticationMethod:
-    case ReasonCode::TopicNameInvalid:
-    case ReasonCode::PacketTooLarge:
-    case ReasonCode::PayloadFormatInvalid:
-    case ReasonCode::RetainNotSupported:
-    case ReasonCode::QoSNotSupported:
+    case ReasonCode::not_authorized:
+    case ReasonCode::banned:
+    case ReasonCode::bad_authentication_method:
+    case ReasonCode::topic_name_invalid:
+    case ReasonCode::packet_too_large:
+    case ReasonCode::payload_format_invalid:
+    case ReasonCode::retain_not_supported:
+    case ReasonCode::qos_not_supported:
       return 5;
     default:
       return 3;
@@ -133,35 +133,35 @@ void throw_exception_from_error(ReasonCode const& code, boost::source_location c
 
 std::string_view to_string(PacketType type) noexcept {
   switch (type) {
-    case PacketType::Connect:
+    case PacketType::connect:
       return "CONNECT";
-    case PacketType::Connack:
+    case PacketType::connack:
       return "CONNACK";
-    case PacketType::Publish:
+    case PacketType::publish:
       return "PUBLISH";
-    case PacketType::Puback:
+    case PacketType::puback:
       return "PUBACK";
-    case PacketType::Pubrec:
+    case PacketType::pubrec:
       return "PUBREC";
-    case PacketType::Pubrel:
+    case PacketType::pubrel:
       return "PUBREL";
-    case PacketType::Pubcomp:
+    case PacketType::pubcomp:
       return "PUBCOMP";
-    case PacketType::Subscribe:
+    case PacketType::subscribe:
       return "SUBSCRIBE";
-    case PacketType::Suback:
+    case PacketType::suback:
       return "SUBACK";
-    case PacketType::Unsubscribe:
+    case PacketType::unsubscribe:
       return "UNSUBSCRIBE";
-    case PacketType::Unsuback:
+    case PacketType::unsuback:
       return "UNSUBACK";
-    case PacketType::Pingreq:
+    case PacketType::pingreq:
       return "PINGREQ";
-    case PacketType::Pingresp:
+    case PacketType::pingresp:
       return "PINGRESP";
-    case PacketType::Disconnect:
+    case PacketType::disconnect:
       return "DISCONNECT";
-    case PacketType::Auth:
+    case PacketType::auth:
       return "AUTH";
   }
   return "unknown";

@@ -73,7 +73,7 @@ std::size_t level_count(std::string_view topic) noexcept {
 
 bool valid_topic_name(std::string_view topic, std::size_t levels_max) noexcept {
   return !topic.empty() && topic.size() <= topic_bytes_max &&
-         check_topic_bytes(topic) == TopicBytes::Valid && level_count(topic) <= levels_max;
+         check_topic_bytes(topic) == TopicBytes::valid && level_count(topic) <= levels_max;
 }
 
 bool valid_topic_filter(std::string_view filter, std::size_t levels_max) noexcept {
@@ -84,18 +84,18 @@ bool valid_topic_filter(std::string_view filter, std::size_t levels_max) noexcep
 Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_max) noexcept {
   ParsedFilter parsed;
   parsed.filter = filter;
-  if (filter == "$share" || filter == "$latest") return ReasonCode::TopicFilterInvalid;
+  if (filter == "$share" || filter == "$latest") return ReasonCode::topic_filter_invalid;
   if (filter.starts_with(share_prefix)) {
     // A group of at least one character, none of them a wildcard, and a filter after it.
     // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
     filter.remove_prefix(share_prefix.size());
     const std::size_t slash = filter.find('/');
-    if (slash == 0 || slash == std::string_view::npos) return ReasonCode::TopicFilterInvalid;
+    if (slash == 0 || slash == std::string_view::npos) return ReasonCode::topic_filter_invalid;
     parsed.share_group = filter.substr(0, slash);
     parsed.filter = filter.substr(slash + 1);
     if (!valid_utf8(parsed.share_group) ||
         parsed.share_group.find_first_of("+#") != std::string_view::npos) {
-      return ReasonCode::TopicFilterInvalid;
+      return ReasonCode::topic_filter_invalid;
     }
   } else if (filter.starts_with(latest_prefix)) {
     parsed.latest = true;
@@ -105,10 +105,10 @@ Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_ma
     // A second prefix is not allowed.
     if (parsed.filter == "$share" || parsed.filter.starts_with(share_prefix) ||
         is_latest_topic(parsed.filter)) {
-      return ReasonCode::TopicFilterInvalid;
+      return ReasonCode::topic_filter_invalid;
     }
   }
-  if (!valid_topic_filter(parsed.filter, levels_max)) return ReasonCode::TopicFilterInvalid;
+  if (!valid_topic_filter(parsed.filter, levels_max)) return ReasonCode::topic_filter_invalid;
   return parsed;
 }
 

@@ -14,7 +14,7 @@ namespace {
 // The fast path skips plain ASCII; special bytes are checked one by one. Special are NUL and all
 // bytes from 0x80 on, and for topics also '+' and '#', which differ in one bit: both are '+' once
 // 0x08 is set.
-enum class Ask : bool { Text, Topic };
+enum class Ask : bool { text, topic };
 
 constexpr std::uint64_t every_byte(std::uint8_t value) noexcept {
   return 0x0101'0101'0101'0101u * value;
@@ -26,7 +26,7 @@ template <Ask ask>
 std::uint64_t special_in(std::uint64_t word) noexcept {
   const std::uint64_t zero = (word - every_byte(1)) & ~word;
   std::uint64_t found = word | zero;
-  if constexpr (ask == Ask::Topic) {
+  if constexpr (ask == Ask::topic) {
     const std::uint64_t plus = (word | every_byte(0x08)) ^ every_byte('+');
     found |= (plus - every_byte(1)) & ~plus;
   }
@@ -45,7 +45,7 @@ bool special_in_16(const char* at) noexcept {
 #ifdef __SSE2__
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
   __m128i found = _mm_or_si128(bytes, _mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
-  if constexpr (ask == Ask::Topic) {
+  if constexpr (ask == Ask::topic) {
     const __m128i folded = _mm_or_si128(bytes, _mm_set1_epi8(0x08));
     found = _mm_or_si128(found, _mm_cmpeq_epi8(folded, _mm_set1_epi8('+')));
   }
@@ -102,17 +102,17 @@ std::size_t long_character_bytes(const unsigned char* at, std::size_t left) noex
   return left >= 4 && at[1] >= low && at[1] <= high && continues(at[2]) && continues(at[3]) ? 4 : 0;
 }
 
-enum class Nul : bool { Forbidden, Allowed };
+enum class Nul : bool { forbidden, allowed };
 
 bool well_formed(std::string_view text, Nul nul) noexcept {
   const auto* at = reinterpret_cast<const unsigned char*>(text.data());
   const auto* const end = at + text.size();
   while (at < end) {
     if (*at < 0x80) {
-      if (*at == 0 && nul == Nul::Forbidden) return false;
+      if (*at == 0 && nul == Nul::forbidden) return false;
       ++at;
       // Plain text usually comes in long runs: skip 16 bytes at a time.
-      while (end - at >= 16 && !special_in_16<Ask::Text>(reinterpret_cast<const char*>(at))) {
+      while (end - at >= 16 && !special_in_16<Ask::text>(reinterpret_cast<const char*>(at))) {
         at += 16;
       }
       continue;
@@ -127,19 +127,19 @@ bool well_formed(std::string_view text, Nul nul) noexcept {
 }  // namespace
 
 bool valid_utf8(std::string_view text) noexcept {
-  return all_plain<Ask::Text>(text.data(), text.size()) || well_formed(text, Nul::Forbidden);
+  return all_plain<Ask::text>(text.data(), text.size()) || well_formed(text, Nul::forbidden);
 }
 
 bool valid_utf8_payload(std::string_view payload) noexcept {
-  return all_plain<Ask::Text>(payload.data(), payload.size()) || well_formed(payload, Nul::Allowed);
+  return all_plain<Ask::text>(payload.data(), payload.size()) || well_formed(payload, Nul::allowed);
 }
 
 TopicBytes check_topic_bytes(std::string_view topic) noexcept {
-  if (all_plain<Ask::Topic>(topic.data(), topic.size())) [[likely]]
-    return TopicBytes::Valid;
-  if (!well_formed(topic, Nul::Forbidden)) return TopicBytes::BadUtf8;
-  return topic.find_first_of("+#") == std::string_view::npos ? TopicBytes::Valid
-                                                             : TopicBytes::HasWildcard;
+  if (all_plain<Ask::topic>(topic.data(), topic.size())) [[likely]]
+    return TopicBytes::valid;
+  if (!well_formed(topic, Nul::forbidden)) return TopicBytes::bad_utf8;
+  return topic.find_first_of("+#") == std::string_view::npos ? TopicBytes::valid
+                                                             : TopicBytes::has_wildcard;
 }
 
 }  // namespace millrace::protocol

@@ -17,7 +17,7 @@ namespace millrace::protocol {
 
 // Checks the topic name of a PUBLISH in one pass: valid_utf8, and no '+' or '#'. Does not check
 // that it is not empty, nor its length. [MQTT-3.3.2-1], [MQTT-3.3.2-2]
-enum class TopicBytes : unsigned char { Valid, HasWildcard, BadUtf8 };
+enum class TopicBytes : unsigned char { valid, has_wildcard, bad_utf8 };
 [[nodiscard]] TopicBytes check_topic_bytes(std::string_view topic) noexcept;
 
 }  // namespace millrace::protocol

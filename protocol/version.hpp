@@ -25,29 +25,29 @@ constexpr unsigned bridge_bit = 0x80;
 }
 
 enum class PacketType : std::uint8_t {
-  Connect = 1,
-  Connack,
-  Publish,
-  Puback,
-  Pubrec,
-  Pubrel,
-  Pubcomp,
-  Subscribe,
-  Suback,
-  Unsubscribe,
-  Unsuback,
-  Pingreq,
-  Pingresp,
-  Disconnect,
-  Auth,
+  connect = 1,
+  connack,
+  publish,
+  puback,
+  pubrec,
+  pubrel,
+  pubcomp,
+  subscribe,
+  suback,
+  unsubscribe,
+  unsuback,
+  pingreq,
+  pingresp,
+  disconnect,
+  auth,
 };
 
 // "PUBLISH", "CONNECT", ...
 [[nodiscard]] std::string_view to_string(PacketType type) noexcept;
 
-enum class QoS : std::uint8_t { AtMostOnce = 0, AtLeastOnce = 1, ExactlyOnce = 2 };
+enum class QoS : std::uint8_t { at_most_once = 0, at_least_once = 1, exactly_once = 2 };
 
 // The sender of the packet to be decoded; a few rules depend on it.
-enum class Sender : std::uint8_t { Client, Server };
+enum class Sender : std::uint8_t { client, server };
 
 }  // namespace millrace::protocol

@@ -41,7 +41,7 @@ void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& co
     Overflow policy = limits.overflow;
     if (policy == Overflow::disconnect && session.connected()) {
       stats.drop(Drop::queue_disconnect);
-      disconnect_(session, ReasonCode::QuotaExceeded);
+      disconnect_(session, ReasonCode::quota_exceeded);
       if (session.ended) return;
       if (entry.delivery.qos == 0) return stats.drop(Drop::disconnected);
       policy = Overflow::drop_oldest;

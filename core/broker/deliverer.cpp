@@ -28,8 +28,8 @@ bool fits(const Session& session, const Delivery& delivery) {
   header.properties = message.properties();
   if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
   const std::size_t bytes = protocol::publish_header_bytes(header) + message.payload_bytes();
-  return bytes <= (session.packet_bytes_max != 0 ? session.packet_bytes_max
-                                                  : protocol::packet_bytes_limit);
+  return bytes <=
+         (session.packet_bytes_max != 0 ? session.packet_bytes_max : protocol::packet_bytes_limit);
 }
 
 }  // namespace
@@ -300,8 +300,8 @@ void Deliverer::resume(Session& session) {
     const bool released = entry.state == InflightState::awaits_pubcomp;
     session.inflight.set_unsent(entry, !released);
     if (released) {
-      protocol::encode_ack(protocol::PacketType::Pubrel, entry.delivery.packet_id,
-                           ReasonCode::Success, session.outbox->version,
+      protocol::encode_ack(protocol::PacketType::pubrel, entry.delivery.packet_id,
+                           ReasonCode::success, session.outbox->version,
                            session.outbox->staged().control);
     } else {
       redeliver.push_back(entry.delivery.packet_id);
@@ -362,7 +362,7 @@ bool Deliverer::apply(Session& session, const command::Puback& puback) {
 bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   Outbox& outbox = *session.outbox;
   const auto release = [&](ReasonCode reason) {
-    protocol::encode_ack(protocol::PacketType::Pubrel, pubrec.packet_id, reason, outbox.version,
+    protocol::encode_ack(protocol::PacketType::pubrel, pubrec.packet_id, reason, outbox.version,
                          outbox.staged().control);
     batch_.touch(outbox);
   };
@@ -370,7 +370,7 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   Inflight* entry = session.inflight.find(pubrec.packet_id);
   if (entry == nullptr) {
     // PUBREL follows only what is no failure [MQTT-4.3.3-4].
-    if (!refused) release(ReasonCode::PacketIdentifierNotFound);
+    if (!refused) release(ReasonCode::packet_identifier_not_found);
     return true;
   }
   if (entry->state == InflightState::awaits_puback) return false;
@@ -381,7 +381,7 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   entry->delivery.message = Message{};  // only the identifier is needed from here on
-  release(ReasonCode::Success);
+  release(ReasonCode::success);
   return true;
 }
 

@@ -14,7 +14,7 @@ namespace {
 // [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
 // refused.)
 bool may_pass_unchanged(const protocol::PublishView& view, std::uint32_t packet_bytes) {
-  if (view.qos != protocol::QoS::AtMostOnce || view.dup || view.has_message_expiry) return false;
+  if (view.qos != protocol::QoS::at_most_once || view.dup || view.has_message_expiry) return false;
   // The least length that takes so many bytes. [MQTT-1.5.5-1]
   static constexpr std::uint32_t least[] = {0, 0, 128, 16'384, 2'097'152};
   const std::uint32_t length_bytes = view.topic_offset - 3;
@@ -48,7 +48,7 @@ void fill_from_view(Message& message, const protocol::PublishView& view, protoco
 protocol::Frame frame_of(std::span<const std::uint8_t> packet) {
   std::uint8_t header_bytes = 2;
   while ((packet[header_bytes - 1] & 0x80) != 0) ++header_bytes;
-  return {protocol::PacketType::Publish, static_cast<std::uint8_t>(packet[0] & 0x0F), header_bytes,
+  return {protocol::PacketType::publish, static_cast<std::uint8_t>(packet[0] & 0x0F), header_bytes,
           static_cast<std::uint32_t>(packet.size())};
 }
 

@@ -174,7 +174,7 @@ void Processor::apply_of_server(Command& command) {
 
 template <class Ack>
 void Processor::apply_ack(Session& session, const Ack& ack) {
-  if (!deliverer_.apply(session, ack)) sessions_.disconnect(session, ReasonCode::ProtocolError);
+  if (!deliverer_.apply(session, ack)) sessions_.disconnect(session, ReasonCode::protocol_error);
 }
 
 // --- Publishing ----------------------------------------------------------------------------------
@@ -198,9 +198,9 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
       case PublisherAcks::Received::first:
         break;
       case PublisherAcks::Received::again:
-        return publisher_acks_.acknowledge(from, qos, packet_id, ReasonCode::Success);
+        return publisher_acks_.acknowledge(from, qos, packet_id, ReasonCode::success);
       case PublisherAcks::Received::too_many:
-        return sessions_.disconnect(from, ReasonCode::ReceiveMaximumExceeded);
+        return sessions_.disconnect(from, ReasonCode::receive_maximum_exceeded);
     }
   }
   context.can_withhold = true;
@@ -208,12 +208,13 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
   if (!from.connected()) return;  // its own overflow policy ended it
   if (context.withholder != nullptr) {
     if (!publisher_acks_.withhold(*context.withholder, from, qos, packet_id)) {
-      sessions_.disconnect(from, ReasonCode::ReceiveMaximumExceeded);
+      sessions_.disconnect(from, ReasonCode::receive_maximum_exceeded);
     }
     return;
   }
   publisher_acks_.acknowledge(
-      from, qos, packet_id, matched > 0 ? ReasonCode::Success : ReasonCode::NoMatchingSubscribers);
+      from, qos, packet_id,
+      matched > 0 ? ReasonCode::success : ReasonCode::no_matching_subscribers);
 }
 
 std::size_t Processor::publish(PublishContext& context) {
@@ -263,7 +264,7 @@ void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
   const Router::Subscribed subscribed = router_.subscribe(session, wanted, identifier);
-  if (subscribed.subscription == nullptr) return ReasonCode::QuotaExceeded;
+  if (subscribed.subscription == nullptr) return ReasonCode::quota_exceeded;
   if (auto cursor = values_.begin_snapshot(*subscribed.subscription, wanted, subscribed.is_new)) {
     deliverer_.add_snapshot(session, std::move(*cursor));
   }
@@ -278,9 +279,9 @@ void Processor::apply_unsubscribe(Session& session, const UnsubscribeRequest& re
   for (const std::string& name : request.names) {
     if (const Subscription* subscription = router_.unsubscribe(session, name)) {
       ended.push_back(subscription);
-      unsuback.reasons.push_back(ReasonCode::Success);
+      unsuback.reasons.push_back(ReasonCode::success);
     } else {
-      unsuback.reasons.push_back(ReasonCode::NoSubscriptionExisted);
+      unsuback.reasons.push_back(ReasonCode::no_subscription_existed);
     }
   }
   deliverer_.drop_snapshots(session, ended);
@@ -301,7 +302,7 @@ void Processor::answer(Session& session, const Answer& packet) {
   std::vector<std::uint8_t> bytes;
   protocol::encode(packet, outbox.version, bytes);
   if (session.packet_bytes_max != 0 && bytes.size() > session.packet_bytes_max) {
-    return sessions_.disconnect(session, ReasonCode::PacketTooLarge);
+    return sessions_.disconnect(session, ReasonCode::packet_too_large);
   }
   outbox.staged().control.add(bytes);
 }

@@ -15,7 +15,7 @@ void PublisherAcks::acknowledge(Session& publisher, std::uint8_t qos, std::uint1
                                 ReasonCode reason) {
   MILLRACE_CHECK((qos == 1 || qos == 2) && packet_id != 0);
   Outbox& outbox = *publisher.outbox;
-  const auto type = qos == 1 ? protocol::PacketType::Puback : protocol::PacketType::Pubrec;
+  const auto type = qos == 1 ? protocol::PacketType::puback : protocol::PacketType::pubrec;
   protocol::encode_ack(type, packet_id, reason, outbox.version, outbox.staged().control);
   batch_.touch(outbox);
 }
@@ -31,8 +31,8 @@ PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uin
 void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
   const bool known = publisher.deferred.write().received_qos2.erase(pubrel.packet_id) > 0;
   Outbox& outbox = *publisher.outbox;
-  protocol::encode_ack(protocol::PacketType::Pubcomp, pubrel.packet_id,
-                       known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound,
+  protocol::encode_ack(protocol::PacketType::pubcomp, pubrel.packet_id,
+                       known ? ReasonCode::success : ReasonCode::packet_identifier_not_found,
                        outbox.version, outbox.staged().control);
   batch_.touch(outbox);
 }
@@ -56,7 +56,7 @@ void PublisherAcks::release(Session& receiver) {
     Session& publisher = *ack.publisher->session;
     assert(publisher.deferred.read().withheld_from_me > 0);
     --publisher.deferred.write().withheld_from_me;
-    acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::Success);
+    acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::success);
   }
 }
 

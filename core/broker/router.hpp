@@ -4,10 +4,10 @@
 // (which stands in the topic: Topic::cached_route). It decides who gets a message; it sends
 // nothing. FanOut [7] asks it.
 //
-// What always holds: each subscription of a session is in the index exactly once, or
-// in a group that is; a group has at least one member. A subscription or group that ended is freed at the end of that batch
-// (forget_ended), as a caller may still hold a route that names it; route_of() returns no such route
-// any more.
+// What always holds: each subscription of a session is in the index exactly once, or in a group that
+// is; a group has at least one member. A subscription or group that ended is freed at the end of
+// that batch (forget_ended), as a caller may still hold a route that names it; route_of() returns no
+// such route any more.
 //
 // Threads: the processor's holder alone.
 #pragma once

@@ -39,7 +39,7 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   if (before != nullptr && before->connected()) {  // [MQTT-3.1.4-3]
     batch_.stats().takeovers.add();
     // The session goes on, so a delayed will has not happened yet [MQTT-3.1.3-9].
-    disconnect(*before, ReasonCode::SessionTakenOver);
+    disconnect(*before, ReasonCode::session_taken_over);
     before = find_present(request.client_id);  // it may have ended by that
   }
   const bool present = before != nullptr && !request.clean_start;
@@ -49,7 +49,7 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   } else if (before != nullptr) {
     end(*before);  // [MQTT-3.1.2-4]
   } else if (by_client_id_.size() >= batch_.limits().sessions_max) {
-    outbox.staged().close = ReasonCode::QuotaExceeded;
+    outbox.staged().close = ReasonCode::quota_exceeded;
     return;
   }
   Session& session = present ? *before : start(request);
@@ -63,7 +63,7 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
 std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
   if (is_outdated(request.rights)) {
     request.rights = authority_->renew(*request.rights);
-    if (!request.rights) return ReasonCode::NotAuthorized;
+    if (!request.rights) return ReasonCode::not_authorized;
     if (request.will) {
       const auto refusal = request.rights->publish_refusal(request.will->message.topic());
       if (refusal) return refusal;
@@ -76,7 +76,7 @@ std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
   const std::string_view owner = request.rights ? std::string_view(request.rights->owner) : "";
   if (present == nullptr || present->owner() == owner) return std::nullopt;
   batch_.stats().sessions_foreign.add();
-  return ReasonCode::ClientIdentifierNotValid;
+  return ReasonCode::client_identifier_not_valid;
 }
 
 Session& Sessions::start(const ConnectRequest& request) {
@@ -122,7 +122,7 @@ void Sessions::close(Outbox& outbox, const command::Close& close) {
   Session& session = *outbox.session;
   if (close.session_expiry_s) session.expiry_s = *close.session_expiry_s;
   // [MQTT-3.14.4-3]: a normal DISCONNECT discards the will.
-  detach(session, close.reason == ReasonCode::NormalDisconnection ? Will::discard : Will::publish);
+  detach(session, close.reason == ReasonCode::normal_disconnection ? Will::discard : Will::publish);
 }
 
 void Sessions::disconnect(Session& session, ReasonCode reason) {
@@ -308,7 +308,7 @@ std::uint64_t Sessions::review(Session& session) {
   batch_.stats().sessions_revoked.add();
   const std::uint64_t units = 1 + session.subscriptions.read().of.size() + session.pending.size();
   session.expiry_s = 0;
-  session.connected() ? disconnect(session, ReasonCode::NotAuthorized) : end(session);
+  session.connected() ? disconnect(session, ReasonCode::not_authorized) : end(session);
   return units;
 }
 

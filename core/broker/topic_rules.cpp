@@ -11,7 +11,7 @@ std::optional<ReasonCode> TopicRules::refusal(std::string_view topic) const {
     if (!protocol::matches(rule.filter, topic)) continue;
     return rule.allow ? std::nullopt : std::optional(rule.refusal);
   }
-  return otherwise_allow_ ? std::nullopt : std::optional(ReasonCode::NotAuthorized);
+  return otherwise_allow_ ? std::nullopt : std::optional(ReasonCode::not_authorized);
 }
 
 protocol::Result<TopicRules::Extent> TopicRules::extent(std::string_view filter) const {
@@ -23,7 +23,7 @@ protocol::Result<TopicRules::Extent> TopicRules::extent(std::string_view filter)
     }
     if (!rule.allow && protocol::overlaps(rule.filter, filter)) extent = Extent::part;
   }
-  if (!otherwise_allow_) return ReasonCode::NotAuthorized;
+  if (!otherwise_allow_) return ReasonCode::not_authorized;
   return extent;
 }
 

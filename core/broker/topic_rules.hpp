@@ -25,7 +25,7 @@ struct TopicRule {
   bool allow = false;
   std::string filter;
   // Of a rule that denies: what the client is told.
-  protocol::ReasonCode refusal = protocol::ReasonCode::NotAuthorized;
+  protocol::ReasonCode refusal = protocol::ReasonCode::not_authorized;
 
   friend bool operator==(const TopicRule&, const TopicRule&) = default;
 };

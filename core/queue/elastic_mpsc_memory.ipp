@@ -25,7 +25,7 @@ bool ElasticMpscQueue<T, Wait>::fits(std::uint64_t tail, std::size_t count,
 template <class T, class Wait>
 auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& count,
                                           std::size_t bound) -> Room {
-  if (fits(tail, count, bound) && installed(tail, count)) return Room::kYes;
+  if (fits(tail, count, bound) && installed(tail, count)) return Room::yes;
   const std::uint64_t head = head_.load(std::memory_order_acquire);  // partner: advance()
   // This may overwrite a newer head stored by another producer; the older value only sends the next
   // push here.
@@ -33,14 +33,14 @@ auto ElasticMpscQueue<T, Wait>::make_room(std::uint64_t& tail, std::size_t& coun
   head_seen_.store(head, std::memory_order_release);
   if (head > tail) {
     tail = tail_.load(std::memory_order_relaxed);
-    return Room::kLookAgain;
+    return Room::look_again;
   }
   const std::uint64_t used = tail - head;
-  if (used >= bound) return Room::kFull;
+  if (used >= bound) return Room::full;
   count = std::min<std::size_t>(count, bound - used);
   grow_capacity(used + count);
   const bool installed = install_segments(tail, count);
-  return installed ? Room::kYes : Room::kOutOfMemory;
+  return installed ? Room::yes : Room::out_of_memory;
 }
 
 template <class T, class Wait>
@@ -120,7 +120,7 @@ void ElasticMpscQueue<T, Wait>::leave_segment() {
   const SegmentRef left = std::exchange(segment_, SegmentRef()).next_use();
   // Not less than front_: the consumer has seen the publishes that followed the claims.
   const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
-  look_for_calm(CalmWatch::kLeftSegment, tail - front_);
+  look_for_calm(CalmWatch::left_segment, tail - front_);
   if (recycle(left, tail)) return;
   if (calm_.calm()) return free(left);
   keep_or_free(left);

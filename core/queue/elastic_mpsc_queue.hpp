@@ -152,7 +152,7 @@ class ElasticMpscQueue {
 
  private:
   using Slot = typename SegmentLayout<T>::Slot;
-  enum class Room { kYes, kLookAgain, kFull, kOutOfMemory };
+  enum class Room { yes, look_again, full, out_of_memory };
 
   ElasticMpscQueue(const QueueConfig& config, SegmentLayout<T> layout);
 

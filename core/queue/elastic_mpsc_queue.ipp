@@ -86,9 +86,9 @@ Result<void> ElasticMpscQueue<T, Wait>::push_again(T& item, std::size_t reserve)
     SegmentRef segment = known_room(tail, count, reserve);
     if (!segment) {
       const Room room = make_room(tail, count, bound_for(reserve));
-      if (room == Room::kLookAgain) continue;
-      if (room == Room::kFull) return Error::full;
-      if (room == Room::kOutOfMemory) return Error::out_of_memory;
+      if (room == Room::look_again) continue;
+      if (room == Room::full) return Error::full;
+      if (room == Room::out_of_memory) return Error::out_of_memory;
     }
     Wait::step();
     if (claim(tail, 1)) {
@@ -110,9 +110,9 @@ std::size_t ElasticMpscQueue<T, Wait>::push_batch(std::span<T> items, std::size_
     SegmentRef segment = known_room(tail, count, reserve);
     if (!segment) {
       const Room room = make_room(tail, count, bound_for(reserve));
-      if (room == Room::kLookAgain) continue;
-      if (room == Room::kFull) full_.fetch_add(1, std::memory_order_relaxed);
-      if (room != Room::kYes) return 0;
+      if (room == Room::look_again) continue;
+      if (room == Room::full) full_.fetch_add(1, std::memory_order_relaxed);
+      if (room != Room::yes) return 0;
     }
     Wait::step();
     if (claim(tail, count)) {
@@ -282,7 +282,7 @@ template <class T, class Wait>
 void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   if (!segment_) {
     segment_ = segment_at(front_);
-    if (!segment_) return look_for_calm(CalmWatch::kFoundNothing, 0);
+    if (!segment_) return look_for_calm(CalmWatch::found_nothing, 0);
   }
   const auto slot = layout_.slot(segment_, front_);
   const std::uint8_t generation = segment_.generation();
@@ -302,7 +302,7 @@ void ElasticMpscQueue<T, Wait>::scan_ready(int pauses) {
   }
   stream_.saw(run, run == slot.run);
   ready_ = run;
-  if (run == 0) return look_for_calm(CalmWatch::kFoundNothing, 0);
+  if (run == 0) return look_for_calm(CalmWatch::found_nothing, 0);
   if (run < slot.run) return note_peak(run);
   // More items may wait than were scanned. Reading the tail takes its cache line from the
   // producers, so this is not done every time.

@@ -69,7 +69,7 @@ class SegmentPool {
 /// segments, or found nothing 16384 times, or a mixture of both. Used by the consumer only.
 class CalmWatch {
  public:
-  enum Look : std::uint32_t { kFoundNothing = 1, kLeftSegment = 64 };
+  enum Look : std::uint32_t { found_nothing = 1, left_segment = 64 };
 
   /// `growths` is how often pushes have grown the queue; `len` is how many items wait. Returns, at
   /// the end of each stretch without growth, the most items that were seen waiting in it.
@@ -92,7 +92,7 @@ class CalmWatch {
   bool calm() const { return calm_; }
 
  private:
-  static constexpr std::uint32_t kStretch = 256 * kLeftSegment;
+  static constexpr std::uint32_t kStretch = 256 * left_segment;
 
   std::uint64_t growths_ = 0;
   std::size_t deepest_ = 0;

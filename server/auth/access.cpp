@@ -14,8 +14,8 @@ namespace {
 
 // The reason that a rule gives to whom it refuses.
 protocol::ReasonCode reason_code(RefusalReason reason) {
-  return reason == RefusalReason::unspecified ? protocol::ReasonCode::UnspecifiedError
-                                              : protocol::ReasonCode::NotAuthorized;
+  return reason == RefusalReason::unspecified ? protocol::ReasonCode::unspecified_error
+                                              : protocol::ReasonCode::not_authorized;
 }
 
 broker::RightsRef rights_of(std::string user, std::string_view credential, std::uint64_t revision,
@@ -127,17 +127,17 @@ protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(
   const bool verifies = !config_.password_file.empty();
   if (user_name && verifies) {
     if (!passwords_.verify(*user_name, password.value_or(""))) {
-      return protocol::ReasonCode::BadUserNameOrPassword;
+      return protocol::ReasonCode::bad_user_name_or_password;
     }
     return grants_of(*user_name, server::credential_of(*passwords_.find(*user_name)));
   }
-  if (!config_.anonymous_allowed()) return protocol::ReasonCode::NotAuthorized;
+  if (!config_.anonymous_allowed()) return protocol::ReasonCode::not_authorized;
   return grants_of("");
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_certified(
     std::string_view user) const {
-  if (user.empty()) return protocol::ReasonCode::NotAuthorized;
+  if (user.empty()) return protocol::ReasonCode::not_authorized;
   return grants_of(user, by_certificate);
 }
 
@@ -146,7 +146,7 @@ protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_scram(
   const ScramKeys* const now = scram_.find(user);
   const std::string credential = server::credential_of(keys);
   if (now == nullptr || server::credential_of(*now) != credential) {
-    return protocol::ReasonCode::NotAuthorized;
+    return protocol::ReasonCode::not_authorized;
   }
   return grants_of(user, credential);
 }

@@ -155,17 +155,17 @@ protocol::Result<ScramFirst> parse_scram_first(std::string_view message) {
   std::string_view rest = message;
   const std::string_view binding = take_part(rest, ',');
   // "y": the client could bind and believes that we cannot, which is true; "p=...": it insists.
-  if (binding != "n" && binding != "y") return ReasonCode::NotAuthorized;
+  if (binding != "n" && binding != "y") return ReasonCode::not_authorized;
   const std::string_view for_whom = take_part(rest, ',');
   first.gs2_header = std::string(message.substr(0, message.size() - rest.size()));
   first.bare = std::string(rest);
   const auto name = attribute(take_part(rest, ','), 'n');  // "m=...", an extension, is not one
   const auto user = name ? decode_name(*name) : std::nullopt;
   const auto nonce = attribute(take_part(rest, ','), 'r');
-  if (!user || !nonce || !valid_nonce(*nonce)) return ReasonCode::NotAuthorized;
+  if (!user || !nonce || !valid_nonce(*nonce)) return ReasonCode::not_authorized;
   if (!for_whom.empty()) {
     const auto other = attribute(for_whom, 'a');
-    if (!other || decode_name(*other) != user) return ReasonCode::NotAuthorized;
+    if (!other || decode_name(*other) != user) return ReasonCode::not_authorized;
   }
   first.user = *user;
   first.nonce = std::string(*nonce);
@@ -181,19 +181,19 @@ ScramExchange::ScramExchange(ScramFirst first, ScramKeys keys, std::string_view 
 
 protocol::Result<std::string> ScramExchange::finish(std::string_view message) const {
   const auto last = message.rfind(",p=");
-  if (last == std::string_view::npos) return ReasonCode::NotAuthorized;
+  if (last == std::string_view::npos) return ReasonCode::not_authorized;
   const std::string_view without_proof = message.substr(0, last);
   const auto proof = from_base64(message.substr(last + 3));
   std::string_view rest = without_proof;
   const auto binding = attribute(take_part(rest, ','), 'c');
   const auto nonce = attribute(take_part(rest, ','), 'r');
-  if (binding != to_base64(first_.gs2_header) || nonce != nonce_) return ReasonCode::NotAuthorized;
-  if (!proof || proof->size() != key_bytes) return ReasonCode::NotAuthorized;
+  if (binding != to_base64(first_.gs2_header) || nonce != nonce_) return ReasonCode::not_authorized;
+  if (!proof || proof->size() != key_bytes) return ReasonCode::not_authorized;
 
   const std::string signed_text = first_.bare + "," + challenge_ + "," + std::string(without_proof);
   const std::string client_key = exclusive_or(*proof, mac(keys_.stored_key, signed_text));
   if (!equal_secrets(digest(Digest::sha256, client_key), keys_.stored_key)) {
-    return ReasonCode::NotAuthorized;
+    return ReasonCode::not_authorized;
   }
   return "v=" + to_base64(mac(keys_.server_key, signed_text));
 }

@@ -40,8 +40,8 @@ std::string seconds_text(std::int64_t ns) {
 std::string content_type_of(const broker::Message& message) {
   if (message.has_properties) {
     const auto properties = protocol::decode_properties(
-        message.properties().bytes, protocol::property_scope(protocol::PacketType::Publish),
-        protocol::Sender::Client);
+        message.properties().bytes, protocol::property_scope(protocol::PacketType::publish),
+        protocol::Sender::client);
     if (properties && properties->content_type && valid_media_type(*properties->content_type)) {
       return *properties->content_type;
     }

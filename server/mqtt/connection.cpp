@@ -45,7 +45,7 @@ void Connection::on_open() {
 void Connection::on_open_failed() {
   thread_.awake();
   if (ended()) return;
-  close({ReasonCode::ProtocolError, CloseCause::handshake_fault});
+  close({ReasonCode::protocol_error, CloseCause::handshake_fault});
 }
 
 // --- Time ----------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ void Connection::on_due() {
   if (state_ == State::connected && reading_paused_ && !read_stopped_ &&
       tick - last_received_tick_ > paused_ticks) {
     schedule_check();
-    return close({ReasonCode::QuotaExceeded, CloseCause::limit, true});
+    return close({ReasonCode::quota_exceeded, CloseCause::limit, true});
   }
   // While the server does not read, the client's silence means nothing.
   const bool reads = !reading_paused_ && !read_stopped_;
@@ -74,7 +74,7 @@ void Connection::on_due() {
     case State::opening:
     case State::awaiting_connect:
     case State::authenticating:
-      return close({ReasonCode::UnspecifiedError, CloseCause::connect_timeout});
+      return close({ReasonCode::unspecified_error, CloseCause::connect_timeout});
     case State::checking:  // the time is the server's; but nothing is computed for nobody
       if (peer_has_left(stream_->fd())) return lost();
       last_received_tick_ = tick;
@@ -82,7 +82,7 @@ void Connection::on_due() {
     case State::connecting:
     case State::connected:  // [MQTT-3.1.2-22]
       if (!reads && state_ == State::connected) return;
-      return close({ReasonCode::KeepAliveTimeout, CloseCause::keep_alive_timeout, true});
+      return close({ReasonCode::keep_alive_timeout, CloseCause::keep_alive_timeout, true});
     case State::closing:
     case State::lingering:
       return leave();
@@ -98,7 +98,7 @@ void Connection::on_due() {
 void Connection::apply_settings() {
   if (!grants_ || ended()) return;
   auto grants = thread_.settings().access->readmit(*grants_);
-  if (!grants) return close({ReasonCode::NotAuthorized, CloseCause::revoked, true});
+  if (!grants) return close({ReasonCode::not_authorized, CloseCause::revoked, true});
   grants_ = std::move(grants);
 }
 
@@ -110,13 +110,13 @@ void Connection::stop_reading() {
 
 void Connection::end(Which which) {
   if (ended() || (which == Which::with_will && !has_will_)) return;
-  close({ReasonCode::ServerShuttingDown, CloseCause::shutdown, true});
+  close({ReasonCode::server_shutting_down, CloseCause::shutdown, true});
 }
 
 void Connection::abandon() {
   const StreamUserRef keep(this);
   if (past_connect() && !submission_.has_close()) {
-    submission_.add_close(ReasonCode::ServerShuttingDown, std::nullopt);
+    submission_.add_close(ReasonCode::server_shutting_down, std::nullopt);
   }
   submission_.give_up();
   if (state_ == State::closed) return release_if_done();
@@ -192,13 +192,13 @@ bool Connection::await_answers() {
 void Connection::say_farewell() {
   // A server that is full or shuts down may know another one.
   const bool could_go =
-      ending_->reason == ReasonCode::ServerShuttingDown || ending_->cause == CloseCause::limit;
+      ending_->reason == ReasonCode::server_shutting_down || ending_->cause == CloseCause::limit;
   const Farewell farewell{version_, ending_->reason, packet_bytes_max_,
                           could_go ? thread_.config().mqtt.server_reference : std::string()};
   const auto bytes = greeted_ ? encode_disconnect(farewell) : encode_refusal(farewell);
   if (bytes.empty()) return;
   writer_.add_control(bytes);
-  const auto type = greeted_ ? protocol::PacketType::Disconnect : protocol::PacketType::Connack;
+  const auto type = greeted_ ? protocol::PacketType::disconnect : protocol::PacketType::connack;
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
 }
 
@@ -211,7 +211,7 @@ LogClient Connection::log_client() const {
 
 void Connection::lost() {
   if (ended()) return leave();
-  close({ReasonCode::UnspecifiedError, CloseCause::peer_closed});
+  close({ReasonCode::unspecified_error, CloseCause::peer_closed});
 }
 
 void Connection::leave() {

@@ -27,22 +27,22 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   counts.payload_bytes[qos] += view.payload.size();
 
   const MqttConfig& mqtt = thread_.config().mqtt;
-  if (qos > mqtt.qos_max) return fault(ReasonCode::QoSNotSupported);  // [MQTT-3.2.2-11]
-  if (view.retain && !mqtt.retain_available) return fault(ReasonCode::RetainNotSupported);
+  if (qos > mqtt.qos_max) return fault(ReasonCode::qos_not_supported);  // [MQTT-3.2.2-11]
+  if (view.retain && !mqtt.retain_available) return fault(ReasonCode::retain_not_supported);
   if (view.topic_alias != 0) {
     if (const auto reason = resolve_alias(view)) return fault(*reason);
   }
-  if (view.qos != QoS::AtMostOnce && !count_unacknowledged()) {
-    return fault(ReasonCode::ReceiveMaximumExceeded);  // [MQTT-3.3.4-9]
+  if (view.qos != QoS::at_most_once && !count_unacknowledged()) {
+    return fault(ReasonCode::receive_maximum_exceeded);  // [MQTT-3.3.4-9]
   }
   // More than n levels take at least n bytes, their separators: a shorter name is not counted.
   if (view.topic.size() >= mqtt.topic_levels_max &&
       protocol::level_count(view.topic) > mqtt.topic_levels_max) [[unlikely]] {
     // 3.1.1 cannot refuse one message: its PUBACK and PUBREC mean success.
-    if (version_ != Version::v5 && view.qos != QoS::AtMostOnce) {
-      return fault(ReasonCode::TopicNameInvalid);
+    if (version_ != Version::v5 && view.qos != QoS::at_most_once) {
+      return fault(ReasonCode::topic_name_invalid);
     }
-    refuse_publish(view, ReasonCode::TopicNameInvalid);
+    refuse_publish(view, ReasonCode::topic_name_invalid);
     return true;
   }
   if (const auto reason = refusal_of(view)) {
@@ -60,7 +60,7 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
 // After this the view's topic is spelled out. [MQTT-3.3.2-8] to [MQTT-3.3.2-12]
 std::optional<protocol::ReasonCode> Connection::resolve_alias(protocol::PublishView& view) {
   const std::uint32_t max = thread_.config().topic_alias_maximum.in;
-  if (view.topic_alias > max) return ReasonCode::TopicAliasInvalid;
+  if (view.topic_alias > max) return ReasonCode::topic_alias_invalid;
   if (!aliases_in_) aliases_in_ = std::make_unique<std::vector<std::string>>();
   auto& aliases = *aliases_in_;
   if (!view.topic.empty()) {
@@ -69,7 +69,7 @@ std::optional<protocol::ReasonCode> Connection::resolve_alias(protocol::PublishV
     return std::nullopt;
   }
   if (view.topic_alias > aliases.size() || aliases[view.topic_alias - 1u].empty()) {
-    return ReasonCode::ProtocolError;
+    return ReasonCode::protocol_error;
   }
   view.topic = aliases[view.topic_alias - 1u];
   return std::nullopt;
@@ -91,7 +91,7 @@ bool Connection::count_unacknowledged() {
 // Why this message may not be published; the connection goes on.
 std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::PublishView& view) {
   if (protocol::is_reserved_topic(view.topic) && (!state_topic_ || view.topic != *state_topic_)) {
-    return ReasonCode::TopicNameInvalid;
+    return ReasonCode::topic_name_invalid;
   }
   return grants_->publish_refusal(view.topic);
 }
@@ -100,7 +100,7 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
 // was submitted before it, with the reason if the client's version has reason codes.
 void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode reason) {
   thread_.counters().publish_denied.add();
-  if (view.qos == QoS::AtMostOnce) return;
+  if (view.qos == QoS::at_most_once) return;
   submission_.add(
       broker::command::RefusedPublish{view.packet_id, static_cast<std::uint8_t>(view.qos), reason});
 }

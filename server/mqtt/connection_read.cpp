@@ -51,7 +51,7 @@ bool Connection::read_once() {
     case IoStatus::again:
       return true;
     case IoStatus::broken:
-      fault(ReasonCode::ProtocolError);
+      fault(ReasonCode::protocol_error);
       return false;
     case IoStatus::end:
     case IoStatus::failed:
@@ -64,7 +64,7 @@ bool Connection::read_once() {
   thread_.count_received(result.bytes);
   if (past_connect()) last_received_tick_ = thread_.wheel().tick();
   if (received.is_over_budget()) {
-    close({ReasonCode::ServerBusy, CloseCause::limit});
+    close({ReasonCode::server_busy, CloseCause::limit});
     return false;
   }
   if (!received.empty()) on_received(received);
@@ -110,15 +110,15 @@ void Connection::handle_packets(ReceivedBytes& received, ReadCounts& counts) {
       break;
     }
     // [MQTT-3.1.0-1], seen at the first byte.
-    if (before_connect && received.rest()[0] >> 4 != static_cast<int>(PacketType::Connect)) {
-      fault(ReasonCode::ProtocolError);
+    if (before_connect && received.rest()[0] >> 4 != static_cast<int>(PacketType::connect)) {
+      fault(ReasonCode::protocol_error);
       break;
     }
     if (!*found) break;
     const protocol::Frame& frame = **found;
-    const bool exchanges = frame.type == PacketType::Auth || frame.type == PacketType::Disconnect;
+    const bool exchanges = frame.type == PacketType::auth || frame.type == PacketType::disconnect;
     if (state_ == State::authenticating && !exchanges) {  // [MQTT-3.1.2-30]
-      fault(ReasonCode::ProtocolError);
+      fault(ReasonCode::protocol_error);
       break;
     }
     if (!handle_packet(frame, received.rest().first(frame.packet_bytes), received, counts)) break;
@@ -133,7 +133,7 @@ void Connection::count(const ReadCounts& counts) {
     if (counts.messages[qos] == 0) continue;
     counters.messages_received[qos].add(counts.messages[qos]);
     counters.message_bytes_received[qos].add(counts.payload_bytes[qos]);
-    counters.packets_received[static_cast<std::size_t>(PacketType::Publish)].add(
+    counters.packets_received[static_cast<std::size_t>(PacketType::publish)].add(
         counts.messages[qos]);
   }
 }
@@ -166,23 +166,23 @@ void Connection::keep_rest(const ReceivedBytes& received) {
   const auto rest = hold_rest_ ? PacketReader::Rest::held : PacketReader::Rest::partial;
   const auto trust = known ? PacketReader::Trust::client : PacketReader::Trust::unauthenticated;
   if (!reader_.keep(received, rest, trust, packet_bytes)) {
-    close({ReasonCode::ServerBusy, CloseCause::limit});
+    close({ReasonCode::server_busy, CloseCause::limit});
   }
 }
 
 bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
                                ReadCounts& counts) {
-  if (frame.type == PacketType::Publish) [[likely]] {
+  if (frame.type == PacketType::publish) [[likely]] {
     return handle_publish(frame, packet, received, counts);
   }
   thread_.counters().packets_received[static_cast<std::size_t>(frame.type)].add();
   switch (frame.type) {
-    case PacketType::Puback:
-    case PacketType::Pubrec:
-    case PacketType::Pubrel:
-    case PacketType::Pubcomp:
+    case PacketType::puback:
+    case PacketType::pubrec:
+    case PacketType::pubrel:
+    case PacketType::pubcomp:
       return handle_ack(frame, packet);
-    case PacketType::Connect:
+    case PacketType::connect:
       return handle_connect(frame, packet);
     default:
       return handle_other(frame, packet);
@@ -193,13 +193,13 @@ bool Connection::handle_ack(const protocol::Frame& frame, Bytes packet) {
   const auto ack = protocol::decode_ack(frame, packet, version_);
   if (!ack) return fault(ack.error());
   switch (ack->type) {
-    case PacketType::Pubrec:
+    case PacketType::pubrec:
       submission_.add(command::Pubrec{ack->packet_id, ack->reason});
       break;
-    case PacketType::Pubrel:
+    case PacketType::pubrel:
       submission_.add(command::Pubrel{ack->packet_id, ack->reason});
       break;
-    case PacketType::Pubcomp:
+    case PacketType::pubcomp:
       submission_.add(command::Pubcomp{ack->packet_id, ack->reason});
       break;
     default:
@@ -220,14 +220,14 @@ bool Connection::handle_other(const protocol::Frame& frame, Bytes packet) {
   if (std::holds_alternative<protocol::Pingreq>(*decoded)) {
     std::vector<std::uint8_t> pingresp;
     protocol::encode_pingresp(pingresp);
-    answer(pingresp, PacketType::Pingresp);
+    answer(pingresp, PacketType::pingresp);
     return true;
   }
   if (auto* auth = std::get_if<protocol::Auth>(&*decoded)) {
-    if (!handshake_) return fault(ReasonCode::ProtocolError);  // [MQTT-4.12.0-7]
+    if (!handshake_) return fault(ReasonCode::protocol_error);  // [MQTT-4.12.0-7]
     return follow(handshake_->authenticate(*auth));
   }
-  return fault(ReasonCode::ProtocolError);  // a server's packet
+  return fault(ReasonCode::protocol_error);  // a server's packet
 }
 
 bool Connection::handle(protocol::Unsubscribe& packet) {
@@ -241,7 +241,7 @@ bool Connection::handle(protocol::Unsubscribe& packet) {
 bool Connection::handle(protocol::Disconnect& packet) {
   if (packet.properties.session_expiry_interval) {
     const std::uint32_t wanted = *packet.properties.session_expiry_interval;
-    if (zero_expiry_ && wanted != 0) return fault(ReasonCode::ProtocolError);  // [MQTT-3.14.2-2]
+    if (zero_expiry_ && wanted != 0) return fault(ReasonCode::protocol_error);  // [MQTT-3.14.2-2]
     new_expiry_s_ = std::min(wanted, thread_.config().session.expiry_max_seconds);
   }
   close({packet.reason, CloseCause::client_disconnect});
@@ -258,7 +258,8 @@ bool Connection::fault(ReasonCode reason) {
 // --- The handshake -------------------------------------------------------------------------------
 
 bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
-  if (state_ != State::awaiting_connect) return fault(ReasonCode::ProtocolError);  // [MQTT-3.1.0-2]
+  if (state_ != State::awaiting_connect)
+    return fault(ReasonCode::protocol_error);  // [MQTT-3.1.0-2]
   HandshakeUser& user = *this;
   handshake_ = std::make_unique<Handshake>(thread_, user, static_cast<bool>(turned_away_));
   Handshake::Step step = handshake_->connect(frame, packet);
@@ -284,14 +285,14 @@ bool Connection::follow(Handshake::Step step) {
       return true;
     case Handshake::Step::Kind::exchanging:
       if (!past_connect()) state_ = State::authenticating;
-      answer(step.auth, PacketType::Auth);
+      answer(step.auth, PacketType::auth);
       return true;
     case Handshake::Step::Kind::admitted:
       accept();
       return true;
     case Handshake::Step::Kind::confirmed:
       grants_ = handshake_->grants();
-      answer(step.auth, PacketType::Auth);
+      answer(step.auth, PacketType::auth);
       return true;
   }
   return true;

@@ -15,12 +15,13 @@ namespace {
 std::optional<protocol::ReasonCode> not_offered(const protocol::ParsedFilter& filter,
                                                 bool has_identifier, const MqttConfig& mqtt) {
   using protocol::ReasonCode;
-  if (filter.shared() && !mqtt.shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
+  if (filter.shared() && !mqtt.shared_available)
+    return ReasonCode::shared_subscriptions_not_supported;
   if (!mqtt.wildcard_available && filter.filter.find_first_of("+#") != std::string_view::npos) {
-    return ReasonCode::WildcardSubscriptionsNotSupported;
+    return ReasonCode::wildcard_subscriptions_not_supported;
   }
   if (has_identifier && !mqtt.subscription_identifiers_available) {
-    return ReasonCode::SubscriptionIdentifiersNotSupported;
+    return ReasonCode::subscription_identifiers_not_supported;
   }
   return std::nullopt;
 }

@@ -21,7 +21,7 @@ constexpr std::uint32_t late_lowat_factor = 8;
 
 CloseCause cause_of(protocol::ReasonCode reason, bool greeted) {
   if (!greeted) return CloseCause::refused;
-  const bool revoked = reason == protocol::ReasonCode::NotAuthorized;
+  const bool revoked = reason == protocol::ReasonCode::not_authorized;
   return revoked ? CloseCause::revoked : CloseCause::processor;
 }
 }  // namespace
@@ -63,7 +63,7 @@ void Connection::send_connack(bool session_present) {
   greeted_ = true;
   log_connected(*stream_, listener_, version_, log_client());
   thread_.counters().connected[version_index(static_cast<std::uint8_t>(version_))].add();
-  thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::Connack)].add();
+  thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::connack)].add();
   writer_.add_control(handshake_->connack(session_present));
   if (handshake_->is_over()) handshake_.reset();
 }
@@ -71,8 +71,8 @@ void Connection::send_connack(bool session_present) {
 void Connection::count_control(protocol::ControlPackets& control) {
   if (control.empty()) return;
   IoCounters& counters = thread_.counters();
-  for (const PacketType type : {PacketType::Puback, PacketType::Pubrec, PacketType::Pubrel,
-                                PacketType::Pubcomp, PacketType::Suback, PacketType::Unsuback}) {
+  for (const PacketType type : {PacketType::puback, PacketType::pubrec, PacketType::pubrel,
+                                PacketType::pubcomp, PacketType::suback, PacketType::unsuback}) {
     const std::uint32_t count = control.count_of(type);
     if (count > 0) counters.packets_sent[static_cast<std::size_t>(type)].add(count);
   }

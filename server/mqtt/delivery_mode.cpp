@@ -51,10 +51,10 @@ protocol::Result<DeliveryWish> parse_delivery_wish(const protocol::Properties& p
   for (const auto& [name, value] : properties.user_properties) {
     if (name == "delivery") {
       wish.mode = mode_of(value);
-      if (!wish.mode) return ReasonCode::ImplementationSpecificError;
+      if (!wish.mode) return ReasonCode::implementation_specific_error;
     } else if (name == "max-rate-hz") {
       wish.max_rate_hz = rate_of(value);
-      if (!wish.max_rate_hz) return ReasonCode::ImplementationSpecificError;
+      if (!wish.max_rate_hz) return ReasonCode::implementation_specific_error;
     }
   }
   return wish;

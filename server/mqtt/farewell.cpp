@@ -21,7 +21,7 @@ ReasonCode redirect(const Farewell& farewell, protocol::Properties& properties) 
   const std::uint32_t max = farewell.packet_bytes_max;
   if (max != 0 && server.size() + other_bytes > max) return farewell.reason;
   properties.server_reference = server;
-  return ReasonCode::UseAnotherServer;
+  return ReasonCode::use_another_server;
 }
 
 }  // namespace
@@ -31,8 +31,8 @@ std::vector<std::uint8_t> encode_refusal(const Farewell& farewell) {
   const ReasonCode reason = redirect(farewell, connack.properties);
   // Some reasons stand in DISCONNECT alone.
   const bool has_word =
-      protocol::reason_allowed(protocol::PacketType::Connack, reason, protocol::Sender::Server);
-  connack.reason = has_word ? reason : ReasonCode::ServerUnavailable;
+      protocol::reason_allowed(protocol::PacketType::connack, reason, protocol::Sender::server);
+  connack.reason = has_word ? reason : ReasonCode::server_unavailable;
   std::vector<std::uint8_t> bytes;
   protocol::encode(protocol::Packet(std::move(connack)), farewell.version, bytes);
   return bytes;

@@ -38,7 +38,7 @@ broker::Message message_of_will(protocol::Will& will, Version version) {
   publish.payload = std::move(will.payload);
   publish.qos = will.qos;
   publish.retain = will.retain;
-  publish.packet_id = will.qos == protocol::QoS::AtMostOnce ? 0 : 1;
+  publish.packet_id = will.qos == protocol::QoS::at_most_once ? 0 : 1;
   publish.properties = std::move(will.properties);
   publish.properties.will_delay_interval.reset();
   std::vector<std::uint8_t> bytes;
@@ -61,7 +61,7 @@ Step Handshake::connect(const protocol::Frame& frame, std::span<const std::uint8
   client_id_ = connect.client_id;
   packet_bytes_max_ = connect.properties.maximum_packet_size.value_or(0);
   if (turned_away_) {
-    return {Step::Kind::refused, ReasonCode::QuotaExceeded, CloseCause::limit, true, {}};
+    return {Step::Kind::refused, ReasonCode::quota_exceeded, CloseCause::limit, true, {}};
   }
   if (connect.properties.authentication_method) return begin_authentication(connect);
   const Access& access = *thread_.settings().access;
@@ -79,15 +79,15 @@ Step Handshake::refuse_undecoded(ReasonCode reason, const protocol::Frame& frame
   const auto version = protocol::connect_version(frame, packet);
   version_ = version.value_or(Version::v3_1_1);
   const bool has_answer = version == Version::v5 ||
-                          reason == ReasonCode::UnsupportedProtocolVersion ||
-                          reason == ReasonCode::ClientIdentifierNotValid;
+                          reason == ReasonCode::unsupported_protocol_version ||
+                          reason == ReasonCode::client_identifier_not_valid;
   return {Step::Kind::refused, reason, CloseCause::protocol_fault, has_answer, {}};
 }
 
 Step Handshake::refuse(ReasonCode reason) {
   // MQTT 3 has no return code for a will to an invalid or reserved topic name: the connection ends
   // without an answer.
-  const bool has_answer = version_ == Version::v5 || reason != ReasonCode::TopicNameInvalid;
+  const bool has_answer = version_ == Version::v5 || reason != ReasonCode::topic_name_invalid;
   return {Step::Kind::refused, reason, CloseCause::refused, has_answer, {}};
 }
 
@@ -104,7 +104,7 @@ Step Handshake::admit(protocol::Connect& connect,
     if (readmitted) {
       *grants = std::move(readmitted);
     } else {
-      grants = ReasonCode::NotAuthorized;
+      grants = ReasonCode::not_authorized;
     }
   }
   if (!grants) {
@@ -122,13 +122,13 @@ Step Handshake::admit(protocol::Connect& connect,
 
 std::optional<ReasonCode> Handshake::check_will(const protocol::Will& will) const {
   const MqttConfig& mqtt = thread_.config().mqtt;
-  if (static_cast<std::uint32_t>(will.qos) > mqtt.qos_max) return ReasonCode::QoSNotSupported;
-  if (will.retain && !mqtt.retain_available) return ReasonCode::RetainNotSupported;
+  if (static_cast<std::uint32_t>(will.qos) > mqtt.qos_max) return ReasonCode::qos_not_supported;
+  if (will.retain && !mqtt.retain_available) return ReasonCode::retain_not_supported;
   if (!protocol::valid_topic_name(will.topic, mqtt.topic_levels_max)) {
-    return ReasonCode::TopicNameInvalid;
+    return ReasonCode::topic_name_invalid;
   }
   if (protocol::is_sys_topic(will.topic)) return std::nullopt;  // see note_bridge()
-  if (protocol::is_reserved_topic(will.topic)) return ReasonCode::TopicNameInvalid;
+  if (protocol::is_reserved_topic(will.topic)) return ReasonCode::topic_name_invalid;
   const auto refused = grants_->publish_refusal(will.topic);
   if (refused) thread_.counters().publish_denied.add();
   return refused;
@@ -197,7 +197,7 @@ Step Handshake::agree(protocol::Connect& connect) {
   // [MQTT-3.1.2-24]: a client that cannot be sent its CONNACK cannot be admitted.
   if (packet_bytes_max_ != 0 && connack_.size() > packet_bytes_max_) {
     const bool fits = packet_bytes_max_ >= bare_refusal_bytes;
-    return {Step::Kind::refused, ReasonCode::PacketTooLarge, CloseCause::refused, fits, {}};
+    return {Step::Kind::refused, ReasonCode::packet_too_large, CloseCause::refused, fits, {}};
   }
   return {Step::Kind::admitted, {}, {}, false, {}};
 }

@@ -46,7 +46,7 @@ Step Handshake::wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
       thread_.worker().post(thread_.config().access.password_checks_max, std::move(login), task);
   if (!check->ticket) {
     thread_.counters().password_checks_refused.add();
-    return refuse(ReasonCode::ServerBusy);
+    return refuse(ReasonCode::server_busy);
   }
   check_ = std::move(check);
   return {Step::Kind::checking, {}, {}, false, {}};
@@ -63,7 +63,7 @@ Step Handshake::password_checked() {
 Step Handshake::begin_authentication(protocol::Connect& connect) {
   const bool offered = connect.properties.authentication_method == scram_method &&
                        thread_.settings().access->scram() != nullptr;
-  if (!offered) return refuse(ReasonCode::BadAuthenticationMethod);  // [MQTT-4.12.0-1]
+  if (!offered) return refuse(ReasonCode::bad_authentication_method);  // [MQTT-4.12.0-1]
   authentication_ = std::make_unique<Authentication>();
   authentication_->connect = std::move(connect);
   return challenge(authentication_->connect->properties.authentication_data.value_or(""));
@@ -71,14 +71,14 @@ Step Handshake::begin_authentication(protocol::Connect& connect) {
 
 // AUTH goes on with the exchange, or begins another.
 Step Handshake::authenticate(const protocol::Auth& packet) {
-  if (!authentication_) return fault(ReasonCode::ProtocolError);  // [MQTT-4.12.0-7]
+  if (!authentication_) return fault(ReasonCode::protocol_error);  // [MQTT-4.12.0-7]
   // [MQTT-4.12.0-5], [MQTT-4.12.1-1]
   if (packet.properties.authentication_method != scram_method) {
-    return fault(ReasonCode::ProtocolError);
+    return fault(ReasonCode::protocol_error);
   }
-  const bool begins = packet.reason == ReasonCode::ReAuthenticate;
+  const bool begins = packet.reason == ReasonCode::re_authenticate;
   const bool in_exchange = authentication_->exchange.has_value();
-  if (begins == in_exchange || (begins && !greeted_)) return fault(ReasonCode::ProtocolError);
+  if (begins == in_exchange || (begins && !greeted_)) return fault(ReasonCode::protocol_error);
   const std::string data = packet.properties.authentication_data.value_or("");
   return begins ? challenge(data) : conclude(data);
 }
@@ -92,7 +92,7 @@ Step Handshake::challenge(const std::string& data) {
   }
   ScramKeys keys = scram->keys_of(first->user);
   authentication_->exchange.emplace(std::move(*first), std::move(keys), scram_nonce());
-  return auth_step(Step::Kind::exchanging, ReasonCode::ContinueAuthentication,
+  return auth_step(Step::Kind::exchanging, ReasonCode::continue_authentication,
                    authentication_->exchange->challenge());
 }
 
@@ -120,7 +120,7 @@ Step Handshake::conclude_with(protocol::Result<std::string> last_data) {
   if (!authentication_->connect) {
     if (!grants) return fail_authentication();
     grants_ = std::move(*grants);  // by the rules of now
-    return auth_step(Step::Kind::confirmed, ReasonCode::Success, std::move(*last_data));
+    return auth_step(Step::Kind::confirmed, ReasonCode::success, std::move(*last_data));
   }
   authentication_->last_data = std::move(*last_data);
   protocol::Connect connect = std::move(*authentication_->connect);
@@ -132,7 +132,7 @@ Step Handshake::conclude_with(protocol::Result<std::string> last_data) {
 Step Handshake::fail_authentication() {
   thread_.counters().authentication_failures.add();
   if (authentication_->exchange) claimed_user_ = authentication_->exchange->user();
-  return refuse(ReasonCode::NotAuthorized);
+  return refuse(ReasonCode::not_authorized);
 }
 
 Step Handshake::auth_step(Step::Kind kind, ReasonCode reason, std::string data) {
@@ -144,7 +144,7 @@ Step Handshake::auth_step(Step::Kind kind, ReasonCode reason, std::string data) 
   protocol::encode(protocol::Packet(std::move(auth)), version_, step.auth);
   // Without it the exchange cannot go on. [MQTT-3.1.2-24]
   if (packet_bytes_max_ != 0 && step.auth.size() > packet_bytes_max_) {
-    return refuse(ReasonCode::PacketTooLarge);
+    return refuse(ReasonCode::packet_too_large);
   }
   return step;
 }

@@ -19,11 +19,11 @@ struct Handshake::PasswordCheck {
   // A CONNECT with a password.
   std::shared_ptr<const Access> access;
   protocol::Connect connect;
-  protocol::Result<std::shared_ptr<const Grants>> answer = protocol::ReasonCode::UnspecifiedError;
+  protocol::Result<std::shared_ptr<const Grants>> answer = protocol::ReasonCode::unspecified_error;
   // Or the proof of one (SCRAM).
   std::optional<ScramExchange> exchange;
   std::string proof;
-  protocol::Result<std::string> last_data = protocol::ReasonCode::UnspecifiedError;
+  protocol::Result<std::string> last_data = protocol::ReasonCode::unspecified_error;
 };
 
 // Of a client whose CONNECT named an authentication method (MQTT 5.0, section 4.12).

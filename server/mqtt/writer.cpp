@@ -260,7 +260,7 @@ void Writer::finish(const broker::HandoverItem& item, IoCounters& counters, std:
                          std::int64_t received_ns) {
     counters.messages_sent[qos].add(packets);
     counters.message_bytes_sent[qos].add(payload_bytes);
-    counters.packets_sent[static_cast<std::size_t>(protocol::PacketType::Publish)].add(packets);
+    counters.packets_sent[static_cast<std::size_t>(protocol::PacketType::publish)].add(packets);
     if (received_ns == 0) return;
     const std::int64_t age_ns = std::max<std::int64_t>(0, now_ns - received_ns);
     counters.publish_to_write.observe(static_cast<std::uint64_t>(age_ns), packets);

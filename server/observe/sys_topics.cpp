@@ -82,7 +82,7 @@ SysTopics::SysTopics(std::vector<const IoCounters*> threads,
       previous_ns_(now_ns) {}
 
 SysTopics::Figures SysTopics::read() const {
-  constexpr auto connect = static_cast<std::size_t>(protocol::PacketType::Connect);
+  constexpr auto connect = static_cast<std::size_t>(protocol::PacketType::connect);
   Figures now;
   for (const IoCounters* io : threads_) {
     now.bytes_received += io->bytes_received.value();

@@ -158,7 +158,7 @@ TEST(Inbox, FiresATimerWithoutACommand) {
     request->will = ConnectRequest::Will{message("will", "late", 0, false, 0, Inbox::now_ns()), 1};
     Command connect{outbox.get(), command::Connect{std::move(request)}};
     ASSERT_EQ(inbox.submit({&connect, 1}), 1u);
-    Command close{outbox.get(), command::Close{protocol::ReasonCode::UnspecifiedError, {}}};
+    Command close{outbox.get(), command::Close{protocol::ReasonCode::unspecified_error, {}}};
     ASSERT_EQ(inbox.submit({&close, 1}), 1u);
     outbox->forget_owner();
     while (reader.received == 0) reader.wait();

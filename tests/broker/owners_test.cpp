@@ -30,7 +30,7 @@ TEST_F(Owners, AnotherUserNeitherGetsTheSessionNorEndsTheConnection) {
     for (const char* other : {"bob", "", "nobody"}) {
       Peer& second = peer(other).connect(clean, 100);
       second.take();
-      EXPECT_EQ(second.closed, ReasonCode::ClientIdentifierNotValid) << other;
+      EXPECT_EQ(second.closed, ReasonCode::client_identifier_not_valid) << other;
       EXPECT_EQ(second.session_present, std::nullopt);
       second.subscribe("#").publish("t", "from a stranger", 1);
     }
@@ -47,7 +47,7 @@ TEST_F(Owners, AnotherUserDoesNotGetWhatAnAbsentOneLeft) {
   world.apply(publish_command(message("t", "for ann", 1, false, 1)));
   Peer& bob = peer("bob").connect(false, 100);
   bob.read();
-  EXPECT_EQ(bob.closed, ReasonCode::ClientIdentifierNotValid);
+  EXPECT_EQ(bob.closed, ReasonCode::client_identifier_not_valid);
   EXPECT_THAT(bob.got, IsEmpty());
   Peer& ann = peer("ann").connect(false, 100);
   EXPECT_THAT(ann.read().payloads(), ElementsAre("for ann"));
@@ -60,10 +60,10 @@ TEST_F(Owners, TheAnonymousAreOneOwner) {
   second.take();
   EXPECT_EQ(second.session_present, true);
   first.take();
-  EXPECT_EQ(first.closed, ReasonCode::SessionTakenOver);
+  EXPECT_EQ(first.closed, ReasonCode::session_taken_over);
   Peer& ann = peer("ann").connect(false, 100);
   ann.take();
-  EXPECT_EQ(ann.closed, ReasonCode::ClientIdentifierNotValid);
+  EXPECT_EQ(ann.closed, ReasonCode::client_identifier_not_valid);
 }
 
 TEST_F(Owners, AnIdentifierIsFreeOnceItsSessionHasEnded) {

@@ -369,7 +369,7 @@ TEST(Every, DisconnectsIfToldSo) {
   Peer& writer = world.peer("writer").connect();
   for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
   reader.read();
-  EXPECT_EQ(reader.closed, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(reader.closed, ReasonCode::quota_exceeded);
   EXPECT_EQ(dropped(world, Drop::queue_disconnect), 1u);
 }
 
@@ -400,7 +400,7 @@ TEST(Every, KeepsNoQoS0MessageForTheSessionItDisconnects) {
   writer.publish("a", big);
   for (int i = 0; i < 3; ++i) writer.publish("a", std::to_string(i));
   reader.read();
-  ASSERT_EQ(reader.closed, ReasonCode::QuotaExceeded);
+  ASSERT_EQ(reader.closed, ReasonCode::quota_exceeded);
   EXPECT_EQ(world.processor.stats().pending.value(), 0u);
   EXPECT_EQ(dropped(world, Drop::disconnected), 3u);
 }
@@ -424,7 +424,7 @@ TEST(Every, WithholdsAcknowledgementsIfToldSo) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "1", "2", "3", "4", "5", "6", "7"));
   EXPECT_EQ(writer.read().control.size(), 8u);
   for (int i = 0; i < 9; ++i) writer.publish("a", "more", 1);
-  EXPECT_EQ(writer.read().closed, ReasonCode::ReceiveMaximumExceeded);
+  EXPECT_EQ(writer.read().closed, ReasonCode::receive_maximum_exceeded);
 }
 
 TEST(Modes, AChangeOfSubscriptionKeepsTheOrderOfWhatWaits) {

@@ -97,9 +97,9 @@ TEST(SubscriptionSet, HoldsNoMoreThanItMay) {
       reasons.push_back(suback->reasons.at(0));
     }
   }
-  EXPECT_THAT(reasons, ElementsAre(ReasonCode::GrantedQoS0, ReasonCode::GrantedQoS0,
-                                   ReasonCode::QuotaExceeded, ReasonCode::GrantedQoS0,
-                                   ReasonCode::GrantedQoS0));
+  EXPECT_THAT(reasons, ElementsAre(ReasonCode::granted_qos0, ReasonCode::granted_qos0,
+                                   ReasonCode::quota_exceeded, ReasonCode::granted_qos0,
+                                   ReasonCode::granted_qos0));
 }
 
 // What few subscriptions have comes and goes with what the newest SUBSCRIBE says.

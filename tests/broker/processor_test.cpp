@@ -74,9 +74,9 @@ TEST(Processor, AcknowledgesAndPassesAQoS2MessageOnOnce) {
   writer.read();
   EXPECT_THAT(reader.read().payloads(), ElementsAre("x"));
   ASSERT_EQ(writer.control.size(), 3u);
-  EXPECT_EQ(protocol::packet_type(writer.control[0]), protocol::PacketType::Pubrec);
-  EXPECT_EQ(protocol::packet_type(writer.control[1]), protocol::PacketType::Pubrec);
-  EXPECT_EQ(protocol::packet_type(writer.control[2]), protocol::PacketType::Pubcomp);
+  EXPECT_EQ(protocol::packet_type(writer.control[0]), protocol::PacketType::pubrec);
+  EXPECT_EQ(protocol::packet_type(writer.control[1]), protocol::PacketType::pubrec);
+  EXPECT_EQ(protocol::packet_type(writer.control[2]), protocol::PacketType::pubcomp);
 }
 
 TEST(Processor, SendsAgainWhatWasNotAcknowledged) {
@@ -249,7 +249,7 @@ TEST(Processor, TakesASessionOver) {
   Peer& first = world.peer("same").connect(false, 100).subscribe("a", 1, Mode::every);
   Peer& second = world.peer("same").connect(false, 100);
   first.read();
-  EXPECT_EQ(first.closed, ReasonCode::SessionTakenOver);
+  EXPECT_EQ(first.closed, ReasonCode::session_taken_over);
   second.read();
   EXPECT_EQ(second.session_present, true);
   first.publish("a", "stale", 1);  // a command of the old epoch
@@ -293,8 +293,8 @@ TEST(Processor, PublishesAWillUnlessTheClientSaidGoodbye) {
   World world;
   Peer& reader = world.peer("reader").connect().subscribe("will");
   world.peer("a").connect(true, 0, will("a", 0)).close();
-  world.peer("b").connect(true, 0, will("b", 0)).close(ReasonCode::NormalDisconnection);
-  world.peer("c").connect(true, 0, will("c", 0)).close(ReasonCode::DisconnectWithWillMessage);
+  world.peer("b").connect(true, 0, will("b", 0)).close(ReasonCode::normal_disconnection);
+  world.peer("c").connect(true, 0, will("c", 0)).close(ReasonCode::disconnect_with_will_message);
   EXPECT_THAT(reader.read().payloads(), ElementsAre("a", "c"));
 }
 
@@ -427,7 +427,7 @@ TEST(Processor, EndsAGroupOnceWhenItsLastMemberOverflows) {
   EXPECT_EQ(world.processor.stats().shared_groups.value(), 1u);
   one.close();
   two.take();
-  EXPECT_EQ(two.closed, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(two.closed, ReasonCode::quota_exceeded);
   EXPECT_EQ(world.processor.stats().shared_groups.value(), 0u);
   EXPECT_EQ(world.processor.stats().sessions.value(), 1u);
 }
@@ -601,11 +601,11 @@ TEST(Processor, TakesNoMatchingSubscribersForSuccess) {
   reader.read();
   ASSERT_EQ(reader.got.size(), 2u);
   reader.control.clear();
-  reader.send(command::Puback{1, ReasonCode::NoMatchingSubscribers});
-  reader.send(command::Pubrec{2, ReasonCode::NoMatchingSubscribers});
+  reader.send(command::Puback{1, ReasonCode::no_matching_subscribers});
+  reader.send(command::Pubrec{2, ReasonCode::no_matching_subscribers});
   reader.read();
   ASSERT_EQ(reader.control.size(), 1u);
-  EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason, ReasonCode::Success);
+  EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason, ReasonCode::success);
   reader.send(command::Pubcomp{2, {}});
   EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
   EXPECT_FALSE(reader.closed);
@@ -615,13 +615,13 @@ TEST(Processor, TakesNoMatchingSubscribersForSuccess) {
 TEST(Processor, AnswersAnErrorPubrecForAnUnknownIdentifierWithSilence) {
   World world;
   Peer& reader = world.peer("reader", Version::v5).connect();
-  reader.send(command::Pubrec{9, ReasonCode::UnspecifiedError});
+  reader.send(command::Pubrec{9, ReasonCode::unspecified_error});
   EXPECT_TRUE(reader.read().control.empty());
   reader.send(command::Pubrec{9, {}});
   reader.read();
   ASSERT_EQ(reader.control.size(), 1u);
   EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason,
-            ReasonCode::PacketIdentifierNotFound);
+            ReasonCode::packet_identifier_not_found);
 }
 
 // [MQTT-3.3.2-5], [MQTT-3.3.2-6]: there is no lifetime left that it could be sent with.

@@ -75,7 +75,8 @@ TEST_F(Review, EndsConnectionAndSessionOfAUserThatIsGone) {
   for (const auto& one : world.peers) {
     one->take();
     const bool was_connected = one->client_id.starts_with("connected");
-    EXPECT_EQ(one->closed, was_connected ? std::optional(ReasonCode::NotAuthorized) : std::nullopt);
+    EXPECT_EQ(one->closed,
+              was_connected ? std::optional(ReasonCode::not_authorized) : std::nullopt);
   }
   EXPECT_EQ(world.processor.stats().sessions.value(), 1u);
   EXPECT_EQ(world.processor.stats().sessions_revoked.value(), 3u);
@@ -89,10 +90,10 @@ TEST_F(Review, RefusesAConnectThatWasAllowedBefore) {
   reload(users({{"bob", {{}, {deny("will")}}}}));
   Peer& gone = ann().connect();
   gone.take();
-  EXPECT_EQ(gone.closed, ReasonCode::NotAuthorized);
+  EXPECT_EQ(gone.closed, ReasonCode::not_authorized);
   Peer& with_will = peer("bob", "of bob").connect(true, 0, will("will"));
   with_will.take();
-  EXPECT_EQ(with_will.closed, ReasonCode::NotAuthorized);
+  EXPECT_EQ(with_will.closed, ReasonCode::not_authorized);
   EXPECT_EQ(world.processor.stats().sessions.value(), 0u);
 }
 
@@ -103,7 +104,7 @@ TEST_F(Review, LetsTheAnonymousInOrNot) {
   EXPECT_EQ(anonymous.closed, std::nullopt);
   reload(users({{"ann", {}}}));
   anonymous.take();
-  EXPECT_EQ(anonymous.closed, ReasonCode::NotAuthorized);
+  EXPECT_EQ(anonymous.closed, ReasonCode::not_authorized);
 }
 
 // --- Wills ---
@@ -190,7 +191,7 @@ TEST_P(ReviewModes, ASnapshotStopsAtWhatIsDenied) {
   reader.take();
   ASSERT_EQ(reader.got.size(), 1u);
   reload(ann_may_not_read({deny("a/#")}));
-  reader.acknowledge(PacketType::Puback, reader.got[0].packet_id);
+  reader.acknowledge(PacketType::puback, reader.got[0].packet_id);
   EXPECT_EQ(reader.read().got.size(), 1u);
 }
 
@@ -247,7 +248,7 @@ TEST_F(Review, ASubscribeThatWasAllowedBeforeIsJudgedAnew) {
   publish("b", "b");
   EXPECT_THAT(reader.read().payloads(), ElementsAre("b"));
   const auto& suback = std::get<protocol::Suback>(reader.control.at(0));
-  EXPECT_THAT(suback.reasons, ElementsAre(ReasonCode::NotAuthorized));
+  EXPECT_THAT(suback.reasons, ElementsAre(ReasonCode::not_authorized));
 }
 
 // --- Inflight ---
@@ -291,7 +292,7 @@ TEST_F(Review, WhatWaitsToBeSentAgainIsNot) {
   second.connect(false, 100);
   ASSERT_THAT(second.read().payloads(), ElementsAre("b"));
   reload(ann_may_not_read({deny("a/#")}));
-  second.acknowledge(PacketType::Puback, second.got[0].packet_id);
+  second.acknowledge(PacketType::puback, second.got[0].packet_id);
   EXPECT_THAT(second.read().payloads(), ElementsAre("b"));
   EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
   publish("c", "c");

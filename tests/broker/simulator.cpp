@@ -119,7 +119,7 @@ void Simulator::connect(Client& client) {
   client.peer = &peer;
   if (old != nullptr) {
     old->take();
-    if (old->closed != ReasonCode::SessionTakenOver) fail("a takeover did not end the old");
+    if (old->closed != ReasonCode::session_taken_over) fail("a takeover did not end the old");
   }
   if (!existed && !clean && !client.filters.empty()) fail("a persistent session was lost");
 }
@@ -138,7 +138,7 @@ void Simulator::intrude(Client& client) {
   stranger.rights = users_->rights_of("stranger");
   stranger.connect(chance(50), session_expiry_s).subscribe("#").publish("a/0", "stale");
   stranger.take();
-  if (stranger.closed != ReasonCode::ClientIdentifierNotValid) fail("a stranger came in");
+  if (stranger.closed != ReasonCode::client_identifier_not_valid) fail("a stranger came in");
   if (!stranger.got.empty()) fail("a stranger got something");
   stranger.close();
 }
@@ -191,7 +191,7 @@ void Simulator::forget_session(Client& client) {
 }
 
 void Simulator::vanish(Client& client) {
-  client.peer->close(chance(50) ? ReasonCode::NormalDisconnection : ReasonCode::UnspecifiedError);
+  client.peer->close(chance(50) ? ReasonCode::normal_disconnection : ReasonCode::unspecified_error);
   client.peer = nullptr;
   client.snapshots_owed.clear();  // what it did not read is gone with its connection, at QoS 0
   if (!client.persistent) forget_session(client);
@@ -308,7 +308,7 @@ void Simulator::take(Client& client) {
   if (peer.closed) return fail("an honest client was disconnected");
   for (std::size_t i = control_before; i < peer.control.size(); ++i) {
     if (const auto* pubrel = std::get_if<protocol::Pubrel>(&peer.control[i])) {
-      client.to_acknowledge.emplace_back(PacketType::Pubcomp, pubrel->packet_id);
+      client.to_acknowledge.emplace_back(PacketType::pubcomp, pubrel->packet_id);
     }
   }
   const std::vector<Got> got = std::exchange(peer.got, {});
@@ -329,7 +329,7 @@ void Simulator::receive(Client& client, const Got& got) {
     if (client.unsettled.size() > client.peer->receive_maximum) {
       return fail("beyond the Receive Maximum");
     }
-    client.to_acknowledge.emplace_back(got.qos == 1 ? PacketType::Puback : PacketType::Pubrec,
+    client.to_acknowledge.emplace_back(got.qos == 1 ? PacketType::puback : PacketType::pubrec,
                                        got.packet_id);
     if (got.qos == 2 && !client.awaits_pubrel.insert(got.packet_id).second) return;  // again
   }
@@ -377,7 +377,7 @@ void Simulator::acknowledge(Client& client, bool all) {
   while (count-- > 0 && !client.to_acknowledge.empty()) {
     const auto [type, packet_id] = client.to_acknowledge.front();
     client.to_acknowledge.erase(client.to_acknowledge.begin());
-    if (type != PacketType::Pubrec) {
+    if (type != PacketType::pubrec) {
       client.unsettled.erase(packet_id);
       client.awaits_pubrel.erase(packet_id);
     }

@@ -18,16 +18,16 @@ std::shared_ptr<const TopicRules> all_but(std::string filter) {
 }
 
 TEST(TopicRules, TheFirstThatMatchesDecides) {
-  const TopicRules rules({{true, "a/open"}, {false, "a/#", ReasonCode::UnspecifiedError}}, true);
+  const TopicRules rules({{true, "a/open"}, {false, "a/#", ReasonCode::unspecified_error}}, true);
   EXPECT_TRUE(rules.permit("a/open"));
-  EXPECT_EQ(rules.refusal("a/x"), ReasonCode::UnspecifiedError);
+  EXPECT_EQ(rules.refusal("a/x"), ReasonCode::unspecified_error);
   EXPECT_TRUE(rules.permit("b"));
 }
 
 TEST(TopicRules, AFilterThatIsCoveredByADenialIsRefused) {
-  const TopicRules rules({{false, "a/+", ReasonCode::UnspecifiedError}}, true);
-  EXPECT_EQ(rules.extent("a/b").error(), ReasonCode::UnspecifiedError);
-  EXPECT_EQ(rules.extent("a/+").error(), ReasonCode::UnspecifiedError);
+  const TopicRules rules({{false, "a/+", ReasonCode::unspecified_error}}, true);
+  EXPECT_EQ(rules.extent("a/b").error(), ReasonCode::unspecified_error);
+  EXPECT_EQ(rules.extent("a/+").error(), ReasonCode::unspecified_error);
 }
 
 TEST(TopicRules, AFilterThatOverlapsADenialIsGrantedInPart) {
@@ -42,7 +42,7 @@ TEST(TopicRules, AFilterThatOverlapsADenialIsGrantedInPart) {
 TEST(TopicRules, AnEarlierAllowanceMakesALaterDenialVoid) {
   const TopicRules rules({{true, "a/#"}, {false, "a/b"}}, false);
   EXPECT_EQ(*rules.extent("a/#"), Extent::whole);
-  EXPECT_EQ(rules.extent("#").error(), ReasonCode::NotAuthorized);
+  EXPECT_EQ(rules.extent("#").error(), ReasonCode::not_authorized);
 }
 
 // --- the processor ---

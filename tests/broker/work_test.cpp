@@ -104,7 +104,7 @@ TEST(Work, OfASubscribeIsItsOwnHoweverManySnapshotsWait) {
   EXPECT_LE(repeat("b"), 2u * count);
   reader.read();
   ASSERT_EQ(reader.got.size(), 1u);
-  reader.acknowledge(protocol::PacketType::Puback, reader.got[0].packet_id);
+  reader.acknowledge(protocol::PacketType::puback, reader.got[0].packet_id);
   ASSERT_EQ(reader.read().got.size(), 2u);
   EXPECT_EQ(reader.got[1].topic, "b") << "sent once, behind all others";
 }
@@ -159,7 +159,7 @@ TEST(Work, OfASharedMessageIsTheSameHoweverManyMembersAreOffline) {
   }
   Peer& live = world.peer("member7").connect(false, 100);
   EXPECT_EQ(live.read().got.size(), 1u);
-  live.acknowledge(protocol::PacketType::Puback, live.got[0].packet_id);
+  live.acknowledge(protocol::PacketType::puback, live.got[0].packet_id);
   publish(0);
   EXPECT_EQ(live.read().got.size(), 1u + member_count) << "a live member before all others";
 }

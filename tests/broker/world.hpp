@@ -80,7 +80,7 @@ class Peer : public OutboxOwner {
   Peer& subscribe(SubscriptionRequest wanted, std::uint32_t identifier = 0);
   Peer& unsubscribe(std::string name);
   Peer& publish(std::string_view topic, std::string_view payload, int qos = 0, bool retain = false);
-  Peer& close(protocol::ReasonCode reason = protocol::ReasonCode::UnspecifiedError);
+  Peer& close(protocol::ReasonCode reason = protocol::ReasonCode::unspecified_error);
   void send(command::Body body);
   // PUBACK, PUBREC, PUBREL or PUBCOMP.
   void acknowledge(protocol::PacketType type, std::uint16_t packet_id);
@@ -239,9 +239,9 @@ inline void Peer::send(command::Body body) {
 }
 
 inline void Peer::acknowledge(protocol::PacketType type, std::uint16_t packet_id) {
-  if (type == protocol::PacketType::Puback) return send(command::Puback{packet_id, {}});
-  if (type == protocol::PacketType::Pubrec) return send(command::Pubrec{packet_id, {}});
-  if (type == protocol::PacketType::Pubrel) return send(command::Pubrel{packet_id, {}});
+  if (type == protocol::PacketType::puback) return send(command::Puback{packet_id, {}});
+  if (type == protocol::PacketType::pubrec) return send(command::Pubrec{packet_id, {}});
+  if (type == protocol::PacketType::pubrel) return send(command::Pubrel{packet_id, {}});
   send(command::Pubcomp{packet_id, {}});
 }
 
@@ -253,7 +253,7 @@ inline void Peer::take() {
   std::span<const std::uint8_t> bytes(handover->control.bytes());
   while (!bytes.empty()) {
     const auto frame = **protocol::frame(bytes, protocol::packet_bytes_limit, outbox->version);
-    control.push_back(*protocol::decode(frame, bytes, outbox->version, protocol::Sender::Server));
+    control.push_back(*protocol::decode(frame, bytes, outbox->version, protocol::Sender::server));
     bytes = bytes.subspan(frame.packet_bytes);
   }
   for (const HandoverItem& item : handover->deliveries) {
@@ -284,7 +284,7 @@ inline void Peer::receive(const PacketRun& packets) {
   for (std::uint32_t i = 0; i < packets.count; ++i) {
     const auto frame = **protocol::frame(run, protocol::packet_bytes_limit, outbox->version);
     const auto view = *protocol::decode_publish(frame, run.first(frame.packet_bytes),
-                                                outbox->version, protocol::Sender::Server);
+                                                outbox->version, protocol::Sender::server);
     Got one;
     one.topic = view.topic;
     one.payload.assign(view.payload.begin(), view.payload.end());

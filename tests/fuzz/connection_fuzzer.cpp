@@ -111,10 +111,10 @@ protocol::Packet publish(Script& script, Version version, std::size_t by) {
   protocol::Publish packet;
   packet.qos = static_cast<protocol::QoS>(how % 3);
   packet.retain = (how & 4) != 0;
-  packet.dup = packet.qos != protocol::QoS::AtMostOnce && (how & 8) != 0;
+  packet.dup = packet.qos != protocol::QoS::at_most_once && (how & 8) != 0;
   packet.topic = script.one_of(topics);
   packet.payload = payload(script.byte(), by);
-  if (packet.qos != protocol::QoS::AtMostOnce) packet.packet_id = packet_id(script.byte());
+  if (packet.qos != protocol::QoS::at_most_once) packet.packet_id = packet_id(script.byte());
   if (version != Version::v5) return packet;
   if ((how & 16) != 0) {
     const std::uint8_t alias = script.byte();
@@ -159,13 +159,13 @@ protocol::Packet unsubscribe(Script& script) {
 }
 
 protocol::Packet acknowledgement(PacketType type, std::uint16_t packet_id,
-                                 protocol::ReasonCode reason = protocol::ReasonCode::Success) {
+                                 protocol::ReasonCode reason = protocol::ReasonCode::success) {
   switch (type) {
-    case PacketType::Puback:
+    case PacketType::puback:
       return protocol::Puback{packet_id, reason, {}};
-    case PacketType::Pubrec:
+    case PacketType::pubrec:
       return protocol::Pubrec{packet_id, reason, {}};
-    case PacketType::Pubrel:
+    case PacketType::pubrel:
       return protocol::Pubrel{packet_id, {}, {}};
     default:
       return protocol::Pubcomp{packet_id, {}, {}};
@@ -173,10 +173,11 @@ protocol::Packet acknowledgement(PacketType type, std::uint16_t packet_id,
 }
 
 protocol::Packet any_acknowledgement(Script& script) {
-  constexpr std::array<PacketType, 4> types = {PacketType::Puback, PacketType::Pubrec,
-                                               PacketType::Pubrel, PacketType::Pubcomp};
+  constexpr std::array<PacketType, 4> types = {PacketType::puback, PacketType::pubrec,
+                                               PacketType::pubrel, PacketType::pubcomp};
   const std::uint8_t how = script.byte();
-  const auto reason = (how & 4) != 0 ? protocol::ReasonCode::QuotaExceeded : protocol::ReasonCode{};
+  const auto reason =
+      (how & 4) != 0 ? protocol::ReasonCode::quota_exceeded : protocol::ReasonCode{};
   return acknowledgement(types[how % 4], packet_id(how >> 3), reason);
 }
 
@@ -184,7 +185,7 @@ protocol::Packet disconnect(Script& script, Version version) {
   const std::uint8_t how = script.byte();
   protocol::Disconnect packet;
   if (version != Version::v5) return packet;
-  if ((how & 1) != 0) packet.reason = protocol::ReasonCode::DisconnectWithWillMessage;
+  if ((how & 1) != 0) packet.reason = protocol::ReasonCode::disconnect_with_will_message;
   if ((how & 2) != 0) packet.properties.session_expiry_interval = number(how, UINT32_MAX);
   return packet;
 }

@@ -56,25 +56,25 @@ void FuzzPeer::note_sent_packet(protocol::Packet& packet) {
   if (const auto* connect = std::get_if<protocol::Connect>(&packet)) {
     note_connect(*connect);
   } else if (auto* publish = std::get_if<protocol::Publish>(&packet)) {
-    if (publish->qos == QoS::AtLeastOnce) expect_answer(PacketType::Puback, publish->packet_id);
-    if (publish->qos == QoS::ExactlyOnce) expect_answer(PacketType::Pubrec, publish->packet_id);
+    if (publish->qos == QoS::at_least_once) expect_answer(PacketType::puback, publish->packet_id);
+    if (publish->qos == QoS::exactly_once) expect_answer(PacketType::pubrec, publish->packet_id);
     note_publish(*publish);
   } else if (const auto* subscribe = std::get_if<protocol::Subscribe>(&packet)) {
-    expect_answer(PacketType::Suback, subscribe->packet_id, subscribe->subscriptions.size());
+    expect_answer(PacketType::suback, subscribe->packet_id, subscribe->subscriptions.size());
     note_subscribe(*subscribe);
   } else if (const auto* unsubscribe = std::get_if<protocol::Unsubscribe>(&packet)) {
     const bool has_codes = version() == Version::v5;
-    expect_answer(PacketType::Unsuback, unsubscribe->packet_id,
+    expect_answer(PacketType::unsuback, unsubscribe->packet_id,
                   has_codes ? unsubscribe->filters.size() : 0);
   } else if (const auto* pubrel = std::get_if<protocol::Pubrel>(&packet)) {
-    expect_answer(PacketType::Pubcomp, pubrel->packet_id);
+    expect_answer(PacketType::pubcomp, pubrel->packet_id);
   } else if (const auto* puback = std::get_if<protocol::Puback>(&packet)) {
     unacknowledged_.erase(puback->packet_id);
   } else if (const auto* pubrec = std::get_if<protocol::Pubrec>(&packet)) {
     if (protocol::is_failure(pubrec->reason)) {
       unacknowledged_.erase(pubrec->packet_id);
     } else {
-      expect_answer(PacketType::Pubrel, pubrec->packet_id);
+      expect_answer(PacketType::pubrel, pubrec->packet_id);
     }
   } else if (const auto* pubcomp = std::get_if<protocol::Pubcomp>(&packet)) {
     unacknowledged_.erase(pubcomp->packet_id);
@@ -137,7 +137,7 @@ void FuzzPeer::check() {
     expect(found.has_value(), "what the server sends is framed");
     if (!*found) break;
     const std::size_t count = (*found)->packet_bytes;
-    auto packet = protocol::decode(**found, bytes, version(), protocol::Sender::Server);
+    auto packet = protocol::decode(**found, bytes, version(), protocol::Sender::server);
     expect(packet.has_value(), "what the server sends is decoded");
     judge(*packet, count);
     bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
@@ -159,7 +159,7 @@ void FuzzPeer::judge_pingresp() {
   pings_.erase(pings_.begin());
   if (packet_bytes_max_ != UINT32_MAX) return;  // an answer that is too large is not sent
   for (const auto& [answer, questions] : answers_) {
-    const bool may_wait = answer.first == PacketType::Puback || answer.first == PacketType::Pubrec;
+    const bool may_wait = answer.first == PacketType::puback || answer.first == PacketType::pubrec;
     if (may_wait && acks_may_wait_) continue;
     for (const Question& question : questions) {
       expect(question.number >= asked_before, "answers keep the order of their questions");
@@ -175,17 +175,17 @@ void FuzzPeer::judge(protocol::Packet& packet, std::size_t bytes) {
   if (auto* publish = std::get_if<protocol::Publish>(&packet)) {
     judge_publish(*publish);
   } else if (const auto* suback = std::get_if<protocol::Suback>(&packet)) {
-    judge_answer(PacketType::Suback, suback->packet_id, suback->reasons.size());
+    judge_answer(PacketType::suback, suback->packet_id, suback->reasons.size());
   } else if (const auto* unsuback = std::get_if<protocol::Unsuback>(&packet)) {
-    judge_answer(PacketType::Unsuback, unsuback->packet_id, unsuback->reasons.size());
+    judge_answer(PacketType::unsuback, unsuback->packet_id, unsuback->reasons.size());
   } else if (const auto* puback = std::get_if<protocol::Puback>(&packet)) {
-    judge_answer(PacketType::Puback, puback->packet_id, 0);
+    judge_answer(PacketType::puback, puback->packet_id, 0);
   } else if (const auto* pubrec = std::get_if<protocol::Pubrec>(&packet)) {
-    judge_answer(PacketType::Pubrec, pubrec->packet_id, 0);
+    judge_answer(PacketType::pubrec, pubrec->packet_id, 0);
   } else if (const auto* pubcomp = std::get_if<protocol::Pubcomp>(&packet)) {
-    judge_answer(PacketType::Pubcomp, pubcomp->packet_id, 0);
+    judge_answer(PacketType::pubcomp, pubcomp->packet_id, 0);
   } else if (const auto* pubrel = std::get_if<protocol::Pubrel>(&packet)) {
-    owed_.emplace_back(PacketType::Pubcomp, pubrel->packet_id);  // also of an earlier connection
+    owed_.emplace_back(PacketType::pubcomp, pubrel->packet_id);  // also of an earlier connection
   } else if (std::holds_alternative<protocol::Pingresp>(packet)) {
     judge_pingresp();
   } else {
@@ -198,7 +198,7 @@ void FuzzPeer::judge(protocol::Packet& packet, std::size_t bytes) {
 void FuzzPeer::judge_connack(const protocol::Connack& connack) {
   expect(!greeted_, "there is one CONNACK");
   greeted_ = has_answer_ = true;
-  over_ = connack.reason != protocol::ReasonCode::Success;
+  over_ = connack.reason != protocol::ReasonCode::success;
   expect(!over_ || !connack.session_present, "a refusal has no session");
   // [MQTT-3.1.4-6]: nothing that came behind a refused CONNECT is delivered.
   if (over_) {
@@ -226,10 +226,10 @@ void FuzzPeer::judge_publish(protocol::Publish& publish) {
          "what is delivered was subscribed to");
   expect(witness_.published.contains({publish.topic, publish.payload}),
          "what is delivered was published");
-  if (publish.qos == QoS::AtMostOnce) return;
+  if (publish.qos == QoS::at_most_once) return;
   unacknowledged_.insert(publish.packet_id);
   expect(unacknowledged_.size() <= receive_maximum_, "the client's Receive Maximum is kept");
-  owed_.emplace_back(publish.qos == QoS::AtLeastOnce ? PacketType::Puback : PacketType::Pubrec,
+  owed_.emplace_back(publish.qos == QoS::at_least_once ? PacketType::puback : PacketType::pubrec,
                      publish.packet_id);
 }
 

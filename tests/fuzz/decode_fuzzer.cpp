@@ -78,7 +78,7 @@ void check_publish_headers(const PublishView& view, Version version) {
            "publish_header_bytes is exact");
     packet.insert(packet.end(), view.payload.begin(), view.payload.end());
     const auto again =
-        decode_publish(whole_frame(packet, version), packet, version, Sender::Server);
+        decode_publish(whole_frame(packet, version), packet, version, Sender::server);
     expect(again.has_value(), "what encode_publish_header writes is decoded");
     expect(again->topic == view.topic && std::ranges::equal(again->payload, view.payload) &&
                again->qos == view.qos && again->packet_id == view.packet_id &&
@@ -132,13 +132,13 @@ void check_packets(Input stream, Version version, Sender sender) {
     const auto decoded = decode(header, packet, version, sender);
     (void)connect_version(header, packet);
     switch (header.type) {
-      case PacketType::Publish:
+      case PacketType::publish:
         check_publish(header, packet, version, sender, decoded);
         break;
-      case PacketType::Puback:
-      case PacketType::Pubrec:
-      case PacketType::Pubrel:
-      case PacketType::Pubcomp:
+      case PacketType::puback:
+      case PacketType::pubrec:
+      case PacketType::pubrel:
+      case PacketType::pubcomp:
         check_ack(header, packet, version, sender, decoded);
         break;
       default:
@@ -185,7 +185,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_topics({reinterpret_cast<const char*>(rest.data()), rest.size()});
   } else {
     constexpr Version versions[] = {Version::v5, Version::v3_1_1, Version::v3_1};
-    check_packets(rest, versions[how % 3], how < 3 ? Sender::Client : Sender::Server);
+    check_packets(rest, versions[how % 3], how < 3 ? Sender::client : Sender::server);
   }
   return 0;
 }

@@ -4,8 +4,8 @@
 namespace millrace::protocol::test {
 namespace {
 
-constexpr auto malformed = ReasonCode::MalformedPacket;
-constexpr auto protocol = ReasonCode::ProtocolError;
+constexpr auto malformed = ReasonCode::malformed_packet;
+constexpr auto protocol = ReasonCode::protocol_error;
 constexpr auto v3_1_1 = Version::v3_1_1;
 constexpr auto v5 = Version::v5;
 
@@ -15,12 +15,12 @@ struct Kind {
   const char* reason;  // a failure that is allowed in it
 };
 
-constexpr Kind kinds[] = {{PacketType::Puback, "40", "87"},
-                          {PacketType::Pubrec, "50", "91"},
-                          {PacketType::Pubrel, "62", "92"},
-                          {PacketType::Pubcomp, "70", "92"}};
+constexpr Kind kinds[] = {{PacketType::puback, "40", "87"},
+                          {PacketType::pubrec, "50", "91"},
+                          {PacketType::pubrel, "62", "92"},
+                          {PacketType::pubcomp, "70", "92"}};
 
-Result<Ack> decode_short(const std::string& text, Version version, Sender sender = Sender::Client) {
+Result<Ack> decode_short(const std::string& text, Version version, Sender sender = Sender::client) {
   const Bytes packet = bytes(text);
   const auto found = frame(packet, packet_bytes_limit, version);
   if (found.has_error()) return found.error();
@@ -29,7 +29,7 @@ Result<Ack> decode_short(const std::string& text, Version version, Sender sender
 
 // Both decoders must report this fault.
 void expect_fault(const std::string& text, ReasonCode reason, Version version,
-                  Sender sender = Sender::Client) {
+                  Sender sender = Sender::client) {
   SCOPED_TRACE(text);
   const auto ack = decode_short(text, version, sender);
   ASSERT_TRUE(ack.has_error());
@@ -51,7 +51,7 @@ void expect_read_and_written(const Kind& kind) {
   rich.properties.reason_string = "no";
   rich.properties.user_properties = {{"a", "b"}};
   Packed content = rich;
-  content.reason = ReasonCode::Success;
+  content.reason = ReasonCode::success;
   const std::string short_text = first + "{ 1234 }";
   const std::string failed_text = first + "{ 1234" + kind.reason + "}";
   const std::string rich_text = first + "{ 1234" + kind.reason + R"({ 1f "no" 26 "a" "b" } })";
@@ -64,7 +64,7 @@ void expect_read_and_written(const Kind& kind) {
       {"properties", rich_text.c_str(), rich},
       {"properties of a success", content_text.c_str(), content},
   });
-  EXPECT_EQ(decode_short(short_text, v5).value(), (Ack{kind.type, 0x1234, ReasonCode::Success}));
+  EXPECT_EQ(decode_short(short_text, v5).value(), (Ack{kind.type, 0x1234, ReasonCode::success}));
   EXPECT_EQ(decode_short(failed_text, v5).value(), (Ack{kind.type, 0x1234, failed.reason}));
   EXPECT_EQ(decode_short(rich_text, v5).value(), (Ack{kind.type, 0x1234, failed.reason}));
   // A longer encoding of the same packet.
@@ -106,7 +106,7 @@ TEST(Acks, HaveTheReasonsOfTheirTables) {
   for (const Kind& kind : kinds) {
     for (unsigned value = 0; value < 256; ++value) {
       const auto reason = static_cast<ReasonCode>(value);
-      for (const Sender sender : {Sender::Client, Sender::Server}) {
+      for (const Sender sender : {Sender::client, Sender::server}) {
         Bytes packet = bytes(std::string(kind.first_byte) + "{ 0001 00 }");
         packet.back() = static_cast<std::uint8_t>(value);
         const auto ack = decode_ack(frame(packet, 100).value().value(), packet, v5, sender);
@@ -115,11 +115,11 @@ TEST(Acks, HaveTheReasonsOfTheirTables) {
     }
   }
   // A bridge is a client too, and may report that there was no matching subscriber.
-  for (const Sender sender : {Sender::Client, Sender::Server}) {
-    for (const PacketType type : {PacketType::Puback, PacketType::Pubrec}) {
-      EXPECT_TRUE(reason_allowed(type, ReasonCode::NoMatchingSubscribers, sender));
+  for (const Sender sender : {Sender::client, Sender::server}) {
+    for (const PacketType type : {PacketType::puback, PacketType::pubrec}) {
+      EXPECT_TRUE(reason_allowed(type, ReasonCode::no_matching_subscribers, sender));
     }
-    EXPECT_FALSE(reason_allowed(PacketType::Pubrel, ReasonCode::NoMatchingSubscribers, sender));
+    EXPECT_FALSE(reason_allowed(PacketType::pubrel, ReasonCode::no_matching_subscribers, sender));
   }
 }
 
@@ -132,26 +132,26 @@ TEST(Acks, CountTheirReasons) {
     return allowed;
   };
   // The rows of the specification's tables.
-  EXPECT_EQ(count(PacketType::Connack, Sender::Server), 22u);
-  EXPECT_EQ(count(PacketType::Puback, Sender::Server), 9u);
-  EXPECT_EQ(count(PacketType::Pubrec, Sender::Server), 9u);
-  EXPECT_EQ(count(PacketType::Pubrel, Sender::Server), 2u);
-  EXPECT_EQ(count(PacketType::Pubcomp, Sender::Server), 2u);
-  EXPECT_EQ(count(PacketType::Suback, Sender::Server), 12u);
-  EXPECT_EQ(count(PacketType::Unsuback, Sender::Server), 7u);
-  EXPECT_EQ(count(PacketType::Disconnect, Sender::Server), 28u);
-  EXPECT_EQ(count(PacketType::Disconnect, Sender::Client), 14u);
-  EXPECT_EQ(count(PacketType::Auth, Sender::Server), 2u);
-  EXPECT_EQ(count(PacketType::Auth, Sender::Client), 2u);
-  EXPECT_EQ(count(PacketType::Publish, Sender::Client), 0u);
+  EXPECT_EQ(count(PacketType::connack, Sender::server), 22u);
+  EXPECT_EQ(count(PacketType::puback, Sender::server), 9u);
+  EXPECT_EQ(count(PacketType::pubrec, Sender::server), 9u);
+  EXPECT_EQ(count(PacketType::pubrel, Sender::server), 2u);
+  EXPECT_EQ(count(PacketType::pubcomp, Sender::server), 2u);
+  EXPECT_EQ(count(PacketType::suback, Sender::server), 12u);
+  EXPECT_EQ(count(PacketType::unsuback, Sender::server), 7u);
+  EXPECT_EQ(count(PacketType::disconnect, Sender::server), 28u);
+  EXPECT_EQ(count(PacketType::disconnect, Sender::client), 14u);
+  EXPECT_EQ(count(PacketType::auth, Sender::server), 2u);
+  EXPECT_EQ(count(PacketType::auth, Sender::client), 2u);
+  EXPECT_EQ(count(PacketType::publish, Sender::client), 0u);
 }
 
 TEST(Acks, AreWrittenWithoutAPacketStruct) {
   Bytes out = {0xAA};
-  encode_ack(PacketType::Puback, 1, ReasonCode::Success, v5, out);
-  encode_ack(PacketType::Pubrec, 2, ReasonCode::QuotaExceeded, v5, out);
-  encode_ack(PacketType::Pubrel, 3, ReasonCode::Success, v3_1_1, out);
-  encode_ack(PacketType::Pubcomp, 0xFFFE, ReasonCode::PacketIdentifierNotFound, v3_1_1, out);
+  encode_ack(PacketType::puback, 1, ReasonCode::success, v5, out);
+  encode_ack(PacketType::pubrec, 2, ReasonCode::quota_exceeded, v5, out);
+  encode_ack(PacketType::pubrel, 3, ReasonCode::success, v3_1_1, out);
+  encode_ack(PacketType::pubcomp, 0xFFFE, ReasonCode::packet_identifier_not_found, v3_1_1, out);
   EXPECT_EQ(out, bytes("aa 40020001 5003000297 62020003 7002fffe"));
 }
 

@@ -101,7 +101,7 @@ inline Result<Packet> decode_bytes(std::span<const std::uint8_t> packet, Version
 }
 
 inline Result<Packet> decode_text(std::string_view text, Version version,
-                                  Sender sender = Sender::Client) {
+                                  Sender sender = Sender::client) {
   return decode_bytes(bytes(text), version, sender);
 }
 
@@ -117,7 +117,7 @@ struct Fault {
   const char* packet;
   ReasonCode reason;
   Version version = Version::v5;
-  Sender sender = Sender::Client;
+  Sender sender = Sender::client;
 };
 
 inline void expect_faults(std::initializer_list<Fault> faults) {
@@ -138,7 +138,7 @@ struct Good {
   const char* packet;
   Packet meaning;
   Version version = Version::v5;
-  Sender sender = Sender::Client;
+  Sender sender = Sender::client;
 };
 
 inline void expect_good(const std::vector<Good>& rows) {

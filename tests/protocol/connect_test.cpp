@@ -4,13 +4,13 @@
 namespace millrace::protocol::test {
 namespace {
 
-constexpr auto malformed = ReasonCode::MalformedPacket;
-constexpr auto protocol = ReasonCode::ProtocolError;
+constexpr auto malformed = ReasonCode::malformed_packet;
+constexpr auto protocol = ReasonCode::protocol_error;
 constexpr auto v3_1 = Version::v3_1;
 constexpr auto v3_1_1 = Version::v3_1_1;
 constexpr auto v5 = Version::v5;
-constexpr auto client = Sender::Client;
-constexpr auto server = Sender::Server;
+constexpr auto client = Sender::client;
+constexpr auto server = Sender::server;
 
 Connect full_connect(Version version) {
   Connect connect;
@@ -18,8 +18,11 @@ Connect full_connect(Version version) {
   connect.clean_start = false;
   connect.keep_alive_seconds = 60;
   connect.client_id = "id";
-  connect.will = Will{
-      .topic = "w/t", .payload = "gone", .qos = QoS::ExactlyOnce, .retain = true, .properties = {}};
+  connect.will = Will{.topic = "w/t",
+                      .payload = "gone",
+                      .qos = QoS::exactly_once,
+                      .retain = true,
+                      .properties = {}};
   connect.user_name = "user";
   connect.password = "\x01\xFF";
   return connect;
@@ -99,9 +102,9 @@ TEST(Connect, RejectsWhatIsMalformed) {
       {"no will properties", R"(10 { "MQTT" 05 06 0000 {} "id" })", malformed},
       {"will topic not UTF-8", R"(10 { "MQTT" 05 06 0000 {} "id" {} 0001 ff "" })", malformed},
       {"will topic empty", R"(10 { "MQTT" 05 06 0000 {} "id" {} "" "" })",
-       ReasonCode::TopicNameInvalid},
+       ReasonCode::topic_name_invalid},
       {"will topic with wildcard", R"(10 { "MQTT" 05 06 0000 {} "id" {} "a/#" "" })",
-       ReasonCode::TopicNameInvalid},
+       ReasonCode::topic_name_invalid},
       {"no user name", R"(10 { "MQTT" 05 82 0000 {} "id" })", malformed},
       {"no user name, 3.1.1", R"(10 { "MQTT" 04 82 0000 "id" })", malformed},
       {"user name not UTF-8", R"(10 { "MQTT" 05 82 0000 {} "id" 0001 ff })", malformed},
@@ -120,7 +123,7 @@ TEST(Connect, RejectsWhatIsMalformed) {
 }
 
 TEST(Connect, RejectsUnknownProtocols) {
-  constexpr auto unsupported = ReasonCode::UnsupportedProtocolVersion;
+  constexpr auto unsupported = ReasonCode::unsupported_protocol_version;
   expect_faults({
       {"unknown name", R"(10 { "HTTP" 05 02 0000 {} "id" })", unsupported},
       {"case matters", R"(10 { "mqtt" 05 02 0000 {} "id" })", unsupported},
@@ -135,7 +138,7 @@ TEST(Connect, RejectsUnknownProtocols) {
 }
 
 TEST(Connect, RejectsEmptyIdentifiersWhereTheVersionDoes) {
-  constexpr auto not_valid = ReasonCode::ClientIdentifierNotValid;
+  constexpr auto not_valid = ReasonCode::client_identifier_not_valid;
   expect_faults({
       {"3.1.1 without a clean session", R"(10 { "MQTT" 04 00 0000 "" })", not_valid, v3_1_1},
       {"3.1", R"(10 { "MQIsdp" 03 02 0000 "" })", not_valid, v3_1},
@@ -174,15 +177,15 @@ TEST(Connect, KnowsBridgesByTheHighestBitOfTheLevel) {
 TEST(Connect, IsFramedBeforeItsVersionIsKnownAndThenCheckedByIt) {
   const auto fault = [](const char* text) {
     const auto packet = decode_text(text, first_packet_version);
-    return packet.has_error() ? packet.error() : ReasonCode::Success;
+    return packet.has_error() ? packet.error() : ReasonCode::success;
   };
   // The low header bits are unused in 3.1.
-  EXPECT_EQ(fault(R"(1f { "MQIsdp" 03 02 0000 "id" })"), ReasonCode::Success);
+  EXPECT_EQ(fault(R"(1f { "MQIsdp" 03 02 0000 "id" })"), ReasonCode::success);
   EXPECT_EQ(fault(R"(12 { "MQTT" 04 02 0000 "id" })"), malformed);
   EXPECT_EQ(fault(R"(12 { "MQTT" 05 02 0000 {} "id" })"), malformed);
   // A length that is not the shortest form: only MQTT 5 forbids it.
-  EXPECT_EQ(fault(R"(10 9000 "MQIsdp" 03 02 0000 "id")"), ReasonCode::Success);
-  EXPECT_EQ(fault(R"(10 8e808000 "MQTT" 04 02 0000 "id")"), ReasonCode::Success);
+  EXPECT_EQ(fault(R"(10 9000 "MQIsdp" 03 02 0000 "id")"), ReasonCode::success);
+  EXPECT_EQ(fault(R"(10 8e808000 "MQTT" 04 02 0000 "id")"), ReasonCode::success);
   EXPECT_EQ(fault(R"(10 8f00 "MQTT" 05 02 0000 {} "id")"), malformed);
 }
 
@@ -211,8 +214,8 @@ TEST(ConnectDeathTest, WritingAPasswordAloneIn3_1_1Aborts) {
 }
 
 TEST(Connack, IsReadAndWritten) {
-  Connack resumed{.session_present = true, .reason = ReasonCode::Success, .properties = {}};
-  Connack refused{.session_present = false, .reason = ReasonCode::NotAuthorized, .properties = {}};
+  Connack resumed{.session_present = true, .reason = ReasonCode::success, .properties = {}};
+  Connack refused{.session_present = false, .reason = ReasonCode::not_authorized, .properties = {}};
   Connack full = resumed;
   full.properties.assigned_client_identifier = "auto-1";
   full.properties.server_keep_alive = 60;
@@ -231,10 +234,10 @@ TEST(Connack, IsReadAndWritten) {
 
 TEST(Connack, HasNoSessionPresentInARefusalOrIn3_1) {
   const Connack refused{
-      .session_present = true, .reason = ReasonCode::ServerBusy, .properties = {}};
+      .session_present = true, .reason = ReasonCode::server_busy, .properties = {}};
   EXPECT_EQ(encoded(refused, v5), bytes("20 { 00 89 {} }"));
   EXPECT_EQ(encoded(refused, v3_1_1), bytes("20 { 00 03 }"));
-  const Connack resumed{.session_present = true, .reason = ReasonCode::Success, .properties = {}};
+  const Connack resumed{.session_present = true, .reason = ReasonCode::success, .properties = {}};
   EXPECT_EQ(encoded(resumed, v3_1), bytes("20 { 00 00 }"));
   const auto packet = decode_text("20 { 55 00 }", v3_1, server).value();
   EXPECT_FALSE(std::get<Connack>(packet).session_present);
@@ -260,11 +263,11 @@ TEST(Connack, RejectsWhatIsMalformed) {
 }
 
 TEST(Disconnect, IsReadAndWritten) {
-  const Disconnect with_will{.reason = ReasonCode::DisconnectWithWillMessage, .properties = {}};
-  const Disconnect taken{.reason = ReasonCode::SessionTakenOver, .properties = {}};
+  const Disconnect with_will{.reason = ReasonCode::disconnect_with_will_message, .properties = {}};
+  const Disconnect taken{.reason = ReasonCode::session_taken_over, .properties = {}};
   Disconnect expiry;
   expiry.properties.session_expiry_interval = 7;
-  Disconnect moved{.reason = ReasonCode::UseAnotherServer, .properties = {}};
+  Disconnect moved{.reason = ReasonCode::use_another_server, .properties = {}};
   moved.properties.server_reference = "b";
   moved.properties.reason_string = "r";
   expect_good({
@@ -298,13 +301,13 @@ TEST(Disconnect, RejectsWhatIsMalformed) {
 }
 
 TEST(Auth, IsReadAndWritten) {
-  Auth more{.reason = ReasonCode::ContinueAuthentication, .properties = {}};
+  Auth more{.reason = ReasonCode::continue_authentication, .properties = {}};
   more.properties.authentication_method = "SCRAM-SHA-256";
   more.properties.authentication_data = "n,,n=u";
   Auth again = more;
-  again.reason = ReasonCode::ReAuthenticate;
+  again.reason = ReasonCode::re_authenticate;
   Auth done = more;
-  done.reason = ReasonCode::Success;
+  done.reason = ReasonCode::success;
   expect_good({
       {"continue", R"(f0 { 18 { 15 "SCRAM-SHA-256" 16 "n,,n=u" } })", more},
       {"continue, server", R"(f0 { 18 { 15 "SCRAM-SHA-256" 16 "n,,n=u" } })", more, v5, server},

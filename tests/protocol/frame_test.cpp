@@ -11,14 +11,14 @@ ReasonCode fault_of(std::string_view text, std::size_t packet_bytes_max = unlimi
                     Version version = Version::v5) {
   const Bytes input = bytes(text);
   const auto found = frame(input, packet_bytes_max, version);
-  return found.has_error() ? found.error() : ReasonCode::Success;
+  return found.has_error() ? found.error() : ReasonCode::success;
 }
 
 TEST(Frame, FindsTheEndOfAPacketAmongMoreBytes) {
   const Bytes input = bytes("30 05 0001'a' 'xy' c0 00");
   const auto found = frame(input, unlimited).value();
   ASSERT_TRUE(found);
-  EXPECT_EQ(found->type, PacketType::Publish);
+  EXPECT_EQ(found->type, PacketType::publish);
   EXPECT_EQ(found->flags, 0);
   EXPECT_EQ(found->header_bytes, 2);
   EXPECT_EQ(found->packet_bytes, 7u);
@@ -60,25 +60,25 @@ TEST(Frame, ReadsLengthsOfOneToFourBytesAtTheirEdges) {
 }
 
 TEST(Frame, RejectsALengthOfFiveBytes) {
-  EXPECT_EQ(fault_of("30 80808080"), ReasonCode::MalformedPacket);
-  EXPECT_EQ(fault_of("30 ffffffff01"), ReasonCode::MalformedPacket);
-  EXPECT_EQ(fault_of("30 80808080 01", 10), ReasonCode::MalformedPacket);
+  EXPECT_EQ(fault_of("30 80808080"), ReasonCode::malformed_packet);
+  EXPECT_EQ(fault_of("30 ffffffff01"), ReasonCode::malformed_packet);
+  EXPECT_EQ(fault_of("30 80808080 01", 10), ReasonCode::malformed_packet);
 }
 
 TEST(Frame, RejectsALengthThatIsNotTheShortestOnlyInMqtt5) {
-  EXPECT_EQ(fault_of("c0 8000"), ReasonCode::MalformedPacket);
-  EXPECT_EQ(fault_of("c0 80808000"), ReasonCode::MalformedPacket);
-  EXPECT_EQ(fault_of("c0 8000", unlimited, Version::v3_1_1), ReasonCode::Success);
+  EXPECT_EQ(fault_of("c0 8000"), ReasonCode::malformed_packet);
+  EXPECT_EQ(fault_of("c0 80808000"), ReasonCode::malformed_packet);
+  EXPECT_EQ(fault_of("c0 8000", unlimited, Version::v3_1_1), ReasonCode::success);
 }
 
 TEST(Frame, RefusesAPacketThatIsTooLargeFromItsHeaderAlone) {
-  EXPECT_EQ(fault_of("30 63", 100), ReasonCode::PacketTooLarge);
-  EXPECT_EQ(fault_of("30 62", 100), ReasonCode::Success);
-  EXPECT_EQ(fault_of("30 ffffff7f", 2 << 20), ReasonCode::PacketTooLarge);
-  EXPECT_EQ(fault_of("30 ffffffff01", 2 << 20), ReasonCode::MalformedPacket);
-  EXPECT_EQ(fault_of("30 00", 1), ReasonCode::PacketTooLarge);
+  EXPECT_EQ(fault_of("30 63", 100), ReasonCode::packet_too_large);
+  EXPECT_EQ(fault_of("30 62", 100), ReasonCode::success);
+  EXPECT_EQ(fault_of("30 ffffff7f", 2 << 20), ReasonCode::packet_too_large);
+  EXPECT_EQ(fault_of("30 ffffffff01", 2 << 20), ReasonCode::malformed_packet);
+  EXPECT_EQ(fault_of("30 00", 1), ReasonCode::packet_too_large);
   // The length is not complete yet, but can only be larger.
-  EXPECT_EQ(fault_of("30 e4", 100), ReasonCode::PacketTooLarge);
+  EXPECT_EQ(fault_of("30 e4", 100), ReasonCode::packet_too_large);
 }
 
 TEST(Frame, TellsTheSizeOfAPacketAsSoonAsItsHeaderIsThere) {
@@ -91,7 +91,7 @@ TEST(Frame, TellsTheSizeOfAPacketAsSoonAsItsHeaderIsThere) {
     EXPECT_EQ(found->header_bytes, 3);
     EXPECT_EQ(found->packet_bytes, 203u);
   }
-  EXPECT_EQ(frame_header(input, 202, Version::v5).error(), ReasonCode::PacketTooLarge);
+  EXPECT_EQ(frame_header(input, 202, Version::v5).error(), ReasonCode::packet_too_large);
 }
 
 TEST(Frame, AllowsExactlyTheFlagsOfEachType) {
@@ -99,16 +99,16 @@ TEST(Frame, AllowsExactlyTheFlagsOfEachType) {
     if (type == 0) return false;
     if (type == 1 && version == Version::v3_1) return true;
     switch (static_cast<PacketType>(type)) {
-      case PacketType::Publish: {
+      case PacketType::publish: {
         const unsigned qos = flags >> 1 & 3;
         const bool dup = (flags & 8) != 0;
         return qos != 3 && (qos != 0 || !dup || version == Version::v3_1);
       }
-      case PacketType::Pubrel:
-      case PacketType::Subscribe:
-      case PacketType::Unsubscribe:
+      case PacketType::pubrel:
+      case PacketType::subscribe:
+      case PacketType::unsubscribe:
         return flags == 2 || (flags == 10 && version == Version::v3_1);
-      case PacketType::Auth:
+      case PacketType::auth:
         return flags == 0 && version != Version::v3_1;
       default:
         return flags == 0;
@@ -122,7 +122,7 @@ TEST(Frame, AllowsExactlyTheFlagsOfEachType) {
         EXPECT_TRUE(found.has_value()) << first;
       } else {
         ASSERT_TRUE(found.has_error()) << first;
-        EXPECT_EQ(found.error(), ReasonCode::MalformedPacket) << first;
+        EXPECT_EQ(found.error(), ReasonCode::malformed_packet) << first;
       }
     }
   }

@@ -10,12 +10,12 @@
 namespace millrace::protocol::test {
 namespace {
 
-constexpr auto malformed = ReasonCode::MalformedPacket;
-constexpr auto protocol = ReasonCode::ProtocolError;
+constexpr auto malformed = ReasonCode::malformed_packet;
+constexpr auto protocol = ReasonCode::protocol_error;
 constexpr auto v3_1 = Version::v3_1;
 constexpr auto v3_1_1 = Version::v3_1_1;
 constexpr auto v5 = Version::v5;
-constexpr auto server = Sender::Server;
+constexpr auto server = Sender::server;
 
 // A view that keeps its packet alive.
 struct Viewed {
@@ -23,7 +23,7 @@ struct Viewed {
   PublishView view;
 };
 
-Viewed view_of(std::string_view text, Version version, Sender sender = Sender::Client) {
+Viewed view_of(std::string_view text, Version version, Sender sender = Sender::client) {
   Viewed viewed{bytes(text), {}};
   const Frame found = frame(viewed.packet, packet_bytes_limit, version).value().value();
   viewed.view = decode_publish(found, viewed.packet, version, sender).value();
@@ -37,7 +37,7 @@ std::string_view payload_of(const PublishView& view) {
 TEST(Publish, IsReadAndWritten) {
   Publish plain{.topic = "a/b",
                 .payload = "hi",
-                .qos = QoS::AtMostOnce,
+                .qos = QoS::at_most_once,
                 .retain = false,
                 .dup = false,
                 .packet_id = 0,
@@ -46,12 +46,12 @@ TEST(Publish, IsReadAndWritten) {
   empty.payload.clear();
   empty.retain = true;
   Publish twice = plain;
-  twice.qos = QoS::ExactlyOnce;
+  twice.qos = QoS::exactly_once;
   twice.dup = true;
   twice.retain = true;
   twice.packet_id = 0xFFFF;
   Publish rich = plain;
-  rich.qos = QoS::AtLeastOnce;
+  rich.qos = QoS::at_least_once;
   rich.packet_id = 1;
   rich.properties.payload_format_indicator = 1;
   rich.properties.message_expiry_interval = 9;
@@ -92,20 +92,21 @@ TEST(Publish, RejectsWhatIsMalformed) {
       {"length of properties cut off", R"(30 { "a" 80 })", malformed},
       {"length of properties in five bytes", R"(30 { "a" 8080808001 })", malformed},
       {"length of properties padded", R"(30 { "a" 8000 })", malformed},
-      {"QoS 3", R"(36 { "a" 0001 {} })", malformed},                           // 3.3.1-4
-      {"repeated at QoS 0", R"(38 { "a" {} })", malformed},                    // 3.3.1-2
-      {"topic not UTF-8", "30 { 0001 ff {} }", malformed},                     // 3.3.2-1
-      {"topic with NUL", "30 { 0003 610062 {} }", malformed},                  // 1.5.4-2
-      {"topic with surrogate", "30 { 0003 eda080 {} }", malformed},            // 1.5.4-1
-      {"topic with '#'", R"(30 { "a/#" {} })", ReasonCode::TopicNameInvalid},  // 3.3.2-2
-      {"topic with '+'", R"(30 { "a/+/b" })", ReasonCode::TopicNameInvalid, v3_1_1},
+      {"QoS 3", R"(36 { "a" 0001 {} })", malformed},                             // 3.3.1-4
+      {"repeated at QoS 0", R"(38 { "a" {} })", malformed},                      // 3.3.1-2
+      {"topic not UTF-8", "30 { 0001 ff {} }", malformed},                       // 3.3.2-1
+      {"topic with NUL", "30 { 0003 610062 {} }", malformed},                    // 1.5.4-2
+      {"topic with surrogate", "30 { 0003 eda080 {} }", malformed},              // 1.5.4-1
+      {"topic with '#'", R"(30 { "a/#" {} })", ReasonCode::topic_name_invalid},  // 3.3.2-2
+      {"topic with '+'", R"(30 { "a/+/b" })", ReasonCode::topic_name_invalid, v3_1_1},
       {"no topic, no alias", R"(30 { "" {} })", protocol},
-      {"no topic, 3.1.1", R"(30 { "" })", ReasonCode::TopicNameInvalid, v3_1_1},
-      {"alias 0", R"(30 { "a" { 23 0000 } })", ReasonCode::TopicAliasInvalid},
+      {"no topic, 3.1.1", R"(30 { "" })", ReasonCode::topic_name_invalid, v3_1_1},
+      {"alias 0", R"(30 { "a" { 23 0000 } })", ReasonCode::topic_alias_invalid},
       {"two aliases", R"(30 { "a" { 23 0001 23 0001 } })", protocol},
       {"two expiries", R"(30 { "a" { 02 00000001 02 00000001 } })", protocol},
       {"format 2", R"(30 { "a" { 01 02 } })", protocol},
-      {"response topic with wildcard", R"(30 { "a" { 08 "r/#" } })", ReasonCode::TopicNameInvalid},
+      {"response topic with wildcard", R"(30 { "a" { 08 "r/#" } })",
+       ReasonCode::topic_name_invalid},
       {"subscription identifier of a client", R"(30 { "a" { 0b 01 } })", protocol},
       {"subscription identifier 0", R"(30 { "a" { 0b 00 } })", protocol, v5, server},
       {"property of others", R"(30 { "a" { 21 0001 } })", malformed},
@@ -122,7 +123,7 @@ TEST(PublishView, PointsIntoThePacketAndKnowsItsOffsets) {
       view_of(R"(3b { "a/b" 1234 { 01 01 23 0007 02 0000000a 26 "k" "v" 09 "c" } 'payload' })", v5);
   EXPECT_EQ(view.topic, "a/b");
   EXPECT_EQ(payload_of(view), "payload");
-  EXPECT_EQ(view.qos, QoS::AtLeastOnce);
+  EXPECT_EQ(view.qos, QoS::at_least_once);
   EXPECT_TRUE(view.retain);
   EXPECT_TRUE(view.dup);
   EXPECT_EQ(view.packet_id, 0x1234);
@@ -212,12 +213,12 @@ TEST(PublishHeader, CrossesVersions) {
 TEST(PublishHeader, HasItsOwnFlagsAndIdentifier) {
   PublishHeader header;
   header.topic = "t";
-  header.qos = QoS::ExactlyOnce;
+  header.qos = QoS::exactly_once;
   header.dup = true;
   header.retain = true;
   header.packet_id = 0xABCD;
   expect_header(header, "x", R"(3d { "t" abcd {} 'x' })");
-  header.qos = QoS::AtMostOnce;
+  header.qos = QoS::at_most_once;
   header.dup = false;
   expect_header(header, "x", R"(31 { "t" {} 'x' })");
 }
@@ -290,7 +291,7 @@ TEST(PublishHeader, CountsLengthsAtTheirEdges) {
 TEST(PublishHeaderDeathTest, WithoutAnIdentifierAtQos1Aborts) {
   PublishHeader header;
   header.topic = "t";
-  header.qos = QoS::AtLeastOnce;
+  header.qos = QoS::at_least_once;
   Bytes out;
   EXPECT_DEATH(encode_publish_header(header, out), "broken invariant");
 }

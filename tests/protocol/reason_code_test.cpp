@@ -23,20 +23,20 @@ TEST(ReasonCodes, EachHasADistinctText) {
 }
 
 TEST(ReasonCodes, OnlyFrom0x80OnAreFailures) {
-  EXPECT_FALSE(is_failure(ReasonCode::Success));
-  EXPECT_FALSE(is_failure(ReasonCode::ReAuthenticate));
-  EXPECT_TRUE(is_failure(ReasonCode::UnspecifiedError));
-  EXPECT_TRUE(is_failure(ReasonCode::WildcardSubscriptionsNotSupported));
+  EXPECT_FALSE(is_failure(ReasonCode::success));
+  EXPECT_FALSE(is_failure(ReasonCode::re_authenticate));
+  EXPECT_TRUE(is_failure(ReasonCode::unspecified_error));
+  EXPECT_TRUE(is_failure(ReasonCode::wildcard_subscriptions_not_supported));
 }
 
 TEST(ReasonCodes, BecomeReturnCodesOf3_1_1) {
-  EXPECT_EQ(connack_return_code(ReasonCode::Success), 0);
-  EXPECT_EQ(connack_return_code(ReasonCode::UnsupportedProtocolVersion), 1);
-  EXPECT_EQ(connack_return_code(ReasonCode::ClientIdentifierNotValid), 2);
-  EXPECT_EQ(connack_return_code(ReasonCode::ServerBusy), 3);
-  EXPECT_EQ(connack_return_code(ReasonCode::BadUserNameOrPassword), 4);
-  EXPECT_EQ(connack_return_code(ReasonCode::NotAuthorized), 5);
-  EXPECT_EQ(connack_return_code(ReasonCode::Banned), 5);
+  EXPECT_EQ(connack_return_code(ReasonCode::success), 0);
+  EXPECT_EQ(connack_return_code(ReasonCode::unsupported_protocol_version), 1);
+  EXPECT_EQ(connack_return_code(ReasonCode::client_identifier_not_valid), 2);
+  EXPECT_EQ(connack_return_code(ReasonCode::server_busy), 3);
+  EXPECT_EQ(connack_return_code(ReasonCode::bad_user_name_or_password), 4);
+  EXPECT_EQ(connack_return_code(ReasonCode::not_authorized), 5);
+  EXPECT_EQ(connack_return_code(ReasonCode::banned), 5);
   for (unsigned value = 0x80; value < 256; ++value) {
     const unsigned code = connack_return_code(static_cast<ReasonCode>(value));
     EXPECT_GE(code, 1u);
@@ -46,15 +46,15 @@ TEST(ReasonCodes, BecomeReturnCodesOf3_1_1) {
 
 TEST(ReasonCodes, AResultCarriesAValueOrThrowsItsReasonWhenAskedForOne) {
   const Result<int> good = 7;
-  const Result<int> bad = ReasonCode::QuotaExceeded;
+  const Result<int> bad = ReasonCode::quota_exceeded;
   EXPECT_EQ(good.value(), 7);
-  EXPECT_EQ(bad.error(), ReasonCode::QuotaExceeded);
+  EXPECT_EQ(bad.error(), ReasonCode::quota_exceeded);
   EXPECT_THROW((void)bad.value(), std::runtime_error);
 }
 
 TEST(ReasonCodes, PacketTypesHaveTheNamesOfTheSpecification) {
-  EXPECT_EQ(to_string(PacketType::Connect), "CONNECT");
-  EXPECT_EQ(to_string(PacketType::Auth), "AUTH");
+  EXPECT_EQ(to_string(PacketType::connect), "CONNECT");
+  EXPECT_EQ(to_string(PacketType::auth), "AUTH");
   EXPECT_EQ(to_string(static_cast<PacketType>(0)), "unknown");
 }
 

@@ -4,13 +4,13 @@
 namespace millrace::protocol::test {
 namespace {
 
-constexpr auto malformed = ReasonCode::MalformedPacket;
-constexpr auto protocol = ReasonCode::ProtocolError;
+constexpr auto malformed = ReasonCode::malformed_packet;
+constexpr auto protocol = ReasonCode::protocol_error;
 constexpr auto v3_1 = Version::v3_1;
 constexpr auto v3_1_1 = Version::v3_1_1;
 constexpr auto v5 = Version::v5;
-constexpr auto client = Sender::Client;
-constexpr auto server = Sender::Server;
+constexpr auto client = Sender::client;
+constexpr auto server = Sender::server;
 
 Subscription subscription(std::string filter, QoS qos) {
   Subscription wanted;
@@ -22,21 +22,21 @@ Subscription subscription(std::string filter, QoS qos) {
 TEST(Subscribe, IsReadAndWritten) {
   Subscribe plain;
   plain.packet_id = 10;
-  plain.subscriptions = {subscription("a/b", QoS::AtLeastOnce),
-                         subscription("c/#", QoS::ExactlyOnce)};
+  plain.subscriptions = {subscription("a/b", QoS::at_least_once),
+                         subscription("c/#", QoS::exactly_once)};
   Subscribe rich;
   rich.packet_id = 0xFFFF;
   rich.properties.subscription_identifiers = {300};
   rich.properties.user_properties = {{"delivery", "latest"}};
   rich.subscriptions = {Subscription{.filter = "+",
-                                     .qos = QoS::ExactlyOnce,
+                                     .qos = QoS::exactly_once,
                                      .no_local = true,
                                      .retain_as_published = true,
-                                     .retain_handling = RetainHandling::DoNotSend}};
+                                     .retain_handling = RetainHandling::do_not_send}};
   Subscribe prefixed;
   prefixed.packet_id = 1;
-  prefixed.subscriptions = {subscription("$share/g/a", QoS::AtMostOnce),
-                            subscription("$latest/a/#", QoS::AtMostOnce)};
+  prefixed.subscriptions = {subscription("$share/g/a", QoS::at_most_once),
+                            subscription("$latest/a/#", QoS::at_most_once)};
   expect_good({
       {"3.1.1", R"(82 { 000a "a/b" 01 "c/#" 02 })", plain, v3_1_1},
       {"3.1", R"(82 { 000a "a/b" 01 "c/#" 02 })", plain, v3_1},
@@ -58,10 +58,10 @@ TEST(Subscribe, RejectsWhatIsMalformed) {
       {"second without options", R"(82 { 0001 {} "a" 00 "b" })", malformed},
       {"filter cut off", "82 { 0001 {} 0005 'a' }", malformed},
       {"filter not UTF-8", "82 { 0001 {} 0001 ff 00 }", malformed},
-      {"filter empty", R"(82 { 0001 {} "" 00 })", ReasonCode::TopicFilterInvalid},
-      {"wildcard out of place", R"(82 { 0001 {} "a#" 00 })", ReasonCode::TopicFilterInvalid},
-      {"wildcard out of place, 3.1.1", R"(82 { 0001 "a/#/b" 00 })", ReasonCode::TopicFilterInvalid,
-       v3_1_1},
+      {"filter empty", R"(82 { 0001 {} "" 00 })", ReasonCode::topic_filter_invalid},
+      {"wildcard out of place", R"(82 { 0001 {} "a#" 00 })", ReasonCode::topic_filter_invalid},
+      {"wildcard out of place, 3.1.1", R"(82 { 0001 "a/#/b" 00 })",
+       ReasonCode::topic_filter_invalid, v3_1_1},
       {"QoS 3", R"(82 { 0001 {} "a" 03 })", protocol},
       {"QoS 3, 3.1.1", R"(82 { 0001 "a" 03 })", malformed, v3_1_1},
       {"reserved bit 6", R"(82 { 0001 {} "a" 40 })", malformed},
@@ -91,10 +91,10 @@ TEST(Subscribe, MayBeRepeatedIn3_1) {
 TEST(Suback, IsReadAndWritten) {
   Suback suback;
   suback.packet_id = 10;
-  suback.reasons = {ReasonCode::GrantedQoS0, ReasonCode::GrantedQoS1, ReasonCode::GrantedQoS2,
-                    ReasonCode::UnspecifiedError};
+  suback.reasons = {ReasonCode::granted_qos0, ReasonCode::granted_qos1, ReasonCode::granted_qos2,
+                    ReasonCode::unspecified_error};
   Suback rich = suback;
-  rich.reasons.push_back(ReasonCode::TopicFilterInvalid);
+  rich.reasons.push_back(ReasonCode::topic_filter_invalid);
   rich.properties.reason_string = "r";
   expect_good({
       {"3.1.1", "90 { 000a 00 01 02 80 }", suback, v3_1_1, server},
@@ -102,7 +102,7 @@ TEST(Suback, IsReadAndWritten) {
       {"properties", R"(90 { 000a { 1f "r" } 00 01 02 80 8f })", rich, v5, server},
   });
   // 3.1.1 has one code for all failures.
-  rich.reasons = {ReasonCode::NotAuthorized, ReasonCode::GrantedQoS1};
+  rich.reasons = {ReasonCode::not_authorized, ReasonCode::granted_qos1};
   EXPECT_EQ(encoded(rich, v3_1_1), bytes("90 { 000a 80 01 }"));
   // 3.1 has no code for failures: the answer is a granted QoS.
   EXPECT_EQ(encoded(rich, v3_1), bytes("90 { 000a 00 01 }"));
@@ -141,7 +141,7 @@ TEST(Unsubscribe, RejectsWhatIsMalformed) {
       {"no filter, 3.1.1", "a2 { 0001 }", protocol, v3_1_1},
       {"filter cut off", "a2 { 0001 {} 0002 'a' }", malformed},
       {"filter not UTF-8", "a2 { 0001 {} 0001 80 }", malformed},
-      {"filter malformed", R"(a2 { 0001 {} "a/#/" })", ReasonCode::TopicFilterInvalid},
+      {"filter malformed", R"(a2 { 0001 {} "a/#/" })", ReasonCode::topic_filter_invalid},
       {"property of others", R"(a2 { 0001 { 0b 01 } "a" })", malformed},
       {"wrong flags", R"(a0 { 0001 {} "a" })", malformed},  // 3.10.1-1
       {"from a server", R"(a2 { 0001 {} "a" })", protocol, v5, server},
@@ -152,7 +152,7 @@ TEST(Unsuback, IsReadAndWritten) {
   Unsuback packet;
   packet.packet_id = 7;
   const Unsuback bare = packet;
-  packet.reasons = {ReasonCode::Success, ReasonCode::NoSubscriptionExisted};
+  packet.reasons = {ReasonCode::success, ReasonCode::no_subscription_existed};
   expect_good({
       {"3.1.1", "b0 { 0007 }", bare, v3_1_1, server},
       {"5", "b0 { 0007 {} 00 11 }", packet, v5, server},
@@ -197,7 +197,7 @@ TEST(SubscribeDeathTest, WritingAnInvalidPacketAborts) {
   unsubscribe.packet_id = 1;
   EXPECT_DEATH(encode(unsubscribe, v5, out), "broken invariant");
   subscribe.packet_id = 0;
-  subscribe.subscriptions = {subscription("a", QoS::AtMostOnce)};
+  subscribe.subscriptions = {subscription("a", QoS::at_most_once)};
   EXPECT_DEATH(encode(subscribe, v5, out), "never 0");
   subscribe.packet_id = 1;
   subscribe.subscriptions[0].filter.assign(65'536, 'a');

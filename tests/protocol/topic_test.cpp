@@ -93,7 +93,7 @@ TEST(Topic, RefusesMalformedPrefixes) {
                           "$share/g/$share/h/a"}) {
     const auto parsed = parse_filter(bad);
     ASSERT_TRUE(parsed.has_error()) << bad;
-    EXPECT_EQ(parsed.error(), ReasonCode::TopicFilterInvalid);
+    EXPECT_EQ(parsed.error(), ReasonCode::topic_filter_invalid);
   }
 }
 

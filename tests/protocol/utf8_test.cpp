@@ -67,7 +67,7 @@ TEST(Utf8, AcceptsWellFormedTextWhereverItStands) {
     embed_everywhere(piece, [](const std::string& text) {
       EXPECT_TRUE(valid_utf8(text));
       EXPECT_TRUE(valid_utf8_payload(text));
-      EXPECT_EQ(check_topic_bytes(text), TopicBytes::Valid);
+      EXPECT_EQ(check_topic_bytes(text), TopicBytes::valid);
     });
   }
 }
@@ -77,7 +77,7 @@ TEST(Utf8, RejectsMalformedTextWhereverItStands) {
     embed_everywhere(piece, [](const std::string& text) {
       EXPECT_FALSE(valid_utf8(text));
       EXPECT_FALSE(valid_utf8_payload(text));
-      EXPECT_EQ(check_topic_bytes(text), TopicBytes::BadUtf8);
+      EXPECT_EQ(check_topic_bytes(text), TopicBytes::bad_utf8);
     });
   }
 }
@@ -85,21 +85,21 @@ TEST(Utf8, RejectsMalformedTextWhereverItStands) {
 TEST(Utf8, AcceptsAnEmptyTextWithANullPointer) {
   EXPECT_TRUE(valid_utf8(std::string_view()));
   EXPECT_TRUE(valid_utf8_payload(std::string_view()));
-  EXPECT_EQ(check_topic_bytes(std::string_view()), TopicBytes::Valid);
+  EXPECT_EQ(check_topic_bytes(std::string_view()), TopicBytes::valid);
 }
 
 TEST(Utf8, RejectsNulInTextButNotInPayloads) {
   embed_everywhere("\0"s, [](const std::string& text) {
     EXPECT_FALSE(valid_utf8(text));
     EXPECT_TRUE(valid_utf8_payload(text));
-    EXPECT_EQ(check_topic_bytes(text), TopicBytes::BadUtf8);
+    EXPECT_EQ(check_topic_bytes(text), TopicBytes::bad_utf8);
   });
 }
 
 TEST(Utf8, FindsWildcardsInTopicsWhereverTheyStand) {
   for (const char* piece : {"+", "#", "+#", "\xC3\xA9+", "#\xC3\xA9"}) {
     embed_everywhere(piece, [](const std::string& text) {
-      EXPECT_EQ(check_topic_bytes(text), TopicBytes::HasWildcard);
+      EXPECT_EQ(check_topic_bytes(text), TopicBytes::has_wildcard);
       EXPECT_TRUE(valid_utf8(text));
     });
   }
@@ -109,7 +109,7 @@ TEST(Utf8, TakesEveryOtherAsciiCharacterInTopics) {
   for (char c = 1; c < 0x7F; ++c) {
     if (c == '+' || c == '#') continue;
     embed_everywhere(std::string(1, c), [](const std::string& text) {
-      EXPECT_EQ(check_topic_bytes(text), TopicBytes::Valid);
+      EXPECT_EQ(check_topic_bytes(text), TopicBytes::valid);
     });
   }
 }

@@ -92,7 +92,7 @@ class Peer {
     send(protocol::Packet(connect_packet(std::move(client_id))));
     return expect<protocol::Connack>();
   }
-  void subscribe(std::string filter, protocol::QoS qos = protocol::QoS::AtMostOnce) {
+  void subscribe(std::string filter, protocol::QoS qos = protocol::QoS::at_most_once) {
     protocol::Subscribe subscribe;
     subscribe.packet_id = 1;
     subscribe.subscriptions.push_back({std::move(filter), qos, false, false, {}});
@@ -112,7 +112,7 @@ class Peer {
       const auto frame = protocol::frame(received_, protocol::packet_bytes_limit, version_);
       if (!frame) throw std::runtime_error("the server sent no frame");
       if (*frame) {
-        auto packet = protocol::decode(**frame, received_, version_, protocol::Sender::Server);
+        auto packet = protocol::decode(**frame, received_, version_, protocol::Sender::server);
         if (!packet) throw std::runtime_error("the server sent a malformed packet");
         received_.erase(received_.begin(), received_.begin() + (*frame)->packet_bytes);
         return *packet;

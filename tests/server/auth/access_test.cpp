@@ -97,11 +97,11 @@ TEST(Grants, ARuleSaysWithWhichReasonItRefuses) {
   const Grants grants("", with_rules({{deny, {}, all, "a", unspecified},
                                       {deny, {}, all, "b", not_authorized},
                                       {allow, {}, all, "c"}}));
-  EXPECT_EQ(grants.subscription("a").error(), ReasonCode::UnspecifiedError);
-  EXPECT_EQ(grants.publish_refusal("a"), ReasonCode::UnspecifiedError);
-  EXPECT_EQ(grants.subscription("b").error(), ReasonCode::NotAuthorized);
-  EXPECT_EQ(grants.subscription("d").error(), ReasonCode::NotAuthorized);
-  EXPECT_EQ(grants.publish_refusal("d"), ReasonCode::NotAuthorized);
+  EXPECT_EQ(grants.subscription("a").error(), ReasonCode::unspecified_error);
+  EXPECT_EQ(grants.publish_refusal("a"), ReasonCode::unspecified_error);
+  EXPECT_EQ(grants.subscription("b").error(), ReasonCode::not_authorized);
+  EXPECT_EQ(grants.subscription("d").error(), ReasonCode::not_authorized);
+  EXPECT_EQ(grants.publish_refusal("d"), ReasonCode::not_authorized);
 }
 
 TEST(Grants, RulesConcernTheirUserAlone) {
@@ -149,12 +149,12 @@ TEST_F(Authenticate, LetsTheRightPasswordIn) {
 
 TEST_F(Authenticate, RefusesWhatIsWrong) {
   const auto who = access();
-  EXPECT_EQ(who->authenticate("ann", "Secret").error(), ReasonCode::BadUserNameOrPassword);
-  EXPECT_EQ(who->authenticate("ann", "").error(), ReasonCode::BadUserNameOrPassword);
-  EXPECT_EQ(who->authenticate("ann", {}).error(), ReasonCode::BadUserNameOrPassword);
-  EXPECT_EQ(who->authenticate("bob", "secret").error(), ReasonCode::BadUserNameOrPassword);
-  EXPECT_EQ(who->authenticate("", "").error(), ReasonCode::BadUserNameOrPassword);
-  EXPECT_EQ(who->authenticate({}, {}).error(), ReasonCode::NotAuthorized);
+  EXPECT_EQ(who->authenticate("ann", "Secret").error(), ReasonCode::bad_user_name_or_password);
+  EXPECT_EQ(who->authenticate("ann", "").error(), ReasonCode::bad_user_name_or_password);
+  EXPECT_EQ(who->authenticate("ann", {}).error(), ReasonCode::bad_user_name_or_password);
+  EXPECT_EQ(who->authenticate("bob", "secret").error(), ReasonCode::bad_user_name_or_password);
+  EXPECT_EQ(who->authenticate("", "").error(), ReasonCode::bad_user_name_or_password);
+  EXPECT_EQ(who->authenticate({}, {}).error(), ReasonCode::not_authorized);
 }
 
 TEST_F(Authenticate, LetsTheAnonymousInOnlyIfAllowed) {
@@ -162,7 +162,7 @@ TEST_F(Authenticate, LetsTheAnonymousInOnlyIfAllowed) {
   const auto who = access();
   EXPECT_EQ((*who->authenticate({}, {}))->user(), "");
   // A name that was given is verified nevertheless.
-  EXPECT_EQ(who->authenticate("ann", "x").error(), ReasonCode::BadUserNameOrPassword);
+  EXPECT_EQ(who->authenticate("ann", "x").error(), ReasonCode::bad_user_name_or_password);
 }
 
 TEST_F(Authenticate, WithoutAPasswordFileNobodysNameIsBelieved) {
@@ -178,8 +178,8 @@ TEST_F(Authenticate, WithKeysForScramAloneNoPasswordIsTaken) {
   const auto who = access();
   ASSERT_NE(who->scram(), nullptr);
   EXPECT_EQ(who->scram()->size(), 1u);
-  EXPECT_EQ(who->authenticate("ann", "secret").error(), ReasonCode::NotAuthorized);
-  EXPECT_EQ(who->authenticate({}, {}).error(), ReasonCode::NotAuthorized);
+  EXPECT_EQ(who->authenticate("ann", "secret").error(), ReasonCode::not_authorized);
+  EXPECT_EQ(who->authenticate({}, {}).error(), ReasonCode::not_authorized);
 }
 
 TEST_F(Authenticate, SharesOneGrantsAUser) {
@@ -258,7 +258,7 @@ TEST_F(Reload, JudgesWhoCameByScramByItsKeys) {
   EXPECT_NE(access()->readmit(*before), nullptr);
   set_scram("ann", "other");
   EXPECT_EQ(access()->readmit(*before), nullptr);
-  EXPECT_EQ(access()->grants_of_scram("ann", keys).error(), ReasonCode::NotAuthorized);
+  EXPECT_EQ(access()->grants_of_scram("ann", keys).error(), ReasonCode::not_authorized);
   EXPECT_NE(access()->renew(*before->rights()), nullptr);
   set_scram("bob", "secret");
   EXPECT_EQ(access()->renew(*before->rights()), nullptr);

@@ -51,7 +51,7 @@ TEST(ScramExchange, RefusesWhatDoesNotProveThePassword) {
         final_head + ",x=y,p=" + proof}) {
     const auto finished = rfc.finish(message);
     ASSERT_FALSE(finished) << message;
-    EXPECT_EQ(finished.error(), ReasonCode::NotAuthorized);
+    EXPECT_EQ(finished.error(), ReasonCode::not_authorized);
   }
   EXPECT_FALSE(exchange(ScramKeys::make("pen", 4096)).finish(final_head + ",p=" + proof));
 }

@@ -75,7 +75,7 @@ class TopicsWorld {
   void submit(const Published& what) {
     std::vector<std::uint8_t> properties;
     protocol::encode_properties(
-        what.properties, protocol::property_scope(protocol::PacketType::Publish), properties);
+        what.properties, protocol::property_scope(protocol::PacketType::publish), properties);
     broker::MessageParts parts;
     parts.topic = what.topic;
     parts.payload = {reinterpret_cast<const std::uint8_t*>(what.payload.data()),

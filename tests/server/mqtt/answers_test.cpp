@@ -38,7 +38,7 @@ struct AnswersTest : testing::Test {
   static Bytes subscribe(Peer& peer, std::string filter, std::uint16_t packet_id) {
     protocol::Subscribe packet;
     packet.packet_id = packet_id;
-    packet.subscriptions.push_back({std::move(filter), QoS::AtLeastOnce, false, false, {}});
+    packet.subscriptions.push_back({std::move(filter), QoS::at_least_once, false, false, {}});
     return peer.encode(Packet(packet));
   }
   static Bytes unsubscribe(Peer& peer, std::string filter, std::uint16_t packet_id) {
@@ -50,7 +50,7 @@ struct AnswersTest : testing::Test {
   static Bytes publish(Peer& peer, std::string topic, std::uint16_t packet_id = 0) {
     Publish packet = peer.publish_packet(std::move(topic), "x");
     packet.packet_id = packet_id;
-    if (packet_id != 0) packet.qos = QoS::AtLeastOnce;
+    if (packet_id != 0) packet.qos = QoS::at_least_once;
     return peer.encode(Packet(packet));
   }
   static Bytes ping(Peer& peer) { return peer.encode(Packet(Pingreq{})); }
@@ -99,7 +99,7 @@ TEST_F(AnswersTest, ConnectAndPingAndDisconnectInOneSegmentAreAnsweredInOrder) {
   for (const Version version : {Version::v3_1_1, Version::v5}) {
     Peer peer(port, version);
     peer.send(connect(peer, "c") + ping(peer) + peer.encode(Packet(Disconnect{})));
-    EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::Success);
+    EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::success);
     peer.expect<Pingresp>();
     EXPECT_TRUE(peer.ended());
   }
@@ -112,14 +112,14 @@ TEST_F(AnswersTest, AGoodConnectGetsItsConnackHoweverSoonAFaultFollows) {
   watcher.subscribe("seg");
   Peer five(port);
   five.send(connect(five, "five") + publish(five, "seg", 7) + malformed_subscribe);
-  EXPECT_EQ(five.expect<Connack>().reason, ReasonCode::Success);
+  EXPECT_EQ(five.expect<Connack>().reason, ReasonCode::success);
   EXPECT_EQ(five.expect<Puback>().packet_id, 7);
-  EXPECT_EQ(five.expect<Disconnect>().reason, ReasonCode::MalformedPacket);
+  EXPECT_EQ(five.expect<Disconnect>().reason, ReasonCode::malformed_packet);
   EXPECT_TRUE(five.ended());
   watcher.expect<Publish>();
   Peer three(port, Version::v3_1_1);
   three.send(connect(three, "three") + malformed_subscribe);
-  EXPECT_EQ(three.expect<Connack>().reason, ReasonCode::Success);
+  EXPECT_EQ(three.expect<Connack>().reason, ReasonCode::success);
   EXPECT_TRUE(three.ended());
 }
 
@@ -132,13 +132,13 @@ TEST_F(AnswersTest, NothingBehindARefusedConnectIsDelivered) {
   protocol::Connect packet = small.connect_packet("small");
   packet.properties.maximum_packet_size = 10;  // CONNACK does not fit
   small.send(small.encode(Packet(packet)) + publish(small, "refused"));
-  EXPECT_EQ(small.expect<Connack>().reason, ReasonCode::PacketTooLarge);
+  EXPECT_EQ(small.expect<Connack>().reason, ReasonCode::packet_too_large);
   EXPECT_TRUE(small.ended());
   Peer will(port);
   packet = will.connect_packet("will");
-  packet.will = protocol::Will{"$latest/x", "x", QoS::AtMostOnce, false, {}};
+  packet.will = protocol::Will{"$latest/x", "x", QoS::at_most_once, false, {}};
   will.send(will.encode(Packet(packet)) + publish(will, "refused"));
-  EXPECT_EQ(will.expect<Connack>().reason, ReasonCode::TopicNameInvalid);
+  EXPECT_EQ(will.expect<Connack>().reason, ReasonCode::topic_name_invalid);
   watcher.send(publish(watcher, "fence"));
   EXPECT_EQ(watcher.expect<Publish>().topic, "fence");
 }
@@ -165,7 +165,7 @@ TEST(AnswersLimits, ARefusalByTheProcessorIsAnsweredAndTheRestIsNotDelivered) {
     Peer peer(server->port("tcp"));
     peer.send(peer.encode(Packet(peer.connect_packet("second"))) +
               peer.encode(Packet(peer.publish_packet("refused", "x"))) + last);
-    EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::QuotaExceeded);
+    EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::quota_exceeded);
     EXPECT_TRUE(peer.ended());
   }
   watcher.send(Packet(watcher.publish_packet("fence", "x")));

@@ -41,7 +41,7 @@ Connack connect_bridge(Peer& peer, const std::string& client_id, bool bridge_bit
   Connect connect = peer.connect_packet(client_id);
   connect.bridge = bridge_bit;
   connect.will = protocol::Will{
-      "$SYS/broker/connection/" + client_id + "/state", "0", QoS::AtLeastOnce, true, {}};
+      "$SYS/broker/connection/" + client_id + "/state", "0", QoS::at_least_once, true, {}};
   peer.send(Packet(connect));
   return peer.expect<Connack>();
 }
@@ -50,7 +50,7 @@ TEST_F(BridgeTest, ABridgeGetsNoEchoAndKeepsTheRetainFlag) {
   for (const Version version : {Version::v3_1, Version::v3_1_1}) {
     Peer bridge(port, version), other(port);
     other.connect("other");
-    EXPECT_EQ(connect_bridge(bridge, "bridge", true).reason, ReasonCode::Success);
+    EXPECT_EQ(connect_bridge(bridge, "bridge", true).reason, ReasonCode::success);
     bridge.subscribe("t/#");
     bridge.send(Packet(bridge.publish_packet("t/own", "echo")));
     Publish retained = other.publish_packet("t/other", "live");
@@ -69,7 +69,7 @@ TEST_F(BridgeTest, ABridgeWritesItsOwnStateBelowSysAndNothingElseThere) {
   for (const Version version : {Version::v3_1_1, Version::v5}) {
     Peer bridge(port, version);
     ASSERT_EQ(connect_bridge(bridge, "host.link", version != Version::v5).reason,
-              ReasonCode::Success);
+              ReasonCode::success);
     for (const char* name : {"other", "host.link"}) {
       Publish state =
           bridge.publish_packet(std::string("$SYS/broker/connection/") + name + "/state", "1");
@@ -98,9 +98,9 @@ TEST_F(BridgeTest, AWillElsewhereBelowSysDoesNotRefuseTheConnectionAndIsDropped)
   {
     Peer client(port, Version::v3_1_1);
     Connect connect = client.connect_packet("client");
-    connect.will = protocol::Will{"$SYS/broker/mine/x", "no", QoS::AtMostOnce, false, {}};
+    connect.will = protocol::Will{"$SYS/broker/mine/x", "no", QoS::at_most_once, false, {}};
     client.send(Packet(connect));
-    EXPECT_EQ(client.expect<Connack>().reason, ReasonCode::Success);
+    EXPECT_EQ(client.expect<Connack>().reason, ReasonCode::success);
   }
   Peer takes_over(port);  // by then the will would be published
   takes_over.connect("client");
@@ -111,21 +111,21 @@ TEST_F(BridgeTest, AWillElsewhereBelowSysDoesNotRefuseTheConnectionAndIsDropped)
 TEST_F(BridgeTest, AnAcknowledgementBelow0x80IsSuccess) {
   Peer subscriber(port), publisher(port);
   subscriber.connect("s");
-  subscriber.subscribe("t", QoS::ExactlyOnce);
+  subscriber.subscribe("t", QoS::exactly_once);
   publisher.connect("p");
-  for (const QoS qos : {QoS::AtLeastOnce, QoS::ExactlyOnce}) {
+  for (const QoS qos : {QoS::at_least_once, QoS::exactly_once}) {
     Publish publish = publisher.publish_packet("t", "x");
     publish.qos = qos;
     publish.packet_id = 1;
     publisher.send(Packet(publish));
     const Publish got = subscriber.expect<Publish>();
-    if (qos == QoS::AtLeastOnce) {
-      subscriber.send(Packet(Puback{got.packet_id, ReasonCode::NoMatchingSubscribers, {}}));
+    if (qos == QoS::at_least_once) {
+      subscriber.send(Packet(Puback{got.packet_id, ReasonCode::no_matching_subscribers, {}}));
       subscriber.send(Packet(Pingreq{}));
       subscriber.expect<Pingresp>();
     } else {
-      subscriber.send(Packet(Pubrec{got.packet_id, ReasonCode::NoMatchingSubscribers, {}}));
-      EXPECT_EQ(subscriber.expect<protocol::Pubrel>().reason, ReasonCode::Success);
+      subscriber.send(Packet(Pubrec{got.packet_id, ReasonCode::no_matching_subscribers, {}}));
+      EXPECT_EQ(subscriber.expect<protocol::Pubrel>().reason, ReasonCode::success);
     }
   }
 }
@@ -133,17 +133,17 @@ TEST_F(BridgeTest, AnAcknowledgementBelow0x80IsSuccess) {
 TEST_F(BridgeTest, ALevelAbove5IsRefusedAsMqtt5Does) {
   Peer peer(port);
   peer.send(Bytes{0x10, 0x0F, 0, 4, 'M', 'Q', 'T', 'T', 6, 2, 0, 0, 0, 0, 2, 'i', 'd'});
-  EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::UnsupportedProtocolVersion);
+  EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::unsupported_protocol_version);
   EXPECT_TRUE(peer.ended());
 }
 
 TEST_F(BridgeTest, LowBitsOf31sConnectAndPaddedLengthsAreTaken) {
   Peer bits(port, Version::v3_1);
   bits.send(Bytes{0x1B, 0x10, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 0, 0, 2, 'i', 'd'});
-  EXPECT_EQ(bits.expect<Connack>().reason, ReasonCode::Success);
+  EXPECT_EQ(bits.expect<Connack>().reason, ReasonCode::success);
   Peer padded(port, Version::v3_1_1);
   padded.send(Bytes{0x10, 0x8E, 0x80, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 2, 'i', 'e'});
-  EXPECT_EQ(padded.expect<Connack>().reason, ReasonCode::Success);
+  EXPECT_EQ(padded.expect<Connack>().reason, ReasonCode::success);
 }
 
 TEST_F(BridgeTest, WhatIsNotCanonicalIsNotPassedOnAsItCame) {
@@ -164,11 +164,11 @@ TEST_F(BridgeTest, TooManyLevelsAreAnsweredAsTheVersionCan) {
   three.connect("three");
   for (Peer* peer : {&five, &three}) {
     Publish publish = peer->publish_packet(deep, "x");
-    publish.qos = QoS::AtLeastOnce;
+    publish.qos = QoS::at_least_once;
     publish.packet_id = 5;
     peer->send(Packet(publish));
   }
-  EXPECT_EQ(five.expect<Puback>().reason, ReasonCode::TopicNameInvalid);
+  EXPECT_EQ(five.expect<Puback>().reason, ReasonCode::topic_name_invalid);
   EXPECT_TRUE(three.ended());
   Peer whole(port);
   whole.connect("whole");

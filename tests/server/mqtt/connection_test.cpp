@@ -45,7 +45,7 @@ TEST_F(ConnectionTest, TakesPacketsByteByByte) {
   Peer peer(port);
   const Bytes all = peer.encode(Packet(peer.connect_packet("c"))) + peer.encode(Packet(Pingreq{}));
   for (const std::uint8_t byte : all) peer.send(Bytes{byte});
-  EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::Success);
+  EXPECT_EQ(peer.expect<Connack>().reason, ReasonCode::success);
   peer.expect<Pingresp>();
 }
 
@@ -53,7 +53,7 @@ TEST_F(ConnectionTest, AnswersWhatCameWithConnectAfterConnack) {
   Peer peer(port);
   protocol::Subscribe subscribe;
   subscribe.packet_id = 9;
-  subscribe.subscriptions.push_back({"t", QoS::AtMostOnce, false, false, {}});
+  subscribe.subscriptions.push_back({"t", QoS::at_most_once, false, false, {}});
   peer.send(peer.encode(Packet(peer.connect_packet("c"))) + peer.encode(Packet(Pingreq{})) +
             peer.encode(Packet(subscribe)) + peer.encode(Packet(peer.publish_packet("t", "x"))));
   peer.expect<Connack>();
@@ -78,14 +78,14 @@ TEST_F(ConnectionTest, AssemblesPacketsLargerThanTheReceiveBuffer) {
 TEST_F(ConnectionTest, KeepsTheOrderOfManyMessagesOfAllSizes) {
   Peer subscriber(port), publisher(port);
   subscriber.connect("s");
-  subscriber.subscribe("t", QoS::AtLeastOnce);
+  subscriber.subscribe("t", QoS::at_least_once);
   publisher.connect("p");
   Bytes all;
   constexpr int count = 500;
   for (int i = 1; i <= count; ++i) {
     Publish publish =
         publisher.publish_packet("t", std::to_string(i) + std::string((i * 37) % 600, '.'));
-    publish.qos = QoS::AtLeastOnce;
+    publish.qos = QoS::at_least_once;
     publish.packet_id = static_cast<std::uint16_t>(i);
     all = std::move(all) + publisher.encode(Packet(publish));
   }
@@ -109,7 +109,7 @@ TEST_F(ConnectionTest, EndsASecondConnectWithProtocolError) {
   Peer peer(port);
   peer.connect("c");
   peer.send(Packet(peer.connect_packet("c")));
-  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::ProtocolError);
+  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::protocol_error);
   EXPECT_TRUE(peer.ended());
 }
 
@@ -120,7 +120,7 @@ TEST_F(ConnectionTest, NamesTheFaultToAVersion5PeerAndNothingToOthers) {
   three.connect("three");
   five.send(publish_qos3);
   three.send(publish_qos3);
-  EXPECT_EQ(five.expect<Disconnect>().reason, ReasonCode::MalformedPacket);
+  EXPECT_EQ(five.expect<Disconnect>().reason, ReasonCode::malformed_packet);
   EXPECT_TRUE(five.ended());
   EXPECT_TRUE(three.ended());
 }
@@ -129,15 +129,15 @@ TEST_F(ConnectionTest, RefusesAPacketThatIsTooLargeByItsHeader) {
   Peer peer(port);
   peer.connect("c");
   peer.send(Bytes{0x30, 0xFF, 0xFF, 0xFF, 0x7F});
-  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::PacketTooLarge);
+  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::packet_too_large);
   EXPECT_TRUE(peer.ended());
 }
 
 TEST_F(ConnectionTest, TellsTheEarlierConnectionOfATakeover) {
   Peer earlier(port), later(port);
   earlier.connect("same");
-  EXPECT_EQ(later.connect("same").reason, ReasonCode::Success);
-  EXPECT_EQ(earlier.expect<Disconnect>().reason, ReasonCode::SessionTakenOver);
+  EXPECT_EQ(later.connect("same").reason, ReasonCode::success);
+  EXPECT_EQ(earlier.expect<Disconnect>().reason, ReasonCode::session_taken_over);
   EXPECT_TRUE(earlier.ended());
 }
 
@@ -166,7 +166,7 @@ TEST_F(ConnectionTest, ResolvesTopicAliases) {
   EXPECT_EQ(second.payload, "2");
   publish.properties.topic_alias = 9999;
   publisher.send(Packet(publish));
-  EXPECT_EQ(publisher.expect<Disconnect>().reason, ReasonCode::TopicAliasInvalid);
+  EXPECT_EQ(publisher.expect<Disconnect>().reason, ReasonCode::topic_alias_invalid);
 }
 
 TEST_F(ConnectionTest, AcknowledgesAndDropsWhatIsPublishedToLatest) {
@@ -175,11 +175,11 @@ TEST_F(ConnectionTest, AcknowledgesAndDropsWhatIsPublishedToLatest) {
   three.connect("three");
   for (Peer* peer : {&five, &three}) {
     Publish publish = peer->publish_packet("$latest/a", "x");
-    publish.qos = QoS::AtLeastOnce;
+    publish.qos = QoS::at_least_once;
     publish.packet_id = 5;
     peer->send(Packet(publish));
   }
-  EXPECT_EQ(five.expect<Puback>().reason, ReasonCode::TopicNameInvalid);
+  EXPECT_EQ(five.expect<Puback>().reason, ReasonCode::topic_name_invalid);
   EXPECT_EQ(three.expect<Puback>().packet_id, 5);
 }
 
@@ -189,7 +189,7 @@ TEST_F(ConnectionTest, PublishesTheWillOfALostConnectionAlone) {
   watcher.subscribe("will/#");
   const auto with_will = [](Peer& peer, std::string topic) {
     protocol::Connect connect = peer.connect_packet(topic);
-    connect.will = protocol::Will{topic, "gone", QoS::AtMostOnce, false, {}};
+    connect.will = protocol::Will{topic, "gone", QoS::at_most_once, false, {}};
     peer.send(Packet(connect));
     peer.expect<Connack>();
   };
@@ -209,7 +209,7 @@ TEST_F(ConnectionTest, RefusesToKeepASessionThatWasToEndWithItsConnection) {
   Disconnect disconnect;
   disconnect.properties.session_expiry_interval = 10;
   peer.send(Packet(disconnect));
-  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::ProtocolError);
+  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::protocol_error);
 }
 
 TEST_F(ConnectionTest, EndsAtOnceAfterDisconnect) {
@@ -227,7 +227,7 @@ TEST_F(ConnectionTest, TellsItsClientsWhenTheServerEnds) {
   five.connect("five");
   three.connect("three");
   std::thread draining([&] { EXPECT_TRUE(server->drain()); });
-  EXPECT_EQ(five.expect<Disconnect>().reason, ReasonCode::ServerShuttingDown);
+  EXPECT_EQ(five.expect<Disconnect>().reason, ReasonCode::server_shutting_down);
   EXPECT_TRUE(five.ended());
   EXPECT_TRUE(three.ended());
   ::shutdown(five.socket(), SHUT_WR);
@@ -243,7 +243,7 @@ TEST(ConnectionLimits, NeverReadsAheadOfTheProcessorWithoutEnd) {
   const auto server = start_server(config);
   Peer subscriber(server->port("tcp")), publisher(server->port("tcp"));
   subscriber.connect("s");
-  subscriber.subscribe("t", QoS::AtLeastOnce);
+  subscriber.subscribe("t", QoS::at_least_once);
   publisher.connect("p");
   for (int i = 0; i < 200; ++i) {
     publisher.send(Packet(publisher.publish_packet("t", std::to_string(i))));
@@ -260,7 +260,7 @@ TEST(ConnectionLimits, CountsUnacknowledgedMessagesAgainstReceiveMaximum) {
   Bytes all;
   for (std::uint16_t id = 1; id <= 3; ++id) {
     Publish publish = peer.publish_packet("t", "x");
-    publish.qos = QoS::ExactlyOnce;
+    publish.qos = QoS::exactly_once;
     publish.packet_id = id;
     all = std::move(all) + peer.encode(Packet(publish));
   }
@@ -270,7 +270,7 @@ TEST(ConnectionLimits, CountsUnacknowledgedMessagesAgainstReceiveMaximum) {
     ASSERT_TRUE(packet);
     if (std::holds_alternative<protocol::Pubrec>(*packet)) continue;
     ASSERT_TRUE(std::holds_alternative<Disconnect>(*packet));
-    EXPECT_EQ(std::get<Disconnect>(*packet).reason, ReasonCode::ReceiveMaximumExceeded);
+    EXPECT_EQ(std::get<Disconnect>(*packet).reason, ReasonCode::receive_maximum_exceeded);
     break;
   }
 }
@@ -290,7 +290,7 @@ TEST(ConnectionLimits, EndsAClientThatIsSilentForOneAndAHalfKeepAlives) {
   connect.keep_alive_seconds = 1;
   peer.send(Packet(connect));
   peer.expect<Connack>();
-  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::KeepAliveTimeout);
+  EXPECT_EQ(peer.expect<Disconnect>().reason, ReasonCode::keep_alive_timeout);
 }
 
 TEST(ListenerTest, SaysWhichPortIsTaken) {

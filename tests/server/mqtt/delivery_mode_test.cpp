@@ -67,7 +67,7 @@ TEST(DeliveryMode, RefusesWishesThatMeanNothing) {
   protocol::Properties properties;
   properties.user_properties = {{"delivery", "sometimes"}};
   EXPECT_EQ(parse_delivery_wish(properties).error(),
-            protocol::ReasonCode::ImplementationSpecificError);
+            protocol::ReasonCode::implementation_specific_error);
   for (const char* rate : {"0", "-1", "nan", "inf", "fast", "1 ", ""}) {
     properties.user_properties = {{"max-rate-hz", rate}};
     EXPECT_TRUE(parse_delivery_wish(properties).has_error()) << rate;

@@ -45,7 +45,7 @@ struct HandshakeTest : testing::Test, HandshakeUser {
     const auto bytes = handshake.connack(session_present);
     const auto frame = protocol::frame(bytes, protocol::packet_bytes_limit, handshake.version());
     return std::get<Connack>(
-        *protocol::decode(**frame, bytes, handshake.version(), protocol::Sender::Server));
+        *protocol::decode(**frame, bytes, handshake.version(), protocol::Sender::server));
   }
 };
 
@@ -76,7 +76,7 @@ TEST_F(HandshakeTest, TakesTheUserFromTheCertificateWhateverConnectSays) {
   Handshake nameless(front.thread, *this, false);
   const Handshake::Step refused = connect(nameless, packet);
   EXPECT_EQ(refused.kind, Kind::refused);
-  EXPECT_EQ(refused.reason, ReasonCode::NotAuthorized);
+  EXPECT_EQ(refused.reason, ReasonCode::not_authorized);
   EXPECT_EQ(nameless.claimed_user(), "bob");
 }
 
@@ -135,7 +135,7 @@ TEST_F(HandshakeTest, RefusesBeforeAnythingIsSubmittedWhatConnackWouldBeTooLarge
   packet.properties.maximum_packet_size = 10;
   const Handshake::Step step = connect(packet);
   EXPECT_EQ(step.kind, Kind::refused);
-  EXPECT_EQ(step.reason, ReasonCode::PacketTooLarge);
+  EXPECT_EQ(step.reason, ReasonCode::packet_too_large);
   EXPECT_TRUE(step.has_answer);
 }
 
@@ -143,10 +143,10 @@ TEST_F(HandshakeTest, RefusesAWillToLatestWithoutAnAnswerInMqtt3) {
   for (const Version version : {Version::v3_1_1, Version::v5}) {
     Handshake other(front.thread, *this, false);
     Connect packet = connect_packet(version);
-    packet.will = protocol::Will{"$latest/a", "x", protocol::QoS::AtMostOnce, false, {}};
+    packet.will = protocol::Will{"$latest/a", "x", protocol::QoS::at_most_once, false, {}};
     const Handshake::Step step = connect(other, packet);
     EXPECT_EQ(step.kind, Kind::refused);
-    EXPECT_EQ(step.reason, ReasonCode::TopicNameInvalid);
+    EXPECT_EQ(step.reason, ReasonCode::topic_name_invalid);
     EXPECT_EQ(step.has_answer, version == Version::v5);
   }
 }
@@ -157,7 +157,7 @@ TEST_F(HandshakeTest, KeepsTheStateTopicOfABridgeAndDropsOtherWillsBelowSys) {
     Connect packet = connect_packet(Version::v3_1_1);
     packet.will = protocol::Will{std::string("$SYS/broker/connection/") + name + "/state",
                                  "0",
-                                 protocol::QoS::AtLeastOnce,
+                                 protocol::QoS::at_least_once,
                                  true,
                                  {}};
     ASSERT_EQ(connect(other, packet).kind, Kind::admitted);
@@ -171,15 +171,15 @@ TEST_F(HandshakeTest, TurnsAwayWhereThereIsNoRoom) {
   Handshake full(front.thread, *this, /*turned_away=*/true);
   const Handshake::Step step = connect(full, connect_packet());
   EXPECT_EQ(step.kind, Kind::refused);
-  EXPECT_EQ(step.reason, ReasonCode::QuotaExceeded);
+  EXPECT_EQ(step.reason, ReasonCode::quota_exceeded);
   EXPECT_EQ(step.cause, CloseCause::limit);
 }
 
 TEST_F(HandshakeTest, TakesNoAuthFromAClientThatNamedNoMethod) {
   ASSERT_EQ(connect(connect_packet()).kind, Kind::admitted);
-  const Handshake::Step step = handshake.authenticate({ReasonCode::ReAuthenticate, {}});
+  const Handshake::Step step = handshake.authenticate({ReasonCode::re_authenticate, {}});
   EXPECT_EQ(step.kind, Kind::refused);
-  EXPECT_EQ(step.reason, ReasonCode::ProtocolError);
+  EXPECT_EQ(step.reason, ReasonCode::protocol_error);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ struct SubmissionTest : testing::Test {
     front.apply();
   }
   ~SubmissionTest() override {
-    if (!submission.has_close()) submission.add_close(ReasonCode::NormalDisconnection, {});
+    if (!submission.has_close()) submission.add_close(ReasonCode::normal_disconnection, {});
     submission.submit();
     while (!submission.is_over()) {
       front.apply();
@@ -78,7 +78,7 @@ TEST_F(SubmissionTest, KeepsInOrderWhatTheQueueDoesNotTake) {
   submission.submit();
   ASSERT_TRUE(submission.has_kept());
   EXPECT_TRUE(submission.is_at_limit());
-  submission.add_close(ReasonCode::NormalDisconnection, {});
+  submission.add_close(ReasonCode::normal_disconnection, {});
   submission.submit();
   EXPECT_FALSE(submission.is_over());
   for (int rounds = 0; rounds < 10 && !submission.is_over(); ++rounds) {

@@ -70,11 +70,11 @@ struct WriterTest : testing::Test {
         found.push_back("broken");
         break;
       }
-      if ((*frame)->type != protocol::PacketType::Publish) {
+      if ((*frame)->type != protocol::PacketType::publish) {
         found.push_back("ack");
       } else {
         const auto view =
-            protocol::decode_publish(**frame, left, version, protocol::Sender::Server);
+            protocol::decode_publish(**frame, left, version, protocol::Sender::server);
         if (!view) {
           found.push_back("malformed");
           break;

@@ -39,7 +39,7 @@ TEST(Metrics, AddsUpWhatTheThreadsCounted) {
 TEST(Metrics, NamesFaultsByReasonOnceTheyOccur) {
   IoCounters first, second;
   EXPECT_THAT(scrape_of(first, second), Not(HasSubstr("reason=")));
-  first.protocol_faults[static_cast<std::size_t>(protocol::ReasonCode::MalformedPacket)].add();
+  first.protocol_faults[static_cast<std::size_t>(protocol::ReasonCode::malformed_packet)].add();
   EXPECT_THAT(scrape_of(first, second),
               HasSubstr("millrace_protocol_faults_total{reason=\"malformed packet\"} 1"));
 }

@@ -48,7 +48,7 @@ TEST_F(SysWorld, AddsUpWhatTheThreadsCount) {
   io_.bytes_received.add(5);
   io_.messages_received[0].add(1);
   io_.messages_received[2].add(2);
-  io_.packets_received[static_cast<std::size_t>(protocol::PacketType::Connect)].add(4);
+  io_.packets_received[static_cast<std::size_t>(protocol::PacketType::connect)].add(4);
   processor_.stats().drop(broker::Drop::queue_oldest, 7);
   publish(90 * second_ns);
   EXPECT_EQ(text("uptime"), "90 seconds");
@@ -139,10 +139,10 @@ TEST(SysTopics, ClientsDoNotPublishThere) {
   Peer peer(server->port("tcp"));
   peer.connect("peer");
   auto publish = peer.publish_packet("$SYS/broker/version", "mine");
-  publish.qos = protocol::QoS::AtLeastOnce;
+  publish.qos = protocol::QoS::at_least_once;
   publish.packet_id = 1;
   peer.send(protocol::Packet(publish));
-  EXPECT_EQ(peer.expect<protocol::Puback>().reason, protocol::ReasonCode::TopicNameInvalid);
+  EXPECT_EQ(peer.expect<protocol::Puback>().reason, protocol::ReasonCode::topic_name_invalid);
 }
 
 }  // namespace
