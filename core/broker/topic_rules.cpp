@@ -1,30 +1,124 @@
 #include "core/broker/topic_rules.hpp"
 
+#include <algorithm>
+
 #include "protocol/topic.hpp"
 
 namespace millrace::broker {
 
 using protocol::ReasonCode;
 
-std::optional<ReasonCode> TopicRules::refusal(std::string_view topic) const {
-  for (const TopicRule& rule : rules_) {
-    if (!protocol::matches(rule.filter, topic)) continue;
-    return rule.allow ? std::nullopt : std::optional(rule.refusal);
+namespace {
+
+// So few are held against a topic faster than they are looked up.
+constexpr std::size_t unsorted_max = 16;
+
+// The levels before the first one that is a wildcard, without the '/' in between.
+std::string_view literal_prefix(std::string_view filter) {
+  const std::size_t wildcard = filter.find_first_of("+#");
+  if (wildcard == std::string_view::npos) return filter;
+  return filter.substr(0, wildcard == 0 ? 0 : wildcard - 1);
+}
+
+}  // namespace
+
+TopicRules::TopicRules(std::vector<TopicRule> rules, bool otherwise_allow)
+    : rules_(std::move(rules)), otherwise_allow_(otherwise_allow) {
+  if (rules_.size() <= unsorted_max) return;
+  for (Number number = 0; number < rules_.size(); ++number) {
+    const std::string_view prefix = literal_prefix(rules_[number].filter);
+    by_prefix_[std::string(prefix)].push_back(number);
+    prefix_bytes_max_ = std::max(prefix_bytes_max_, prefix.size());
   }
+}
+
+template <class Visit>
+void TopicRules::for_each_above(std::string_view filter, Visit&& visit) const {
+  const std::string_view prefix = literal_prefix(filter);
+  const auto visit_one = [&](std::string_view key) {
+    if (const auto found = by_prefix_.find(key); found != by_prefix_.end()) visit(found->second);
+  };
+  visit_one("");
+  for (std::size_t end = 0; end < prefix.size() && end <= prefix_bytes_max_;) {
+    end = std::min(prefix.find('/', end), prefix.size());
+    if (end > 0) visit_one(prefix.substr(0, end));
+    ++end;
+  }
+  // "a/" has a last level, which is empty.
+  if (prefix.ends_with('/')) visit_one(prefix);
+}
+
+template <class Visit>
+bool TopicRules::any_below(std::string_view filter, Visit&& visit) const {
+  const std::size_t wildcard = filter.find_first_of("+#");
+  if (wildcard == std::string_view::npos) return false;
+  const std::string_view before = filter.substr(0, wildcard);  // with the '/'
+  for (auto one = by_prefix_.lower_bound(before); one != by_prefix_.end(); ++one) {
+    if (!one->first.starts_with(before)) return false;
+    if (one->first.empty()) continue;  // it is above
+    if (visit(one->second)) return true;
+  }
+  return false;
+}
+
+template <class Decides>
+const TopicRule* TopicRules::first_met(std::string_view filter, Decides&& decides) const {
+  if (by_prefix_.empty()) {
+    const auto found = std::find_if(rules_.begin(), rules_.end(), decides);
+    return found == rules_.end() ? nullptr : &*found;
+  }
+  std::size_t first = rules_.size();
+  for_each_above(filter, [&](const std::vector<Number>& numbers) {
+    for (const Number number : numbers) {
+      if (number >= first) return;
+      if (decides(rules_[number])) first = number;
+    }
+  });
+  return first == rules_.size() ? nullptr : &rules_[first];
+}
+
+std::optional<ReasonCode> TopicRules::refusal(std::string_view topic) const {
+  const TopicRule* const rule =
+      first_met(topic, [&](const TopicRule& one) { return protocol::matches(one.filter, topic); });
+  if (rule != nullptr) return rule->allow ? std::nullopt : std::optional(rule->refusal);
   return otherwise_allow_ ? std::nullopt : std::optional(ReasonCode::not_authorized);
 }
 
 protocol::Result<TopicRules::Extent> TopicRules::extent(std::string_view filter) const {
-  Extent extent = Extent::whole;
-  for (const TopicRule& rule : rules_) {
-    if (protocol::covers(rule.filter, filter)) {
-      if (!rule.allow) return rule.refusal;
-      return extent;
-    }
-    if (!rule.allow && protocol::overlaps(rule.filter, filter)) extent = Extent::part;
+  const TopicRule* const decisive =
+      first_met(filter, [&](const TopicRule& one) { return protocol::covers(one.filter, filter); });
+  if (decisive != nullptr && !decisive->allow) return decisive->refusal;
+  if (decisive == nullptr && !otherwise_allow_) return ReasonCode::not_authorized;
+  // Of the rules before it, one that denies a part?
+  const std::size_t end = decisive == nullptr ? rules_.size() : decisive - rules_.data();
+  const auto takes_a_part = [&](const TopicRule& rule) {
+    return !rule.allow && protocol::overlaps(rule.filter, filter);
+  };
+  bool part = false;
+  if (by_prefix_.empty()) {
+    part = std::any_of(rules_.data(), rules_.data() + end, takes_a_part);
+  } else {
+    const auto any_of = [&](const std::vector<Number>& numbers) {
+      return std::ranges::any_of(
+          numbers, [&](Number number) { return number < end && takes_a_part(rules_[number]); });
+    };
+    for_each_above(filter,
+                   [&](const std::vector<Number>& numbers) { part = part || any_of(numbers); });
+    part = part || any_below(filter, any_of);
   }
-  if (!otherwise_allow_) return ReasonCode::not_authorized;
-  return extent;
+  return part ? Extent::part : Extent::whole;
+}
+
+std::size_t TopicRules::count_met_by(std::string_view filter) const {
+  if (by_prefix_.empty()) return rules_.size();
+  std::size_t count = 0;
+  const auto add = [&](const std::vector<Number>& numbers) {
+    count += numbers.size();
+    return false;
+  };
+  for_each_above(filter, add);
+  any_below(filter, add);
+  return count;
 }
 
 }  // namespace millrace::broker

@@ -3,6 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "protocol/topic.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::broker {
@@ -43,6 +49,63 @@ TEST(TopicRules, AnEarlierAllowanceMakesALaterDenialVoid) {
   const TopicRules rules({{true, "a/#"}, {false, "a/b"}}, false);
   EXPECT_EQ(*rules.extent("a/#"), Extent::whole);
   EXPECT_EQ(rules.extent("#").error(), ReasonCode::not_authorized);
+}
+
+// What they say does not depend on how they are kept: many are kept by their prefixes.
+TEST(TopicRules, SayTheSameHoweverManyThereAre) {
+  std::mt19937 random(3);
+  const auto pick = [&](auto&& from) { return std::string(from[random() % std::size(from)]); };
+  const auto name = [&](bool wildcards) {
+    static constexpr const char* literal[] = {"a", "b", "", "$x", "ab"};
+    static constexpr const char* any[] = {"a", "b", "", "ab", "+", "+"};
+    std::string made = wildcards ? pick(any) : pick(literal);
+    for (unsigned i = random() % 4; i > 0; --i)
+      made += "/" + (wildcards ? pick(any) : pick(literal));
+    if (wildcards && random() % 3 == 0) made += "/#";
+    return made.empty() ? std::string("/") : made;
+  };
+  for (int round = 0; round < 300; ++round) {
+    std::vector<TopicRule> rules;
+    for (int i = 0; i < 30; ++i) rules.push_back({random() % 2 == 0, name(random() % 2 == 0)});
+    const TopicRules all(rules, round % 2 == 0);
+    for (int i = 0; i < 20; ++i) {
+      const std::string topic = name(false);
+      std::optional<ReasonCode> refusal =
+          round % 2 == 0 ? std::nullopt : std::optional(ReasonCode::not_authorized);
+      for (const TopicRule& rule : rules) {
+        if (!protocol::matches(rule.filter, topic)) continue;
+        refusal = rule.allow ? std::nullopt : std::optional(rule.refusal);
+        break;
+      }
+      ASSERT_EQ(all.refusal(topic), refusal) << topic;
+      const std::string filter = name(true);
+      bool part = false;
+      bool denied = round % 2 != 0;
+      for (const TopicRule& rule : rules) {
+        if (protocol::covers(rule.filter, filter)) {
+          denied = !rule.allow;
+          break;
+        }
+        part |= !rule.allow && protocol::overlaps(rule.filter, filter);
+      }
+      const auto extent = all.extent(filter);
+      ASSERT_EQ(extent.has_value(), !denied) << filter;
+      if (denied) continue;
+      ASSERT_EQ(*extent, part ? Extent::part : Extent::whole) << filter;
+    }
+  }
+}
+
+TEST(TopicRules, AreHeldAgainstWhatTheyMayHaveToDoWithAlone) {
+  std::vector<TopicRule> rules;
+  for (int i = 0; i < 1000; ++i) rules.push_back({false, "plant/line" + std::to_string(i) + "/#"});
+  rules.push_back({true, "#"});
+  const TopicRules all(std::move(rules), false);
+  EXPECT_EQ(all.count_met_by("plant/line7/a"), 2u);
+  EXPECT_EQ(all.count_met_by("plant/line7/+"), 2u);
+  EXPECT_EQ(all.count_met_by("plant/other/#"), 1u);
+  EXPECT_EQ(all.count_met_by("other/+/a"), 1u);
+  EXPECT_EQ(all.count_met_by("plant/+/a"), 1001u) << "each of them may take a part";
 }
 
 // --- the processor ---
