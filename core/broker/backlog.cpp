@@ -157,9 +157,18 @@ void Backlog::before_request(Session& session) {
 void Backlog::seal(Session& session) {
   release_held(session);
   session.pending.seal();
+  bound_newest(session);
+  update_gauges(session);
 }
 
-void Backlog::forget(Session& session, std::span<const Subscription* const> ended) {
+void Backlog::unsubscribed(Session& session, std::span<const Subscription* const> ended) {
+  release_held_of(session, ended);
+  session.pending.seal();
+  bound_newest(session);
+  update_gauges(session);
+}
+
+void Backlog::release_held_of(Session& session, std::span<const Subscription* const> ended) {
   if (session.deferred.read().rate_limits.empty()) return;
   const bool others_left = session.subscriptions.read().of.size() > 0;
   RateLimits& limits = session.deferred.write().rate_limits;

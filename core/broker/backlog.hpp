@@ -41,11 +41,11 @@ class Backlog {
   // that rate limits hold back stay before it.
   void before_request(Session& session);
 
-  // Subscriptions are about to change, or have: what waits now keeps its order.
+  // Subscriptions are about to be made, or changed: what waits now keeps its order.
   void seal(Session& session);
-  // What waited for subscriptions that ended. A value that a rate limit holds back is sent if
-  // others are left, which may match it too.
-  void forget(Session& session, std::span<const Subscription* const> ended);
+  // Subscriptions have ended: what waits now keeps its order. A value that their rate limits hold
+  // back is sent if other subscriptions are left, which may match it too.
+  void unsubscribed(Session& session, std::span<const Subscription* const> ended);
 
   // The connection went: QoS 0 does not wait for the next one, and rate limits begin anew. A session
   // that ends with it is cleared next.
@@ -70,6 +70,7 @@ class Backlog {
   void add_request(Session& session, PendingEntry entry);
   void add_limited(Session& session, PendingEntry entry);
   void release_held(Session& session);
+  void release_held_of(Session& session, std::span<const Subscription* const> ended);
   void bound_newest(Session& session);
   void collapse(Session& session);
   void discard(PendingQueue queue);

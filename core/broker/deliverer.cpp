@@ -421,9 +421,8 @@ void Deliverer::apply(Session& session, const command::Drained& drained) {
 void Deliverer::part(Session& session) {
   assert(!session.connected());
   snapshot_turns_.leave(session);
-  publisher_acks_.release(session);
+  publisher_acks_.part(session);
   backlog_.part(session);
-  if (session.deferred.read().withheld_from_me != 0) session.deferred.write().withheld_from_me = 0;
   session.forget_empty_deferred();
 }
 

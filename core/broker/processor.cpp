@@ -285,9 +285,7 @@ void Processor::apply_unsubscribe(Session& session, const UnsubscribeRequest& re
     }
   }
   deliverer_.drop_snapshots(session, ended);
-  backlog_.forget(session, ended);
-  session.pending.seal();
-  backlog_.update_gauges(session);
+  backlog_.unsubscribed(session, ended);
   deliverer_.serve_later(session);
   session.update_binding();
   answer(session, unsuback);

@@ -60,4 +60,10 @@ void PublisherAcks::release(Session& receiver) {
   }
 }
 
+void PublisherAcks::part(Session& session) {
+  assert(!session.connected());
+  release(session);
+  if (session.deferred.read().withheld_from_me != 0) session.deferred.write().withheld_from_me = 0;
+}
+
 }  // namespace millrace::broker

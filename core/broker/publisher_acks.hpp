@@ -37,6 +37,9 @@ class PublisherAcks {
   [[nodiscard]] bool withhold(Session& receiver, Session& publisher, std::uint8_t qos,
                               std::uint16_t packet_id);
   void release(Session& receiver);
+  // The session's connection went: as a receiver it withholds nothing any more, and what others
+  // withhold from it has nobody left to go to.
+  void part(Session& session);
 
  private:
   Batch& batch_;

@@ -62,6 +62,57 @@ TEST(RateLimit, KnowsNoMoreTopicsThanItMay) {
   EXPECT_EQ(reader.got.size(), 21u);
 }
 
+// A reader without credit, for whom as many values wait as may, while the rate limits of "r/#" hold
+// as many back.
+struct FullReader {
+  FullReader() {
+    reader.connect().subscribe(limited("r/#", 100'000)).subscribe("w/#", 0, Mode::latest);
+    publish("r/", "first");
+    reader.read();
+    publish("r/", "held back");
+    writer.publish("w/credit", payload);
+    publish("w/", "waits");
+  }
+  void publish(const std::string& prefix, std::string_view value) {
+    for (int i = 0; i < 4; ++i) writer.publish(prefix + std::to_string(i), value);
+  }
+  static ProcessorLimits few_topics() {
+    ProcessorLimits limits;
+    limits.slots.count_max = 4;
+    limits.credit_latest_bytes = 100;
+    return limits;
+  }
+  const Session& session() const { return *world.processor.find_session("reader"); }
+  std::uint64_t pending() const { return world.processor.stats().pending.value(); }
+
+  const std::string payload = std::string(200, 'x');
+  World world{few_topics()};
+  Peer& reader = world.peer("reader");
+  Peer& writer = world.peer("writer").connect();
+};
+
+TEST(RateLimit, ASubscribeKeepsWhatItReleasesWithinTheLimits) {
+  FullReader full;
+  ASSERT_GT(full.session().deferred.read().rate_limits.held_bytes(), 0u);
+  ASSERT_EQ(full.session().pending.size(), 4u);
+  full.reader.subscribe("other");
+  full.world.end_batch();
+  EXPECT_EQ(full.session().deferred.read().rate_limits.held_bytes(), 0u);
+  EXPECT_LE(full.session().pending.size(), 4u);
+  EXPECT_EQ(full.pending(), full.session().pending.size());
+}
+
+TEST(RateLimit, AnUnsubscribeKeepsWhatItReleasesWithinTheLimits) {
+  FullReader full;
+  ASSERT_GT(full.session().deferred.read().rate_limits.held_bytes(), 0u);
+  ASSERT_EQ(full.session().pending.size(), 4u);
+  full.reader.unsubscribe("r/#");
+  full.world.end_batch();
+  EXPECT_EQ(full.session().deferred.read().rate_limits.held_bytes(), 0u);
+  EXPECT_LE(full.session().pending.size(), 4u);
+  EXPECT_EQ(full.pending(), full.session().pending.size());
+}
+
 TEST(RateLimit, EndsWithItsSubscription) {
   World world;
   Peer& reader = world.peer("reader").connect();
