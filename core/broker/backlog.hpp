@@ -6,9 +6,7 @@
 // figures about all of it.
 //
 // What always holds: after each call the queue is within its limits (but for `backpressure`, which
-// withholds acknowledgements instead), and the gauges say what waits. Not so after seal() and
-// forget(), which may add what rate limits held back: the next add() or part() brings the queue
-// within its limits, and the caller updates the gauges.
+// withholds acknowledgements instead), and the gauges say what waits.
 //
 // Threads: the processor's holder alone.
 #pragma once

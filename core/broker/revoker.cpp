@@ -146,7 +146,7 @@ void Revoker::end_subscriptions(Session& session, const std::vector<Subscription
     ended.push_back(router_.unsubscribe(session, one->name()));
   }
   deliverer_.drop_snapshots(session, ended);
-  backlog_.forget(session, ended);
+  backlog_.unsubscribed(session, ended);
   session.forget_empty_deferred();
   batch_.stats().subscriptions_revoked.add(ended.size());
 }
