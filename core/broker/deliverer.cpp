@@ -52,8 +52,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
         session.bytes_may_pass && session.is_v5 == message.is_v5) {
       return stage_unchanged(*session.outbox, message);
     }
-    // What is to be sent again goes first [MQTT-4.6.0-6].
-    if (qos == 0 || (has_window(session) && session.inflight.unsent() == 0)) {
+    if (qos == 0 || has_window(session)) {
       Delivery delivery;
       delivery.message = qos == 0 ? message : context.to_keep();
       delivery.identifiers = target.identifiers;
@@ -164,10 +163,11 @@ void Deliverer::serve(Session& session, Snapshots snapshots) {
   timers_.reschedule(session, batch_);
 }
 
+// What is to be sent again goes first [MQTT-4.6.0-6].
 bool Deliverer::has_window(const Session& session) {
   const InflightWindow& inflight = session.inflight;
   MILLRACE_CHECK(inflight.unsent() <= inflight.unsettled());
-  return inflight.unsettled() - inflight.unsent() < session.receive_maximum &&
+  return inflight.unsent() == 0 && inflight.unsettled() < session.receive_maximum &&
          inflight.has_identifier();
 }
 
@@ -292,7 +292,8 @@ void Deliverer::stage_unchanged(Outbox& outbox, const Message& message) {
 // --- Inflight ------------------------------------------------------------------------------------
 
 // Sends what was inflight once more, in the order in which it was first sent [MQTT-4.4.0-1],
-// [MQTT-4.6.0-1], as far as the new connection's Receive Maximum goes; the rest follows in serve().
+// [MQTT-4.6.0-1], as far as the new connection's Receive Maximum and its credit go; the rest follows
+// in serve().
 void Deliverer::resume(Session& session) {
   assert(session.connected());
   std::vector<std::uint16_t> redeliver;
@@ -319,13 +320,14 @@ void Deliverer::resume(Session& session) {
   serve_later(session);
 }
 
-// What the window did not allow at once, with DUP [MQTT-3.3.1-1].
+// What window and credit allow of it, with DUP [MQTT-3.3.1-1]; the rest when the client has answered.
 void Deliverer::redeliver(Session& session) {
   if (session.deferred.read().redeliver.empty()) return;
   auto& waiting = session.deferred.write().redeliver;
   while (!waiting.empty()) {
     InflightWindow& inflight = session.inflight;
     if (inflight.unsettled() - inflight.unsent() >= session.receive_maximum) return;
+    if (!has_credit(session, Mode::every)) return;
     Inflight* entry = inflight.find(waiting.back());
     waiting.pop_back();
     // The client may acknowledge on this connection what it got on the one before.

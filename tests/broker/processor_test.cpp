@@ -100,6 +100,27 @@ TEST(Processor, SendsAgainWhatWasNotAcknowledged) {
   EXPECT_FALSE(second.got[1].duplicate);
 }
 
+TEST(Processor, SendsAgainNoMoreAtOnceThanTheCreditAllows) {
+  ProcessorLimits limits;
+  limits.credit_bytes = 100;
+  World world(limits);
+  Peer& first = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  const std::string payload(50, 'x');
+  for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i) + payload, 1);
+  first.read();
+  ASSERT_EQ(first.got.size(), 10u);
+  first.close();
+  writer.publish("a", "new", 1);
+  Peer& second = world.peer("reader").connect(false, 100);
+  second.take();
+  EXPECT_LT(second.outbox->outstanding_bytes, 100u + 60u) << "the credit and one message";
+  second.read();
+  ASSERT_EQ(second.got.size(), 11u);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(second.got[i].payload, std::to_string(i) + payload);
+  EXPECT_EQ(second.got.back().payload, "new") << "what is sent again goes first";
+}
+
 TEST(Processor, KeepsToTheReceiveMaximum) {
   World world;
   Peer& reader = world.peer("reader");
