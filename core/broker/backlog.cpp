@@ -12,6 +12,8 @@ using protocol::ReasonCode;
 
 void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContext& context) {
   MILLRACE_CHECK(!session.ended);
+  MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
+  MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
   if (mode == Mode::every) {
     add_every(session, std::move(entry), context);
   } else if (entry.delivery.message.request) {
@@ -42,6 +44,7 @@ void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& co
     if (policy == Overflow::disconnect && session.connected()) {
       stats.drop(Drop::queue_disconnect);
       disconnect_(session, ReasonCode::quota_exceeded);
+      assert(!session.connected());
       if (session.ended) return;
       if (entry.delivery.qos == 0) return stats.drop(Drop::disconnected);
       policy = Overflow::drop_oldest;
@@ -51,6 +54,7 @@ void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& co
     if (policy == Overflow::backpressure && !can_withhold) policy = Overflow::drop_oldest;
     if (policy == Overflow::drop_newest) return stats.drop(Drop::queue_newest);
     if (policy == Overflow::backpressure) {
+      MILLRACE_CHECK(context.from != nullptr && context.from->connected());
       context.withholder = &session;
     } else {
       while (over() && pending.every_size() > 0) {
@@ -82,6 +86,7 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
 void Backlog::add_limited(Session& session, PendingEntry entry) {
   if (session.pending.replace_cell(entry)) return batch_.stats().conflated.add();
   if (!session.deferred.read().rate_limits.empty()) {
+    MILLRACE_CHECK(session.connected());  // they begin anew with each connection
     RateLimits& limits = session.deferred.write().rate_limits;
     if (limits.drop_held(key_of(entry))) batch_.stats().conflated.add();
     if (limits.hold(entry, batch_.now_ns(), batch_.limits().slots.bytes_max)) return;
@@ -124,7 +129,9 @@ void Backlog::unfold_if_caught_up(Session& session) {
 }
 
 void Backlog::on_timer(Session& session) {
+  assert(!session.ended);
   if (!session.deferred.read().rate_limits.empty()) {
+    assert(session.connected());
     session.deferred.write().rate_limits.end_due(batch_.now_ns(), [&](PendingEntry held) {
       if (session.pending.push_cell(std::move(held))) batch_.stats().conflated.add();
     });
@@ -148,6 +155,7 @@ void Backlog::release_held(Session& session) {
 }
 
 void Backlog::before_request(Session& session) {
+  MILLRACE_CHECK(session.connected());
   if (session.deferred.read().rate_limits.empty()) return;
   release_held(session);
   bound_newest(session);
@@ -155,6 +163,7 @@ void Backlog::before_request(Session& session) {
 }
 
 void Backlog::seal(Session& session) {
+  assert(session.connected() && !session.ended);
   release_held(session);
   session.pending.seal();
   bound_newest(session);
@@ -162,6 +171,7 @@ void Backlog::seal(Session& session) {
 }
 
 void Backlog::unsubscribed(Session& session, std::span<const Subscription* const> ended) {
+  assert(session.connected() && !session.ended);
   release_held_of(session, ended);
   session.pending.seal();
   bound_newest(session);
@@ -194,10 +204,13 @@ void Backlog::part(Session& session) {
       pending.remove_if([](const PendingEntry& entry) { return entry.delivery.qos == 0; });
     }
   }
+  assert(session.expiry_s == 0 || pending.size() == pending.lasting_size());
+  assert(session.deferred.read().rate_limits.empty());
   update_gauges(session);
 }
 
 void Backlog::clear(Session& session) {
+  assert(session.ended && session.deferred.read().rate_limits.empty());
   const std::size_t lasting = session.pending.lasting_size();
   batch_.stats().drop(Drop::session_ended, lasting);
   batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
@@ -206,6 +219,7 @@ void Backlog::clear(Session& session) {
 }
 
 void Backlog::discard(PendingQueue queue) {
+  assert(discarded_.empty() == (discarded_size_ == 0));
   if (queue.empty()) return;
   discarded_size_ += queue.size();
   discarded_.push_back(std::move(queue));
@@ -217,11 +231,13 @@ void Backlog::free_discarded() {
   std::size_t budget = batch_.limits().removals_per_batch + discarded_size_ / 64;
   while (budget > 0 && !discarded_.empty()) {
     const std::size_t freed = discarded_.front().drop_some(budget);
+    assert(freed <= budget && freed <= discarded_size_);
     batch_.stats().work_units.add(freed);
     budget -= freed;
     discarded_size_ -= freed;
     if (discarded_.front().empty()) discarded_.pop_front();
   }
+  assert(discarded_.empty() == (discarded_size_ == 0));
   if (!discarded_.empty()) batch_.ask_for_more();
 }
 
@@ -230,8 +246,14 @@ void Backlog::update_gauges(Session& session) {
   const PendingQueue::Change change = session.pending.take_change();
   stats.pending.add(static_cast<std::uint64_t>(change.messages));
   stats.pending_bytes.add(static_cast<std::uint64_t>(change.bytes));
+  // What waits in all is no less than what waits here; a gauge below zero is very large.
+  MILLRACE_CHECK(stats.pending.value() >= session.pending.size() &&
+                 stats.pending.value() <= INT64_MAX);
+  MILLRACE_CHECK(stats.pending_bytes.value() >= session.pending.bytes() &&
+                 stats.pending_bytes.value() <= INT64_MAX);
   const bool slow = session.connected() && session.pending.collapsed();
   if (slow == session.counted_slow) return;
+  MILLRACE_CHECK(slow || stats.slow_sessions.value() > 0);
   slow ? stats.slow_sessions.add() : stats.slow_sessions.subtract();
   session.counted_slow = slow;
   if (session.connected()) session.update_binding();

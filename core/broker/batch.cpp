@@ -10,6 +10,8 @@ namespace {
 // True: the connection's I/O thread is to be woken.
 bool hand_over(Outbox& outbox) {
   MILLRACE_CHECK(outbox.in_batch);
+  // An outbox is parted from its session with its last word, and attached to one at most once.
+  MILLRACE_CHECK(!outbox.attached() || !outbox.has_staged() || !outbox.staged().close);
   outbox.in_batch = false;
   bool wake = false;
   if (outbox.has_staged()) {
@@ -48,6 +50,8 @@ void Batch::finish() {
     if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
     MILLRACE_CHECK(wake_up.outboxes.empty());
   }
+  MILLRACE_CHECK(std::ranges::none_of(  // what was staged in an outbox has left it
+      closed_, [](const OutboxRef& closed) { return closed->in_batch || closed->has_staged(); }));
   closed_.clear();
 }
 

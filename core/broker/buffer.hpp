@@ -14,6 +14,8 @@
 #include <new>
 #include <span>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
 
 class Buffer;
@@ -43,12 +45,15 @@ class Buffer {
 
   // Several references at once: one atomic operation for all the messages of one read.
   void add_references(std::uint32_t count) {
-    references_.fetch_add(count, std::memory_order_relaxed);
+    const std::uint32_t before = references_.fetch_add(count, std::memory_order_relaxed);
+    MILLRACE_CHECK(before > 0 && before + count >= before);  // alive, and no wrap
   }
   // The last of them frees the buffer.
   void drop_references(std::uint32_t count) {
     // Release: what this holder did comes before the free; acquire: the free comes after them all.
-    if (references_.fetch_sub(count, std::memory_order_acq_rel) == count) {
+    const std::uint32_t before = references_.fetch_sub(count, std::memory_order_acq_rel);
+    MILLRACE_CHECK(before >= count);  // nobody gives back what it does not hold
+    if (before == count) {
       this->~Buffer();
       std::free(this);
     }
@@ -60,9 +65,7 @@ class Buffer {
  private:
   explicit Buffer(std::uint32_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
 
-  friend void intrusive_ptr_add_ref(Buffer* buffer) {
-    buffer->references_.fetch_add(1, std::memory_order_relaxed);
-  }
+  friend void intrusive_ptr_add_ref(Buffer* buffer) { buffer->add_references(1); }
   friend void intrusive_ptr_release(Buffer* buffer) { buffer->drop_references(1); }
   // What a slot asks of a handle (core/latest/handle_slot.hpp).
   friend void slot_add_refs(Buffer* buffer, std::uint32_t count) { buffer->add_references(count); }

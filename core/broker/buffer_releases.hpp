@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/broker/buffer.hpp"
+#include "core/broker/check.hpp"
 
 namespace millrace::broker {
 
@@ -21,6 +22,7 @@ class BufferReleases {
   ~BufferReleases() { flush(); }
 
   void add(BufferRef buffer) {
+    MILLRACE_CHECK((buffer_ == nullptr) == (count_ == 0));
     if (!buffer) return;
     if (buffer.get() != buffer_) {
       flush();

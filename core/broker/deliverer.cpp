@@ -101,6 +101,7 @@ void Deliverer::deliver_to_member(const Subscription& member, PublishContext& co
 // --- Serving what waits --------------------------------------------------------------------------
 
 void Deliverer::serve_later(Session& session) {
+  MILLRACE_CHECK(!session.ended);
   if (session.waits_for_service) return;
   const DeferredWork& deferred = session.deferred.read();
   if (session.pending.empty() && deferred.snapshots.empty() && deferred.redeliver.empty()) return;
@@ -251,6 +252,7 @@ bool Deliverer::is_small_enough(const Session& session, const Delivery& delivery
 
 void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription) {
   MILLRACE_CHECK(delivery.packet_id == 0 && delivery.qos <= 2);
+  MILLRACE_CHECK(delivery.qos == 0 || has_window(session));
   if (!is_deliverable(session, delivery)) return;
   if (delivery.qos > 0) {
     delivery.packet_id = session.inflight.add(delivery, subscription);
@@ -263,6 +265,8 @@ void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscr
 void Deliverer::stage(Session& session, Delivery&& delivery) {
   MILLRACE_CHECK((delivery.qos == 0) == (delivery.packet_id == 0));
   Outbox& outbox = *session.outbox;
+  MILLRACE_CHECK(outbox.session == &session && has_any_credit(outbox));
+  MILLRACE_CHECK(outbox.outstanding_bytes <= UINT32_MAX - delivery.charge_bytes());
   outbox.outstanding_bytes += delivery.charge_bytes();
   outbox.staged().deliveries.emplace_back(std::move(delivery));
   batch_.touch(outbox);
@@ -270,6 +274,7 @@ void Deliverer::stage(Session& session, Delivery&& delivery) {
 
 void Deliverer::stage_unchanged(Outbox& outbox, const Message& message) {
   MILLRACE_CHECK(message.qos == 0 && !message.duplicate && message.expires_at_s == 0);
+  MILLRACE_CHECK(outbox.attached() && has_any_credit(outbox));
   batch_.stats().delivered[0].add();
   outbox.outstanding_bytes += message.packet_bytes;
   auto& deliveries = outbox.staged().deliveries;
@@ -292,8 +297,8 @@ void Deliverer::stage_unchanged(Outbox& outbox, const Message& message) {
 // --- Inflight ------------------------------------------------------------------------------------
 
 // Sends what was inflight once more, in the order in which it was first sent [MQTT-4.4.0-1],
-// [MQTT-4.6.0-1], as far as the new connection's Receive Maximum and its credit go; the rest follows
-// in serve().
+// [MQTT-4.6.0-1], as far as the new connection's Receive Maximum and its credit go; the rest
+// follows in serve().
 void Deliverer::resume(Session& session) {
   assert(session.connected());
   std::vector<std::uint16_t> redeliver;
@@ -308,6 +313,7 @@ void Deliverer::resume(Session& session) {
       redeliver.push_back(entry.delivery.packet_id);
     }
   });
+  assert(session.inflight.unsent() == redeliver.size());
   std::ranges::reverse(redeliver);
   if (!redeliver.empty() || !session.deferred.read().redeliver.empty()) {
     session.deferred.write().redeliver = std::move(redeliver);
@@ -320,10 +326,12 @@ void Deliverer::resume(Session& session) {
   serve_later(session);
 }
 
-// What window and credit allow of it, with DUP [MQTT-3.3.1-1]; the rest when the client has answered.
+// What window and credit allow of it, with DUP [MQTT-3.3.1-1]; the rest follows when the client has
+// answered.
 void Deliverer::redeliver(Session& session) {
   if (session.deferred.read().redeliver.empty()) return;
   auto& waiting = session.deferred.write().redeliver;
+  MILLRACE_CHECK(session.inflight.unsent() <= waiting.size());
   while (!waiting.empty()) {
     InflightWindow& inflight = session.inflight;
     if (inflight.unsettled() - inflight.unsent() >= session.receive_maximum) return;
@@ -348,6 +356,7 @@ void Deliverer::redeliver(Session& session) {
 }
 
 void Deliverer::settle(Session& session, Inflight& entry) {
+  MILLRACE_CHECK(batch_.stats().inflight.value() > 0);
   session.inflight.settle(entry);
   batch_.stats().inflight.subtract();
   serve_later(session);
@@ -380,6 +389,7 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
     settle(session, *entry);
     return true;
   }
+  MILLRACE_CHECK(entry->delivery.qos == 2);
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   entry->delivery.message = Message{};  // only the identifier is needed from here on
@@ -406,6 +416,7 @@ void Deliverer::apply(Session& session, const command::Drained& drained) {
   if (drained.blocked) session.pending.note_blocked(batch_.now_ns());
   assert(drained.bytes <= outbox.outstanding_bytes);
   outbox.outstanding_bytes -= drained.bytes;
+  MILLRACE_CHECK(limits.credit_bytes <= limits.credit_max_bytes);
   const std::uint32_t credit = limits.credit_bytes + outbox.credit_raise;
   if (session.pending.empty() || session.pending.collapsed()) {
     outbox.credit_raise -= outbox.credit_raise / 32;
@@ -425,6 +436,7 @@ void Deliverer::part(Session& session) {
   snapshot_turns_.leave(session);
   publisher_acks_.part(session);
   backlog_.part(session);
+  assert(session.deferred.read().withheld.empty() && !session.counted_slow);
   session.forget_empty_deferred();
 }
 
@@ -435,6 +447,8 @@ void Deliverer::on_timer(Session& session) {
 
 void Deliverer::clear(Session& session) {
   assert(session.ended && !session.connected());
+  assert(!session.deferred.read().snapshot_turn);
+  assert(batch_.stats().inflight.value() >= session.inflight.unsettled());
   batch_.stats().drop(Drop::session_ended, session.inflight.unsettled());
   batch_.stats().inflight.subtract(session.inflight.unsettled());
   backlog_.clear(session);

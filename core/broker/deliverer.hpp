@@ -12,6 +12,7 @@
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -95,6 +96,12 @@ class Deliverer {
     return outbox.outstanding_bytes < credit;
   }
   static bool has_window(const Session& session);
+  // Some credit: the larger one, whatever the mode.
+  bool has_any_credit(const Outbox& outbox) const {
+    const ProcessorLimits& limits = batch_.limits();
+    return outbox.outstanding_bytes <
+           std::max(limits.credit_latest_bytes, limits.credit_bytes + outbox.credit_raise);
+  }
 
   enum class Snapshots : std::uint8_t { in_turn, later };
   void serve(Session& session, Snapshots snapshots);

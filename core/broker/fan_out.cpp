@@ -10,6 +10,8 @@ std::size_t FanOut::publish(PublishContext& context) {
   if (context.message.request) [[unlikely]]
     deliverer_.before_request(route);
   for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
+  // To deliver a message publishes no other one, and makes no route anew.
+  MILLRACE_CHECK(topic.sequence == values_.sequence() && &topic.cached_route.route() == &route);
   std::size_t matched = route.targets.size() + route.feeds.size();
   if (!route.feeds.empty()) {
     MILLRACE_CHECK(local_ != nullptr);
@@ -23,6 +25,7 @@ std::size_t FanOut::publish(PublishContext& context) {
 bool FanOut::to_group(const RouteGroup& group, PublishContext& context) {
   const Subscription* member = router_.take_turn(group, context.message);
   if (member == nullptr) return false;
+  MILLRACE_CHECK(member->extras.read().group == group.group);
   deliverer_.deliver_to_member(*member, context);
   return true;
 }

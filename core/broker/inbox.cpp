@@ -7,6 +7,7 @@
 
 #include "core/base/futex.hpp"
 #include "core/base/pause.hpp"
+#include "core/broker/check.hpp"
 #include "core/broker/processor.hpp"
 
 namespace millrace::broker {
@@ -52,6 +53,7 @@ Inbox::~Inbox() {
 }
 
 void Inbox::start() {
+  assert(!thread_.joinable());
   thread_ = std::thread([this] { limits_.wait == WaitStrategy::block ? run() : run_spinning(); });
 }
 
@@ -99,7 +101,8 @@ std::size_t Inbox::push(std::span<Command> commands) {
   if (taken == commands.size()) return taken;
   std::uint64_t not_taken = 0;
   for (const Command& command : commands.subspan(taken)) not_taken += command.charged_bytes();
-  queued_bytes_.fetch_sub(not_taken, std::memory_order_relaxed);
+  const std::uint64_t charged = queued_bytes_.fetch_sub(not_taken, std::memory_order_relaxed);
+  MILLRACE_CHECK(charged >= not_taken);
   return taken;
 }
 
@@ -155,6 +158,7 @@ void Inbox::serve(Holder holder) {
 }
 
 bool Inbox::run_batch() {
+  MILLRACE_CHECK((signals_.load(std::memory_order_relaxed) & held) != 0);  // by this thread
   const std::int64_t started_ns = now_ns();
   std::uint64_t bytes = 0;
   processor_.begin(started_ns, processor_.needs_time_of_day() ? time_of_day_ns() : 0);
@@ -163,7 +167,10 @@ bool Inbox::run_batch() {
     processor_.apply(command);
   });
   processor_.finish();
-  if (bytes > 0) queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (bytes > 0) {
+    const std::uint64_t charged = queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    MILLRACE_CHECK(charged >= bytes);
+  }
   if (has_waiters_.load(std::memory_order_acquire)) wake_waiters();
   if (count > 0) {
     processor_.stats().batch_ns.record(static_cast<std::uint64_t>(now_ns() - started_ns));

@@ -8,7 +8,8 @@
 // Source: MQTT 5.0 sections 2.2.1, 4.3, 4.4, 4.9.
 //
 // What always holds: an identifier names at most one unsettled message; the front of the deque is
-// unsettled; the deque has at most about twice as many entries as there are unsettled messages.
+// unsettled; the deque does not grow beyond about twice as many entries as there are unsettled
+// messages.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -63,6 +64,7 @@ class InflightWindow {
   std::uint16_t add(const Delivery& delivery, std::uint32_t subscription) {
     MILLRACE_CHECK(has_identifier());
     Window& window = window_.write();
+    MILLRACE_CHECK(window.agrees());
     if (window.entries.size() >= entries_max(window)) [[unlikely]]
       put_front_aside(window);
     if (!window.overdue.empty()) [[unlikely]]
@@ -85,6 +87,8 @@ class InflightWindow {
         wrapped(packet_id - 1u + identifier_count - window.front_identifier);
     if (position < window.entries.size()) {
       Inflight& entry = window.entries[position];
+      MILLRACE_CHECK(entry.state == InflightState::settled ||
+                     entry.delivery.packet_id == packet_id);
       if (entry.state != InflightState::settled) return &entry;
     }
     return window.overdue.empty() ? nullptr : find_overdue(window, packet_id);
@@ -114,6 +118,7 @@ class InflightWindow {
     // What was put aside was sent before all that is in the deque.
     std::vector<std::pair<std::uint64_t, Inflight*>> overdue;
     for (auto& [packet_id, one] : window.overdue) overdue.emplace_back(one.order, &one.entry);
+    assert(window.agrees());
     std::sort(overdue.begin(), overdue.end());
     for (auto& [order, entry] : overdue) f(*entry);
     for (Inflight& entry : window.entries) {
@@ -146,6 +151,13 @@ class InflightWindow {
     std::uint32_t unsettled = 0;               // in both
     std::uint32_t unsent = 0;
 
+    // Whether the counts agree with what is kept, and the front is unsettled.
+    bool agrees() const {
+      if (!entries.empty() && entries.front().state == InflightState::settled) return false;
+      if (unsettled < overdue.size() || unsent > unsettled) return false;
+      const std::size_t in_deque = unsettled - overdue.size();
+      return in_deque <= entries.size() && (in_deque > 0 || entries.empty());
+    }
     std::uint16_t next_identifier() const {
       const auto size = static_cast<std::uint32_t>(entries.size());
       return static_cast<std::uint16_t>(wrapped(front_identifier + size) + 1);
@@ -189,6 +201,8 @@ class InflightWindow {
   }
   static Inflight* find_overdue(Window& window, std::uint16_t packet_id) {
     const auto found = window.overdue.find(packet_id);
+    MILLRACE_CHECK(found == window.overdue.end() ||
+                   found->second.entry.state != InflightState::settled);
     return found == window.overdue.end() ? nullptr : &found->second.entry;
   }
   // False: it is in the deque.

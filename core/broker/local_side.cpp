@@ -4,6 +4,7 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/check.hpp"
 #include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
 
@@ -83,10 +84,12 @@ LocalSide::~LocalSide() {
 }
 
 void LocalSide::hold(std::unique_ptr<LocalRequest> request) {
+  assert(request != nullptr);
   held_.push_back(std::move(request));
 }
 
 void LocalSide::append(std::span<shm::Feed* const> feeds, const Message& message) {
+  MILLRACE_CHECK(!feeds.empty() && message);
   figures_are_old_ = true;
   ++appends_;
   for (shm::Feed* feed : feeds) {
@@ -109,6 +112,7 @@ void LocalSide::store(std::span<shm::Feed* const> feeds, const Message& newest) 
 }
 
 bool LocalSide::finish(std::int64_t now_ns, std::uint64_t sequence) {
+  assert(now_ns >= now_ns_ && sequence >= sequence_);
   now_ns_ = now_ns;
   sequence_ = sequence;
   const auto now = static_cast<std::uint64_t>(now_ns);
@@ -152,6 +156,7 @@ shm::Registry::Figures LocalSide::figures() const {
 
 void LocalSide::feed_made(shm::Feed& feed) {
   auto& subscriptions = subscriptions_[&feed];
+  assert(subscriptions.empty() && !feed.filters.empty());
   for (const std::string& filter : feed.filters) {
     auto& subscription = subscriptions.emplace_back(Subscription::make(filter, filter));
     subscription->extras.write().feed = &feed;
@@ -169,6 +174,7 @@ void LocalSide::feed_ends(shm::Feed& feed) {
 }
 
 std::unique_ptr<shm::NewestWalk> LocalSide::walk_newest(const std::vector<std::string>& filters) {
+  assert(!filters.empty());
   return std::make_unique<StoredValues>(topics_, filters, sequence_, now_ns_, time_of_day_ns_);
 }
 

@@ -48,6 +48,7 @@ void fill_from_view(Message& message, const protocol::PublishView& view, protoco
 protocol::Frame frame_of(std::span<const std::uint8_t> packet) {
   std::uint8_t header_bytes = 2;
   while ((packet[header_bytes - 1] & 0x80) != 0) ++header_bytes;
+  MILLRACE_CHECK(header_bytes <= 5 && header_bytes <= packet.size());  // [MQTT-1.5.5-1]
   return {protocol::PacketType::publish, static_cast<std::uint8_t>(packet[0] & 0x0F), header_bytes,
           static_cast<std::uint32_t>(packet.size())};
 }
@@ -67,6 +68,8 @@ protocol::RawProperties Message::properties() const {
 }
 
 Message Message::copy_to_keep() const {
+  MILLRACE_CHECK(packet_bytes <= buffer->capacity() &&
+                 packet_offset <= buffer->capacity() - packet_bytes);
   Message copy = *this;
   copy.buffer = Buffer::allocate(packet_bytes);
   std::memcpy(copy.buffer->data(), packet(), packet_bytes);
@@ -79,6 +82,10 @@ Message Message::copy_to_keep() const {
 Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
                      const protocol::PublishView& view, protocol::Version version) {
   MILLRACE_CHECK(!view.topic.empty() && view.payload_offset <= packet_bytes);
+  MILLRACE_CHECK(view.topic_offset >= 4 && view.topic_offset <= 7);
+  MILLRACE_CHECK(view.topic_offset + view.topic.size() <= view.payload_offset);
+  MILLRACE_CHECK(packet_bytes <= buffer->capacity() &&
+                 packet_offset <= buffer->capacity() - packet_bytes);
   const std::uint64_t hash = topic_hash(view.topic);
   const std::uint32_t received_s = clock_seconds(buffer->received_ns);
   Message message{{}, std::move(buffer)};
@@ -105,11 +112,13 @@ Message build_message(const MessageParts& parts, std::int64_t now_ns) {
   buffer->received_ns = now_ns;
   buffer->holds_v5 = parts.version == protocol::Version::v5;
   std::uint8_t* end = protocol::encode_publish_header(header, buffer->data());
+  assert(end == buffer->data() + header_bytes);  // else the payload overruns the buffer
   if (!parts.payload.empty()) std::memcpy(end, parts.payload.data(), parts.payload.size());
   return message_of(std::move(buffer));
 }
 
 Message message_of(BufferRef kept) {
+  MILLRACE_CHECK(kept);
   const std::span<const std::uint8_t> packet(kept->data(), kept->capacity());
   const bool is_v5 = kept->holds_v5;
   const protocol::PublishView view = view_of(packet, is_v5);

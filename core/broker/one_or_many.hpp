@@ -6,6 +6,7 @@
 // Threads: those of its owner.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,6 +35,7 @@ class OneOrMany {
 
   void push_back(T* item) {
     static_assert(alignof(T) > mark, "the lowest bit must be free");
+    assert(item != nullptr);  // null says that the list is empty
     if (Many* list = many()) {
       list->push_back(item);
     } else if (empty()) {
@@ -46,6 +48,7 @@ class OneOrMany {
 
   // The last one takes the place of what stood `at`.
   void erase(std::size_t at) {
+    assert(at < all().size());
     Many* list = many();
     if (list == nullptr) {
       word_ = nullptr;

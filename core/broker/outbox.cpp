@@ -42,6 +42,8 @@ void move_to_own_buffer(std::span<HandoverItem> items, std::uint32_t bytes) {
   std::uint32_t at = 0;
   for (HandoverItem& item : items) {
     const Slice slice = slice_of(item);
+    MILLRACE_CHECK(slice.buffer->get() == shared.get() &&
+                   *slice.offset + slice.bytes <= shared->capacity());
     std::memcpy(own->data() + at, shared->data() + *slice.offset, slice.bytes);
     *slice.buffer = own;
     *slice.offset = at;
@@ -52,6 +54,8 @@ void move_to_own_buffer(std::span<HandoverItem> items, std::uint32_t bytes) {
 }  // namespace
 
 void Handover::append(Handover&& later) {
+  MILLRACE_CHECK(!(connected && later.connected));     // CONNACK is sent once
+  MILLRACE_CHECK(!close || later.deliveries.empty());  // nothing is bound after the end
   if (later.connected) connected = later.connected;
   control.append(later.control);
   deliveries.insert(deliveries.end(), std::make_move_iterator(later.deliveries.begin()),

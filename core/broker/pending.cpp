@@ -7,12 +7,23 @@
 
 namespace millrace::broker {
 
+bool PendingQueue::Lanes::agree() const {
+  if (every.empty() && (every_bytes != 0 || every_lasting != 0)) return false;
+  if (newest.empty() && (newest_bytes != 0 || fixed_bytes != 0)) return false;
+  if (collapsed && adaptive_count != 0) return false;
+  return every_lasting <= every.size() && newest_lasting <= newest.size() &&
+         fixed_bytes <= newest_bytes &&
+         cells.size() + adaptive_count + fixed_count <= newest.size();
+}
+
 void PendingQueue::push_every(PendingEntry entry) {
   Lanes& lanes = lanes_.write();
+  MILLRACE_CHECK(lanes.every.empty() || lanes.every.back().epoch <= lanes.epoch);
   entry.epoch = lanes.epoch;
   lanes.every_bytes += entry.bytes();
   lanes.every_lasting += lasting(entry);
   lanes.every.push_back(std::move(entry));
+  MILLRACE_CHECK(lanes.agree());
 }
 
 PendingEntry PendingQueue::drop_oldest() {
@@ -20,9 +31,11 @@ PendingEntry PendingQueue::drop_oldest() {
   MILLRACE_CHECK(!lanes.every.empty());
   PendingEntry entry = std::move(lanes.every.front());
   MILLRACE_CHECK(lanes.every_bytes >= entry.bytes());
+  MILLRACE_CHECK(lanes.every_lasting >= lasting(entry));
   lanes.every.pop_front();
   lanes.every_bytes -= entry.bytes();
   lanes.every_lasting -= lasting(entry);
+  MILLRACE_CHECK(lanes.agree());
   return entry;
 }
 
@@ -32,6 +45,7 @@ bool PendingQueue::push_adaptive(PendingEntry entry) {
   entry.epoch = lanes.epoch;
   append_newest(std::move(entry), /*as_cell=*/false);
   ++lanes.adaptive_count;
+  MILLRACE_CHECK(lanes.agree());
   return false;
 }
 
@@ -39,6 +53,7 @@ bool PendingQueue::push_cell(PendingEntry entry) {
   if (replace_cell(entry)) return true;
   entry.epoch = lanes_.read().epoch;
   append_newest(std::move(entry), /*as_cell=*/true);
+  MILLRACE_CHECK(lanes_.read().agree());
   return false;
 }
 
@@ -50,6 +65,7 @@ void PendingQueue::push_fixed(PendingEntry entry) {
   lanes.fixed_bytes += entry.bytes();
   append_newest(std::move(entry), /*as_cell=*/false);
   lanes.newest.back().is_fixed = true;
+  MILLRACE_CHECK(lanes.agree());
 }
 
 bool PendingQueue::replace_cell(PendingEntry& entry) {
@@ -63,10 +79,13 @@ bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
   const auto found = lanes.cells.find(key_of(entry));
   if (found == lanes.cells.end()) return false;
   MILLRACE_CHECK(found->second - lanes.newest_base < lanes.newest.size());
+  MILLRACE_CHECK(lanes.newest[found->second - lanes.newest_base].is_cell);
   PendingEntry& waiting = lanes.newest[found->second - lanes.newest_base].entry;
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
   if (waiting.delivery.message.topic() != entry.delivery.message.topic()) return false;
+  MILLRACE_CHECK(lanes.newest_bytes >= waiting.bytes());
+  MILLRACE_CHECK(lanes.newest_lasting >= lasting(waiting));
   lanes.newest_bytes -= waiting.bytes();
   lanes.newest_bytes += entry.bytes();
   lanes.newest_lasting -= lasting(waiting);
@@ -78,6 +97,8 @@ bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
 
 void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
   Lanes& lanes = lanes_.write();
+  // What was sealed stands before what came later.
+  MILLRACE_CHECK(lanes.newest.empty() || lanes.newest.back().entry.epoch <= entry.epoch);
   lanes.newest_bytes += entry.bytes();
   lanes.newest_lasting += lasting(entry);
   if (as_cell) lanes.cells[key_of(entry)] = lanes.newest_base + lanes.newest.size();
@@ -105,6 +126,7 @@ std::size_t PendingQueue::collapse() {
   }
   assert(lanes.adaptive_count == 0);
   lanes.collapsed = true;
+  assert(lanes.newest.size() <= before && lanes.agree());
   return before - lanes.newest.size();
 }
 
@@ -131,6 +153,7 @@ PendingQueue PendingQueue::take_all() {
   lanes.told_bytes = taken.told_bytes;
   lanes.blocked_at_ns = taken.blocked_at_ns;
   lanes.epoch = taken.epoch;
+  assert(empty() && lanes.agree());
   return all;
 }
 
@@ -138,6 +161,7 @@ std::size_t PendingQueue::drop_some(std::size_t count) {
   std::size_t dropped = 0;
   for (; dropped < count && every_size() > 0; ++dropped) drop_oldest();
   for (; dropped < count && newest_size() > 0; ++dropped) pop(Lane::newest);
+  assert(dropped == count || empty());
   return dropped;
 }
 
@@ -175,16 +199,19 @@ PendingEntry PendingQueue::pop(Lane lane) {
   }
   lanes.newest.pop_front();
   ++lanes.newest_base;
+  MILLRACE_CHECK(lanes.agree());
   return entry;
 }
 
 void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
   MILLRACE_CHECK(lanes.newest_bytes >= cell.entry.bytes());
+  MILLRACE_CHECK(lanes.newest_lasting >= lasting(cell.entry));
+  MILLRACE_CHECK(lanes.adaptive_count > 0 || !cell.is_adaptive());
   lanes.newest_bytes -= cell.entry.bytes();
   lanes.newest_lasting -= lasting(cell.entry);
   if (cell.is_adaptive()) --lanes.adaptive_count;
   if (!cell.is_fixed) return;
-  MILLRACE_CHECK(lanes.fixed_count > 0);
+  MILLRACE_CHECK(lanes.fixed_count > 0 && lanes.fixed_bytes >= cell.entry.bytes());
   --lanes.fixed_count;
   lanes.fixed_bytes -= cell.entry.bytes();
 }

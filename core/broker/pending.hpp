@@ -21,6 +21,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "core/broker/check.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/rare.hpp"
 
@@ -93,6 +94,7 @@ class PendingQueue {
   bool collapsed() const { return lanes_.is_made() && lanes_.read().collapsed; }
   // Requires that `newest` is empty.
   void unfold() {
+    MILLRACE_CHECK(newest_size() == 0);
     if (collapsed()) lanes_.write().collapsed = false;
   }
   // When the reader's socket was last reported to refuse bytes that wait; 0: never.
@@ -169,6 +171,9 @@ class PendingQueue {
     std::int64_t blocked_at_ns = 0;
     std::uint32_t epoch = 0;
     bool collapsed = false;
+
+    // Whether counts and bytes agree with what is in the lanes, as far as a few comparisons tell.
+    bool agree() const;
   };
 
   Rare<Lanes> lanes_;  // nothing ever waits for most
@@ -195,6 +200,7 @@ std::size_t PendingQueue::remove_if(F&& f) {
   });
   newest.erase(newest_end, newest.end());
   index_all();
+  MILLRACE_CHECK(lanes.agree());
   if (newest.empty()) lanes.collapsed = false;
   return before - size();
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cstdint>
 #include <memory>
@@ -34,14 +35,17 @@ class ProbeTable {
   // Not one that is in already. `hash_of(slot)` may be asked for any element.
   template <class HashOf>
   void insert(Slot slot, HashOf&& hash_of) {
+    assert(slot != Slot{});
     if ((std::uint64_t{size_} + 1) * 4 > std::uint64_t{slot_count_} * 3) grow(hash_of);
     put(slot, hash_of(slot));
     ++size_;
+    assert(size_ < slot_count_);  // an empty slot is left, at which each search ends
   }
 
   // One that is in.
   template <class HashOf>
   void erase(Slot slot, HashOf&& hash_of) {
+    assert(size_ > 0 && slot != Slot{});
     std::uint32_t hole = home(hash_of(slot));
     while (slots_[hole] != slot) {
       assert(slots_[hole] != Slot{});
@@ -62,6 +66,7 @@ class ProbeTable {
   // slot_count(). Nothing may be put in or taken out meanwhile.
   template <class Visit>
   std::uint32_t for_some(std::uint32_t from, std::uint32_t count, Visit&& visit) const {
+    assert(from <= slot_count_);
     const std::uint32_t end = from + std::min(count, slot_count_ - from);
     for (const Slot slot : std::span(slots_.get() + from, end - from)) {
       if (slot != Slot{}) visit(slot);
@@ -93,6 +98,7 @@ class ProbeTable {
   template <class HashOf>
   void grow(HashOf&& hash_of) {
     const std::uint32_t count = std::max<std::uint32_t>(2, 2 * slot_count_);
+    assert(std::has_single_bit(count));  // home() takes the lowest bits
     const auto old = std::exchange(slots_, std::make_unique<Slot[]>(count));
     const std::uint32_t old_count = std::exchange(slot_count_, count);
     for (const Slot slot : std::span(old.get(), old_count)) {

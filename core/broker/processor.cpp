@@ -46,6 +46,7 @@ void Processor::set_limits(const ProcessorLimits& limits) {
 
 void Processor::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
   holder_.enter();
+  MILLRACE_CHECK(!sessions_.has_due_wills() || batch_.has_more());  // none is forgotten
   batch_.begin(now_ns);
   values_.begin_batch();
   if (local_) local_->begin(time_of_day_ns);
@@ -86,6 +87,8 @@ void Processor::publish_due_wills() {
 
 void Processor::update_gauges() {
   ProcessorStats& stats = batch_.stats();
+  MILLRACE_CHECK(stats.sessions_connected.value() <= sessions_.size());
+  MILLRACE_CHECK(stats.slow_sessions.value() <= stats.sessions_connected.value());
   stats.sessions.set(sessions_.size());
   stats.subscriptions.set(router_.subscription_count());
   stats.shared_groups.set(router_.group_count());
@@ -174,6 +177,7 @@ void Processor::apply_of_server(Command& command) {
 
 template <class Ack>
 void Processor::apply_ack(Session& session, const Ack& ack) {
+  MILLRACE_CHECK(ack.packet_id != 0);
   if (!deliverer_.apply(session, ack)) sessions_.disconnect(session, ReasonCode::protocol_error);
 }
 
@@ -191,6 +195,7 @@ void Processor::apply_publish(Session* from, Message&& message) {
 }
 
 void Processor::apply_acknowledged(Session& from, PublishContext& context) {
+  MILLRACE_CHECK(from.connected() && context.from == &from);
   const std::uint8_t qos = context.message.qos;
   const std::uint16_t packet_id = context.message.packet_id;
   if (qos == 2) {
@@ -205,6 +210,7 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
   }
   context.can_withhold = true;
   const std::size_t matched = publish(context);
+  MILLRACE_CHECK(context.withholder == nullptr || context.withholder->connected());
   if (!from.connected()) return;  // its own overflow policy ended it
   if (context.withholder != nullptr) {
     if (!publisher_acks_.withhold(*context.withholder, from, qos, packet_id)) {

@@ -3,6 +3,7 @@
 // Threads: the processor's holder alone, for the length of one publish.
 #pragma once
 
+#include "core/broker/check.hpp"
 #include "core/broker/message.hpp"
 
 namespace millrace::broker {
@@ -23,6 +24,7 @@ struct PublishContext {
   // The message as whatever stays may hold it: one copy out of the receive buffer, made when it is
   // first needed and shared by all queues and the slot.
   const Message& to_keep() {
+    MILLRACE_CHECK(kept || message);  // not taken yet
     if (!kept) kept = message.is_slice() ? message.copy_to_keep() : message;
     return kept;
   }

@@ -14,6 +14,7 @@ using protocol::ReasonCode;
 void PublisherAcks::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
                                 ReasonCode reason) {
   MILLRACE_CHECK((qos == 1 || qos == 2) && packet_id != 0);
+  MILLRACE_CHECK(publisher.connected());
   Outbox& outbox = *publisher.outbox;
   const auto type = qos == 1 ? protocol::PacketType::puback : protocol::PacketType::pubrec;
   protocol::encode_ack(type, packet_id, reason, outbox.version, outbox.staged().control);
@@ -29,6 +30,7 @@ PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uin
 }
 
 void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
+  MILLRACE_CHECK(pubrel.packet_id != 0 && publisher.connected());
   const bool known = publisher.deferred.write().received_qos2.erase(pubrel.packet_id) > 0;
   Outbox& outbox = *publisher.outbox;
   protocol::encode_ack(protocol::PacketType::pubcomp, pubrel.packet_id,
@@ -42,6 +44,7 @@ void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
 bool PublisherAcks::withhold(Session& receiver, Session& publisher, std::uint8_t qos,
                              std::uint16_t packet_id) {
   assert(receiver.connected() && publisher.connected());
+  assert((qos == 1 || qos == 2) && packet_id != 0);
   if (++publisher.deferred.write().withheld_from_me > batch_.limits().receive_maximum) {
     return false;
   }
@@ -54,6 +57,7 @@ void PublisherAcks::release(Session& receiver) {
   for (const WithheldAck& ack : std::exchange(receiver.deferred.write().withheld, {})) {
     if (!ack.publisher->attached()) continue;
     Session& publisher = *ack.publisher->session;
+    assert(publisher.outbox == ack.publisher);
     assert(publisher.deferred.read().withheld_from_me > 0);
     --publisher.deferred.write().withheld_from_me;
     acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::success);

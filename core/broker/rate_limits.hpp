@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/broker/check.hpp"
 #include "core/broker/pending.hpp"
 
 namespace millrace::broker {
@@ -56,6 +57,7 @@ class RateLimits {
     }
     limit->next_ns = next_ns;
     limit->due = due_.emplace(next_ns, key);
+    MILLRACE_CHECK(due_.size() == count_);
   }
 
   // When the first of them is over.
@@ -77,6 +79,7 @@ class RateLimits {
       of_subscription->second.erase(ended);
       if (of_subscription->second.empty()) of_.erase(of_subscription);
       --count_;
+      assert(due_.size() == count_ && (count_ > 0 || held_bytes_ == 0));
       if (held) visit(std::move(*held));
     }
   }
@@ -90,8 +93,10 @@ class RateLimits {
       if (auto held = release(limit)) visit(std::move(*held));
       due_.erase(limit.due);
     }
+    assert(count_ >= found->second.size());
     count_ -= found->second.size();
     of_.erase(found);
+    assert(due_.size() == count_ && (count_ > 0 || held_bytes_ == 0));
   }
 
   // Holds nothing back any more: calls visit(PendingEntry) with all that was. When the next ones may

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/broker/check.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/topic_rules.hpp"
 
@@ -81,6 +82,7 @@ class CachedRoute {
   std::uint64_t version() const { return matches_nothing() ? word_ >> 1 : routed()->version; }
   const Route& route() const {
     static const Route nothing;
+    MILLRACE_CHECK(!never_computed());
     return matches_nothing() ? nothing : routed()->route;
   }
 
@@ -91,6 +93,7 @@ class CachedRoute {
   }
   // Nothing that touches the topic changed up to this version.
   void still_valid(std::uint64_t version) {
+    MILLRACE_CHECK(!never_computed() && version >= this->version());
     if (matches_nothing()) {
       word_ = nothing_as_of(version);
     } else {

@@ -33,7 +33,8 @@ std::size_t RouteBuilder::KeyHash::operator()(const Key& key) const {
 }
 
 Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic) {
-  assert(route_.empty() && matches_.empty());
+  assert(route_.empty() && matches_.empty() && previous_.empty());
+  assert(merged_.empty() && places_.empty());
   ++stamp_;
   const std::size_t nodes =
       index.match(topic, [&](Subscription* subscription) { add_match(subscription, topic); });
@@ -44,6 +45,7 @@ Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic
     std::sort(values.begin(), values.end());
     values.erase(std::unique(values.begin(), values.end()), values.end());
   }
+  assert(previous_.size() == route_.targets.size() && matches_.size() >= previous_.size());
   matches_.clear();
   previous_.clear();
   merged_.clear();
@@ -61,6 +63,7 @@ void RouteBuilder::add_match(Subscription* subscription, std::string_view topic)
     route_.groups.emplace_back(*group);
     return;
   }
+  MILLRACE_CHECK(subscription->session != nullptr && subscription->in_index);
   if (!subscription->may_read(topic)) return;
   if (subscription->session->ended) return;  // its subscriptions are removed in slices
   SubscriptionSet& set = subscription->session->subscriptions.write();
@@ -102,6 +105,7 @@ void RouteBuilder::add_target(Subscription& subscription) {
 
 void RouteBuilder::merge(RouteTarget& target, const Subscription& subscription,
                          std::uint32_t interval_ms) {
+  MILLRACE_CHECK(target.session == subscription.session);
   target.qos = std::max(target.qos, subscription.qos);
   target.interval_ms = std::min(target.interval_ms, interval_ms);
   // Names the cell in which a value waits: the same whatever the order of the matches.
@@ -140,12 +144,14 @@ RouteBuilder::Key RouteBuilder::key_of(const RouteTarget& target) const {
 }
 
 RouteBuilder::Place RouteBuilder::find_target(const SubscriptionSet& set, const Key& key) {
+  MILLRACE_CHECK(set.route_stamp == stamp_);  // else what it says is of another route
   if (set.route_targets > looked_through_max) {
     const auto found = places_.find(key);
     return found == places_.end() ? nowhere : found->second;
   }
   for (Place place = set.route_newest; place != nowhere; place = previous_[place]) {
     batch_.stats().work_units.add();
+    MILLRACE_CHECK(route_.targets[place].session == key.session);
     if (key_of(route_.targets[place]) == key) return place;
   }
   return nowhere;

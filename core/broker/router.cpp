@@ -56,6 +56,7 @@ void Router::bring_up_to_date(Topic& topic) {
 // --- Shared groups -------------------------------------------------------------------------------
 
 void Router::add_to_group(Subscription& subscription, const std::string& group_name) {
+  assert(!subscription.in_index);  // the group is, in its place
   auto& group = groups_[group_key(group_name, subscription.filter())];
   if (!group) {
     group = std::make_unique<SharedGroup>(group_name, subscription.filter());
@@ -71,13 +72,13 @@ void Router::leave_group(Subscription& subscription) {
   if (subscription.extras.read().group == nullptr) return;
   SharedGroup& group = *subscription.extras.read().group;
   group.leave(subscription);
-  assert(members_ > 0);
+  assert(members_ > 0 && subscription.session->subscriptions.read().shared_count > 0);
   --members_;
   --subscription.session->subscriptions.write().shared_count;
   if (!group.empty()) return;
   remove_from_index(group.in_index());
   const auto found = groups_.find(group_key(group.name(), group.filter()));
-  assert(found != groups_.end());
+  assert(found != groups_.end() && found->second.get() == &group);
   ended_groups_.push_back(std::move(found->second));
   groups_.erase(found);
 }
@@ -98,6 +99,7 @@ void Router::update_groups(Session& session) {
 
 Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest& wanted,
                                      std::uint32_t identifier) {
+  assert(!session.ended);
   SubscriptionSet& set = session.subscriptions.write();
   Subscription* const before = set.of.find(wanted.name);
   const bool is_new = before == nullptr;
@@ -108,6 +110,9 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
     subscription.session = &session;
     subscription.number = ++subscription_number_;
   } else {
+    assert(subscription.session == &session);
+    assert(wanted.share_group.empty() == (subscription.extras.read().group == nullptr));
+    assert(set.mode_counts[static_cast<std::size_t>(subscription.mode)] > 0);
     --set.mode_counts[static_cast<std::size_t>(subscription.mode)];
   }
   ++set.mode_counts[static_cast<std::size_t>(wanted.mode)];
@@ -123,11 +128,13 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
 }
 
 void Router::add_to_index(Subscription& subscription) {
+  assert(!subscription.in_index);
   index_.add(subscription.filter(), &subscription);
   subscription.in_index = true;
 }
 
 void Router::remove_from_index(Subscription& subscription) {
+  assert(subscription.in_index);
   index_.remove(subscription.filter(), &subscription);
   subscription.in_index = false;
 }
@@ -142,7 +149,7 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   if (found == nullptr) return nullptr;
   SubscriptionSet& set = session.subscriptions.write();
   auto& mode_count = set.mode_counts[static_cast<std::size_t>(found->mode)];
-  assert(mode_count > 0);
+  assert(mode_count > 0 && found->session == &session);
   --mode_count;
   remove(*found);
   ended_subscriptions_.push_back(set.of.take(*found));
@@ -159,6 +166,7 @@ std::uint32_t Router::remove_some(Session& session, std::uint32_t from, std::uin
   assert(session.ended);
   return session.subscriptions.read().of.for_some(from, count, [&](Subscription& one) {
     batch_.stats().work_units.add();
+    assert(one.session == &session);
     remove(one);
   });
 }

@@ -84,7 +84,10 @@ class Router {
   const SubscriptionIndex& index() const { return index_; }
   std::size_t group_count() const { return groups_.size(); }
   // Those of sessions and of local readers. (The index has a group once.)
-  std::size_t subscription_count() const { return index_.size() - groups_.size() + members_; }
+  std::size_t subscription_count() const {
+    MILLRACE_CHECK(index_.size() >= groups_.size() && members_ >= groups_.size());
+    return index_.size() - groups_.size() + members_;
+  }
 
  private:
   void bring_up_to_date(Topic& topic);

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <boost/container/string.hpp>
+#include <cassert>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -110,7 +111,9 @@ struct Session {
   // Tells the connection how small to keep the kernel's buffer: as the strictest of its
   // subscriptions' modes asks for, or a backlog that collapsed.
   void update_binding() {
+    assert(connected());
     const auto& mode_counts = subscriptions.read().mode_counts;
+    assert(mode_counts[0] + mode_counts[1] + mode_counts[2] == subscriptions.read().of.size());
     auto binding = Outbox::Binding::early;
     if (mode_counts[static_cast<std::size_t>(Mode::adaptive)] > 0) {
       binding = Outbox::Binding::late;

@@ -23,6 +23,7 @@ std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
     const std::int64_t unfolds_at = session.pending.blocked_at_ns() + stale_ns;
     if (unfolds_at > batch.now_ns()) consider(unfolds_at);
   } else if (session.pending.has_adaptive()) {
+    MILLRACE_CHECK(session.pending.newest_since_ns().has_value());
     consider(*session.pending.newest_since_ns() + stale_ns);
   }
   return due;
@@ -33,24 +34,30 @@ void SessionTimers::reschedule(Session& session, const Batch& batch) {
   const std::int64_t due = due_ns(session, batch);
   const std::int64_t entered = session.deadlines.read().timer_ns;
   if (due == never_ns || (entered != 0 && entered <= due)) return;
-  if (entered != 0) entries_.erase({entered, session.number, &session});
+  if (entered != 0) erase(session, entered);
   session.deadlines.write().timer_ns = due;
-  entries_.insert({due, session.number, &session});
+  const bool is_new = entries_.insert({due, session.number, &session}).second;
+  assert(is_new);
+  static_cast<void>(is_new);
+}
+
+void SessionTimers::erase(Session& session, std::int64_t entered_ns) {
+  const auto erased = entries_.erase({entered_ns, session.number, &session});
+  assert(erased == 1);
+  static_cast<void>(erased);
 }
 
 void SessionTimers::cancel(Session& session) {
   const std::int64_t entered = session.deadlines.read().timer_ns;
   if (entered == 0) return;
-  const auto erased = entries_.erase({entered, session.number, &session});
-  assert(erased == 1);
-  static_cast<void>(erased);
+  erase(session, entered);
   session.deadlines.write().timer_ns = 0;
 }
 
 Session* SessionTimers::take_due(std::int64_t now_ns) {
   if (next_ns() > now_ns) return nullptr;
   Session* const session = std::get<2>(*entries_.begin());
-  assert(session->deadlines.read().timer_ns == next_ns());
+  assert(!session->ended && session->deadlines.read().timer_ns == next_ns());
   entries_.erase(entries_.begin());
   session->deadlines.write().timer_ns = 0;
   return session;

@@ -32,6 +32,7 @@ class SessionTimers {
   }
 
  private:
+  void erase(Session& session, std::int64_t entered_ns);
   static std::int64_t due_ns(const Session& session, const Batch& batch);
 
   // When, the session's number (so that the order is the same in each run), and who.

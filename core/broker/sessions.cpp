@@ -93,6 +93,8 @@ Session& Sessions::start(const ConnectRequest& request) {
 
 void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request) {
   assert(!session.connected() && !session.ended);
+  assert(session.client_id == request.client_id && request.receive_maximum > 0);
+  assert(outbox.outstanding_bytes == 0 && outbox.credit_raise == 0);  // never attached before
   session.outbox = &outbox;
   session.is_v5 = outbox.version == protocol::Version::v5;
   session.bytes_may_pass = !outbox.assigns_aliases && request.packet_bytes_max == 0;
@@ -138,8 +140,10 @@ void Sessions::detach(Session& session, Will will) {
   // Bound deliveries go with the connection. QoS 1 and 2 are inflight and stay in the session.
   session.outbox.reset();
   router_.update_groups(session);
+  assert(batch_.stats().sessions_connected.value() > 0);
   batch_.stats().sessions_connected.subtract();
   deliverer_.part(session);
+  assert(!session.ended && !session.counted_slow);
 
   if (will == Will::discard && session.deadlines.read().will) {
     session.deadlines.write().will.reset();
@@ -164,6 +168,7 @@ void Sessions::end(Session& session) {
   make_will_due(session);  // [MQTT-3.1.2-8]
   session.ended = true;
   hand_on_shared(session);
+  assert(session.subscriptions.read().shared_count == 0);
   deliverer_.clear(session);
   timers_.cancel(session);
   const auto found = by_client_id_.find(session.client_id);
@@ -181,7 +186,15 @@ void Sessions::remove_subscriptions(Ended& ended) {
   Session& session = *ended.session;
   const std::uint32_t before = ended.next_slot;
   ended.next_slot = router_.remove_some(session, before, removals_left_);
+  assert(ended.next_slot >= before && ended.next_slot - before <= removals_left_);
   removals_left_ -= ended.next_slot - before;
+}
+
+// Nothing names the session any more, and no gauge counts it.
+bool Sessions::is_forgotten(const Session& session) {
+  return session.ended && !session.connected() && session.pending.empty() &&
+         session.deadlines.read().timer_ns == 0 && !session.deferred.read().snapshot_turn &&
+         !session.waits_for_service && !session.counted_slow;
 }
 
 void Sessions::forget_ended() {
@@ -190,12 +203,14 @@ void Sessions::forget_ended() {
     remove_subscriptions(ended);
     const auto forgotten =
         static_cast<std::uint32_t>(ended.session->inflight.forget_some(removals_left_));
+    assert(forgotten <= removals_left_);
     removals_left_ -= forgotten;
     batch_.stats().work_units.add(forgotten);
     if (ended.next_slot < ended.session->subscriptions.read().of.slot_count() ||
         removals_left_ == 0) {
       break;
     }
+    assert(is_forgotten(*ended.session));
     ended_.pop_front();
   }
   if (!ended_.empty()) batch_.ask_for_more();
@@ -221,6 +236,7 @@ void Sessions::make_will_due(Session& session) {
   }
   if (!session.deadlines.read().will) return;
   Deadlines& deadlines = session.deadlines.write();
+  assert(deadlines.will->message);
   due_wills_.push_back(std::move(deadlines.will->message));
   deadlines.will.reset();
   deadlines.will_at_ns = 0;
@@ -231,6 +247,7 @@ Message Sessions::take_due_will() {
   BufferRef will = std::move(due_wills_.front().buffer);
   due_wills_.pop_front();
   batch_.stats().wills.add();
+  assert(will->unique());               // its bytes are constant for any other holder
   will->received_ns = batch_.now_ns();  // its Message Expiry Interval begins here (3.1.3.2.4)
   return message_of(std::move(will));
 }
@@ -247,6 +264,8 @@ void Sessions::fire(Session& session) {
   assert(!session.ended);
   const Deadlines& deadlines = session.deadlines.read();
   const std::int64_t now_ns = batch_.now_ns();
+  assert(deadlines.will_at_ns == 0 || deadlines.will);
+  assert(session.connected() || session.expiry_s != 0);  // else it ended with its connection
   if (deadlines.will_at_ns != 0 && deadlines.will_at_ns <= now_ns) make_will_due(session);
   if (deadlines.expires_at_ns != 0 && deadlines.expires_at_ns <= now_ns) {
     assert(!session.connected());

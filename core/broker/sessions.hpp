@@ -109,6 +109,7 @@ class Sessions {
   void end(Session& session);
   struct Ended;
   void remove_subscriptions(Ended& ended);
+  static bool is_forgotten(const Session& session);
   void hand_on_shared(Session& session);
   void make_will_due(Session& session);
   void fire(Session& session);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/broker/check.hpp"
 #include "core/broker/route.hpp"
 #include "core/broker/session.hpp"
 
@@ -32,6 +33,7 @@ SharedGroup::Standing SharedGroup::standing_of(const Subscription& member) {
 }
 
 void SharedGroup::join(Subscription& member) {
+  assert(member.extras.read().group == nullptr && member.filter() == filter());
   member.extras.write().group = this;
   put(member, standing_of(member));
 }
@@ -42,6 +44,7 @@ void SharedGroup::leave(Subscription& member) {
 }
 
 void SharedGroup::update(Subscription& member) {
+  assert(member.extras.read().group == this);
   const Standing standing = standing_of(member);
   if (member.extras.read().group_list == static_cast<std::uint8_t>(standing)) return;
   take_out(member);
@@ -69,6 +72,7 @@ void SharedGroup::take_out(Subscription& member) {
 
 Subscription* SharedGroup::take_turn(const RouteGroup& route, const Message& message,
                                      base::Counter& work) {
+  MILLRACE_CHECK(route.group == this);
   const std::string_view topic = message.topic();
   // The first, from the list's next on, for which `takes` is true.
   const auto turn_of = [&](Standing standing, auto&& takes) -> Subscription* {
@@ -80,6 +84,7 @@ Subscription* SharedGroup::take_turn(const RouteGroup& route, const Message& mes
       const std::size_t here = (next + i) % count;
       work.add();
       Subscription* const member = members[here];
+      MILLRACE_CHECK(standing_of(*member) == standing);
       if (member->session->ended || !route.may_read(*member, topic)) continue;
       const bool chosen = takes(*member);
       if (!chosen && behind != nullptr) continue;

@@ -39,12 +39,16 @@ class SnapshotQueue {
 
   const SnapshotCursor& front() const { return in_order_.front(); }
   SnapshotCursor& front() {
+    assert(!in_order_.empty());
     SnapshotCursor& cursor = in_order_.front();
     assert(cursor.since <= cursor.since_at_qos0);
     cursor.since_at_qos0 = std::max(cursor.since_at_qos0, returned_at_);
     return cursor;
   }
-  void pop_front() { remove(of_.find(in_order_.front().subscription)); }
+  void pop_front() {
+    assert(!in_order_.empty());
+    remove(of_.find(in_order_.front().subscription));
+  }
 
   // Subscribing again begins again: ends the one that the subscription has.
   void add(SnapshotCursor cursor) {
@@ -52,6 +56,7 @@ class SnapshotQueue {
     end(*cursor.subscription);
     const auto place = in_order_.insert(in_order_.end(), std::move(cursor));
     of_.emplace(place->subscription, place);
+    assert(of_.size() == in_order_.size());
   }
   // Of a subscription that need not have one.
   void end(const Subscription& subscription) {
@@ -72,6 +77,7 @@ class SnapshotQueue {
     assert(found != of_.end());
     in_order_.erase(found->second);
     of_.erase(found);
+    assert(of_.size() == in_order_.size());
     if (of_.empty()) of_ = {};  // its buckets, too
   }
 

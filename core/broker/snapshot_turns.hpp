@@ -20,7 +20,7 @@ class SnapshotTurns {
 
   // One that waits already keeps its place.
   void wait(Session& session) {
-    assert(session.connected());
+    assert(session.connected() && !session.deferred.read().snapshots.empty());
     auto& turn = session.deferred.write().snapshot_turn;
     if (!turn) turn = waiting_.insert(waiting_.end(), &session);
   }
@@ -28,11 +28,13 @@ class SnapshotTurns {
   void leave(Session& session) {
     if (!session.deferred.read().snapshot_turn) return;
     auto& turn = session.deferred.write().snapshot_turn;
+    assert(!waiting_.empty() && **turn == &session);
     waiting_.erase(*turn);
     turn.reset();
   }
   // Whose turn it is; it waits no longer.
   Session& take() {
+    assert(!waiting_.empty());
     Session& session = *waiting_.front();
     leave(session);
     return session;

@@ -54,6 +54,7 @@ SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::stri
     nodes_.emplace_back();
   }
   Node& node = nodes_[id];
+  assert(node.parent == none && node.child_count == 0 && node.subscriptions.empty());
   node.parent = parent;
   node.level = level;
   node.level_hash = edge_hash(parent, level);
@@ -67,6 +68,7 @@ SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::stri
 
 void SubscriptionIndex::remove_if_bare(NodeId id) {
   while (id != root && nodes_[id].child_count == 0 && nodes_[id].subscriptions.empty()) {
+    assert(nodes_[id].plus == none && nodes_[id].pound == none);
     edges_.erase(id, hash_of_edge());
     const NodeId parent = nodes_[id].parent;
     Node& above = nodes_[parent];
@@ -89,12 +91,14 @@ SubscriptionIndex::NodeId SubscriptionIndex::find(std::string_view filter) const
 }
 
 void SubscriptionIndex::add(std::string_view filter, Subscription* subscription) {
+  assert(!filter.empty() && subscription != nullptr);
   NodeId id = root;
   for_each_level(filter, [&](std::string_view level) { id = make_child(id, level); });
   auto& subscriptions = nodes_[id].subscriptions;
   subscription->index_position = static_cast<std::uint32_t>(subscriptions.all().size());
   subscriptions.push_back(subscription);
   ++size_;
+  assert(edges_.size() + 2 == node_count());  // no edge ends at `none` or at the root
   log_change(filter);
 }
 
@@ -109,6 +113,7 @@ void SubscriptionIndex::remove(std::string_view filter, Subscription* subscripti
   subscriptions.erase(at);
   --size_;
   remove_if_bare(id);
+  assert(edges_.size() + 2 == node_count());
   log_change(filter);
 }
 

@@ -18,7 +18,14 @@ Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name, std::uint64
   by_name_.insert(topic);
   by_age_.push_back(topic);
   bytes_ += cost_bytes(topic);
+  assert(lists_agree());
   return topic;
+}
+
+// Each topic is in each list that it belongs to.
+bool TopicTable::lists_agree() const {
+  return by_name_.size() == topics_.size() && by_age_.size() + retained_count_ == topics_.size() &&
+         retained_bytes_ <= bytes_;
 }
 
 // What the topic takes of bytes_max: its values and, roughly, its entry.
@@ -31,6 +38,8 @@ std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
 
 void TopicTable::store_newest(Topic& topic, BufferRef value) {
   MILLRACE_CHECK(value);
+  MILLRACE_CHECK(bytes_ >= cost_bytes(topic));
+  MILLRACE_CHECK(topic.age_hook.is_linked() == !topic.retained);
   bytes_ -= cost_bytes(topic);
   topic.newest_slot.store(std::move(value));
   bytes_ += cost_bytes(topic);
@@ -63,6 +72,7 @@ void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t seq
   const bool evictable = !topic.retained;
   if (evictable && !topic.age_hook.is_linked()) by_age_.push_back(topic);
   if (!evictable && topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
+  assert(lists_agree());
 }
 
 std::size_t TopicTable::evict(std::size_t count_max) {
@@ -78,10 +88,12 @@ std::size_t TopicTable::evict(std::size_t count_max) {
 
 void TopicTable::erase(Topic& topic) {
   assert(!topic.retained && topic.batch_value == 0);
+  assert(bytes_ >= cost_bytes(topic));
   bytes_ -= cost_bytes(topic);
   if (topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
   by_name_.erase(by_name_.iterator_to(topic));
   topics_.erase(topic);  // deleted when no reader is at it
+  assert(lists_agree() && (topics_.size() > 0 || bytes_ == 0));
 }
 
 Topic* TopicTable::next(std::string_view after, bool inclusive) {

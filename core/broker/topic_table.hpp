@@ -135,6 +135,7 @@ class TopicTable {
   static const void* wait_key(std::uint64_t hash) { return reinterpret_cast<const void*>(hash); }
   static std::uint64_t cost_bytes(const Topic& topic);
   void erase(Topic& topic);
+  bool lists_agree() const;
 
   TopicLimits limits_;
   Index topics_;

@@ -13,6 +13,8 @@ constexpr std::uint32_t turns_per_batch = 8;
 }
 
 void Values::note(Topic& topic, PublishContext& context) {
+  MILLRACE_CHECK(topic.sequence == sequence_);  // publishes end in the order in which they began
+  MILLRACE_CHECK(context.message);
   if (topic.batch_value == 0) {
     noted_.push_back({&topic, {}, {}, false, 0});
     topic.batch_value = static_cast<std::uint32_t>(noted_.size());
@@ -51,6 +53,7 @@ void Values::store_noted(LocalSide* local) {
 void Values::store(Noted& noted, LocalSide* local) {
   Topic& topic = *noted.topic;
   MILLRACE_CHECK(topic.batch_value != 0);
+  MILLRACE_CHECK(noted.newest && !(noted.retained && noted.clears_retained));
   Message newest = noted.newest.is_slice() ? noted.newest.copy_to_keep() : noted.newest;
   if (noted.clears_retained) topics_.store_retained(topic, nullptr, noted.retained_sequence);
   if (noted.retained && !topics_.can_retain(topic, noted.retained.packet_bytes)) {
@@ -64,6 +67,7 @@ void Values::store(Noted& noted, LocalSide* local) {
     topics_.store_retained(topic, std::move(retained.buffer), noted.retained_sequence);
   }
   const Route& route = topic.cached_route.route();
+  MILLRACE_CHECK(local != nullptr || route.feeds.empty());
   if (!route.feeds.empty()) local->store(route.feeds, newest);
   topics_.store_newest(topic, std::move(newest.buffer));
   topic.batch_value = 0;
@@ -81,6 +85,7 @@ std::optional<SnapshotCursor> Values::begin_snapshot(const Subscription& subscri
   cursor.with_retained = wanted.retain_handling == 0 || (wanted.retain_handling == 1 && is_new);
   cursor.with_newest = wanted.mode == Mode::latest;
   if (!cursor.with_retained && !cursor.with_newest) return std::nullopt;
+  assert(subscription.session != nullptr);
   cursor.subscription = &subscription;
   cursor.walk.filter = subscription.filter();
   cursor.since = cursor.since_at_qos0 = sequence_;
@@ -94,7 +99,9 @@ bool Values::begin_turn() {
 }
 
 Values::Step Values::next(SnapshotCursor& cursor, StoredValue& value) {
-  assert(cursor.subscription != nullptr);
+  assert(cursor.subscription != nullptr && cursor.since <= sequence_);
+  assert(noted_.empty());  // else a value that is not stored yet would be missed
+  assert(turn_budget_ <= snapshot_budget_);
   while (turn_budget_ > 0) {
     --turn_budget_;
     --snapshot_budget_;

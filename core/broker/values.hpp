@@ -28,7 +28,10 @@ class Values {
  public:
   explicit Values(Batch& batch) : batch_(batch), topics_(batch.limits().slots) {}
 
-  void begin_batch() { snapshot_budget_ = batch_.limits().snapshot_topics_per_batch; }
+  void begin_batch() {
+    MILLRACE_CHECK(noted_.empty() && last_topic_ == nullptr);
+    snapshot_budget_ = batch_.limits().snapshot_topics_per_batch;
+  }
 
   // A publish begins: gives it its number, and its topic.
   Topic& topic_of(const Message& message) {
