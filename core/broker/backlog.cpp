@@ -163,7 +163,7 @@ void Backlog::before_request(Session& session) {
 }
 
 void Backlog::seal(Session& session) {
-  assert(session.connected() && !session.ended);
+  assert(!session.ended);
   release_held(session);
   session.pending.seal();
   bound_newest(session);
@@ -171,7 +171,7 @@ void Backlog::seal(Session& session) {
 }
 
 void Backlog::unsubscribed(Session& session, std::span<const Subscription* const> ended) {
-  assert(session.connected() && !session.ended);
+  assert(!session.ended);
   release_held_of(session, ended);
   session.pending.seal();
   bound_newest(session);

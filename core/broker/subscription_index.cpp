@@ -91,7 +91,7 @@ SubscriptionIndex::NodeId SubscriptionIndex::find(std::string_view filter) const
 }
 
 void SubscriptionIndex::add(std::string_view filter, Subscription* subscription) {
-  assert(!filter.empty() && subscription != nullptr);
+  assert(subscription != nullptr);
   NodeId id = root;
   for_each_level(filter, [&](std::string_view level) { id = make_child(id, level); });
   auto& subscriptions = nodes_[id].subscriptions;

@@ -39,6 +39,11 @@ bool Connection::handle(protocol::Subscribe& packet) {
   request->filters.reserve(packet.subscriptions.size());
   for (protocol::Subscription& wanted : packet.subscriptions) {
     broker::SubscriptionRequest& resolved = request->filters.emplace_back();
+    // A session has no room for more, so more are not looked at: access rules take their time.
+    if (request->filters.size() > thread_.config().session.subscriptions_max) {
+      resolved.refused = protocol::ReasonCode::quota_exceeded;
+      continue;
+    }
     if (!wish) resolved.refused = wish.error();
     resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
     resolved.name = std::move(wanted.filter);

@@ -22,6 +22,8 @@ struct Line final : ScriptedStream {
 };
 
 struct ConnectionLimitsTest : testing::Test {
+  explicit ConnectionLimitsTest(const Config& config = {}) : front(config) {}
+
   FrontEnd front;
   std::unique_ptr<Line> line_owner = std::make_unique<Line>();
   Line& line = *line_owner;
@@ -104,6 +106,42 @@ TEST_F(ConnectionLimitsTest, AClientThatDoesNotReadItsAnswersIsNotKeptForEver) {
   EXPECT_TRUE(line.closed);
   front.apply();
   EXPECT_EQ(front.processor.find_session("c"), nullptr);
+}
+
+// Where nobody may read anything.
+struct SubscribeLimitsTest : ConnectionLimitsTest {
+  SubscribeLimitsTest() : ConnectionLimitsTest(config()) {}
+
+  static Config config() {
+    Config config;
+    AccessRule rule;
+    rule.effect = AccessEffect::deny;
+    rule.action = AccessAction::subscribe;
+    rule.filter = "#";
+    config.access.rules.push_back(rule);
+    return config;
+  }
+};
+
+// 2 MiB of filters held against a thousand rules took an I/O thread 15 s.
+TEST_F(SubscribeLimitsTest, NoMoreFiltersAreJudgedThanASessionMayHold) {
+  connect();
+  const std::size_t limit = front.settings->config.session.subscriptions_max;
+  protocol::Subscribe subscribe;
+  subscribe.packet_id = 1;
+  for (std::size_t i = 0; i < limit + 500; ++i) {
+    subscribe.subscriptions.emplace_back().filter = "a/" + std::to_string(i);
+  }
+  receive(encoded(subscribe));
+  EXPECT_EQ(front.thread.counters().subscribe_denied.value(), limit);
+  front.apply();
+  front.thread.dispatch_ready();
+  ASSERT_FALSE(line.taken.empty());
+  // The reasons are the end of SUBACK.
+  EXPECT_EQ(line.taken[line.taken.size() - 500 - 1],
+            static_cast<std::uint8_t>(protocol::ReasonCode::not_authorized));
+  EXPECT_EQ(line.taken[line.taken.size() - 500],
+            static_cast<std::uint8_t>(protocol::ReasonCode::quota_exceeded));
 }
 
 }  // namespace
