@@ -168,9 +168,15 @@ Result<Version> Bus<T>::publish(std::string_view name, Value&& value) {
   if (stored.error == Error::empty_value) return stored.error;
   // No topic, or a closed one. A closed topic may be in the course of removal, and then make()
   // finds or creates its successor.
-  const Result<TopicRef> made = make(hash, name);
-  if (!made) return made.error();
-  return (*made)->notify_of((*made)->store(std::forward<Value>(value)));
+  TopicRef closed;
+  for (;;) {
+    const Result<TopicRef> made = make(hash, name);
+    if (!made) return made.error();
+    if (*made == closed) return Error::closed;
+    stored = (*made)->store(std::forward<Value>(value));
+    if (stored.error != Error::closed) return (*made)->notify_of(stored);
+    closed = *made;  // removed at once, so there will be another one; or closed for good
+  }
 }
 
 template <typename T>

@@ -139,7 +139,7 @@ class Page(unittest.TestCase):
             eventually(lambda: self.subscribes() > before, f"{block}: nobody subscribed")
         if "millrace tap" in command:
             eventually(lambda: "attached" in self.terminal.text(), f"{block}: tap did not attach")
-        if "mosquitto -p" in command:
+        if "sbin/mosquitto" in command:
             eventually(self.other_listens, f"{block}: it does not listen")
 
     def subscribes(self):

@@ -255,6 +255,10 @@ class Limits(LocalCase):
     def test_the_wrong_user_is_refused_and_sighup_lets_it_in(self):
         nobody = 65534
         os.chmod(self.folder.name, 0o755)
+        try:
+            subprocess.run([BINARY, "--version"], user=nobody, stdout=subprocess.DEVNULL, check=True)
+        except PermissionError:
+            self.skipTest("other users may not enter the folder of the program")
         tap = [BINARY, "tap", self.topic("#"), "--socket", self.socket, "--count", "1"]
         refused = subprocess.run(tap, user=nobody, stderr=subprocess.PIPE, text=True)
         self.assertEqual(refused.returncode, 1)

@@ -18,7 +18,7 @@ class Installed(Cases, Programs):
         cls.prefix, build = Path(place.name) / "prefix", Path(place.name) / "build"
         for component in ("core", "local"):
             run("cmake", "--install", BUILD, "--component", component, "--prefix", cls.prefix)
-        run("cmake", "-S", EXAMPLES, "-B", build, f"-DCMAKE_PREFIX_PATH={cls.prefix}")
+        run("cmake", "-G", "Ninja", "-S", EXAMPLES, "-B", build, f"-DCMAKE_PREFIX_PATH={cls.prefix}")
         run("cmake", "--build", build)
         cls.PROGRAMS = build / "examples"
         cls.ENVIRONMENT = {"PYTHONPATH": str(cls.file("millrace_local.py").parent),

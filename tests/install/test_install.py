@@ -88,7 +88,7 @@ class CoreAlone(unittest.TestCase):
             os.path.join(folder.name, name) for name in ("build", "prefix", "source", "outside"))
         # As on a machine that has none of the server's libraries.
         missing = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=TRUE" for name in SERVERS_LIBRARIES]
-        run(CMAKE, "-S", SOURCE, "-B", cls.build, "-DMILLRACE_SERVER=OFF", "-DMILLRACE_TESTS=OFF",
+        run(CMAKE, "-G", "Ninja", "-S", SOURCE, "-B", cls.build, "-DMILLRACE_SERVER=OFF", "-DMILLRACE_TESTS=OFF",
             "-DMILLRACE_BENCH=OFF", *missing)
         cls.too_early = run(CMAKE, "--install", cls.build, "--component", "core", "--prefix",
                             cls.prefix, fails=True)
@@ -99,7 +99,7 @@ class CoreAlone(unittest.TestCase):
                               ("latest.cpp", BUS), ("disruptor.cpp", RING)):
             with open(os.path.join(source, name), "w") as out:
                 out.write(content)
-        run(CMAKE, "-S", source, "-B", cls.outside, f"-DCMAKE_PREFIX_PATH={cls.prefix}")
+        run(CMAKE, "-G", "Ninja", "-S", source, "-B", cls.outside, f"-DCMAKE_PREFIX_PATH={cls.prefix}")
         run(CMAKE, "--build", cls.outside)
 
     def test_an_installation_before_the_build_names_the_target_to_build(self):
