@@ -235,7 +235,7 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   assert(request.packet_id != 0);
   if (request.rights_revision < sessions_.rights_revision()) [[unlikely]] {
     sessions_.review(session);
-    if (session.ended) return;  // its user is gone
+    if (!session.connected()) return;  // its user is gone, or what it was handed on overflowed
     judge_anew(session, request);
   }
   protocol::Suback suback;

@@ -177,6 +177,7 @@ void Sessions::end(Session& session) {
   std::unique_ptr<Session> ended = std::move(found->second);
   by_client_id_.erase(found);
   ended_.push_back({std::move(ended)});
+  ended_left_ += session.subscriptions.read().of.slot_count() + session.inflight.unsettled();
   remove_subscriptions(ended_.back());
 }
 
@@ -188,6 +189,7 @@ void Sessions::remove_subscriptions(Ended& ended) {
   ended.next_slot = router_.remove_some(session, before, removals_left_);
   assert(ended.next_slot >= before && ended.next_slot - before <= removals_left_);
   removals_left_ -= ended.next_slot - before;
+  ended_left_ -= std::min<std::uint64_t>(ended_left_, ended.next_slot - before);
 }
 
 // Nothing names the session any more, and no gauge counts it.
@@ -198,6 +200,8 @@ bool Sessions::is_forgotten(const Session& session) {
 }
 
 void Sessions::forget_ended() {
+  // More of more, so that what is left never becomes much more than what ended in a few batches.
+  removals_left_ += static_cast<std::uint32_t>(ended_left_ / 64);
   while (!ended_.empty()) {
     Ended& ended = ended_.front();
     remove_subscriptions(ended);
@@ -205,6 +209,7 @@ void Sessions::forget_ended() {
         static_cast<std::uint32_t>(ended.session->inflight.forget_some(removals_left_));
     assert(forgotten <= removals_left_);
     removals_left_ -= forgotten;
+    ended_left_ -= std::min<std::uint64_t>(ended_left_, forgotten);
     batch_.stats().work_units.add(forgotten);
     if (ended.next_slot < ended.session->subscriptions.read().of.slot_count() ||
         removals_left_ == 0) {

@@ -131,7 +131,8 @@ class Sessions {
     std::uint32_t next_slot = 0;  // of its table of subscriptions: those before are removed
   };
   std::deque<Ended> ended_;
-  std::uint32_t removals_left_ = 0;             // in this batch
+  std::uint64_t ended_left_ = 0;     // about what ended_ still has of slots and inflight messages
+  std::uint32_t removals_left_ = 0;  // in this batch
   std::shared_ptr<const Authority> authority_;  // null: rights are as each CONNECT brought them
   std::optional<ReviewUnderWay> review_;
 };

@@ -4,9 +4,10 @@
 // Addresses take turns: whoever asks for a thousand checks waits for them one by one, and somebody
 // else's first comes next. What waits is bounded, in all and for each address; what does not fit is
 // refused at once, and whoever asked says so to its peer. An address or a user name that failed
-// before waits longer (login_delays.hpp). A check whose client has left is not computed.
+// before waits longer (login_delays.hpp); of those, few of an address may wait at a time, and they
+// give up their places to logins that need not wait. A check whose client has left is not computed.
 //
-// Threads: stop() one, and nothing is posted after it; all else any.
+// Threads: stop() one; all else any. What is posted after stop() is refused.
 #pragma once
 
 #include <atomic>
@@ -30,6 +31,8 @@ class Worker {
   // Runs on the worker's thread. Says whether the password was right, after it has told whoever
   // asked.
   using Check = std::function<bool()>;
+  // Runs on the worker's thread in place of the check: its place was needed for others.
+  using Refused = std::function<void()>;
   // A check that waits; null: it was refused.
   class Waiting;
   using Ticket = std::shared_ptr<Waiting>;
@@ -39,8 +42,12 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Null: `limit` checks wait or run already, or three quarters of that from this address alone.
-  Ticket post(std::size_t limit, Login login, Check check);
+  // How many delayed logins of one address wait at a time.
+  static constexpr std::size_t held_back_max = 8;
+
+  // Null: `limit` checks wait or run already, or three quarters of that from this address alone, or
+  // this one is delayed and others of its address are.
+  Ticket post(std::size_t limit, Login login, Check check, Refused refused = {});
   // Its client has left. If it has not begun it never will, and its place is free.
   void cancel(const Ticket& ticket);
 
@@ -73,10 +80,15 @@ class Worker {
   // The next in turn that is due; null: none, and `due` is when the first will be.
   Ticket take_next(Clock::time_point now, Clock::time_point& due);
   std::list<Line>::iterator line_of(const std::string& address);
+  static std::size_t count_held_back(const Line& line);
+  // Of all that are delayed, the one that came last of the address with the most; false: none is.
+  bool evict_held_back();
+  void run_refused(std::unique_lock<std::mutex>& lock);
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::list<Line> lines_;  // under mutex_, as all up to thread_; the next in turn first
+  std::list<Line> lines_;        // under mutex_, as all up to thread_; the next in turn first
+  std::vector<Ticket> refused_;  // out of their lines, and not told yet
   LoginDelays delays_;
   bool stopping_ = false;
   std::atomic<std::size_t> waiting_{0};

@@ -106,6 +106,7 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
     auto grants = grants_of(*access, exchange->request().header("authorization"));
     const bool right = grants != nullptr;
     boost::asio::post(http_, [=, this] {
+      if (access != current()) return judge(exchange, filter, then);  // a reload meanwhile
       if (grants && verified_by_ == access) remember(hash, grants);
       then(verdict(*access, grants, exchange->request().header("authorization"), filter));
     });
@@ -115,7 +116,13 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   Login login{exchange->request().peer, credentials ? credentials->user : ""};
   // Half of the line: whatever HTTP clients do, MQTT clients find room.
   const std::size_t limit = verified_by_->password_checks_max() / 2;
-  if (const auto ticket = worker_.post(limit, std::move(login), task)) {
+  const auto refused = [this, then] {
+    boost::asio::post(http_, [this, then] {
+      checks_refused_.add();
+      then({busy(), nullptr});
+    });
+  };
+  if (const auto ticket = worker_.post(limit, std::move(login), task, refused)) {
     return exchange->on_gone([this, ticket] { worker_.cancel(ticket); });
   }
   checks_refused_.add();

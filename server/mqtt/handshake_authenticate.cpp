@@ -42,8 +42,14 @@ Step Handshake::wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
     });
     return right;
   };
-  check->ticket =
-      thread_.worker().post(thread_.config().access.password_checks_max, std::move(login), task);
+  const auto refused = [check, &thread = thread_] {
+    check->refused = true;
+    thread.post([check] {
+      if (check->owner != nullptr) check->owner->user_.on_password_checked();
+    });
+  };
+  check->ticket = thread_.worker().post(thread_.config().access.password_checks_max,
+                                        std::move(login), task, refused);
   if (!check->ticket) {
     thread_.counters().password_checks_refused.add();
     return refuse(ReasonCode::server_busy);
@@ -54,6 +60,10 @@ Step Handshake::wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
 
 Step Handshake::password_checked() {
   const std::shared_ptr<PasswordCheck> check = std::exchange(check_, nullptr);
+  if (check->refused) {
+    thread_.counters().password_checks_refused.add();
+    return refuse(ReasonCode::server_busy);
+  }
   if (check->exchange) return conclude_with(std::move(check->last_data));
   return admit(check->connect, std::move(check->answer));
 }

@@ -16,6 +16,7 @@ namespace millrace::server {
 struct Handshake::PasswordCheck {
   Handshake* owner = nullptr;  // null: the connection ended meanwhile
   Worker::Ticket ticket;
+  bool refused = false;  // not looked at: its place was needed
   // A CONNECT with a password.
   std::shared_ptr<const Access> access;
   protocol::Connect connect;

@@ -147,6 +147,33 @@ TEST(Worker, HoldsBackWhoFailedAndNobodyElse) {
   EXPECT_EQ(worker.delayed(), 2u);
 }
 
+TEST(Worker, LetsFewDelayedLoginsOfAnAddressWait) {
+  Worker worker;
+  worker.set_delay_max(std::chrono::hours(1));
+  for (int i = 0; i < 20; ++i) worker.note({"10.0.0.1", "guessed"}, false);
+  const auto never = [] { return false; };
+  std::size_t waiting = 0;
+  while (worker.post(1000, {"10.0.0.1", "bob"}, never)) ++waiting;
+  EXPECT_EQ(waiting, Worker::held_back_max);
+}
+
+TEST(Worker, GivesThePlacesOfDelayedLoginsToOthers) {
+  Worker worker;
+  worker.set_delay_max(std::chrono::hours(1));
+  for (int i = 0; i < 20; ++i) worker.note({"10.0.0.1", "guessed"}, false);
+  std::promise<void> refused, looked_at;
+  const auto never = [] { return false; };
+  ASSERT_TRUE(worker.post(2, {"10.0.0.1", "bob"}, never, [&] { refused.set_value(); }));
+  Held held(worker);  // the second place
+  ASSERT_TRUE(worker.post(2, {"10.0.0.2", "bob"}, [&] {
+    looked_at.set_value();
+    return true;
+  }));
+  held.let_go();
+  looked_at.get_future().get();
+  refused.get_future().get();
+}
+
 TEST(Worker, LearnsFromItsChecks) {
   Worker worker;
   worker.set_delay_max(std::chrono::milliseconds(1));
