@@ -2,9 +2,8 @@
 //
 // The first failures cost nothing: people mistype. From then on each doubles the wait, up to
 // access.login_delay_max_ms, and every quiet minute halves what is remembered. An address's wait
-// holds up all that comes from it; a name's only those who give that name, from wherever, so it
-// slows down a guess that is spread over many machines, and never locks the user out: it is short,
-// and waits in line like everybody else.
+// holds up all that comes from it; a name's only the logins with that name, from any address, so it
+// slows down a guess that is spread over many machines. Its owner waits in turn with them.
 //
 // IPv6 addresses count by their /64: whoever has one has all of it. The machine's own addresses
 // are never held up, since a proxy in front of the server makes everybody come from there.
