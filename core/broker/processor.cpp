@@ -87,7 +87,6 @@ void Processor::publish_due_wills() {
 
 void Processor::update_gauges() {
   ProcessorStats& stats = batch_.stats();
-  MILLRACE_CHECK(stats.sessions_connected.value() <= sessions_.size());
   MILLRACE_CHECK(stats.slow_sessions.value() <= stats.sessions_connected.value());
   stats.sessions.set(sessions_.size());
   stats.subscriptions.set(router_.subscription_count());
