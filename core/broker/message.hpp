@@ -48,8 +48,11 @@ struct MessageFields {
   // The whole packet is, bit for bit, what a server would encode of it at QoS 0: no DUP, no expiry
   // that counts down, no length in more bytes than it needs.
   bool may_pass_unchanged : 1 = false;
+  // Fills the block up to 32 bytes. With 31, the compiler copies it as two overlapping moves, and
+  // whoever reads a fresh copy waits until both have reached the cache.
+  std::uint8_t unused = 0;
 };
-static_assert(std::is_trivially_copyable_v<MessageFields>);
+static_assert(std::is_trivially_copyable_v<MessageFields> && sizeof(MessageFields) == 32);
 
 struct Message : MessageFields {
   BufferRef buffer;
