@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/broker/client_id.hpp"
 #include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
@@ -47,7 +48,7 @@ struct ConnectRequest {
     std::uint32_t delay_s = 0;
   };
   // Names the session. Never empty: the front-end assigned one.
-  std::string client_id;
+  ClientId client_id;
   protocol::Version version = protocol::Version::v3_1_1;
   bool clean_start = true;
   std::uint32_t session_expiry_s = 0;  // 0xFFFFFFFF: never; 3.1.1 without clean session: the limit

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <array>
-#include <boost/container/string.hpp>
 #include <cassert>
 #include <cstdint>
 #include <list>
@@ -17,6 +16,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "core/broker/client_id.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/inflight.hpp"
 #include "core/broker/outbox.hpp"
@@ -81,10 +81,10 @@ struct Deadlines {
 
 // Most clients are idle: what few of them need is a Rare. A member that names no part is Sessions'.
 struct Session {
-  boost::container::string client_id;  // 24 bytes, where std::string is 32
-  std::uint64_t number = 0;            // unique; the order of the sessions' timers
-  RightsRef rights;                    // of its owner; null: see ConnectRequest
-  OutboxRef outbox;                    // null: not connected
+  ClientId client_id;
+  std::uint64_t number = 0;  // unique; the order of the sessions' timers
+  RightsRef rights;          // of its owner; null: see ConnectRequest
+  OutboxRef outbox;          // null: not connected
   // Backlog's; Deliverer takes from it.
   PendingQueue pending;
   // Deliverer's.

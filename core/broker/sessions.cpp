@@ -17,12 +17,12 @@ constexpr std::int64_t ns_per_s = 1'000'000'000;
 
 const Session* Sessions::find(std::string_view client_id) const {
   const auto found = by_client_id_.find(client_id);
-  return found == by_client_id_.end() ? nullptr : found->second.get();
+  return found == by_client_id_.end() ? nullptr : found->get();
 }
 
 Session* Sessions::find_present(std::string_view client_id) {
   const auto found = by_client_id_.find(client_id);
-  return found == by_client_id_.end() ? nullptr : found->second.get();
+  return found == by_client_id_.end() ? nullptr : found->get();
 }
 
 // --- Connections ---------------------------------------------------------------------------------
@@ -81,14 +81,13 @@ std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
 
 Session& Sessions::start(const ConnectRequest& request) {
   auto session = std::make_unique<Session>();
-  session->client_id = std::string_view(request.client_id);
+  session->client_id = request.client_id;
   session->rights = request.rights;
   session->number = ++session_number_;
-  const auto [place, is_new] =
-      by_client_id_.emplace(std::string_view(session->client_id), std::move(session));
+  const auto [place, is_new] = by_client_id_.insert(std::move(session));
   assert(is_new);
   static_cast<void>(is_new);
-  return *place->second;
+  return **place;
 }
 
 void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request) {
@@ -172,11 +171,8 @@ void Sessions::end(Session& session) {
   deliverer_.clear(session);
   timers_.cancel(session);
   const auto found = by_client_id_.find(session.client_id);
-  assert(found != by_client_id_.end() && found->second.get() == &session);
-  // The key is a view of the session's own text, so the entry goes first.
-  std::unique_ptr<Session> ended = std::move(found->second);
-  by_client_id_.erase(found);
-  ended_.push_back({std::move(ended)});
+  assert(found != by_client_id_.end() && found->get() == &session);
+  ended_.push_back({std::move(by_client_id_.extract(found).value())});
   ended_left_ += session.subscriptions.read().of.slot_count() + session.inflight.unsettled();
   remove_subscriptions(ended_.back());
 }
@@ -317,7 +313,7 @@ void Sessions::finish_review() {
 std::uint64_t Sessions::review_bucket(std::size_t bucket) {
   std::vector<Session*> sessions;  // some may end by the review of another
   for (auto one = by_client_id_.begin(bucket); one != by_client_id_.end(bucket); ++one) {
-    sessions.push_back(one->second.get());
+    sessions.push_back(one->get());
   }
   std::uint64_t units = 0;
   for (Session* session : sessions) units += session->ended ? 0 : review(*session);

@@ -18,7 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "core/broker/batch.hpp"
@@ -94,6 +94,25 @@ class Sessions {
     std::size_t bucket_count = 0;
   };
 
+  struct HashOfClientId {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view client_id) const { return TopicHash()(client_id); }
+    std::size_t operator()(const std::unique_ptr<Session>& session) const {
+      return TopicHash()(session->client_id);
+    }
+  };
+  struct EqualClientId {
+    using is_transparent = void;
+    static std::string_view of(std::string_view client_id) { return client_id; }
+    static std::string_view of(const std::unique_ptr<Session>& session) {
+      return session->client_id;
+    }
+    template <class One, class Other>
+    bool operator()(const One& one, const Other& other) const {
+      return of(one) == of(other);
+    }
+  };
+
   Session* find_present(std::string_view client_id);
   std::optional<protocol::ReasonCode> refusal_of(ConnectRequest& request);
   bool is_outdated(const RightsRef& rights) const {
@@ -121,8 +140,8 @@ class Sessions {
   FanOut& fan_out_;
   Revoker& revoker_;
 
-  // By client identifier, as the session holds it.
-  std::unordered_map<std::string_view, std::unique_ptr<Session>, TopicHash> by_client_id_;
+  // By client identifier, which is the session's own.
+  std::unordered_set<std::unique_ptr<Session>, HashOfClientId, EqualClientId> by_client_id_;
   std::uint64_t session_number_ = 0;
   std::deque<Message> due_wills_;
   // Until nothing names them any more.

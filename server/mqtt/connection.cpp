@@ -21,7 +21,7 @@ Connection::Connection(IoThread& thread, const ListenerConfig& listener,
     : thread_(thread),
       listener_(listener),
       stream_(std::move(stream)),
-      reader_(thread.receive_buffers(), thread.unauthenticated_budget()),
+      reader_(thread.read_memory()),
       submission_(thread),
       turned_away_(turned_away) {}
 
@@ -123,7 +123,7 @@ void Connection::abandon() {
   leave();
 }
 
-void Connection::close(Ending ending) {
+void Connection::close(Ending ending, std::optional<std::uint32_t> new_expiry_s) {
   if (ended()) return;
   const StreamUserRef keep(this);
   ending_ = ending;
@@ -142,7 +142,7 @@ void Connection::close(Ending ending) {
   schedule_check();
 
   if (past_connect()) {
-    submission_.add_close(ending.reason, new_expiry_s_);
+    submission_.add_close(ending.reason, new_expiry_s);
     if (!in_read_) submission_.submit();
   }
   // A lost peer cannot be told anything.
@@ -203,7 +203,7 @@ void Connection::say_farewell() {
 }
 
 LogClient Connection::log_client() const {
-  if (grants_) return {client_id_, grants_->user()};
+  if (grants_) return {id_in_name(grants_->user(), client_id_), grants_->user()};
   if (!handshake_) return {client_id_, {}};
   const auto& grants = handshake_->grants();
   return {client_id_, grants ? grants->user() : handshake_->claimed_user()};

@@ -109,7 +109,9 @@ class Connection final : public StreamUser,
 
   // --- connection.cpp ---
   void schedule_check();
-  void close(Ending ending);  // starts to end; commands of the current read come first
+  // Starts to end; commands of the current read come first. `new_expiry_s`: of the session, that
+  // the client's DISCONNECT asks for.
+  void close(Ending ending, std::optional<std::uint32_t> new_expiry_s = std::nullopt);
   void finish_closing();
   bool await_answers();
   void say_farewell();
@@ -177,24 +179,25 @@ class Connection final : public StreamUser,
   const ListenerConfig& listener_;  // the Listener's copy, which outlives its connections
   std::unique_ptr<Stream> stream_;
   std::shared_ptr<const Grants> grants_;  // the client's rights; null before it is admitted
-  PacketReader reader_;
-  Submission submission_;
-  Writer writer_;
+  // What follows one of these stands in the padding at its end.
+  [[no_unique_address]] PacketReader reader_;
+  State state_ = State::opening;
+  protocol::Version version_ = protocol::Version::v5;
+  [[no_unique_address]] Submission submission_;
+  std::optional<Ending> ending_;
+  [[no_unique_address]] Writer writer_;
+  broker::Outbox::Binding binding_ = broker::Outbox::Binding::early;
   std::unique_ptr<Handshake> handshake_;                  // null: it is over
   std::unique_ptr<HeldAnswers> held_;                     // null: none
   std::unique_ptr<std::vector<std::string>> aliases_in_;  // by topic alias - 1; null: none yet
   std::unique_ptr<std::string> state_topic_;  // of another broker's bridge; null: it is none
-  std::string client_id_;                     // for the log
-  std::optional<Ending> ending_;
-  std::optional<std::uint32_t> new_expiry_s_;  // that the client's DISCONNECT asks for
+  broker::ClientId client_id_;                // the session's name; of the client before that
 
   std::uint32_t last_received_tick_ = 0;
   std::uint32_t patience_ticks_ = 0;    // silence, or time in this state, that is allowed; 0: any
   std::uint32_t unacknowledged_ = 0;    // QoS 1 and 2 received and not answered
   std::uint32_t packet_bytes_max_ = 0;  // the client's Maximum Packet Size; 0: none
   std::uint16_t receive_maximum_ = 0;   // the server's, as CONNACK said
-  State state_ = State::opening;
-  protocol::Version version_ = protocol::Version::v5;
   bool turned_away_ : 1 = false;
   bool is_bridge_ : 1 = false;    // another broker's, as CONNECT said
   bool zero_expiry_ : 1 = false;  // CONNECT asked for no session after the connection
@@ -208,7 +211,6 @@ class Connection final : public StreamUser,
   bool has_will_ : 1 = false;
   bool answered_ : 1 = false;  // while closing: no more answers will come
   bool released_ : 1 = false;
-  broker::Outbox::Binding binding_ = broker::Outbox::Binding::early;
 };
 
 }  // namespace millrace::server

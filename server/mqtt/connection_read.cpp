@@ -72,7 +72,7 @@ bool Connection::read_once() {
 }
 
 void Connection::discard_input() {
-  broker::Buffer& buffer = thread_.receive_buffers().current();
+  broker::Buffer& buffer = thread_.read_memory().buffers.current();
   const IoResult result = stream_->read({buffer.data(), buffer.capacity()});
   if (result.status != IoStatus::ok && result.status != IoStatus::again) return leave();
   stream_->wait_readable();
@@ -239,12 +239,13 @@ bool Connection::handle(protocol::Unsubscribe& packet) {
 }
 
 bool Connection::handle(protocol::Disconnect& packet) {
+  std::optional<std::uint32_t> new_expiry_s;
   if (packet.properties.session_expiry_interval) {
     const std::uint32_t wanted = *packet.properties.session_expiry_interval;
     if (zero_expiry_ && wanted != 0) return fault(ReasonCode::protocol_error);  // [MQTT-3.14.2-2]
-    new_expiry_s_ = std::min(wanted, thread_.config().session.expiry_max_seconds);
+    new_expiry_s = std::min(wanted, thread_.config().session.expiry_max_seconds);
   }
-  close({packet.reason, CloseCause::client_disconnect});
+  close({packet.reason, CloseCause::client_disconnect}, new_expiry_s);
   return false;
 }
 
@@ -323,7 +324,7 @@ void Connection::accept() {
   last_received_tick_ = thread_.wheel().tick();
   state_ = State::connecting;
   grants_ = handshake_->grants();
-  client_id_ = handshake_->client_id();
+  client_id_ = terms.request->client_id;
   receive_maximum_ = static_cast<std::uint16_t>(std::min(thread_.config().receive_maximum, 65535u));
   is_bridge_ = terms.is_bridge;
   zero_expiry_ = terms.zero_expiry;

@@ -20,13 +20,19 @@ using protocol::ReasonCode;
 using protocol::Version;
 using Step = Handshake::Step;
 
-namespace {
-
-// Where each user has client identifiers of its own. Neither part can have a zero byte
-// [MQTT-1.5.4-2]; the anonymous have no name in front.
-std::string name_of_session(const std::string& user, const std::string& client_id) {
-  return user.empty() ? client_id : user + '\0' + client_id;
+std::string name_of_session(std::string_view user, std::string_view client_id) {
+  std::string name(user);
+  if (!user.empty()) name.push_back('\0');
+  return name.append(client_id);
 }
+
+std::string_view id_in_name(std::string_view user, std::string_view name) {
+  const bool has_user = !user.empty() && name.size() > user.size() && name.starts_with(user) &&
+                        name[user.size()] == '\0';
+  return has_user ? name.substr(user.size() + 1) : name;
+}
+
+namespace {
 
 // CONNACK with a reason and no properties, in MQTT 5.
 constexpr std::uint32_t bare_refusal_bytes = 5;
@@ -58,7 +64,7 @@ Step Handshake::connect(const protocol::Frame& frame, std::span<const std::uint8
   if (!decoded) return refuse_undecoded(decoded.error(), frame, packet);
   auto& connect = std::get<protocol::Connect>(*decoded);
   version_ = connect.version;
-  client_id_ = connect.client_id;
+  client_id_ = std::string_view(connect.client_id);
   packet_bytes_max_ = connect.properties.maximum_packet_size.value_or(0);
   if (turned_away_) {
     return {Step::Kind::refused, ReasonCode::quota_exceeded, CloseCause::limit, true, {}};
@@ -159,18 +165,17 @@ Step Handshake::agree(protocol::Connect& connect) {
   agree_keep_alive(connect.keep_alive_seconds, answer);
 
   auto request = std::make_unique<broker::ConnectRequest>();
-  request->client_id = std::move(connect.client_id);
-  if (request->client_id.empty()) {
-    request->client_id = random_client_id();
-    answer.assigned_client_identifier = request->client_id;
+  if (client_id_.empty()) {
+    client_id_ = random_client_id();
+    answer.assigned_client_identifier = std::string(client_id_);
   }
-  client_id_ = request->client_id;
+  request->client_id = client_id_;
   if (properties.request_response_information.value_or(0) == 1) {
-    std::string topic = response_information(request->client_id);
+    std::string topic = response_information(client_id_);
     if (!topic.empty()) answer.response_information = std::move(topic);
   }
   if (config.session.scope == SessionScope::user) {
-    request->client_id = name_of_session(grants_->user(), request->client_id);
+    request->client_id = name_of_session(grants_->user(), client_id_);
   }
   request->rights = grants_->rights();
   request->version = version_;
@@ -223,11 +228,12 @@ std::uint32_t Handshake::agree_session_expiry(const protocol::Connect& connect,
 
 // A part of the tree for answers to this client, if it may read there; else empty. (MQTT 5.0,
 // 3.2.2.3.15)
-std::string Handshake::response_information(const std::string& client_id) const {
+std::string Handshake::response_information(std::string_view client_id) const {
   const MqttConfig& mqtt = thread_.config().mqtt;
   const bool is_one_level = client_id.find_first_of("/+#") == std::string::npos;
   if (mqtt.response_prefix.empty() || !is_one_level) return {};
-  std::string topic = mqtt.response_prefix + "/" + client_id;
+  std::string topic = mqtt.response_prefix + "/";
+  topic.append(client_id);
   const std::string all_below = topic + "/#";
   if (!protocol::valid_topic_filter(all_below, mqtt.topic_levels_max)) return {};
   const auto rules = grants_->subscription(all_below);

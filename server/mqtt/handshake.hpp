@@ -29,6 +29,13 @@
 
 namespace millrace::server {
 
+// The name of a session where each user has client identifiers of its own (session.scope): the
+// user, a zero byte, which neither part can have [MQTT-1.5.4-2], and the identifier. The anonymous
+// have no name in front.
+std::string name_of_session(std::string_view user, std::string_view client_id);
+// The identifier in a session's name, which may be the identifier itself.
+std::string_view id_in_name(std::string_view user, std::string_view name);
+
 class HandshakeUser {
  public:
   // Now password_checked() has a result.
@@ -82,7 +89,7 @@ class Handshake {
   // Of CONNECT, as far as it could be read.
   protocol::Version version() const { return version_; }
   std::uint32_t packet_bytes_max() const { return packet_bytes_max_; }  // 0: none
-  const std::string& client_id() const { return client_id_; }  // or the one that was assigned
+  const broker::ClientId& client_id() const { return client_id_; }  // or the one that was assigned
   // Of a client whose name was not verified: what it said.
   const std::string& claimed_user() const { return claimed_user_; }
   const std::shared_ptr<const Grants>& grants() const { return grants_; }
@@ -118,7 +125,7 @@ class Handshake {
   void agree_keep_alive(std::uint16_t seconds, protocol::Properties& answer);
   std::uint32_t agree_session_expiry(const protocol::Connect& connect,
                                      protocol::Properties& answer) const;
-  std::string response_information(const std::string& client_id) const;
+  std::string response_information(std::string_view client_id) const;
   void encode_connack(protocol::Properties answer);
 
   IoThread& thread_;
@@ -128,7 +135,7 @@ class Handshake {
   std::unique_ptr<Authentication> authentication_;  // null: CONNECT named no method
   Terms terms_;
   std::vector<std::uint8_t> connack_;
-  std::string client_id_;
+  broker::ClientId client_id_;
   std::string claimed_user_;
   std::uint32_t packet_bytes_max_ = 0;
   protocol::Version version_ = protocol::Version::v5;

@@ -65,7 +65,7 @@ IoResult PacketReader::receive_into_own(Stream& stream, ReceivedBytes& received)
 }
 
 IoResult PacketReader::receive_into_shared(Stream& stream, ReceivedBytes& received) {
-  broker::Buffer& buffer = shared_.current();
+  broker::Buffer& buffer = memory_.buffers.current();
   const std::uint32_t head_bytes = bytes_;
   if (head_bytes > 0) std::memcpy(buffer.data(), buffer_->data(), head_bytes);
   const IoResult result = stream.read({buffer.data() + head_bytes, buffer.capacity() - head_bytes});
@@ -86,7 +86,7 @@ bool PacketReader::keep(const ReceivedBytes& received, Rest rest, Trust trust,
   assert(buffer_ == nullptr);
   const auto count = static_cast<std::uint32_t>(bytes.size());
   std::uint32_t capacity = count;
-  const bool is_large = packet_bytes > shared_.buffer_bytes() / 4;
+  const bool is_large = packet_bytes > memory_.buffers.buffer_bytes() / 4;
   if (rest == Rest::partial && is_large) {
     capacity = trust == Trust::client
                    ? packet_bytes
@@ -111,7 +111,7 @@ void PacketReader::take_held(ReceivedBytes& received) {
 }
 
 void PacketReader::forget() {
-  budget_.give_back(std::exchange(charged_bytes_, 0));
+  memory_.budget.give_back(std::exchange(charged_bytes_, 0));
   buffer_.reset();
   bytes_ = packet_bytes_ = 0;
   held_ = false;
@@ -119,9 +119,9 @@ void PacketReader::forget() {
 
 // Charges `bytes` to the budget in place of what was charged before. False: it is used up.
 bool PacketReader::charge(std::uint32_t bytes, Trust trust) {
-  budget_.give_back(std::exchange(charged_bytes_, 0));
+  memory_.budget.give_back(std::exchange(charged_bytes_, 0));
   if (trust == Trust::client || bytes <= first_buffer_bytes) return true;
-  if (!budget_.take(bytes)) return false;
+  if (!memory_.budget.take(bytes)) return false;
   charged_bytes_ = bytes;
   return true;
 }

@@ -29,9 +29,8 @@
 #include "core/broker/message.hpp"
 #include "protocol/frame.hpp"
 #include "protocol/publish.hpp"
-#include "server/net/receive_buffers.hpp"
+#include "server/net/read_memory.hpp"
 #include "server/net/stream.hpp"
-#include "server/net/unauthenticated_budget.hpp"
 
 namespace millrace::server {
 
@@ -97,8 +96,7 @@ class PacketReader {
     held,     // whole packets that must wait, and perhaps the head of one: see take_held()
   };
 
-  PacketReader(ReceiveBuffers& shared, UnauthenticatedBudget& budget)
-      : shared_(shared), budget_(budget) {}
+  explicit PacketReader(ReadMemory& memory) : memory_(memory) {}
   ~PacketReader() { forget(); }
   PacketReader(const PacketReader&) = delete;
   PacketReader& operator=(const PacketReader&) = delete;
@@ -116,7 +114,7 @@ class PacketReader {
   void take_held(ReceivedBytes& received);
 
   // The shared buffer was handed over to the messages of the last read.
-  void hand_over() { shared_.hand_over(); }
+  void hand_over() { memory_.buffers.hand_over(); }
   void forget();
 
  private:
@@ -124,14 +122,13 @@ class PacketReader {
   IoResult receive_into_shared(Stream& stream, ReceivedBytes& received);
   bool charge(std::uint32_t bytes, Trust trust);
 
-  ReceiveBuffers& shared_;
-  UnauthenticatedBudget& budget_;
+  ReadMemory& memory_;
   broker::BufferRef buffer_;  // null: nothing is kept
   std::uint32_t bytes_ = 0;   // in it
   // Of a packet that is read straight into `buffer_`; 0: `bytes_` are all there is, and go in front
   // of the next read.
   std::uint32_t packet_bytes_ = 0;
-  std::uint32_t charged_bytes_ = 0;       // to budget_
+  std::uint32_t charged_bytes_ = 0;       // to the budget
   Trust trust_ = Trust::unauthenticated;  // with which `buffer_` was kept
   bool held_ = false;
 };

@@ -39,7 +39,8 @@ void Writer::add_control(std::span<const std::uint8_t> packets) {
   if (handover_ && !handover_->control.empty()) {
     handover_->control.add_uncounted(packets);
   } else {
-    control_.insert(control_.end(), packets.begin(), packets.end());
+    auto& own = control_.write();
+    own.insert(own.end(), packets.begin(), packets.end());
   }
 }
 
@@ -80,7 +81,7 @@ void Writer::fill(WriterPiece& piece) {
     if (!rest_->tail.empty()) piece.append(rest_->tail.data(), rest_->tail.size());
     ++next;
   }
-  if (!fill_control(piece, control_)) return;
+  if (!fill_control(piece, control_.read())) return;
   if (!handover_ || !fill_control(piece, handover_->control.bytes())) return;
   const auto& deliveries = handover_->deliveries;
   while (next < deliveries.size() && !piece.full()) {
@@ -220,16 +221,20 @@ std::size_t Writer::settle_rest(std::size_t sent, IoCounters& counters, std::int
 std::size_t Writer::settle_control(std::size_t sent) {
   if (piece_control_ == 0) return sent;
   const std::size_t gone = std::min<std::size_t>(sent, piece_control_);
-  const std::size_t of_own = std::min(gone, control_.size());
-  control_.erase(control_.begin(), control_.begin() + static_cast<std::ptrdiff_t>(of_own));
+  const std::size_t of_own = std::min(gone, control_.read().size());
+  if (of_own > 0) {
+    auto& own = control_.write();
+    own.erase(own.begin(), own.begin() + static_cast<std::ptrdiff_t>(of_own));
+  }
   if (handover_) {
-    const auto& handed = handover_->control.bytes();
-    const auto from = handed.begin() + static_cast<std::ptrdiff_t>(gone - of_own);
-    control_.insert(control_.end(), from, handed.end());
+    const auto rest = std::span(handover_->control.bytes()).subspan(gone - of_own);
+    if (!rest.empty()) {
+      auto& own = control_.write();
+      own.insert(own.end(), rest.begin(), rest.end());
+    }
     handover_->control.clear(SIZE_MAX);
   }
-  // An idle connection holds nothing.
-  if (control_.empty()) std::vector<std::uint8_t>().swap(control_);
+  if (control_.read().empty()) control_.reset();  // an idle connection holds nothing
   return sent - gone;
 }
 

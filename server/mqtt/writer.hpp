@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/broker/outbox.hpp"
+#include "core/broker/rare.hpp"
 #include "protocol/version.hpp"
 #include "server/mqtt/outbound_aliases.hpp"
 #include "server/net/stream.hpp"
@@ -41,9 +42,9 @@ class Writer {
   // to `outbox` to be used again. `piece` is the thread's: nothing of it is kept between two calls.
   Status write(Stream& stream, WriterPiece& piece, IoCounters& counters, broker::Outbox* outbox);
 
-  bool idle() const { return control_.empty() && !handover_ && !rest_; }
+  bool idle() const { return control_.read().empty() && !handover_ && !rest_; }
   std::size_t control_bytes() const {
-    return control_.size() + (handover_ ? handover_->control.size() : 0);
+    return control_.read().size() + (handover_ ? handover_->control.size() : 0);
   }
 
   // How many deliveries were added, and written, since the connection began; both wrap around. The
@@ -75,8 +76,8 @@ class Writer {
   void finish(const broker::HandoverItem& item, IoCounters& counters, std::int64_t now_ns);
   std::uint32_t alias_count() const { return aliases_ ? aliases_->count() : 0; }
 
-  std::unique_ptr<broker::Handover> handover_;  // null: nothing to deliver
-  std::vector<std::uint8_t> control_;           // ahead of handover_->control
+  std::unique_ptr<broker::Handover> handover_;       // null: nothing to deliver
+  broker::Rare<std::vector<std::uint8_t>> control_;  // ahead of handover_->control
   std::unique_ptr<Rest> rest_;
   std::unique_ptr<OutboundAliases> aliases_;
   std::uint32_t next_ = 0;  // the first delivery that is not wholly sent

@@ -56,8 +56,8 @@ IoThread::IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const S
       inbox_(inbox),
       worker_(worker),
       settings_(std::move(settings)),
-      receive_buffers_(settings_->config.connection.read_bytes),
-      unauthenticated_budget_(whole_connects_max * settings_->config.connect_bytes_max) {}
+      read_memory_(settings_->config.connection.read_bytes,
+                   whole_connects_max * settings_->config.connect_bytes_max) {}
 
 IoThread::~IoThread() {
   stop();

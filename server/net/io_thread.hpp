@@ -25,9 +25,8 @@
 #include "server/auth/settings.hpp"
 #include "server/auth/worker.hpp"
 #include "server/net/poller.hpp"
-#include "server/net/receive_buffers.hpp"
+#include "server/net/read_memory.hpp"
 #include "server/net/timer_wheel.hpp"
-#include "server/net/unauthenticated_budget.hpp"
 #include "server/net/write_batch.hpp"
 #include "server/observe/counters.hpp"
 
@@ -73,8 +72,7 @@ class IoThread {
   const Config& config() const { return settings_->config; }
   void set_settings(std::shared_ptr<const Settings> settings) { settings_ = std::move(settings); }
   IoCounters& counters() { return counters_; }
-  ReceiveBuffers& receive_buffers() { return receive_buffers_; }
-  UnauthenticatedBudget& unauthenticated_budget() { return unauthenticated_budget_; }
+  ReadMemory& read_memory() { return read_memory_; }
   WriterPiece& piece() { return piece_; }
   // Empty between two reads; its capacity stays.
   std::vector<broker::Command>& commands() { return commands_; }
@@ -127,8 +125,7 @@ class IoThread {
   Worker& worker_;
   std::shared_ptr<const Settings> settings_;
   IoCounters counters_;
-  ReceiveBuffers receive_buffers_;
-  UnauthenticatedBudget unauthenticated_budget_;
+  ReadMemory read_memory_;
   WriterPiece piece_;
   TimerWheel wheel_;
   std::vector<broker::Command> commands_;

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <boost/container_hash/hash.hpp>
 #include <cstdio>
 #include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "server/config/words.hpp"
 #include "server/observe/log_writer.hpp"
@@ -127,8 +129,9 @@ LogLimiter::Verdict LogLimiter::ask(std::string_view key, Clock::time_point now)
     forget_old(now);
     next_forgetting_ = now + std::chrono::seconds(1);  // it looks at all of them
   }
-  const bool full = entries_.size() >= peers_max_ && !entries_.contains(std::string(key));
-  const auto [found, is_new] = entries_.try_emplace(full ? std::string() : std::string(key));
+  const std::uint64_t hashed = hash(key);
+  const bool full = entries_.size() >= peers_max_ && !entries_.contains(hashed);
+  const auto [found, is_new] = entries_.try_emplace(full ? 0 : hashed);
   Entry& entry = found->second;
   if (!is_new && now - entry.logged_at < interval_) {
     ++entry.suppressed;
@@ -137,6 +140,17 @@ LogLimiter::Verdict LogLimiter::ask(std::string_view key, Clock::time_point now)
   const Verdict verdict{true, entry.suppressed};
   entry = {now, 0};
   return verdict;
+}
+
+std::uint64_t LogLimiter::random_seed() {
+  std::random_device source;
+  return std::uniform_int_distribution<std::uint64_t>()(source);
+}
+
+std::uint64_t LogLimiter::hash(std::string_view key) const {
+  std::size_t hash = seed_;
+  boost::hash_range(hash, key.begin(), key.end());
+  return hash;
 }
 
 void LogLimiter::forget_old(Clock::time_point now) {

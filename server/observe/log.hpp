@@ -84,7 +84,7 @@ class LogLimiter {
   using Clock = std::chrono::steady_clock;
 
   explicit LogLimiter(Clock::duration interval, std::size_t peers_max = 4096)
-      : interval_(interval), peers_max_(peers_max) {}
+      : interval_(interval), peers_max_(peers_max), seed_(random_seed()) {}
 
   struct Verdict {
     bool log = false;
@@ -99,12 +99,15 @@ class LogLimiter {
     Clock::time_point logged_at;
     std::uint64_t suppressed = 0;
   };
+  static std::uint64_t random_seed();
+  std::uint64_t hash(std::string_view key) const;
   void forget_old(Clock::time_point now);
 
   std::mutex mutex_;
   Clock::duration interval_;
   std::size_t peers_max_;
-  std::unordered_map<std::string, Entry> entries_;
+  const std::uint64_t seed_;  // so that no peer can choose a key whose hash is another's
+  std::unordered_map<std::uint64_t, Entry> entries_;  // by the hash of the key; 0: of who has none
   Clock::time_point next_forgetting_{};
 };
 

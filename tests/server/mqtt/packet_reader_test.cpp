@@ -17,10 +17,10 @@ constexpr std::uint32_t shared_bytes = 1024;
 constexpr std::size_t packet_bytes_max = 1 << 20;
 
 struct PacketReaderTest : testing::Test {
-  ReceiveBuffers shared{shared_bytes};
-  UnauthenticatedBudget budget{20'000};
+  ReadMemory memory{shared_bytes, 20'000};
+  UnauthenticatedBudget& budget = memory.budget;
   ScriptedStream stream;
-  PacketReader reader{shared, budget};
+  PacketReader reader{memory};
 
   Bytes publish(std::size_t payload_bytes, char fill = 'x') {
     protocol::Publish packet;
@@ -138,7 +138,7 @@ TEST_F(PacketReaderTest, AnUnauthenticatedBufferGrowsWithItsBytesAndIsChargedToT
 
 TEST_F(PacketReaderTest, UnauthenticatedPeersTogetherHoldNoMoreThanTheBudget) {
   const Bytes large = publish(18'000);
-  PacketReader other(shared, budget);
+  PacketReader other(memory);
   stream.reads.emplace_back(large.begin(), large.begin() + 12'000);
   packets(Trust::unauthenticated);
   EXPECT_FALSE(over_budget);
