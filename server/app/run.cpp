@@ -18,6 +18,7 @@
 
 #include "core/broker/topic_hash.hpp"
 #include "server/app/server.hpp"
+#include "server/app/service_manager.hpp"
 #include "server/app/settings.hpp"
 #include "server/app/warnings.hpp"
 #include "server/auth/crypto.hpp"
@@ -54,13 +55,16 @@ void raise_descriptor_limit(const Config& config) {
   }
 }
 
-// A faulty configuration changes nothing, and says why.
-void reload(Server& server, const ConfigSources& sources) {
+// A faulty configuration changes nothing, and says why. True if it was taken.
+bool reload(Server& server, const ConfigSources& sources) {
   const ReloadedConfig loaded = reload_config(server.config(), sources);
-  if (!loaded.ok()) return log_faults("reload.fault", loaded.faults);
-  std::vector<ConfigFault> faults;
-  auto settings = make_settings(loaded.config, faults);
-  if (!settings) return log_faults("reload.fault", faults);
+  std::vector<ConfigFault> faults = loaded.faults;
+  std::shared_ptr<const Settings> settings;
+  if (loaded.ok()) settings = make_settings(loaded.config, faults);
+  if (!settings) {
+    log_faults("reload.fault", faults);
+    return false;
+  }
   server.reload(std::move(settings));
   setup_log(loaded.config.log);
   log_warnings(server.settings());
@@ -68,20 +72,66 @@ void reload(Server& server, const ConfigSources& sources) {
     log_warn("reload.needs_restart", {{"path", path}});
   }
   log_info("reloaded", {{"changed", loaded.applied.size()}});
+  return true;
 }
 
-void serve_until_signal(Server& server, const ConfigSources& sources) {
+// What the service manager is told while the server serves.
+class Announcer {
+ public:
+  Announcer(Server& server, ServiceManager& manager, boost::asio::io_context& context)
+      : server_(server), manager_(manager), timer_(context) {}
+
+  void start() {
+    if (!manager_.is_there()) return;
+    manager_.ready(status());
+    tick();
+  }
+  void reload(const ConfigSources& sources) {
+    manager_.reloading();
+    reload_refused_ = !server::reload(server_, sources);
+    manager_.ready(status());
+  }
+
+ private:
+  std::string status() const {
+    const std::size_t count = server_.connection_count();
+    return "serves " + std::to_string(count) + (count == 1 ? " connection" : " connections") +
+           (reload_refused_ ? "; the last reload was refused, see the log" : "");
+  }
+  void tick() {
+    manager_.status(status());
+    if (manager_.wants_heartbeat()) beat();
+    timer_.expires_after(manager_.interval());
+    timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) tick();
+    });
+  }
+  void beat() {
+    const std::string who = server_.who_stands();
+    if (who.empty()) return manager_.alive();
+    log_error("heartbeat", {{"stands", who}});
+  }
+
+  Server& server_;
+  ServiceManager& manager_;
+  boost::asio::steady_timer timer_;
+  bool reload_refused_ = false;
+};
+
+void serve_until_signal(Server& server, const ConfigSources& sources, ServiceManager& manager) {
   boost::asio::io_context signals_context;
   boost::asio::signal_set signals(signals_context, SIGTERM, SIGINT, SIGHUP);
+  Announcer announcer(server, manager, signals_context);
   std::function<void()> wait = [&] {
     signals.async_wait([&](const boost::system::error_code& error, int signal) {
       if (error || signal != SIGHUP) return signals_context.stop();
-      reload(server, sources);
+      announcer.reload(sources);
       wait();
     });
   };
   wait();
   server.start();
+  announcer.start();
   boost::asio::steady_timer timer(signals_context);
   const std::chrono::seconds interval(server.config().sys.interval_seconds);
   std::function<void()> publish = [&] {
@@ -107,7 +157,9 @@ int run(std::shared_ptr<const Settings> settings, const ConfigSources& sources) 
     raise_descriptor_limit(settings->config);
     Server server(std::move(settings));
     log_warnings(server.settings());
-    serve_until_signal(server, sources);
+    ServiceManager manager(ServiceManager::from_environment());
+    serve_until_signal(server, sources, manager);
+    manager.stopping("sends what is queued, and ends");
     const bool clean = server.drain();
     log_info("stopped", {{"clean", clean}});
     return 0;

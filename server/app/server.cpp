@@ -46,6 +46,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
   }
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
+  heartbeat_ = make_heartbeat();
   apply_settings();
   add_metrics();
   add_standard_routes(http_, metrics_, [this] { return readiness(); });
@@ -60,6 +61,16 @@ Server::~Server() {
   worker_.stop();  // it posts to the threads' objects
   inbox_.stop();
   http_.stop();
+}
+
+std::unique_ptr<Heartbeat> Server::make_heartbeat() {
+  std::vector<Heartbeat::Post> posts;
+  for (const auto& thread : threads_) {
+    posts.push_back([io = thread.get()](std::function<void()> task) { io->post(std::move(task)); });
+  }
+  Heartbeat::Processor processor{[this] { return inbox_.idle(); },
+                                 [this] { return processor_.stats().batches.value(); }};
+  return std::make_unique<Heartbeat>(std::move(posts), std::move(processor));
 }
 
 void Server::add_metrics() {

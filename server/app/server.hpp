@@ -14,6 +14,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
 #include "server/app/certificate_ends.hpp"
+#include "server/app/heartbeat.hpp"
 #include "server/config/config.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
@@ -38,6 +39,8 @@ class Server {
   // certificates. Returns when every connection and session has been judged by the new access
   // rules, or after ten seconds. The listeners are those of before: they change with a restart alone.
   void reload(std::shared_ptr<const Settings> settings);
+  // Which threads have not answered since the last call; empty: all are at work. See Heartbeat.
+  std::string who_stands() { return heartbeat_->who_stands(); }
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
 
@@ -52,6 +55,7 @@ class Server {
  private:
   using Deadline = std::chrono::steady_clock::time_point;
 
+  std::unique_ptr<Heartbeat> make_heartbeat();
   void add_metrics();
   void submit(broker::Command command);
   void limit_processor();
@@ -76,6 +80,7 @@ class Server {
   Metrics metrics_;
   HttpServer http_;
   TopicRoutes topics_http_;
+  std::unique_ptr<Heartbeat> heartbeat_;
   std::atomic<bool> ready_{false};
 };
 

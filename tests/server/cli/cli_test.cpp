@@ -240,7 +240,7 @@ TEST(Serve, ListensOnAllAddressesOfBothFamiliesOnOnePort) {
 }
 
 TEST(Service, DoesNotGiveUpWhenAnAddressComesLate) {
-  std::ifstream unit(MILLRACE_SOURCE_DIR "/deploy/millrace.service");
+  std::ifstream unit(MILLRACE_SOURCE_DIR "/deploy/systemd/millrace.service");
   std::ostringstream text;
   text << unit.rdbuf();
   EXPECT_THAT(text.str(), HasSubstr("\nRestart=on-failure\n"));
