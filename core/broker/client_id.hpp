@@ -30,9 +30,6 @@ class ClientId {
   friend bool operator==(const ClientId& one, const ClientId& other) {
     return one.view() == other.view();
   }
-  friend bool operator==(const ClientId& one, std::string_view other) {
-    return one.view() == other;
-  }
 
  private:
   // The bytes follow it, in the same allocation.

@@ -120,7 +120,7 @@ TEST_F(CertifiedHandshake, HasClientIdentifiersOfItsOwnInTheScopeOfUsers) {
     Connect packet = connect_packet();
     packet.properties.request_response_information = 1;
     ASSERT_EQ(connect(other, packet).kind, Kind::admitted);
-    names.insert(other.terms().request->client_id);
+    names.emplace(other.terms().request->client_id.view());
     const auto bytes = other.connack(false);
     const std::string text(bytes.begin(), bytes.end());
     EXPECT_NE(text.find("response/c"), std::string::npos);  // what the client is told of is its own
