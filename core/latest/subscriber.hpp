@@ -105,6 +105,9 @@ class Subscriber {
     return take();
   }
 
+  /// For how long wait() spins before its thread sleeps; the topic's waiting, which is its bus's.
+  [[nodiscard]] std::uint32_t spin_max_ns() const noexcept { return spin_.spin_max_ns(); }
+
   /// Blocks until there is a newer value or the topic is closed.
   [[nodiscard]] Poll<T> wait() { return wait_until(WaitClock::time_point::max()); }
   /// The same, for at most `duration`; then `nothing`.

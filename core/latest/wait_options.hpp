@@ -39,6 +39,8 @@ class AdaptiveSpin {
  public:
   explicit AdaptiveSpin(std::uint32_t spin_max_ns) noexcept : spin_max_ns_(spin_max_ns) {}
 
+  [[nodiscard]] std::uint32_t spin_max_ns() const noexcept { return spin_max_ns_; }
+
   /// Spins from `start` until ready() is true, or until it is time to sleep, which may be at once;
   /// returns whether ready() was true.
   template <typename Ready>

@@ -130,7 +130,9 @@ bool Writer::fill_encoded(WriterPiece& piece, const broker::Delivery& delivery) 
   if (version_ == protocol::Version::v5) {
     header.properties = message.properties();
     if (message.expires_at_s != 0) {
-      // What the message still has to live; the processor let go of those that have nothing left.
+      // What the message still has to live. The processor let go of those that have nothing left,
+      // but for one at QoS 2 that was sent before: that is sent again [MQTT-4.3.3-7], with the
+      // shortest interval that is not zero.
       const auto now_s = broker::clock_seconds(broker::Inbox::now_ns());
       header.message_expiry_interval =
           message.expires_at_s > now_s ? message.expires_at_s - now_s : 1;  // [MQTT-3.3.2-6]

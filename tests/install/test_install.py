@@ -17,6 +17,9 @@ foreach(part queue latest disruptor)
   target_compile_options(${part} PRIVATE -Wall -Wextra -Werror)
   target_link_libraries(${part} PRIVATE millrace::${part})
 endforeach()
+# The adapter for Asio is a header that needs Boost, which is the outsider's affair.
+add_executable(await await.cpp)
+target_link_libraries(await PRIVATE millrace::latest)
 """
 FAMILY = """
 #include <core/queue/async_queue.hpp>
@@ -52,6 +55,32 @@ int main() {
   auto subscriber = bus.subscribe("a");
   if (!bus.publish("a", 1)) return 1;
   std::ignore = subscriber.try_get();
+}
+"""
+AWAIT = """
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <core/latest/asio/async_wait.hpp>
+#include <core/latest/bus.hpp>
+#include <iostream>
+
+namespace asio = boost::asio;
+
+asio::awaitable<void> follow(millrace::latest::Subscriber<int>& numbers) {
+  while (auto poll = co_await numbers.async_wait()) std::cout << poll.value() << std::endl;
+}
+
+int main() {
+  millrace::latest::Bus<int> bus;
+  auto numbers = bus.subscribe("a");
+  asio::io_context context;
+  asio::co_spawn(context, follow(numbers), asio::detached);
+  if (!bus.publish("a", 42)) return 1;
+  context.poll();
+  bus.close();
+  context.run();
 }
 """
 RING = """
@@ -96,7 +125,7 @@ class CoreAlone(unittest.TestCase):
         run(CMAKE, "--install", cls.build, "--component", "core", "--prefix", cls.prefix)
         os.mkdir(source)
         for name, content in (("CMakeLists.txt", PROJECT), ("queue.cpp", FAMILY),
-                              ("latest.cpp", BUS), ("disruptor.cpp", RING)):
+                              ("latest.cpp", BUS), ("disruptor.cpp", RING), ("await.cpp", AWAIT)):
             with open(os.path.join(source, name), "w") as out:
                 out.write(content)
         run(CMAKE, "-G", "Ninja", "-S", source, "-B", cls.outside, f"-DCMAKE_PREFIX_PATH={cls.prefix}")
@@ -112,6 +141,9 @@ class CoreAlone(unittest.TestCase):
 
     def test_the_bus(self):
         run(os.path.join(self.outside, "latest"))
+
+    def test_a_value_awaited_by_a_coroutine_of_asio(self):
+        self.assertEqual(run(os.path.join(self.outside, "await")), "42\n")
 
     def test_the_disruptor(self):
         self.assertEqual(run(os.path.join(self.outside, "disruptor")), "500500\n")

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <coroutine>
 #include <optional>
 #include <string>
@@ -72,6 +73,15 @@ TEST(Bus, StartsAnewWithATopicThatItForgot) {
   EXPECT_FALSE(bus.find("a"));
   EXPECT_EQ(bus.subscribe("a").try_get().news(), News::nothing);
   EXPECT_EQ(bus.publish("a", 2).value(), 1u);
+}
+
+TEST(Bus, GivesItsSubscribersItsWaiting) {
+  for (const auto spin_max : {std::chrono::nanoseconds(0), std::chrono::nanoseconds(77)}) {
+    Bus<int> bus({.waiting = {.spin_max = spin_max}});
+    const auto topic = bus.topic("t").value();
+    EXPECT_EQ(topic->subscribe().spin_max_ns(), spin_max.count());
+    EXPECT_EQ(bus.subscribe("t").spin_max_ns(), spin_max.count());
+  }
 }
 
 TEST(Bus, RefusesTopicsBeyondItsLimit) {

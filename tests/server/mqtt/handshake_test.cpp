@@ -162,6 +162,7 @@ TEST_F(HandshakeTest, KeepsTheStateTopicOfABridgeAndDropsOtherWillsBelowSys) {
                                  {}};
     ASSERT_EQ(connect(other, packet).kind, Kind::admitted);
     const bool own = std::string_view(name) == "c";
+    EXPECT_EQ(front.thread.counters().publish_denied.value(), own ? 0u : 1u);
     EXPECT_EQ(other.terms().request->will.has_value(), own);
     EXPECT_EQ(other.terms().state_topic != nullptr, own);
   }
