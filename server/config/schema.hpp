@@ -106,7 +106,10 @@ inline void parse_field(double& field, const Json& value, Limits limits, const F
 template <std::unsigned_integral Number>
 requires(!std::same_as<Number, bool>) void parse_field(Number& field, const Json& value,
                                                        Limits limits, const FaultSink& faults) {
-  if (!value.is_number_integer()) return faults.add("must be a whole number, not " + shown(value));
+  if (!value.is_number_integer()) {
+    const std::string meant = value.is_string() ? size_suggestion(value.get<std::string>()) : "";
+    return faults.add("must be a whole number, not " + shown(value) + meant);
+  }
   const bool negative = !value.is_number_unsigned() && value.get<std::int64_t>() < 0;
   const auto number = value.get<std::uint64_t>();
   if (negative || static_cast<double>(number) < limits.min ||
@@ -260,13 +263,24 @@ class Schema {
     for (const Key<T>& key : keys_) paths.push_back(key.path);
     return paths;
   }
+  // Of keys, and of the sections that they stand in.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names = paths();
+    for (const Key<T>& key : keys_) {
+      for (auto dot = key.path.find('.'); dot != std::string::npos;
+           dot = key.path.find('.', dot + 1)) {
+        names.push_back(key.path.substr(0, dot));
+      }
+    }
+    return names;
+  }
   const std::vector<Key<T>>& keys() const { return keys_; }
 
   // Reads the key or the section at `path` ("" is everything); `faults` stands at the same place.
   void parse(T& target, const std::string& path, const Json& value, const FaultSink& faults) const {
     if (const Key<T>* key = find(path)) return key->parse(target, value, faults);
     if (!path.empty() && !is_section(path)) {
-      return faults.add("unknown key" + suggestion(path, paths()));
+      return faults.add("unknown key" + suggestion(path, names()));
     }
     if (!value.is_object()) return faults.add("must be an object, not " + shown(value));
     for (const auto& [name, member] : value.items()) {

@@ -1,6 +1,8 @@
 #include "server/config/suggest.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 
 namespace millrace::server {
 
@@ -52,6 +54,37 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
   const std::string meant = nearest(word, candidates);
   return meant.empty() ? std::string() : "; did you mean \"" + meant + "\"?";
+}
+
+std::string size_suggestion(std::string_view text) {
+  std::uint64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc()) return "";
+  std::string unit(end, text.data() + text.size());
+  std::erase(unit, ' ');
+  if (unit.empty()) return "";
+  // KB counts by 1,000; K and KiB by 1,024.
+  const std::string tail = unit.substr(1);
+  if (tail != "" && tail != "B" && tail != "b" && tail != "iB") return "";
+  const std::uint64_t base = tail == "" || tail == "iB" ? 1024 : 1000;
+  std::uint64_t factor = base;
+  switch (unit.front()) {
+    case 'G':
+    case 'g':
+      factor *= base;
+      [[fallthrough]];
+    case 'M':
+    case 'm':
+      factor *= base;
+      [[fallthrough]];
+    case 'K':
+    case 'k':
+      break;
+    default:
+      return "";
+  }
+  if (count > 1'000'000) return "";  // nobody means that
+  return "; did you mean " + std::to_string(count * factor) + "?";
 }
 
 }  // namespace millrace::server

@@ -17,4 +17,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 // "; did you mean \"queue.bytes_max\"?", or nothing.
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates);
 
+// For "256 MB" and the like: "; did you mean 256000000?". Else nothing.
+std::string size_suggestion(std::string_view text);
+
 }  // namespace millrace::server

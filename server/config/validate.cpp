@@ -188,6 +188,11 @@ void check_user(const std::optional<std::string>& user, const Config& config,
 
 void check_access(const Config& config, const FaultSink& faults) {
   const AccessConfig& access = config.access;
+  const auto check_users = [&](const std::string& file, std::string_view key) {
+    if (!file.empty()) check_readable(file, faults.at(key));
+  };
+  check_users(access.password_file, "access.password_file");
+  check_users(access.scram_file, "access.scram_file");
   for (std::size_t i = 0; i < access.rules.size(); ++i) {
     const FaultSink here = faults.at(item("access.rules", i));
     check_filter(access.rules[i].filter, config, here);

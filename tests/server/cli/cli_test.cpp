@@ -75,6 +75,31 @@ TEST(Check, PrintsAllFaultsAndExits1) {
   EXPECT_THAT(finished.output, HasSubstr("3 faults"));
 }
 
+TEST(Check, NamesEveryFileThatItCannotReadAtOnce) {
+  const Folder folder;
+  const std::string file = folder.write("m.json", R"({"listeners": [{"transport": "tls",
+      "tls": {"certificate_file": "/no/cert", "key_file": "/no/key"}}],
+      "access": {"password_file": "/no/passwd", "scram_file": "/no/scram"}})");
+  const Finished finished = millrace("check --config " + file);
+  EXPECT_EQ(finished.code, 1);
+  for (const char* missing : {"/no/cert", "/no/key", "/no/passwd", "/no/scram"}) {
+    EXPECT_THAT(finished.output, HasSubstr(std::string("cannot read \"") + missing + "\""));
+  }
+}
+
+TEST(Check, SuggestsSectionsAndSizes) {
+  const Finished finished =
+      millrace("check --set acces.password_file=x --set queue.bytes_max='64 MB'");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr("did you mean \"access.password_file\"?"));
+  EXPECT_THAT(finished.output, HasSubstr("queue.bytes_max: must be a whole number, not \"64 MB\"; "
+                                         "did you mean 64000000?"));
+  const Folder folder;
+  const std::string file = folder.write("m.json", R"({"acces": {}})");
+  EXPECT_THAT(millrace("check --config " + file).output,
+              HasSubstr("acces: unknown key; did you mean \"access\"?"));
+}
+
 TEST(Check, FindsTheFileByItsVariable) {
   const Folder folder;
   const std::string file = folder.write("m.json", R"({"http": {"port": 1234}})");

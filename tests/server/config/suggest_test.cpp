@@ -23,5 +23,16 @@ TEST(Suggest, FindsAForgottenSection) {
   EXPECT_EQ(nearest("max_capacity", {"queue.max_capacity", "log.level"}), "queue.max_capacity");
 }
 
+TEST(Suggest, ReadsSizesAsPeopleWriteThem) {
+  EXPECT_EQ(size_suggestion("256MB"), "; did you mean 256000000?");
+  EXPECT_EQ(size_suggestion("256 MiB"), "; did you mean 268435456?");
+  EXPECT_EQ(size_suggestion("1G"), "; did you mean 1073741824?");
+  EXPECT_EQ(size_suggestion("64k"), "; did you mean 65536?");
+  for (const char* other : {"", "MB", "12", "12 apples", "12 Mbit", "-1M", "99999999999999999999G",
+                            "1000001K", "5MBB"}) {
+    EXPECT_EQ(size_suggestion(other), "") << other;
+  }
+}
+
 }  // namespace
 }  // namespace millrace::server
