@@ -19,6 +19,7 @@ constexpr const char* usage =
     "       millrace passwd FILE USER    set a user's password\n"
     "       millrace tap [FILTER]        print messages from shared memory on this host\n"
     "       millrace pub TOPIC           publish through shared memory on this host\n"
+    "       millrace import FILE         make a configuration of a mosquitto.conf\n"
     "       millrace COMMAND --help      print the options of a command\n"
     "       millrace --version\n";
 
@@ -106,8 +107,9 @@ int run_cli(const Arguments& arguments) {
   if (first == "passwd") return run_passwd(rest);
   if (first == "tap") return run_tap(rest);
   if (first == "pub") return run_pub(rest);
+  if (first == "import") return run_import(rest);
   throw UsageError("unknown command \"" + first + "\"" +
-                   suggestion(first, {"serve", "check", "passwd", "tap", "pub"}));
+                   suggestion(first, {"serve", "check", "passwd", "tap", "pub", "import"}));
 }
 
 }  // namespace millrace::server

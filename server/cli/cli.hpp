@@ -1,4 +1,4 @@
-// The command line: `millrace [serve|check|passwd|tap|pub] ...`. One function a subcommand, each with its
+// The command line: `millrace [serve|check|passwd|tap|pub|import] ...`. One function a subcommand, each with its
 // --help; what is wrong with the arguments is a UsageError, which main() prints as one line.
 //
 // Threads: main's alone.
@@ -30,6 +30,7 @@ int run_check(const Arguments& arguments);
 int run_passwd(const Arguments& arguments);
 int run_tap(const Arguments& arguments);
 int run_pub(const Arguments& arguments);
+int run_import(const Arguments& arguments);
 
 // --- What the subcommands share ---
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(binary()).resolve().parents[1]
 MANUAL = ROOT / "deploy" / "man" / "millrace.1"
 COMPLETION = ROOT / "deploy" / "completion" / "millrace"
-COMMANDS = ("serve", "check", "passwd", "tap", "pub")
+COMMANDS = ("serve", "check", "passwd", "tap", "pub", "import")
 
 
 def printed(*command, **options):
@@ -31,7 +31,7 @@ def printed(*command, **options):
 
 def options_of(command):
     text = printed(binary(), command, "--help").partition("\nKeys")[0]
-    return set(re.findall(r"^  (?:-\S \[ )?(--[a-z-]+)", text, re.M)) - {"--help", "--arguments"}
+    return set(re.findall(r"^  (?:-\S \[ )?(--[a-z-]+)", text, re.M)) - {"--help", "--arguments", "--file"}
 
 
 class Manual(unittest.TestCase):
@@ -68,7 +68,7 @@ class Completion(unittest.TestCase):
 
     def test_options_are_those_of_the_command(self):
         for command in COMMANDS:
-            self.assertEqual(set(self.complete(command, "--")) - {"--help", "--arguments"}, options_of(command))
+            self.assertEqual(set(self.complete(command, "--")) - {"--help", "--arguments", "--file"}, options_of(command))
         self.assertIn("--mqtt-port", self.complete("--m"))
 
     def test_keys_behind_set(self):

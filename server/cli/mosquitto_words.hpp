@@ -1,0 +1,109 @@
+// The words of mosquitto.conf (2.0) that need no thought: those that are a key here, those that have
+// no counterpart, with the reason, and those that say what is so anyway. What needs thought has a
+// function in mosquitto_conf.cpp.
+//
+// Threads: constant.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace millrace::server::mosquitto {
+
+struct NumberWord {
+  std::string_view name, path;
+  std::int64_t min, max;
+  std::int64_t zero;  // what 0 means here: in mosquitto mostly "no limit"
+};
+
+inline constexpr std::int64_t packet_bytes_max = 255ll << 20;
+
+inline constexpr NumberWord numbers[] = {
+    {"max_inflight_messages", "inflight_max", 1, 65'535, 65'535},
+    {"max_keepalive", "mqtt.keep_alive_max_seconds", 0, 65'535, 0},
+    {"max_packet_size", "packet_bytes_max", 128, packet_bytes_max, packet_bytes_max},
+    {"max_queued_messages", "session.queue_messages", 1, 100'000'000, 100'000'000},
+    {"max_topic_alias", "topic_alias_maximum.in", 0, 65'535, 0},
+    {"max_topic_alias_broker", "topic_alias_maximum.out", 0, 65'535, 0},
+    {"sys_interval", "sys.interval_seconds", 0, 86'400, 0},
+};
+
+struct Reason {
+  std::string_view name, why;
+};
+
+// Names that end in * stand for all that begin so.
+inline constexpr Reason without_counterpart[] = {
+    {"auth_opt_*", "there are no plugins"},
+    {"auth_plugin*",
+     "there are no plugins; access.password_file and access.rules say who may do what"},
+    {"auto_id_prefix", "assigned client identifiers have no prefix of choice"},
+    {"bind_interface", "name the interface's address in the listener's host"},
+    {"capath", "put the authorities into one PEM file, tls.client_ca_file"},
+    {"clientid_prefixes", "client identifiers are not compared with a list"},
+    {"dhparamfile", "the key exchange is by elliptic curves"},
+    {"enable_control_api", "there are no plugins"},
+    {"global_plugin", "there are no plugins"},
+    {"http_dir", "no files are served; a web server in front can"},
+    {"max_inflight_bytes", "the limit is inflight_max, in messages"},
+    {"mount_point", "listeners do not put a prefix before topics"},
+    {"pid_file", "systemd and containers know the process"},
+    {"plugin", "there are no plugins; access.password_file and access.rules say who may do what"},
+    {"plugin_*", "there are no plugins"},
+    {"psk_*", "clients are known by certificates or passwords, not by pre-shared keys"},
+    {"queue_qos0_messages", "messages at QoS 0 do not wait for clients that are not connected"},
+    {"retry_interval",
+     "messages are sent again when a client returns, as MQTT 5 says; mosquitto 2 does so too"},
+    {"store_clean_interval", "nothing needs to be cleaned; mosquitto 2 ignores it too"},
+    {"tls_engine*", "keys are read from files"},
+    {"tls_keyform", "keys are read from PEM files"},
+    {"upgrade_outgoing_qos",
+     "a message keeps its own QoS where that is lower than the subscription's"},
+    {"use_psk*", "clients are known by certificates or passwords, not by pre-shared keys"},
+    {"use_username_as_clientid",
+     "session.scope \"user\" gives each user client identifiers of its own"},
+    {"user", "the service's unit, or the container, says whose process it is"},
+    {"websockets_headers_size", "the size of a WebSocket's request has a fixed limit"},
+    {"websockets_log_level", "log.level is for all"},
+    // Bridges.
+    {"address", "it does not connect to other brokers"},
+    {"addresses", "it does not connect to other brokers"},
+    {"bridge_*", "it does not connect to other brokers"},
+    {"cleansession", "it does not connect to other brokers"},
+    {"clientid", "it does not connect to other brokers"},
+    {"connection", "it does not connect to other brokers: a bridge has to run beside it"},
+    {"idle_timeout", "it does not connect to other brokers"},
+    {"keepalive_interval", "it does not connect to other brokers"},
+    {"local_*", "it does not connect to other brokers"},
+    {"notification*", "it does not connect to other brokers"},
+    {"password", "it does not connect to other brokers"},
+    {"remote_*", "it does not connect to other brokers"},
+    {"restart_timeout", "it does not connect to other brokers"},
+    {"round_robin", "it does not connect to other brokers"},
+    {"start_type", "it does not connect to other brokers"},
+    {"threshold", "it does not connect to other brokers"},
+    {"topic", "it does not connect to other brokers"},
+    {"try_private", "it does not connect to other brokers"},
+    {"username", "it does not connect to other brokers"},
+};
+
+// So anyway, or without anything that could be lost.
+inline constexpr std::string_view without_effect[] = {
+    "allow_duplicate_messages",
+    "allow_zero_length_clientid",
+    "autosave_interval",
+    "autosave_on_changes",
+    "connection_messages",
+    "log_facility",
+    "log_timestamp",
+    "log_timestamp_format",
+    "set_tcp_nodelay",
+};
+
+constexpr bool names(std::string_view entry, std::string_view word) {
+  if (!entry.ends_with('*')) return entry == word;
+  return word.starts_with(entry.substr(0, entry.size() - 1));
+}
+
+}  // namespace millrace::server::mosquitto

@@ -1,0 +1,228 @@
+// `millrace import`, the real program, and what it makes of mosquitto.conf.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "server/cli/mosquitto_conf.hpp"
+#include "tests/server/files.hpp"
+
+namespace millrace::server {
+namespace {
+
+using test::Finished;
+using test::Folder;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Json = nlohmann::ordered_json;
+
+// What is made of a file with this text.
+struct Made {
+  explicit Made(const std::string& text, const Folder& folder = Folder()) {
+    Imported imported = import_mosquitto(folder.write("mosquitto.conf", text), "");
+    config = std::move(imported.config);
+    for (const ImportNote& note : imported.notes) {
+      std::string line = note.to_string();
+      notes += line.substr(line.find("mosquitto.conf") == std::string::npos
+                               ? 0
+                               : line.find("mosquitto.conf")) +
+               "\n";
+    }
+  }
+  Json at(const std::string& pointer) const {
+    return config.value(Json::json_pointer(pointer), Json());
+  }
+
+  Json config;
+  std::string notes;
+};
+
+TEST(Import, WithoutAListenerServesThisMachineAndLetsEverybodyIn) {
+  const Made made("# nothing\n");
+  EXPECT_EQ(made.config.dump(),
+            R"({"listeners":[{"transport":"tcp","host":"127.0.0.1","port":1883}],)"
+            R"("access":{"allow_anonymous":true}})");
+  EXPECT_EQ(made.notes, "");
+}
+
+TEST(Import, AListenerTakesAllAddressesAndNobodyWithoutAName) {
+  const Made made("listener 1883\nlistener 9001 10.0.0.1\nprotocol websockets\n");
+  EXPECT_EQ(made.at("/listeners").dump(),
+            R"([{"transport":"tcp","host":"::","port":1883},)"
+            R"({"transport":"ws","host":"10.0.0.1","port":9001,"path":["/","/mqtt"]}])");
+  EXPECT_EQ(made.at("/access/allow_anonymous"), false);
+  EXPECT_THAT(made.notes, HasSubstr("allow_anonymous is not said"));
+}
+
+TEST(Import, LinesBeforeTheFirstListenerAreOneToo) {
+  const Made made("port 1884\nbind_address 127.0.0.1\nlistener 1885 ::1\nallow_anonymous true\n");
+  EXPECT_EQ(made.at("/listeners/0/port"), 1884);
+  EXPECT_EQ(made.at("/listeners/0/host"), "127.0.0.1");
+  EXPECT_EQ(made.at("/listeners/1/port"), 1885);
+  EXPECT_EQ(made.at("/listeners").size(), 2u);
+  EXPECT_EQ(made.notes, "");
+}
+
+TEST(Import, CertificatesMakeItTls) {
+  const Made made(
+      "listener 8883 0.0.0.0\ncafile /c/ca.crt\ncertfile /c/a.crt\nkeyfile /c/a.key\n"
+      "require_certificate true\nuse_identity_as_username true\ncrlfile /c/crl\n"
+      "tls_version tlsv1.3\nciphers_tls1.3 TLS_AES_128_GCM_SHA256\n"
+      "listener 8084 0.0.0.0\nprotocol websockets\ncafile /c/ca.crt\ncertfile /c/b.crt\n"
+      "keyfile /c/b.key\nallow_anonymous true\n");
+  EXPECT_EQ(
+      made.at("/listeners/0").dump(),
+      R"({"transport":"tls","host":"0.0.0.0","port":8883,"tls":{"certificate_file":"/c/a.crt",)"
+      R"("key_file":"/c/a.key","version_min":"1.3","cipher_suites":"TLS_AES_128_GCM_SHA256",)"
+      R"("client_certificate":"required","client_ca_file":"/c/ca.crt","crl_file":"/c/crl",)"
+      R"("user_from":"common_name"}})");
+  EXPECT_EQ(made.at("/listeners/1/transport"), "wss");
+  EXPECT_EQ(made.at("/listeners/1/tls/client_certificate"), Json()) << "it asks for none";
+}
+
+TEST(Import, LimitsAreKeys) {
+  const Made made(
+      "max_inflight_messages 0\nmax_queued_messages 5000\nmax_queued_bytes 1048576\n"
+      "max_packet_size 100000\nmax_keepalive 600\nsys_interval 0\nretain_available false\n"
+      "persistent_client_expiration 2w\nmax_connections 50\nmax_qos 1\nmax_topic_alias 3\n");
+  EXPECT_EQ(made.at("/inflight_max"), 65535);
+  EXPECT_EQ(made.at("/session").dump(),
+            R"({"queue_messages":5000,"queue_bytes":1048576,"expiry_max_seconds":1209600})");
+  EXPECT_EQ(made.at("/packet_bytes_max"), 100000);
+  EXPECT_EQ(made.at("/mqtt").dump(),
+            R"({"keep_alive_max_seconds":600,"retain_available":false,"qos_max":1})");
+  EXPECT_EQ(made.at("/sys/interval_seconds"), 0);
+  EXPECT_EQ(made.at("/connection/count_max"), 50);
+  EXPECT_EQ(made.at("/topic_alias_maximum/in"), 3);
+  EXPECT_EQ(made.notes, "");
+}
+
+TEST(Import, LogTypesAddUpToALevel) {
+  EXPECT_EQ(Made("log_type error\nlog_type warning\n").at("/log/level"), "warn");
+  EXPECT_EQ(Made("log_type error\nlog_type notice\n").at("/log/level"), "info");
+  EXPECT_EQ(Made("log_type all\nlog_type error\n").at("/log/level"), "debug");
+  EXPECT_EQ(Made("log_dest none\nlog_type all\n").at("/log/level"), "off");
+  EXPECT_THAT(Made("log_dest file /var/log/x\n").notes, HasSubstr("standard error"));
+}
+
+TEST(Import, NamesEachLineWithoutACounterpartAndWhy) {
+  const Made made(
+      "persistence true\npersistence_location /var/lib/mosquitto/\npid_file /run/x.pid\n"
+      "connection other\naddress broker.example.com\ntopic # both 0\nremote_password secret\n"
+      "auth_plugin /usr/lib/x.so\nauth_opt_backends files\nlistener 0 /run/mosquitto.sock\n"
+      "nonsense 1\ntls_version tlsv1.1\n");
+  EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:1: persistence true: state is in memory"),
+                                HasSubstr("mosquitto.conf:3: pid_file /run/x.pid: "),
+                                HasSubstr("mosquitto.conf:4: connection other: "),
+                                HasSubstr("mosquitto.conf:6: topic # both 0: ")));
+  EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:8: auth_plugin /usr/lib/x.so: "),
+                                HasSubstr("mosquitto.conf:9: auth_opt_backends files: "),
+                                HasSubstr("mosquitto.conf:10: listener 0 /run/mosquitto.sock: "),
+                                HasSubstr("mosquitto.conf:11: nonsense 1: mosquitto 2.0 has no"),
+                                HasSubstr("mosquitto.conf:12: tls_version tlsv1.1: TLS 1.2")));
+  EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:7: remote_password ...:"),
+                                Not(HasSubstr("secret")), Not(HasSubstr(":2:"))));
+}
+
+TEST(Import, ReadsTheRulesThatItNames) {
+  const Folder folder;
+  folder.write("acl", "user ann\ntopic write a/#\nbroken\n");
+  const Made made(
+      "listener 1883\nallow_anonymous false\npassword_file /etc/passwd.there\nacl_file " +
+          folder.path("acl") + "\n",
+      folder);
+  EXPECT_EQ(
+      made.at("/access").dump(),
+      R"({"allow_anonymous":false,"password_file":"/etc/passwd.there","rules":)"
+      R"([{"effect":"allow","user":"ann","action":"publish","filter":"a/#"}],"otherwise":"deny"})");
+  EXPECT_THAT(made.notes,
+              AllOf(HasSubstr("acl:3: broken: "), HasSubstr("passwd.there: cannot be read")));
+}
+
+TEST(Import, WithoutItsRulesNobodyMayDoAnything) {
+  const Made made("listener 1883\nacl_file /nobody/is/here\n");
+  EXPECT_EQ(made.at("/access/rules").dump(), "[]");
+  EXPECT_EQ(made.at("/access/otherwise"), "deny");
+  EXPECT_THAT(made.notes, HasSubstr("cannot be read here"));
+}
+
+TEST(Import, FindsTheFilesOfAContainerBesideTheConfiguration) {
+  const Folder folder;
+  folder.write("acl", "topic write a\n");
+  const Made made("acl_file /mosquitto/config/acl\n", folder);
+  EXPECT_EQ(made.at("/access/rules").size(), 1u);
+}
+
+TEST(Import, LooksBelowTheRootThatItIsGiven) {
+  const Folder folder;
+  std::filesystem::create_directories(folder.path("root/mosquitto"));
+  folder.write("root/mosquitto/rules", "topic write a\n");
+  const std::string file = folder.write("mosquitto.conf", "acl_file /mosquitto/rules\n");
+  EXPECT_EQ(import_mosquitto(file, folder.path("root")).config["access"]["rules"].size(), 1u);
+  EXPECT_EQ(import_mosquitto(file, "").config["access"]["rules"].size(), 0u);
+}
+
+TEST(Import, IncludesTheFilesOfAFolderInTheirOrder) {
+  const Folder folder;
+  std::filesystem::create_directories(folder.path("conf.d"));
+  folder.write("conf.d/b.conf", "max_qos 1\n");
+  folder.write("conf.d/a.conf", "listener 1885 127.0.0.1\n");
+  folder.write("conf.d/c.txt", "listener 1886\n");
+  const Made made("include_dir " + folder.path("conf.d") + "\ninclude_dir /nobody\n", folder);
+  EXPECT_EQ(made.at("/listeners").size(), 1u);
+  EXPECT_EQ(made.at("/listeners/0/port"), 1885);
+  EXPECT_EQ(made.at("/mqtt/qos_max"), 1);
+  EXPECT_THAT(made.notes, HasSubstr("include_dir /nobody: the folder is not there"));
+}
+
+TEST(Import, OneAnswerForAllListenersIsTheStricter) {
+  const Made made(
+      "per_listener_settings true\nlistener 1883 127.0.0.1\nallow_anonymous true\n"
+      "listener 1884\nallow_anonymous false\npassword_file /p\nlistener 1885\npassword_file /q\n");
+  EXPECT_EQ(made.at("/access/allow_anonymous"), false);
+  EXPECT_EQ(made.at("/access/password_file"), "/p");
+  EXPECT_THAT(made.notes, AllOf(HasSubstr("differs between listeners"), HasSubstr("and it is /p")));
+}
+
+TEST(Import, AListenerThatSaysNothingLetsNobodyInWithoutAName) {
+  const Made made(
+      "per_listener_settings true\nlistener 1883 127.0.0.1\nallow_anonymous true\n"
+      "listener 1884\npassword_file /p\n");
+  EXPECT_EQ(made.at("/access/allow_anonymous"), false);
+  EXPECT_THAT(made.notes, HasSubstr("true for some listeners alone"));
+}
+
+TEST(ImportProgram, PrintsAConfigurationThatCheckAccepts) {
+  const Folder folder;
+  folder.write("users", "");
+  const std::string file =
+      folder.write("mosquitto.conf",
+                   "listener 1883 127.0.0.1\nallow_anonymous true\npersistence true\nmax_qos 1\n");
+  const std::string made = folder.path("millrace.json");
+  const Finished finished = test::run(MILLRACE_BINARY " import " + file + " >" + made +
+                                      " && " MILLRACE_BINARY " check --config " + made);
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_THAT(finished.output, AllOf(HasSubstr(file + ":3: persistence true: "),
+                                     HasSubstr("tcp on 127.0.0.1:1883")));
+}
+
+TEST(ImportProgram, SaysWhatTheServerWouldNotAccept) {
+  const Folder folder;
+  const std::string file = folder.write("mosquitto.conf", "listener 1883 broker.example.com\n");
+  const Finished finished = test::run(MILLRACE_BINARY " import " + file);
+  EXPECT_EQ(finished.code, 0);
+  EXPECT_THAT(finished.output, AllOf(HasSubstr("is a name: put its address there"),
+                                     HasSubstr("to be mended: listeners[0].host")));
+}
+
+TEST(ImportProgram, NeedsAFileThatItCanRead) {
+  EXPECT_EQ(test::run(MILLRACE_BINARY " import").code, 2);
+  const Finished finished = test::run(MILLRACE_BINARY " import /nobody/is/here");
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr("cannot read /nobody/is/here"));
+}
+
+}  // namespace
+}  // namespace millrace::server
