@@ -196,7 +196,8 @@ bool Sessions::is_forgotten(const Session& session) {
 }
 
 void Sessions::forget_ended() {
-  // More of more, so that what is left never becomes much more than what ended in a few batches.
+  // The more is left, the more a batch removes, so that it never becomes much more than what ended
+  // in a few batches.
   removals_left_ += static_cast<std::uint32_t>(ended_left_ / 64);
   while (!ended_.empty()) {
     Ended& ended = ended_.front();

@@ -11,7 +11,7 @@ Heartbeat::Heartbeat(std::vector<Post> threads, Processor processor)
   }
 }
 
-std::string Heartbeat::who_stands() {
+std::string Heartbeat::stalled_threads() {
   std::string names;
   const auto add = [&](const std::string& name) { names += (names.empty() ? "" : ", ") + name; };
   for (std::size_t i = 0; i < threads_.size(); ++i) {

@@ -1,9 +1,8 @@
 // Heartbeat: whether the threads that clients depend on still do their work. The watchdog of a service
 // manager must not be told by a thread that has nothing else to do.
 //
-// An I/O thread answers if it has run a task that was posted to it at the question before. The
-// processor does if nothing waits for it, or it has finished a batch since then; one that never sleeps
-// (processor.wait) is seen to stand only once something waits for it.
+// Each call posts a task to every I/O thread; one that has not run the task of the call before is
+// stalled. The processor is, if something waits for it and it has finished no batch since that call.
 //
 // Threads: one thread asks. What is posted runs on the I/O threads, and may do so after the end of
 // this object.
@@ -29,8 +28,8 @@ class Heartbeat {
 
   Heartbeat(std::vector<Post> threads, Processor processor);
 
-  // Empty: all have worked, or rested, since the last call. Else who has not, such as "I/O thread 1".
-  std::string who_stands();
+  // Those that are stalled, such as "I/O thread 1, processor"; empty: none is.
+  std::string stalled_threads();
 
  private:
   struct Thread {

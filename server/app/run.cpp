@@ -107,9 +107,9 @@ class Announcer {
     });
   }
   void beat() {
-    const std::string who = server_.who_stands();
+    const std::string who = server_.stalled_threads();
     if (who.empty()) return manager_.alive();
-    log_error("heartbeat", {{"stands", who}});
+    log_error("stalled", {{"threads", who}});
   }
 
   Server& server_;

@@ -40,7 +40,7 @@ class Server {
   // rules, or after ten seconds. The listeners are those of before: they change with a restart alone.
   void reload(std::shared_ptr<const Settings> settings);
   // Which threads have not answered since the last call; empty: all are at work. See Heartbeat.
-  std::string who_stands() { return heartbeat_->who_stands(); }
+  std::string stalled_threads() { return heartbeat_->stalled_threads(); }
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 
+#include "core/base/trimmed.hpp"
 #include "protocol/topic.hpp"
 #include "protocol/utf8.hpp"
 #include "server/auth/user_file.hpp"
@@ -19,16 +20,11 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t levels_max = 200;  // mosquitto's, and the default of mqtt.topic_levels_max
 constexpr std::string_view blanks = " \t\r";
 
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(blanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(blanks) - first + 1);
-}
-
 std::string_view take_word(std::string_view& rest) {
   const auto end = rest.find_first_of(blanks);
   const std::string_view word = rest.substr(0, end);
-  rest = end == std::string_view::npos ? std::string_view() : trimmed(rest.substr(end));
+  rest =
+      end == std::string_view::npos ? std::string_view() : base::trimmed(rest.substr(end), blanks);
   return word;
 }
 
@@ -50,7 +46,7 @@ class Reader {
  public:
   ImportedAcl read(std::string_view text) {
     for (std::size_t number = 1; !text.empty(); ++number) {
-      const std::string_view line = trimmed(take_part(text, '\n'));
+      const std::string_view line = base::trimmed(take_part(text, '\n'), blanks);
       if (!line.empty() && line.front() != '#') take(line, number);
     }
     return finish();

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "core/base/trimmed.hpp"
 #include "server/auth/password_file.hpp"
 #include "server/auth/user_file.hpp"
 #include "server/cli/mosquitto_acl.hpp"
@@ -27,14 +28,7 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr std::string_view blanks = " \t\r";
-constexpr std::size_t include_depth_max = 8;
 constexpr std::uintmax_t file_bytes_max = 16u << 20;
-
-std::string trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(blanks);
-  if (first == std::string_view::npos) return "";
-  return std::string(text.substr(first, text.find_last_not_of(blanks) - first + 1));
-}
 
 std::optional<std::int64_t> number(const std::string& text) {
   std::int64_t value = 0;
@@ -108,16 +102,18 @@ class Import {
   Import(const std::string& file, const std::string& root) : files_(file, root) {}
 
   // False: it cannot be read.
-  bool read(const std::string& file, std::size_t depth = 0) {
+  bool read(const std::string& file) {
     const auto text = Files::read(file);
     if (!text) return false;
     std::string_view rest = *text;
     for (std::size_t line = 1; !rest.empty(); ++line) {
-      const std::string whole = trimmed(take_part(rest, '\n'));
+      const std::string whole(base::trimmed(take_part(rest, '\n'), blanks));
       if (whole.empty() || whole.front() == '#') continue;
       const auto end = whole.find_first_of(blanks);
-      const std::string value = end == std::string::npos ? "" : trimmed(whole.substr(end));
-      take({file, line, whole.substr(0, end), value}, depth);
+      const std::string_view value =
+          end == std::string::npos ? ""
+                                   : base::trimmed(std::string_view(whole).substr(end), blanks);
+      take({file, line, whole.substr(0, end), std::string(value)});
     }
     return true;
   }
@@ -136,7 +132,7 @@ class Import {
 
  private:
   void note(const Directive& line, std::string why) {
-    // Passwords and keys are nobody's business.
+    // A note shows no password and no key.
     const bool secret = has_secret(line.name);
     std::string said = line.name;
     if (!line.value.empty()) said += " " + (secret ? std::string("...") : line.value);
@@ -149,8 +145,8 @@ class Import {
     keys_[Json::json_pointer(pointer)] = value;
   }
 
-  void take(const Directive& line, std::size_t depth) {
-    if (line.name == "include_dir") return include(line, depth);
+  void take(const Directive& line) {
+    if (line.name == "include_dir") return include(line);
     if (listeners_.take(line) || take_access(line) || take_number(line) || take_own(line)) return;
     const auto is_named = [&](std::string_view word) { return mosquitto::names(word, line.name); };
     for (const std::string_view word : mosquitto::without_effect) {
@@ -162,18 +158,18 @@ class Import {
     note(line, "mosquitto 2.0 has no such word either");
   }
 
-  void include(const Directive& line, std::size_t depth) {
+  void include(const Directive& line) {
     const auto folder = files_.find(line.value, true);
-    if (!folder || depth >= include_depth_max) {
-      return note(line,
-                  folder ? "includes itself" : "the folder is not there: its files are missing");
-    }
+    if (!folder) return note(line, "the folder is not there: its files are missing");
+    if (!included_.insert(*folder).second) return note(line, "the folder was included before");
+    std::error_code error;
     std::set<std::string> names;
-    for (const auto& entry : fs::directory_iterator(*folder)) {
+    for (const auto& entry : fs::directory_iterator(*folder, error)) {
       if (entry.path().extension() == ".conf") names.insert(entry.path().string());
     }
+    if (error) return note(line, "the folder cannot be read: " + error.message());
     for (const std::string& name : names) {
-      if (!read(name, depth + 1)) note(line, name + " cannot be read");
+      if (!read(name)) note(line, name + " cannot be read");
     }
   }
 
@@ -373,7 +369,8 @@ class Import {
   Json rules_ = Json::array();
   std::optional<std::string> password_file_, acl_file_, level_;
   std::optional<bool> anonymous_;
-  std::size_t anonymous_listeners_ = 0;  // for which it was said
+  std::size_t anonymous_listeners_ = 0;  // that have a line of their own about it
+  std::set<std::string> included_;       // folders
   int log_types_ = 0;
   bool per_listener_ = false;
 };

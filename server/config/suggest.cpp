@@ -83,7 +83,7 @@ std::string size_suggestion(std::string_view text) {
     default:
       return "";
   }
-  if (count > 1'000'000) return "";  // nobody means that
+  if (count > 1'000'000) return "";  // that many units are no size of a key
   return "; did you mean " + std::to_string(count * factor) + "?";
 }
 

@@ -5,18 +5,13 @@
 #include <cctype>
 #include <limits>
 #include <string>
+#include "core/base/trimmed.hpp"
 
 namespace millrace::server {
 
 namespace {
 
 constexpr std::size_t media_type_bytes_max = 255;
-
-std::string_view trim(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 bool is_token(std::string_view text) {
   constexpr std::string_view marks = "!#$%&'*+-.^_`|~";
@@ -35,7 +30,7 @@ bool any_part(std::string_view list, char separator, Visit&& visit) {
       if (list[i] == '"') quoted = !quoted;
       if (quoted || list[i] != separator) continue;
     }
-    const std::string_view part = trim(list.substr(begin, i - begin));
+    const std::string_view part = base::trimmed(list.substr(begin, i - begin));
     begin = i + 1;
     if (!part.empty() && visit(part)) return true;
   }
@@ -69,8 +64,9 @@ std::optional<std::uint32_t> wait_of(std::string_view preference) {
   preference = preference.substr(0, preference.find(';'));
   const auto equals = preference.find('=');
   if (equals == std::string_view::npos) return std::nullopt;
-  if (!boost::beast::iequals(trim(preference.substr(0, equals)), "wait")) return std::nullopt;
-  return to_seconds(trim(preference.substr(equals + 1)));
+  if (!boost::beast::iequals(base::trimmed(preference.substr(0, equals)), "wait"))
+    return std::nullopt;
+  return to_seconds(base::trimmed(preference.substr(equals + 1)));
 }
 
 }  // namespace
@@ -101,7 +97,7 @@ bool valid_media_type(std::string_view text) {
   if (slash == std::string_view::npos || !is_token(text.substr(0, slash))) return false;
   const auto end = text.find(';');
   const std::string_view subtype = text.substr(slash + 1, end - slash - 1);
-  if (!is_token(trim(subtype)) || subtype.starts_with(' ')) return false;
+  if (!is_token(base::trimmed(subtype)) || subtype.starts_with(' ')) return false;
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 

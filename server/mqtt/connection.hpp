@@ -179,7 +179,7 @@ class Connection final : public StreamUser,
   const ListenerConfig& listener_;  // the Listener's copy, which outlives its connections
   std::unique_ptr<Stream> stream_;
   std::shared_ptr<const Grants> grants_;  // the client's rights; null before it is admitted
-  // What follows one of these stands in the padding at its end.
+  // Without an address of its own, so that the members after it may use the padding at its end.
   [[no_unique_address]] PacketReader reader_;
   State state_ = State::opening;
   protocol::Version version_ = protocol::Version::v5;
@@ -191,7 +191,7 @@ class Connection final : public StreamUser,
   std::unique_ptr<HeldAnswers> held_;                     // null: none
   std::unique_ptr<std::vector<std::string>> aliases_in_;  // by topic alias - 1; null: none yet
   std::unique_ptr<std::string> state_topic_;  // of another broker's bridge; null: it is none
-  broker::ClientId client_id_;                // the session's name; of the client before that
+  broker::ClientId client_id_;                // the session's name; until CONNACK the client's own
 
   std::uint32_t last_received_tick_ = 0;
   std::uint32_t patience_ticks_ = 0;    // silence, or time in this state, that is allowed; 0: any

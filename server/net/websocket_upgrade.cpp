@@ -8,6 +8,7 @@
 #include <boost/beast/websocket/rfc6455.hpp>
 #include <sstream>
 
+#include "core/base/trimmed.hpp"
 #include "server/auth/crypto.hpp"
 #include "server/net/http_host.hpp"
 
@@ -24,19 +25,13 @@ std::string_view view(beast::string_view text) {
   return {text.data(), text.size()};
 }
 
-std::string_view without_white_space(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 // Does the comma-separated list name a protocol of ours? (MQTT 3.1 clients say `mqttv3.1`.)
 std::optional<std::string_view> subprotocol_in(std::string_view offered) {
   while (!offered.empty()) {
     const std::size_t comma = std::min(offered.find(','), offered.size() - 1);
     const bool is_last = offered[comma] != ',';
     const std::string_view word =
-        without_white_space(offered.substr(0, is_last ? offered.size() : comma));
+        base::trimmed(offered.substr(0, is_last ? offered.size() : comma));
     if (word == "mqtt") return "mqtt";
     if (word == "mqttv3.1") return "mqttv3.1";
     if (is_last) break;

@@ -107,7 +107,7 @@ class LogLimiter {
   Clock::duration interval_;
   std::size_t peers_max_;
   const std::uint64_t seed_;  // so that no peer can choose a key whose hash is another's
-  std::unordered_map<std::uint64_t, Entry> entries_;  // by the hash of the key; 0: of who has none
+  std::unordered_map<std::uint64_t, Entry> entries_;  // by the key's hash; 0: keys without room
   Clock::time_point next_forgetting_{};
 };
 

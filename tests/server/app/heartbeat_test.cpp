@@ -24,30 +24,30 @@ struct World {
 
 TEST(Heartbeat, BeatsAtTheFirstQuestion) {
   World world;
-  EXPECT_EQ(world.heartbeat.who_stands(), "");
+  EXPECT_EQ(world.heartbeat.stalled_threads(), "");
 }
 
 TEST(Heartbeat, NamesTheThreadThatHasNotRunItsTask) {
   World world;
-  world.heartbeat.who_stands();
+  world.heartbeat.stalled_threads();
   World::run(world.first);
-  EXPECT_EQ(world.heartbeat.who_stands(), "I/O thread 1");
+  EXPECT_EQ(world.heartbeat.stalled_threads(), "I/O thread 1");
   World::run(world.first);
-  EXPECT_EQ(world.heartbeat.who_stands(), "I/O thread 1");
-  EXPECT_EQ(world.second.size(), 1u) << "nothing more is posted to a thread that stands";
+  EXPECT_EQ(world.heartbeat.stalled_threads(), "I/O thread 1");
+  EXPECT_EQ(world.second.size(), 1u) << "nothing more is posted to a thread that is stalled";
   World::run(world.first);
   World::run(world.second);
-  EXPECT_EQ(world.heartbeat.who_stands(), "");
+  EXPECT_EQ(world.heartbeat.stalled_threads(), "");
 }
 
 TEST(Heartbeat, NamesTheProcessorThatHasWorkAndFinishesNone) {
   World world;
   world.batches = 7;
-  world.heartbeat.who_stands();
+  world.heartbeat.stalled_threads();
   const auto ask = [&] {
     World::run(world.first);
     World::run(world.second);
-    return world.heartbeat.who_stands();
+    return world.heartbeat.stalled_threads();
   };
   EXPECT_EQ(ask(), "") << "an idle processor has nothing to finish";
   world.idle = false;
@@ -61,7 +61,7 @@ TEST(Heartbeat, OutlivesNothingThatWasPosted) {
   {
     Heartbeat heartbeat({[&](std::function<void()> task) { late = std::move(task); }},
                         {[] { return true; }, [] { return 0; }});
-    heartbeat.who_stands();
+    heartbeat.stalled_threads();
   }
   late();
 }

@@ -177,6 +177,23 @@ TEST(Import, IncludesTheFilesOfAFolderInTheirOrder) {
   EXPECT_THAT(made.notes, HasSubstr("include_dir /nobody: the folder is not there"));
 }
 
+// Ten files that each include their own folder: read once each, not ten times at each depth.
+TEST(Import, IncludesAFolderOnce) {
+  const Folder folder;
+  const std::string inside = folder.path("conf.d");
+  std::filesystem::create_directories(inside);
+  for (int i = 0; i < 10; ++i) {
+    folder.write("conf.d/" + std::to_string(i) + ".conf", "include_dir " + inside + "\n");
+  }
+  const Made made("include_dir " + inside + "\n", folder);
+  std::size_t count = 0;
+  const std::string why = "the folder was included before";
+  for (auto at = made.notes.find(why); at != std::string::npos; at = made.notes.find(why, at + 1)) {
+    ++count;
+  }
+  EXPECT_EQ(count, 10u);
+}
+
 TEST(Import, OneAnswerForAllListenersIsTheStricter) {
   const Made made(
       "per_listener_settings true\nlistener 1883 127.0.0.1\nallow_anonymous true\n"
