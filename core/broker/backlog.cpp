@@ -227,7 +227,7 @@ void Backlog::discard(PendingQueue queue) {
 
 void Backlog::free_discarded() {
   if (discarded_.empty()) return;
-  // More of more, so that it never becomes much more than what was discarded in a few batches.
+  // The more is left, the more is freed, so that never much more waits than a few batches discard.
   std::size_t budget = batch_.limits().removals_per_batch + discarded_size_ / 64;
   while (budget > 0 && !discarded_.empty()) {
     const std::size_t freed = discarded_.front().drop_some(budget);

@@ -10,7 +10,7 @@ namespace {
 // True: the connection's I/O thread is to be woken.
 bool hand_over(Outbox& outbox) {
   MILLRACE_CHECK(outbox.in_batch);
-  // An outbox is parted from its session with its last word, and attached to one at most once.
+  // A session is detached from its outbox when `close` is staged; an outbox is attached at most once.
   MILLRACE_CHECK(!outbox.attached() || !outbox.has_staged() || !outbox.staged().close);
   outbox.in_batch = false;
   bool wake = false;
@@ -18,7 +18,7 @@ bool hand_over(Outbox& outbox) {
     outbox.staged().compact();
     wake = outbox.hand_over();
   }
-  // After the hand-over: who sees the counts finds what those commands brought.
+  // After the hand-over: a connection that sees the counts finds what those commands staged.
   if (outbox.publish_applied()) wake = outbox.announce() || wake;
   return wake;
 }

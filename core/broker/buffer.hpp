@@ -52,7 +52,7 @@ class Buffer {
   void drop_references(std::uint32_t count) {
     // Release: what this holder did comes before the free; acquire: the free comes after them all.
     const std::uint32_t before = references_.fetch_sub(count, std::memory_order_acq_rel);
-    MILLRACE_CHECK(before >= count);  // nobody gives back what it does not hold
+    MILLRACE_CHECK(before >= count);  // no more than there are
     if (before == count) {
       this->~Buffer();
       std::free(this);

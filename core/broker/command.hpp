@@ -100,7 +100,7 @@ struct LocalRequest {
 // Every session is to be judged by new rights.
 struct ReviewRequest {
   std::shared_ptr<const Authority> authority;
-  std::function<void()> done;  // called by the processor once all are; null: nobody asks
+  std::function<void()> done;  // called by the processor once all are; may be null
 };
 
 namespace command {

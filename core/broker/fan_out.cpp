@@ -10,7 +10,7 @@ std::size_t FanOut::publish(PublishContext& context) {
   if (context.message.request) [[unlikely]]
     deliverer_.before_request(route);
   for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
-  // To deliver a message publishes no other one, and makes no route anew.
+  // Delivering a message neither publishes another one nor computes a route.
   MILLRACE_CHECK(topic.sequence == values_.sequence() && &topic.cached_route.route() == &route);
   std::size_t matched = route.targets.size() + route.feeds.size();
   if (!route.feeds.empty()) {

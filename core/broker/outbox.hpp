@@ -126,7 +126,7 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   // The writer assigns topic aliases (the client allowed some), so no byte passes unchanged.
   bool assigns_aliases = false;
 
-  // --- The processor (here, where it takes no room) ---------------------------------------------
+  // --- The processor (its flag stands here to fill padding) -------------------------------------
 
   bool in_batch = false;  // already listed among those that this batch touched
 
@@ -187,8 +187,8 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   bool publish_applied();
   void set_binding(Binding binding) { binding_.store(binding, std::memory_order_relaxed); }
 
-  std::uint32_t outstanding_bytes = 0;  // bound and not reported as drained
-  std::uint32_t credit_raise = 0;       // what it may have bound beyond the configured credit
+  std::uint32_t outstanding_bytes = 0;  // Deliverer's: bound, not reported as drained
+  std::uint32_t credit_raise = 0;       // Deliverer's: beyond the configured credit
 
  private:
   std::unique_ptr<Handover> obtain();

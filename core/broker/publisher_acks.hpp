@@ -38,7 +38,7 @@ class PublisherAcks {
                               std::uint16_t packet_id);
   void release(Session& receiver);
   // The session's connection went: as a receiver it withholds nothing any more, and what others
-  // withhold from it has nobody left to go to.
+  // withhold from it cannot be sent any more.
   void part(Session& session);
 
  private:

@@ -14,7 +14,7 @@ std::string group_key(const std::string& name, std::string_view filter) {
   return (name + "/").append(filter);
 }
 
-// All but its group, which it has for good.
+// Sets all but the group, which never changes.
 void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
                  std::uint32_t identifier) {
   assert(wanted.qos <= 2 && !wanted.refused);

@@ -89,7 +89,7 @@ struct Session {
   PendingQueue pending;
   // Deliverer's.
   InflightWindow inflight;
-  // Each of these three says it itself.
+  // The types of these three name the parts.
   Rare<DeferredWork> deferred;
   Rare<SubscriptionSet> subscriptions;
   Rare<Deadlines> deadlines;

@@ -288,7 +288,7 @@ void Sessions::begin_review(ReviewRequest request) {
 
 void Sessions::review_some() {
   if (!review_) return;
-  // Those that come meanwhile may have moved the others; who was reviewed costs little.
+  // New sessions may have moved others to other buckets; one that was reviewed already costs little.
   if (review_->bucket_count != by_client_id_.bucket_count()) {
     review_->bucket_count = by_client_id_.bucket_count();
     review_->bucket = 0;
@@ -333,7 +333,7 @@ std::uint64_t Sessions::review(Session& session) {
   return units;
 }
 
-// `rights`: null: of somebody who may do nothing any more.
+// `rights`: null: the owner does not exist any more.
 void Sessions::judge_will(Session& session, const Rights* rights) {
   const auto& will = session.deadlines.read().will;
   if (!will) return;

@@ -39,7 +39,7 @@ class SharedGroup {
   void update(Subscription& member);
 
   // A live member takes the message, in turn; one that has room before one that is behind; an
-  // offline one only if it will come back and the message waits for it [MQTT-4.8.2-4]. Null: nobody
+  // offline one only if it will come back and the message waits for it [MQTT-4.8.2-4]. Null: none
   // can. Each member that is looked at counts as work.
   Subscription* take_turn(const RouteGroup& route, const Message& message, base::Counter& work);
 

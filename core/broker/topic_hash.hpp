@@ -1,4 +1,4 @@
-// The hash of topic names, and of any other name that a stranger chooses.
+// The hash of topic names, and of any other name that a client chooses.
 //
 // A well-mixed 64-bit hash: 16 bytes at a time through a 64x64 -> 128 bit multiplication whose
 // halves are folded together. The process may give it a key of its own, so that a client cannot

@@ -131,7 +131,7 @@ class TopicTable {
       Topic, boost::intrusive::member_hook<Topic, decltype(Topic::name_hook), &Topic::name_hook>,
       boost::intrusive::key_of_value<ByName>>;
 
-  // A name's hash outlives its topic: one that is evicted and comes back wakes who waits for it.
+  // A name's hash outlives its topic: one that is evicted and comes back wakes its waiters.
   static const void* wait_key(std::uint64_t hash) { return reinterpret_cast<const void*>(hash); }
   static std::uint64_t cost_bytes(const Topic& topic);
   void erase(Topic& topic);

@@ -53,7 +53,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
 }
 
 Server::~Server() {
-  // Connections submit, so their threads end before the inbox; outboxes ring the threads' wake-ups, so
+  // Connections submit, so their threads end before the inbox; outboxes signal the threads, so
   // the threads' objects are still there when the processor's thread ends.
   if (local_host_) local_host_->stop();
   for (const auto& thread : threads_) thread->stop();

@@ -59,7 +59,7 @@ int connected_socket(std::string_view name) {
   return -1;
 }
 
-// What somebody else chose, such as a file's name, must not become a line of its own.
+// Text from elsewhere, such as a file's name, must not begin a line of its own.
 std::string status_line(std::string_view status) {
   std::string line = "STATUS=" + std::string(status);
   std::replace_if(

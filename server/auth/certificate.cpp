@@ -15,7 +15,7 @@ std::string text_of(const ASN1_STRING* value) {
   if (count < 0) return "";
   std::string text(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(count));
   OPENSSL_free(bytes);
-  // "ann\0.evil" is nobody's name: some program would read it as "ann".
+  // "ann\0.evil" is refused: a program that stops at the zero byte would read it as "ann".
   return text.find('\0') == std::string::npos ? text : "";
 }
 

@@ -179,7 +179,7 @@ void Worker::run() {
     }
     lock.unlock();
     const bool right = ticket->check();
-    ticket->check = nullptr;  // what it holds goes on this thread, and now
+    ticket->check = nullptr;  // what it holds is released on this thread, and now
     ticket->refused = nullptr;
     lock.lock();
     waiting_.fetch_sub(1, std::memory_order_relaxed);
@@ -203,7 +203,7 @@ void Worker::stop() {
     refused.swap(refused_);
   }
   for (Line& line : lines) refused.insert(refused.end(), line.tickets.begin(), line.tickets.end());
-  // A check and whoever asked for it may hold each other.
+  // A check and the object that asked for it may hold references to each other.
   for (const Ticket& ticket : refused) {
     const Check dropped = std::move(ticket->check);
     const Refused dropped_too = std::move(ticket->refused);

@@ -1,8 +1,8 @@
 // Worker: one thread for what takes too long for the threads that serve sockets: checking
 // passwords.
 //
-// Addresses take turns: whoever asks for a thousand checks waits for them one by one, and somebody
-// else's first comes next. What waits is bounded, in all and for each address; what does not fit is
+// Addresses take turns: of an address with a thousand checks one is done, and then the first check of
+// another address. What waits is bounded, in all and for each address; what does not fit is
 // refused at once, and whoever asked says so to its peer. An address or a user name that failed
 // before waits longer (login_delays.hpp); of those, few of an address may wait at a time, and they
 // give up their places to logins that need not wait. A check whose client has left is not computed.

@@ -1,6 +1,6 @@
-// The words of mosquitto.conf (2.0) that need no thought: those that are a key here, those that have
-// no counterpart, with the reason, and those that say what is so anyway. What needs thought has a
-// function in mosquitto_conf.cpp.
+// The words of mosquitto.conf (2.0) that tables convert: those that are a key here, those that have no
+// counterpart, with the reason, and those that ask for what is always so here. Each of the others has
+// a function in mosquitto_conf.cpp.
 //
 // Threads: constant.
 #pragma once

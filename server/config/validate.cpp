@@ -141,7 +141,7 @@ void check_listeners(const Config& config, const FaultSink& faults) {
   check_any_addresses(config, faults);
 }
 
-// Beyond loopback somebody must have said who may come in.
+// A listener beyond loopback needs a decision about who may connect.
 void check_exposure(const Config& config, const FaultSink& faults) {
   const AccessConfig& access = config.access;
   if (access.allow_anonymous.value_or(false) || access.verifies_anyone()) return;
@@ -154,7 +154,7 @@ void check_exposure(const Config& config, const FaultSink& faults) {
   };
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
-    // Whoever gets in there has shown a certificate that somebody chose to trust.
+    // A client of this listener has shown a certificate of an authority that the configuration trusts.
     if (listener.tls.client_certificate == ClientCertificate::required) continue;
     check(listener.host, faults.at(item("listeners", i)));
   }

@@ -34,7 +34,7 @@ HttpResponse busy() {
   return response;
 }
 
-// Null: not who he says, or nobody, where nobody may come in. Any thread.
+// Null: the name or password is wrong, or none was sent and anonymous clients are refused. Any thread.
 std::shared_ptr<const Grants> grants_of(const Access& access, std::string_view authorization) {
   std::optional<BasicCredentials> credentials;
   if (!authorization.empty()) {
@@ -50,7 +50,7 @@ HttpAccess::Verdict verdict(const Access& access, const std::shared_ptr<const Gr
                             std::string_view authorization, std::string_view filter) {
   if (!grants) return {unauthorized(), nullptr};
   if (auto rules = grants->subscription(filter)) return {std::nullopt, std::move(*rules)};
-  // Somebody who has not said who he is may be somebody who may.
+  // Without credentials: 401 asks for them, as a user may be allowed what the anonymous are not.
   if (authorization.empty() && access.verifies_names()) return {unauthorized(), nullptr};
   return {forbidden(filter), nullptr};
 }
@@ -114,7 +114,7 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   };
   const auto credentials = parse_basic_credentials(exchange->request().header("authorization"));
   Login login{exchange->request().peer, credentials ? credentials->user : ""};
-  // Half of the line: whatever HTTP clients do, MQTT clients find room.
+  // Half of the checks that may wait, so that HTTP requests never use up the places for MQTT clients.
   const std::size_t limit = verified_by_->password_checks_max() / 2;
   const auto refused = [this, then] {
     boost::asio::post(http_, [this, then] {

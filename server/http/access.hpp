@@ -6,7 +6,7 @@
 // request, so what was verified is remembered (as a digest, never the password) until the rules
 // change.
 //
-// Threads: set() any; judge() the HTTP thread. The worker rests before this is destroyed.
+// Threads: set() any; judge() the HTTP thread. The worker is stopped before this is destroyed.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

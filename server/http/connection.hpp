@@ -33,8 +33,8 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   void close();
 
   bool is_reserved() const { return reserved_; }
-  // Nobody waits for anything: it has not sent a whole request, or has its last answer. A monitor
-  // reads its answer at once, so on a reserved place whoever does not is as good as silent.
+  // No whole request has come since the last answer. On a reserved place, a client that does not take
+  // its answer counts as silent too: a monitor reads its answer at once.
   bool is_silent() const {
     return stage_ != Stage::handling && (reserved_ || stage_ != Stage::writing);
   }

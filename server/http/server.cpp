@@ -75,7 +75,7 @@ void HttpExchange::gone() {
   if (std::exchange(gone_, true)) return;
   {
     const std::lock_guard lock(mutex_);
-    if (!deliver_) return;  // answered: nobody needs to know
+    if (!deliver_) return;  // answered already
     deliver_ = nullptr;
   }
   if (on_gone_) std::exchange(on_gone_, nullptr)();
@@ -231,8 +231,8 @@ void HttpServer::take(boost::asio::ip::tcp::socket socket) {
   connection->start();
 }
 
-// Addresses in digits are nobody's to give away, so no page of a stranger can come by one; names
-// are (see http_host.hpp).
+// By DNS rebinding, the name of a stranger's web page can stand for this machine, but a numeric address
+// cannot. So numeric addresses are served, and names only if they are known (see http_host.hpp).
 bool HttpServer::answers_for(const std::string& host) const {
   if (host == "localhost" || is_address(host)) return true;
   return std::any_of(config_.hosts.begin(), config_.hosts.end(), [&](const std::string& ours) {

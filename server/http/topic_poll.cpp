@@ -108,7 +108,7 @@ HttpResponse TopicQuestion::found(const TopicValue& value) const {
   headers.emplace_back("X-Millrace-Age-Seconds", seconds_text(value.age_ns));
   headers.emplace_back("X-Millrace-Retained", message.retain ? "true" : "false");
   headers.emplace_back("X-Millrace-QoS", std::to_string(message.qos));
-  // The content and its type are some publisher's: a browser shall not run it as this server's.
+  // Content and type come from a publisher: a browser must not run them as a page of this server.
   headers.emplace_back("X-Content-Type-Options", "nosniff");
   headers.emplace_back("Content-Security-Policy", "sandbox; default-src 'none'");
   return response;
@@ -117,7 +117,7 @@ HttpResponse TopicQuestion::found(const TopicValue& value) const {
 bool TopicQuestion::is_news(const broker::TopicTable& topics, const TopicAnswer& answer) const {
   const auto reader = topics.reader();
   const broker::Topic* topic = reader.find(hash_, request_.rest);
-  if (topic == nullptr) return false;  // gone is no news
+  if (topic == nullptr) return false;  // a topic that was removed has no newer value
   return !answer.version || topic->newest_slot.version() != *answer.version;
 }
 
@@ -146,7 +146,7 @@ void TopicPoll::start() {
   look();
 }
 
-// Answers, or joins the room until something is stored.
+// Answers, or enters the wait room until a value is stored.
 void TopicPoll::look() {
   if (ended_) return;
   TopicAnswer answer = question_.ask(topics_);
@@ -158,7 +158,7 @@ void TopicPoll::look() {
   const bool waits =
       topics_.wait(question_.hash(), *this, [&] { return question_.is_news(topics_, answer); });
   if (waits) return;  // and may have been notified already
-  // Something came in between: looks again, after whatever else this thread has to do.
+  // A value was stored meanwhile: looks again, after the tasks that this thread has already.
   notify();
 }
 
@@ -166,7 +166,8 @@ void TopicPoll::end() {
   if (std::exchange(ended_, true)) return;
   waiting_.subtract();
   timer_.cancel();
-  // If it was out of the room already, its last look is on its way here.
+  // If it is not in the wait room any more, notify() has posted, or posts, a last look(), which does
+  // nothing.
   if (topics_.leave(question_.hash(), *this)) in_room_ = nullptr;
 }
 

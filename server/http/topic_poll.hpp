@@ -52,7 +52,7 @@ class TopicQuestion {
 };
 
 // Waits in the topic table's wait room until there is another answer, the time is up, or the client
-// has gone; in that room it owns itself.
+// has gone; in_room_ keeps it alive there.
 class TopicPoll final : public latest::Waiter, public std::enable_shared_from_this<TopicPoll> {
  public:
   // Counts itself in `waiting` while it waits.
@@ -72,7 +72,8 @@ class TopicPoll final : public latest::Waiter, public std::enable_shared_from_th
   Counter& waiting_;
   const HttpExchange::Ptr exchange_;
   boost::asio::steady_timer timer_;
-  // Set while it is in the room: by the HTTP thread before it joins, taken by whoever takes it out.
+  // Keeps this alive in the wait room: set by the HTTP thread before it enters, cleared by the thread
+  // that takes it out.
   std::shared_ptr<TopicPoll> in_room_;
   bool ended_ = false;
 };

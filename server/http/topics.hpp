@@ -5,9 +5,9 @@
 //       Prefer: wait=30          waits for an answer other than that: 200 as soon as a newer value
 //                                is stored, else 304 when the time is up; without If-None-Match,
 //                                waits for a topic's first value
-//     GET /topics?filter=a/%23   what there is, as JSON (topics_http_list.hpp)
+//     GET /topics?filter=a/%23   what there is, as JSON (topic_list.hpp)
 //
-// Who may read what follows the rules for subscriptions (http_access.hpp). An ETag names a value of
+// Who may read what follows the rules for subscriptions (access.hpp). An ETag names a value of
 // one run of the server: versions begin anew with the next.
 //
 // A wait is an entry in the topic table's wait room and a timer, both gone as soon as it is
@@ -15,8 +15,8 @@
 // thread for each who waits for a topic of its batch.
 //
 // Threads: constructed before http.start(); set_access() and the numbers any thread; everything
-// else the HTTP thread. The processor and the worker rest, and then the HttpServer, before this is
-// destroyed.
+// else the HTTP thread. The processor and the worker are stopped, and then the HttpServer, before this
+// is destroyed.
 #pragma once
 
 #include <cstdint>

@@ -75,7 +75,7 @@ void Connection::on_due() {
     case State::awaiting_connect:
     case State::authenticating:
       return close({ReasonCode::unspecified_error, CloseCause::connect_timeout});
-    case State::checking:  // the time is the server's; but nothing is computed for nobody
+    case State::checking:  // not the client's delay; but if it has left, drop the check
       if (peer_has_left(stream_->fd())) return lost();
       last_received_tick_ = tick;
       return schedule_check();
@@ -190,7 +190,7 @@ bool Connection::await_answers() {
 }
 
 void Connection::say_farewell() {
-  // A server that is full or shuts down may know another one.
+  // A server that is full or shuts down names another one, if it is configured.
   const bool could_go =
       ending_->reason == ReasonCode::server_shutting_down || ending_->cause == CloseCause::limit;
   const Farewell farewell{version_, ending_->reason, packet_bytes_max_,

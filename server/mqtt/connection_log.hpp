@@ -21,13 +21,13 @@ struct LogClient {
 
 void log_connected(Stream& stream, const ListenerConfig& listener, protocol::Version version,
                    const LogClient& client);
-// The end of a client that had come in at info, of others at debug, a peer's faults at warning.
+// At info if the client had been admitted, else at debug; a fault of the peer at warning.
 void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol::Version version,
                         protocol::ReasonCode reason, CloseCause cause, const LogClient& client,
                         bool had_come_in);
 void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const LogClient& client,
                           std::string_view filter);
-// A client sent more than its Receive Maximum, and was let.
+// A client exceeded the server's Receive Maximum, and receive_maximum_policy is `warn`.
 void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener);
 
 }  // namespace millrace::server

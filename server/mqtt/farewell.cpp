@@ -12,7 +12,7 @@ using protocol::Version;
 
 namespace {
 
-// A server that is full or shuts down may know another one. (MQTT 5.0, section 4.11)
+// A server that is full or shuts down names another one, if it is configured. (MQTT 5.0, section 4.11)
 ReasonCode redirect(const Farewell& farewell, protocol::Properties& properties) {
   constexpr std::size_t other_bytes = 16;  // of CONNACK or DISCONNECT, at most
   const std::string& server = farewell.server_reference;

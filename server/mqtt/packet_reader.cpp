@@ -73,6 +73,7 @@ IoResult PacketReader::receive_into_shared(Stream& stream, ReceivedBytes& receiv
   if (head_bytes > 0) forget();
   const std::size_t total = head_bytes + result.bytes;
   received.bytes_ = {buffer.data(), total};
+  // A quarter or more of the buffer was read: its messages are slices of it, without a copy.
   if (total >= buffer.capacity() / 4) received.holder_ = &buffer;
   return result;
 }
@@ -86,6 +87,7 @@ bool PacketReader::keep(const ReceivedBytes& received, Rest rest, Trust trust,
   assert(buffer_ == nullptr);
   const auto count = static_cast<std::uint32_t>(bytes.size());
   std::uint32_t capacity = count;
+  // More than a quarter of the shared buffer: the rest is read straight into a buffer of its own.
   const bool is_large = packet_bytes > memory_.buffers.buffer_bytes() / 4;
   if (rest == Rest::partial && is_large) {
     capacity = trust == Trust::client

@@ -69,7 +69,7 @@ class ReceivedBytes {
   // The slices are of the thread's shared buffer, which must be handed over to them, or copied from
   // and used again. Else they are of a buffer of this read's own.
   bool is_shared() const { return own_ == nullptr; }
-  // The slices take so much of it that copies would cost more than another buffer.
+  // The slices take a quarter of the buffer or more: copying them costs more than another buffer.
   bool is_worth_handing_over() const { return slice_bytes_ >= holder_->capacity() / 4; }
   // Of the holder, what the slices would keep in memory without using it.
   std::uint32_t unused_bytes() const { return holder_->capacity() - slice_bytes_; }

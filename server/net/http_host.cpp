@@ -38,7 +38,7 @@ std::optional<std::string> host_of_authority(std::string_view authority) {
   }
   if (host.empty() || host.find_first_of("/?#@ \t") != std::string_view::npos) return std::nullopt;
   if (!rest.empty() && (rest.front() != ':' || !is_port(rest.substr(1)))) return std::nullopt;
-  if (host.ends_with('.')) host.remove_suffix(1);  // the root of all names
+  if (host.ends_with('.')) host.remove_suffix(1);  // the root of the DNS
   return lower_case(host);
 }
 

@@ -38,9 +38,9 @@ IoThread::WakeUp::~WakeUp() {
   ::close(wake_up);
 }
 
-void IoThread::WakeUp::ring() {
+void IoThread::WakeUp::signal() {
   const std::uint64_t one = 1;
-  // It fails only when the counter is full, after more rings than there will ever be.
+  // It fails only when the counter is full, after more than 10^19 signals.
   [[maybe_unused]] const ssize_t written = ::write(fd(), &one, sizeof one);
 }
 
@@ -52,7 +52,7 @@ void IoThread::WakeUp::on_ready(bool, bool) {
 
 IoThread::IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const Settings> settings)
     : wake_up_(*this),
-      ready_list_([this] { wake_up_.ring(); }),
+      ready_list_([this] { wake_up_.signal(); }),
       inbox_(inbox),
       worker_(worker),
       settings_(std::move(settings)),
@@ -73,7 +73,7 @@ void IoThread::start() {
 
 void IoThread::stop() {
   stopping_.store(true, std::memory_order_release);
-  wake_up_.ring();
+  wake_up_.signal();
 }
 
 void IoThread::join() {
@@ -85,7 +85,7 @@ void IoThread::post(std::function<void()> task) {
     std::lock_guard lock(posted_mutex_);
     posted_.push_back(std::move(task));
   }
-  wake_up_.ring();
+  wake_up_.signal();
 }
 
 void IoThread::run() {

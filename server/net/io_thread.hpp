@@ -2,7 +2,7 @@
 // the receive buffer, the write scratch, the counters, the timer wheel.
 //
 // Its loop: serve the outboxes that the processor filled, run a pass of what is ready, sleep only
-// when neither found anything. There is one wake-up, an eventfd, rung only while the thread sleeps;
+// when neither found anything. There is one wake-up, an eventfd, signalled only while it sleeps;
 // nothing is posted per message or per connection. Nothing of Asio is in here: its reactor
 // would keep state of its own and make a system call for every wait of every socket.
 //
@@ -78,7 +78,7 @@ class IoThread {
   std::vector<broker::Command>& commands() { return commands_; }
   TimerWheel& wheel() { return wheel_; }
 
-  // Tells the processor that the wake-up need not be rung. Every handler begins with it.
+  // Tells the processor that the wake-up need not be signalled. Every handler begins with it.
   void awake() { ready_list_.awake(); }
   // Counts towards the end of the pass: after that many bytes the outboxes come first.
   void count_received(std::size_t bytes) { pass_bytes_ += bytes; }
@@ -99,12 +99,12 @@ class IoThread {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // An eventfd. Each ring is an edge of its own, so it is never read.
+  // An eventfd. Each write is an edge of its own, so it is never read.
   class WakeUp final : public Watch {
    public:
     explicit WakeUp(IoThread& thread);
     ~WakeUp();
-    void ring();  // any thread
+    void signal();  // any thread
     void wait() { wait_to_read(); }
 
    private:

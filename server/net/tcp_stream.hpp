@@ -1,4 +1,4 @@
-// MQTT straight over TCP: the transport that costs nothing.
+// MQTT straight over TCP, with no layer in between.
 #pragma once
 
 #include "server/net/poller.hpp"

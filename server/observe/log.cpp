@@ -61,7 +61,7 @@ std::string line_of_now(LogLevel level, std::string_view event, LogFields fields
                          std::chrono::system_clock::now(), level, event, fields);
 }
 
-// Lives until the process ends; then what was logged is given a moment to leave.
+// Lives until the process ends; then it waits for a moment for what was logged.
 LogWriter& writer() {
   static LogWriter instance(STDERR_FILENO, lines_max, [](std::uint64_t lost) {
     return line_of_now(LogLevel::warn, "log.lost", {{"lines", lost}});

@@ -7,7 +7,7 @@
 // An event is a dotted word that does not change with its circumstances; those are fields. What
 // peers sent is escaped, so that no client can forge a line.
 //
-// Nobody waits for a line to be written (log_writer.hpp): when its reader stalls, the oldest lines
+// No thread waits for a line to be written (log_writer.hpp): when its reader stalls, the oldest lines
 // that wait are lost, and counted.
 //
 // Threads: setup_log at start-up and at reload, by one thread; all else by any thread. A line whose

@@ -2,8 +2,8 @@
 //
 // A front-end of the server's own: each publish() reads the counters that /metrics shows and
 // submits what has changed since, at QoS 0. Loads are the same totals as moving averages per minute
-// over 1, 5 and 15 minutes. Publishing them is not counted as publishing, or the figures would
-// never rest.
+// over 1, 5 and 15 minutes. Publishing them is not counted as publishing, or each update
+// would cause the next.
 //
 // Only who asks for `$SYS/...` by name gets them: `#` does not match them [MQTT-4.7.2-1], and no
 // client may publish there.
