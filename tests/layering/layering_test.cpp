@@ -118,7 +118,10 @@ TEST(Layering, QueueLatestAndDisruptorKnowNothingOfMqttOrOfEachOther) {
 }
 
 TEST(Layering, SharedMemoryKnowsNoBroker) {
-  EXPECT_EQ(offenders("core/shm", {"core/broker"}), none);
+  EXPECT_EQ(offenders("core/shm", {"core/broker", "core/queue", "core/latest"}), none);
+  for (const char* folder : {"core/shm/ring", "core/shm/wire", "core/shm/control"}) {
+    EXPECT_EQ(offenders(folder, {"protocol/"}), none);
+  }
 }
 
 // The server's wings, lowest first; those in one group do not know each other.
