@@ -2,8 +2,8 @@
 """Writes the seeds of the connection fuzzer's corpus: short scripts of what clients do.
 
 A script is read by connection_fuzzer.cpp: the overflow policy, then a byte for each step (who, in
-bits 4 and 5, and what) and its operands. Beside the seeds stand inputs of the fuzzer: found-* each
-reached something new, crash-* broke something.
+bits 4 and 5, and what) and its operands. Beside the seeds stand inputs that the fuzzer found:
+crash-* each broke something.
 """
 import pathlib
 
