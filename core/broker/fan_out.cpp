@@ -4,9 +4,7 @@
 
 namespace millrace::broker {
 
-std::size_t FanOut::publish(PublishContext& context) {
-  Topic& topic = values_.topic_of(context.message);
-  const Route& route = router_.route_of(topic);
+std::size_t FanOut::publish(Topic& topic, const Route& route, PublishContext& context) {
   if (context.message.request) [[unlikely]]
     deliverer_.before_request(route);
   for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);

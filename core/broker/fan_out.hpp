@@ -2,7 +2,8 @@
 // gets it or whose backlog keeps it; to one member of each shared group; to the rings of local
 // readers; and to its topic, as its newest value.
 //
-// Calls Values for the topic, Router [6] for its route, and Deliverer [8] for each session in it.
+// Calls Deliverer [8] for each session in the route, Router [6] for the member of a group whose turn
+// it is, and Values for the topic's newest value.
 // The rings get the message here; the topic's slot and the tables of local readers get the newest
 // value at the end of the batch (Values::store_noted).
 //
@@ -29,9 +30,9 @@ class FanOut {
   // Local readers are served from now on.
   void set_local(LocalSide* local) { local_ = local; }
 
-  // The message may be moved from. Returns how many sessions, groups and local rings or tables it
-  // was for.
-  std::size_t publish(PublishContext& context);
+  // `topic` and `route` are the message's. The message may be moved from. Returns how many sessions,
+  // groups and local rings or tables it was for.
+  std::size_t publish(Topic& topic, const Route& route, PublishContext& context);
   // Delivers the message to one member of a group. False: no member can take it.
   bool to_group(const RouteGroup& group, PublishContext& context);
 

@@ -161,7 +161,7 @@ void Processor::apply_of_server(Command& command) {
     apply_publish(nullptr, std::move(publish->message));
   } else if (auto* announce = command.get_if<command::Announce>()) {
     PublishContext context(*announce->message);
-    fan_out_.publish(context);
+    route_and_fan_out(context);
   } else if (auto* local = command.get_if<command::Local>()) {
     assert(local_);
     local_->hold(std::move(local->request));
@@ -222,8 +222,14 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
       matched > 0 ? ReasonCode::success : ReasonCode::no_matching_subscribers);
 }
 
+std::size_t Processor::route_and_fan_out(PublishContext& context) {
+  Topic& topic = values_.topic_of(context.message);
+  const Route& route = router_.route_of(topic);
+  return fan_out_.publish(topic, route, context);
+}
+
 std::size_t Processor::publish(PublishContext& context) {
-  const std::size_t matched = fan_out_.publish(context);
+  const std::size_t matched = route_and_fan_out(context);
   if (matched == 0) batch_.stats().unmatched.add();
   return matched;
 }

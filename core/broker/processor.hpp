@@ -104,7 +104,9 @@ class Processor {
   template <class Ack>
   void apply_ack(Session& session, const Ack& ack);
 
-  // FanOut::publish(), and a message without a subscriber is counted.
+  // Steps 6 and 7. Returns what FanOut::publish() returns.
+  std::size_t route_and_fan_out(PublishContext& context);
+  // The same, and a message without a subscriber is counted.
   std::size_t publish(PublishContext& context);
   void publish_due_wills();
 

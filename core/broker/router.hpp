@@ -2,7 +2,7 @@
 //
 // The router owns the subscription index, the shared groups, and the cached route of each topic
 // (which stands in the topic: Topic::cached_route). It decides who gets a message; it sends
-// nothing. FanOut [7] asks it.
+// nothing. Processor asks it for each message, and FanOut [7] for the member of a group.
 //
 // What always holds: each subscription of a session is in the index exactly once, or in a group that
 // is; a group has at least one member. A subscription or group that ended is freed at the end of
