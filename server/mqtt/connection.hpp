@@ -22,7 +22,8 @@
 // Threads: its I/O thread alone. It holds itself from start() until it has left.
 //
 // The definitions stand by subject: connection.cpp (life and time), connection_read.cpp (a read and
-// its packets), connection_publish.cpp, connection_subscribe.cpp, connection_write.cpp.
+// its packets), connection_handshake.cpp, connection_backpressure.cpp, connection_publish.cpp,
+// connection_subscribe.cpp, connection_write.cpp.
 #pragma once
 
 #include <array>
@@ -124,33 +125,38 @@ class Connection final : public StreamUser,
 
   // --- connection_read.cpp ---
   bool read_once();
-  void read_on();  // asks for the next read, unless a limit says to pause
   void on_received(ReceivedBytes& received);
   void handle_packets(ReceivedBytes& received, ReadCounts& counts);
   void count(const ReadCounts& counts);
   void settle_slices(ReceivedBytes& received);
   void keep_rest(const ReceivedBytes& received);
   void discard_input();
-  bool must_pause() const;
-  bool may_resume() const;
-  void resume_reading();
-  std::size_t control_bytes() const;
   // Each says whether to go on with the next packet.
   bool handle_packet(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
                      ReadCounts& counts);
-  bool handle_connect(const protocol::Frame& frame, Bytes packet);
   bool handle_ack(const protocol::Frame& frame, Bytes packet);
   bool handle_other(const protocol::Frame& frame, Bytes packet);
-  bool handle(protocol::Unsubscribe& packet);
   bool handle(protocol::Disconnect& packet);
   bool fault(ReasonCode reason);
+
+  // --- connection_handshake.cpp ---
+  // These two say whether to go on with the next packet.
+  bool handle_connect(const protocol::Frame& frame, Bytes packet);
   bool follow(Handshake::Step step);
   void accept();
   void on_password_checked() override;
   std::optional<std::string> certified_user() const override;
   std::string client_address() const override;
 
+  // --- connection_backpressure.cpp ---
+  void read_on();  // asks for the next read, unless a limit says to pause
+  bool must_pause() const;
+  bool may_resume() const;
+  void resume_reading();
+  std::size_t control_bytes() const;
+
   // --- connection_subscribe.cpp ---
+  bool handle(protocol::Unsubscribe& packet);
   bool handle(protocol::Subscribe& packet);
   void resolve(const protocol::Subscription& wanted, const DeliveryWish& wish, bool has_identifier,
                broker::SubscriptionRequest& resolved);

@@ -1,5 +1,6 @@
 // SUBSCRIBE, resolved as far as it can be without the session: what is asked for, whether it is
-// offered and allowed, and how it will be served. Source: MQTT 5.0 section 3.8.
+// offered and allowed, and how it will be served; and UNSUBSCRIBE. Source: MQTT 5.0 sections 3.8
+// and 3.10.
 #include <algorithm>
 #include <utility>
 
@@ -8,6 +9,8 @@
 #include "server/mqtt/delivery_mode.hpp"
 
 namespace millrace::server {
+
+namespace command = broker::command;
 
 namespace {
 
@@ -86,6 +89,14 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
   resolved.interval_ms = choice.interval_ms;
   // Values that may be replaced cannot be delivered exactly once.
   if (choice.mode == broker::Mode::latest && resolved.qos == 2) resolved.qos = 1;
+}
+
+bool Connection::handle(protocol::Unsubscribe& packet) {
+  auto request = std::make_unique<broker::UnsubscribeRequest>();
+  request->packet_id = packet.packet_id;
+  request->names = std::move(packet.filters);
+  submission_.add(command::Unsubscribe{std::move(request)});
+  return true;
 }
 
 }  // namespace millrace::server
