@@ -3,7 +3,7 @@
 //
 // Thread contract: as std::mutex (it is a Lockable for std::lock_guard and std::unique_lock).
 // Why not std::mutex: glibc's sleeps at once, and a futex call costs more than the whole section
-// (docs/decisions/queues.md has the figures).
+// (docs/decisions/0007-elastic-queue.md has the figures).
 // Source: U. Drepper, "Futexes Are Tricky" (2011), mutex 3.
 #pragma once
 

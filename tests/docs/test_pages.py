@@ -56,6 +56,14 @@ class Pages(unittest.TestCase):
         newest = re.search(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
         self.assertIn(newest, printed(BINARY, "--version"))
 
+    def test_every_decision_has_a_number_of_its_own_and_is_in_the_index(self):
+        records = sorted(path.name for path in (DOCS / "decisions").glob("*.md") if path.name != "README.md")
+        self.assertEqual([name for name in records if not re.match(r"\d{4}-[a-z0-9-]+\.md$", name)], [])
+        numbers = [name[:4] for name in records]
+        self.assertEqual(len(numbers), len(set(numbers)), records)
+        index = (DOCS / "decisions" / "README.md").read_text()
+        self.assertEqual(sorted(re.findall(r"^\| \[\d{4}\]\(([^)]+)\) \|", index, re.M)), records)
+
     def test_readme_is_short(self):
         self.assertLessEqual(len((ROOT / "README.md").read_text().splitlines()), 135)
 
