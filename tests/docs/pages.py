@@ -34,6 +34,7 @@ class Block:
     def __init__(self, match, page):
         self.kind, self.text = match["kind"], match["text"]
         self.remark = match["remark"] or ""
+        self.before = page.read_text()[:match.start()]  # what a reader has read when he comes here
         self.where = f"{os.path.relpath(page, ROOT)}:{page.read_text()[:match.start('text')].count(chr(10)) + 1}"
 
     def __repr__(self):

@@ -4,7 +4,9 @@ marks its blocks is said in pages.py.
 
 The commands run in a folder of their own that looks like the repository. The server's ports are free
 ones: 1883, 8083 and 9464 in the commands are replaced by what the server got, and stock clients that
-are called without a port find theirs in their configuration.
+are called without a port find theirs in their configuration. The built programs are on the search path
+only once the page has said how they get there, and a page that starts another server must say before that
+the one that runs is to be stopped.
 """
 
 import os
@@ -27,6 +29,8 @@ BINARY = Path(os.environ["SERVER_BINARY"]).resolve()
 BUILD = BINARY.parents[1]
 CLIENTS = ("mosquitto_sub", "mosquitto_pub", "mosquitto_rr")
 TIMEOUT_S = 240
+# How a page says where the built programs are: by itself, or by a link to the page that does.
+NAMES_PROGRAMS = re.compile(r"^export PATH=\"\$PWD/build/release/bin:|getting-started\.md#the-programs", re.M)
 STARTS_SERVER = re.compile(r"^(deploy/run\.sh|(?:build/release/bin/)?millrace)(?: serve)?((?: --\S+(?: [^-\s]\S*)?)*)$")
 
 [PAGE] = [page for page in PAGES if page.stem == sys.argv[1]]
@@ -86,14 +90,14 @@ class Page(unittest.TestCase):
             self.addCleanup(one.cleanup)
         self.folder, self.tmp = Path(folder.name), Path(tmp.name)
         self.server, self.terminal, self.other_port = None, None, free_port()
+        self.finds_programs = False
+        self.read_at_start = ""  # of the server: what a reader had read by then
         for entry in ROOT.iterdir():
             if entry.name not in ("build", ".git"):
                 (self.folder / entry.name).symlink_to(entry)
         for name in ("build", "bin", "config"):
             (self.folder / name).mkdir()
         (self.folder / "build" / "release").symlink_to(BUILD)
-        for program in BINARY.parent.iterdir():
-            (self.folder / "bin" / program.name).symlink_to(program)
         if Path("/usr/bin/python3").exists():  # the one that Debian's packages are for
             (self.folder / "bin" / "python3").symlink_to("/usr/bin/python3")
         self.addCleanup(os.chdir, os.getcwd())
@@ -103,8 +107,9 @@ class Page(unittest.TestCase):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")}
         if self.server:
             inherited["MILLRACE_HTTP_PORT"] = str(self.server.http_port)  # for `millrace check --health`
+        programs = f"{self.folder}/build/release/bin:" if self.finds_programs else ""
         return {**inherited,
-                "PATH": f"{self.folder}/bin:{os.environ['PATH']}", "HOME": str(self.folder),
+                "PATH": f"{programs}{self.folder}/bin:{os.environ['PATH']}", "HOME": str(self.folder),
                 "XDG_CONFIG_HOME": f"{self.folder}/config", "PYTHONUNBUFFERED": "1",
                 "CMAKE_PREFIX_PATH": ""}
 
@@ -130,6 +135,11 @@ class Page(unittest.TestCase):
     def run_aside(self, block):
         command = block.text.strip()
         if start := STARTS_SERVER.match(command):
+            self.assertTrue(self.finds_programs or start[1] != "millrace", f"{block}: where is millrace?")
+            if self.server:
+                self.assertIn("Ctrl-C", block.before[len(self.read_at_start):],
+                              f"{block}: another server runs, and the page does not say that it is to be stopped")
+            self.read_at_start = block.before
             self.start_server(shlex.split(start[2]))
             return
         before = self.subscribes()
@@ -175,6 +185,7 @@ class Page(unittest.TestCase):
     def test_every_command(self):
         ran, output = 0, None
         for block in blocks(PAGE):
+            self.finds_programs = bool(NAMES_PROGRAMS.search(block.before))
             if block.kind == "sh" and block.remark.startswith("not run"):
                 reason = block.named("not run:")
                 self.assertGreater(len((reason or "").split()), 2, f"{block} is not run and does not say why")
