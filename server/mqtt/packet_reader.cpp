@@ -5,8 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "core/broker/inbox.hpp"
-
 namespace millrace::server {
 
 namespace {
@@ -16,22 +14,6 @@ namespace {
 constexpr std::uint32_t first_buffer_bytes = 4096;
 
 }  // namespace
-
-// --- ReceivedBytes -------------------------------------------------------------------------------
-
-// Before the first message of a read.
-void ReceivedBytes::prepare_holder(protocol::Version version) {
-  if (holder_ == nullptr) {
-    const auto count = static_cast<std::uint32_t>(bytes_.size());
-    own_ = broker::Buffer::allocate(count);
-    std::copy(bytes_.begin(), bytes_.end(), own_->data());
-    holder_ = own_.get();
-  }
-  holder_->received_ns = broker::Inbox::now_ns();
-  holder_->holds_v5 = version == protocol::Version::v5;
-}
-
-// --- Receiving -----------------------------------------------------------------------------------
 
 IoResult PacketReader::receive(Stream& stream, ReceivedBytes& received) {
   assert(!held_);

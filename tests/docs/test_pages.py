@@ -82,6 +82,17 @@ class Pages(unittest.TestCase):
         self.assertEqual(drawn, (figures / "slow-reader.svg").read_text())
 
 
+class History(unittest.TestCase):
+    SINCE = "2e7817f1"  # older subjects were not held to it
+
+    def test_subjects_of_commits_have_at_most_72_characters(self):
+        log = subprocess.run(["git", "-C", ROOT, "log", "--format=%s", f"{self.SINCE}..HEAD"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if log.returncode != 0:
+            self.skipTest(f"the history is not here: {log.stderr.strip()}")
+        self.assertEqual([subject for subject in log.stdout.splitlines() if len(subject) > 72], [])
+
+
 class Walk(unittest.TestCase):
     """docs/architecture.md: nine steps, one file each, and that file's first line has the step's number and
     name."""
