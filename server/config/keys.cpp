@@ -235,8 +235,7 @@ void add_protocol(Schema<Config>& schema) {
            "The most subscriptions of one client", Takes::reload)
       .key(FIELD(session.scope),
            "Among which clients an identifier must be unique. `server`: among all; a client that "
-           "names "
-           "the session of another user is refused (0x85). `user`: among those of one user; "
+           "names the session of another user is refused (0x85). `user`: among those of one user; "
            "clients without a user name count as one user")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "

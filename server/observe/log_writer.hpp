@@ -1,5 +1,5 @@
 // LogWriter: writes finished lines of the log to a descriptor, on a thread of its own, so that a
-// reader of standard error that stalls (a stopped terminal, a full pipe) holds up no other.
+// reader of standard error that stalls (a stopped terminal, a full pipe) holds up no thread that logs.
 //
 // spdlog brings the bounded queue and the thread; what does not fit pushes out the oldest line,
 // which is counted, and said in the log itself once lines can be written again. The end waits for

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/broker/messages.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::broker {
@@ -61,134 +62,6 @@ TEST(Processor, GrantsTheLowerQoS) {
   EXPECT_EQ(reader.got[2].qos, 1);
   EXPECT_EQ(reader.got[1].packet_id, 1);
   EXPECT_EQ(reader.got[2].packet_id, 2);
-}
-
-TEST(Processor, AcknowledgesAndPassesAQoS2MessageOnOnce) {
-  World world;
-  Peer& reader = world.peer("reader").connect().subscribe("a");
-  Peer& writer = world.peer("writer").connect();
-  writer.publish("a", "x", 2);
-  --writer.next_packet_id;
-  writer.publish("a", "x", 2);  // the same identifier again: a retransmission
-  writer.send(command::Pubrel{1, {}});
-  writer.read();
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("x"));
-  ASSERT_EQ(writer.control.size(), 3u);
-  EXPECT_EQ(protocol::packet_type(writer.control[0]), protocol::PacketType::pubrec);
-  EXPECT_EQ(protocol::packet_type(writer.control[1]), protocol::PacketType::pubrec);
-  EXPECT_EQ(protocol::packet_type(writer.control[2]), protocol::PacketType::pubcomp);
-}
-
-TEST(Processor, SendsAgainWhatWasNotAcknowledged) {
-  World world;
-  Peer& first = world.peer("reader").connect(false, 100).subscribe("a", 2, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  writer.publish("a", "1", 1).publish("a", "2", 2).publish("a", "3", 1);
-  first.read();
-  first.send(command::Puback{1, {}});
-  first.send(command::Pubrec{2, {}});
-  first.close();
-  writer.publish("a", "4", 1).publish("a", "gone", 0);
-  Peer& second = world.peer("reader").connect(false, 100);
-  second.read();
-  EXPECT_EQ(second.session_present, true);
-  // Message 2 is released by PUBREL; 3 comes again; 4 was queued; QoS 0 is not kept.
-  ASSERT_EQ(second.control.size(), 1u);
-  EXPECT_EQ(std::get<protocol::Pubrel>(second.control[0]).packet_id, 2);
-  EXPECT_THAT(second.payloads(), ElementsAre("3", "4"));
-  EXPECT_TRUE(second.got[0].duplicate);
-  EXPECT_FALSE(second.got[1].duplicate);
-}
-
-TEST(Processor, SendsAgainNoMoreAtOnceThanTheCreditAllows) {
-  ProcessorLimits limits;
-  limits.credit_bytes = 100;
-  World world(limits);
-  Peer& first = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  const std::string payload(50, 'x');
-  for (int i = 0; i < 10; ++i) writer.publish("a", std::to_string(i) + payload, 1);
-  first.read();
-  ASSERT_EQ(first.got.size(), 10u);
-  first.close();
-  writer.publish("a", "new", 1);
-  Peer& second = world.peer("reader").connect(false, 100);
-  second.take();
-  EXPECT_LT(second.outbox->outstanding_bytes, 100u + 60u) << "the credit and one message";
-  second.read();
-  ASSERT_EQ(second.got.size(), 11u);
-  for (int i = 0; i < 10; ++i) EXPECT_EQ(second.got[i].payload, std::to_string(i) + payload);
-  EXPECT_EQ(second.got.back().payload, "new") << "what is sent again goes first";
-}
-
-TEST(Processor, KeepsToTheReceiveMaximum) {
-  World world;
-  Peer& reader = world.peer("reader");
-  reader.receive_maximum = 2;
-  reader.connect().subscribe("a", 1, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 0; i < 5; ++i) writer.publish("a", std::to_string(i), 1);
-  EXPECT_EQ(reader.read().got.size(), 2u);
-  reader.send(command::Puback{1, {}});
-  EXPECT_EQ(reader.read().got.size(), 3u);
-  reader.send(command::Puback{3, {}});
-  EXPECT_EQ(reader.read().got.size(), 4u);
-}
-
-// Five messages that were not acknowledged, for a client that is back and takes one at a time.
-Peer& back_with_five_inflight(World& world, int qos) {
-  Peer& before = world.peer("reader", Version::v5).connect(false, 100);
-  before.subscribe("a", qos, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 1; i <= 5; ++i) writer.publish("a", std::to_string(i), 2);
-  before.read().close();
-  Peer& after = world.peer("reader", Version::v5);
-  after.receive_maximum = 1;
-  after.connect(false, 100).read();
-  EXPECT_THAT(after.payloads(), ElementsAre("1"));
-  return after;
-}
-
-TEST(Processor, DoesNotSendAgainWhatIsAcknowledgedBeforeItsTurn) {
-  World world;
-  Peer& reader = back_with_five_inflight(world, 1);
-  // All in one batch: what is left of the list of what to send is longer than what is inflight.
-  world.joins = [] { return true; };
-  for (const std::uint16_t packet_id : {2, 4, 5}) reader.send(command::Puback{packet_id, {}});
-  world.joins = {};
-  reader.read();
-  EXPECT_EQ(reader.got.size(), 1u) << "its Receive Maximum is used up";
-  reader.send(command::Puback{1, {}});
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
-  world.peer("other").connect().publish("a", "new", 1);
-  reader.send(command::Puback{3, {}});
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "new"));
-}
-
-TEST(Processor, DoesNotSendAgainWhatIsReceivedBeforeItsTurn) {
-  World world;
-  Peer& reader = back_with_five_inflight(world, 2);
-  for (const std::uint16_t packet_id : {2, 4, 1}) reader.send(command::Pubrec{packet_id, {}});
-  for (const std::uint16_t packet_id : {1, 4, 2}) reader.send(command::Pubcomp{packet_id, {}});
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3"));
-  reader.send(command::Pubrec{3, {}});
-  reader.send(command::Pubcomp{3, {}});
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "3", "5"));
-}
-
-TEST(Processor, SendsNothingNewAheadOfWhatItSendsAgain) {
-  World world;
-  Peer& before = world.peer("reader", Version::v5).connect(false, 100);
-  before.subscribe("a", 1, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  writer.publish("a", "1", 1).publish("a", "2", 1);
-  before.read().close();
-  Peer& after = world.peer("reader", Version::v5);
-  world.joins = [] { return true; };  // what is new comes in the batch of the CONNECT
-  after.connect(false, 100);
-  writer.publish("a", "3", 1);
-  world.joins = {};
-  EXPECT_THAT(after.read().payloads(), ElementsAre("1", "2", "3"));
 }
 
 TEST(Processor, RetainsTheLastValueAndClearsIt) {
@@ -265,84 +138,6 @@ TEST(Processor, ForgetsAClientThatLeavesInTheBatchOfItsSubscribe) {
   EXPECT_EQ(world.processor.stats().sessions.value(), 1u);
 }
 
-TEST(Processor, TakesASessionOver) {
-  World world;
-  Peer& first = world.peer("same").connect(false, 100).subscribe("a", 1, Mode::every);
-  Peer& second = world.peer("same").connect(false, 100);
-  first.read();
-  EXPECT_EQ(first.closed, ReasonCode::session_taken_over);
-  second.read();
-  EXPECT_EQ(second.session_present, true);
-  first.publish("a", "stale", 1);  // a command of the old epoch
-  first.subscribe("b");
-  first.close();
-  world.peer("writer").connect().publish("a", "fresh", 1).publish("b", "x");
-  EXPECT_THAT(second.read().payloads(), ElementsAre("fresh"));
-  EXPECT_EQ(world.processor.stats().stale_commands.value(), 2u);
-  EXPECT_TRUE(world.processor.find_session("same")->connected());
-}
-
-TEST(Processor, EndsASessionWhenItExpires) {
-  World world;
-  world.peer("gone").connect(false, 2).subscribe("a", 1, Mode::every).close();
-  world.advance_ms(1900);
-  EXPECT_NE(world.processor.find_session("gone"), nullptr);
-  world.advance_ms(200);
-  EXPECT_EQ(world.processor.find_session("gone"), nullptr);
-  EXPECT_EQ(world.processor.index().size(), 0u);
-}
-
-Message expiring(std::string_view topic, std::uint8_t seconds, std::uint8_t qos,
-                 std::int64_t now_ns) {
-  const std::uint8_t expiry[] = {0x02, 0, 0, 0, seconds};
-  constexpr std::string_view payload = "expiring";
-  MessageParts parts;
-  parts.topic = topic;
-  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  parts.properties.bytes = expiry;
-  parts.properties.expiry_at = 0;
-  parts.qos = qos;
-  parts.packet_id = qos;
-  return build_message(parts, now_ns);
-}
-
-ConnectRequest::Will will(std::string_view payload, std::uint32_t delay_s) {
-  return {message("will", payload), delay_s};
-}
-
-TEST(Processor, PublishesAWillUnlessTheClientSaidGoodbye) {
-  World world;
-  Peer& reader = world.peer("reader").connect().subscribe("will");
-  world.peer("a").connect(true, 0, will("a", 0)).close();
-  world.peer("b").connect(true, 0, will("b", 0)).close(ReasonCode::normal_disconnection);
-  world.peer("c").connect(true, 0, will("c", 0)).close(ReasonCode::disconnect_with_will_message);
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("a", "c"));
-}
-
-TEST(Processor, DelaysAWillAndForgetsItWhenTheClientComesBack) {
-  World world;
-  Peer& reader = world.peer("reader").connect().subscribe("will");
-  world.peer("a", Version::v5).connect(true, 100, will("late", 5)).close();
-  world.peer("b", Version::v5).connect(true, 100, will("never", 5)).close();
-  world.peer("c", Version::v5).connect(true, 1, will("at the session's end", 5)).close();
-  world.advance_ms(500);
-  EXPECT_THAT(reader.read().payloads(), IsEmpty());
-  world.peer("b", Version::v5).connect(false, 100);
-  world.advance_ms(1000);
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("at the session's end"));
-  world.advance_ms(5000);
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("at the session's end", "late"));
-}
-
-TEST(Processor, BeginsAWillsExpiryWhenItIsPublished) {
-  World world;
-  Peer& reader = world.peer("reader").connect().subscribe("will");
-  world.peer("stays", Version::v5).connect(true, 0, {{expiring("will", 5, 0, world.now_ns), 0}});
-  world.advance_ms(60'000);
-  world.peers.back()->close();
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("expiring"));
-}
-
 TEST(Processor, MergesOverlappingSubscriptionsAtTheHighestQoS) {
   World world;
   Peer& reader = world.peer("reader").connect();
@@ -405,16 +200,6 @@ TEST(Processor, HonoursNoLocalAndRetainAsPublished) {
   client.read();
   ASSERT_THAT(client.payloads(), ElementsAre("theirs"));
   EXPECT_TRUE(client.got[0].retain);
-}
-
-SubscriptionRequest shared(std::string group, std::string filter, int qos) {
-  SubscriptionRequest wanted;
-  wanted.name.append("$share/").append(group).append("/").append(filter);
-  wanted.filter = std::move(filter);
-  wanted.share_group = std::move(group);
-  wanted.qos = static_cast<std::uint8_t>(qos);
-  wanted.mode = Mode::every;
-  return wanted;
 }
 
 TEST(Processor, SharesASubscriptionAmongItsMembers) {
@@ -484,19 +269,6 @@ TEST(Processor, SkipsAMessageThatTheClientCannotTake) {
   EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::too_large)].value(), 1u);
 }
 
-TEST(Processor, DoesNotSendAgainWhatTheNewConnectionCannotTake) {
-  World world;
-  world.peer("reader", Version::v5).connect(false, 100).subscribe("a", 1, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  writer.publish("a", std::string(100, 'x'), 1).publish("a", "small", 1);
-  world.peers.front()->read().close();  // nothing is acknowledged
-  Peer& again = world.peer("reader", Version::v5);
-  again.packet_bytes_max = 30;
-  EXPECT_THAT(again.connect(false, 100).read().payloads(), ElementsAre("small"));
-  EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::too_large)].value(), 1u);
-  EXPECT_EQ(world.processor.stats().inflight.value(), 1u);
-}
-
 TEST(Processor, EvictsTheLeastRecentlyPublishedTopicButNoRetainedOne) {
   ProcessorLimits limits;
   limits.slots.count_max = 3;
@@ -529,137 +301,6 @@ TEST(Processor, LeavesNothingBehindWhenAllHaveGone) {
   world.ready.take(rung);
   rung.clear();
   for (auto& peer : world.peers) EXPECT_EQ(peer->outbox->use_count(), 1u);
-}
-
-// --- One batch ---
-
-// All that `say` does is one batch.
-template <class Say>
-void in_one_batch(World& world, Say&& say) {
-  bool more = true;
-  world.joins = [&] { return more; };
-  say();
-  more = false;
-  world.end_batch();
-  world.joins = nullptr;
-}
-
-ConnectRequest::Will retained_will(std::string_view payload) {
-  return {message("status", payload, 0, true), 0};
-}
-
-// [MQTT-3.1.4-3]: the takeover, and with it the will, is part of the new CONNECT.
-TEST(Processor, PublishesATakeoversWillBeforeTheNewClientsFirstMessage) {
-  World world;
-  Peer& watcher = world.peer("watcher").connect().subscribe("status", 0, Mode::every);
-  world.peer("device").connect(true, 0, retained_will("offline")).publish("status", "1", 0, true);
-  in_one_batch(world, [&] {
-    Peer& again = world.peer("device").connect(true, 0, retained_will("offline"));
-    again.publish("status", "2", 0, true);
-  });
-  EXPECT_THAT(watcher.read().payloads(), ElementsAre("1", "offline", "2"));
-  EXPECT_THAT(world.peer("late").connect().subscribe("status").read().payloads(), ElementsAre("2"));
-}
-
-TEST(Processor, PublishesALostConnectionsWillBeforeWhatTheClientSaysWhenItIsBack) {
-  World world;
-  Peer& watcher = world.peer("watcher").connect().subscribe("status", 0, Mode::every);
-  Peer& lost = world.peer("device").connect(false, 100, retained_will("offline"));
-  in_one_batch(world, [&] {
-    lost.close();
-    world.peer("device").connect(false, 100).publish("status", "back", 0, true);
-  });
-  EXPECT_THAT(watcher.read().payloads(), ElementsAre("offline", "back"));
-}
-
-TEST(Processor, PublishesTheWillOfASessionThatACleanStartEnds) {
-  World world;
-  Peer& watcher = world.peer("watcher").connect().subscribe("status", 0, Mode::every);
-  ConnectRequest::Will delayed = retained_will("offline");
-  delayed.delay_s = 50;
-  world.peer("device", Version::v5).connect(false, 100, std::move(delayed)).close();
-  in_one_batch(world, [&] {
-    world.peer("device", Version::v5).connect(true).publish("status", "anew", 0, true);
-  });
-  EXPECT_THAT(watcher.read().payloads(), ElementsAre("offline", "anew"));
-}
-
-// --- Packet identifiers, and what acknowledges them ---
-
-// [MQTT-2.2.1-4]
-TEST(Processor, SkipsAnIdentifierWhoseAcknowledgementNeverComes) {
-  World world;
-  Peer& reader = world.peer("reader").connect(false, 100).subscribe("a", 1, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  constexpr std::uint16_t lost = 7;
-  for (std::uint32_t i = 1; i <= InflightWindow::identifier_count + 100; ++i) {
-    writer.next_packet_id = 1;
-    writer.publish("a", std::to_string(i), 1);
-    reader.take();
-    ASSERT_EQ(reader.got.size(), 1u) << "message " << i << " did not come";
-    const std::uint16_t packet_id = reader.got[0].packet_id;
-    ASSERT_EQ(packet_id == lost, i == lost) << "message " << i;
-    if (packet_id != lost) reader.send(command::Puback{packet_id, {}});
-    reader.report_drained();
-    reader.got.clear();
-    writer.take();
-    writer.control.clear();
-  }
-  EXPECT_EQ(world.processor.stats().inflight.value(), 1u);
-  reader.close();
-  Peer& back = world.peer("reader").connect(false, 100).read();
-  EXPECT_THAT(back.payloads(), ElementsAre(std::to_string(lost)));
-  back.send(command::Puback{lost, {}});
-  EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
-}
-
-// 3.4.2.1, 3.5.2.1: below 0x80 it has arrived, whoever wants it there.
-TEST(Processor, TakesNoMatchingSubscribersForSuccess) {
-  World world;
-  Peer& reader = world.peer("reader", Version::v5).connect().subscribe("a", 2, Mode::every);
-  Peer& writer = world.peer("writer").connect();
-  writer.publish("a", "1", 1).publish("a", "2", 2);
-  reader.read();
-  ASSERT_EQ(reader.got.size(), 2u);
-  reader.control.clear();
-  reader.send(command::Puback{1, ReasonCode::no_matching_subscribers});
-  reader.send(command::Pubrec{2, ReasonCode::no_matching_subscribers});
-  reader.read();
-  ASSERT_EQ(reader.control.size(), 1u);
-  EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason, ReasonCode::success);
-  reader.send(command::Pubcomp{2, {}});
-  EXPECT_EQ(world.processor.stats().inflight.value(), 0u);
-  EXPECT_FALSE(reader.closed);
-}
-
-// [MQTT-4.3.3-4]: PUBREL follows only a reason below 0x80.
-TEST(Processor, AnswersAnErrorPubrecForAnUnknownIdentifierWithSilence) {
-  World world;
-  Peer& reader = world.peer("reader", Version::v5).connect();
-  reader.send(command::Pubrec{9, ReasonCode::unspecified_error});
-  EXPECT_TRUE(reader.read().control.empty());
-  reader.send(command::Pubrec{9, {}});
-  reader.read();
-  ASSERT_EQ(reader.control.size(), 1u);
-  EXPECT_EQ(std::get<protocol::Pubrel>(reader.control[0]).reason,
-            ReasonCode::packet_identifier_not_found);
-}
-
-// [MQTT-3.3.2-5], [MQTT-3.3.2-6]: there is no lifetime left that it could be sent with.
-TEST(Processor, SendsAnExpiredInflightMessageAgainAtQos2Alone) {
-  for (const std::uint8_t qos : {1, 2}) {
-    World world;
-    Peer& reader = world.peer("reader", Version::v5);
-    reader.connect(false, 100).subscribe("a", qos, Mode::every);
-    world.apply(publish_command(expiring("a", 5, qos, world.now_ns)));
-    ASSERT_EQ(reader.read().got.size(), 1u);
-    reader.close();
-    world.advance_ms(6000);
-    const bool again = qos == 2;  // [MQTT-4.3.3-7]
-    EXPECT_EQ(world.peer("reader", Version::v5).connect(false, 100).read().got.size(), again);
-    EXPECT_EQ(world.processor.stats().inflight.value(), again);
-    EXPECT_EQ(world.processor.stats().dropped[static_cast<int>(Drop::expired)].value(), !again);
-  }
 }
 
 // --- What passes unchanged ---

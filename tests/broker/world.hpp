@@ -311,4 +311,8 @@ inline Peer& Peer::read() {
   return *this;
 }
 
+inline std::uint64_t dropped(const World& world, Drop why) {
+  return world.processor.stats().dropped[static_cast<std::size_t>(why)].value();
+}
+
 }  // namespace millrace::broker

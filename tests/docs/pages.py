@@ -34,7 +34,7 @@ class Block:
     def __init__(self, match, page):
         self.kind, self.text = match["kind"], match["text"]
         self.remark = match["remark"] or ""
-        self.before = page.read_text()[:match.start()]  # what a reader has read when he comes here
+        self.before = page.read_text()[:match.start()]  # the page up to this block
         self.where = f"{os.path.relpath(page, ROOT)}:{page.read_text()[:match.start('text')].count(chr(10)) + 1}"
 
     def __repr__(self):

@@ -91,7 +91,7 @@ class Page(unittest.TestCase):
         self.folder, self.tmp = Path(folder.name), Path(tmp.name)
         self.server, self.terminal, self.other_port = None, None, free_port()
         self.finds_programs = False
-        self.read_at_start = ""  # of the server: what a reader had read by then
+        self.read_at_start = ""  # the page up to the block that started the server
         for entry in ROOT.iterdir():
             if entry.name not in ("build", ".git"):
                 (self.folder / entry.name).symlink_to(entry)
@@ -135,7 +135,7 @@ class Page(unittest.TestCase):
     def run_aside(self, block):
         command = block.text.strip()
         if start := STARTS_SERVER.match(command):
-            self.assertTrue(self.finds_programs or start[1] != "millrace", f"{block}: where is millrace?")
+            self.assertTrue(self.finds_programs or start[1] != "millrace", f"{block}: the page does not say where millrace is")
             if self.server:
                 self.assertIn("Ctrl-C", block.before[len(self.read_at_start):],
                               f"{block}: another server runs, and the page does not say that it is to be stopped")

@@ -32,11 +32,22 @@ int option(int fd, int level, int name) {
   return value;
 }
 
+// A client's connection, seen from the server's end.
+struct Accepted {
+  explicit Accepted(const Config& config)
+      : server(start_server(config)), peer(server->port("tcp")) {
+    peer.connect("c");
+    fd = other_end_of(peer.socket());
+  }
+
+  std::unique_ptr<Server> server;
+  Peer peer;
+  int fd = -1;
+};
+
 TEST(Listener, AsksWhetherAClientsMachineIsStillThere) {
-  const auto server = start_server();
-  Peer peer(server->port("tcp"));
-  peer.connect("c");
-  const int fd = other_end_of(peer.socket());
+  const Accepted accepted(test_config());
+  const int fd = accepted.fd;
   ASSERT_GE(fd, 0);
   EXPECT_EQ(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
   EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 60);
@@ -49,10 +60,8 @@ TEST(Listener, LeavesThatToTheSystemWhereItIsToldTo) {
   Config config = test_config();
   config.connection.tcp_keep_alive_seconds = 0;
   config.connection.tcp_user_timeout_seconds = 0;
-  const auto server = start_server(config);
-  Peer peer(server->port("tcp"));
-  peer.connect("c");
-  const int fd = other_end_of(peer.socket());
+  const Accepted accepted(config);
+  const int fd = accepted.fd;
   ASSERT_GE(fd, 0);
   EXPECT_EQ(option(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
   EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 0);
