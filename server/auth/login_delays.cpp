@@ -35,6 +35,20 @@ std::string address_group(const std::string& address) {
 void LoginDelays::note_failure(const Login& login, Clock::time_point now) {
   if (!is_loopback(login.address)) add(addresses_, login.address, now);
   add(names_, login.user, now);
+  if (proven_.contains(proof_of(login))) add(proven_, proof_of(login), now);
+}
+
+// Who comes from this machine may be anybody behind a proxy: that proves nothing.
+void LoginDelays::note_success(const Login& login, Clock::time_point now) {
+  const std::string proof = proof_of(login);
+  if (!proven_.contains(proof)) names_.erase(login.user);
+  if (is_loopback(login.address)) return;
+  if (proven_.size() >= entries_max_ && !proven_.contains(proof)) {
+    proven_.erase(std::min_element(
+        proven_.begin(), proven_.end(),
+        [](const auto& a, const auto& b) { return a.second.last < b.second.last; }));
+  }
+  proven_[proof] = {0, now};
 }
 
 void LoginDelays::add(Table& table, const std::string& key, Clock::time_point now) const {
@@ -57,8 +71,9 @@ LoginDelays::Clock::time_point LoginDelays::address_due(std::string_view address
   return due(addresses_, address);
 }
 
-LoginDelays::Clock::time_point LoginDelays::user_due(std::string_view user) const {
-  return due(names_, user);
+LoginDelays::Clock::time_point LoginDelays::user_due(const Login& login) const {
+  const std::string proof = proof_of(login);
+  return proven_.contains(proof) ? due(proven_, proof) : due(names_, login.user);
 }
 
 LoginDelays::Clock::time_point LoginDelays::due(const Table& table, std::string_view key) const {

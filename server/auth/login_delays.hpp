@@ -3,12 +3,14 @@
 // The first failures cost nothing: people mistype. From then on each doubles the wait, up to
 // access.login_delay_max_ms, and every quiet minute halves what is remembered. An address's wait
 // holds up all that comes from it; a name's only the logins with that name, from any address, so it
-// slows down a guess that is spread over many machines. Its owner waits in turn with them.
+// slows down a guess that is spread over many machines. Who has proven a name from an address does
+// not wait there for the failures of others with it, but for its own alone.
 //
 // IPv6 addresses count by their /64: whoever has one has all of it. The machine's own addresses
 // are never held up, since a proxy in front of the server makes everybody come from there.
 //
-// Bounded: beyond entries_max addresses or names the one that failed longest ago is forgotten.
+// Bounded: beyond entries_max addresses or names the one that failed longest ago is forgotten, and
+// beyond as many proofs the oldest.
 //
 // Threads: whoever holds its owner's lock.
 #pragma once
@@ -43,14 +45,15 @@ class LoginDelays {
   void set_delay_max(std::chrono::milliseconds max) { delay_max_ = max; }
 
   void note_failure(const Login& login, Clock::time_point now);
-  // The name has been proven: its failures were its owner's. The address's stay.
-  void note_success(const Login& login) { names_.erase(login.user); }
+  // The name has been proven: the first time from there, its failures were its owner's. The
+  // address's stay.
+  void note_success(const Login& login, Clock::time_point now);
 
   // When the next attempt may be looked at; in the past: at once.
   Clock::time_point address_due(std::string_view address) const;
-  Clock::time_point user_due(std::string_view user) const;
+  Clock::time_point user_due(const Login& login) const;
 
-  std::size_t size() const { return addresses_.size() + names_.size(); }
+  std::size_t size() const { return addresses_.size() + names_.size() + proven_.size(); }
 
  private:
   struct Entry {
@@ -59,6 +62,7 @@ class LoginDelays {
   };
   using Table = std::unordered_map<std::string, Entry>;
 
+  static std::string proof_of(const Login& login) { return login.address + '\0' + login.user; }
   void add(Table& table, const std::string& key, Clock::time_point now) const;
   Clock::time_point due(const Table& table, std::string_view key) const;
 
@@ -66,6 +70,7 @@ class LoginDelays {
   std::chrono::milliseconds delay_max_{5000};
   Table addresses_;
   Table names_;
+  Table proven_;  // by proof_of(), with their own failures since
 };
 
 }  // namespace millrace::server

@@ -105,12 +105,12 @@ void Worker::note(Login login, bool right) {
 }
 
 Worker::Clock::time_point Worker::due(const Login& login) const {
-  return std::max(delays_.address_due(login.address), delays_.user_due(login.user));
+  return std::max(delays_.address_due(login.address), delays_.user_due(login));
 }
 
 void Worker::learn(const Login& login, bool right) {
   if (right) {
-    delays_.note_success(login);
+    delays_.note_success(login, Clock::now());
   } else {
     delays_.note_failure(login, Clock::now());
   }
@@ -128,8 +128,7 @@ Worker::Ticket Worker::take_next(Clock::time_point now, Clock::time_point& due) 
     const Clock::time_point address_due = delays_.address_due(line->address);
     std::size_t held_back = 0;
     for (auto at = line->tickets.begin(); at != line->tickets.end();) {
-      const Clock::time_point ticket_due =
-          std::max(address_due, delays_.user_due((*at)->login.user));
+      const Clock::time_point ticket_due = std::max(address_due, delays_.user_due((*at)->login));
       if (ticket_due <= now) {
         Ticket ticket = std::move(*at);
         line->tickets.erase(at);

@@ -22,7 +22,7 @@ TEST(LoginDelays, LetAFewMistakesPass) {
   LoginDelays delays;
   fail(delays, LoginDelays::free_failures);
   EXPECT_LE(delays.address_due("10.0.0.1"), start);
-  EXPECT_LE(delays.user_due("ann"), start);
+  EXPECT_LE(delays.user_due(login), start);
 }
 
 TEST(LoginDelays, GrowWithEachFailureUpToTheirLimit) {
@@ -32,11 +32,11 @@ TEST(LoginDelays, GrowWithEachFailureUpToTheirLimit) {
   EXPECT_EQ(delays.address_due("10.0.0.1"), start + milliseconds(100));
   fail(delays, 1);
   EXPECT_EQ(delays.address_due("10.0.0.1"), start + milliseconds(200));
-  EXPECT_EQ(delays.user_due("ann"), start + milliseconds(200));
+  EXPECT_EQ(delays.user_due(login), start + milliseconds(200));
   fail(delays, 50);
   EXPECT_EQ(delays.address_due("10.0.0.1"), start + milliseconds(1000));
   EXPECT_LE(delays.address_due("10.0.0.2"), start);
-  EXPECT_LE(delays.user_due("bob"), start);
+  EXPECT_LE(delays.user_due({"10.0.0.1", "bob"}), start);
   delays.set_delay_max(milliseconds(0));
   EXPECT_LE(delays.address_due("10.0.0.1"), start);
 }
@@ -45,15 +45,37 @@ TEST(LoginDelays, FadeInQuietMinutes) {
   LoginDelays delays;
   fail(delays, 8);
   delays.note_failure(login, start + minutes(1));  // 4 are remembered
-  EXPECT_LE(delays.user_due("ann"), start + minutes(1));
+  EXPECT_LE(delays.user_due(login), start + minutes(1));
 }
 
 TEST(LoginDelays, OfANameEndWhenItIsProven) {
   LoginDelays delays;
   fail(delays, 20);
-  delays.note_success(login);
-  EXPECT_LE(delays.user_due("ann"), start);
+  delays.note_success(login, start);
+  EXPECT_LE(delays.user_due(login), start);
   EXPECT_GT(delays.address_due("10.0.0.1"), start);
+}
+
+TEST(LoginDelays, OfOthersDoNotHoldUpWhoHasProvenTheName) {
+  LoginDelays delays;
+  delays.note_success(login, start);
+  for (int i = 0; i < 100; ++i) fail(delays, 1, {"10.1.0." + std::to_string(i), "ann"});
+  EXPECT_LE(delays.user_due(login), start);
+  EXPECT_GT(delays.user_due({"10.1.0.200", "ann"}), start);
+  // Its own do; and what it proves does not help the others.
+  delays.note_success(login, start);
+  EXPECT_GT(delays.user_due({"10.1.0.200", "ann"}), start);
+  fail(delays, LoginDelays::free_failures + 1);
+  EXPECT_GT(delays.user_due(login), start);
+  delays.note_success(login, start);
+  EXPECT_LE(delays.user_due(login), start);
+}
+
+TEST(LoginDelays, AreNotLiftedByAProofFromThisMachine) {
+  LoginDelays delays;
+  delays.note_success({"127.0.0.1", "ann"}, start);
+  fail(delays, 20, {"10.0.0.9", "ann"});
+  EXPECT_GT(delays.user_due({"127.0.0.1", "ann"}), start);
 }
 
 TEST(LoginDelays, DoNotHoldUpThisMachineButItsNames) {
@@ -62,7 +84,7 @@ TEST(LoginDelays, DoNotHoldUpThisMachineButItsNames) {
   fail(delays, 20, {"::1", "ann"});
   EXPECT_LE(delays.address_due("127.0.0.1"), start);
   EXPECT_LE(delays.address_due("::1"), start);
-  EXPECT_GT(delays.user_due("ann"), start);
+  EXPECT_GT(delays.user_due(login), start);
 }
 
 TEST(LoginDelays, AreBounded) {
@@ -70,9 +92,10 @@ TEST(LoginDelays, AreBounded) {
   for (int i = 0; i < 1000; ++i) {
     delays.note_failure({"10.0.0." + std::to_string(i), std::to_string(i)}, start);
   }
-  EXPECT_LE(delays.size(), 20u);
+  for (int i = 0; i < 1000; ++i) delays.note_success({std::to_string(i), "ann"}, start);
+  EXPECT_LE(delays.size(), 30u);
   fail(delays, 20);
-  EXPECT_GT(delays.user_due("ann"), start);
+  EXPECT_GT(delays.user_due(login), start);
 }
 
 TEST(AddressGroup, IsAllThatOneOwnerHas) {
