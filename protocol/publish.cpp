@@ -106,6 +106,19 @@ Result<PublishView> decode_publish(const Frame& frame, std::span<const std::uint
   return result;
 }
 
+std::uint32_t expiry_offset(std::span<const std::uint8_t> properties,
+                            std::uint32_t bytes_max) noexcept {
+  detail::Reader reader(properties);
+  while (!reader.at_end() && reader.offset() < bytes_max) {
+    const auto at = static_cast<std::uint32_t>(reader.offset());
+    const std::uint32_t id = reader.variable();
+    detail::require(id < detail::property_id_end, "properties come from decode_publish");
+    if (static_cast<PropertyId>(id) == PropertyId::message_expiry_interval) return at;
+    detail::read_property(reader, detail::property_rules[id].kind);
+  }
+  return RawProperties::nowhere;
+}
+
 // --- encode --------------------------------------------------------------------------------------
 
 namespace {
@@ -169,12 +182,19 @@ std::uint8_t* put_kept(const PublishHeader& header, std::uint8_t* out) noexcept 
   return out;
 }
 
+// `unchanged`: so many received properties follow elsewhere.
 std::uint8_t* put_properties(const PublishHeader& header, std::size_t properties_bytes,
-                             std::uint8_t* out) noexcept {
+                             std::size_t unchanged, std::uint8_t* out) noexcept {
   const auto id = [](PropertyId property) { return static_cast<unsigned>(property); };
   out = detail::put_variable(out, properties_bytes);
   if (properties_bytes == 0) return out;
-  if (!header.properties.bytes.empty()) out = put_kept(header, out);
+  if (unchanged != 0) {
+    PublishHeader first = header;
+    first.properties.bytes = header.properties.bytes.first(unchanged_from(header));
+    out = put_kept(first, out);
+  } else if (!header.properties.bytes.empty()) {
+    out = put_kept(header, out);
+  }
   if (header.message_expiry_interval && !has(header.properties.expiry_at)) {
     out = detail::put_byte(out, id(PropertyId::message_expiry_interval));
     out = detail::put_four_bytes(out, *header.message_expiry_interval);
@@ -191,7 +211,7 @@ std::uint8_t* put_properties(const PublishHeader& header, std::size_t properties
 }
 
 std::uint8_t* put_header(const PublishHeader& header, const HeaderSizes& sizes,
-                         std::uint8_t* out) noexcept {
+                         std::size_t unchanged, std::uint8_t* out) noexcept {
   const unsigned flags =
       (header.dup ? 8u : 0u) | static_cast<unsigned>(header.qos) << 1 | (header.retain ? 1u : 0u);
   out = detail::put_byte(out, static_cast<unsigned>(PacketType::publish) << 4 | flags);
@@ -203,7 +223,7 @@ std::uint8_t* put_header(const PublishHeader& header, const HeaderSizes& sizes,
     out = detail::put_two_bytes(out, header.packet_id);
   }
   if (header.version != Version::v5) return out;
-  return put_properties(header, sizes.properties, out);
+  return put_properties(header, sizes.properties, unchanged, out);
 }
 
 std::size_t header_bytes(const PublishHeader& header, const HeaderSizes& sizes) noexcept {
@@ -217,14 +237,32 @@ std::size_t publish_header_bytes(const PublishHeader& header) noexcept {
 }
 
 std::uint8_t* encode_publish_header(const PublishHeader& header, std::uint8_t* out) noexcept {
-  return put_header(header, sizes_of(header), out);
+  return put_header(header, sizes_of(header), 0, out);
+}
+
+std::uint32_t unchanged_from(const PublishHeader& header) noexcept {
+  const RawProperties& raw = header.properties;
+  detail::require(!has(raw.topic_alias_at) && raw.subscription_identifiers_bytes == 0,
+                  "a message has neither alias nor subscription identifiers");
+  return header.message_expiry_interval && has(raw.expiry_at)
+             ? raw.expiry_at + static_cast<std::uint32_t>(expiry_bytes)
+             : 0;
+}
+
+std::size_t publish_head_bytes(const PublishHeader& header) noexcept {
+  return publish_header_bytes(header) - (header.properties.bytes.size() - unchanged_from(header));
+}
+
+std::uint8_t* encode_publish_head(const PublishHeader& header, std::uint8_t* out) noexcept {
+  return put_header(header, sizes_of(header),
+                    header.properties.bytes.size() - unchanged_from(header), out);
 }
 
 void encode_publish_header(const PublishHeader& header, std::vector<std::uint8_t>& out) {
   const HeaderSizes sizes = sizes_of(header);
   const std::size_t begin = out.size();
   out.resize(begin + header_bytes(header, sizes));
-  put_header(header, sizes, out.data() + begin);
+  put_header(header, sizes, 0, out.data() + begin);
 }
 
 }  // namespace millrace::protocol

@@ -58,6 +58,11 @@ struct PublishView {
   }
 };
 
+// Where the Message Expiry Interval stands in properties that decode_publish accepted, if it is among
+// the first `bytes_max`; else RawProperties::nowhere.
+[[nodiscard]] std::uint32_t expiry_offset(std::span<const std::uint8_t> properties,
+                                          std::uint32_t bytes_max) noexcept;
+
 // `packet` is the whole packet that `frame` describes. Subscription Identifiers are a ProtocolError
 // from a client [MQTT-3.3.4-6]. The payload is not checked, even if its format indicator is 1.
 [[nodiscard]] Result<PublishView> decode_publish(const Frame& frame,
@@ -92,7 +97,15 @@ struct PublishHeader {
 // Writes exactly publish_header_bytes(header) bytes and returns their end.
 std::uint8_t* encode_publish_header(const PublishHeader& header, std::uint8_t* out) noexcept;
 
-// Appends the same bytes.
+// The same in two parts, for properties that are too long to be copied for each receiver: a head, and
+// behind it the received properties from unchanged_from() on, which stay where they are. None of
+// them is an alias or a subscription identifier. The order of the others is kept; what the server
+// adds comes before them.
+[[nodiscard]] std::uint32_t unchanged_from(const PublishHeader& header) noexcept;
+[[nodiscard]] std::size_t publish_head_bytes(const PublishHeader& header) noexcept;
+std::uint8_t* encode_publish_head(const PublishHeader& header, std::uint8_t* out) noexcept;
+
+// Appends what encode_publish_header writes.
 void encode_publish_header(const PublishHeader& header, std::vector<std::uint8_t>& out);
 
 }  // namespace millrace::protocol

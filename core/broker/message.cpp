@@ -1,5 +1,6 @@
 #include "core/broker/message.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -10,7 +11,12 @@ namespace millrace::broker {
 
 namespace {
 
-// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; neither is passed on
+// The Message Expiry Interval begins within so many bytes of the properties, or is moved to their
+// front: it is looked for with each delivery.
+constexpr std::uint32_t expiry_within_bytes = 64;
+constexpr std::ptrdiff_t expiry_bytes = 5;  // identifier and four bytes
+
+// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; nobody else is to see that
 // [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
 // refused.)
 bool may_pass_unchanged(const protocol::PublishView& view, std::uint32_t packet_bytes) {
@@ -63,8 +69,20 @@ protocol::PublishView view_of(std::span<const std::uint8_t> packet, bool is_v5) 
 }  // namespace
 
 protocol::RawProperties Message::properties() const {
-  if (!has_properties) return {};
-  return view_of(packet_span(), is_v5).properties;
+  protocol::RawProperties properties;
+  if (!has_properties) return properties;
+  const std::uint8_t* const bytes = packet();
+  const bool has_packet_id = (bytes[0] & 0x06) != 0;
+  std::uint32_t at = std::uint32_t{topic_offset} + topic_bytes + (has_packet_id ? 2 : 0);
+  while ((bytes[at] & 0x80) != 0) ++at;  // their length
+  ++at;
+  MILLRACE_CHECK(at <= payload_offset);
+  properties.bytes = {bytes + at, payload_offset - at};
+  if (expires_at_s != 0) {
+    properties.expiry_at = protocol::expiry_offset(properties.bytes, expiry_within_bytes);
+    MILLRACE_CHECK(properties.expiry_at != protocol::RawProperties::nowhere);
+  }
+  return properties;
 }
 
 Message Message::copy_to_keep() const {
@@ -86,6 +104,12 @@ Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_
   MILLRACE_CHECK(view.topic_offset + view.topic.size() <= view.payload_offset);
   MILLRACE_CHECK(packet_bytes <= buffer->capacity() &&
                  packet_offset <= buffer->capacity() - packet_bytes);
+  if (view.has_message_expiry && view.properties.expiry_at > expiry_within_bytes) {
+    // Nobody else has these bytes yet. The order of the other properties stays [MQTT-3.3.2-18].
+    std::uint8_t* const first = buffer->data() + packet_offset + view.properties_offset;
+    std::uint8_t* const expiry = first + view.properties.expiry_at;
+    std::rotate(first, expiry, expiry + expiry_bytes);
+  }
   const std::uint64_t hash = topic_hash(view.topic);
   const std::uint32_t received_s = clock_seconds(buffer->received_ns);
   Message message{{}, std::move(buffer)};

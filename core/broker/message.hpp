@@ -68,7 +68,7 @@ struct Message : MessageFields {
     return {packet() + payload_offset, packet_bytes - payload_offset};
   }
   std::uint32_t payload_bytes() const { return packet_bytes - payload_offset; }
-  // The v5 properties without their length; empty for 3.1.1. Parses the packet unless it has none.
+  // The v5 properties without their length; empty for 3.1.1. Takes no longer for many than for few.
   protocol::RawProperties properties() const;
 
   // The same message with the packet's bytes alone, in a buffer of exactly that size. For a message
@@ -79,6 +79,8 @@ struct Message : MessageFields {
 
 // Makes the message of a decoded packet that begins at `packet_offset` in `buffer`. The view's
 // topic must be spelled out; takes over one reference of `buffer`, whose received_ns must be set.
+// The packet may be changed in place: its Message Expiry Interval comes before a long list of other
+// properties afterwards, and `view` is out of date then.
 Message make_message(BufferRef buffer, std::uint32_t packet_offset, std::uint32_t packet_bytes,
                      const protocol::PublishView& view, protocol::Version version);
 

@@ -146,6 +146,11 @@ bool Writer::fill_encoded(WriterPiece& piece, const broker::Delivery& delivery) 
     if (use.alias != 0 && !use.fresh) header.topic = {};
   }
 
+  if (header.properties.bytes.size() > copied_bytes_max) [[unlikely]] {
+    if (fill_in_parts(piece, header, message)) return true;
+    if (aliases_) aliases_->take_back(aliases_before);
+    return false;
+  }
   const std::size_t header_bytes = protocol::publish_header_bytes(header);
   const auto payload = message.payload();
   const std::size_t copied = payload.size() <= copied_bytes_max ? payload.size() : 0;
@@ -160,6 +165,20 @@ bool Writer::fill_encoded(WriterPiece& piece, const broker::Delivery& delivery) 
   } else {
     piece.append(payload.data(), payload.size());
   }
+  return true;
+}
+
+// Long properties are not copied: they and the payload behind them are sent from where they stand.
+bool Writer::fill_in_parts(WriterPiece& piece, const protocol::PublishHeader& header,
+                           const broker::Message& message) {
+  const std::size_t head_bytes = protocol::publish_head_bytes(header);
+  if (piece.scratch_unused()) piece.reserve(head_bytes);
+  if (piece.scratch_room() < head_bytes) return false;
+  protocol::encode_publish_head(header, piece.append_scratch(head_bytes));
+  const std::uint8_t* const from =
+      header.properties.bytes.data() + protocol::unchanged_from(header);
+  const std::uint8_t* const end = message.packet() + message.packet_bytes;
+  piece.append(from, static_cast<std::size_t>(end - from));
   return true;
 }
 

@@ -18,6 +18,7 @@
 
 #include "core/broker/outbox.hpp"
 #include "core/broker/rare.hpp"
+#include "protocol/publish.hpp"
 #include "protocol/version.hpp"
 #include "server/mqtt/outbound_aliases.hpp"
 #include "server/net/stream.hpp"
@@ -69,6 +70,8 @@ class Writer {
   bool fill_item(WriterPiece& piece, const broker::HandoverItem& item);
   bool fill_run(WriterPiece& piece, const broker::PacketRun& run);
   bool fill_encoded(WriterPiece& piece, const broker::Delivery& delivery);
+  bool fill_in_parts(WriterPiece& piece, const protocol::PublishHeader& header,
+                     const broker::Message& message);
   void settle(WriterPiece& piece, std::size_t sent, IoCounters& counters);
   std::size_t settle_rest(std::size_t sent, IoCounters& counters, std::int64_t now_ns);
   std::size_t settle_control(std::size_t sent);

@@ -261,6 +261,39 @@ TEST(PublishHeader, AddsSubscriptionIdentifiersAndDropsReceivedOnes) {
                 R"(30 { "t" { 26 "k" "v" 02 00000001 0b 01 0b 8001 0b ffffff7f } 'p' })");
 }
 
+// A head, and the received properties and payload behind it from where they stand.
+void expect_in_parts(const PublishHeader& header, const PublishView& view, const char* expected) {
+  Bytes packet(publish_head_bytes(header));
+  EXPECT_EQ(encode_publish_head(header, packet.data()), packet.data() + packet.size());
+  const auto rest = view.properties.bytes.subspan(unchanged_from(header));
+  packet.insert(packet.end(), rest.begin(), rest.end());
+  packet.insert(packet.end(), view.payload.begin(), view.payload.end());
+  EXPECT_EQ(packet, bytes(expected));
+}
+
+TEST(PublishHeader, LeavesReceivedPropertiesWhereTheyStand) {
+  const std::uint32_t identifiers[] = {1, 128};
+  const auto [packet, view] = view_of(R"(32 { "t" 0001 { 26 "k" "v" 26 "k" "w" } 'p' })", v5);
+  PublishHeader header = header_of(view, v5);
+  header.payload_bytes = view.payload.size();
+  expect_in_parts(header, view, R"(32 { "t" 0001 { 26 "k" "v" 26 "k" "w" } 'p' })");
+  header.topic_alias = 7;
+  header.subscription_identifiers = identifiers;
+  expect_in_parts(header, view,
+                  R"(32 { "t" 0001 { 23 0007 0b 01 0b 8001 26 "k" "v" 26 "k" "w" } 'p' })");
+}
+
+TEST(PublishHeader, CountsDownAnExpiryBeforeThem) {
+  const auto [packet, view] = view_of(R"(30 { "t" { 01 01 02 00000009 26 "k" "v" } 'p' })", v5);
+  PublishHeader header = header_of(view, v5);
+  header.payload_bytes = view.payload.size();
+  header.message_expiry_interval = 4;
+  EXPECT_EQ(unchanged_from(header), 7u);
+  expect_in_parts(header, view, R"(30 { "t" { 01 01 02 00000004 26 "k" "v" } 'p' })");
+  header.topic_alias = 7;
+  expect_in_parts(header, view, R"(30 { "t" { 01 01 02 00000004 23 0007 26 "k" "v" } 'p' })");
+}
+
 TEST(PublishHeader, CountsLengthsAtTheirEdges) {
   // Around 127 and 16,383 bytes, of the properties and of the whole packet.
   for (const std::size_t bytes_of :
