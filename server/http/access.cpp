@@ -46,13 +46,14 @@ std::shared_ptr<const Grants> grants_of(const Access& access, std::string_view a
   return grants ? *grants : nullptr;
 }
 
-HttpAccess::Verdict verdict(const Access& access, const std::shared_ptr<const Grants>& grants,
+HttpAccess::Verdict verdict(const std::shared_ptr<const Access>& access,
+                            const std::shared_ptr<const Grants>& grants,
                             std::string_view authorization, std::string_view filter) {
-  if (!grants) return {unauthorized(), nullptr};
-  if (auto rules = grants->subscription(filter)) return {std::nullopt, std::move(*rules)};
-  // Without credentials: 401 asks for them, as a user may be allowed what the anonymous are not.
-  if (authorization.empty() && access.verifies_names()) return {unauthorized(), nullptr};
-  return {forbidden(filter), nullptr};
+  if (!grants) return {unauthorized(), nullptr, access};
+  if (auto rules = grants->subscription(filter)) return {std::nullopt, std::move(*rules), access};
+  // Somebody who has not said who he is may be somebody who may.
+  if (authorization.empty() && access->verifies_names()) return {unauthorized(), nullptr, access};
+  return {forbidden(filter), nullptr, access};
 }
 
 }  // namespace
@@ -90,11 +91,11 @@ void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Th
   }
   const std::string_view authorization = exchange->request().header("authorization");
   if (authorization.empty() || !access->verifies_names()) {
-    return then(verdict(*access, grants_of(*access, authorization), authorization, filter));
+    return then(verdict(access, grants_of(*access, authorization), authorization, filter));
   }
   std::string hash = digest(Digest::sha256, authorization);
   if (const auto found = verified_.find(hash); found != verified_.end()) {
-    return then(verdict(*access, found->second, authorization, filter));
+    return then(verdict(access, found->second, authorization, filter));
   }
   check(exchange, std::move(hash), std::move(filter), std::move(then));
 }
@@ -108,7 +109,7 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
     boost::asio::post(http_, [=, this] {
       if (access != current()) return judge(exchange, filter, then);  // a reload meanwhile
       if (grants && verified_by_ == access) remember(hash, grants);
-      then(verdict(*access, grants, exchange->request().header("authorization"), filter));
+      then(verdict(access, grants, exchange->request().header("authorization"), filter));
     });
     return right;
   };
@@ -119,14 +120,14 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   const auto refused = [this, then] {
     boost::asio::post(http_, [this, then] {
       checks_refused_.add();
-      then({busy(), nullptr});
+      then({busy(), nullptr, nullptr});
     });
   };
   if (const auto ticket = worker_.post(limit, std::move(login), task, refused)) {
     return exchange->on_gone([this, ticket] { worker_.cancel(ticket); });
   }
   checks_refused_.add();
-  then({busy(), nullptr});
+  then({busy(), nullptr, nullptr});
 }
 
 void HttpAccess::remember(const std::string& hash, GrantsRef grants) {

@@ -38,16 +38,18 @@ class HttpAccess {
              std::shared_ptr<const Access> access)
       : http_(http), worker_(worker), checks_refused_(checks_refused), access_(std::move(access)) {}
 
-  // The rules of a reload. A request that is under way keeps what it was granted.
-  void set(std::shared_ptr<const Access> access);
-
   // Whether the client may read what `filter` matches, and which rules it has to ask about each
   // topic (null: none). Refused, what to answer: 401; 403 where other credentials are not asked
   // for; 503 where too many passwords wait to be checked already.
   struct Verdict {
     std::optional<HttpResponse> refusal;
     Grants::ReadRules rules;
+    std::shared_ptr<const Access> by;
   };
+  // The rules of a reload. A request that waits is to be judged anew before it is answered.
+  void set(std::shared_ptr<const Access> access);
+  bool is_current(const Verdict& verdict) const { return verdict.by == current(); }
+
   // `then` is called on the HTTP thread: at once, or when the password was checked.
   using Then = std::function<void(Verdict)>;
   void judge(const HttpExchange::Ptr& exchange, std::string filter, Then then);

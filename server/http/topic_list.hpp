@@ -41,6 +41,7 @@ class TopicList : public std::enable_shared_from_this<TopicList> {
 
   // Notices from here on if the client goes.
   void start();
+  bool is_gone() const { return gone_; }
   // Goes on for about a millisecond; true: it is answered, or nobody waits any more.
   bool step();
 

@@ -5,10 +5,18 @@
 
 namespace millrace::server {
 
-void TopicLists::add(std::shared_ptr<TopicList> list) {
-  if (active_.size() >= active_max) return waiting_.push_back(std::move(list));
-  active_.push_back(std::move(list));
-  if (active_.size() == 1) post_slice();
+bool TopicLists::add(std::shared_ptr<TopicList> list) {
+  if (active_.size() < active_max) {
+    active_.push_back(std::move(list));
+    if (active_.size() == 1) post_slice();
+    return true;
+  }
+  if (waiting_.size() >= waiting_max) {
+    std::erase_if(waiting_, [](const auto& one) { return one->is_gone(); });
+    if (waiting_.size() >= waiting_max) return false;
+  }
+  waiting_.push_back(std::move(list));
+  return true;
 }
 
 void TopicLists::post_slice() {

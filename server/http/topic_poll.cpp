@@ -122,12 +122,14 @@ bool TopicQuestion::is_news(const broker::TopicTable& topics, const TopicAnswer&
 }
 
 TopicPoll::TopicPoll(boost::asio::io_context& context, const broker::TopicTable& topics,
-                     TopicQuestion question, Counter& waiting, HttpExchange::Ptr exchange)
+                     TopicQuestion question, Counter& waiting, HttpExchange::Ptr exchange,
+                     Then then)
     : context_(context),
       topics_(topics),
       question_(std::move(question)),
       waiting_(waiting),
       exchange_(std::move(exchange)),
+      then_(std::move(then)),
       timer_(context) {}
 
 void TopicPoll::start() {
@@ -141,7 +143,7 @@ void TopicPoll::start() {
   timer_.async_wait([self = shared_from_this()](boost::system::error_code error) {
     if (error || self->ended_) return;
     self->end();
-    self->exchange_->answer(self->question_.ask(self->topics_).response);
+    self->then_(self->exchange_, self->question_.ask(self->topics_).response);
   });
   look();
 }
@@ -152,7 +154,7 @@ void TopicPoll::look() {
   TopicAnswer answer = question_.ask(topics_);
   if (!answer.may_change) {
     end();
-    return exchange_->answer(std::move(answer.response));
+    return then_(exchange_, std::move(answer.response));
   }
   in_room_ = shared_from_this();
   const bool waits =

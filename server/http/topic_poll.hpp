@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,9 +56,11 @@ class TopicQuestion {
 // has gone; in_room_ keeps it alive there.
 class TopicPoll final : public latest::Waiter, public std::enable_shared_from_this<TopicPoll> {
  public:
+  // Called once it need not wait any more, on the HTTP thread: answers the exchange.
+  using Then = std::function<void(const HttpExchange::Ptr&, HttpResponse)>;
   // Counts itself in `waiting` while it waits.
   TopicPoll(boost::asio::io_context& context, const broker::TopicTable& topics,
-            TopicQuestion question, Counter& waiting, HttpExchange::Ptr exchange);
+            TopicQuestion question, Counter& waiting, HttpExchange::Ptr exchange, Then then);
 
   void start();
 
@@ -71,6 +74,7 @@ class TopicPoll final : public latest::Waiter, public std::enable_shared_from_th
   const TopicQuestion question_;
   Counter& waiting_;
   const HttpExchange::Ptr exchange_;
+  const Then then_;
   boost::asio::steady_timer timer_;
   // Keeps this alive in the wait room: set by the HTTP thread before it enters, cleared by the thread
   // that takes it out.

@@ -19,6 +19,14 @@ std::string make_run() {
   return text;
 }
 
+HttpResponse too_many(std::string why) {
+  HttpResponse response;
+  response.status = 503;
+  response.body = std::move(why);
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
 void refuse(HttpExchange& exchange, unsigned status, std::string why) {
   exchange.answer(status, "text/plain; charset=utf-8", std::move(why) + "\n");
 }
@@ -49,7 +57,9 @@ void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
     if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
     auto list = std::make_shared<TopicList>(topics_, *query, std::move(verdict.rules), exchange);
     list->start();
-    lists_.add(std::move(list));
+    if (lists_.add(std::move(list))) return;
+    counters_.lists_refused.add();
+    exchange->answer(too_many("too many lists are being made already\n"));
   });
 }
 
@@ -61,25 +71,35 @@ void TopicRoutes::get_topic(HttpExchange::Ptr exchange) {
   }
   access_.judge(exchange, request.rest, [this, exchange](HttpAccess::Verdict verdict) {
     if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
-    answer_topic(exchange);
+    answer_topic(exchange, std::move(verdict));
   });
 }
 
-void TopicRoutes::answer_topic(HttpExchange::Ptr exchange) {
+void TopicRoutes::answer_topic(HttpExchange::Ptr exchange, HttpAccess::Verdict verdict) {
   TopicQuestion question(exchange->request(), run_, wait_seconds_max_);
   TopicAnswer answer = question.ask(topics_);
   if (!answer.may_change) return exchange->answer(std::move(answer.response));
   if (counters_.long_polls.value() >= long_polls_max_) {
     counters_.long_polls_refused.add();
-    answer.response = {};
-    answer.response.status = 503;
-    answer.response.body = "too many requests wait already (http.long_polls_max)\n";
-    answer.response.headers.emplace_back("Retry-After", "1");
-    return exchange->answer(std::move(answer.response));
+    return exchange->answer(too_many("too many requests wait already (http.long_polls_max)\n"));
   }
-  const auto poll = std::make_shared<TopicPoll>(http_.context(), topics_, std::move(question),
-                                                counters_.long_polls, std::move(exchange));
+  const auto poll = std::make_shared<TopicPoll>(
+      http_.context(), topics_, std::move(question), counters_.long_polls, std::move(exchange),
+      [this, verdict = std::move(verdict)](const HttpExchange::Ptr& waited, HttpResponse response) {
+        answer_late(waited, verdict, std::move(response));
+      });
   poll->start();
+}
+
+// After a wait: what was granted before a reload may be denied since.
+void TopicRoutes::answer_late(const HttpExchange::Ptr& exchange, const HttpAccess::Verdict& verdict,
+                              HttpResponse response) {
+  if (access_.is_current(verdict)) return exchange->answer(std::move(response));
+  access_.judge(exchange, exchange->request().rest,
+                [this, exchange, response = std::move(response)](HttpAccess::Verdict again) {
+                  if (again.refusal) return exchange->answer(std::move(*again.refusal));
+                  answer_late(exchange, again, response);
+                });
 }
 
 std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters) {
@@ -95,7 +115,10 @@ std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters) {
               counters.long_polls_refused),
           row("millrace_http_password_checks_refused_total", MetricType::counter,
               "HTTP requests answered 503 because of access.password_checks_max.",
-              counters.password_checks_refused)};
+              counters.password_checks_refused),
+          row("millrace_http_lists_refused_total", MetricType::counter,
+              "Requests for a list of topics that were answered 503 because too many waited.",
+              counters.lists_refused)};
 }
 
 }  // namespace millrace::server

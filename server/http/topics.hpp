@@ -37,6 +37,7 @@ struct TopicCounters {
   Counter long_polls;               // that wait now
   Counter long_polls_refused;       // over http.long_polls_max
   Counter password_checks_refused;  // too many waited
+  Counter lists_refused;            // the same
 };
 std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters);
 
@@ -48,14 +49,16 @@ class TopicRoutes {
   TopicRoutes(const TopicRoutes&) = delete;
   TopicRoutes& operator=(const TopicRoutes&) = delete;
 
-  // What is asked from now on is judged by these rules.
+  // What is asked, and what is answered after a wait, is judged by these rules from now on.
   void set_access(std::shared_ptr<const Access> access) { access_.set(std::move(access)); }
 
   const TopicCounters& counters() const { return counters_; }
 
  private:
   void get_topic(HttpExchange::Ptr exchange);
-  void answer_topic(HttpExchange::Ptr exchange);
+  void answer_topic(HttpExchange::Ptr exchange, HttpAccess::Verdict verdict);
+  void answer_late(const HttpExchange::Ptr& exchange, const HttpAccess::Verdict& verdict,
+                   HttpResponse response);
   void get_list(HttpExchange::Ptr exchange);
 
   HttpServer& http_;

@@ -6,6 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/broker/buffer.hpp"
 #include "core/broker/inbox.hpp"
@@ -21,6 +22,7 @@ class TopicListsTest : public testing::Test {
   std::shared_ptr<TopicList> list() {
     auto exchange =
         std::make_shared<HttpExchange>(HttpRequest{}, [this](HttpResponse) { ++answered_; });
+    exchange_ = exchange;
     auto made =
         std::make_shared<TopicList>(topics_, TopicListQuery{}, nullptr, std::move(exchange));
     made->start();
@@ -43,15 +45,30 @@ class TopicListsTest : public testing::Test {
   boost::asio::io_context context_;
   TopicLists lists_{context_};
   int answered_ = 0;
+  HttpExchange::Ptr exchange_;  // of the last list
 };
 
 TEST_F(TopicListsTest, OthersWaitForOneSlice) {
-  for (int i = 0; i < 250; ++i) lists_.add(list());
+  for (int i = 0; i < 250; ++i) EXPECT_TRUE(lists_.add(list()));
   bool served = false;
   boost::asio::post(context_, [&] { served = true; });
   for (int i = 0; i < 2; ++i) context_.poll_one();
   EXPECT_TRUE(served);
   EXPECT_LE(answered_, 1);
+}
+
+TEST_F(TopicListsTest, OnlySoManyStandInLineAndNoneThatHasLeft) {
+  const std::size_t room = TopicLists::active_max + TopicLists::waiting_max;
+  std::vector<HttpExchange::Ptr> leaving;
+  for (std::size_t i = 0; i < room; ++i) {
+    auto one = list();
+    if (i % 2 == 1) leaving.push_back(exchange_);
+    EXPECT_TRUE(lists_.add(std::move(one)));
+  }
+  EXPECT_FALSE(lists_.add(list()));
+  for (const HttpExchange::Ptr& exchange : leaving) exchange->gone();
+  EXPECT_TRUE(lists_.add(list()));
+  EXPECT_LE(lists_.waiting(), TopicLists::waiting_max / 2 + 1);
 }
 
 TEST_F(TopicListsTest, ALargeTableTakesMoreThanASlice) {
@@ -64,10 +81,10 @@ TEST_F(TopicListsTest, ALargeTableTakesMoreThanASlice) {
 }
 
 TEST_F(TopicListsTest, AllAreAnsweredInTheEnd) {
-  for (int i = 0; i < 250; ++i) lists_.add(list());
+  for (int i = 0; i < 250; ++i) EXPECT_TRUE(lists_.add(list()));
   context_.run();
   EXPECT_EQ(answered_, 250);
-  lists_.add(list());
+  EXPECT_TRUE(lists_.add(list()));
   context_.restart();
   context_.run();
   EXPECT_EQ(answered_, 251);

@@ -332,6 +332,20 @@ TEST_F(TopicsHttpAccess, FollowsNewRulesAtOnce) {
   EXPECT_EQ(status(world, "/topics/a/b", ann), 403u);
 }
 
+TEST_F(TopicsHttpAccess, JudgesAWaitAnewBeforeItsAnswer) {
+  TopicsWorld world({}, config_);
+  HttpClient client(world);
+  client.send("/topics/a/b", {{"Authorization", ann}, {"Prefer", "wait=60"}});
+  world.wait_for_polls(1);
+  config_.rules.clear();
+  config_.rules.push_back({AccessEffect::deny, std::nullopt, AccessAction::all, "#"});
+  world.routes.set_access(access_of(config_));
+  world.publish("a/b", "secret");
+  const Response response = client.receive();
+  EXPECT_EQ(response.result_int(), 403u);
+  EXPECT_EQ(response.body().find("secret"), std::string::npos);
+}
+
 // Held by the test; lets go at the latest when it ends.
 class HeldWorker {
  public:
