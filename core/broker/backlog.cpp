@@ -1,6 +1,7 @@
 // Source: the delivery contract, docs/delivery.md.
 #include "core/broker/backlog.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -14,6 +15,8 @@ void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContex
   MILLRACE_CHECK(!session.ended);
   MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
   MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
+  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session)) [[unlikely]]
+    return batch_.stats().drop(Drop::memory);
   if (mode == Mode::every) {
     add_every(session, std::move(entry), context);
   } else if (entry.delivery.message.request) {
@@ -29,6 +32,28 @@ void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContex
   }
   bound_newest(session);
   update_gauges(session);
+}
+
+// Memory is used up: nothing that waits grows any more. False: there is nothing that could make room.
+bool Backlog::makes_room(Session& session) {
+  PendingQueue& pending = session.pending;
+  if (!session.connected()) return false;
+  if (pending.empty()) return true;  // one that waits is no queue
+  const std::size_t dropped = pending.drop_some(1);
+  batch_.stats().drop(Drop::memory, dropped);
+  return true;
+}
+
+std::size_t Backlog::shed(Session& session, std::uint64_t bytes, std::size_t count) {
+  assert(!session.ended);
+  std::size_t dropped = 0;
+  while (dropped < count && !session.pending.empty() && session.held_bytes() > bytes) {
+    dropped += session.pending.drop_some(std::min<std::size_t>(64, count - dropped));
+  }
+  batch_.stats().drop(Drop::memory, dropped);
+  batch_.stats().work_units.add(dropped);
+  update_gauges(session);
+  return dropped;
 }
 
 void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& context) {
@@ -96,12 +121,14 @@ void Backlog::add_limited(Session& session, PendingEntry entry) {
 
 // At most one value of each topic waits, but a client may use any number of topics, and values that
 // waited before a SUBSCRIBE are not replaced any more. So the lane has the limits of the topic
-// table.
+// table, and a half of what a session may hold.
 void Backlog::bound_newest(Session& session) {
   PendingQueue& pending = session.pending;
   const TopicLimits& limits = batch_.limits().slots;
+  const std::uint64_t of_session = batch_.limits().session_bytes / 2;
   while (pending.newest_size() > limits.count_max ||
-         (pending.newest_bytes() > limits.bytes_max && pending.newest_size() > 1)) {
+         (pending.newest_size() > 1 && (pending.newest_bytes() > limits.bytes_max ||
+                                        pending.newest_memory_bytes() > of_session))) {
     pending.pop(PendingQueue::Lane::newest);
     batch_.stats().drop(Drop::queue_oldest);
   }
@@ -192,7 +219,7 @@ void Backlog::release_held_of(Session& session, std::span<const Subscription* co
 void Backlog::part(Session& session) {
   assert(!session.connected());
   release_held(session);
-  if (!session.deferred.read().rate_limits.empty()) session.deferred.write().rate_limits = {};
+  if (!session.deferred.read().rate_limits.empty()) session.deferred.write().rate_limits.clear();
   bound_newest(session);
   PendingQueue& pending = session.pending;
   if (pending.size() > pending.lasting_size() && session.expiry_s != 0) {
@@ -207,6 +234,7 @@ void Backlog::part(Session& session) {
   assert(session.expiry_s == 0 || pending.size() == pending.lasting_size());
   assert(session.deferred.read().rate_limits.empty());
   update_gauges(session);
+  batch_.largest().note(session);
 }
 
 void Backlog::clear(Session& session) {
@@ -243,7 +271,13 @@ void Backlog::free_discarded() {
 
 void Backlog::update_gauges(Session& session) {
   ProcessorStats& stats = batch_.stats();
+  if (!session.deferred.read().rate_limits.is_told()) {
+    const std::int64_t limits = session.deferred.write().rate_limits.take_change();
+    limits_ += static_cast<std::uint64_t>(limits);
+    MILLRACE_CHECK(limits_ <= INT64_MAX);
+  }
   const PendingQueue::Change change = session.pending.take_change();
+  if (change.messages != 0 || change.bytes != 0) batch_.largest().note(session);
   stats.pending.add(static_cast<std::uint64_t>(change.messages));
   stats.pending_bytes.add(static_cast<std::uint64_t>(change.bytes));
   // What waits in all is no less than what waits here; a gauge below zero is very large.

@@ -56,14 +56,25 @@ class Backlog {
   // Has a collapsed backlog caught up? Then it is an ordinary one again.
   void unfold_if_caught_up(Session& session);
 
+  // Memory is scarce: drops the oldest of what waits, until the session holds that much or `count`
+  // messages have gone. Returns how many went.
+  std::size_t shed(Session& session, std::uint64_t bytes, std::size_t count);
+
   // At the end of the batch: frees what was discarded, as much as a batch may.
   void free_discarded();
+  // What the entries of all sessions take, those which are not freed yet among them.
+  std::uint64_t entry_bytes() const {
+    return (batch_.stats().pending.value() + discarded_size_) * PendingQueue::entry_bytes +
+           limits_ * RateLimits::limit_bytes;
+  }
+  bool has_discarded() const { return !discarded_.empty(); }
 
   // After anything was taken out of, or put into, session.pending. Where the session has become
   // slow, or is so no more, the connection is told too (Session::update_binding).
   void update_gauges(Session& session);
 
  private:
+  bool makes_room(Session& session);
   void add_every(Session& session, PendingEntry entry, PublishContext& context);
   void add_request(Session& session, PendingEntry entry);
   void add_limited(Session& session, PendingEntry entry);
@@ -79,6 +90,7 @@ class Backlog {
   // discarded_size_ counts its messages.
   std::deque<PendingQueue> discarded_;
   std::size_t discarded_size_ = 0;
+  std::uint64_t limits_ = 0;  // RateLimits of all sessions
 };
 
 }  // namespace millrace::broker

@@ -1,17 +1,19 @@
 // Batch: what the parts of the processor share about the batch that is being applied: its time, the
-// limits, the figures, and the outboxes that it touched, each of which is handed over once at its
-// end.
+// limits, the figures, the memory that is held, and the outboxes that it touched, each of which is
+// handed over once at its end.
 //
 // What always holds: time never runs backwards; between finish() and the next begin() no outbox is
 // listed; an outbox in which something is staged has been touched.
 //
-// Threads: the processor's holder alone, but for stats(), which any thread may read.
+// Threads: the processor's holder alone, but for stats() and ledger(), which any thread may read.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "core/broker/check.hpp"
+#include "core/broker/largest_sessions.hpp"
+#include "core/broker/ledger.hpp"
 #include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
@@ -21,7 +23,7 @@ namespace millrace::broker {
 
 class Batch {
  public:
-  explicit Batch(const ProcessorLimits& limits) : limits_(limits) {}
+  explicit Batch(const ProcessorLimits& limits) : limits_(limits), ledger_(limits.memory_bytes) {}
 
   void begin(std::int64_t now_ns);
   // Hands each touched outbox over and wakes each I/O thread that has one of them, once.
@@ -30,9 +32,15 @@ class Batch {
   std::int64_t now_ns() const { return now_ns_; }
   ExpirySeconds now_s() const { return now_s_; }
   const ProcessorLimits& limits() const { return limits_; }
-  void set_limits(const ProcessorLimits& limits) { limits_ = limits; }
+  void set_limits(const ProcessorLimits& limits) {
+    limits_ = limits;
+    ledger_.set_limit(limits.memory_bytes);
+  }
   ProcessorStats& stats() { return stats_; }
   const ProcessorStats& stats() const { return stats_; }
+  Ledger& ledger() { return ledger_; }
+  const Ledger& ledger() const { return ledger_; }
+  LargestSessions& largest() { return largest_; }
 
   void touch(Outbox& outbox) {
     if (outbox.in_batch) return;
@@ -49,6 +57,8 @@ class Batch {
  private:
   ProcessorLimits limits_;
   ProcessorStats stats_;
+  Ledger ledger_;
+  LargestSessions largest_;
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;
   bool has_more_ = false;

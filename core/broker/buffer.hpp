@@ -4,7 +4,8 @@
 // are written by the one thread that allocated the buffer, before the first message that points
 // into them is handed to another thread; from then on they are constant.
 //
-// A buffer is one allocation: this header, then `capacity` bytes.
+// A buffer is one allocation: this header, then `capacity` bytes. All of them are counted
+// (buffer_bytes.hpp).
 #pragma once
 
 #include <atomic>
@@ -14,6 +15,8 @@
 #include <new>
 #include <span>
 
+#include "core/base/malloc_bytes.hpp"
+#include "core/broker/buffer_bytes.hpp"
 #include "core/broker/check.hpp"
 
 namespace millrace::broker {
@@ -27,6 +30,7 @@ class Buffer {
   static BufferRef allocate(std::uint32_t capacity_bytes) {
     void* memory = std::malloc(sizeof(Buffer) + capacity_bytes);
     if (memory == nullptr) throw std::bad_alloc();
+    BufferBytes::add(memory_bytes(capacity_bytes));
     return BufferRef(new (memory) Buffer(capacity_bytes), /*add_ref=*/false);
   }
 
@@ -36,6 +40,8 @@ class Buffer {
   std::uint8_t* data() { return reinterpret_cast<std::uint8_t*>(this + 1); }
   const std::uint8_t* data() const { return reinterpret_cast<const std::uint8_t*>(this + 1); }
   std::uint32_t capacity() const { return capacity_bytes_; }
+  // What a buffer of that capacity takes.
+  static constexpr std::uint64_t memory_bytes(std::uint32_t capacity_bytes);
 
   // When the bytes were received (monotonic ns): what latency and message expiry are taken from. A
   // copy keeps it. Set before the first hand-over.
@@ -54,6 +60,7 @@ class Buffer {
     const std::uint32_t before = references_.fetch_sub(count, std::memory_order_acq_rel);
     MILLRACE_CHECK(before >= count);  // no more than there are
     if (before == count) {
+      BufferBytes::subtract(memory_bytes(capacity_bytes_));
       this->~Buffer();
       std::free(this);
     }
@@ -76,5 +83,9 @@ class Buffer {
   std::atomic<std::uint32_t> references_{1};
   std::uint32_t capacity_bytes_;
 };
+
+constexpr std::uint64_t Buffer::memory_bytes(std::uint32_t capacity_bytes) {
+  return base::malloc_bytes(sizeof(Buffer) + std::uint64_t{capacity_bytes});
+}
 
 }  // namespace millrace::broker

@@ -165,11 +165,11 @@ void Deliverer::serve(Session& session, Snapshots snapshots) {
 }
 
 // What is to be sent again goes first [MQTT-4.6.0-6].
-bool Deliverer::has_window(const Session& session) {
+bool Deliverer::has_window(const Session& session) const {
   const InflightWindow& inflight = session.inflight;
   MILLRACE_CHECK(inflight.unsent() <= inflight.unsettled());
   return inflight.unsent() == 0 && inflight.unsettled() < session.receive_maximum &&
-         inflight.has_identifier();
+         inflight.has_identifier() && inflight.bytes() < batch_.limits().session_bytes / 2;
 }
 
 bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
@@ -182,8 +182,10 @@ bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
   PendingEntry entry = session.pending.pop(lane);
   if (entry.interval_ms != 0) {
     const std::int64_t next_ns = batch_.now_ns() + std::int64_t{entry.interval_ms} * 1'000'000;
+    const ProcessorLimits& limits = batch_.limits();
+    const std::uint64_t of_session = limits.session_bytes / 4 / RateLimits::limit_bytes;
     session.deferred.write().rate_limits.note_sent(key_of(entry), next_ns,
-                                                   batch_.limits().slots.count_max);
+                                                   std::min(limits.slots.count_max, of_session));
   }
   bind(session, std::move(entry.delivery), entry.subscription);
   return true;
@@ -255,8 +257,10 @@ void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscr
   MILLRACE_CHECK(delivery.qos == 0 || has_window(session));
   if (!is_deliverable(session, delivery)) return;
   if (delivery.qos > 0) {
+    const std::uint64_t before = session.inflight.bytes();
     delivery.packet_id = session.inflight.add(delivery, subscription);
     batch_.stats().inflight.add();
+    note_inflight(session, before);
   }
   batch_.stats().delivered[delivery.qos].add();
   stage(session, std::move(delivery));
@@ -357,8 +361,10 @@ void Deliverer::redeliver(Session& session) {
 
 void Deliverer::settle(Session& session, Inflight& entry) {
   MILLRACE_CHECK(batch_.stats().inflight.value() > 0);
+  const std::uint64_t before = session.inflight.bytes();
   session.inflight.settle(entry);
   batch_.stats().inflight.subtract();
+  note_inflight(session, before);
   serve_later(session);
 }
 
@@ -392,7 +398,7 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   MILLRACE_CHECK(entry->delivery.qos == 2);
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
-  entry->delivery.message = Message{};  // only the identifier is needed from here on
+  session.inflight.release_message(*entry);
   release(ReasonCode::success);
   return true;
 }

@@ -6,8 +6,9 @@
 // the batch, in turn with the stored values that new subscriptions begin with.
 //
 // What always holds: what is bound is never replaced, dropped or reordered; a connection has at most
-// its credit and one message bound, and at most its Receive Maximum unsettled [MQTT-3.3.4-9]; an
-// inflight message leaves only by its acknowledgement, its expiry or the end of its session.
+// its credit and one message bound, and at most its Receive Maximum unsettled [MQTT-3.3.4-9], which
+// take at most a half of what a session may hold, and one message; an inflight message leaves only
+// by its acknowledgement, its expiry or the end of its session.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -95,7 +96,13 @@ class Deliverer {
                                                       : limits.credit_bytes + outbox.credit_raise;
     return outbox.outstanding_bytes < credit;
   }
-  static bool has_window(const Session& session);
+  bool has_window(const Session& session) const;
+  static constexpr std::uint64_t noted_bytes = 32 * 1024;
+  // The messages that are inflight took so much before; once in a while it is worth noting.
+  void note_inflight(Session& session, std::uint64_t bytes_before) {
+    if (bytes_before / noted_bytes != session.inflight.bytes() / noted_bytes) [[unlikely]]
+      batch_.largest().note(session);
+  }
   // Some credit: the larger one, whatever the mode.
   bool has_any_credit(const Outbox& outbox) const {
     const ProcessorLimits& limits = batch_.limits();

@@ -64,6 +64,10 @@ void Inbox::stop() {
   thread_.join();
 }
 
+Ledger& Inbox::ledger() {
+  return processor_.ledger();
+}
+
 // --- Front-ends ---------------------------------------------------------------------------------
 
 std::size_t Inbox::submit(std::span<Command> commands) {

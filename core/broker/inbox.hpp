@@ -30,6 +30,7 @@
 
 namespace millrace::broker {
 
+class Ledger;
 class Processor;
 
 // The processor brings its own way of sleeping.
@@ -74,6 +75,9 @@ class Inbox {
     return limits_.wait != WaitStrategy::block ||
            (signals_.load(std::memory_order_acquire) & held) == 0;
   }
+
+  // The processor's; any thread.
+  Ledger& ledger();
 
   std::uint64_t queued_bytes() const { return queued_bytes_.load(std::memory_order_relaxed); }
   const CommandQueue& queue() const { return *queue_; }

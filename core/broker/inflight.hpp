@@ -58,6 +58,10 @@ class InflightWindow {
     window_.write().unsent += unsent ? 1u : -1u;
     MILLRACE_CHECK(this->unsent() <= unsettled());
   }
+  // Of the messages; and with the entries, settled ones among them.
+  std::uint64_t bytes() const { return window_.read().bytes; }
+  std::uint64_t memory_bytes() const { return bytes() + unsettled() * entry_bytes; }
+  static constexpr std::uint64_t entry_bytes = 2 * sizeof(Inflight);
   bool has_identifier() const { return unsettled() < unsettled_max; }
 
   // Keeps a copy of the delivery under the identifier that it returns. Requires has_identifier().
@@ -76,6 +80,7 @@ class InflightWindow {
     Inflight& entry = window.entries.emplace_back(delivery, subscription, state);
     entry.delivery.packet_id = packet_id;
     ++window.unsettled;
+    window.bytes += delivery.message.packet_bytes;
     return packet_id;
   }
 
@@ -94,13 +99,22 @@ class InflightWindow {
     return window.overdue.empty() ? nullptr : find_overdue(window, packet_id);
   }
 
+  // Only its identifier is needed from here on.
+  void release_message(Inflight& entry) {
+    Window& window = window_.write();
+    MILLRACE_CHECK(window.bytes >= entry.delivery.message.packet_bytes);
+    window.bytes -= entry.delivery.message.packet_bytes;
+    entry.delivery.message = Message{};
+  }
+
   // One that find() or for_each_unsettled() showed; it is gone after this.
   void settle(Inflight& entry) {
     MILLRACE_CHECK(entry.state != InflightState::settled);
     set_unsent(entry, false);
     Window& window = window_.write();
-    MILLRACE_CHECK(window.unsettled > 0);
+    MILLRACE_CHECK(window.unsettled > 0 && window.bytes >= entry.delivery.message.packet_bytes);
     --window.unsettled;
+    window.bytes -= entry.delivery.message.packet_bytes;
     if (!window.overdue.empty()) [[unlikely]] {
       if (erase_overdue(window, entry)) return;
     }
@@ -150,6 +164,7 @@ class InflightWindow {
     std::uint32_t front_identifier = 0;        // identifier of the front, less one
     std::uint32_t unsettled = 0;               // in both
     std::uint32_t unsent = 0;
+    std::uint64_t bytes = 0;  // of the messages of unsettled ones
 
     // Whether the counts agree with what is kept, and the front is unsettled.
     bool agrees() const {
@@ -171,7 +186,7 @@ class InflightWindow {
 
   // More than that are mostly settled ones, behind a front that is not.
   static std::size_t entries_max(const Window& window) {
-    return std::min<std::size_t>(2 * std::size_t{window.unsettled} + 256, identifier_count - 1);
+    return std::min<std::size_t>(2 * std::size_t{window.unsettled} + 32, identifier_count - 1);
   }
   static void put_front_aside(Window& window) {
     Inflight& front = window.entries.front();

@@ -140,7 +140,7 @@ void PendingQueue::seal() {
   Lanes& lanes = lanes_.write();
   ++lanes.epoch;
   // clear() would go through the buckets of the most cells that there ever were.
-  if (!lanes.cells.empty()) lanes.cells = {};
+  if (!lanes.cells.empty()) lanes.cells = decltype(lanes.cells)();
 }
 
 PendingQueue PendingQueue::take_all() {

@@ -61,6 +61,12 @@ class PendingQueue {
   std::size_t size() const { return every_size() + newest_size(); }
   std::uint64_t bytes() const { return every_bytes() + newest_bytes(); }
 
+  // About what an entry takes besides its message: its place in a lane, and that in the table of
+  // cells.
+  static constexpr std::uint64_t entry_bytes = 176;
+  std::uint64_t memory_bytes() const { return bytes() + size() * entry_bytes; }
+  std::uint64_t newest_memory_bytes() const { return newest_bytes() + newest_size() * entry_bytes; }
+
   std::size_t every_size() const { return lanes_.read().every.size(); }
   std::uint64_t every_bytes() const { return lanes_.read().every_bytes; }
   std::size_t newest_size() const { return lanes_.read().newest.size(); }
@@ -175,6 +181,8 @@ class PendingQueue {
     // Whether counts and bytes agree with what is in the lanes, as far as a few comparisons tell.
     bool agree() const;
   };
+
+  static_assert(sizeof(Cell) + 64 <= entry_bytes);
 
   Rare<Lanes> lanes_;  // nothing ever waits for most
 };

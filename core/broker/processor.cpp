@@ -15,14 +15,15 @@ using protocol::ReasonCode;
 Processor::Processor(const ProcessorLimits& limits)
     : batch_(limits),
       values_(batch_),
-      router_(batch_),
+      router_(batch_, values_.topics().routes()),
       publisher_acks_(batch_),
       backlog_(batch_,
                [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); }),
       deliverer_({batch_, timers_, values_, backlog_, publisher_acks_}),
       fan_out_(values_, router_, deliverer_),
       revoker_({batch_, router_, backlog_, publisher_acks_, deliverer_, fan_out_}),
-      sessions_({batch_, timers_, router_, deliverer_, fan_out_, revoker_}) {}
+      sessions_({batch_, timers_, router_, deliverer_, fan_out_, revoker_}),
+      memory_guard_({batch_, router_, values_, backlog_, sessions_}) {}
 
 void Processor::open_local_side(const shm::RegistryOptions& options, LocalSide::Deliver deliver) {
   assert(!local_);
@@ -57,6 +58,7 @@ void Processor::finish() {
   MILLRACE_CHECK(holder_.held_here());
   sessions_.review_some();
   sessions_.fire_timers();
+  memory_guard_.finish_batch();
   publish_due_wills();
   values_.store_noted(local_.get());
   if (local_ && local_->finish(batch_.now_ns(), values_.sequence())) batch_.ask_for_more();
@@ -206,6 +208,11 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
       case PublisherAcks::Received::too_many:
         return sessions_.disconnect(from, ReasonCode::receive_maximum_exceeded);
     }
+  }
+  // A client that can be told is told at once: nothing of the message happens. Else it is delivered.
+  if (context.message.retain && from.is_v5 && !values_.can_retain(context.message, from)) {
+    batch_.stats().drop(Drop::retained_refused);
+    return publisher_acks_.refuse(from, qos, packet_id, ReasonCode::quota_exceeded);
   }
   context.can_withhold = true;
   const std::size_t matched = publish(context);

@@ -19,6 +19,7 @@
 //     PublisherAcks   what publishers are told               publisher_acks.hpp
 //     Revoker         what a reload takes from a session     revoker.hpp
 //     Sessions        connect, takeover, wills, expiry       sessions.hpp
+//     MemoryGuard     what is given up for memory            memory_guard.hpp
 //     LocalSide       readers in shared memory               local_side.hpp
 //
 // A batch is the unit: finish() stores each topic's newest value once, serves the sessions that have
@@ -29,9 +30,11 @@
 // Threads: one holder at a time (the role; see inbox.hpp). stats() may be read by any thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "core/broker/backlog.hpp"
 #include "core/broker/batch.hpp"
@@ -40,6 +43,7 @@
 #include "core/broker/fan_out.hpp"
 #include "core/broker/holder_check.hpp"
 #include "core/broker/local_side.hpp"
+#include "core/broker/memory_guard.hpp"
 #include "core/broker/publisher_acks.hpp"
 #include "core/broker/revoker.hpp"
 #include "core/broker/router.hpp"
@@ -75,6 +79,14 @@ class Processor {
   LocalSide* local_side() { return local_.get(); }
   const LocalSide* local_side() const { return local_.get(); }
 
+  // Who lost something because memory is scarce. Before the first batch.
+  void report_memory(MemoryGuard::Report report) { memory_guard_.set_report(std::move(report)); }
+  // Any thread, for what the ledger offers to any thread.
+  Ledger& ledger() { return batch_.ledger(); }
+  const Ledger& ledger() const { return batch_.ledger(); }
+  // As it would be at a look in this moment. Between batches.
+  void update_ledger() { memory_guard_.update_ledger(); }
+
   const ProcessorStats& stats() const { return batch_.stats(); }
   ProcessorStats& stats() { return batch_.stats(); }
 
@@ -86,6 +98,9 @@ class Processor {
     return sessions_.find(client_id);
   }
   const SubscriptionIndex& index() const { return router_.index(); }
+  std::array<std::uint64_t, holding_count> recount_memory() const {
+    return memory_guard_.recount();
+  }
 
  private:
   void apply_of_connection(Outbox& outbox, Command& command);
@@ -124,6 +139,7 @@ class Processor {
   FanOut fan_out_;
   Revoker revoker_;
   Sessions sessions_;
+  MemoryGuard memory_guard_;
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
   std::uint64_t commands_ = 0;        // in this batch
 };

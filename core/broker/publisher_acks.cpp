@@ -25,13 +25,26 @@ PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uin
   assert(packet_id != 0);
   auto& received = publisher.deferred.write().received_qos2;
   if (!received.insert(packet_id).second) return Received::again;  // [MQTT-4.3.3-10]
+  batch_.ledger().charge(Holding::sessions, received_bytes);
   const bool over = received.size() > batch_.limits().receive_maximum;
   return publisher.is_v5 && over ? Received::too_many : Received::first;  // [MQTT-3.3.4-9]
 }
 
+bool PublisherAcks::forget_received(Session& publisher, std::uint16_t packet_id) {
+  if (publisher.deferred.write().received_qos2.erase(packet_id) == 0) return false;
+  batch_.ledger().release(Holding::sessions, received_bytes);
+  return true;
+}
+
+void PublisherAcks::refuse(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                           ReasonCode reason) {
+  if (qos == 2) forget_received(publisher, packet_id);
+  acknowledge(publisher, qos, packet_id, reason);
+}
+
 void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
   MILLRACE_CHECK(pubrel.packet_id != 0 && publisher.connected());
-  const bool known = publisher.deferred.write().received_qos2.erase(pubrel.packet_id) > 0;
+  const bool known = forget_received(publisher, pubrel.packet_id);
   Outbox& outbox = *publisher.outbox;
   protocol::encode_ack(protocol::PacketType::pubcomp, pubrel.packet_id,
                        known ? ReasonCode::success : ReasonCode::packet_identifier_not_found,

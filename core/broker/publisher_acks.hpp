@@ -31,6 +31,9 @@ class PublisherAcks {
   enum class Received : std::uint8_t { first, again, too_many };
   Received receive_qos2(Session& publisher, std::uint16_t packet_id);
   void apply(Session& publisher, const command::Pubrel& pubrel);
+  // It came, and is not taken: the exchange ends with that answer [MQTT-4.3.3-9].
+  void refuse(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+              protocol::ReasonCode reason);
 
   // Keeps the acknowledgement until release(receiver). False: the publisher has too many of them,
   // and its connection must end.
@@ -41,7 +44,13 @@ class PublisherAcks {
   // withhold from it cannot be sent any more.
   void part(Session& session);
 
+  // What the identifiers of messages take that no publisher has released.
+  static constexpr std::uint64_t received_bytes = 48;
+
  private:
+  // True: it was there.
+  bool forget_received(Session& publisher, std::uint16_t packet_id);
+
   Batch& batch_;
 };
 

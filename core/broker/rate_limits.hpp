@@ -27,6 +27,20 @@ class RateLimits {
   bool empty() const { return count_ == 0; }
   std::uint64_t size() const { return count_; }
   std::uint64_t held_bytes() const { return held_bytes_; }
+  // About what a RateLimit takes: its places in two tables, and an entry that may be held back.
+  static constexpr std::uint64_t limit_bytes = 320;
+  std::uint64_t memory_bytes() const { return held_bytes_ + count_ * limit_bytes; }
+  // All of them end, and with them what they hold back.
+  void clear() {
+    of_ = decltype(of_)();  // their buckets, too
+    due_.clear();
+    count_ = held_bytes_ = 0;
+  }
+  // So many more than at the last call, or fewer.
+  std::int64_t take_change() {
+    return static_cast<std::int64_t>(count_ - std::exchange(told_count_, count_));
+  }
+  bool is_told() const { return told_count_ == count_; }
 
   // Drops what is held back of this key: something newer came. False: there was nothing.
   bool drop_held(const ConflationKey& key) {
@@ -126,6 +140,8 @@ class RateLimits {
     return found == of_subscription->second.end() ? nullptr : &found->second;
   }
 
+  static_assert(sizeof(RateLimit) + 128 <= limit_bytes);
+
   std::optional<PendingEntry> release(RateLimit& limit) {
     assert(!limit.held || held_bytes_ >= limit.held->bytes());
     if (limit.held) held_bytes_ -= limit.held->bytes();
@@ -137,6 +153,7 @@ class RateLimits {
   Due due_;
   std::uint64_t count_ = 0;
   std::uint64_t held_bytes_ = 0;
+  std::uint64_t told_count_ = 0;  // by take_change()
 };
 
 }  // namespace millrace::broker

@@ -1,10 +1,12 @@
 // Route: who gets the messages of a topic. CachedRoute: a topic's route as it was when it was
-// computed last, in the space of one pointer.
+// computed last, in the space of one pointer. RouteCache: all of those, and the memory they take.
 //
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <boost/intrusive/list.hpp>
 #include <boost/intrusive_ptr.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -70,7 +72,10 @@ struct Route {
   bool empty() const { return targets.empty() && groups.empty() && feeds.empty(); }
 };
 
+class RouteCache;
+
 // Valid while the subscription index says that nothing touching the topic changed since version().
+// It is forgotten before it is destroyed, unless its RouteCache is not asked any more.
 class CachedRoute {
  public:
   CachedRoute() = default;
@@ -78,18 +83,21 @@ class CachedRoute {
   CachedRoute& operator=(const CachedRoute&) = delete;
   ~CachedRoute() { delete routed(); }
 
-  bool never_computed() const { return word_ == never; }
+  // Or it was dropped to make room.
+  bool never_computed() const {
+    return word_ == never || (!matches_nothing() && routed()->version == no_version);
+  }
   std::uint64_t version() const { return matches_nothing() ? word_ >> 1 : routed()->version; }
+  // Of one that was dropped the feeds are left, for the values of the batch in which it was.
   const Route& route() const {
     static const Route nothing;
     return matches_nothing() ? nothing : routed()->route;
   }
 
-  void set(Route&& route, std::uint64_t version) {
-    delete routed();
-    word_ = route.empty() ? nothing_as_of(version)
-                          : reinterpret_cast<std::uintptr_t>(new Routed{version, std::move(route)});
-  }
+  // `last_use`: a number that rises with each use of the route; it stays where it is.
+  void set(Route&& route, std::uint64_t version, RouteCache& cache, const std::uint64_t& last_use);
+  void forget(RouteCache& cache);
+  std::uint64_t memory_bytes() const { return matches_nothing() ? 0 : routed()->memory_bytes(); }
   // Nothing that touches the topic changed up to this version.
   void still_valid(std::uint64_t version) {
     MILLRACE_CHECK(!never_computed() && version >= this->version());
@@ -101,10 +109,26 @@ class CachedRoute {
   }
 
  private:
+  friend class RouteCache;
+  static constexpr std::uint64_t no_version = UINT64_MAX;
+
+  struct Routed;
+  // The place of a large route in the order in which routes are dropped.
+  struct Place : boost::intrusive::list_base_hook<
+                     boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+    Place(Routed& of, const std::uint64_t& use) : routed(&of), last_use(&use), seen_use(use) {}
+    Routed* routed;
+    const std::uint64_t* last_use;
+    std::uint64_t seen_use;
+  };
   struct Routed {
     std::uint64_t version;
     Route route;
+    std::unique_ptr<Place> place;  // null: too small to be worth dropping, or dropped
+
+    std::uint64_t memory_bytes() const;
   };
+
   static std::uintptr_t nothing_as_of(std::uint64_t version) { return version << 1 | 1; }
   bool matches_nothing() const { return (word_ & 1) != 0; }
   Routed* routed() const { return matches_nothing() ? nullptr : reinterpret_cast<Routed*>(word_); }
@@ -114,6 +138,32 @@ class CachedRoute {
   // A Routed's address; or, as for most topics that are only stored, the version as of which
   // nothing matched, above a bit that is set.
   std::uintptr_t word_ = never;
+};
+
+// RouteCache: what all cached routes take, and which of them go to make room: those that were
+// computed longest ago and not used since. Only routes to many are worth it; the others are as many
+// as topics, and as small.
+class RouteCache {
+ public:
+  RouteCache() = default;
+  RouteCache(const RouteCache&) = delete;
+  RouteCache& operator=(const RouteCache&) = delete;
+
+  std::uint64_t memory_bytes() const { return memory_bytes_; }
+  // Drops routes until what is left takes no more than that, or is small. Returns how many went.
+  // No route may be in use.
+  std::size_t drop_to(std::uint64_t bytes_max);
+
+ private:
+  friend class CachedRoute;
+  using Places =
+      boost::intrusive::list<CachedRoute::Place, boost::intrusive::constant_time_size<false>>;
+
+  void add(CachedRoute::Routed& routed, const std::uint64_t& last_use);
+  void remove(const CachedRoute::Routed& routed);
+
+  Places places_;  // the next to go first
+  std::uint64_t memory_bytes_ = 0;
 };
 
 }  // namespace millrace::broker

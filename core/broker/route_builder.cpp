@@ -50,7 +50,7 @@ Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic
   previous_.clear();
   merged_.clear();
   // clear() would go through all the buckets of the largest match so far.
-  if (!places_.empty()) places_ = {};
+  if (!places_.empty()) places_ = decltype(places_)();
   return std::exchange(route_, {});
 }
 

@@ -1,8 +1,11 @@
 // Source: MQTT 5.0 sections 3.3.4, 3.8, 3.10, 4.7, 4.8.
 #include "core/broker/router.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
+
+#include "core/base/malloc_bytes.hpp"
 
 namespace millrace::broker {
 
@@ -47,7 +50,12 @@ void Router::bring_up_to_date(Topic& topic) {
   CachedRoute& cached = topic.cached_route;
   if (cached.never_computed() || index_.changed_since(cached.version(), topic.name())) {
     batch_.stats().routes_computed.add();
-    cached.set(route_builder_.build(index_, topic.name()), index_.version());
+    // Here, as no route is in use now.
+    const std::size_t dropped = routes_.drop_to(batch_.limits().routes_bytes);
+    batch_.stats().routes_dropped.add(dropped);
+    batch_.stats().work_units.add(dropped);
+    cached.set(route_builder_.build(index_, topic.name()), index_.version(), routes_,
+               topic.sequence);
   } else {
     cached.still_valid(index_.version());
   }
@@ -97,18 +105,51 @@ void Router::update_groups(Session& session) {
 
 // --- Subscriptions -------------------------------------------------------------------------------
 
+// The object, and its place in a table and in the index.
+std::uint64_t Router::memory_bytes(const Subscription& subscription) {
+  return base::malloc_bytes(sizeof(Subscription) + subscription.name().size()) +
+         3 * sizeof(Subscription*);
+}
+
+std::uint64_t Router::memory_bytes(std::string_view name) {
+  constexpr std::uint64_t node_bytes = 80;
+  const auto levels = static_cast<std::uint64_t>(1 + std::ranges::count(name, '/'));
+  return sizeof(Subscription) + sizeof(SnapshotCursor) + 3 * name.size() + levels * node_bytes;
+}
+
+bool Router::has_room(const SubscriptionSet& set, std::string_view name) {
+  const ProcessorLimits& limits = batch_.limits();
+  if (set.of.size() >= limits.subscriptions_max) return false;
+  if (set.memory_bytes + memory_bytes(name) > limits.session_bytes / 4) return false;
+  if (!batch_.ledger().is_scarce()) return true;
+  batch_.stats().memory_refusals.add();
+  return false;
+}
+
+// It ended; its session still has it.
+void Router::uncharge(Subscription& subscription) {
+  SubscriptionSet& set = subscription.session->subscriptions.write();
+  assert(set.memory_bytes >= memory_bytes(subscription.name()));
+  assert(subscription_bytes_ >= memory_bytes(subscription));
+  set.memory_bytes -= memory_bytes(subscription.name());
+  subscription_bytes_ -= memory_bytes(subscription);
+}
+
 Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest& wanted,
                                      std::uint32_t identifier) {
   assert(!session.ended);
   SubscriptionSet& set = session.subscriptions.write();
   Subscription* const before = set.of.find(wanted.name);
   const bool is_new = before == nullptr;
-  if (is_new && set.of.size() >= batch_.limits().subscriptions_max) return {};
+  if (is_new && !has_room(set, wanted.name)) return {};
   Subscription& subscription =
       is_new ? set.of.add(Subscription::make(wanted.name, wanted.filter)) : *before;
   if (is_new) {
     subscription.session = &session;
     subscription.number = ++subscription_number_;
+    set.memory_bytes += memory_bytes(wanted.name);
+    subscription_bytes_ += memory_bytes(subscription);
+    batch_.largest().note(session);
   } else {
     assert(subscription.session == &session);
     assert(wanted.share_group.empty() == (subscription.extras.read().group == nullptr));
@@ -152,6 +193,8 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   assert(mode_count > 0 && found->session == &session);
   --mode_count;
   remove(*found);
+  uncharge(*found);
+  batch_.largest().note(session);
   ended_subscriptions_.push_back(set.of.take(*found));
   return found;
 }
@@ -168,6 +211,7 @@ std::uint32_t Router::remove_some(Session& session, std::uint32_t from, std::uin
     batch_.stats().work_units.add();
     assert(one.session == &session);
     remove(one);
+    uncharge(one);
   });
 }
 

@@ -33,7 +33,9 @@ namespace millrace::broker {
 
 class Router {
  public:
-  explicit Router(Batch& batch) : batch_(batch), route_builder_(batch) {}
+  // `routes`: those that are cached in the topics.
+  Router(Batch& batch, RouteCache& routes)
+      : batch_(batch), routes_(routes), route_builder_(batch) {}
 
   // Valid until a subscription changes.
   const Route& route_of(Topic& topic) {
@@ -61,7 +63,7 @@ class Router {
   }
 
   struct Subscribed {
-    Subscription* subscription = nullptr;  // null: the client has too many
+    Subscription* subscription = nullptr;  // null: the client has too many, or memory is scarce
     bool is_new = false;                   // else it was there and has new options
   };
   Subscribed subscribe(Session& session, const SubscriptionRequest& wanted,
@@ -79,6 +81,14 @@ class Router {
   // At the end of the batch.
   void forget_ended();
 
+  // What a client is charged for a subscription: it, its levels in the index, which it may share
+  // with others, and a snapshot that waits.
+  static std::uint64_t memory_bytes(std::string_view name);
+  // What it takes out of the index.
+  static std::uint64_t memory_bytes(const Subscription& subscription);
+  // What those of all clients take, in the index and out of it.
+  std::uint64_t memory_bytes() const { return subscription_bytes_ + index_.memory_bytes(); }
+
   // For LocalSide, whose rings and tables are subscriptions without a session.
   SubscriptionIndex& index() { return index_; }
   const SubscriptionIndex& index() const { return index_; }
@@ -91,6 +101,8 @@ class Router {
 
  private:
   void bring_up_to_date(Topic& topic);
+  bool has_room(const SubscriptionSet& set, std::string_view name);
+  void uncharge(Subscription& subscription);
   void add_to_index(Subscription& subscription);
   void remove_from_index(Subscription& subscription);
   void add_to_group(Subscription& subscription, const std::string& group_name);
@@ -98,11 +110,13 @@ class Router {
   void remove(Subscription& subscription);
 
   Batch& batch_;
+  RouteCache& routes_;
   SubscriptionIndex index_;
   RouteBuilder route_builder_;
   // By "name/filter".
   std::unordered_map<std::string, std::unique_ptr<SharedGroup>, TopicHash> groups_;
   std::size_t members_ = 0;  // of all groups
+  std::uint64_t subscription_bytes_ = 0;
   std::uint32_t subscription_number_ = 0;
   std::vector<std::unique_ptr<Subscription>> ended_subscriptions_;
   std::vector<std::unique_ptr<SharedGroup>> ended_groups_;

@@ -41,6 +41,7 @@ constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 // What a client subscribed to. Router's.
 struct SubscriptionSet {
   SubscriptionTable of;
+  std::uint64_t memory_bytes = 0;              // of all of them; see Router::memory_bytes()
   std::array<std::uint32_t, 3> mode_counts{};  // by Mode
   std::uint32_t shared_count = 0;              // members of a SharedGroup
   // Scratch of RouteBuilder.
@@ -66,7 +67,8 @@ struct DeferredWork {
 
   bool empty() const {
     return redeliver.empty() && snapshots.empty() && !snapshot_turn && rate_limits.empty() &&
-           withheld.empty() && withheld_from_me == 0 && received_qos2.empty();
+           rate_limits.is_told() && withheld.empty() && withheld_from_me == 0 &&
+           received_qos2.empty();
   }
 };
 
@@ -105,8 +107,18 @@ struct Session {
   bool waits_for_service : 1 = false;  // Deliverer's: listed for the end of this batch
   bool counted_slow : 1 = false;       // Backlog's: in the gauge
   bool sent_unjudged : 1 = false;  // inflight messages were sent before a reload that may deny them
+  std::uint8_t holding_rank = 0;   // LargestSessions', as the next one
+  std::uint8_t waiting_rank = 0;
 
   bool connected() const { return outbox != nullptr; }
+  // What the server would have more of without the session, if nobody else held its messages.
+  std::uint64_t held_bytes() const {
+    std::uint64_t bytes = client_id.size() + pending.memory_bytes() + inflight.memory_bytes() +
+                          subscriptions.read().memory_bytes;
+    if (const auto& will = deadlines.read().will) bytes += will->message.packet_bytes;
+    if (outbox) bytes += outbox->outstanding_bytes;
+    return bytes + deferred.read().rate_limits.memory_bytes();
+  }
   std::string_view owner() const { return rights ? std::string_view(rights->owner) : ""; }
   // Tells the connection how small to keep the kernel's buffer: as the strictest of its
   // subscriptions' modes asks for, or a backlog that collapsed.

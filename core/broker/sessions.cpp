@@ -5,6 +5,8 @@
 #include <cassert>
 #include <utility>
 
+#include "core/base/malloc_bytes.hpp"
+#include "core/broker/publisher_acks.hpp"
 #include "core/broker/shared_leftovers.hpp"
 
 namespace millrace::broker {
@@ -48,7 +50,7 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
     revoker_.before_resume(*before);
   } else if (before != nullptr) {
     end(*before);  // [MQTT-3.1.2-4]
-  } else if (by_client_id_.size() >= batch_.limits().sessions_max) {
+  } else if (!has_room()) {
     outbox.staged().close = ReasonCode::quota_exceeded;
     return;
   }
@@ -56,6 +58,14 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   attach(session, outbox, request);
   outbox.staged().connected = Handover::Connected{present};
   if (present) deliverer_.resume(session);
+}
+
+// For one more session. Who has one may come back to it: that is how what waits in it gets less.
+bool Sessions::has_room() {
+  if (by_client_id_.size() >= batch_.limits().sessions_max) return false;
+  if (!batch_.ledger().is_scarce()) return true;
+  batch_.stats().memory_refusals.add();
+  return false;
 }
 
 // Also brings the rights of both sides up to date: a CONNECT may have been allowed before a reload
@@ -79,11 +89,22 @@ std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
   return ReasonCode::client_identifier_not_valid;
 }
 
+// The session, its identifier, its place among the others, and the rare parts that most get.
+std::uint64_t Sessions::memory_bytes(const Session& session) {
+  std::uint64_t bytes = base::malloc_bytes(sizeof(Session)) + 64 +
+                        base::malloc_bytes(sizeof(SubscriptionSet)) +
+                        base::malloc_bytes(sizeof(Deadlines));
+  bytes += base::malloc_bytes(8 + session.client_id.size());
+  bytes += session.deferred.read().received_qos2.size() * PublisherAcks::received_bytes;
+  return bytes;
+}
+
 Session& Sessions::start(const ConnectRequest& request) {
   auto session = std::make_unique<Session>();
   session->client_id = request.client_id;
   session->rights = request.rights;
   session->number = ++session_number_;
+  batch_.ledger().charge(Holding::sessions, memory_bytes(*session));
   const auto [place, is_new] = by_client_id_.insert(std::move(session));
   assert(is_new);
   static_cast<void>(is_new);
@@ -105,6 +126,7 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
   router_.update_groups(session);
   batch_.stats().sessions_connected.add();
   session.update_binding();
+  batch_.largest().note(session);
 }
 
 // With a new connection nothing is due any more that was due before.
@@ -131,6 +153,11 @@ void Sessions::disconnect(Session& session, ReasonCode reason) {
   batch_.touch(*session.outbox);
   session.outbox->staged().close = reason;
   detach(session, Will::publish);
+}
+
+void Sessions::end(Session& session, ReasonCode reason) {
+  session.expiry_s = 0;
+  session.connected() ? disconnect(session, reason) : end(session);
 }
 
 void Sessions::detach(Session& session, Will will) {
@@ -169,6 +196,7 @@ void Sessions::end(Session& session) {
   hand_on_shared(session);
   assert(session.subscriptions.read().shared_count == 0);
   deliverer_.clear(session);
+  batch_.largest().note(session);
   timers_.cancel(session);
   const auto found = by_client_id_.find(session.client_id);
   assert(found != by_client_id_.end() && found->get() == &session);
@@ -192,7 +220,8 @@ void Sessions::remove_subscriptions(Ended& ended) {
 bool Sessions::is_forgotten(const Session& session) {
   return session.ended && !session.connected() && session.pending.empty() &&
          session.deadlines.read().timer_ns == 0 && !session.deferred.read().snapshot_turn &&
-         !session.waits_for_service && !session.counted_slow;
+         !session.waits_for_service && !session.counted_slow && session.holding_rank == 0 &&
+         session.waiting_rank == 0;
 }
 
 void Sessions::forget_ended() {
@@ -213,6 +242,7 @@ void Sessions::forget_ended() {
       break;
     }
     assert(is_forgotten(*ended.session));
+    batch_.ledger().release(Holding::sessions, memory_bytes(*ended.session));
     ended_.pop_front();
   }
   if (!ended_.empty()) batch_.ask_for_more();
@@ -328,8 +358,7 @@ std::uint64_t Sessions::review(Session& session) {
   if (rights) return 1 + revoker_.apply(session, std::move(rights));
   batch_.stats().sessions_revoked.add();
   const std::uint64_t units = 1 + session.subscriptions.read().of.size() + session.pending.size();
-  session.expiry_s = 0;
-  session.connected() ? disconnect(session, ReasonCode::not_authorized) : end(session);
+  end(session, ReasonCode::not_authorized);
   return units;
 }
 

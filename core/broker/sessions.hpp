@@ -57,6 +57,8 @@ class Sessions {
   void close(Outbox& outbox, const command::Close& close);
   // Ends a connection from this side: tells it why, and parts it from its session.
   void disconnect(Session& session, protocol::ReasonCode reason);
+  // The session ends, whatever its expiry, and its connection with it.
+  void end(Session& session, protocol::ReasonCode reason);
 
   // Looks at the sessions whose time has come, within the batch's budget.
   void fire_timers();
@@ -82,7 +84,17 @@ class Sessions {
   void finish_review();
 
   std::size_t size() const { return by_client_id_.size(); }
+  // Some ended and are not taken apart yet.
+  bool has_ended() const { return !ended_.empty(); }
   const Session* find(std::string_view client_id) const;
+  // Those that ended and are not taken apart yet, too.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const std::unique_ptr<Session>& session : by_client_id_) visit(*session);
+    for (const Ended& ended : ended_) visit(*ended.session);
+  }
+  // What the ledger is charged for it, as Holding::sessions.
+  static std::uint64_t memory_bytes(const Session& session);
 
  private:
   enum class Will : std::uint8_t { publish, discard };
@@ -115,6 +127,7 @@ class Sessions {
 
   Session* find_present(std::string_view client_id);
   std::optional<protocol::ReasonCode> refusal_of(ConnectRequest& request);
+  bool has_room();
   bool is_outdated(const RightsRef& rights) const {
     return authority_ && rights && rights->revision < authority_->revision();
   }

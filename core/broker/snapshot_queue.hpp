@@ -78,7 +78,7 @@ class SnapshotQueue {
     in_order_.erase(found->second);
     of_.erase(found);
     assert(of_.size() == in_order_.size());
-    if (of_.empty()) of_ = {};  // its buckets, too
+    if (of_.empty()) of_ = Places();  // its buckets, too
   }
 
   Order in_order_;

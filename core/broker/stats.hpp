@@ -42,11 +42,12 @@ enum class Drop : std::uint8_t {
   slot_evicted,      // least recently published topic made room
   retained_refused,  // no room for one more retained message
   revoked,           // a reload took away the receiver's right to read it, or a will's to be sent
+  memory,            // memory is scarce: see MemoryGuard
   count
 };
 constexpr std::array<std::string_view, static_cast<std::size_t>(Drop::count)> drop_names = {
-    "queue_oldest", "queue_newest",  "queue_disconnect", "expired",          "too_large",
-    "disconnected", "session_ended", "slot_evicted",     "retained_refused", "revoked"};
+    "queue_oldest",  "queue_newest", "queue_disconnect", "expired", "too_large", "disconnected",
+    "session_ended", "slot_evicted", "retained_refused", "revoked", "memory"};
 
 struct ProcessorStats {
   std::array<Counter, 3> published;  // PUBLISH applied, by QoS
@@ -72,8 +73,12 @@ struct ProcessorStats {
   Counter sessions_expired;
   Counter sessions_revoked;       // ended because their user is gone
   Counter sessions_foreign;       // CONNECTs that named another user's session
+  Counter memory_refusals;        // sessions, subscriptions and retained messages: memory is scarce
+  Counter memory_sessions_shed;   // of whose queue a part was dropped because memory is scarce
+  Counter memory_sessions_ended;  // the largest ones, as memory was used up
   Counter subscriptions_revoked;  // ended because their user may not read there any more
   Counter routes_computed;        // matches that were not in the cache
+  Counter routes_dropped;         // from the cache, to make room
   // What takes time beyond commands and deliveries, and what a client's choice of filters, of
   // pending values and so on can make much of: index nodes, matches, topics, members, and whatever
   // else is looked at or freed one after the other.

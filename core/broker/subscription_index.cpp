@@ -2,6 +2,7 @@
 
 #include <cassert>
 
+#include "core/base/malloc_bytes.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
@@ -27,6 +28,10 @@ void for_each_level(std::string_view filter, F&& f) {
 
 SubscriptionIndex::SubscriptionIndex() : nodes_(2), log_(log_size) {
   static_assert(sizeof(Node) == 56, "there are as many as subscriptions");
+}
+
+std::uint64_t SubscriptionIndex::level_memory_bytes(std::string_view level) {
+  return level.size() <= 23 ? 0 : base::malloc_bytes(level.size() + 1);
 }
 
 std::uint32_t SubscriptionIndex::edge_hash(NodeId parent, std::string_view level) {
@@ -57,6 +62,7 @@ SubscriptionIndex::NodeId SubscriptionIndex::make_child(NodeId parent, std::stri
   assert(node.parent == none && node.child_count == 0 && node.subscriptions.empty());
   node.parent = parent;
   node.level = level;
+  level_bytes_ += level_memory_bytes(level);
   node.level_hash = edge_hash(parent, level);
   edges_.insert(id, hash_of_edge());
   Node& above = nodes_[parent];
@@ -76,6 +82,8 @@ void SubscriptionIndex::remove_if_bare(NodeId id) {
     --above.child_count;
     if (above.plus == id) above.plus = none;
     if (above.pound == id) above.pound = none;
+    assert(level_bytes_ >= level_memory_bytes(nodes_[id].level));
+    level_bytes_ -= level_memory_bytes(nodes_[id].level);
     nodes_[id] = Node{};
     free_nodes_.push_back(id);
     id = parent;

@@ -51,6 +51,10 @@ class SubscriptionIndex {
 
   std::size_t size() const { return size_; }
   std::size_t node_count() const { return nodes_.size() - free_nodes_.size(); }
+  std::uint64_t memory_bytes() const {
+    return nodes_.size() * (sizeof(Node) + sizeof(NodeId)) + edges_.slot_count() * sizeof(NodeId) +
+           level_bytes_;
+  }
 
  private:
   using NodeId = std::uint32_t;
@@ -68,6 +72,8 @@ class SubscriptionIndex {
     OneOrMany<Subscription> subscriptions;  // whose filter ends here
   };
 
+  // What the text of a level takes besides its node.
+  static std::uint64_t level_memory_bytes(std::string_view level);
   static std::uint32_t edge_hash(NodeId parent, std::string_view level);
   NodeId find_child(NodeId parent, std::string_view level) const;
   NodeId make_child(NodeId parent, std::string_view level);
@@ -110,6 +116,7 @@ class SubscriptionIndex {
   std::vector<NodeId> free_nodes_;
   ProbeTable<NodeId> edges_;  // by parent and level; each node is the end of its edge
   std::size_t size_ = 0;
+  std::uint64_t level_bytes_ = 0;
   std::uint64_t version_ = 0;
   std::vector<std::string> log_;  // filter of change v stands at v % log_size
 };

@@ -3,6 +3,7 @@
 #include <cassert>
 #include <utility>
 
+#include "core/base/malloc_bytes.hpp"
 #include "core/broker/check.hpp"
 
 namespace millrace::broker {
@@ -18,14 +19,15 @@ Topic& TopicTable::obtain(std::uint64_t hash, std::string_view name, std::uint64
   by_name_.insert(topic);
   by_age_.push_back(topic);
   bytes_ += cost_bytes(topic);
+  entry_bytes_ += entry_bytes(topic);
   assert(lists_agree());
   return topic;
 }
 
 // Each topic is in each list that it belongs to.
 bool TopicTable::lists_agree() const {
-  return by_name_.size() == topics_.size() && by_age_.size() + retained_count_ == topics_.size() &&
-         retained_bytes_ <= bytes_;
+  return by_name_.size() == topics_.size() && by_age_.size() <= topics_.size() &&
+         by_age_.size() + retained_count_ >= topics_.size() && retained_bytes_ <= bytes_;
 }
 
 // What the topic takes of bytes_max: its values and, roughly, its entry.
@@ -36,24 +38,55 @@ std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
   return bytes;
 }
 
+// The object, and about two places in the index.
+std::uint64_t TopicTable::entry_bytes(const Topic& topic) {
+  return base::malloc_bytes(sizeof(Topic) + topic.name().size()) + 2 * sizeof(Topic*);
+}
+
 void TopicTable::store_newest(Topic& topic, BufferRef value) {
   MILLRACE_CHECK(value);
-  MILLRACE_CHECK(bytes_ >= cost_bytes(topic));
-  MILLRACE_CHECK(topic.age_hook.is_linked() == !topic.retained);
-  bytes_ -= cost_bytes(topic);
-  topic.newest_slot.store(std::move(value));
-  bytes_ += cost_bytes(topic);
-  if (topic.age_hook.is_linked()) {
+  MILLRACE_CHECK(topic.age_hook.is_linked() == is_evictable(topic));
+  set_newest(topic, std::move(value));
+  if (!is_evictable(topic)) {
+    if (topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
+  } else if (topic.age_hook.is_linked()) {
     by_age_.splice(by_age_.end(), by_age_, by_age_.iterator_to(topic));
+  } else {
+    by_age_.push_back(topic);
   }
 }
 
-bool TopicTable::can_retain(const Topic& topic, std::uint32_t bytes) const {
-  if (topic.retained) return true;
-  return retained_count_ < limits_.count_max && retained_bytes_ + bytes <= limits_.bytes_max;
+void TopicTable::set_newest(Topic& topic, BufferRef value) {
+  MILLRACE_CHECK(bytes_ >= cost_bytes(topic));
+  bytes_ -= cost_bytes(topic);
+  topic.newest_slot.store(std::move(value));
+  bytes_ += cost_bytes(topic);
 }
 
-void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t sequence) {
+bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+                            RetainedRoom beside) const {
+  const bool has_one = topic != nullptr && topic->retained;
+  if (!has_one && retained_count_ + beside.count >= limits_.count_max) return false;
+  const std::uint64_t before = has_one ? topic->retained->capacity() : 0;
+  const RetainedOwners::Id owner = owners_.find(user);
+  const std::uint64_t others =
+      owners_.bytes(owner) - (has_one && topic->retained_owner == owner ? before : 0);
+  // Of nobody's there is no count. What comes beside may be somebody else's, but it is little.
+  const std::uint64_t of_user =
+      (owner == RetainedOwners::nobody ? 0 : others) + beside.bytes + bytes;
+  // What is no larger is taken at any time, so that a topic's value can always be brought up to date.
+  if (bytes <= before) return true;
+  return of_user <= limits_.user_bytes_max &&
+         retained_bytes_ - before + beside.bytes + bytes <= limits_.bytes_max;
+}
+
+TopicTable::RetainedRoom TopicTable::room_of(const Topic& topic, std::uint32_t bytes) {
+  const std::uint64_t before = topic.retained ? topic.retained->capacity() : 0;
+  return {topic.retained ? 0u : 1u, bytes > before ? bytes - before : 0};
+}
+
+void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t sequence,
+                                std::optional<std::string_view> user) {
   assert(sequence >= topic.retained_sequence && sequence <= topic.sequence);
   topic.retained_sequence = sequence;
   bytes_ -= cost_bytes(topic);
@@ -61,15 +94,19 @@ void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t seq
     assert(retained_count_ > 0 && retained_bytes_ >= topic.retained->capacity());
     --retained_count_;
     retained_bytes_ -= topic.retained->capacity();
+    owners_.release(topic.retained_owner, topic.retained->capacity());
+    topic.retained_owner = RetainedOwners::nobody;
   }
   topic.retained = std::move(value);
   if (topic.retained) {
     ++retained_count_;
     retained_bytes_ += topic.retained->capacity();
+    if (user) topic.retained_owner = owners_.obtain(*user);
+    owners_.charge(topic.retained_owner, topic.retained->capacity());
   }
   bytes_ += cost_bytes(topic);
   assert(retained_count_ <= topics_.size());
-  const bool evictable = !topic.retained;
+  const bool evictable = is_evictable(topic);
   if (evictable && !topic.age_hook.is_linked()) by_age_.push_back(topic);
   if (!evictable && topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
   assert(lists_agree());
@@ -77,11 +114,21 @@ void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t seq
 
 std::size_t TopicTable::evict(std::size_t count_max) {
   std::size_t evicted = 0;
-  while (evicted < count_max && over_limits()) {
+  while (evicted < count_max && over_limits() && evict_oldest(1) == 1) ++evicted;
+  return evicted;
+}
+
+std::size_t TopicTable::evict_oldest(std::size_t count) {
+  std::size_t evicted = 0;
+  for (; evicted < count && !by_age_.empty(); ++evicted) {
     Topic& oldest = by_age_.front();
     if (oldest.batch_value != 0) break;
-    erase(oldest);
-    ++evicted;
+    if (oldest.retained) {
+      by_age_.pop_front();
+      set_newest(oldest, oldest.retained);
+    } else {
+      erase(oldest);
+    }
   }
   return evicted;
 }
@@ -90,6 +137,8 @@ void TopicTable::erase(Topic& topic) {
   assert(!topic.retained && topic.batch_value == 0);
   assert(bytes_ >= cost_bytes(topic));
   bytes_ -= cost_bytes(topic);
+  entry_bytes_ -= entry_bytes(topic);
+  topic.cached_route.forget(routes_);
   if (topic.age_hook.is_linked()) by_age_.erase(by_age_.iterator_to(topic));
   by_name_.erase(by_name_.iterator_to(topic));
   topics_.erase(topic);  // deleted when no reader is at it

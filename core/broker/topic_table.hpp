@@ -3,7 +3,8 @@
 //
 // A stored value is a copy of its own (Message::copy_to_keep), kept as one pointer. Topics are also
 // ordered by name, so that a filter's walk is a range and its place a name. Within count_max and
-// bytes_max the least recently published topic that is not retained makes room.
+// bytes_max the least recently published topic makes room: it goes if it is not retained; else its
+// newest value gives way to the retained one.
 //
 // Threads: the processor's holder, but for what a Reader shows: the names, and the newest values
 // through their slots. Readers never make the processor wait (core/latest/slot_index.hpp). A thread
@@ -17,10 +18,12 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string_view>
 
 #include "core/broker/buffer.hpp"
 #include "core/broker/limits.hpp"
+#include "core/broker/retained_owners.hpp"
 #include "core/broker/route.hpp"
 #include "core/latest/slot.hpp"
 #include "core/latest/slot_index.hpp"
@@ -55,6 +58,7 @@ class Topic {
   boost::intrusive::list_member_hook<> age_hook;  // linked: may be evicted
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
   std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
+  RetainedOwners::Id retained_owner = RetainedOwners::nobody;
 
   // What deletes a topic goes by this size, not by that of the allocation.
   static void operator delete(void* memory) { ::operator delete(memory); }
@@ -100,13 +104,25 @@ class TopicTable {
 
   // Stores the newest value and makes the topic the most recently published one.
   void store_newest(Topic& topic, BufferRef value);
-  // Null clears it. False: there is no room for one more retained value.
-  bool can_retain(const Topic& topic, std::uint32_t bytes) const;
-  void store_retained(Topic& topic, BufferRef value, std::uint64_t sequence);
+  // Whether there is room for a retained value of that size, in place of the one that the topic has
+  // (null: it has none, or there is no such topic yet), beside `beside` that are to be stored.
+  struct RetainedRoom {
+    std::size_t count = 0;
+    std::uint64_t bytes = 0;
+  };
+  bool can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+                  RetainedRoom beside) const;
+  // What it would take of that room.
+  static RetainedRoom room_of(const Topic& topic, std::uint32_t bytes);
+  // Null clears it. `user`: whose it is; none: nobody's.
+  void store_retained(Topic& topic, BufferRef value, std::uint64_t sequence,
+                      std::optional<std::string_view> user = {});
 
-  // Evicts until the limits hold, `count_max` topics at most; returns how many went. A topic that has
-  // a value in the current batch stays.
+  // Evicts until the limits hold, `count_max` topics or values at most; returns how many went. What
+  // has a value in the current batch stays.
   std::size_t evict(std::size_t count_max);
+  // Evicts so many, whatever the limits.
+  std::size_t evict_oldest(std::size_t count);
   // There is something to evict.
   bool over_limits() const {
     return (topics_.size() > limits_.count_max || bytes_ > limits_.bytes_max) && !by_age_.empty();
@@ -117,6 +133,11 @@ class TopicTable {
 
   std::size_t size() const { return topics_.size(); }
   std::uint64_t bytes() const { return bytes_; }
+  // Of the topics, without their values and routes; and of one.
+  std::uint64_t entry_bytes() const { return entry_bytes_; }
+  static std::uint64_t entry_bytes(const Topic& topic);
+  RouteCache& routes() { return routes_; }
+  const RouteCache& routes() const { return routes_; }
   std::size_t retained_count() const { return retained_count_; }
   void set_limits(const TopicLimits& limits) { limits_ = limits; }
 
@@ -134,15 +155,22 @@ class TopicTable {
   // A name's hash outlives its topic: one that is evicted and comes back wakes its waiters.
   static const void* wait_key(std::uint64_t hash) { return reinterpret_cast<const void*>(hash); }
   static std::uint64_t cost_bytes(const Topic& topic);
+  static bool is_evictable(const Topic& topic) {
+    return !topic.retained || topic.retained != topic.newest();
+  }
+  void set_newest(Topic& topic, BufferRef value);
   void erase(Topic& topic);
   bool lists_agree() const;
 
   TopicLimits limits_;
+  RouteCache routes_;
+  RetainedOwners owners_;
   Index topics_;
   mutable latest::WaitRoom waiters_;
   NameSet by_name_;
-  AgeList by_age_;  // least recently published first; retained topics are not in it
+  AgeList by_age_;  // those that can make room, the least recently published first
   std::uint64_t bytes_ = 0;
+  std::uint64_t entry_bytes_ = 0;
   std::uint64_t retained_bytes_ = 0;
   std::size_t retained_count_ = 0;
 };

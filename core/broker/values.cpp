@@ -16,21 +16,54 @@ void Values::note(Topic& topic, PublishContext& context) {
   MILLRACE_CHECK(topic.sequence == sequence_);  // publishes end in the order in which they began
   MILLRACE_CHECK(context.message);
   if (topic.batch_value == 0) {
-    noted_.push_back({&topic, {}, {}, false, 0});
+    noted_.push_back({&topic, {}, {}, false, 0, {}, {}});
     topic.batch_value = static_cast<std::uint32_t>(noted_.size());
   }
   Noted& value = noted_[topic.batch_value - 1];
   MILLRACE_CHECK(value.topic == &topic);
   // The copy that a session's queue made serves the slot as well.
   Message& newest = context.kept ? context.kept : context.message;
-  if (newest.retain) {
-    value.retained = Message{};
+  const bool clears = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
+  if (newest.retain && !reserve(value, clears ? 0 : newest.packet_bytes, context.from)) {
+    batch_.stats().drop(Drop::retained_refused);
+  } else if (newest.retain) {
+    value.retained = clears ? Message{} : newest;
     value.retained_sequence = topic.sequence;
-    value.clears_retained = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
-    if (!value.clears_retained) value.retained = newest;
+    value.clears_retained = clears;
   }
   releases_.add(std::move(value.newest.buffer));
   value.newest = std::move(newest);
+}
+
+bool Values::can_retain(const Message& message, const Session& from) const {
+  const std::uint32_t bytes = message.payload_bytes() == 0 ? 0 : message.packet_bytes;
+  const Topic* topic = topics_.find(message.topic_hash, message.topic());
+  return can_retain(topic, bytes, from.owner(), reserved_);
+}
+
+// What takes no more than it did is taken even while memory is scarce.
+bool Values::can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+                        TopicTable::RetainedRoom beside) const {
+  if (bytes == 0) return true;
+  if (!topics_.can_retain(topic, bytes, user, beside)) return false;
+  const std::uint64_t before =
+      topic != nullptr && topic->retained ? topic->retained->capacity() : 0;
+  if (bytes <= before || !batch_.ledger().is_scarce()) return true;
+  batch_.stats().memory_refusals.add();
+  return false;
+}
+
+// The room that the topic's retained value of this batch takes, so that what is noted can be stored.
+bool Values::reserve(Noted& noted, std::uint32_t bytes, const Session* from) {
+  const TopicTable::RetainedRoom others{reserved_.count - noted.reserved.count,
+                                        reserved_.bytes - noted.reserved.bytes};
+  if (!can_retain(noted.topic, bytes, from != nullptr ? from->owner() : "", others)) return false;
+  noted.publisher.reset();
+  if (from != nullptr) noted.publisher = from->rights;
+  noted.reserved =
+      bytes == 0 ? TopicTable::RetainedRoom{} : TopicTable::room_of(*noted.topic, bytes);
+  reserved_ = {others.count + noted.reserved.count, others.bytes + noted.reserved.bytes};
+  return true;
 }
 
 void Values::store_noted(LocalSide* local) {
@@ -42,6 +75,7 @@ void Values::store_noted(LocalSide* local) {
   }
   const std::size_t evicted_max = batch_.limits().removals_per_batch + noted_.size();
   noted_.clear();
+  reserved_ = {};
   last_topic_ = nullptr;  // may be evicted now
   if (const std::size_t evicted = topics_.evict(evicted_max)) {
     batch_.stats().drop(Drop::slot_evicted, evicted);
@@ -56,15 +90,15 @@ void Values::store(Noted& noted, LocalSide* local) {
   MILLRACE_CHECK(noted.newest && !(noted.retained && noted.clears_retained));
   Message newest = noted.newest.is_slice() ? noted.newest.copy_to_keep() : noted.newest;
   if (noted.clears_retained) topics_.store_retained(topic, nullptr, noted.retained_sequence);
-  if (noted.retained && !topics_.can_retain(topic, noted.retained.packet_bytes)) {
-    batch_.stats().drop(Drop::retained_refused);
-  } else if (noted.retained) {
+  if (noted.retained) {
     const bool same = noted.retained.buffer == noted.newest.buffer &&
                       noted.retained.packet_offset == noted.newest.packet_offset;
     Message retained = same                        ? newest
                        : noted.retained.is_slice() ? noted.retained.copy_to_keep()
                                                    : noted.retained;
-    topics_.store_retained(topic, std::move(retained.buffer), noted.retained_sequence);
+    std::optional<std::string_view> user;
+    if (noted.publisher) user = *noted.publisher ? std::string_view((*noted.publisher)->owner) : "";
+    topics_.store_retained(topic, std::move(retained.buffer), noted.retained_sequence, user);
   }
   const Route& route = topic.cached_route.route();
   MILLRACE_CHECK(local != nullptr || route.feeds.empty());

@@ -45,6 +45,8 @@ class Values {
     last_topic_->sequence = sequence_;
     return *last_topic_;
   }
+  // Whether there is room for the message as its topic's retained value.
+  bool can_retain(const Message& message, const Session& from) const;
   // A publish ends: takes over its message as the topic's newest value.
   void note(Topic& topic, PublishContext& context);
 
@@ -81,9 +83,14 @@ class Values {
     Message retained;
     bool clears_retained = false;
     std::uint64_t retained_sequence = 0;  // of the publish that set or cleared it
+    TopicTable::RetainedRoom reserved;    // for `retained`
+    std::optional<RightsRef> publisher;   // of `retained`; none: no client
   };
 
   void store(Noted& noted, LocalSide* local);
+  bool can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+                  TopicTable::RetainedRoom beside) const;
+  bool reserve(Noted& noted, std::uint32_t bytes, const Session* from);
   bool value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const;
 
   Batch& batch_;
@@ -91,6 +98,7 @@ class Values {
   std::uint64_t sequence_ = 0;
   Topic* last_topic_ = nullptr;  // of the previous publish in this batch
   std::vector<Noted> noted_;
+  TopicTable::RetainedRoom reserved_;  // in all of noted_
   BufferReleases releases_;
   // How many topics may still be looked at for snapshots, in this batch and in this turn.
   std::uint32_t snapshot_budget_ = 0;

@@ -23,6 +23,7 @@ std::string all_metrics_markdown() {
   metrics.add(io_metric_rows({}));
   metrics.add(worker_metric_rows(worker));
   metrics.add(broker_metric_rows(processor.stats(), inbox));
+  metrics.add(memory_metric_rows(processor.stats(), processor.ledger()));
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));
   metrics.add(local_metric_rows(nullptr));

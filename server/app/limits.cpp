@@ -17,8 +17,13 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   limits.subscriptions_max = config.session.subscriptions_max;
   limits.sessions_max = config.session.count_max;
   limits.identifiers_in_one_copy = config.mqtt.identifiers_in_one_copy;
+  limits.memory_bytes = config.memory_bytes_max();
+  limits.session_bytes = config.session.bytes_max;
+  limits.routes_bytes = config.memory.routes_bytes_max;
   limits.slots.count_max = config.slots.count_max;
   limits.slots.bytes_max = config.slots.bytes_max;
+  limits.slots.user_bytes_max = config.slots.user_bytes_max > 0 ? config.slots.user_bytes_max
+                                                                : config.slots.bytes_max / 4 * 3;
   return limits;
 }
 

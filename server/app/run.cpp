@@ -28,6 +28,8 @@ namespace millrace::server {
 
 namespace {
 
+constexpr std::chrono::milliseconds memory_interval{250};
+
 void log_faults(std::string_view event, const std::vector<ConfigFault>& faults) {
   for (const ConfigFault& fault : faults) log_error(event, {{"fault", fault.to_string()}});
 }
@@ -55,8 +57,15 @@ void raise_descriptor_limit(const Config& config) {
   }
 }
 
+// What of a reload is not over yet: how many keys changed, which is logged when it is.
+using UnfinishedReload = std::optional<std::size_t>;
+
+void log_reloaded(std::size_t changed) {
+  log_info("reloaded", {{"changed", changed}});
+}
+
 // A faulty configuration changes nothing, and says why. True if it was taken.
-bool reload(Server& server, const ConfigSources& sources) {
+bool reload(Server& server, const ConfigSources& sources, UnfinishedReload& unfinished) {
   const ReloadedConfig loaded = reload_config(server.config(), sources);
   std::vector<ConfigFault> faults = loaded.faults;
   std::shared_ptr<const Settings> settings;
@@ -65,13 +74,18 @@ bool reload(Server& server, const ConfigSources& sources) {
     log_faults("reload.fault", faults);
     return false;
   }
-  server.reload(std::move(settings));
+  const bool done = server.reload(std::move(settings));
   setup_log(loaded.config.log);
   log_warnings(server.settings());
   for (const std::string& path : loaded.needs_restart) {
     log_warn("reload.needs_restart", {{"path", path}});
   }
-  log_info("reloaded", {{"changed", loaded.applied.size()}});
+  unfinished.reset();
+  if (done) {
+    log_reloaded(loaded.applied.size());
+  } else {
+    unfinished = loaded.applied.size();
+  }
   return true;
 }
 
@@ -88,8 +102,14 @@ class Announcer {
   }
   void reload(const ConfigSources& sources) {
     manager_.reloading();
-    reload_refused_ = !server::reload(server_, sources);
+    reload_refused_ = !server::reload(server_, sources, unfinished_);
     manager_.ready(status());
+  }
+  // Goes on with what the processor had not taken of a reload, or not done.
+  void finish_reload() {
+    if (!unfinished_ || !server_.finish_reload()) return;
+    log_reloaded(*unfinished_);
+    unfinished_.reset();
   }
 
  private:
@@ -116,6 +136,7 @@ class Announcer {
   ServiceManager& manager_;
   boost::asio::steady_timer timer_;
   bool reload_refused_ = false;
+  UnfinishedReload unfinished_;
 };
 
 void serve_until_signal(Server& server, const ConfigSources& sources, ServiceManager& manager) {
@@ -142,6 +163,16 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
     });
   };
   if (interval.count() > 0) publish();
+  boost::asio::steady_timer memory_timer(signals_context);
+  std::function<void()> watch_memory = [&] {
+    server.watch_memory();
+    announcer.finish_reload();
+    memory_timer.expires_after(memory_interval);
+    memory_timer.async_wait([&](const boost::system::error_code& error) {
+      if (!error) watch_memory();
+    });
+  };
+  watch_memory();
   signals_context.run();
 }
 

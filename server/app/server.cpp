@@ -15,11 +15,26 @@ namespace {
 
 // How long a reload waits for the processor.
 constexpr std::chrono::seconds reload_patience{10};
+// Of a client identifier in the log.
+constexpr std::size_t client_bytes_max = 200;
 
 std::vector<std::string> listener_names(const Config& config) {
   std::vector<std::string> names;
   for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
   return names;
+}
+
+// A client at a time, once in log.repeat_seconds: there may be very many.
+void log_memory_event(const broker::MemoryEvent& event) {
+  const std::string_view what = event.ended ? "memory.session_ended" : "memory.queue_shed";
+  const std::string client = event.client_id.substr(0, client_bytes_max);
+  const auto verdict = peer_log_limiter().ask(std::string(what) + client);
+  if (!verdict.log) return;
+  log_warn(what, {{"client", client},
+                  {"user", event.owner},
+                  {"bytes", event.held_bytes},
+                  {"messages", event.messages},
+                  {"suppressed", verdict.suppressed}});
 }
 
 }  // namespace
@@ -28,6 +43,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
     : settings_(std::move(settings)),
       processor_(processor_limits(config())),
       inbox_(inbox_limits(config()), processor_),
+      memory_watch_(processor_.ledger()),
       certificate_ends_(listener_names(config())),
       http_(config().http, takes_ipv4_too(config(), config().http.host, config().http.port)),
       topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
@@ -44,6 +60,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
   if (!config().local.socket.empty()) {
     local_host_ = std::make_unique<LocalHost>(settings_, processor_, inbox_);
   }
+  processor_.report_memory(log_memory_event);
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
   heartbeat_ = make_heartbeat();
@@ -82,6 +99,7 @@ void Server::add_metrics() {
   metrics_.add(http_metric_rows(http_.counters()));
   metrics_.add(topic_metric_rows(topics_http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
+  metrics_.add(memory_metric_rows(processor_.stats(), processor_.ledger()));
   if (local_host_) metrics_.add(local_metric_rows(local_host_.get()));
 }
 
@@ -120,22 +138,28 @@ std::string Server::readiness() const {
   return ready_.load(std::memory_order_relaxed) ? "" : "draining";
 }
 
-void Server::reload(std::shared_ptr<const Settings> settings) {
+bool Server::reload(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
   apply_settings();
   limit_processor();
   // Before the connections: a will of one that they end by the new rules is judged by those, too.
-  const auto reviewed = begin_review();
+  begin_review();
+  const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
+  const bool taken = wait_until(deadline, [&] { return submit_unsubmitted(); });
   topics_http_.set_access(settings_->access);
   on_each_thread([&](IoThread& thread) {
     thread.set_settings(settings_);
     thread.wheel().for_each([](Resident& resident) { resident.apply_settings(); });
   });
   if (local_host_) local_host_->set_settings(settings_);
-  const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
-  if (!wait_until(deadline, [&] { return reviewed->load(std::memory_order_acquire); })) {
-    log_warn("reload.review", {{"state", "sessions are still being judged by the new rules"}});
-  }
+  if (wait_until(deadline, [&] { return finish_reload(); })) return true;
+  log_warn("reload.review", {{"state", taken ? "sessions are still being judged by the new rules"
+                                             : "the queue to the processor is full"}});
+  return false;
+}
+
+bool Server::finish_reload() {
+  return submit_unsubmitted() && (!reviewed_ || reviewed_->load(std::memory_order_acquire));
 }
 
 void Server::apply_settings() {
@@ -146,26 +170,27 @@ void Server::apply_settings() {
   worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }
 
-// Limits and rights take their turn in the queue like everything that concerns sessions.
-void Server::submit(broker::Command command) {
-  const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
-  if (!wait_until(deadline, [&] { return inbox_.submit({&command, 1}) == 1; })) {
-    log_error("reload.processor", {{"error", "the queue to the processor is full"}});
+// Limits and rights take their turn in the queue like everything that concerns sessions. What it does
+// not take stays here until it does.
+bool Server::submit_unsubmitted() {
+  while (!unsubmitted_.empty()) {
+    if (inbox_.submit({&unsubmitted_.front(), 1}) == 0) return false;
+    unsubmitted_.pop_front();
   }
+  return true;
 }
 
 void Server::limit_processor() {
   auto limits = std::make_unique<broker::ProcessorLimits>(processor_limits(config()));
-  submit({nullptr, broker::command::Limits{std::move(limits)}});
+  unsubmitted_.push_back({nullptr, broker::command::Limits{std::move(limits)}});
 }
 
-std::shared_ptr<const std::atomic<bool>> Server::begin_review() {
-  const auto reviewed = std::make_shared<std::atomic<bool>>(false);
+void Server::begin_review() {
+  reviewed_ = std::make_shared<std::atomic<bool>>(false);
   auto request = std::make_unique<broker::ReviewRequest>();
   request->authority = settings_->access;
-  request->done = [reviewed] { reviewed->store(true, std::memory_order_release); };
-  submit({nullptr, broker::command::Review{std::move(request)}});
-  return reviewed;
+  request->done = [reviewed = reviewed_] { reviewed->store(true, std::memory_order_release); };
+  unsubmitted_.push_back({nullptr, broker::command::Review{std::move(request)}});
 }
 
 void Server::on_each_thread(const std::function<void(IoThread&)>& task) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,6 +16,7 @@
 #include "core/broker/processor.hpp"
 #include "server/app/certificate_ends.hpp"
 #include "server/app/heartbeat.hpp"
+#include "server/app/memory_watch.hpp"
 #include "server/config/config.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
@@ -35,10 +37,16 @@ class Server {
   void start();
   // The figures as of now, under $SYS/broker/.
   void publish_sys_topics() { sys_topics_->publish(broker::Inbox::now_ns()); }
+  // To be called about every quarter of a second.
+  void watch_memory() { memory_watch_.look(); }
   // Gives every I/O thread and the processor the new settings, and new TLS handshakes their
   // certificates. Returns when every connection and session has been judged by the new access
-  // rules, or after ten seconds. The listeners are those of before: they change with a restart alone.
-  void reload(std::shared_ptr<const Settings> settings);
+  // rules; false: after ten seconds, and that goes on (see finish_reload). The listeners are those
+  // of before: they change with a restart alone.
+  [[nodiscard]] bool reload(std::shared_ptr<const Settings> settings);
+  // Offers the processor once more what its full queue did not take of a reload. True: all has been
+  // taken, and every session is judged.
+  bool finish_reload();
   // Which threads have not answered since the last call; empty: all are at work. See Heartbeat.
   std::string stalled_threads() { return heartbeat_->stalled_threads(); }
   // True if everything ended by itself within the time that the configuration allows.
@@ -57,10 +65,9 @@ class Server {
 
   std::unique_ptr<Heartbeat> make_heartbeat();
   void add_metrics();
-  void submit(broker::Command command);
+  bool submit_unsubmitted();
   void limit_processor();
-  // True once every session is judged by the new access rules.
-  std::shared_ptr<const std::atomic<bool>> begin_review();
+  void begin_review();
   // What of the settings others hold copies of.
   void apply_settings();
   std::string readiness() const;
@@ -71,6 +78,7 @@ class Server {
   std::shared_ptr<const Settings> settings_;
   broker::Processor processor_;
   broker::Inbox inbox_;
+  MemoryWatch memory_watch_;
   Worker worker_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::unique_ptr<Listener>> listeners_;
@@ -82,6 +90,10 @@ class Server {
   TopicRoutes topics_http_;
   std::unique_ptr<Heartbeat> heartbeat_;
   std::atomic<bool> ready_{false};
+  // Of reloads: what the processor is to be given, in order; and, once it has all, whether every
+  // session is judged by the newest rules.
+  std::deque<broker::Command> unsubmitted_;
+  std::shared_ptr<std::atomic<bool>> reviewed_;
 };
 
 }  // namespace millrace::server

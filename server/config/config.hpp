@@ -96,6 +96,12 @@ struct HttpConfig {
   std::uint32_t wait_seconds_max = 60;
 };
 
+// Of all that is held for clients.
+struct MemoryConfig {
+  std::uint64_t bytes_max = 0;  // 0: three quarters of what there is; see memory_bytes_max()
+  std::uint64_t routes_bytes_max = 256ull << 20;
+};
+
 struct ThreadsConfig {
   std::uint32_t io = 0;  // 0: cores - 1, at least 1; see io_threads()
 };
@@ -144,6 +150,7 @@ struct AdaptiveConfig {
 struct SessionConfig {
   std::uint32_t queue_messages = 100'000;
   std::uint64_t queue_bytes = 64ull << 20;
+  std::uint64_t bytes_max = 256ull << 20;
   std::uint32_t expiry_max_seconds = 7 * 24 * 3600;
   std::uint32_t subscriptions_max = 10'000;
   std::uint32_t count_max = 1'000'000;
@@ -154,6 +161,7 @@ struct SessionConfig {
 struct SlotsConfig {
   std::uint64_t count_max = 1'000'000;
   std::uint64_t bytes_max = 256ull << 20;
+  std::uint64_t user_bytes_max = 0;  // of retained values; 0: three quarters of bytes_max
 };
 
 // What this server offers of MQTT, and says so in CONNACK.
@@ -260,6 +268,7 @@ struct LocalConfig {
 struct Config {
   std::vector<ListenerConfig> listeners;  // default: MQTT on 1883, WebSocket on 8083, loopback
   HttpConfig http;
+  MemoryConfig memory;
   ThreadsConfig threads;
   ProcessorConfig processor;
   QueueConfig queue;
@@ -279,12 +288,14 @@ struct Config {
   std::uint32_t connect_timeout_seconds = 5;
   std::uint32_t receive_maximum = 1024;
   LimitPolicy receive_maximum_policy = LimitPolicy::enforce;
-  std::uint32_t inflight_max = 1024;  // towards 3.1.1 clients, which cannot say their own
+  std::uint32_t inflight_max = 1024;  // whatever Receive Maximum an MQTT 5 client allows
   TopicAliasMaximumConfig topic_alias_maximum;
   std::uint32_t drain_seconds = 10;
 
-  Config();                          // the defaults, default listeners included
-  std::uint32_t io_threads() const;  // threads.io with 0 resolved against this machine
+  Config();  // the defaults, default listeners included
+  // threads.io and memory.bytes_max with 0 resolved against this machine.
+  std::uint32_t io_threads() const;
+  std::uint64_t memory_bytes_max() const;
 };
 
 // One thing wrong with the configuration, and where.

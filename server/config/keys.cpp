@@ -164,6 +164,19 @@ void add_front_end(Schema<Config>& schema) {
 
 void add_core(Schema<Config>& schema) {
   schema
+      .key(
+          FIELD(memory.bytes_max), Limits{0, 1024 * 1024 * gib},
+          "The most memory for all that is held for clients: messages that arrive, wait, are sent "
+          "or are stored, sessions, subscriptions, topics. From four fifths of it on new sessions, "
+          "subscriptions and retained messages are refused, and what waits for clients that are "
+          "not connected is dropped, the most of one client first; at the limit the session that "
+          "holds most ends. 0: three quarters of the memory of the machine, or of the control "
+          "group if that is less",
+          Takes::reload)
+      .key(FIELD(memory.routes_bytes_max), Limits{mib, 1024 * gib},
+           "The most memory for the cached lists of topics' subscribers; beyond it those go that "
+           "were not used for longest",
+           Takes::reload)
       .key(FIELD(processor.wait),
            "How the processor waits for work: `block` sleeps in the kernel, `yield` and `spin` "
            "keep a core busy")
@@ -213,6 +226,10 @@ void add_core(Schema<Config>& schema) {
       .key(FIELD(slots.count_max), Limits{1, 100'000'000},
            "The most topics whose newest value is kept", Takes::reload)
       .key(FIELD(slots.bytes_max), Limits{64 * kib, 1024 * gib}, "The most memory for these values",
+           Takes::reload)
+      .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
+           "The most memory for the retained values of one user, where clients without a user name "
+           "are one; 0: three quarters of slots.bytes_max",
            Takes::reload);
 }
 
@@ -229,6 +246,11 @@ void add_protocol(Schema<Config>& schema) {
            "The most messages of `every` subscriptions that wait for one session", Takes::reload)
       .key(FIELD(session.queue_bytes), Limits{kib, 1024 * gib}, "The same limit in bytes",
            Takes::reload)
+      .key(FIELD(session.bytes_max), Limits{64 * kib, 1024 * gib},
+           "The most memory that one session can make the server hold: a half of it for messages "
+           "that are sent and not acknowledged, a half for values that wait (`latest` and "
+           "`adaptive`), a quarter for subscriptions",
+           Takes::reload)
       .key(FIELD(session.overflow), "What happens when a session's queue has reached either limit",
            Takes::reload)
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
@@ -244,7 +266,8 @@ void add_protocol(Schema<Config>& schema) {
            "What happens to a client that exceeds receive_maximum: `enforce` disconnects it, "
            "`warn` only logs it")
       .key(FIELD(inflight_max), Limits{1, 65535},
-           "The most QoS 1 and 2 messages that are sent to one client and not yet acknowledged")
+           "The most QoS 1 and 2 messages that are sent to one client and not yet acknowledged; an "
+           "MQTT 5 client may allow fewer by its Receive Maximum")
       .key(FIELD(topic_alias_maximum.in), Limits{0, 65535},
            "The highest topic alias that a client may use")
       .key(FIELD(topic_alias_maximum.out), Limits{0, 65535},

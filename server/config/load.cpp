@@ -11,6 +11,7 @@
 #include <sstream>
 #include <thread>
 
+#include "server/config/machine_memory.hpp"
 #include "server/config/schema.hpp"
 
 extern char** environ;
@@ -267,6 +268,10 @@ Config::Config() {
 std::uint32_t Config::io_threads() const {
   if (threads.io > 0) return threads.io;
   return std::max(2u, std::thread::hardware_concurrency()) - 1;
+}
+
+std::uint64_t Config::memory_bytes_max() const {
+  return memory.bytes_max > 0 ? memory.bytes_max : machine_memory_bytes() / 4 * 3;
 }
 
 std::string ConfigFault::to_string() const {

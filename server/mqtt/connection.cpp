@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/broker/ledger.hpp"
 #include "server/mqtt/farewell.hpp"
 #include "server/net/peer_address.hpp"
 
@@ -14,6 +15,14 @@ constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
 // How long reading may stand still: the processor has long applied what was submitted by then, so it
 // is the peer, who does not read its answers.
 constexpr std::uint32_t paused_ticks = IoThread::ticks(60);
+
+// About what a connection takes, and TLS besides.
+constexpr std::uint64_t fixed_bytes = 4 * 1024;
+constexpr std::uint64_t tls_bytes = 48 * 1024;
+// While memory is scarce: how much a connection may keep, and how long it may keep more.
+constexpr std::size_t kept_bytes_max = 64 * 1024;
+constexpr std::size_t alias_bytes_max = 256 * 1024;
+constexpr std::uint32_t kept_ticks = IoThread::ticks(2);
 }  // namespace
 
 Connection::Connection(IoThread& thread, const ListenerConfig& listener,
@@ -23,7 +32,17 @@ Connection::Connection(IoThread& thread, const ListenerConfig& listener,
       stream_(std::move(stream)),
       reader_(thread.read_memory()),
       submission_(thread),
-      turned_away_(turned_away) {}
+      turned_away_(turned_away) {
+  thread_.inbox().ledger().charge_connection(charged_bytes());
+}
+
+Connection::~Connection() {
+  thread_.inbox().ledger().release_connection(charged_bytes());
+}
+
+std::uint64_t Connection::charged_bytes() const {
+  return fixed_bytes + (listener_.uses_tls() ? tls_bytes : 0) + (aliases_in_ ? aliases_in_->bytes : 0);
+}
 
 void Connection::start() {
   intrusive_ptr_add_ref(this);  // until release_if_done()
@@ -100,6 +119,20 @@ void Connection::apply_settings() {
   auto grants = thread_.settings().access->readmit(*grants_);
   if (!grants) return close({ReasonCode::not_authorized, CloseCause::revoked, true});
   grants_ = std::move(grants);
+}
+
+// --- Memory --------------------------------------------------------------------------------------
+
+void Connection::relieve_memory() {
+  if (state_ != State::connected) return;
+  const std::uint32_t tick = thread_.wheel().tick();
+  const bool never_ends =
+      reader_.kept_bytes() > kept_bytes_max && tick - partial_since_tick_ > kept_ticks;
+  const bool never_reads = control_bytes() > kept_bytes_max && reading_paused_ &&
+                           tick - last_received_tick_ > kept_ticks;
+  const bool hoards_names = aliases_in_ && aliases_in_->bytes > alias_bytes_max;
+  if (!never_ends && !never_reads && !hoards_names) return;
+  close({ReasonCode::quota_exceeded, CloseCause::limit, true});
 }
 
 // --- The end -------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Connection final : public StreamUser,
   // `turned_away`: there is no room, and its CONNECT will be told so.
   Connection(IoThread& thread, const ListenerConfig& listener, std::unique_ptr<Stream> stream,
              bool turned_away = false);
+  ~Connection() override;
 
   void start();
 
@@ -75,6 +76,7 @@ class Connection final : public StreamUser,
   // --- Resident ---
   void on_due() override;
   void apply_settings() override;
+  void relieve_memory() override;
   void stop_reading() override;
   void end(Which which) override;
   void abandon() override;
@@ -102,6 +104,11 @@ class Connection final : public StreamUser,
     bool by_processor = false;  // what it had to say has been taken already
   };
 
+  struct InboundAliases {
+    std::vector<std::string> names;  // by topic alias - 1
+    std::uint64_t bytes = 0;         // of all of them
+  };
+
   // The PUBLISH packets of one read, counted once at its end.
   struct ReadCounts {
     std::array<std::uint32_t, qos_count> messages{};
@@ -109,6 +116,7 @@ class Connection final : public StreamUser,
   };
 
   // --- connection.cpp ---
+  std::uint64_t charged_bytes() const;  // to the ledger
   void schedule_check();
   // Starts to end; commands of the current read come first. `new_expiry_s`: of the session, that
   // the client's DISCONNECT asks for.
@@ -130,6 +138,7 @@ class Connection final : public StreamUser,
   void count(const ReadCounts& counts);
   void settle_slices(ReceivedBytes& received);
   void keep_rest(const ReceivedBytes& received);
+  void refuse_bytes();
   void discard_input();
   // Each says whether to go on with the next packet.
   bool handle_packet(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
@@ -195,15 +204,16 @@ class Connection final : public StreamUser,
   broker::Outbox::Binding binding_ = broker::Outbox::Binding::early;
   std::unique_ptr<Handshake> handshake_;                  // null: it is over
   std::unique_ptr<HeldAnswers> held_;                     // null: none
-  std::unique_ptr<std::vector<std::string>> aliases_in_;  // by topic alias - 1; null: none yet
+  std::unique_ptr<InboundAliases> aliases_in_;            // null: none yet
   std::unique_ptr<std::string> state_topic_;  // of another broker's bridge; null: it is none
   broker::ClientId client_id_;                // the session's name; until CONNACK the client's own
 
   std::uint32_t last_received_tick_ = 0;
-  std::uint32_t patience_ticks_ = 0;    // silence, or time in this state, that is allowed; 0: any
-  std::uint32_t unacknowledged_ = 0;    // QoS 1 and 2 received and not answered
-  std::uint32_t packet_bytes_max_ = 0;  // the client's Maximum Packet Size; 0: none
-  std::uint16_t receive_maximum_ = 0;   // the server's, as CONNACK said
+  std::uint32_t partial_since_tick_ = 0;  // the packet of which reader_ keeps a part
+  std::uint32_t patience_ticks_ = 0;      // silence, or time in this state, that is allowed; 0: any
+  std::uint32_t unacknowledged_ = 0;      // QoS 1 and 2 received and not answered
+  std::uint32_t packet_bytes_max_ = 0;    // the client's Maximum Packet Size; 0: none
+  std::uint16_t receive_maximum_ = 0;     // the server's, as CONNACK said
   bool turned_away_ : 1 = false;
   bool is_bridge_ : 1 = false;    // another broker's, as CONNECT said
   bool zero_expiry_ : 1 = false;  // CONNECT asked for no session after the connection

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/broker/ledger.hpp"
 #include "core/broker/message.hpp"
 #include "protocol/topic.hpp"
 #include "server/mqtt/connection.hpp"
@@ -61,11 +62,16 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
 std::optional<protocol::ReasonCode> Connection::resolve_alias(protocol::PublishView& view) {
   const std::uint32_t max = thread_.config().topic_alias_maximum.in;
   if (view.topic_alias > max) return ReasonCode::topic_alias_invalid;
-  if (!aliases_in_) aliases_in_ = std::make_unique<std::vector<std::string>>();
-  auto& aliases = *aliases_in_;
+  if (!aliases_in_) aliases_in_ = std::make_unique<InboundAliases>();
+  auto& aliases = aliases_in_->names;
   if (!view.topic.empty()) {
     if (aliases.size() < view.topic_alias) aliases.resize(view.topic_alias);
-    aliases[view.topic_alias - 1u] = view.topic;
+    std::string& name = aliases[view.topic_alias - 1u];
+    broker::Ledger& ledger = thread_.inbox().ledger();
+    ledger.charge_connection(view.topic.size());
+    ledger.release_connection(name.size());
+    aliases_in_->bytes += view.topic.size() - name.size();
+    std::string(view.topic).swap(name);  // with no more room than it needs
     return std::nullopt;
   }
   if (view.topic_alias > aliases.size() || aliases[view.topic_alias - 1u].empty()) {

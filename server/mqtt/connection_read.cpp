@@ -44,7 +44,7 @@ bool Connection::read_once() {
   thread_.count_received(result.bytes);
   if (past_connect()) last_received_tick_ = thread_.wheel().tick();
   if (received.is_over_budget()) {
-    close({ReasonCode::server_busy, CloseCause::limit});
+    refuse_bytes();
     return false;
   }
   if (!received.empty()) on_received(received);
@@ -145,9 +145,14 @@ void Connection::keep_rest(const ReceivedBytes& received) {
   }
   const auto rest = hold_rest_ ? PacketReader::Rest::held : PacketReader::Rest::partial;
   const auto trust = known ? PacketReader::Trust::client : PacketReader::Trust::unauthenticated;
-  if (!reader_.keep(received, rest, trust, packet_bytes)) {
-    close({ReasonCode::server_busy, CloseCause::limit});
-  }
+  partial_since_tick_ = thread_.wheel().tick();
+  if (!reader_.keep(received, rest, trust, packet_bytes)) refuse_bytes();
+}
+
+// There is no memory for the rest of a packet.
+void Connection::refuse_bytes() {
+  const ReasonCode reason = past_connect() ? ReasonCode::quota_exceeded : ReasonCode::server_busy;
+  close({reason, CloseCause::limit, past_connect()});
 }
 
 bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,

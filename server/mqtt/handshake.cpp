@@ -182,9 +182,9 @@ Step Handshake::agree(protocol::Connect& connect) {
   request->clean_start = connect.clean_start;
   request->session_expiry_s = agree_session_expiry(connect, answer);
   request->packet_bytes_max = packet_bytes_max_;
-  request->receive_maximum =
-      version_ == Version::v5 ? properties.receive_maximum.value_or(65535)
-                              : static_cast<std::uint16_t>(std::min(config.inflight_max, 65535u));
+  // Without Receive Maximum, as in 3.1.1, the client would take any number.
+  request->receive_maximum = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(properties.receive_maximum.value_or(65535), config.inflight_max));
   terms_.is_bridge = connect.bridge;
   terms_.zero_expiry = properties.session_expiry_interval.value_or(0) == 0;
   if (connect.will) {

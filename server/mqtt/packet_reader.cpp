@@ -12,6 +12,8 @@ namespace {
 // Before authentication a buffer starts this small and doubles as bytes arrive. A buffer of this
 // size is not charged to the budget, so it is never refused.
 constexpr std::uint32_t first_buffer_bytes = 4096;
+// A client's buffer starts this large, quadruples, and may have this size at any time.
+constexpr std::uint32_t first_client_bytes = 64 * 1024;
 
 }  // namespace
 
@@ -35,7 +37,8 @@ IoResult PacketReader::receive_into_own(Stream& stream, ReceivedBytes& received)
     forget();
     return result;
   }
-  const std::uint32_t capacity = std::min(packet_bytes_, 2 * buffer.capacity());
+  const std::uint32_t factor = trust_ == Trust::client ? 4 : 2;
+  const std::uint32_t capacity = std::min(packet_bytes_, factor * buffer.capacity());
   if (!charge(capacity, trust_)) {
     received.is_over_budget_ = true;
     return result;
@@ -72,9 +75,9 @@ bool PacketReader::keep(const ReceivedBytes& received, Rest rest, Trust trust,
   // More than a quarter of the shared buffer: the rest is read straight into a buffer of its own.
   const bool is_large = packet_bytes > memory_.buffers.buffer_bytes() / 4;
   if (rest == Rest::partial && is_large) {
-    capacity = trust == Trust::client
-                   ? packet_bytes
-                   : std::min(packet_bytes, std::max(2 * count, first_buffer_bytes));
+    const std::uint32_t first = trust == Trust::client ? first_client_bytes : first_buffer_bytes;
+    const bool has_room = trust != Trust::client || memory_.has_room_for(2 * count);
+    capacity = std::min(packet_bytes, std::max(has_room ? 2 * count : count, first));
     packet_bytes_ = packet_bytes;
   }
   if (!charge(capacity, trust)) return false;
@@ -101,10 +104,12 @@ void PacketReader::forget() {
   held_ = false;
 }
 
-// Charges `bytes` to the budget in place of what was charged before. False: it is used up.
+// Charges `bytes` to the budget in place of what was charged before; a client's are counted as all
+// buffers are. False: it is used up.
 bool PacketReader::charge(std::uint32_t bytes, Trust trust) {
   memory_.budget.give_back(std::exchange(charged_bytes_, 0));
-  if (trust == Trust::client || bytes <= first_buffer_bytes) return true;
+  if (trust == Trust::client) return bytes <= first_client_bytes || memory_.has_room_for(bytes);
+  if (bytes <= first_buffer_bytes) return true;
   if (!memory_.budget.take(bytes)) return false;
   charged_bytes_ = bytes;
   return true;

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <system_error>
 
+#include "core/broker/ledger.hpp"
+
 namespace millrace::server {
 
 namespace {
@@ -57,7 +59,7 @@ IoThread::IoThread(broker::Inbox& inbox, Worker& worker, std::shared_ptr<const S
       worker_(worker),
       settings_(std::move(settings)),
       read_memory_(settings_->config.connection.read_bytes,
-                   whole_connects_max * settings_->config.connect_bytes_max) {}
+                   whole_connects_max * settings_->config.connect_bytes_max, inbox.ledger()) {}
 
 IoThread::~IoThread() {
   stop();
@@ -140,6 +142,10 @@ void IoThread::advance_wheel() {
   const auto now = Clock::now();
   if (now < next_tick_) return;
   wheel_.advance();
+  // The processor may have nothing to do while what arrives takes all memory, so it is looked anew.
+  if (wheel_.tick() % ticks(1) == 0 && inbox_.ledger().is_scarce_now()) {
+    wheel_.for_each([](Resident& resident) { resident.relieve_memory(); });
+  }
   // After a pause of the whole process, ticks are not made up for.
   next_tick_ += std::chrono::nanoseconds(tick_ns);
   if (next_tick_ < now) next_tick_ = now;

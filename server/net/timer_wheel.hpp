@@ -24,6 +24,8 @@ class Resident : public WheelHook {
   virtual void on_due() = 0;
   // The settings of the thread were replaced: what the peer may do is judged by the new ones.
   virtual void apply_settings() = 0;
+  // Memory is scarce: who makes the server hold much, and has for a while, has to leave.
+  virtual void relieve_memory() {}
   // The server drains: no more is read.
   virtual void stop_reading() = 0;
   // The server ends: say so to the peer and leave. Those with a will go first, so that the others

@@ -169,7 +169,54 @@ std::vector<MetricRow> queue_rows(const Inbox& inbox) {
   };
 }
 
+template <class Get>
+MetricRow of_ledger(const broker::Ledger& ledger, std::string name, std::string help, Get get) {
+  return {
+      std::move(name),
+      MetricType::gauge,
+      {},
+      std::move(help),
+      [&ledger, get](MetricWriter& writer) { writer.sample(static_cast<double>(get(ledger))); }};
+}
+
 }  // namespace
+
+std::vector<MetricRow> memory_metric_rows(const ProcessorStats& stats,
+                                          const broker::Ledger& ledger) {
+  constexpr auto counter = MetricType::counter;
+  return {
+      {"millrace_memory_bytes",
+       MetricType::gauge,
+       {"kind"},
+       "Memory that is held for clients, by kind. `messages` are the bytes of all messages, each "
+       "counted once; `other` is what the process has beyond all kinds.",
+       [&ledger](MetricWriter& writer) {
+         for (std::size_t i = 0; i < broker::holding_count; ++i) {
+           writer.sample(static_cast<double>(ledger.bytes(static_cast<broker::Holding>(i))),
+                         {broker::holding_names[i]});
+         }
+       }},
+      of_ledger(ledger, "millrace_memory_limit_bytes",
+                "The limit of that memory (memory.bytes_max).",
+                [](const broker::Ledger& of) { return of.bytes_max(); }),
+      of_ledger(ledger, "millrace_memory_level",
+                "How much of it is left: 0 plenty, 1 scarce (from 80 % on), 2 none.",
+                [](const broker::Ledger& of) { return static_cast<unsigned>(of.level()); }),
+      of_counter(stats, counter, "millrace_memory_refusals_total",
+                 "Sessions, subscriptions and retained messages that were refused because memory "
+                 "was scarce.",
+                 &ProcessorStats::memory_refusals),
+      of_counter(stats, counter, "millrace_memory_sessions_shed_total",
+                 "Sessions that lost a part of what waited in them because memory was scarce.",
+                 &ProcessorStats::memory_sessions_shed),
+      of_counter(stats, counter, "millrace_memory_sessions_ended_total",
+                 "Sessions that ended because they held much while memory was scarce.",
+                 &ProcessorStats::memory_sessions_ended),
+      of_counter(stats, counter, "millrace_routes_dropped_total",
+                 "Cached lists of a topic's subscribers that were dropped to make room.",
+                 &ProcessorStats::routes_dropped),
+  };
+}
 
 std::vector<MetricRow> broker_metric_rows(const ProcessorStats& stats, const Inbox& inbox) {
   std::vector<MetricRow> rows;

@@ -441,6 +441,22 @@ void Simulator::check() {
     }
   }
   if (world_.processor.topics().size() > limits_.slots.count_max) fail("too many slots");
+  check_memory();
+}
+
+// What is charged is what is there.
+void Simulator::check_memory() {
+  if (world_.processor.has_more()) return;  // what ended is still being taken apart
+  world_.processor.update_ledger();
+  const auto counted = world_.processor.recount_memory();
+  for (const Holding kind : {Holding::queues, Holding::inflight, Holding::sessions,
+                             Holding::subscriptions, Holding::topics, Holding::routes}) {
+    const auto at = static_cast<std::size_t>(kind);
+    const std::uint64_t charged = world_.processor.ledger().bytes(kind);
+    if (charged == counted[at]) continue;
+    return fail(std::string(holding_names[at]) + ": charged " + std::to_string(charged) +
+                " bytes, there are " + std::to_string(counted[at]));
+  }
 }
 
 void Simulator::check_end() {
@@ -487,6 +503,7 @@ void Simulator::check_end() {
     }
   }
   world_.run_until_idle();
+  check_memory();
   if (stats.sessions.value() != 0) fail("a session stayed");
   if (stats.sessions_connected.value() != 0) fail("connections are miscounted");
   if (stats.inflight.value() != 0) fail("inflight messages are miscounted");

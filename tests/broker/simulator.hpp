@@ -93,6 +93,7 @@ class Simulator {
   void settle();
 
   void check();
+  void check_memory();
   void check_end();
   void fail(const std::string& what) {
     if (fault_.empty()) fault_ = what;

@@ -108,6 +108,88 @@ TEST_F(ConnectionLimitsTest, AClientThatDoesNotReadItsAnswersIsNotKeptForEver) {
   EXPECT_EQ(front.processor.find_session("c"), nullptr);
 }
 
+TEST_F(ConnectionLimitsTest, AnMqtt5ClientHasNoMoreInflightThanTheServerAllows) {
+  connect();  // without Receive Maximum
+  EXPECT_EQ(front.processor.find_session("c")->receive_maximum,
+            front.settings->config.inflight_max);
+}
+
+// --- Memory ---
+
+struct MemoryLimitsTest : ConnectionLimitsTest {
+  // The first bytes of a PUBLISH of 1 MiB.
+  static Bytes part_of_packet(std::size_t bytes) {
+    protocol::Publish publish;
+    publish.topic = "t";
+    publish.payload.assign(1 << 20, 'x');
+    Bytes packet = encoded(publish);
+    packet.resize(bytes);
+    return packet;
+  }
+  // The reason of the DISCONNECT that the connection sent; none: it sent nothing.
+  std::optional<protocol::ReasonCode> farewell() {
+    front.apply();
+    front.thread.dispatch_ready();
+    if (line.taken.empty()) return std::nullopt;
+    const auto frame = **protocol::frame(line.taken, protocol::packet_bytes_limit, Version::v5);
+    const auto packet = protocol::decode(frame, line.taken, Version::v5, protocol::Sender::server);
+    return std::get<protocol::Disconnect>(*packet).reason;
+  }
+};
+
+TEST_F(MemoryLimitsTest, APacketThatNeverEndsEndsItsConnectionWhileMemoryIsScarce) {
+  connect();
+  receive(part_of_packet(200'000));
+  connection->relieve_memory();
+  EXPECT_EQ(farewell(), std::nullopt) << "it may be on its way";
+  advance_seconds(3);
+  connection->relieve_memory();
+  EXPECT_EQ(farewell(), protocol::ReasonCode::quota_exceeded);
+}
+
+TEST_F(MemoryLimitsTest, APacketHoldsASmallMultipleOfWhatWasSent) {
+  connect();
+  front.thread.receive_buffers().current();
+  const std::uint64_t before = broker::BufferBytes::total();
+  receive(part_of_packet(100));
+  EXPECT_LE(broker::BufferBytes::total() - before, 65u * 1024);
+  Bytes rest = part_of_packet(200'000);
+  rest.erase(rest.begin(), rest.begin() + 100);
+  receive(rest);
+  EXPECT_LE(broker::BufferBytes::total() - before, 4u * 200'000 + 1024);
+}
+
+TEST_F(MemoryLimitsTest, ALongPacketIsRefusedWhileThereIsNoMemory) {
+  connect();
+  front.processor.ledger().set_limit(100'000);
+  receive(part_of_packet(60'000));
+  EXPECT_EQ(farewell(), std::nullopt) << "a short one always has room";
+  Bytes rest = part_of_packet(200'000);
+  rest.erase(rest.begin(), rest.begin() + 60'000);
+  receive(rest);
+  EXPECT_EQ(farewell(), protocol::ReasonCode::quota_exceeded);
+}
+
+TEST_F(MemoryLimitsTest, TopicsBehindAliasesAreCountedAndGivenBack) {
+  const std::uint64_t before = front.processor.ledger().bytes(broker::Holding::connections);
+  connect();
+  protocol::Publish publish;
+  for (std::uint16_t alias = 1; alias <= 10; ++alias) {
+    publish.topic = std::to_string(alias) + std::string(60'000, 't');
+    publish.properties.topic_alias = alias;
+    receive(encoded(publish));
+    front.apply();
+    front.thread.dispatch_ready();
+  }
+  EXPECT_GE(front.processor.ledger().bytes(broker::Holding::connections), before + 600'000);
+  publish.topic = "short";
+  publish.properties.topic_alias = 1;
+  receive(encoded(publish));
+  EXPECT_LT(front.processor.ledger().bytes(broker::Holding::connections), before + 600'000);
+  connection->relieve_memory();
+  EXPECT_EQ(farewell(), protocol::ReasonCode::quota_exceeded);
+}
+
 // Where nobody may read anything.
 struct SubscribeLimitsTest : ConnectionLimitsTest {
   SubscribeLimitsTest() : ConnectionLimitsTest(config()) {}

@@ -17,7 +17,8 @@ constexpr std::uint32_t shared_bytes = 1024;
 constexpr std::size_t packet_bytes_max = 1 << 20;
 
 struct PacketReaderTest : testing::Test {
-  ReadMemory memory{shared_bytes, 20'000};
+  broker::Ledger ledger{UINT64_MAX};
+  ReadMemory memory{shared_bytes, 20'000, ledger};
   UnauthenticatedBudget& budget = memory.budget;
   ScriptedStream stream;
   PacketReader reader{memory};

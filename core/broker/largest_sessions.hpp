@@ -1,0 +1,74 @@
+// LargestSessions: which sessions hold most, so that memory can be taken back from those first.
+//
+// Sessions are listed by the power of two of what they hold in all; and those without a connection
+// also by that of what waits in them, which can be dropped. Who holds little is not listed. Within a
+// power of two the session that was made first comes first, so that a replay takes the same one.
+//
+// What always holds: a session is listed where it belonged at its last note(); one that ended is not
+// listed.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <map>
+
+#include "core/broker/session.hpp"
+
+namespace millrace::broker {
+
+class LargestSessions {
+ public:
+  // Who holds less is not listed.
+  static constexpr std::uint64_t listed_bytes_min = 4096;
+
+  // After a change of what the session holds, or of whether it has a connection; and once it ended.
+  void note(Session& session) {
+    const bool may_shed = !session.ended && !session.connected();
+    move(holders_, session, session.holding_rank,
+         session.ended ? 0 : rank_of(session.held_bytes()));
+    move(waiting_, session, session.waiting_rank,
+         may_shed ? rank_of(session.pending.memory_bytes()) : 0);
+  }
+
+  // By what waits, of those without a connection. Null: none is listed.
+  Session* most_waiting() const { return largest(waiting_); }
+  // By all that they hold.
+  Session* largest() const { return largest(holders_); }
+  Session* largest_offline() const {
+    for (std::size_t rank = holders_.size(); rank-- > 0;) {
+      for (const auto& [number, session] : holders_[rank]) {
+        if (!session->connected()) return session;
+      }
+    }
+    return nullptr;
+  }
+
+ private:
+  // By power of two, then by Session::number. The first one stays empty.
+  using Lists = std::array<std::map<std::uint64_t, Session*>, 64>;
+
+  static std::uint8_t rank_of(std::uint64_t bytes) {
+    return static_cast<std::uint8_t>(std::bit_width(bytes / listed_bytes_min));
+  }
+  static Session* largest(const Lists& lists) {
+    for (std::size_t rank = lists.size(); rank-- > 0;) {
+      if (!lists[rank].empty()) return lists[rank].begin()->second;
+    }
+    return nullptr;
+  }
+  static void move(Lists& lists, Session& session, std::uint8_t& from, std::uint8_t to) {
+    if (from == to) [[likely]]
+      return;
+    if (from != 0) lists[from].erase(session.number);
+    if (to != 0) lists[to].emplace(session.number, &session);
+    from = to;
+  }
+
+  Lists holders_;
+  Lists waiting_;
+};
+
+}  // namespace millrace::broker

@@ -1,0 +1,81 @@
+#include "core/broker/route.hpp"
+
+#include "core/base/malloc_bytes.hpp"
+
+namespace millrace::broker {
+
+namespace {
+
+// A route to fewer is left alone: as a rule a topic's entry is larger.
+constexpr std::size_t many = 16;
+
+template <class T>
+std::uint64_t memory_of(const std::vector<T>& list) {
+  return list.capacity() == 0 ? 0 : base::malloc_bytes(list.capacity() * sizeof(T));
+}
+
+}  // namespace
+
+std::uint64_t CachedRoute::Routed::memory_bytes() const {
+  std::uint64_t bytes = base::malloc_bytes(sizeof(Routed)) + memory_of(route.targets) +
+                        memory_of(route.groups) + memory_of(route.feeds);
+  if (place) bytes += base::malloc_bytes(sizeof(Place));
+  return bytes;
+}
+
+void CachedRoute::set(Route&& route, std::uint64_t version, RouteCache& cache,
+                      const std::uint64_t& last_use) {
+  forget(cache);
+  if (route.empty()) {
+    word_ = nothing_as_of(version);
+    return;
+  }
+  auto* made = new Routed{version, std::move(route), nullptr};
+  word_ = reinterpret_cast<std::uintptr_t>(made);
+  cache.add(*made, last_use);
+}
+
+void CachedRoute::forget(RouteCache& cache) {
+  if (Routed* const before = routed()) {
+    cache.remove(*before);
+    delete before;
+  }
+  word_ = never;
+}
+
+void RouteCache::add(CachedRoute::Routed& routed, const std::uint64_t& last_use) {
+  if (routed.route.targets.size() + routed.route.groups.size() >= many) {
+    routed.place = std::make_unique<CachedRoute::Place>(routed, last_use);
+    places_.push_back(*routed.place);
+  }
+  memory_bytes_ += routed.memory_bytes();
+}
+
+void RouteCache::remove(const CachedRoute::Routed& routed) {
+  MILLRACE_CHECK(memory_bytes_ >= routed.memory_bytes());
+  memory_bytes_ -= routed.memory_bytes();
+}
+
+std::size_t RouteCache::drop_to(std::uint64_t bytes_max) {
+  std::size_t dropped = 0;
+  while (memory_bytes_ > bytes_max && !places_.empty()) {
+    CachedRoute::Place& place = places_.front();
+    places_.pop_front();
+    if (place.seen_use != *place.last_use) {  // a second chance, until it is the first again
+      place.seen_use = *place.last_use;
+      places_.push_back(place);
+      continue;
+    }
+    CachedRoute::Routed& routed = *place.routed;
+    remove(routed);
+    routed.version = CachedRoute::no_version;
+    routed.route.targets = std::vector<RouteTarget>();  // with its capacity: `= {}` would keep that
+    routed.route.groups = std::vector<RouteGroup>();
+    routed.place.reset();
+    memory_bytes_ += routed.memory_bytes();
+    ++dropped;
+  }
+  return dropped;
+}
+
+}  // namespace millrace::broker

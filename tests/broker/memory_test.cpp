@@ -1,0 +1,412 @@
+// What strangers make the server hold stays within its limits: the ledger counts it, and what can be
+// given up goes before anybody else is harmed. Each attack here is one that was once seen to work.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/broker/ledger.hpp"
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::PacketType;
+using protocol::ReasonCode;
+using protocol::Version;
+
+constexpr std::uint64_t mib = 1 << 20;
+constexpr std::uint32_t for_ever = 0xFFFFFFFF;
+
+ProcessorLimits limits_of(std::uint64_t memory_bytes) {
+  ProcessorLimits limits;
+  limits.memory_bytes = memory_bytes;
+  return limits;
+}
+
+class Memory : public ::testing::Test {
+ protected:
+  explicit Memory(ProcessorLimits limits = limits_of(16 * mib)) : world(limits) {
+    world.processor.report_memory([this](const MemoryEvent& event) { events.push_back(event); });
+  }
+
+  const ProcessorStats& stats() const { return world.processor.stats(); }
+  const Ledger& ledger() const { return world.processor.ledger(); }
+  std::uint64_t dropped(Drop why) const {
+    return stats().dropped[static_cast<std::size_t>(why)].value();
+  }
+  // The ledger is looked at, and what must go has gone.
+  void look() { world.advance_ms(3); }
+  bool exists(const std::string& client_id) const {
+    return world.processor.find_session(client_id) != nullptr;
+  }
+  Peer& offline(const std::string& client_id, const std::string& filter) {
+    return world.peer(client_id).connect(true, for_ever).subscribe(filter, 1, Mode::every).close();
+  }
+  // A healthy client hears itself.
+  void expect_served(Peer& client) {
+    const std::size_t before = client.got.size();
+    client.publish("healthy", "v");
+    EXPECT_EQ(client.read().got.size(), before + 1);
+  }
+  Peer& healthy_client() { return world.peer("healthy").connect().subscribe("healthy"); }
+
+  World world;
+  std::vector<MemoryEvent> events;
+};
+
+const std::string kilobyte(1024, 'x');
+const std::string large(256 * 1024, 'x');
+
+TEST(BufferBytes, CountAMessageOnceHoweverManyHoldIt) {
+  const std::uint64_t before = BufferBytes::total();
+  Message first = message("a", large);
+  const std::uint64_t one = BufferBytes::total() - before;
+  EXPECT_GE(one, large.size());
+  EXPECT_LE(one, large.size() + 100);
+  const std::vector<Message> holders(1000, first);
+  EXPECT_EQ(BufferBytes::total() - before, one);
+}
+
+TEST_F(Memory, OfASubscriberThatNeverAcknowledgesIsAPartOfItsSession) {
+  ProcessorLimits limits;
+  limits.session_bytes = 8 * mib;
+  limits.queue_bytes = 2 * mib;
+  World small(limits);
+  Peer& reader = small.peer("reader", Version::v5);
+  reader.connect(true, for_ever).subscribe("a", 1, Mode::every);
+  Peer& writer = small.peer("writer").connect();
+  for (int i = 0; i < 200; ++i) {
+    writer.publish("a", large, 1);
+    reader.read();
+  }
+  const Session& session = *small.processor.find_session("reader");
+  EXPECT_LE(session.inflight.bytes(), limits.session_bytes / 2 + large.size() + 100);
+  EXPECT_GE(session.inflight.bytes(), limits.session_bytes / 4);
+  EXPECT_LE(session.held_bytes(), limits.session_bytes);
+  // It goes on as soon as it acknowledges.
+  for (std::size_t i = 0; i < reader.got.size(); ++i) {
+    reader.acknowledge(PacketType::puback, reader.got[i].packet_id);
+    reader.read();
+  }
+  EXPECT_TRUE(session.inflight.empty());
+  EXPECT_TRUE(session.pending.empty());
+  EXPECT_EQ(session.inflight.bytes(), 0u);
+}
+
+TEST_F(Memory, IsTakenFromTheLargestOfflineQueueFirst) {
+  Peer& healthy = healthy_client();
+  offline("large", "a");
+  offline("small", "b");
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 10; ++i) writer.publish("b", kilobyte, 1);
+  for (int i = 0; i < 80; ++i) {
+    writer.publish("a", large + std::to_string(i), 1);
+    look();
+    ASSERT_LT(ledger().total(), ledger().bytes_max() + large.size());
+  }
+  ASSERT_EQ(events.size(), 1u) << "one session, once";
+  EXPECT_EQ(events[0].client_id, "large");
+  EXPECT_FALSE(events[0].ended);
+  EXPECT_EQ(stats().memory_sessions_shed.value(), 1u);
+  EXPECT_GT(dropped(Drop::memory), 0u);
+  EXPECT_EQ(world.processor.find_session("small")->pending.size(), 10u);
+  // What is left is the newest.
+  Peer& back = world.peer("large").connect(false, for_ever).read();
+  ASSERT_FALSE(back.got.empty());
+  EXPECT_EQ(back.got.back().payload, large + "79");
+  EXPECT_LT(back.got.size(), 60u);
+  expect_served(healthy);
+}
+
+TEST_F(Memory, ThatIsScarceRefusesNewSessionsUntilItIsNot) {
+  Peer& hoard = world.peer("hoard", Version::v5);
+  hoard.connect(true, for_ever).subscribe("a", 1, Mode::every);
+  std::vector<Message> held;  // as by a front-end, which nobody can take away
+  while (ledger().total() < ledger().scarce_bytes()) {
+    held.push_back(message("b", large));
+    world.processor.update_ledger();
+  }
+  look();
+  ASSERT_EQ(ledger().level(), MemoryLevel::scarce);
+  Peer& refused = world.peer("new").connect();
+  refused.take();
+  EXPECT_EQ(refused.closed, ReasonCode::quota_exceeded);
+  EXPECT_EQ(stats().memory_refusals.value(), 1u);
+  hoard.close();
+  Peer& back = world.peer("hoard", Version::v5).connect(false, for_ever);
+  back.take();
+  EXPECT_EQ(back.session_present, true) << "who has a session may come back to it";
+
+  held.clear();
+  look();
+  EXPECT_EQ(ledger().level(), MemoryLevel::plenty);
+  Peer& again = world.peer("new").connect();
+  again.take();
+  EXPECT_EQ(again.session_present, false);
+}
+
+TEST_F(Memory, ThatIsScarceRefusesNewSubscriptionsAndKeepsThoseThatAreThere) {
+  Peer& client = world.peer("client", Version::v5).connect().subscribe("a", 1);
+  std::vector<Message> held;
+  while (ledger().total() < ledger().scarce_bytes()) {
+    held.push_back(message("b", large));
+    world.processor.update_ledger();
+  }
+  look();
+  client.subscribe("b", 1).subscribe("a", 0).read();
+  ASSERT_EQ(client.control.size(), 3u);
+  EXPECT_EQ(std::get<protocol::Suback>(client.control[1]).reasons[0], ReasonCode::quota_exceeded);
+  EXPECT_EQ(std::get<protocol::Suback>(client.control[2]).reasons[0], ReasonCode::success);
+  client.publish("a", "v").read();
+  EXPECT_EQ(client.payloads(), std::vector<std::string>{"v"});
+}
+
+TEST_F(Memory, ThatIsUsedUpEndsTheSessionThatHoldsMost) {
+  Peer& healthy = healthy_client();
+  std::vector<Peer*> readers;
+  for (int i = 0; i < 4; ++i) {
+    readers.push_back(&world.peer("reader" + std::to_string(i), Version::v5));
+    readers.back()->connect(true, for_ever);
+    readers.back()->subscribe("a" + std::to_string(i), 1, Mode::every);
+  }
+  Peer& writer = world.peer("writer").connect();
+  for (int round = 0; round < 40; ++round) {
+    for (std::size_t i = 0; i < readers.size(); ++i) {
+      // The first two get twice as much. Nobody acknowledges.
+      for (int times = i < 2 ? 2 : 1; times-- > 0;) {
+        writer.publish("a" + std::to_string(i), large, 1);
+        if (!readers[i]->closed) readers[i]->read();
+        look();
+      }
+    }
+    ASSERT_LT(ledger().total(), ledger().bytes_max() + mib);
+  }
+  EXPECT_GE(stats().memory_sessions_ended.value(), 1u);
+  ASSERT_FALSE(events.empty());
+  EXPECT_TRUE(events[0].ended);
+  EXPECT_EQ(events[0].client_id.substr(0, 6), "reader");
+  EXPECT_FALSE(exists(events[0].client_id));
+  expect_served(healthy);
+}
+
+TEST_F(Memory, OfWillsIsTakenBackFromThoseWhoHaveGone) {
+  Peer& healthy = healthy_client();
+  for (int i = 0; i < 100; ++i) {
+    ConnectRequest::Will will{message("w", large), 1'000'000};
+    world.peer("gone" + std::to_string(i)).connect(true, for_ever, std::move(will)).close();
+    look();
+    ASSERT_LT(ledger().total(), ledger().bytes_max());
+  }
+  EXPECT_GT(stats().memory_sessions_ended.value(), 0u);
+  Peer& fresh = world.peer("new").connect();
+  fresh.take();
+  EXPECT_EQ(fresh.session_present, false) << "there is room again";
+  expect_served(healthy);
+}
+
+TEST_F(Memory, OfIdentifiersAndFiltersIsCountedAndTakenBack) {
+  Peer& healthy = healthy_client();
+  const std::string long_name(60'000, 'i');
+  for (int i = 0; i < 300; ++i) {
+    Peer& stranger = world.peer(long_name + std::to_string(i)).connect(true, for_ever);
+    stranger.subscribe(long_name + "/" + std::to_string(i), 1).close();
+    look();
+    ASSERT_LT(ledger().total(), ledger().bytes_max());
+  }
+  EXPECT_GT(ledger().bytes(Holding::sessions), 20 * long_name.size());
+  EXPECT_GT(ledger().bytes(Holding::subscriptions), 20 * long_name.size());
+  EXPECT_GT(stats().memory_sessions_ended.value(), 0u);
+  expect_served(healthy);
+}
+
+TEST_F(Memory, OfOneClientsFiltersHasALimit) {
+  ProcessorLimits limits;
+  limits.session_bytes = 4 * mib;
+  World small(limits);
+  Peer& client = small.peer("client", Version::v5).connect();
+  const std::string long_name(60'000, 'f');
+  for (int i = 0; i < 20; ++i) client.subscribe(long_name + std::to_string(i), 1);
+  client.read();
+  EXPECT_EQ(std::get<protocol::Suback>(client.control[0]).reasons[0], ReasonCode::granted_qos1);
+  EXPECT_EQ(std::get<protocol::Suback>(client.control[19]).reasons[0], ReasonCode::quota_exceeded);
+  EXPECT_LE(small.processor.find_session("client")->subscriptions.read().memory_bytes, mib);
+}
+
+TEST_F(Memory, OfManyOfflineReadersOfEverythingIsWithinTheLimit) {
+  Peer& healthy = healthy_client();
+  for (int i = 0; i < 1000; ++i) offline("reader" + std::to_string(i), "#");
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 300; ++i) {
+    writer.publish("t", "sixteen bytes...", 1);
+    if (i % 10 == 0) look();
+    ASSERT_LT(ledger().total(), ledger().bytes_max());
+  }
+  EXPECT_GT(dropped(Drop::memory), 0u);
+  // The newest is there for each of those that were looked at.
+  Peer& back = world.peer("reader999").connect(false, for_ever).read();
+  EXPECT_EQ(back.got.back().payload, "sixteen bytes...");
+  expect_served(healthy);
+}
+
+TEST_F(Memory, OfSlowReadersOfNewestValuesIsCountedWithItsEntries) {
+  for (int i = 0; i < 20; ++i) {
+    world.peer("slow" + std::to_string(i)).connect().subscribe("#", 0, Mode::latest);
+  }
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 5000; ++i) {
+    writer.publish("topic/" + std::to_string(i), "v");
+    if (i % 10 == 0) look();
+    ASSERT_LT(ledger().total(), ledger().bytes_max() + mib);
+  }
+  EXPECT_GT(ledger().bytes(Holding::queues), 4 * ledger().bytes(Holding::messages));
+}
+
+TEST_F(Memory, OfCachedRoutesIsWithinItsBudget) {
+  ProcessorLimits limits;
+  limits.routes_bytes = mib;
+  World small(limits);
+  for (int i = 0; i < 200; ++i) small.peer("reader" + std::to_string(i)).connect().subscribe("#");
+  Peer& writer = small.peer("writer").connect();
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 300; ++i) writer.publish("topic/" + std::to_string(i), "v");
+  }
+  small.processor.update_ledger();
+  EXPECT_LE(small.processor.ledger().bytes(Holding::routes),
+            mib + 200 * sizeof(RouteTarget) + 1000);
+  EXPECT_GT(small.processor.stats().routes_dropped.value(), 0u);
+  // A route that is used stays.
+  const std::uint64_t before = small.processor.stats().routes_computed.value();
+  for (int i = 0; i < 100; ++i) {
+    writer.publish("hot", "v").publish("topic/" + std::to_string(i), "v");
+  }
+  EXPECT_EQ(small.processor.stats().routes_computed.value() - before, 101u);
+}
+
+TEST_F(Memory, OfReleasedQos2MessagesIsGivenBack) {
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  const std::uint64_t before = ledger().bytes(Holding::sessions);
+  for (std::uint16_t id = 1; id <= 100; ++id) {
+    world.apply(publish_command(message("a", "v", 2, false, id), writer.outbox.get()));
+  }
+  EXPECT_EQ(ledger().bytes(Holding::sessions), before + 100 * PublisherAcks::received_bytes);
+  for (std::uint16_t id = 1; id <= 100; ++id) writer.acknowledge(PacketType::pubrel, id);
+  EXPECT_EQ(ledger().bytes(Holding::sessions), before);
+}
+
+// --- Retained values ---
+
+class Retained : public Memory {
+ protected:
+  static ProcessorLimits limits() {
+    ProcessorLimits limits = limits_of(64 * mib);
+    limits.slots.bytes_max = mib;
+    return limits;
+  }
+  Retained() : Memory(limits()) {}
+
+  std::string stored(const std::string& topic) {
+    Peer& reader = world.peer("reader of " + topic).connect();
+    reader.subscribe(topic).read();
+    return reader.got.empty() ? "" : reader.got[0].payload;
+  }
+};
+
+TEST_F(Retained, ValuesThatGrowStayWithinTheLimit) {
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
+  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), large, 0, true);
+  look();
+  EXPECT_LE(world.processor.topics().bytes(), mib + large.size() + 100 * 300);
+  EXPECT_GE(dropped(Drop::retained_refused), 95u);
+  EXPECT_EQ(stored("t/0"), large);
+  EXPECT_EQ(stored("t/99"), "v") << "what was refused left the value before it";
+}
+
+TEST_F(Retained, TopicsNewestValueMakesRoomThough) {
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
+  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), large);
+  look();
+  EXPECT_LE(world.processor.topics().bytes(), mib + large.size());
+  EXPECT_EQ(world.processor.topics().retained_count(), 100u);
+  EXPECT_EQ(stored("t/0"), "v");
+  Peer& latest = world.peer("latest").connect();
+  latest.subscribe("t/0", 0, Mode::latest).subscribe("t/99", 0, Mode::latest).read();
+  EXPECT_EQ(latest.payloads(), (std::vector<std::string>{"v", large}));
+}
+
+TEST_F(Retained, ValuesOfOneBatchStayWithinTheLimitTogether) {
+  Peer& writer = world.peer("writer").connect();
+  world.joins = [] { return true; };
+  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), large, 0, true);
+  world.end_batch();
+  world.joins = {};
+  look();
+  EXPECT_LE(world.processor.topics().bytes(), mib + large.size() + 100 * 300);
+  EXPECT_GE(dropped(Drop::retained_refused), 95u);
+}
+
+TEST_F(Retained, MessageWithoutRoomIsRefusedWholeIfItsSenderCanBeTold) {
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  for (int i = 0; i < 8; ++i) writer.publish("t/" + std::to_string(i), large, 1, true);
+  const std::size_t before = reader.read().got.size();
+  EXPECT_LT(before, 8u);
+  writer.take();
+  const auto& puback = std::get<protocol::Puback>(writer.control.back());
+  EXPECT_EQ(puback.reason, ReasonCode::quota_exceeded);
+  writer.publish("victim", large, 2, true);
+  writer.take();
+  EXPECT_EQ(std::get<protocol::Pubrec>(writer.control.back()).reason, ReasonCode::quota_exceeded);
+  EXPECT_EQ(reader.read().got.size(), before) << "nothing of it happened";
+  EXPECT_TRUE(world.processor.find_session("writer")->deferred.read().received_qos2.empty());
+  // A sender that cannot be told is heard.
+  Peer& old = world.peer("old").connect();
+  old.publish("victim", large, 1, true);
+  EXPECT_EQ(reader.read().got.size(), before + 1);
+}
+
+TEST_F(Retained, ValuesOfOneUserLeaveRoomForOthers) {
+  ProcessorLimits limits = Retained::limits();
+  limits.slots.user_bytes_max = limits.slots.bytes_max / 4 * 3;
+  World shared(limits);
+  const auto client_of = [&](const std::string& user) -> Peer& {
+    Peer& client = shared.peer(user, Version::v5);
+    auto rights = new Rights;
+    rights->owner = user;
+    client.rights = RightsRef(rights);
+    return client.connect();
+  };
+  Peer& greedy = client_of("greedy");
+  for (int i = 0; i < 8; ++i) greedy.publish("g/" + std::to_string(i), large, 1, true);
+  greedy.take();
+  EXPECT_EQ(std::get<protocol::Puback>(greedy.control.back()).reason, ReasonCode::quota_exceeded);
+  Peer& other = client_of("other");
+  other.publish("o", large, 1, true);
+  other.take();
+  EXPECT_EQ(std::get<protocol::Puback>(other.control.back()).reason,
+            ReasonCode::no_matching_subscribers);
+  // What the greedy one clears is his again; what another one sets in its place is not his any more.
+  other.publish("g/0", large, 1, true);
+  for (const char* topic : {"g/1", "g/2"}) greedy.publish(topic, "", 1, true);
+  greedy.publish("g/9", large, 1, true);
+  greedy.take();
+  EXPECT_EQ(std::get<protocol::Puback>(greedy.control.back()).reason,
+            ReasonCode::no_matching_subscribers);
+}
+
+TEST_F(Retained, ValueCanBeReplacedOrClearedWithoutRoom) {
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  for (int i = 0; i < 8; ++i) writer.publish("t/" + std::to_string(i), large, 1, true);
+  writer.publish("t/0", std::string(large.size(), 'y'), 1, true);
+  EXPECT_EQ(stored("t/0"), std::string(large.size(), 'y'));
+  writer.publish("t/0", "", 1, true);
+  EXPECT_EQ(stored("t/0"), "");
+  writer.publish("new", "v", 1, true);
+  EXPECT_EQ(stored("new"), "v");
+}
+
+}  // namespace
+}  // namespace millrace::broker
