@@ -42,6 +42,10 @@ class Batch {
   const Ledger& ledger() const { return ledger_; }
   LargestSessions& largest() { return largest_; }
 
+  // Work of this batch, in units of ProcessorStats::work_units: those, and what else is spent.
+  void spend(std::uint64_t units) { spent_ += units; }
+  std::uint64_t spent() const { return spent_ + stats_.work_units.value() - work_before_; }
+
   void touch(Outbox& outbox) {
     if (outbox.in_batch) return;
     outbox.in_batch = true;
@@ -59,6 +63,8 @@ class Batch {
   ProcessorStats stats_;
   Ledger ledger_;
   LargestSessions largest_;
+  std::uint64_t spent_ = 0;
+  std::uint64_t work_before_ = 0;  // of stats().work_units, as the batch began
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;
   bool has_more_ = false;

@@ -70,7 +70,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   entry.since_ns = batch_.now_ns();
   entry.interval_ms = target.interval_ms;
   backlog_.add(session, target.mode, std::move(entry), context);
-  if (!session.connected()) return;
+  if (!session.connected()) return batch_.spend(1);
   serve_later(session);
   timers_.reschedule(session, batch_);
 }

@@ -8,6 +8,7 @@
 #include "core/base/futex.hpp"
 #include "core/base/pause.hpp"
 #include "core/broker/check.hpp"
+#include "core/broker/command_turns.hpp"
 #include "core/broker/processor.hpp"
 
 namespace millrace::broker {
@@ -46,7 +47,8 @@ Inbox::Inbox(const InboxLimits& limits, Processor& processor)
         return resolved;
       }()),
       processor_(processor),
-      queue_(make_queue(limits.queue)) {}
+      queue_(make_queue(limits.queue)),
+      turns_(std::make_unique<CommandTurns>(processor)) {}
 
 Inbox::~Inbox() {
   stop();
@@ -164,14 +166,16 @@ void Inbox::serve(Holder holder) {
 bool Inbox::run_batch() {
   MILLRACE_CHECK((signals_.load(std::memory_order_relaxed) & held) != 0);  // by this thread
   const std::int64_t started_ns = now_ns();
-  std::uint64_t bytes = 0;
   processor_.begin(started_ns, processor_.needs_time_of_day() ? time_of_day_ns() : 0);
-  const std::size_t count = queue_->pop_batch(limits_.batch_max, [&](Command& command) {
-    bytes += command.charged_bytes();
-    processor_.apply(command);
-  });
+  turns_->begin();
+  std::size_t count = 0;
+  if (!turns_->is_behind()) [[likely]] {
+    count = queue_->pop_batch(limits_.batch_max, [&](Command& command) { turns_->admit(command); });
+  }
+  turns_->finish();
   processor_.finish();
-  if (bytes > 0) {
+  has_put_off_.store(!turns_->empty(), std::memory_order_release);
+  if (const std::uint64_t bytes = turns_->take_applied_bytes()) {
     const std::uint64_t charged = queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
     MILLRACE_CHECK(charged >= bytes);
   }
@@ -179,7 +183,7 @@ bool Inbox::run_batch() {
   if (count > 0) {
     processor_.stats().batch_ns.record(static_cast<std::uint64_t>(now_ns() - started_ns));
   }
-  return count == limits_.batch_max || processor_.has_more();
+  return count == limits_.batch_max || !turns_->empty() || processor_.has_more();
 }
 
 void Inbox::publish_deadline() {

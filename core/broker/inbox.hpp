@@ -30,6 +30,7 @@
 
 namespace millrace::broker {
 
+class CommandTurns;
 class Ledger;
 class Processor;
 
@@ -71,7 +72,7 @@ class Inbox {
   // The queue is empty and, with WaitStrategy::block, the role is free: what was submitted before has
   // been applied and handed over. (While another thread submits, the answer is out of date at once.)
   bool idle() const {
-    if (queue_->len() > 0) return false;
+    if (queue_->len() > 0 || has_put_off_.load(std::memory_order_acquire)) return false;
     return limits_.wait != WaitStrategy::block ||
            (signals_.load(std::memory_order_acquire) & held) == 0;
   }
@@ -101,6 +102,8 @@ class Inbox {
   const InboxLimits limits_;
   Processor& processor_;
   std::unique_ptr<CommandQueue> queue_;
+  const std::unique_ptr<CommandTurns> turns_;  // the holder's
+  std::atomic<bool> has_put_off_{false};       // turns_ is not empty
 
   static constexpr std::uint64_t held = 1;
   static constexpr std::uint64_t one_signal = 2;

@@ -38,6 +38,7 @@
 namespace millrace::broker {
 
 class ReadyList;
+struct CommandLine;
 struct Session;
 
 // The Subscription Identifiers that one delivery carries (MQTT 5, 3.3.2.3.8), shared by all
@@ -128,7 +129,8 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
 
   // --- The processor (its flag stands here to fill padding) -------------------------------------
 
-  bool in_batch = false;  // already listed among those that this batch touched
+  bool in_batch = false;        // already listed among those that this batch touched
+  CommandLine* line = nullptr;  // CommandTurns': its commands wait there
 
   // --- The connection's I/O thread --------------------------------------------------------------
 

@@ -281,6 +281,7 @@ void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
 
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
+  batch_.spend(1);
   const Router::Subscribed subscribed = router_.subscribe(session, wanted, identifier);
   if (subscribed.subscription == nullptr) return ReasonCode::quota_exceeded;
   if (auto cursor = values_.begin_snapshot(*subscribed.subscription, wanted, subscribed.is_new)) {

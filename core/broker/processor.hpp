@@ -66,6 +66,11 @@ class Processor {
   void apply(Command& command);
   void finish();
 
+  // Work of the commands of this batch, and how much a batch is to do: see CommandTurns.
+  std::uint64_t spent_units() const { return batch_.spent(); }
+  std::uint64_t slice_units() const { return batch_.limits().units_per_batch; }
+  std::int64_t now_ns() const { return batch_.now_ns(); }
+
   // There is work left and no command has to come for it: run another batch soon.
   bool has_more() const { return batch_.has_more(); }
   // When the next timer is due; run a batch then.

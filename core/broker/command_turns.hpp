@@ -1,0 +1,88 @@
+// CommandTurns: in which order the processor applies the commands that came out of the queue, so that
+// nobody waits long for what others ask.
+//
+// As a rule that is the order of the queue. But a batch has a slice of work; once that is used up,
+// what is left of it begins the next batch, so that what is done is handed over. And a connection
+// that asked for something costly (a topic that very many filters match, a message for very many
+// offline sessions) has a line of its own for a second after that: such lines are served in turn, a
+// command each, after what the others asked for.
+//
+// What always holds: the commands of one connection are applied in their order; a batch does no more
+// than its slice and one command; commands of others wait for one batch, not for lines.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <utility>
+
+#include "core/broker/command.hpp"
+#include "core/broker/processor.hpp"
+
+namespace millrace::broker {
+
+// What waits of one connection.
+struct CommandLine {
+  Outbox* outbox = nullptr;
+  std::deque<Command> commands;
+  std::int64_t costly_at_ns = 0;  // when it asked for something costly last
+  std::list<CommandLine>::iterator place;
+};
+
+class CommandTurns {
+ public:
+  explicit CommandTurns(Processor& processor) : processor_(processor) {}
+  CommandTurns(const CommandTurns&) = delete;
+  CommandTurns& operator=(const CommandTurns&) = delete;
+
+  // A batch: first what is left of the one before; then, unless that is too much, each command as it
+  // comes out of the queue; then the lines.
+  void begin();
+  void admit(Command& command) {
+    if (held_.empty() && !has_line(command) && !slice_is_used_up()) [[likely]] {
+      apply(command);
+    } else {
+      put_off(command);
+    }
+  }
+  void finish();
+
+  // The slice did not even do for what was left of the batch before: nothing more is to come.
+  bool is_behind() const { return !held_.empty(); }
+  // False: commands wait here, and another batch is needed.
+  bool empty() const { return held_.empty() && waiting_.empty(); }
+  // Of the queue's limit, what has been applied since the last call.
+  std::uint64_t take_applied_bytes();
+
+ private:
+  static constexpr std::int64_t costly_ns = 1'000'000'000;
+  static constexpr std::uint64_t costly_part = 8;  // of a slice. Most commands cost none or a few
+
+  static bool has_line(const Command& command) {
+    return command.outbox != nullptr && command.outbox->line != nullptr;
+  }
+  bool slice_is_used_up() const { return spent_units_ >= slice_units_; }
+  void apply(Command& command) {
+    applied_bytes_ += command.charged_bytes();
+    processor_.apply(command);
+    const std::uint64_t before = std::exchange(spent_units_, processor_.spent_units());
+    if (spent_units_ - before >= slice_units_ / costly_part) [[unlikely]]
+      note_costly(command);
+  }
+  void put_off(Command& command);
+  void note_costly(const Command& command);
+  void close_idle_lines();
+
+  Processor& processor_;
+  std::deque<Command> held_;        // in the order of the queue; none of them has a line
+  std::list<CommandLine> waiting_;  // lines with commands, the next in turn first
+  std::list<CommandLine> idle_;     // without
+  std::uint64_t spent_units_ = 0;   // in this batch
+  std::uint64_t slice_units_ = 0;
+  std::uint64_t applied_bytes_ = 0;
+};
+
+}  // namespace millrace::broker
