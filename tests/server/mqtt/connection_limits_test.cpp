@@ -149,7 +149,7 @@ TEST_F(MemoryLimitsTest, APacketThatNeverEndsEndsItsConnectionWhileMemoryIsScarc
 
 TEST_F(MemoryLimitsTest, APacketHoldsASmallMultipleOfWhatWasSent) {
   connect();
-  front.thread.receive_buffers().current();
+  front.thread.read_memory().buffers.current();
   const std::uint64_t before = broker::BufferBytes::total();
   receive(part_of_packet(100));
   EXPECT_LE(broker::BufferBytes::total() - before, 65u * 1024);
