@@ -165,7 +165,7 @@ void add_front_end(Schema<Config>& schema) {
 void add_core(Schema<Config>& schema) {
   schema
       .key(
-          FIELD(memory.bytes_max), Limits{0, 1024 * 1024 * gib},
+          FIELD(memory.bytes_max), Limits{0, 1024 * gib},
           "The most memory for all that is held for clients: messages that arrive, wait, are sent "
           "or are stored, sessions, subscriptions, topics. From four fifths of it on new sessions, "
           "subscriptions and retained messages are refused, and what waits for clients that are "
