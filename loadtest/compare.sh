@@ -11,10 +11,10 @@ loadtest/compare.sh [options]
   --repeat N           rounds, over which medians are computed (3)
   --duration S         measured seconds of each run (3)
   --servers "A B"      only these (default: all that are found)
-  --scenarios "A B"    only these (default: all but tls, ws, ws-packet)
+  --scenarios "A B"    only these (default: all but tls, ws, ws-packet, link, link-qos1, link-lat5k)
   --out DIR            write every result here (default: a new folder under /tmp); existing results in
                        the folder are kept and included
-  --port P             the servers use P to P+3 (21883)
+  --port P             the servers use P to P+4 (21883)
   --list               print the servers found and the scenarios, and exit
 
 Servers are searched in the PATH; these variables override that:
@@ -81,7 +81,7 @@ done
 if [ -n "$list_only" ]; then
   echo "servers:$servers"
   # shellcheck disable=SC2086
-  echo "scenarios:" $scenarios tls ws ws-packet
+  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k
   exit 0
 fi
 [ -x "$load" ] || { echo "compare.sh: $load does not exist: build it first" >&2; exit 1; }
@@ -90,27 +90,51 @@ out=${out:-$(mktemp -d /tmp/millrace-compare-XXXXXX)}
 mkdir -p "$out"
 work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
 server_pid=
-stop_server() {
-  [ -n "$server_pid" ] || return 0
-  kill "$server_pid" 2>/dev/null || true
+far_pid=  # of the link scenarios: the server behind the other one
+stop_process() {
+  [ -n "$1" ] || return 0
+  kill "$1" 2>/dev/null || true
   # A server that does not end on SIGTERM is killed: the next one needs its core.
   for _ in $(seq 50); do
-    kill -0 "$server_pid" 2>/dev/null || break
+    kill -0 "$1" 2>/dev/null || break
     sleep 0.1
   done
-  kill -9 "$server_pid" 2>/dev/null || true
-  wait "$server_pid" 2>/dev/null || true
+  kill -9 "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+stop_server() {
+  stop_process "$server_pid"
+  stop_process "$far_pid"
   server_pid=
+  far_pid=
 }
 trap 'stop_server; rm -rf "$work"' EXIT
 
 tcp=$port_base
 tls=$((port_base + 1))
 ws=$((port_base + 2))
+far=$((port_base + 4))
 
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
   -addext subjectAltName=IP:127.0.0.1 -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
 
+# What a link scenario adds: everything that is published at one server goes out to the other.
+millrace_link() {
+  cat <<END
+, "upstreams": [{"name": "far", "addresses": "mqtt://127.0.0.1:$far", "rules": [{"direction": "out"}]}]
+END
+}
+mosquitto_link() {
+  cat <<END
+connection far
+address 127.0.0.1:$far
+topic # out 2
+bridge_protocol_version mqttv50
+notifications false
+END
+}
+
+# configure SERVER link|"": with the link, and the server at its other end, in far.*.
 configure() {
   case $1 in
     before | millrace)
@@ -120,8 +144,10 @@ configure() {
   {"transport": "tls", "port": $tls,
    "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
   {"transport": "ws", "port": $ws}],
- "http": {"port": 0}}
+ "http": {"port": 0}$(if [ -n "$2" ]; then millrace_link; fi)}
 END
+      echo "{\"listeners\": [{\"transport\": \"tcp\", \"port\": $far}], \"http\": {\"port\": 0}}" \
+        >"$work/far.json"
       ;;
     mosquitto)
       cat >"$work/mosquitto.conf" <<END
@@ -140,6 +166,9 @@ keyfile $work/key.pem
 listener $ws 127.0.0.1
 protocol websockets
 END
+      sed -n '/^listener/q;p' "$work/mosquitto.conf" >"$work/far.conf"
+      echo "listener $far 127.0.0.1" >>"$work/far.conf"
+      if [ -n "$2" ]; then mosquitto_link >>"$work/mosquitto.conf"; fi
       ;;
     nats)
       rm -rf "$work/jetstream"
@@ -193,24 +222,47 @@ command_of() {
   esac
 }
 
+# The server at the other end of the link.
+far_command_of() {
+  local program
+  program=$(program_of "$1")
+  case $1 in
+    before | millrace) echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/far.json $program serve" ;;
+    mosquitto) echo "$program -c $work/far.conf" ;;
+  esac
+}
+
 is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# start_server SERVER link|""
 start_server() {
   local port
-  for port in $tcp $tls $ws; do
+  for port in $tcp $tls $ws $far; do
     if is_listening "$port"; then
       echo "compare.sh: port $port is in use: choose others with --port" >&2
       exit 1
     fi
   done
-  configure "$1"
+  configure "$1" "$2"
   local command
+  if [ -n "$2" ]; then
+    read -ra command < <(far_command_of "$1")
+    "${command[@]}" >"$work/far.log" 2>&1 &
+    far_pid=$!
+    for _ in $(seq 100); do
+      if is_listening "$far"; then break; fi
+      sleep 0.1
+    done
+  fi
   read -ra command < <(command_of "$1")
   "${command[@]}" >"$work/$1.log" 2>&1 &
   server_pid=$!
   for _ in $(seq 100); do
     kill -0 "$server_pid" 2>/dev/null || break
-    if is_listening "$tcp"; then return 0; fi
+    if is_listening "$tcp"; then
+      if [ -n "$2" ]; then sleep 1; fi  # for the link
+      return 0
+    fi
     sleep 0.1
   done
   echo "compare.sh: $1 did not start; the end of its log:" >&2
@@ -223,6 +275,7 @@ start_server() {
 takes_part() {
   case $2 in
     slow-latest | fresh-latest) [ "$1" = millrace ] || [ "$1" = before ] ;;
+    link*) [ "$1" = millrace ] || [ "$1" = mosquitto ] ;;
     tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
     qos1 | qos1-250 | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
     slow | connect | connect8) [ "$1" != shape ] ;;
@@ -248,6 +301,9 @@ arguments_of() {
     idle) echo "idle -p $tcp --connections 10000" ;;
     connect) echo "connect $timed --diallers 1" ;;
     connect8) echo "connect $timed --diallers 8" ;;
+    link) echo "one2one -p $far --publish-port $tcp --duration $duration" ;;
+    link-qos1) echo "qos1 -p $far --publish-port $tcp --duration $duration --unacked 250" ;;
+    link-lat5k) echo "latency -p $far --publish-port $tcp --duration $duration --rate 5000" ;;
     tls) echo "one2one -p $tls --duration $duration --transport tls --cafile $work/cert.pem" ;;
     ws) echo "one2one -p $ws --duration $duration --transport ws" ;;
     ws-packet) echo "one2one -p $ws --duration $duration --transport ws --ws-frame-bytes 0" ;;
@@ -262,7 +318,10 @@ measure() {
   file="$out/$scenario.$server.$round.json"
   case $server in forwarder | shape) tries=4 ;; esac
   for _ in $(seq $tries); do
-    start_server "$server" || return 0
+    case $scenario in
+      link*) start_server "$server" link || return 0 ;;
+      *) start_server "$server" "" || return 0 ;;
+    esac
     # shellcheck disable=SC2046
     if "$load" $(arguments_of "$scenario") --pid "$server_pid" --label "$server" --out "$file" \
       >"$work/run.log" 2>&1 && { [ $tries = 1 ] || ! grep -q "ended early" "$file"; }; then

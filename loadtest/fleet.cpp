@@ -25,12 +25,12 @@ void raise_descriptor_limit(std::size_t wanted) {
 
 }  // namespace
 
-Endpoint make_endpoint(const Options& options) {
+Endpoint make_endpoint(const Options& options, std::uint16_t other_port) {
   Endpoint out;
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  const std::string port = std::to_string(options.port);
+  const std::string port = std::to_string(other_port != 0 ? other_port : options.port);
   const int code = getaddrinfo(options.host.c_str(), port.c_str(), &hints, &found);
   if (code != 0) throw RunError(options.host + ": " + gai_strerror(code));
   std::memcpy(&out.address, found->ai_addr, found->ai_addrlen);
@@ -53,6 +53,7 @@ Fleet::Fleet(const Options& options)
     : options_(options),
       loop_(options.wait == Wait::spin),
       endpoint_(make_endpoint(options)),
+      publish_endpoint_(make_endpoint(options, options.publish_port)),
       topics_(options.topic_prefix, std::max<std::uint32_t>(1, options.topics)),
       run_(std::random_device()() % (1u << 28)),  // a stamp has 28 bits for it
       name_prefix_(options.client_id_prefix + "-" + std::to_string(run_ % 100'000) + "-") {
@@ -81,10 +82,10 @@ std::uint32_t Fleet::source_for(std::size_t index) const {
   return htonl((127u << 24) + 1 + static_cast<std::uint32_t>(index / kPortsPerSource));
 }
 
-Client& Fleet::add(const std::string& role) {
+Client& Fleet::add(const std::string& role, const Endpoint& endpoint) {
   const std::size_t index = members_.size();
   auto member = std::make_unique<Member>();
-  member->client = std::make_unique<Client>(loop_, endpoint_, *this,
+  member->client = std::make_unique<Client>(loop_, endpoint, *this,
                                             name_prefix_ + role + std::to_string(index));
   member->client->tag = member.get();
   member->client->bind_source(source_for(index));
@@ -94,7 +95,7 @@ Client& Fleet::add(const std::string& role) {
 
 Client& Fleet::add_publisher() {
   const auto index = static_cast<std::uint32_t>(publishers_.size());
-  Client& client = add("p");
+  Client& client = add("p", publish_endpoint_);
   PublishShape shape;
   shape.version = options_.mqtt;
   shape.qos = options_.qos;

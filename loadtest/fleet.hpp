@@ -20,8 +20,8 @@ struct RunError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Resolves --host and reads the TLS files; throws RunError.
-Endpoint make_endpoint(const Options& options);
+// Resolves --host and reads the TLS files; throws RunError. `port`: instead of --port; 0: that one.
+Endpoint make_endpoint(const Options& options, std::uint16_t port = 0);
 
 class Fleet : public ClientEvents {
  public:
@@ -35,7 +35,7 @@ class Fleet : public ClientEvents {
   // The filters for --filter and --topics; with --filter-prefix if `measured`.
   Subscription subscription(bool measured) const;
 
-  Client& add(const std::string& role);
+  Client& add(const std::string& role) { return add(role, endpoint_); }
   Client& add_publisher();
   Client& add_subscriber(Receiver* receiver, bool measured);
 
@@ -68,12 +68,14 @@ class Fleet : public ClientEvents {
     bool counted = false;  // counted in ready_
   };
 
+  Client& add(const std::string& role, const Endpoint& endpoint);
   void send_keepalives(Nanos now);
   std::uint32_t source_for(std::size_t index) const;
 
   const Options& options_;
   EventLoop loop_;
   Endpoint endpoint_;
+  Endpoint publish_endpoint_;
   TopicNames topics_;
   std::uint32_t run_;
   std::string name_prefix_;

@@ -108,6 +108,8 @@ void add_connection_options(po::options_description& all, Options& o, Raw& raw) 
   auto add = group.add_options();
   add("host", po::value(&o.host)->default_value("127.0.0.1"), "the broker's name or address");
   add("port,p", po::value(&o.port), "its port (1883; tls 8883; ws 8083; wss 8084)");
+  add("publish-port", po::value(&o.publish_port),
+      "the publishers' port, if it is another server's: messages cross from there (default: --port)");
   add("transport", po::value(&raw.transport)->default_value("tcp"), "tcp, tls, ws or wss");
   add("mqtt", po::value(&raw.mqtt)->default_value("3.1.1"), "protocol version: 3.1.1 or 5");
   add("client-id", po::value(&o.client_id_prefix)->default_value("millrace-load"),
@@ -334,6 +336,7 @@ void check_connection(const Options& o, const po::variables_map& given) {
     return given.count(name) != 0 && !given[name].defaulted();
   };
   require(o.port != 0, "--port must not be 0");
+  require(!is_set("publish-port") || o.publish_port != 0, "--publish-port must not be 0");
   require(o.password.empty() || !o.username.empty(), "--password needs --username");
   require(o.certificate_file.empty() == o.key_file.empty(), "--cert and --key go together");
   require(is_tls(o.transport) ||

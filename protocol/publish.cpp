@@ -119,6 +119,21 @@ std::uint32_t expiry_offset(std::span<const std::uint8_t> properties,
   return RawProperties::nowhere;
 }
 
+std::optional<std::string_view> find_user_property(std::span<const std::uint8_t> properties,
+                                                   std::string_view name) noexcept {
+  detail::Reader reader(properties);
+  while (!reader.at_end()) {
+    const std::uint32_t id = reader.variable();
+    if (id >= detail::property_id_end) return std::nullopt;
+    const auto item = detail::read_property(reader, detail::property_rules[id].kind);
+    if (!reader.ok()) return std::nullopt;
+    if (static_cast<PropertyId>(id) == PropertyId::user_property && item.text == name) {
+      return item.value;
+    }
+  }
+  return std::nullopt;
+}
+
 // --- encode --------------------------------------------------------------------------------------
 
 namespace {

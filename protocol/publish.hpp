@@ -70,6 +70,11 @@ struct PublishView {
                                                  Version version,
                                                  Sender sender = Sender::client) noexcept;
 
+// The value of the first user property of that name, in place; nothing: there is none. `properties`
+// are those of a decoded PUBLISH.
+[[nodiscard]] std::optional<std::string_view> find_user_property(
+    std::span<const std::uint8_t> properties, std::string_view name) noexcept;
+
 // A PUBLISH to be sent: fixed header, topic, packet identifier, properties. The caller writes the
 // payload after it.
 struct PublishHeader {

@@ -11,6 +11,11 @@ namespace millrace::broker {
 
 using protocol::ReasonCode;
 
+void Backlog::limit(const Session& session, const QueueLimits& limits) {
+  assert(session.origin != 0 && !session.ended);
+  own_limits_.insert_or_assign(&session, limits);
+}
+
 void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContext& context) {
   MILLRACE_CHECK(!session.ended);
   MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
@@ -58,11 +63,11 @@ std::size_t Backlog::shed(Session& session, std::uint64_t bytes, std::size_t cou
 
 void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& context) {
   PendingQueue& pending = session.pending;
-  const ProcessorLimits& limits = batch_.limits();
+  const QueueLimits limits = limits_of(session);
   ProcessorStats& stats = batch_.stats();
   const auto over = [&] {
-    return pending.every_size() >= limits.queue_messages ||
-           pending.every_bytes() + entry.bytes() > limits.queue_bytes;
+    return pending.every_size() >= limits.messages ||
+           pending.every_bytes() + entry.bytes() > limits.bytes;
   };
   if (over()) {
     Overflow policy = limits.overflow;
@@ -95,9 +100,9 @@ void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& co
 // them is dropped whatever the policy: the older ones have their places among values.
 void Backlog::add_request(Session& session, PendingEntry entry) {
   PendingQueue& pending = session.pending;
-  const ProcessorLimits& limits = batch_.limits();
-  const bool over = pending.fixed_size() >= limits.queue_messages ||
-                    pending.fixed_bytes() + entry.bytes() > limits.queue_bytes;
+  const QueueLimits limits = limits_of(session);
+  const bool over = pending.fixed_size() >= limits.messages ||
+                    pending.fixed_bytes() + entry.bytes() > limits.bytes;
   if (over && pending.fixed_size() > 0) return batch_.stats().drop(Drop::queue_newest);
   pending.push_fixed(std::move(entry));
 }
@@ -244,6 +249,7 @@ void Backlog::clear(Session& session) {
   batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
   discard(session.pending.take_all());
   update_gauges(session);
+  if (session.origin != 0) own_limits_.erase(&session);
 }
 
 void Backlog::discard(PendingQueue queue) {

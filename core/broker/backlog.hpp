@@ -15,6 +15,7 @@
 #include <deque>
 #include <functional>
 #include <span>
+#include <unordered_map>
 #include <utility>
 
 #include "core/broker/batch.hpp"
@@ -31,6 +32,17 @@ class Backlog {
 
   Backlog(Batch& batch, Disconnect disconnect)
       : batch_(batch), disconnect_(std::move(disconnect)) {}
+
+  // A session with limits of its own, which has an origin (ConnectRequest); until it ends.
+  void limit(const Session& session, const QueueLimits& limits);
+  QueueLimits limits_of(const Session& session) const {
+    if (session.origin != 0) [[unlikely]] {
+      const auto found = own_limits_.find(&session);
+      if (found != own_limits_.end()) return found->second;
+    }
+    const ProcessorLimits& all = batch_.limits();
+    return {all.queue_messages, all.queue_bytes, all.overflow};
+  }
 
   // The session, or its connection, may have ended afterwards.
   void add(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
@@ -86,8 +98,8 @@ class Backlog {
 
   Batch& batch_;
   const Disconnect disconnect_;
-  // What waited for sessions or connections that ended. It is freed in slices, at the end of batches;
-  // discarded_size_ counts its messages.
+  std::unordered_map<const Session*, QueueLimits> own_limits_;  // of few
+  // What waited for sessions that ended, or for connections, until it is freed; so much in all.
   std::deque<PendingQueue> discarded_;
   std::size_t discarded_size_ = 0;
   std::uint64_t limits_ = 0;  // RateLimits of all sessions

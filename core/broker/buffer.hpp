@@ -48,6 +48,8 @@ class Buffer {
   std::int64_t received_ns = 0;
   // For a buffer that holds one kept packet: whether it is in MQTT 5 form. See message_of().
   bool holds_v5 = false;
+  // Which upstream the bytes came from (ConnectRequest::origin); 0: none. A copy keeps it.
+  std::uint16_t origin = 0;
 
   // Several references at once: one atomic operation for all the messages of one read.
   void add_references(std::uint32_t count) {

@@ -56,6 +56,14 @@ struct ConnectRequest {
   std::uint32_t packet_bytes_max = 0;  // the client's Maximum Packet Size; 0: none
   std::optional<Will> will;
   RightsRef rights;  // null: an owner without a name, who may do everything and is never reviewed
+  // Of a link to another broker, a number of its upstream's own; 0: a client. What came from it
+  // (Buffer::origin) is never sent back to it as a stored value, as No Local keeps live messages
+  // from it; and its publishes are acknowledged as a client may acknowledge them.
+  std::uint16_t origin = 0;
+  // Of such a link: what may wait for it. Unset: as for a client.
+  std::optional<QueueLimits> queue;
+  // The peer of such a link has lost its half of the session: what it had sent at QoS 2 is over.
+  bool peer_forgot = false;
   // Keeps the outbox until the processor has its own reference, however soon the connection ends.
   // Null: the front-end keeps it.
   OutboxRef keeps;
@@ -78,14 +86,14 @@ struct SubscriptionRequest {
 };
 
 struct SubscribeRequest {
-  std::uint16_t packet_id = 0;
+  std::uint16_t packet_id = 0;        // 0: a front-end of the server's own, which needs no SUBACK
   std::uint32_t identifier = 0;       // Subscription Identifier; 0: none
   std::uint64_t rights_revision = 0;  // Rights::revision by which `filters` were allowed
   std::vector<SubscriptionRequest> filters;
 };
 
 struct UnsubscribeRequest {
-  std::uint16_t packet_id = 0;
+  std::uint16_t packet_id = 0;  // 0: see SubscribeRequest
   std::vector<std::string> names;
 };
 

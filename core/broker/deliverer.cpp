@@ -153,9 +153,9 @@ void Deliverer::serve(Session& session, Snapshots snapshots) {
   }
   // Without credit, it is the client's answer that brings it here again.
   if (may_send_snapshot(session)) snapshot_turns_.wait(session);
-  const ProcessorLimits& limits = batch_.limits();
-  if (session.pending.every_size() <= limits.queue_messages / 4 * 3 &&
-      session.pending.every_bytes() <= limits.queue_bytes / 4 * 3) {
+  const QueueLimits limits = backlog_.limits_of(session);
+  if (session.pending.every_size() <= limits.messages / 4 * 3 &&
+      session.pending.every_bytes() <= limits.bytes / 4 * 3) {
     publisher_acks_.release(session);
   }
   // All that waited may have expired: then no report will tell that it has caught up.

@@ -64,6 +64,8 @@ class Deliverer {
 
   // --- The life of the session ---
 
+  // What may wait in it: see Backlog::limit().
+  void limit(const Session& session, const QueueLimits& limits) { backlog_.limit(session, limits); }
   // It has a connection again: what is inflight is sent once more.
   void resume(Session& session);
   // Its connection is gone.

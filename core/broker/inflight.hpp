@@ -43,7 +43,8 @@ struct Inflight {
 
 class InflightWindow {
  public:
-  static constexpr std::uint32_t identifier_count = 65535;
+  // 65,535 is left for the SUBSCRIBE packets of a link to another broker.
+  static constexpr std::uint32_t identifier_count = 65534;
   // Some identifiers stay free, so that the next free one is found after a few steps on average.
   static constexpr std::uint32_t unsettled_max = identifier_count - 4096;
 
@@ -86,7 +87,7 @@ class InflightWindow {
 
   // Null: no such message is inflight.
   Inflight* find(std::uint16_t packet_id) {
-    if (packet_id == 0 || empty()) return nullptr;
+    if (packet_id == 0 || packet_id > identifier_count || empty()) return nullptr;
     Window& window = window_.write();
     const std::uint32_t position =
         wrapped(packet_id - 1u + identifier_count - window.front_identifier);

@@ -10,6 +10,13 @@ namespace millrace::broker {
 // What happens to a message for a session whose `every` queue is full.
 enum class Overflow : std::uint8_t { drop_oldest, drop_newest, disconnect, backpressure };
 
+// Of what waits in one session for a subscription of the mode `every`.
+struct QueueLimits {
+  std::uint32_t messages = 100'000;
+  std::uint64_t bytes = 64 << 20;
+  Overflow overflow = Overflow::drop_oldest;
+};
+
 struct TopicLimits {
   std::uint64_t count_max = 1'000'000;
   std::uint64_t bytes_max = 256ull << 20;

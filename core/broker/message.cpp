@@ -93,6 +93,7 @@ Message Message::copy_to_keep() const {
   std::memcpy(copy.buffer->data(), packet(), packet_bytes);
   copy.buffer->received_ns = buffer->received_ns;
   copy.buffer->holds_v5 = is_v5;
+  copy.buffer->origin = buffer->origin;
   copy.packet_offset = 0;
   return copy;
 }
@@ -135,6 +136,7 @@ Message build_message(const MessageParts& parts, std::int64_t now_ns) {
   BufferRef buffer = Buffer::allocate(packet_bytes);
   buffer->received_ns = now_ns;
   buffer->holds_v5 = parts.version == protocol::Version::v5;
+  buffer->origin = parts.origin;
   std::uint8_t* end = protocol::encode_publish_header(header, buffer->data());
   assert(end == buffer->data() + header_bytes);  // else the payload overruns the buffer
   if (!parts.payload.empty()) std::memcpy(end, parts.payload.data(), parts.payload.size());

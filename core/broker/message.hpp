@@ -95,6 +95,7 @@ struct MessageParts {
   bool duplicate = false;
   std::uint16_t packet_id = 0;
   protocol::Version version = protocol::Version::v5;
+  std::uint16_t origin = 0;  // see Buffer::origin
 };
 Message build_message(const MessageParts& parts, std::int64_t now_ns);
 

@@ -124,8 +124,9 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   // --- Constant after `connect` was submitted ---------------------------------------------------
 
   protocol::Version version = protocol::Version::v3_1_1;
-  // The writer assigns topic aliases (the client allowed some), so no byte passes unchanged.
-  bool assigns_aliases = false;
+  // The writer assigns topic aliases (the peer allowed some) or edits headers, so no byte passes
+  // unchanged.
+  bool encodes_anew = false;
 
   // --- The processor (its flag stands here to fill padding) -------------------------------------
 

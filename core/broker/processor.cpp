@@ -224,9 +224,10 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
     }
     return;
   }
-  publisher_acks_.acknowledge(
-      from, qos, packet_id,
-      matched > 0 ? ReasonCode::success : ReasonCode::no_matching_subscribers);
+  // Only a server may say that nobody subscribes (MQTT 5.0, table 3-4).
+  const bool heard = matched > 0 || from.origin != 0;
+  publisher_acks_.acknowledge(from, qos, packet_id,
+                              heard ? ReasonCode::success : ReasonCode::no_matching_subscribers);
 }
 
 std::size_t Processor::route_and_fan_out(PublishContext& context) {
@@ -244,7 +245,6 @@ std::size_t Processor::publish(PublishContext& context) {
 // --- Subscribing ---------------------------------------------------------------------------------
 
 void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
-  assert(request.packet_id != 0);
   if (request.rights_revision < sessions_.rights_revision()) [[unlikely]] {
     sessions_.review(session);
     if (!session.connected()) return;  // its user is gone, or what it was handed on overflowed
@@ -258,7 +258,7 @@ void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
                                             : subscribe(session, wanted, request.identifier));
   }
   session.update_binding();
-  answer(session, suback);
+  if (request.packet_id != 0) answer(session, suback);
   if (!session.connected()) return;
   // What was stored up to here goes out ahead of what this batch still brings.
   values_.store_noted(local_.get());
@@ -291,7 +291,6 @@ ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wan
 }
 
 void Processor::apply_unsubscribe(Session& session, const UnsubscribeRequest& request) {
-  assert(request.packet_id != 0);
   protocol::Unsuback unsuback;
   unsuback.packet_id = request.packet_id;
   std::vector<const Subscription*> ended;
@@ -307,7 +306,7 @@ void Processor::apply_unsubscribe(Session& session, const UnsubscribeRequest& re
   backlog_.unsubscribed(session, ended);
   deliverer_.serve_later(session);
   session.update_binding();
-  answer(session, unsuback);
+  if (request.packet_id != 0) answer(session, unsuback);
 }
 
 // A client that does not take packets of that size is sent nothing [MQTT-3.1.2-24]; without the

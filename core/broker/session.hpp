@@ -100,8 +100,9 @@ struct Session {
   std::uint32_t packet_bytes_max = 0;
   std::uint32_t expiry_s = 0;
   std::uint16_t receive_maximum = 65535;
+  std::uint16_t origin = 0;  // see ConnectRequest
   bool is_v5 : 1 = false;
-  bool bytes_may_pass : 1 = true;  // unchanged: no outbound aliases, no Maximum Packet Size
+  bool bytes_may_pass : 1 = true;  // unchanged: see Outbox::encodes_anew; no Maximum Packet Size
 
   bool ended : 1 = false;  // kept to the end of the batch because routes may still name it
   bool waits_for_service : 1 = false;  // Deliverer's: listed for the end of this batch

@@ -117,10 +117,17 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
   assert(outbox.outstanding_bytes == 0 && outbox.credit_raise == 0);  // never attached before
   session.outbox = &outbox;
   session.is_v5 = outbox.version == protocol::Version::v5;
-  session.bytes_may_pass = !outbox.assigns_aliases && request.packet_bytes_max == 0;
+  session.bytes_may_pass = !outbox.encodes_anew && request.packet_bytes_max == 0;
   session.receive_maximum = request.receive_maximum;
   session.packet_bytes_max = request.packet_bytes_max;
   session.expiry_s = request.session_expiry_s;
+  session.origin = request.origin;
+  if (request.queue) deliverer_.limit(session, *request.queue);
+  if (request.peer_forgot && !session.deferred.read().received_qos2.empty()) {
+    auto& received = session.deferred.write().received_qos2;
+    batch_.ledger().release(Holding::sessions, received.size() * PublisherAcks::received_bytes);
+    received.clear();
+  }
   set_will(session, std::move(request.will));
   outbox.session = &session;
   router_.update_groups(session);

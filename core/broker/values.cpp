@@ -163,6 +163,8 @@ bool Values::value_of(const Topic& topic, const SnapshotCursor& cursor, StoredVa
   }
   value.message = message_of(value.retained ? topic.retained : BufferRef(newest));
   if (value.message.payload_bytes() == 0) return false;
+  const std::uint16_t origin = subscription.session->origin;
+  if (origin != 0 && value.message.buffer->origin == origin) return false;  // it came from there
   const bool at_qos0 = std::min(value.message.qos, subscription.qos) == 0;
   const std::uint64_t since = at_qos0 ? cursor.since_at_qos0 : cursor.since;
   return (value.retained ? topic.retained_sequence : topic.sequence) <= since;

@@ -9,6 +9,7 @@
 #include "server/local/local_host.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/metrics.hpp"
+#include "server/upstream/upstreams.hpp"
 
 namespace millrace::server {
 
@@ -27,6 +28,8 @@ std::string all_metrics_markdown() {
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));
   metrics.add(local_metric_rows(nullptr));
+  const Upstreams upstreams({});
+  metrics.add(upstreams.metric_rows());
   metrics.add(certificate_ends.metric_rows());
   metrics.add(process_metric_rows());
   metrics.add(log_metric_rows());

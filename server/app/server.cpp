@@ -57,6 +57,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
     const TlsSetup& tls = settings_->tls.at(listeners_.size());
     listeners_.push_back(std::make_unique<Listener>(listener, all, home, tls.context));
   }
+  upstreams_ = std::make_unique<Upstreams>(all);
   if (!config().local.socket.empty()) {
     local_host_ = std::make_unique<LocalHost>(settings_, processor_, inbox_);
   }
@@ -101,6 +102,7 @@ void Server::add_metrics() {
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
   metrics_.add(memory_metric_rows(processor_.stats(), processor_.ledger()));
   if (local_host_) metrics_.add(local_metric_rows(local_host_.get()));
+  metrics_.add(upstreams_->metric_rows());
 }
 
 void Server::start() {
@@ -116,6 +118,7 @@ void Server::start() {
     listener->start(clients_of(config(), listener->config()));
   }
   if (local_host_) local_host_->start();
+  upstreams_->apply(*settings_);
   ready_.store(true, std::memory_order_relaxed);
 }
 
@@ -152,6 +155,7 @@ bool Server::reload(std::shared_ptr<const Settings> settings) {
     thread.wheel().for_each([](Resident& resident) { resident.apply_settings(); });
   });
   if (local_host_) local_host_->set_settings(settings_);
+  upstreams_->apply(*settings_);
   if (wait_until(deadline, [&] { return finish_reload(); })) return true;
   log_warn("reload.review", {{"state", taken ? "sessions are still being judged by the new rules"
                                              : "the queue to the processor is full"}});

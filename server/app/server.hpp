@@ -25,6 +25,7 @@
 #include "server/net/io_thread.hpp"
 #include "server/observe/metrics.hpp"
 #include "server/observe/sys_topics.hpp"
+#include "server/upstream/upstreams.hpp"
 
 namespace millrace::server {
 
@@ -82,6 +83,7 @@ class Server {
   Worker worker_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<Upstreams> upstreams_;
   std::unique_ptr<LocalHost> local_host_;  // null: local.socket is empty
   std::unique_ptr<SysTopics> sys_topics_;
   CertificateEnds certificate_ends_;

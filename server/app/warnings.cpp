@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include "server/config/upstream_address.hpp"
+
 namespace millrace::server {
 
 namespace {
@@ -23,6 +25,9 @@ class Warnings {
       add("http.host", "beyond loopback, anyone who reaches " +
                            address_text(config.http.host, config.http.port) +
                            " may read metrics and topics");
+    }
+    for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
+      look_at(config.upstreams[i], "upstreams[" + std::to_string(i) + "]");
     }
     look_at_secret(config.access.password_file, "access.password_file");
     look_at_secret(config.access.scram_file, "access.scram_file");
@@ -47,6 +52,24 @@ class Warnings {
     }
     if (!listener.uses_tls() && !access.password_file.empty()) {
       add(path, "passwords cross the network to " + address + " in clear: there is no TLS");
+    }
+  }
+
+  void look_at(const UpstreamConfig& upstream, const std::string& path) {
+    look_at_secret(upstream.password_file, path + ".password_file");
+    look_at_secret(upstream.tls.key_file, path + ".tls.key_file");
+    look_at_secret(upstream.tls.key_password_file, path + ".tls.key_password_file");
+    if (upstream.tls.verify == TlsVerify::insecure) {
+      add(path + ".tls.verify",
+          "no certificate is checked: anyone in between may read and change what crosses the link");
+    }
+    for (const std::string& text : upstream.addresses) {
+      std::string fault;
+      const auto address = parse_upstream_address(text, fault);
+      if (!address || address->uses_tls() || upstream.password_file.empty()) continue;
+      if (address->host == "localhost" || is_loopback(address->host)) continue;
+      add(path + ".addresses",
+          "the password crosses the network to " + text + " in clear: there is no TLS");
     }
   }
 

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "server/auth/access.hpp"
@@ -13,10 +15,17 @@
 
 namespace millrace::server {
 
+// What an upstream's keys name.
+struct UpstreamFiles {
+  TlsSetup tls;  // none: no address uses it
+  std::optional<std::string> password;
+};
+
 struct Settings {
   Config config;
   std::shared_ptr<const Access> access;
-  std::vector<TlsSetup> tls = {};  // of config.listeners, in their order
+  std::vector<TlsSetup> tls = {};             // of config.listeners, in their order
+  std::vector<UpstreamFiles> upstreams = {};  // of config.upstreams, in their order
 };
 
 }  // namespace millrace::server

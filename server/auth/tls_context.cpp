@@ -53,10 +53,12 @@ std::int64_t end_of(const X509* certificate) {
 // Fills one SSL_CTX step by step; what fails is a fault of its key, and the other steps go on.
 class Setup {
  public:
-  Setup(SSL_CTX* context, const ListenerConfig& listener, std::vector<TlsFault>& faults)
-      : context_(context), listener_(listener), config_(listener.tls), faults_(faults) {}
+  Setup(SSL_CTX* context, const TlsConfig& config, std::vector<TlsFault>& faults)
+      : context_(context), config_(config), faults_(faults) {}
 
   void set_options();
+  void set_server_options(const char* protocol);
+  void verify_server(const UpstreamTlsConfig& upstream);
   void set_ciphers();
   void load_certificate_and_key();
   void ask_for_client_certificates();
@@ -72,7 +74,6 @@ class Setup {
   void load_revocations();
 
   SSL_CTX* const context_;
-  const ListenerConfig& listener_;
   const TlsConfig& config_;
   std::vector<TlsFault>& faults_;
 };
@@ -99,18 +100,21 @@ void Setup::set_options() {
   SSL_CTX_set_min_proto_version(
       context_, config_.version_min == TlsVersion::v1_3 ? TLS1_3_VERSION : TLS1_2_VERSION);
   SSL_CTX_set_security_level(context_, security_level);
-  SSL_CTX_set_options(
-      context_, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_options(context_, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(context_, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   // Several records with one read of the socket, instead of two reads for each.
   SSL_CTX_set_read_ahead(context_, 1);
   SSL_CTX_set_default_read_buffer_len(context_, read_buffer_bytes);
+}
+
+// `protocol`: what clients may name by ALPN.
+void Setup::set_server_options(const char* protocol) {
+  SSL_CTX_set_options(context_, SSL_OP_CIPHER_SERVER_PREFERENCE);
   // Sessions are resumed by tickets alone; their keys are this context's, so a reload ends them.
   SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
   constexpr unsigned char session_context[] = "millrace";
   SSL_CTX_set_session_id_context(context_, session_context, sizeof session_context - 1);
-  const char* protocol = listener_.uses_websocket() ? "http/1.1" : "mqtt";
   SSL_CTX_set_alpn_select_cb(context_, choose_protocol, const_cast<char*>(protocol));
 }
 
@@ -204,6 +208,21 @@ void Setup::ask_for_client_certificates() {
   if (!config_.crl_file.empty()) load_revocations();
 }
 
+void Setup::verify_server(const UpstreamTlsConfig& upstream) {
+  if (upstream.verify == TlsVerify::insecure) {
+    return SSL_CTX_set_verify(context_, SSL_VERIFY_NONE, nullptr);
+  }
+  SSL_CTX_set_verify(context_, SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_verify_depth(context_, chain_depth_max);
+  if (upstream.ca_file.empty()) {
+    if (SSL_CTX_set_default_verify_paths(context_) != 1) {
+      add("tls.ca_file", "is needed: the system's certificates cannot be used: " + last_error());
+    }
+  } else if (SSL_CTX_load_verify_locations(context_, upstream.ca_file.c_str(), nullptr) != 1) {
+    add("tls.ca_file", "cannot be used: " + upstream.ca_file + ": " + last_error());
+  }
+}
+
 void Setup::load_revocations() {
   X509_STORE* store = SSL_CTX_get_cert_store(context_);
   X509_LOOKUP* lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
@@ -231,11 +250,28 @@ TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& f
   if (!listener.uses_tls()) return {};
   const std::size_t before = faults.size();
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
-  Setup setup(context->native_handle(), listener, faults);
+  Setup setup(context->native_handle(), listener.tls, faults);
   setup.set_options();
+  setup.set_server_options(listener.uses_websocket() ? "http/1.1" : "mqtt");
   setup.set_ciphers();
   setup.load_certificate_and_key();
   setup.ask_for_client_certificates();
+  if (faults.size() > before) return {};
+  return {std::move(context), setup.certificate_ends_s()};
+}
+
+TlsSetup make_client_tls_setup(const UpstreamTlsConfig& upstream, std::vector<TlsFault>& faults) {
+  const std::size_t before = faults.size();
+  auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
+  TlsConfig config;
+  config.certificate_file = upstream.certificate_file;
+  config.key_file = upstream.key_file;
+  config.key_password_file = upstream.key_password_file;
+  Setup setup(context->native_handle(), config, faults);
+  setup.set_options();
+  setup.set_ciphers();
+  setup.verify_server(upstream);
+  if (!config.certificate_file.empty()) setup.load_certificate_and_key();
   if (faults.size() > before) return {};
   return {std::move(context), setup.certificate_ends_s()};
 }

@@ -1,5 +1,6 @@
-// The TLS side of a listener, made of the files and settings that its configuration names: no
-// renegotiation, no compression, the server's order of ciphers, idle connections without buffers.
+// The TLS side of a listener, or of a link to another broker, made of the files and settings that its
+// configuration names: no renegotiation, no compression, idle connections without buffers; for a
+// listener, the server's order of ciphers.
 //
 // `millrace check`, the start and a reload all make it by this one function, so that what one calls
 // valid the others accept. Nothing here ever asks on a terminal: a key with a pass phrase needs
@@ -31,5 +32,8 @@ struct TlsFault {
 
 // Appends to `faults`; without any, a context for a listener that uses TLS.
 TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& faults);
+// The client's side, for a link to another broker. The name that its certificate must be for is set
+// for each connection (server/net/tls_stream.hpp).
+TlsSetup make_client_tls_setup(const UpstreamTlsConfig& upstream, std::vector<TlsFault>& faults);
 
 }  // namespace millrace::server

@@ -39,6 +39,11 @@ enum class ClientCertificate : std::uint8_t { none, optional, required };
 enum class CertificateUser : std::uint8_t { none, common_name, alternative_name, subject };
 enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 using RingPolicy = shm::Policy;
+// What crosses a link to another broker: from there to here, from here to there.
+enum class Direction : std::uint8_t { in, out, both };
+enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
+// What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
+enum class TlsVerify : std::uint8_t { full, signer, insecure };
 
 const char* to_string(Transport);
 const char* to_string(WaitStrategy);
@@ -55,6 +60,9 @@ const char* to_string(ClientCertificate);
 const char* to_string(CertificateUser);
 const char* to_string(TlsVersion);
 const char* to_string(RingPolicy);
+const char* to_string(Direction);
+const char* to_string(MqttVersion);
+const char* to_string(TlsVerify);
 
 struct TlsConfig {
   std::string certificate_file;   // PEM, the whole chain
@@ -265,6 +273,68 @@ struct LocalConfig {
   std::uint64_t snapshot_bytes_max = 64ull << 20;
 };
 
+// Of mqtts:// addresses.
+struct UpstreamTlsConfig {
+  std::string ca_file;            // PEM: who may have signed; empty: the system's
+  std::string certificate_file;   // PEM: of this server, if the upstream asks for one
+  std::string key_file;           // PEM
+  std::string key_password_file;  // its first line opens the key
+  std::string server_name;        // whose certificate it must be; empty: the address's host
+  TlsVerify verify = TlsVerify::full;
+
+  friend bool operator==(const UpstreamTlsConfig&, const UpstreamTlsConfig&) = default;
+};
+
+// Which topics cross the link, and how. Here a topic is `local_prefix` and what `filter` matches;
+// there it is `remote_prefix` and the same.
+struct UpstreamRule {
+  std::optional<Direction> direction;  // must be set
+  std::string filter = "#";
+  std::string local_prefix;
+  std::string remote_prefix;
+  std::uint32_t qos_max = 2;
+  bool retained = true;
+  std::optional<DeliveryMode> mode;   // of what leaves; see mode_out()
+  std::optional<double> max_rate_hz;  // of what leaves
+
+  bool goes_out() const { return direction != Direction::in; }
+  bool comes_in() const { return direction != Direction::out; }
+  DeliveryMode mode_out() const {
+    if (mode) return *mode;
+    if (max_rate_hz) return DeliveryMode::latest;  // a rate limit keeps the newest value only
+    return qos_max == 0 ? DeliveryMode::adaptive : DeliveryMode::every;
+  }
+  friend bool operator==(const UpstreamRule&, const UpstreamRule&) = default;
+};
+
+// What waits for a link that is slow or down.
+struct SpoolConfig {
+  std::uint32_t messages = 100'000;
+  std::uint64_t bytes = 64ull << 20;
+  OverflowPolicy overflow = OverflowPolicy::drop_oldest;
+
+  friend bool operator==(const SpoolConfig&, const SpoolConfig&) = default;
+};
+
+// Another broker, to which this server is a client.
+struct UpstreamConfig {
+  std::string name;                    // unique; in logs, metrics and $SYS
+  std::vector<std::string> addresses;  // see upstream_address.hpp; tried in turn
+  std::optional<MqttVersion> version;  // unset: 5, or 3.1.1 where 5 is refused
+  std::string client_id;               // empty: this machine's name, a dot and the upstream's name
+  std::string user;
+  std::string password_file;  // its first line
+  std::uint32_t keep_alive_seconds = 60;
+  bool clean = false;  // the upstream keeps no session while the link is down
+  std::uint32_t retry_max_seconds = 60;
+  std::uint32_t hops_max = 8;
+  SpoolConfig spool;
+  UpstreamTlsConfig tls;
+  std::vector<UpstreamRule> rules;
+
+  friend bool operator==(const UpstreamConfig&, const UpstreamConfig&) = default;
+};
+
 struct Config {
   std::vector<ListenerConfig> listeners;  // default: MQTT on 1883, WebSocket on 8083, loopback
   HttpConfig http;
@@ -283,6 +353,7 @@ struct Config {
   LogConfig log;
   SysConfig sys;
   LocalConfig local;
+  std::vector<UpstreamConfig> upstreams;
   std::uint32_t packet_bytes_max = 2u << 20;
   std::uint32_t connect_bytes_max = 256 * 1024;
   std::uint32_t connect_timeout_seconds = 5;

@@ -92,21 +92,10 @@ Json value_of(const std::string& text, bool is_text) {
   return parsed.is_discarded() ? Json(text) : parsed;
 }
 
-// "listeners[2].port" -> list, index, field.
-struct ItemPath {
-  std::string list;
-  std::size_t index = 0;
-  std::string field;
-};
-
-bool parse_item_path(const std::string& path, ItemPath& out) {
-  const auto open = path.find('[');
-  const auto close = path.find("].");
-  if (open == std::string::npos || close == std::string::npos || close < open + 2) return false;
-  const std::string digits = path.substr(open + 1, close - open - 1);
-  if (digits.size() > 6 || !std::all_of(digits.begin(), digits.end(), ::isdigit)) return false;
-  out = {path.substr(0, open), std::stoul(digits), path.substr(close + 2)};
-  return true;
+// Of a field in the tables: "rules[j].filter" for "rules[2].filter".
+std::string field_in_tables(const std::string& field) {
+  ItemPath inner;
+  return parse_item_path(field, inner) ? inner.list + "[j]." + inner.field : field;
 }
 
 void apply_set(Config& config, const std::string& path, const std::string& value,
@@ -118,7 +107,8 @@ void apply_set(Config& config, const std::string& path, const std::string& value
     if (list == nullptr || !list->parse_item) {
       return faults.add("there is no list \"" + item.list + "\"");
     }
-    const auto is_text = [&](const auto& field) { return field.path == item.field && field.text; };
+    const std::string in_tables = field_in_tables(item.field);
+    const auto is_text = [&](const auto& field) { return field.path == in_tables && field.text; };
     const bool text = std::any_of(list->item_fields.begin(), list->item_fields.end(), is_text);
     return list->parse_item(config, item.index, item.field, value_of(value, text), faults);
   }
@@ -209,6 +199,19 @@ void finish(Config& config) {
 
 }  // namespace
 
+bool parse_item_path(std::string_view path, ItemPath& out) {
+  const auto open = path.find('[');
+  const auto close = path.find("].");
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open + 2) {
+    return false;
+  }
+  const std::string digits(path.substr(open + 1, close - open - 1));
+  if (digits.size() > 6 || !std::all_of(digits.begin(), digits.end(), ::isdigit)) return false;
+  out = {std::string(path.substr(0, open)), std::stoul(digits),
+         std::string(path.substr(close + 2))};
+  return true;
+}
+
 const char* to_string(Transport value) {
   return word_of(value).data();
 }
@@ -252,6 +255,15 @@ const char* to_string(TlsVersion value) {
   return word_of(value).data();
 }
 const char* to_string(RingPolicy value) {
+  return word_of(value).data();
+}
+const char* to_string(Direction value) {
+  return word_of(value).data();
+}
+const char* to_string(MqttVersion value) {
+  return word_of(value).data();
+}
+const char* to_string(TlsVerify value) {
   return word_of(value).data();
 }
 

@@ -188,8 +188,22 @@ template <class Item>
 void prepare_item(Item&, const Json&) {}
 void prepare_item(ListenerConfig& listener, const Json& value);  // its port, by its transport
 
+// "rules[2].filter": list, index, field.
+struct ItemPath {
+  std::string list;
+  std::size_t index = 0;
+  std::string field;
+};
+bool parse_item_path(std::string_view path, ItemPath& out);
+
 // Whether a running server takes a new value over on SIGHUP.
 enum class Takes : std::uint8_t { restart, reload };
+
+// A field of the items of a list; "rules[j].filter" for one of a list in an item.
+struct ItemField {
+  std::string path, type, limits, fallback, help;
+  bool text;
+};
 
 template <class T>
 struct Key {
@@ -204,10 +218,6 @@ struct Key {
   std::function<void(T&, const T&)> copy;
   // Lists of objects alone: one field of one item; and the items' fields, for the tables.
   std::function<void(T&, std::size_t, std::string_view, const Json&, const FaultSink&)> parse_item;
-  struct ItemField {
-    std::string path, type, limits, fallback, help;
-    bool text;
-  };
   std::vector<ItemField> item_fields;
 };
 
@@ -279,6 +289,13 @@ class Schema {
   // Reads the key or the section at `path` ("" is everything); `faults` stands at the same place.
   void parse(T& target, const std::string& path, const Json& value, const FaultSink& faults) const {
     if (const Key<T>* key = find(path)) return key->parse(target, value, faults);
+    if (ItemPath item; parse_item_path(path, item)) {
+      const Key<T>* list = find(item.list);
+      if (list == nullptr || !list->parse_item) {
+        return faults.add("there is no list \"" + item.list + "\"");
+      }
+      return list->parse_item(target, item.index, item.field, value, faults);
+    }
     if (!path.empty() && !is_section(path)) {
       return faults.add("unknown key" + suggestion(path, names()));
     }
@@ -340,6 +357,10 @@ Schema<T>& Schema<T>::list(std::string path, Access access, const Schema<Item>& 
     const Json fallback = field.render(fresh);
     key.item_fields.push_back({field.path, field.type, field.limits,
                                fallback.is_null() ? "" : fallback.dump(), field.help, field.text});
+    for (const ItemField& inner : field.item_fields) {
+      key.item_fields.push_back({field.path + "[j]." + inner.path, inner.type, inner.limits,
+                                 inner.fallback, inner.help, inner.text});
+    }
   }
   keys_.push_back(std::move(key));
   return *this;
@@ -350,5 +371,6 @@ const Schema<Config>& config_schema();
 
 // What only several keys together can get wrong: relations, references, files.
 void validate_config(const Config& config, std::vector<ConfigFault>& faults);
+void check_upstreams(const Config& config, const FaultSink& faults);
 
 }  // namespace millrace::server

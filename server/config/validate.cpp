@@ -333,6 +333,7 @@ void validate_config(const Config& config, std::vector<ConfigFault>& faults) {
   check_mqtt(config, sink);
   check_delivery(config, sink);
   check_local(config, sink);
+  check_upstreams(config, sink);
   check_numbers(config, sink);
 }
 

@@ -113,6 +113,25 @@ struct Words<CertificateUser> {
 };
 
 template <>
+struct Words<Direction> {
+  static constexpr WordList<Direction, 3> list = {
+      {{"in", Direction::in}, {"out", Direction::out}, {"both", Direction::both}}};
+};
+
+template <>
+struct Words<MqttVersion> {
+  static constexpr WordList<MqttVersion, 2> list = {
+      {{"3.1.1", MqttVersion::v3_1_1}, {"5", MqttVersion::v5}}};
+};
+
+template <>
+struct Words<TlsVerify> {
+  static constexpr WordList<TlsVerify, 3> list = {{{"full", TlsVerify::full},
+                                                   {"signer", TlsVerify::signer},
+                                                   {"insecure", TlsVerify::insecure}}};
+};
+
+template <>
 struct Words<TlsVersion> {
   static constexpr WordList<TlsVersion, 2> list = {
       {{"1.2", TlsVersion::v1_2}, {"1.3", TlsVersion::v1_3}}};

@@ -27,12 +27,6 @@ std::optional<double> rate_of(std::string_view word) {
   return hz;
 }
 
-std::uint32_t interval_ms_of(double hz) {
-  const double ms = std::round(1000.0 / hz);
-  constexpr double max = std::numeric_limits<std::uint32_t>::max();
-  return static_cast<std::uint32_t>(std::clamp(ms, 1.0, max));
-}
-
 const DeliveryRule* first_match(const DeliveryConfig& config, std::string_view filter,
                                 std::string_view user, std::string_view listener) {
   for (const DeliveryRule& rule : config.rules) {
@@ -45,6 +39,12 @@ const DeliveryRule* first_match(const DeliveryConfig& config, std::string_view f
 }
 
 }  // namespace
+
+std::uint32_t interval_ms_of(double hz) {
+  const double ms = std::round(1000.0 / hz);
+  constexpr double max = std::numeric_limits<std::uint32_t>::max();
+  return static_cast<std::uint32_t>(std::clamp(ms, 1.0, max));
+}
 
 protocol::Result<DeliveryWish> parse_delivery_wish(const protocol::Properties& properties) {
   DeliveryWish wish;

@@ -21,6 +21,9 @@ struct DeliveryWish {
 };
 protocol::Result<DeliveryWish> parse_delivery_wish(const protocol::Properties& properties);
 
+// The least time between two values at that rate.
+std::uint32_t interval_ms_of(double hz);
+
 struct DeliveryChoice {
   broker::Mode mode = broker::Mode::every;
   std::uint32_t interval_ms = 0;

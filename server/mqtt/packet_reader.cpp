@@ -17,8 +17,26 @@ constexpr std::uint32_t first_client_bytes = 64 * 1024;
 
 }  // namespace
 
+// --- ReceivedBytes -------------------------------------------------------------------------------
+
+// Before the first message of a read.
+void ReceivedBytes::prepare_holder(protocol::Version version) {
+  if (holder_ == nullptr) {
+    const auto count = static_cast<std::uint32_t>(bytes_.size());
+    own_ = broker::Buffer::allocate(count);
+    std::copy(bytes_.begin(), bytes_.end(), own_->data());
+    holder_ = own_.get();
+  }
+  holder_->received_ns = broker::Inbox::now_ns();
+  holder_->holds_v5 = version == protocol::Version::v5;
+  holder_->origin = origin_;
+}
+
+// --- Receiving -----------------------------------------------------------------------------------
+
 IoResult PacketReader::receive(Stream& stream, ReceivedBytes& received) {
   assert(!held_);
+  received.origin_ = origin_;
   return packet_bytes_ > 0 ? receive_into_own(stream, received)
                            : receive_into_shared(stream, received);
 }
@@ -91,6 +109,7 @@ bool PacketReader::keep(const ReceivedBytes& received, Rest rest, Trust trust,
 
 void PacketReader::take_held(ReceivedBytes& received) {
   assert(held_);
+  received.origin_ = origin_;
   received.own_ = std::move(buffer_);
   received.bytes_ = {received.own_->data(), bytes_};
   received.holder_ = received.own_.get();

@@ -84,6 +84,7 @@ class ReceivedBytes {
   std::uint32_t slices_ = 0;
   std::uint32_t slice_bytes_ = 0;
   broker::BufferRef own_;
+  std::uint16_t origin_ = 0;  // the reader's
   bool is_over_budget_ = false;
 };
 
@@ -96,7 +97,9 @@ class PacketReader {
     held,     // whole packets that must wait, and perhaps the head of one: see take_held()
   };
 
-  explicit PacketReader(ReadMemory& memory) : memory_(memory) {}
+  // `origin`: of all that is received; see broker::ConnectRequest.
+  explicit PacketReader(ReadMemory& memory, std::uint16_t origin = 0)
+      : memory_(memory), origin_(origin) {}
   ~PacketReader() { forget(); }
   PacketReader(const PacketReader&) = delete;
   PacketReader& operator=(const PacketReader&) = delete;
@@ -130,7 +133,8 @@ class PacketReader {
   // Of a packet that is read straight into `buffer_`; 0: `bytes_` are all there is, and go in front
   // of the next read.
   std::uint32_t packet_bytes_ = 0;
-  std::uint32_t charged_bytes_ = 0;       // to the budget
+  std::uint32_t charged_bytes_ = 0;  // to the budget
+  const std::uint16_t origin_;
   Trust trust_ = Trust::unauthenticated;  // with which `buffer_` was kept
   bool held_ = false;
 };

@@ -139,6 +139,7 @@ bool Writer::fill_encoded(WriterPiece& piece, const broker::Delivery& delivery) 
     }
     if (delivery.identifiers) header.subscription_identifiers = delivery.identifiers->values;
   }
+  if (editor_ != nullptr) editor_->edit(header, message);
   const std::uint32_t aliases_before = alias_count();
   if (aliases_) {
     const OutboundAliases::Use use = aliases_->use(header.topic);
@@ -146,7 +147,9 @@ bool Writer::fill_encoded(WriterPiece& piece, const broker::Delivery& delivery) 
     if (use.alias != 0 && !use.fresh) header.topic = {};
   }
 
-  if (header.properties.bytes.size() > copied_bytes_max) [[unlikely]] {
+  // What an editor changed stands elsewhere, and only until the next header.
+  if (header.properties.bytes.size() > copied_bytes_max &&
+      header.properties.bytes.data() == message.properties().bytes.data()) [[unlikely]] {
     if (fill_in_parts(piece, header, message)) return true;
     if (aliases_) aliases_->take_back(aliases_before);
     return false;

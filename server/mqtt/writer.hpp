@@ -27,12 +27,25 @@
 
 namespace millrace::server {
 
+// Changes the header of each delivery before it is encoded, as a link to another broker needs it.
+class HeaderEditor {
+ public:
+  // What `header` refers to afterwards stays until the next call.
+  virtual void edit(protocol::PublishHeader& header, const broker::Message& message) = 0;
+
+ protected:
+  ~HeaderEditor() = default;
+};
+
 class Writer {
  public:
   enum class Status : std::uint8_t { written, blocked, failed };
 
   // What the client said in CONNECT. `aliases_max`: how many topic aliases it allows; 0: none.
   void set_peer(protocol::Version version, std::uint16_t aliases_max);
+
+  // For deliveries of an outbox that encodes anew (Outbox::encodes_anew). It outlives the writer.
+  void set_editor(HeaderEditor& editor) { editor_ = &editor; }
 
   // Everything in it but `connected` and `close`, which are the connection's.
   void add(std::unique_ptr<broker::Handover> handover, broker::Outbox& outbox);
@@ -83,7 +96,8 @@ class Writer {
   broker::Rare<std::vector<std::uint8_t>> control_;  // ahead of handover_->control
   std::unique_ptr<Rest> rest_;
   std::unique_ptr<OutboundAliases> aliases_;
-  std::uint32_t next_ = 0;  // the first delivery that is not wholly sent
+  HeaderEditor* editor_ = nullptr;  // null: headers stay as they are
+  std::uint32_t next_ = 0;          // the first delivery that is not wholly sent
   // Of the piece that is being written: its control bytes, and the aliases before it.
   std::uint32_t piece_control_ = 0;
   std::uint32_t piece_aliases_ = 0;

@@ -60,6 +60,13 @@ void Watch::unwatch() {
   fd_ = -1;
 }
 
+int Watch::release() {
+  const int fd = fd_;
+  if (added_) ::epoll_ctl(poller_.fd_, EPOLL_CTL_DEL, fd, nullptr);
+  unwatch();
+  return fd;
+}
+
 void Watch::on_events(std::uint32_t events) {
   const bool over = (events & (EPOLLHUP | EPOLLERR)) != 0;
   if (over || (events & EPOLLRDHUP) != 0) ended_ = true;

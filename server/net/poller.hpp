@@ -46,6 +46,8 @@ class Watch {
   void assume_readable() { assumed_ = true; }
   // No more calls. Close the descriptor at once then: that is what takes it out of the set.
   void unwatch();
+  // No more calls, and the descriptor, out of the set: another may watch it.
+  int release();
 
  private:
   friend class Poller;

@@ -78,6 +78,9 @@ class Stream {
   // there is no TLS; empty: it has no such part.
   virtual std::optional<std::string> certified_user(CertificateUser) const { return std::nullopt; }
 
+  // Why it failed, in words, where a transport of the client's side knows; else empty.
+  virtual std::string failure() const { return {}; }
+
   // The socket; negative once it is closed.
   virtual int fd() = 0;
 };

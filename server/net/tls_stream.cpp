@@ -1,6 +1,7 @@
 #include "server/net/tls_stream.hpp"
 
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
@@ -60,13 +61,36 @@ class RecordCutter {
 
 }  // namespace
 
-TlsStream::TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context)
-    : TcpStream(poller, fd), ssl_(SSL_new(context.native_handle())) {}
+TlsStream::TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context,
+                     const TlsServer* server)
+    : TcpStream(poller, fd), ssl_(SSL_new(context.native_handle())), is_client_(server != nullptr) {
+  if (!ssl_) return;
+  if (server == nullptr) {
+    SSL_set_accept_state(ssl_.get());
+  } else {
+    SSL_set_connect_state(ssl_.get());
+    if (!set_server(*server)) ssl_.reset();  // a name that cannot be checked: no handshake
+  }
+}
+
+// False: OpenSSL takes no such name, and would check none.
+bool TlsStream::set_server(const TlsServer& server) {
+  X509_VERIFY_PARAM* const rules = SSL_get0_param(ssl_.get());
+  const std::string& name = server.name;
+  if (is_address(name)) {
+    return !server.must_match || X509_VERIFY_PARAM_set1_ip_asc(rules, name.c_str()) == 1;
+  }
+  if (SSL_set_tlsext_host_name(ssl_.get(), name.c_str()) != 1) return false;
+  if (!server.must_match) return true;
+  X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return !name.empty() && X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1;
+}
 
 void TlsStream::open(StreamUser& user) {
   TcpStream::attach(user);
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd()) != 1) {
-    return user.on_open_failed();
+    if (is_client_) failure_ = std::make_unique<std::string>("TLS: the name cannot be checked");
+    return user().on_open_failed();
   }
   handshaking_ = true;
   handshake();
@@ -74,7 +98,7 @@ void TlsStream::open(StreamUser& user) {
 
 void TlsStream::handshake() {
   ERR_clear_error();
-  const int result = SSL_accept(ssl_.get());
+  const int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
     handshaking_ = false;
     maybe_buffered_ = true;  // the first packet may have come with the last flight
@@ -87,11 +111,29 @@ void TlsStream::handshake() {
     case SSL_ERROR_WANT_WRITE:
       return TcpStream::wait_writable();
     default:
-      ERR_clear_error();
+      note_failure();
       handshaking_ = false;
       discard_received(fd());
       return user().on_open_failed();
   }
+}
+
+// OpenSSL gave up. Only the client's side keeps the reason, as few are there: a server may have any
+// number of peers that break TLS.
+void TlsStream::note_failure() {
+  const unsigned long error = ERR_peek_last_error();
+  ERR_clear_error();
+  if (!is_client_) return;
+  const bool verifies = SSL_get_verify_mode(ssl_.get()) != SSL_VERIFY_NONE;
+  const long verified = verifies ? SSL_get_verify_result(ssl_.get()) : X509_V_OK;
+  const char* reason = verified != X509_V_OK ? X509_verify_cert_error_string(verified)
+                                             : ERR_reason_error_string(error);
+  failure_ = std::make_unique<std::string>("TLS: ");
+  failure_->append(reason != nullptr ? reason : "the connection ended");
+}
+
+std::string TlsStream::failure() const {
+  return failure_ ? *failure_ : std::string();
 }
 
 void TlsStream::on_wait_over(bool can_read) {
@@ -119,7 +161,7 @@ IoStatus TlsStream::status_of(int result, bool reading, bool& wants_other) {
     case SSL_ERROR_ZERO_RETURN:
       return IoStatus::end;
     default:
-      ERR_clear_error();
+      note_failure();
       broken_ = true;
       return IoStatus::failed;
   }

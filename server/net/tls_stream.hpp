@@ -6,15 +6,24 @@
 
 #include <boost/asio/ssl/context.hpp>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "server/net/tcp_stream.hpp"
 
 namespace millrace::server {
 
+// The client's side: what the server is told about whom is meant, and held to.
+struct TlsServer {
+  std::string name;        // a host's name or address
+  bool must_match = true;  // its certificate must be for that name
+};
+
 class TlsStream : public TcpStream {
  public:
-  TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context);
+  // `server`: the stream is the client's side; null: it is the server's.
+  TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context,
+            const TlsServer* server = nullptr);
 
   void open(StreamUser& user) override;
   IoResult read(std::span<std::uint8_t> into) override;
@@ -23,6 +32,7 @@ class TlsStream : public TcpStream {
   void wait_readable() override;
   void wait_writable() override;
   void shutdown() override;
+  std::string failure() const override;
   std::optional<std::string> certified_user(CertificateUser part) const override;
 
  private:
@@ -31,6 +41,8 @@ class TlsStream : public TcpStream {
   IoStatus put(std::span<const std::uint8_t>& record);
   IoStatus flush_record();
   IoStatus status_of(int result, bool reading, bool& wants_other);
+  void note_failure();
+  bool set_server(const TlsServer& server);
 
   struct Free {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
@@ -39,6 +51,8 @@ class TlsStream : public TcpStream {
   // A record that OpenSSL has begun and the kernel did not take: what is written next, whatever
   // becomes urgent meanwhile. Empty: none.
   std::vector<std::uint8_t> record_;
+  std::unique_ptr<std::string> failure_;  // the client's side alone; null: none
+  bool is_client_ = false;
   bool handshaking_ = false;
   bool read_wants_write_ = false;
   bool write_wants_read_ = false;

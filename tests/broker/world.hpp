@@ -99,6 +99,9 @@ class Peer : public OutboxOwner {
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;
   RightsRef rights;  // by which it connects and subscribes
+  std::uint16_t origin = 0;  // of a link to another broker; see ConnectRequest
+  bool peer_forgot = false;
+  std::optional<QueueLimits> queue;
   std::optional<bool> session_present;
   bool is_open = false;  // `connect` was sent, `close` was not
   std::optional<protocol::ReasonCode> closed;
@@ -189,6 +192,9 @@ inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
   request->packet_bytes_max = packet_bytes_max;
   request->will = std::move(will);
   request->rights = rights;
+  request->origin = origin;
+  request->peer_forgot = peer_forgot;
+  request->queue = queue;
   is_open = true;
   send(command::Connect{std::move(request)});
   return *this;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "server/app/limits.hpp"
@@ -137,6 +138,36 @@ std::shared_ptr<Line> World::open() {
   return line;
 }
 
+std::shared_ptr<Line> World::open_link(std::shared_ptr<LinkOwner> owner, Link::Setting setting) {
+  auto line = std::make_shared<Line>();
+  lines_.push_back(line);
+  upstream_sessions_.push_back(setting.plan->session);
+  const boost::intrusive_ptr<Link> link(
+      new Link(thread_, std::move(owner), std::make_unique<Pipe>(line), std::move(setting)));
+  link->start();
+  return line;
+}
+
+// As Upstream does when it is removed.
+void World::forget_upstreams() {
+  for (const std::string& name : upstream_sessions_) {
+    auto request = std::make_unique<broker::ConnectRequest>();
+    request->client_id = name;
+    class Nobody final : public broker::OutboxOwner {
+      void on_outbox_ready() override {}
+    } nobody;
+    broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), nobody));
+    outbox->forget_owner();
+    request->keeps = outbox;
+    broker::Command commands[] = {
+        {outbox.get(), broker::command::Connect{std::move(request)}},
+        {outbox.get(),
+         broker::command::Close{protocol::ReasonCode::normal_disconnection, std::nullopt}}};
+    expect(inbox_.submit(commands) == std::size(commands), "the queue has room at the end");
+    run();
+  }
+}
+
 bool World::move(Line& line) {
   bool moved = false;
   while (line.user) {
@@ -188,6 +219,7 @@ void World::finish() {
     line->ended = true;
   }
   run();
+  forget_upstreams();
   advance_ms((session_expiry_max_s + 1) * 1000);  // wills that wait, and sessions
   advance_ms(1000);
   const broker::ProcessorStats& stats = processor_.stats();

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/broker/inbox.hpp"
@@ -15,6 +16,7 @@
 #include "server/auth/worker.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/net/stream.hpp"
+#include "server/upstream/link.hpp"
 
 namespace millrace::server {
 
@@ -42,6 +44,8 @@ class World {
   ~World();
 
   std::shared_ptr<Line> open();
+  // A link of this upstream. Its session ends with finish(), or does not count there.
+  std::shared_ptr<Line> open_link(std::shared_ptr<LinkOwner> owner, Link::Setting setting);
   // Until nothing moves any more.
   void run();
   void advance_ms(std::uint32_t ms);
@@ -50,6 +54,7 @@ class World {
 
  private:
   bool move(Line& line);
+  void forget_upstreams();
 
   const std::shared_ptr<const Settings> settings_;
   broker::Processor processor_;
@@ -59,6 +64,7 @@ class World {
   IoThread thread_;
   std::int64_t ticks_ns_;
   std::vector<std::shared_ptr<Line>> lines_;
+  std::vector<std::string> upstream_sessions_;
 };
 
 // Ends the program when it does not hold: what a fuzzer waits for.

@@ -1,0 +1,221 @@
+#include "server/upstream/link.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/broker/inbox.hpp"
+#include "protocol/encode.hpp"
+
+namespace millrace::server {
+
+namespace {
+// From the connected socket to CONNACK.
+constexpr std::uint32_t greeting_ticks = IoThread::ticks(10);
+constexpr std::uint32_t closing_ticks = IoThread::ticks(5);
+constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
+constexpr std::uint32_t ping_patience_ticks_min = IoThread::ticks(3);
+}  // namespace
+
+Link::Link(IoThread& thread, std::shared_ptr<LinkOwner> owner, std::unique_ptr<Stream> stream,
+           Setting setting)
+    : thread_(thread),
+      owner_(std::move(owner)),
+      setting_(std::move(setting)),
+      plan_(*setting_.plan),
+      stats_(*setting_.stats),
+      stream_(std::move(stream)),
+      reader_(thread.read_memory(), plan_.origin),
+      submission_(thread),
+      version_(version_of(setting_.dialect)) {}
+
+void Link::start() {
+  intrusive_ptr_add_ref(this);  // until release_if_done()
+  thread_.count_resident(false);
+  set_patience(greeting_ticks);
+  stream_->open(*this);
+}
+
+void Link::on_open() {
+  thread_.awake();
+  const StreamUserRef keep(this);
+  if (state_ != State::opening) return;
+  state_ = State::greeting;
+  writer_.add_control(encode_link_connect(plan_, config(), setting_.dialect));
+  thread_.counters().packets_sent[static_cast<std::size_t>(protocol::PacketType::connect)].add();
+  receive_maximum_ = static_cast<std::uint16_t>(std::min(config().receive_maximum, 65535u));
+  write();
+  if (!ended()) stream_->wait_readable();
+}
+
+void Link::on_open_failed() {
+  thread_.awake();
+  const StreamUserRef keep(this);
+  if (ended()) return;
+  std::string why = stream_->failure();
+  close({Why::refused, why.empty() ? "the connection ended" : std::move(why)});
+}
+
+// --- Time ----------------------------------------------------------------------------------------
+
+void Link::schedule(std::uint32_t ticks) {
+  thread_.wheel().schedule(*this, thread_.wheel().tick() + ticks + 1);
+}
+
+void Link::set_patience(std::uint32_t ticks) {
+  patience_ends_tick_ = thread_.wheel().tick() + ticks;
+  schedule(ticks);
+}
+
+void Link::on_due() {
+  const StreamUserRef keep(this);
+  if (state_ == State::up) return keep_alive();
+  const auto left = static_cast<std::int32_t>(patience_ends_tick_ - thread_.wheel().tick());
+  if (left > 0) return schedule(static_cast<std::uint32_t>(left));
+  schedule(TimerWheel::slot_count - 2);
+  switch (state_) {
+    case State::opening:
+      return close({Why::lost, "TLS or WebSocket did not begin in time"});
+    case State::greeting:
+      return close({Why::fault, "no answer to CONNECT in time"});
+    case State::closing:
+    case State::lingering:
+      return leave();
+    case State::up:
+    case State::closed:
+      return;
+  }
+}
+
+// A PINGREQ after three quarters of the keep alive, whatever else was sent: its answer tells that the
+// upstream is there, and how far away.
+void Link::keep_alive() {
+  const std::uint32_t seconds = terms_.keep_alive_seconds;
+  if (seconds == 0) return schedule(TimerWheel::slot_count - 2);
+  const std::uint32_t tick = thread_.wheel().tick();
+  const std::uint32_t interval = std::max(1u, IoThread::ticks(seconds) / 4 * 3);
+  const std::uint32_t patience =
+      std::max(ping_patience_ticks_min, IoThread::ticks(seconds) / 4 * 3);
+  const std::uint32_t since_ping = tick - last_ping_tick_;
+  // Nothing is read meanwhile, so its answer may have come.
+  if (reading_paused_ || read_stopped_) ping_sent_ns_ = 0;
+  if (ping_sent_ns_ != 0 && since_ping > patience) {
+    schedule(patience);
+    return close({Why::fault, "no answer to PINGREQ in time"});
+  }
+  if (ping_sent_ns_ == 0 && since_ping >= interval) {
+    last_ping_tick_ = tick;
+    ping_sent_ns_ = broker::Inbox::now_ns();
+    schedule(patience);
+    send(protocol::Packet(protocol::Pingreq{}));
+    return write();
+  }
+  schedule(ping_sent_ns_ != 0 ? patience - since_ping : interval - since_ping);
+}
+
+// --- The end -------------------------------------------------------------------------------------
+
+void Link::leave_politely(std::string why) {
+  close({Why::wanted, std::move(why)}, ReasonCode::normal_disconnection);
+}
+
+void Link::end(Which which) {
+  if (which == Which::all) leave_politely("this server ends");
+}
+
+void Link::abandon() {
+  const StreamUserRef keep(this);
+  if (submission_.is_open() && !submission_.has_close()) {
+    submission_.add_close(ReasonCode::server_shutting_down, std::nullopt);
+  }
+  submission_.give_up();
+  if (state_ == State::closed) return release_if_done();
+  if (!end_) end_ = LinkEnd{Why::wanted, "this server ends"};
+  leave();
+}
+
+// `tell`: by a DISCONNECT, once all is written.
+void Link::close(LinkEnd end, std::optional<ReasonCode> tell) {
+  if (ended()) return;
+  const StreamUserRef keep(this);
+  const bool was_greeting = state_ <= State::greeting;
+  const bool is_lost = end.why == Why::lost;
+  end_ = std::move(end);
+  state_ = State::closing;
+  reader_.forget();
+  set_patience(closing_ticks);
+  if (submission_.is_open()) {
+    submission_.add_close(ReasonCode::normal_disconnection, std::nullopt);
+    if (!in_read_) submission_.submit();
+  }
+  if (is_lost || was_greeting) {
+    leaves_now_ = true;  // nothing was agreed: there is nothing to say
+    if (!in_read_) leave();
+    return;
+  }
+  // MQTT 3.1.1 has no reasons: a fault is told by closing.
+  if (tell && (is_v5() || !protocol::is_failure(*tell))) goodbye_ = tell;
+  if (!in_read_) write();
+}
+
+// Called when nothing is left to write but the last packet.
+void Link::finish_closing() {
+  if (!answered_) {
+    if (!await_answers()) return;
+    answered_ = true;
+    return write();
+  }
+  if (goodbye_) {
+    protocol::Disconnect disconnect;
+    disconnect.reason = *std::exchange(goodbye_, std::nullopt);
+    send(protocol::Packet(std::move(disconnect)));
+    return write();
+  }
+  state_ = State::lingering;
+  stream_->shutdown();
+  set_patience(lingering_ticks);
+  stream_->wait_readable();
+}
+
+// False: the processor has not applied all of it; on_outbox_ready() goes on. What the upstream sent
+// gets its acknowledgements first.
+bool Link::await_answers() {
+  if (!submission_.is_open() || end_->why == Why::processor) return true;
+  if (!submission_.all_applied()) {
+    submission_.ask_for_progress();
+    if (!submission_.all_applied()) return false;
+  }
+  take_handover();
+  return true;
+}
+
+void Link::lost() {
+  if (ended()) return leave();
+  std::string why = stream_->failure();
+  if (state_ == State::greeting) {
+    // Some refuse a version that they do not know by closing.
+    const bool may_be_version = setting_.dialect == Dialect::v3_1_1_bridge && why.empty();
+    if (why.empty()) why = "the connection ended before CONNACK";
+    return close({may_be_version ? Why::wrong_version : Why::lost, std::move(why)});
+  }
+  close({Why::lost, why.empty() ? "the connection ended" : std::move(why)});
+}
+
+void Link::leave() {
+  if (state_ == State::closed) return;
+  state_ = State::closed;
+  stream_->close();
+  if (const auto owner = std::exchange(owner_, nullptr)) owner->on_link_closed(std::move(*end_));
+  release_if_done();
+}
+
+// The last reference may go: nothing of the link may be touched after this.
+void Link::release_if_done() {
+  if (released_ || state_ != State::closed || in_read_ || !submission_.is_over()) return;
+  released_ = true;
+  if (submission_.is_open()) submission_.outbox()->forget_owner();
+  if (is_linked()) unlink();
+  thread_.discount_resident(false);
+  intrusive_ptr_release(static_cast<StreamUser*>(this));
+}
+
+}  // namespace millrace::server

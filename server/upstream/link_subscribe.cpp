@@ -1,0 +1,189 @@
+// What a link subscribes to, on both sides, when it has come up.
+#include <algorithm>
+#include <utility>
+
+#include "protocol/encode.hpp"
+#include "protocol/topic.hpp"
+#include "server/mqtt/delivery_mode.hpp"
+#include "server/upstream/hops.hpp"
+#include "server/upstream/link.hpp"
+
+namespace millrace::server {
+
+using protocol::PacketType;
+
+namespace {
+
+constexpr std::uint32_t never_expires = 0xFFFFFFFF;
+// The processor leaves it free (InflightWindow); one request at a time waits for its answer.
+constexpr std::uint16_t request_id = 65535;
+constexpr std::size_t filters_max = 32;  // in one packet
+// An upstream that takes only smaller packets is of no use.
+constexpr std::uint32_t packet_bytes_min = 64;
+
+broker::SubscriptionRequest subscription_of(const TopicMap::Rule& rule, const LinkTerms& terms) {
+  broker::SubscriptionRequest wanted;
+  wanted.name = wanted.filter = rule.local_filter;
+  wanted.mode = rule.config.mode_out();
+  wanted.qos = static_cast<std::uint8_t>(std::min(rule.config.qos_max, terms.qos_max));
+  // Values that may be replaced cannot be delivered exactly once.
+  if (wanted.mode == broker::Mode::latest && wanted.qos == 2) wanted.qos = 1;
+  wanted.no_local = true;
+  const bool retained = rule.config.retained && terms.takes_retained;
+  wanted.retain_as_published = retained;
+  // Each time the link comes up: what was retained, and with `latest` the newest value of each
+  // topic, so that the far side has them whatever it, or the link, has lost meanwhile.
+  constexpr std::uint8_t send = 0, do_not_send = 2;
+  wanted.retain_handling = retained || wanted.mode == broker::Mode::latest ? send : do_not_send;
+  if (rule.config.max_rate_hz && wanted.mode != broker::Mode::every) {
+    wanted.interval_ms = interval_ms_of(*rule.config.max_rate_hz);
+  }
+  return wanted;
+}
+
+}  // namespace
+
+void Link::come_up(const protocol::Connack& connack) {
+  terms_ = terms_of(connack, plan_, config(), setting_.dialect);
+  // What a message may be longer there than here.
+  const std::uint32_t added = plan_.map.longer_by_max() + hops_bytes_max;
+  if (terms_.packet_bytes_max != 0) {
+    if (terms_.packet_bytes_max < added + packet_bytes_min) {
+      return close({Why::fault, "its Maximum Packet Size is too small"},
+                   ReasonCode::implementation_specific_error);
+    }
+    terms_.packet_bytes_max -= added;
+  }
+  state_ = State::up;
+  last_ping_tick_ = thread_.wheel().tick();
+  keep_alive();
+  open_session();
+  subscribe_here();
+  queue_requests();
+  send_next_request();
+}
+
+void Link::open_session() {
+  const auto& rules = plan_.map.rules();
+  edits_ = is_v5() || !terms_.takes_retained ||
+           std::ranges::any_of(rules, [](const TopicMap::Rule& rule) {
+             return rule.config.goes_out() && (rule.renames() || !rule.config.retained);
+           });
+  if (edits_) writer_.set_editor(*this);
+  writer_.set_peer(version_, terms_.aliases_max);
+  broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), *this));
+  outbox->version = version_;
+  outbox->encodes_anew = edits_ || terms_.aliases_max > 0;
+  auto request = std::make_unique<broker::ConnectRequest>();
+  request->client_id = plan_.session;
+  request->version = version_;
+  request->clean_start = false;
+  request->session_expiry_s =
+      never_expires;  // it ends when the upstream is not configured any more
+  request->receive_maximum = terms_.receive_maximum;
+  request->packet_bytes_max = terms_.packet_bytes_max;
+  request->origin = plan_.origin;
+  const SpoolConfig& spool = plan_.config.spool;
+  request->queue = broker::QueueLimits{spool.messages, spool.bytes, spool.overflow};
+  request->peer_forgot = !terms_.session_present;
+  request->keeps = outbox;
+  submission_.open(std::move(outbox), std::move(request));
+}
+
+void Link::subscribe_here() {
+  if (!setting_.stale.local.empty()) {
+    auto request = std::make_unique<broker::UnsubscribeRequest>();
+    request->names = setting_.stale.local;
+    submission_.add(broker::command::Unsubscribe{std::move(request)});
+  }
+  auto request = std::make_unique<broker::SubscribeRequest>();
+  for (const TopicMap::Rule& rule : plan_.map.rules()) {
+    if (rule.config.goes_out()) request->filters.push_back(subscription_of(rule, terms_));
+  }
+  if (!request->filters.empty()) submission_.add(broker::command::Subscribe{std::move(request)});
+}
+
+void Link::queue_requests() {
+  if (!setting_.stale.remote.empty()) {
+    protocol::Unsubscribe unsubscribe;
+    unsubscribe.packet_id = request_id;
+    unsubscribe.filters = setting_.stale.remote;
+    Request& request = requests_.emplace_back();
+    request.answer = PacketType::unsuback;
+    request.filters = unsubscribe.filters;
+    protocol::encode(protocol::Packet(std::move(unsubscribe)), version_, request.packet);
+  }
+  protocol::Subscribe subscribe;
+  const auto add_request = [&] {
+    subscribe.packet_id = request_id;
+    Request& request = requests_.emplace_back();
+    for (const auto& one : subscribe.subscriptions) request.filters.push_back(one.filter);
+    protocol::encode(protocol::Packet(std::exchange(subscribe, {})), version_, request.packet);
+  };
+  for (const TopicMap::Rule& rule : plan_.map.rules()) {
+    if (!rule.config.comes_in() || !can_serve(rule)) continue;
+    // A SUBSCRIBE brings what is retained there once more. Where nothing goes out that heals what was
+    // missed; else it could bring an older value of this server's own.
+    const bool has_it = terms_.session_present && setting_.subscribed_before;
+    if (has_it && rule.config.goes_out()) continue;
+    protocol::Subscription& wanted = subscribe.subscriptions.emplace_back();
+    wanted.filter = rule.remote_filter;
+    wanted.qos = static_cast<protocol::QoS>(std::min(rule.config.qos_max, terms_.qos_max));
+    wanted.no_local = true;
+    wanted.retain_as_published = rule.config.retained;
+    wanted.retain_handling = rule.config.retained ? protocol::RetainHandling::send
+                                                  : protocol::RetainHandling::do_not_send;
+    if (subscribe.subscriptions.size() == filters_max) add_request();
+  }
+  if (!subscribe.subscriptions.empty()) add_request();
+}
+
+bool Link::can_serve(const TopicMap::Rule& rule) {
+  const std::string& filter = rule.remote_filter;
+  if (!terms_.takes_wildcards && filter.find_first_of("+#") != std::string::npos) {
+    owner_->on_rule_refused(filter, "the upstream offers no wildcards");
+    return false;
+  }
+  if (has_no_local(setting_.dialect)) return true;
+  for (const TopicMap::Rule& other : plan_.map.rules()) {
+    if (!other.config.goes_out() || !protocol::overlaps(filter, other.remote_filter)) continue;
+    owner_->on_rule_refused(filter,
+                            "the upstream would send back what goes out: it knows neither No "
+                            "Local nor bridges");
+    return false;
+  }
+  return true;
+}
+
+void Link::send_next_request() {
+  if (requests_.empty()) return owner_->on_link_subscribed();
+  const auto& packet = requests_.front().packet;
+  writer_.add_control(packet);
+  thread_.counters().packets_sent[packet[0] >> 4].add();
+}
+
+bool Link::handle(const protocol::Suback& suback) {
+  if (requests_.empty() || requests_.front().answer != PacketType::suback ||
+      suback.packet_id != request_id || suback.reasons.size() != requests_.front().filters.size()) {
+    return fault(ReasonCode::protocol_error, "SUBACK");
+  }
+  for (std::size_t i = 0; i < suback.reasons.size(); ++i) {
+    if (!protocol::is_failure(suback.reasons[i])) continue;
+    owner_->on_rule_refused(requests_.front().filters[i], protocol::to_string(suback.reasons[i]));
+  }
+  requests_.pop_front();
+  send_next_request();
+  return true;
+}
+
+bool Link::handle(const protocol::Unsuback& unsuback) {
+  if (requests_.empty() || requests_.front().answer != PacketType::unsuback ||
+      unsuback.packet_id != request_id) {
+    return fault(ReasonCode::protocol_error, "UNSUBACK");
+  }
+  requests_.pop_front();
+  send_next_request();
+  return true;
+}
+
+}  // namespace millrace::server

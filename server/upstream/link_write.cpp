@@ -1,0 +1,174 @@
+// What a link sends: takes what was handed over, lets the Writer write it with the upstream's names,
+// waits for writability, and reports what drained. As in a Connection
+// (server/mqtt/connection_write.cpp).
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "protocol/encode.hpp"
+#include "server/upstream/hops.hpp"
+#include "server/upstream/link.hpp"
+
+namespace millrace::server {
+
+namespace command = broker::command;
+using broker::Outbox;
+using protocol::PacketType;
+
+namespace {
+// For `late` the kernel may hold this many times what it may hold for `latest`.
+constexpr std::uint32_t late_lowat_factor = 8;
+}  // namespace
+
+void Link::on_outbox_ready() {
+  const StreamUserRef keep(this);
+  if (submission_.has_kept()) {
+    submission_.submit();
+    release_if_done();
+  }
+  if (state_ >= State::lingering) return;
+  if (take_handover() || state_ == State::closing) write();
+  if (reading_paused_) resume_reading();
+}
+
+// False: nothing was handed over since the last time.
+bool Link::take_handover() {
+  Outbox& outbox = *submission_.outbox();
+  auto handover = outbox.take();
+  if (!handover) return false;
+  if (handover->connected && !ended()) owner_->on_link_up(terms_);
+  IoCounters& counters = thread_.counters();
+  for (const PacketType type :
+       {PacketType::puback, PacketType::pubrec, PacketType::pubrel, PacketType::pubcomp}) {
+    counters.packets_sent[static_cast<std::size_t>(type)].add(handover->control.count_of(type));
+  }
+  unacknowledged_ -= std::min(unacknowledged_, handover->control.exchanges_ended());
+  handover->control.forget_counts();
+  remove_what_may_not_cross(*handover);
+  for (const broker::HandoverItem& item : handover->deliveries) {
+    stats_.messages_out.add(broker::packet_count(item));
+    const auto* run = boost::variant2::get_if<broker::PacketRun>(&item);
+    stats_.bytes_out.add(run != nullptr
+                             ? run->payload_bytes
+                             : boost::variant2::unsafe_get<0>(item).message.payload_bytes());
+  }
+  const auto end = handover->close;
+  writer_.add(std::move(handover), outbox);
+  if (outbox.binding() != binding_) apply_binding();
+  if (end) close({Why::processor, std::string(protocol::to_string(*end))}, *end);
+  return true;
+}
+
+// As if they had been sent, and refused there: they are not sent again.
+void Link::remove_what_may_not_cross(broker::Handover& handover) {
+  if (!edits_) return;
+  std::uint32_t bytes = 0;
+  std::erase_if(handover.deliveries, [&](const broker::HandoverItem& item) {
+    const auto& delivery = boost::variant2::get<broker::Delivery>(item);
+    const auto why = refusal_of(delivery);
+    if (!why) return false;
+    stats_.refused[static_cast<std::size_t>(*why)].add();
+    bytes += delivery.charge_bytes();
+    if (!ended() && delivery.qos == 1) submission_.add(command::Puback{delivery.packet_id, {}});
+    if (!ended() && delivery.qos == 2) {
+      submission_.add(
+          command::Pubrec{delivery.packet_id, ReasonCode::implementation_specific_error});
+    }
+    return true;
+  });
+  if (bytes == 0 || ended()) return;
+  submission_.add(command::Drained{bytes, false});
+  if (!in_read_) submission_.submit();
+}
+
+std::optional<LinkRefusal> Link::refusal_of(const broker::Delivery& delivery) const {
+  const broker::Message& message = delivery.message;
+  const TopicMap::Rule* rule = plan_.map.outbound(message.topic());
+  if (rule == nullptr) return LinkRefusal::no_rule;  // of a plan before this one
+  if (rule->renames() && TopicMap::to_remote(*rule, message.topic()).empty()) {
+    return LinkRefusal::topic;
+  }
+  if (!is_v5() || !message.has_properties) return std::nullopt;
+  // The next one would refuse it.
+  const bool too_many = hops_of(message.properties().bytes) >= plan_.config.hops_max;
+  return too_many ? std::optional(LinkRefusal::hops) : std::nullopt;
+}
+
+void Link::edit(protocol::PublishHeader& header, const broker::Message& message) {
+  if (is_v5()) header.properties = with_one_more_hop(header.properties, edited_properties_);
+  const TopicMap::Rule* rule = plan_.map.outbound(message.topic());
+  if (!rule->config.retained || !terms_.takes_retained) header.retain = false;
+  if (!rule->renames()) return;
+  edited_topic_ = TopicMap::to_remote(*rule, message.topic());
+  header.topic = edited_topic_;
+}
+
+// --- Writing -------------------------------------------------------------------------------------
+
+void Link::send(const protocol::Packet& packet) {
+  std::vector<std::uint8_t> bytes;
+  protocol::encode(packet, version_, bytes);
+  thread_.counters().packets_sent[bytes[0] >> 4].add();
+  writer_.add_control(bytes);
+}
+
+void Link::on_writable() {
+  thread_.awake();
+  const StreamUserRef keep(this);
+  write_blocked_ = false;
+  if (state_ == State::closed) return;
+  write();
+  if (reading_paused_) resume_reading();
+}
+
+void Link::write() {
+  if (write_blocked_ || state_ >= State::lingering || state_ == State::opening) return;
+  Writer::Status status =
+      writer_.write(*stream_, thread_.piece(), thread_.counters(), submission_.outbox());
+  if (status == Writer::Status::written) {
+    const IoStatus flushed = stream_->flush();
+    if (flushed == IoStatus::again) status = Writer::Status::blocked;
+    if (flushed == IoStatus::failed) status = Writer::Status::failed;
+  }
+  switch (status) {
+    case Writer::Status::failed:
+      return lost();
+    case Writer::Status::blocked:
+      write_blocked_ = was_blocked_ = true;
+      stream_->wait_writable();
+      break;
+    case Writer::Status::written:
+      if (state_ == State::closing) return finish_closing();
+      break;
+  }
+  report_drained();
+}
+
+// See Connection::report_drained().
+void Link::report_drained() {
+  if (ended() || !submission_.is_open()) return;
+  const OutboxConfig& limits = config().outbox;
+  const std::uint64_t credit = submission_.outbox()->binding() == Outbox::Binding::early
+                                   ? limits.credit_bytes
+                                   : std::min(limits.credit_bytes, limits.latest_credit_bytes);
+  if (writer_.unreported_bytes() < credit / 4) return;
+  submission_.add(command::Drained{writer_.unreported_bytes(), was_blocked_});
+  was_blocked_ = false;
+  writer_.reported();
+  if (!in_read_) submission_.submit();
+}
+
+// The kernel's send buffer is a hidden queue: where values may be replaced it is kept small.
+void Link::apply_binding() {
+  binding_ = submission_.outbox()->binding();
+  const std::uint32_t bytes = config().outbox.notsent_lowat_bytes;
+  int lowat = -1;  // the system's default
+  if (binding_ == Outbox::Binding::latest) lowat = static_cast<int>(bytes);
+  if (binding_ == Outbox::Binding::late) lowat = static_cast<int>(bytes * late_lowat_factor);
+  ::setsockopt(stream_->fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+}
+
+}  // namespace millrace::server

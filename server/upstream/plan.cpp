@@ -1,0 +1,36 @@
+#include "server/upstream/plan.hpp"
+
+#include <unistd.h>
+
+namespace millrace::server {
+
+namespace {
+
+std::string machine_name() {
+  char name[256] = "";
+  if (::gethostname(name, sizeof name - 1) != 0 || name[0] == '\0') return "millrace";
+  return name;
+}
+
+}  // namespace
+
+UpstreamPlanRef make_upstream_plan(const UpstreamConfig& config, const UpstreamFiles& files,
+                                   std::uint16_t origin) {
+  auto plan = std::make_shared<UpstreamPlan>();
+  plan->config = config;
+  for (const std::string& text : config.addresses) {
+    std::string fault;
+    if (auto address = parse_upstream_address(text, fault)) plan->addresses.push_back(*address);
+  }
+  plan->client_id =
+      config.client_id.empty() ? machine_name() + "." + config.name : config.client_id;
+  plan->password = files.password;
+  plan->tls = files.tls.context;
+  plan->map = TopicMap(config.rules);
+  // MQTT's texts have no zero byte [MQTT-1.5.4-2].
+  plan->session = std::string("\0upstream\0", 10) + config.name;
+  plan->origin = origin;
+  return plan;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,33 @@
+// UpstreamStats: what is counted for one upstream, for as long as it is configured.
+//
+// Threads: its I/O thread writes; any thread reads.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/base/counter.hpp"
+
+namespace millrace::server {
+
+// Why a message did not cross the link.
+enum class LinkRefusal : std::uint8_t {
+  hops,     // it has crossed too many links
+  no_rule,  // it came, and no rule lets it in
+  topic,    // it has no name on the other side, or none that may be published to
+};
+inline constexpr std::array<const char*, 3> link_refusal_words = {"hops", "no_rule", "topic"};
+
+struct UpstreamStats {
+  base::Counter up;            // 1: the link is up
+  base::Counter connects;      // it came up so often
+  base::Counter failures;      // attempts that ended before it was up
+  base::Counter messages_in;   // taken from the upstream
+  base::Counter messages_out;  // handed over to be written to it
+  base::Counter bytes_in;      // their payloads
+  base::Counter bytes_out;
+  base::Counter round_trip_ns;           // of the last PINGREQ
+  std::array<base::Counter, 3> refused;  // by LinkRefusal
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,111 @@
+// Upstream: another broker that this server is connected to as a client, for as long as it is
+// configured: it finds an address that answers, has a Link there, and when that ends waits a while
+// (BackOff) and begins anew.
+//
+//     waiting -> resolving -> dialing -> linked -> waiting ...      an address after the other
+//
+// Its state is at `$SYS/broker/connection/<name>/state`, retained, "1" while the link is up, as
+// mosquitto has it for its bridges.
+//
+// Threads: start(), change() and remove() post to its I/O thread, any thread; stats() any; the rest
+// on the I/O thread alone.
+#pragma once
+
+#include <boost/intrusive_ptr.hpp>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "server/net/io_thread.hpp"
+#include "server/upstream/back_off.hpp"
+#include "server/upstream/dial.hpp"
+#include "server/upstream/endpoint.hpp"
+#include "server/upstream/link.hpp"
+#include "server/upstream/plan.hpp"
+#include "server/upstream/stats.hpp"
+
+namespace millrace::server {
+
+class Upstream final : public LinkOwner,
+                       public Resident,
+                       public std::enable_shared_from_this<Upstream> {
+ public:
+  Upstream(IoThread& thread, UpstreamPlanRef plan);
+  ~Upstream() override;
+
+  void start();
+  // A reload: the link begins anew if it has to.
+  void change(UpstreamPlanRef plan);
+  // Nothing of it is left here afterwards.
+  void remove();
+
+  const UpstreamStats& stats() const { return *stats_; }
+
+  // --- LinkOwner ---
+  void on_link_up(const LinkTerms& terms) override;
+  void on_link_subscribed() override { subscribed_ = true; }
+  void on_link_closed(LinkEnd end) override;
+  void on_rule_refused(std::string_view filter, std::string_view why) override;
+
+  // --- Resident ---
+  void on_due() override;
+  void apply_settings() override {}
+  void stop_reading() override {}
+  void end(Which which) override;
+  void abandon() override;
+
+ private:
+  enum class State : std::uint8_t { waiting, resolving, dialing, linked, over };
+  enum class Announced : std::uint8_t { nothing, down, up, removed };
+
+  void begin_round();
+  void try_address();
+  void on_resolved(Resolved resolved);
+  void try_endpoint();
+  void on_dialed(int fd);
+  void begin_link(int fd);
+  std::unique_ptr<Stream> make_stream(int fd);
+  void attempt_failed(const std::string& why);
+  void wait_a_while();
+  void stop_trying();
+  void apply_change(UpstreamPlanRef plan);
+  void note_stale(const UpstreamPlan& before);
+  void finish_removal();
+  void schedule(std::uint32_t ticks);
+  void announce(Announced what);
+  bool submit_announcement();
+
+  const UpstreamAddress& address() const { return plan_->addresses[address_index_]; }
+  const std::string& name() const { return plan_->config.name; }
+
+  IoThread& thread_;
+  const std::shared_ptr<UpstreamStats> stats_;
+  UpstreamPlanRef plan_;
+  BackOff back_off_;
+  Dialect dialect_;
+  StaleFilters stale_;
+
+  std::size_t address_index_ = 0;
+  std::string address_text_;  // of the one that is, or was last, tried
+  std::deque<Endpoint> endpoints_;  // of the address; the first one is being tried
+  std::unique_ptr<Resolving> resolving_;
+  std::unique_ptr<Dial> dial_;
+  boost::intrusive_ptr<Link> link_;
+
+  std::set<std::string> failures_;  // since it was up: logged once each
+  std::uint32_t due_tick_ = 0;
+  std::uint32_t up_since_tick_ = 0;
+  State state_ = State::waiting;
+  Announced wanted_ = Announced::nothing;
+  Announced announced_ = Announced::nothing;
+  bool subscribed_ = false;  // by the present plan
+  bool link_was_up_ = false;
+  bool begins_anew_ = false;  // the link ends for a change of the configuration
+  bool removed_ = false;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,470 @@
+"""Links to other brokers: mosquitto and other servers of this program as upstreams, in MQTT 5 and 3.1.1,
+every direction and QoS, over TCP and TLS, through restarts of either side, rings and faults."""
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import wire
+from case import Case, main
+from peer import Peer
+from server import Server
+from suite import EVENT_TIMEOUT_S, eventually
+
+# Debian installs it in a folder that is only in root's PATH.
+MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+_unique = itertools.count(1)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def rule(direction, filter="#", **more):
+    return {"direction": direction, "filter": filter, **more}
+
+
+ALL_WAYS = [rule("in", "in/#"), rule("out", "out/#"), rule("both", "both/#")]
+
+
+class Mosquitto:
+    """mosquitto on one port, again after each restart."""
+
+    def __init__(self, *lines):
+        self.port = free_port()
+        self.folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
+        self.file = self.path("mosquitto.conf")
+        with open(self.file, "w") as out:
+            out.write("\n".join([f"listener {self.port} 127.0.0.1", "user root",
+                                 *(line.format(self.folder.name) for line in lines), ""]))
+        self.start()
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def start(self):
+        self.log = open(self.path("log"), "a+")
+        self.process = subprocess.Popen([MOSQUITTO, "-v", "-c", self.file], stdout=self.log,
+                                        stderr=subprocess.STDOUT)
+        eventually(self.listens, "mosquitto listens")
+
+    def listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+            return True
+        except ConnectionRefusedError:
+            return False
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def stop(self):
+        self.end()
+        self.folder.cleanup()
+
+
+class Edges(Case):
+    """Servers with upstreams, and clients of either side."""
+
+    @classmethod
+    def setUpClass(cls):
+        pass  # Each test starts its own.
+
+    def edge(self, *upstreams, port=0, **config):
+        server = Server({"listeners": [{"name": "tcp", "port": port}], "upstreams": [
+            {"retry_max_seconds": 1, **upstream} for upstream in upstreams], **config})
+        self.addCleanup(server.stop)
+        server.mqtt_port  # Waits until it listens.
+        return server
+
+    def upstream(self, port, rules, name="north", scheme="mqtt", host="127.0.0.1", **more):
+        return {"name": name, "addresses": f"{scheme}://{host}:{port}", "rules": rules, **more}
+
+    def client(self, port, version=5, **options):
+        peer = Peer(port, version)
+        self.addCleanup(peer.close)
+        peer.connect(f"{self.unique}n{next(_unique)}", **options)
+        return peer
+
+    def wait_until_up(self, edge, name="north", up=1):
+        metric = f'millrace_upstream_up{{upstream="{name}"}}'
+        eventually(lambda: edge.metrics()[metric] == up, f"{name} is {'up' if up else 'down'}")
+
+    def meet(self, sender_port, receiver_port, prefix):
+        """Waits until what is published there arrives here: the subscriptions of the link stand."""
+        receiver = self.client(receiver_port)
+        receiver.subscribe(f"{prefix}/meet/#")
+        receiver.sock.settimeout(0.2)
+        sender = self.client(sender_port)
+        end = time.monotonic() + EVENT_TIMEOUT_S
+        while time.monotonic() < end:
+            sender.publish(f"{prefix}/meet/{next(_unique)}", b"")
+            try:
+                if receiver.next().kind == wire.PUBLISH:
+                    receiver.close()
+                    return sender.close()
+            except AssertionError:
+                continue
+        raise AssertionError(f"nothing crosses below {prefix}")
+
+    def meet_all_ways(self, here, there):
+        self.meet(there, here, "in")
+        self.meet(here, there, "out")
+        self.meet(here, there, "both")
+        self.meet(there, here, "both")
+
+    def check_live(self, here_port, there_port):
+        """A message in each direction and QoS arrives once, at its QoS, and does not come back."""
+        here, there = self.client(here_port), self.client(there_port)
+        watch = [(f"{way}/live/#", 2) for way in ("in", "out", "both")]
+        for peer in (here, there):
+            peer.subscribe(*watch)
+        for prefix, sender, receiver in (("in", there, here), ("out", here, there),
+                                         ("both", here, there), ("both", there, here)):
+            for qos in (0, 1, 2):
+                topic = f"{prefix}/live/{qos}"
+                payload = f"{next(_unique)}".encode()
+                sender.publish(topic, payload, qos=qos)
+                sender.receive(topic=topic, payload=payload)  # its own copy
+                receiver.receive(topic=topic, payload=payload, qos=qos)
+        # No echo: by way of the other side, and back, the next to arrive is the one sent now.
+        here.subscribe(("both/fence", 1))
+        there.publish("both/fence", b"", qos=1)
+        here.receive(topic="both/fence")
+        there.subscribe(("out/fence", 1))
+        here.publish("out/fence", b"", qos=1)
+        there.receive(topic="out/fence")
+        here.close()
+        there.close()
+
+    def check_retained(self, here_port, there_port):
+        for prefix, sender, receiver in (("in", there_port, here_port), ("out", here_port, there_port),
+                                         ("both", here_port, there_port)):
+            topic = f"{prefix}/kept/{next(_unique)}"
+            publisher = self.client(sender)
+            publisher.publish(topic, b"kept", qos=1, retain=True)
+            publisher.close()
+
+            def arrived():
+                late = self.client(receiver)
+                late.subscribe((topic, 1))
+                late.send(wire.pingreq())
+                got = late.next()
+                late.close()
+                return got.kind == wire.PUBLISH and got.retain and got.payload == b"kept"
+            eventually(arrived, f"{topic} is retained on the other side")
+
+
+@unittest.skipUnless(MOSQUITTO, "mosquitto is not installed")
+class WithMosquitto(Edges):
+    def start(self, version="5", *lines):
+        self.broker = Mosquitto("allow_anonymous true", *lines)
+        self.addCleanup(self.broker.stop)
+        self.port = free_port()
+        self.config = self.upstream(self.broker.port, ALL_WAYS, version=version)
+        self.server = self.edge(self.config, port=self.port)
+
+    def check(self, version):
+        self.start(version)
+        self.meet_all_ways(self.port, self.broker.port)
+        self.check_live(self.port, self.broker.port)
+        self.check_retained(self.port, self.broker.port)
+        # The upstream ends, and comes back.
+        self.broker.end()
+        self.wait_until_up(self.server, up=0)
+        self.broker.start()
+        self.meet_all_ways(self.port, self.broker.port)
+        self.check_live(self.port, self.broker.port)
+        # This server ends, and comes back.
+        self.server.stop()
+        self.server = self.edge(self.config, port=self.port)
+        self.meet_all_ways(self.port, self.broker.port)
+        self.check_live(self.port, self.broker.port)
+        self.check_retained(self.port, self.broker.port)
+        for fault in ("protocol error", "malformed", "exceeded"):
+            self.assertNotIn(fault, self.broker.said().lower())
+
+    def test_in_5(self):
+        self.check("5")
+
+    def test_in_3_1_1_as_a_bridge(self):
+        self.check("3.1.1")
+
+    def test_what_waits_crosses_when_the_upstream_is_back(self):
+        self.start("5", "persistence true", "persistence_location {}/", "autosave_interval 1",
+                   "autosave_on_changes true")
+        self.meet_all_ways(self.port, self.broker.port)
+        self.broker.end()
+        self.wait_until_up(self.server, up=0)
+        publisher = self.client(self.port)
+        for i in range(500):
+            publisher.publish(f"out/spool/{i % 7}", str(i).encode(), qos=1 + i % 2)
+        self.broker.start()
+        watcher = self.client(self.broker.port)
+        watcher.subscribe(("out/spool/#", 2))
+        got = [int(watcher.receive().payload) for _ in range(500)]
+        self.assertEqual(got, list(range(500)))
+
+    def test_nothing_acknowledged_is_lost_while_the_link_flaps(self):
+        self.start()
+        self.meet_all_ways(self.port, self.broker.port)
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.stop)
+        server = self.edge(self.upstream(relay.port, ALL_WAYS, name="flap", client_id="flap"))
+        self.meet(server.mqtt_port, self.broker.port, "out")
+        watcher = self.client(self.broker.port)
+        watcher.subscribe(("out/flap", 2))
+        publisher = self.client(server.mqtt_port)
+        for i in range(300):
+            publisher.publish("out/flap", str(i).encode(), qos=2)
+            if i % 50 == 49:
+                relay.cut()
+        got = [int(watcher.receive(qos=2).payload) for _ in range(300)]
+        self.assertEqual(got, list(range(300)), "in order, each exactly once")
+
+    def test_a_wrong_password_is_refused_and_said_once(self):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
+        self.addCleanup(folder.cleanup)
+        users, right = os.path.join(folder.name, "users"), os.path.join(folder.name, "right")
+        wrong = os.path.join(folder.name, "wrong")
+        for path, text in ((users, "edge:secret\n"), (right, "secret\n"), (wrong, "guess\n")):
+            with open(path, "w") as out:
+                out.write(text)
+        subprocess.run(["mosquitto_passwd", "-U", users], check=True)
+        self.broker = Mosquitto("allow_anonymous false", f"password_file {users}")
+        self.addCleanup(self.broker.stop)
+        config = self.upstream(self.broker.port, ALL_WAYS, user="edge", password_file=wrong)
+        server = self.edge(config)
+        server.wait_for_log(r"upstream.unreachable .*refused: not authorized")
+        failures = 'millrace_upstream_connect_failures_total{upstream="north"}'
+        eventually(lambda: server.metrics()[failures] >= 3, "it tries again")
+        said = [line for line in server.lines if "upstream.unreachable" in line]
+        self.assertEqual(len(said), 1, said)
+        # A reload with the right one.
+        self.assertEqual(server.reload({
+            "listeners": [{"name": "tcp", "port": 0}],
+            "upstreams": [{**config, "password_file": right, "retry_max_seconds": 1}]}), "reloaded")
+        self.wait_until_up(server)
+
+
+class Relay:
+    """Between a link and its upstream; cut() ends the connections that pass through, by a reset."""
+
+    def __init__(self, port):
+        self.target = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.open = []
+        self.lock = threading.Lock()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                return
+            with self.lock:
+                self.open += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self.pass_on, args=(source, sink), daemon=True).start()
+
+    def pass_on(self, source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        with self.lock:
+            ends, self.open = self.open, []
+        for end in ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def stop(self):
+        self.listener.close()
+        self.cut()
+
+
+class WithMillrace(Edges):
+    def test_two_servers(self):
+        core = self.edge()
+        edge = self.edge(self.upstream(core.mqtt_port, ALL_WAYS))
+        self.meet_all_ways(edge.mqtt_port, core.mqtt_port)
+        self.check_live(edge.mqtt_port, core.mqtt_port)
+        self.check_retained(edge.mqtt_port, core.mqtt_port)
+
+    def test_two_servers_in_3_1_1(self):
+        core = self.edge()
+        edge = self.edge(self.upstream(core.mqtt_port, ALL_WAYS, version="3.1.1"))
+        self.meet_all_ways(edge.mqtt_port, core.mqtt_port)
+        self.check_live(edge.mqtt_port, core.mqtt_port)
+        self.check_retained(edge.mqtt_port, core.mqtt_port)
+
+    def test_properties_cross_two_links(self):
+        core = self.edge()
+        middle = self.edge(self.upstream(core.mqtt_port, [rule("both")]))
+        edge = self.edge(self.upstream(middle.mqtt_port, [rule("both", local_prefix="site/")]))
+        self.meet(edge.mqtt_port, core.mqtt_port, "site")
+        reader = self.client(core.mqtt_port)
+        reader.subscribe(("a/#", 1))
+        sender = self.client(edge.mqtt_port)
+        sender.publish("site/a/b", b"x", qos=1, properties=[
+            (wire.CONTENT_TYPE, "text/plain"), (wire.RESPONSE_TOPIC, "answer"),
+            (wire.CORRELATION, b"7"), (wire.USER, ("k", "v")), (wire.MESSAGE_EXPIRY, 100)])
+        got = reader.receive(topic="a/b", payload=b"x", qos=1)
+        self.assertEqual(got.one(wire.CONTENT_TYPE), "text/plain")
+        self.assertEqual(got.one(wire.RESPONSE_TOPIC), "answer")
+        self.assertEqual(got.one(wire.CORRELATION), b"7")
+        self.assertLessEqual(got.one(wire.MESSAGE_EXPIRY), 100)
+        self.assertEqual(got.props[wire.USER], [("k", "v"), ("millrace-hops", "02")])
+
+    def test_a_ring_of_three_comes_to_rest(self):
+        ports = [free_port() for _ in range(3)]
+        ring = [self.edge(self.upstream(ports[(i + 1) % 3], [rule("both")], name=f"next{i}",
+                                        hops_max=4), port=ports[i]) for i in range(3)]
+        for i, server in enumerate(ring):
+            self.wait_until_up(server, f"next{i}")
+        readers = [self.client(port) for port in ports]
+        for reader in readers:
+            reader.subscribe("news")
+        self.client(ports[0]).publish("news", b"1", qos=1)
+        for reader in readers:
+            reader.receive(topic="news", payload=b"1")
+
+        def refused(server, i):
+            return server.metrics()[
+                f'millrace_upstream_refused_total{{upstream="next{i}",reason="hops"}}']
+        eventually(lambda: sum(refused(server, i) for i, server in enumerate(ring)) >= 1,
+                   "it was stopped")
+
+        def crossed():
+            return sum(value for server in ring for name, value in server.metrics().items()
+                       if name.startswith("millrace_upstream_messages_total"))
+
+        def rests():
+            before = crossed()
+            for port in ports:  # whatever was on its way has passed
+                self.client(port).publish(f"fence/{next(_unique)}/private", b"", qos=1)
+            return crossed() - before < 40
+        eventually(rests, "the ring comes to rest")
+
+    def test_its_state_is_where_mosquittos_users_look(self):
+        core_port = free_port()
+        edge = self.edge(self.upstream(core_port, [rule("both")], name="hq"))
+        watcher = self.client(edge.mqtt_port)
+        watcher.subscribe("$SYS/broker/connection/hq/state")
+        watcher.receive(payload=b"0")
+        core = self.edge(port=core_port)
+        watcher.receive(payload=b"1")
+        core.stop()
+        watcher.receive(payload=b"0")
+        self.assertEqual(edge.reload({"listeners": [{"name": "tcp", "port": 0}]}), "reloaded")
+        watcher.receive(payload=b"")
+
+    def test_a_server_that_ends_says_goodbye(self):
+        core = self.edge()
+        edge = self.edge(self.upstream(core.mqtt_port, [rule("both")]))
+        self.wait_until_up(edge)
+        self.assertEqual(edge.terminate(), 0)
+        core.wait_for_log(r"disconnected .*reason=\"?(normal|success)")
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class OverTls(Edges):
+    def make_certificate(self, name):
+        paths = [os.path.join(self.folder.name, name + end) for end in (".pem", ".key")]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                        "-addext", f"subjectAltName=DNS:{name}", "-out", paths[0],
+                        "-keyout", paths[1]], check=True, stderr=subprocess.DEVNULL)
+        return paths
+
+    def setUp(self):
+        super().setUp()
+        self.folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
+        self.addCleanup(self.folder.cleanup)
+        self.certificate, key = self.make_certificate("broker.example")
+        self.client_files = self.make_certificate("edge")
+        self.core = Server({"listeners": [
+            {"name": "tcp", "port": 0},
+            {"name": "ws", "transport": "ws", "port": 0, "path": ["/other", "/mqtt"]},
+            *({"name": name, "transport": name, "port": 0, "tls": {
+                "certificate_file": self.certificate, "key_file": key,
+                "client_certificate": "required", "client_ca_file": self.client_files[0]}}
+              for name in ("tls", "wss"))]})
+        self.addCleanup(self.core.stop)
+
+    def secure(self, listener="tls", scheme="mqtts", **tls):
+        certificate, key = self.client_files
+        return self.edge(self.upstream(self.core.port(listener), ALL_WAYS, scheme=scheme, tls={
+            "ca_file": self.certificate, "certificate_file": certificate, "key_file": key, **tls}))
+
+    def test_crosses_by_names_and_certificates(self):
+        edge = self.secure(server_name="broker.example")
+        self.meet_all_ways(edge.mqtt_port, self.core.mqtt_port)
+        self.check_live(edge.mqtt_port, self.core.mqtt_port)
+
+    def test_crosses_over_websocket_in_tls(self):
+        edge = self.secure("wss", "wss", server_name="broker.example")
+        self.meet_all_ways(edge.mqtt_port, self.core.mqtt_port)
+        self.check_live(edge.mqtt_port, self.core.mqtt_port)
+
+    def test_crosses_over_websocket(self):
+        for path in ("", "/other"):
+            edge = self.edge({"name": "north", "rules": ALL_WAYS, "client_id": f"edge{path}",
+                              "addresses": f"ws://127.0.0.1:{self.core.port('ws')}{path}"})
+            self.meet_all_ways(edge.mqtt_port, self.core.mqtt_port)
+            self.check_live(edge.mqtt_port, self.core.mqtt_port)
+            edge.stop()
+        edge = self.edge({"name": "north", "rules": ALL_WAYS,
+                          "addresses": f"ws://127.0.0.1:{self.core.port('ws')}/nowhere"})
+        edge.wait_for_log(r"upstream.unreachable .*WebSocket: refused: 404")
+
+    def test_a_certificate_for_another_name_is_refused(self):
+        edge = self.secure()  # it would have to be for 127.0.0.1
+        edge.wait_for_log(r"upstream.unreachable .*TLS: IP address mismatch")
+        edge = self.secure(server_name="other.example")
+        edge.wait_for_log(r"upstream.unreachable .*TLS: hostname mismatch")
+
+    def test_a_certificate_of_an_unknown_signer_is_refused(self):
+        stranger, _ = self.make_certificate("stranger")
+        edge = self.secure(server_name="broker.example", ca_file=stranger)
+        edge.wait_for_log(r"upstream.unreachable .*TLS: self-signed certificate")
+
+    def test_only_the_signer_is_checked_if_that_is_wanted(self):
+        self.wait_until_up(self.secure(verify="signer"))
+
+    def test_nothing_is_checked_if_that_is_said(self):
+        stranger, _ = self.make_certificate("stranger")
+        edge = self.secure(verify="insecure", ca_file=stranger)
+        self.wait_until_up(edge)
+        edge.wait_for_log(r"unsafe .*upstreams\[0\]\.tls\.verify")
+
+
+if __name__ == "__main__":
+    main()

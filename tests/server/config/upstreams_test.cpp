@@ -1,0 +1,151 @@
+// What `millrace check` says about upstreams.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/config/schema.hpp"
+#include "server/config/upstream_address.hpp"
+#include "tests/server/files.hpp"
+
+namespace millrace::server {
+namespace {
+
+using test::Folder;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string faults_of(const LoadedConfig& loaded) {
+  std::string all;
+  for (const ConfigFault& fault : loaded.faults) all += fault.to_string() + "\n";
+  return all;
+}
+
+LoadedConfig load(const std::string& text, std::vector<std::string> sets = {}) {
+  const Folder folder;
+  ConfigSources sources;
+  sources.file = folder.write("millrace.json", text);
+  sources.sets = std::move(sets);
+  return load_config(sources);
+}
+
+// `more`: keys of the one upstream, beside those that it needs.
+std::string faults_with(const std::string& more, const std::string& rules = R"([{
+    "direction": "both"}])") {
+  return faults_of(load(R"({"upstreams": [{"name": "north", "addresses": "mqtts://broker.example",
+      "rules": )" + rules +
+                        (more.empty() ? "" : ", ") + more + "}]}"));
+}
+
+TEST(Upstreams, NeedANameAnAddressAndARule) {
+  const LoadedConfig loaded = load(R"({"upstreams": [{}]})");
+  EXPECT_THAT(faults_of(loaded), HasSubstr("upstreams[0].name: is needed"));
+  EXPECT_THAT(faults_of(loaded), HasSubstr("upstreams[0].addresses: at least one is needed"));
+  EXPECT_THAT(faults_of(loaded), HasSubstr("upstreams[0].rules: at least one is needed"));
+  EXPECT_THAT(faults_with(""), IsEmpty());
+}
+
+TEST(Upstreams, HaveNamesOfTheirOwn) {
+  const std::string one =
+      R"({"name": "n", "addresses": "mqtt://a", "rules": [{"direction": "in"}]})";
+  EXPECT_THAT(faults_of(load(R"({"upstreams": [)" + one + "," + one + "]}")),
+              HasSubstr("upstreams[1].name: \"n\" is another upstream's name already"));
+  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "a/b", "addresses": "mqtt://a",
+      "rules": [{"direction": "in"}]}]})")),
+              HasSubstr("letters, digits"));
+}
+
+TEST(Upstreams, HaveKeysThatTheCommandLineReaches) {
+  const LoadedConfig loaded = load(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
+      "rules": [{"direction": "in"}, {"direction": "out"}]}]})",
+                                   {"upstreams[0].rules[1].filter=a/b", "upstreams[0].user=17"});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.upstreams[0].rules[1].filter, "a/b");
+  EXPECT_EQ(loaded.config.upstreams[0].user, "17");
+  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
+      "rules": [{"direction": "in"}]}]})",
+                             {"upstreams[0].rules[3].filter=a"})),
+              HasSubstr("there is no such item"));
+}
+
+TEST(Upstreams, HaveRulesWithADirectionAndFilters) {
+  EXPECT_THAT(faults_with("", R"([{}])"), HasSubstr("rules[0].direction: is needed"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "up"}])"), HasSubstr("must be one of in|out|both"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "filter": "a/#/b"}])"),
+              HasSubstr("together are no topic filter: \"a/#/b\""));
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "local_prefix": "+/"}])"),
+              HasSubstr("must not contain wildcards"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "filter": "$SYS/#"}])"),
+              HasSubstr("cannot be published below $SYS"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "filter": "$SYS/#", "local_prefix": "x/"}])"),
+              IsEmpty());
+  EXPECT_THAT(faults_with("", R"([{"direction": "out", "filter": "$share/g/a"}])"),
+              HasSubstr("must be a plain filter"));
+}
+
+TEST(Upstreams, LetATopicCrossByOneRule) {
+  EXPECT_THAT(faults_with("", R"([{"direction": "out", "filter": "a/#"},
+                                  {"direction": "both", "filter": "a/+"}])"),
+              HasSubstr("rules[1].filter: matches topics that rules[0] matches too"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "out", "filter": "a/#"},
+                                  {"direction": "in", "filter": "a/#"}])"),
+              IsEmpty());
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "local_prefix": "x/"},
+                                  {"direction": "in", "local_prefix": "y/"}])"),
+              HasSubstr("what comes in would cross twice"));
+}
+
+TEST(Upstreams, ConflateWhatGoesOutAlone) {
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "mode": "latest"}])"),
+              HasSubstr("rules[0].mode: is about what goes out"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "in", "max_rate_hz": 1}])"),
+              HasSubstr("rules[0].max_rate_hz: is about what goes out"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "out", "mode": "every", "max_rate_hz": 1}])"),
+              HasSubstr("has no effect with the mode `every`"));
+}
+
+TEST(Upstreams, UseTlsWithWhatBelongsToIt) {
+  EXPECT_THAT(faults_with(R"("tls": {"ca_file": "/nowhere"})"),
+              HasSubstr("upstreams[0].tls.ca_file: cannot read \"/nowhere\""));
+  EXPECT_THAT(faults_with(R"("tls": {"certificate_file": "/dev/null"})"),
+              HasSubstr("upstreams[0].tls.key_file: is needed"));
+  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
+      "tls": {"verify": "insecure"}, "rules": [{"direction": "in"}]}]})")),
+              HasSubstr("upstreams[0].tls: has no meaning without an address"));
+  EXPECT_THAT(faults_with(R"("tls": {"verify": "no"})"), HasSubstr("full|signer|insecure"));
+}
+
+TEST(Upstreams, ShowAPasswordForAUserAlone) {
+  EXPECT_THAT(faults_with(R"("password_file": "/dev/null")"),
+              HasSubstr("upstreams[0].password_file: has no meaning without `user`"));
+}
+
+TEST(UpstreamAddress, NamesTransportHostAndPort) {
+  std::string fault;
+  const auto plain = parse_upstream_address("mqtt://broker.example", fault);
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->host, "broker.example");
+  EXPECT_EQ(plain->port, 1883);
+  EXPECT_FALSE(plain->uses_tls());
+  const auto secure = parse_upstream_address("mqtts://[::1]/", fault);
+  ASSERT_TRUE(secure);
+  EXPECT_EQ(secure->host, "::1");
+  EXPECT_EQ(secure->port, 8883);
+  EXPECT_TRUE(secure->uses_tls());
+  EXPECT_EQ(parse_upstream_address("mqtt://10.0.0.1:1884", fault)->port, 1884);
+  const auto web = parse_upstream_address("wss://broker.example", fault);
+  EXPECT_EQ(web->port, 443);
+  EXPECT_EQ(web->path, "/mqtt");
+  EXPECT_EQ(parse_upstream_address("ws://a:8083/some/path", fault)->path, "/some/path");
+}
+
+TEST(UpstreamAddress, RefusesWhatItCannotMean) {
+  for (const char* text : {"", "broker.example", "http://a", "mqtt://", "mqtt://:1",
+                           "mqtt://a:", "mqtt://a:0", "mqtt://a:70000", "mqtt://a:1x", "mqtt://a/b",
+                           "mqtt://u:p@a", "mqtt://[::1", "mqtt://[a]", "mqtt://a b"}) {
+    std::string fault;
+    EXPECT_FALSE(parse_upstream_address(text, fault)) << text;
+    EXPECT_FALSE(fault.empty()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace millrace::server
