@@ -364,9 +364,10 @@ Schema<UpstreamConfig> upstream_schema() {
            "keeps the session, for as long as `session.expiry_max_seconds` says")
       .key(FIELD(retry_max_seconds), Limits{1, 3600},
            "The longest time between two attempts to connect; the first ones follow sooner")
-      .key(FIELD(hops_max), Limits{1, 64},
-           "How many links between brokers a message may have crossed when it comes in; one that "
-           "has crossed more is dropped. MQTT 5 alone can count them")
+      .key(
+          FIELD(hops_max), Limits{1, 64},
+          "How many links between brokers a message may cross; one more would drop it. Only MQTT 5 "
+          "can count them")
       .key(
           FIELD(spool.messages), Limits{1, 100'000'000},
           "The most messages of rules of the mode `every` that wait while the link is slow, or, at "

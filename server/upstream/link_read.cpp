@@ -240,10 +240,9 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
   counters.message_bytes_received[qos].add(view.payload.size());
   stats_.messages_in.add();
   stats_.bytes_in.add(view.payload.size());
-  const bool as_it_is = !renames && view.topic_alias == 0 &&
-                        view.properties.subscription_identifiers_bytes == 0 &&
-                        (!view.retain || rule->config.retained);
-  if (as_it_is) [[likely]] {
+  // In MQTT 5 the link counts itself, so each message is written anew.
+  const bool as_it_is = !is_v5() && !renames && (!view.retain || rule->config.retained);
+  if (as_it_is) {
     submission_.add_publish(received.slice(frame.packet_bytes, view, version_));
   } else {
     submit_anew(view, *rule, renames ? std::string_view(renamed) : view.topic);
@@ -276,7 +275,7 @@ std::optional<LinkRefusal> Link::refusal_of(const protocol::PublishView& view,
   if (here.size() >= levels_max && protocol::level_count(here) > levels_max) {
     return LinkRefusal::topic;
   }
-  if (view.has_user_properties && hops_of(view.properties.bytes) > plan_.config.hops_max) {
+  if (view.has_user_properties && hops_of(view.properties.bytes) >= plan_.config.hops_max) {
     return LinkRefusal::hops;
   }
   return std::nullopt;
@@ -299,7 +298,7 @@ void Link::submit_anew(const protocol::PublishView& view, const TopicMap::Rule& 
   broker::MessageParts parts;
   parts.topic = topic;
   parts.payload = view.payload;
-  parts.properties = view.properties;
+  if (is_v5()) parts.properties = with_one_more_hop(view.properties, edited_properties_);
   parts.qos = static_cast<std::uint8_t>(view.qos);
   parts.retain = view.retain && rule.config.retained;
   parts.duplicate = view.dup;

@@ -301,11 +301,13 @@ TEST_F(LinkTest, DropsWhatHasCrossedTooManyLinks) {
     properties.user_properties = {{std::string(hops_property), hops}};
     return properties;
   };
-  peer->publish("t", "four", 1, 1, false, crossed("04"));
+  peer->publish("t", "three", 1, 1, false, crossed("03"));
   EXPECT_EQ(peer->expect<Puback>().reason, ReasonCode::implementation_specific_error);
-  peer->publish("t", "three", 1, 2, false, crossed("03"));
+  peer->publish("t", "two", 1, 2, false, crossed("02"));
   EXPECT_EQ(peer->expect<Puback>().reason, ReasonCode::success);
-  EXPECT_EQ(reader->expect<Publish>().payload, "three");
+  const Publish brought = reader->expect<Publish>();
+  EXPECT_EQ(brought.payload, "two");
+  EXPECT_EQ(brought.properties.user_properties[0].second, "03") << "this link counts, too";
   // What would be refused there is not sent; and its place in the window is free again.
   publish("t", "three", 1, false, crossed("03"));
   publish("t", "two", 1, false, crossed("02"));
