@@ -102,7 +102,7 @@ class Edges(Case):
 
     def wait_until_up(self, edge, name="north", up=1):
         metric = f'millrace_upstream_up{{upstream="{name}"}}'
-        eventually(lambda: edge.metrics()[metric] == up, f"{name} is {'up' if up else 'down'}")
+        eventually(lambda: edge.metrics().get(metric) == up, f"{name} is {'up' if up else 'down'}")
 
     def meet(self, sender_port, receiver_port, prefix):
         """Waits until what is published there arrives here: the subscriptions of the link stand."""
@@ -204,20 +204,25 @@ class WithMosquitto(Edges):
     def test_in_3_1_1_as_a_bridge(self):
         self.check("3.1.1")
 
-    def test_what_waits_crosses_when_the_upstream_is_back(self):
-        self.start("5", "persistence true", "persistence_location {}/", "autosave_interval 1",
-                   "autosave_on_changes true")
-        self.meet_all_ways(self.port, self.broker.port)
-        self.broker.end()
-        self.wait_until_up(self.server, up=0)
-        publisher = self.client(self.port)
+    def test_what_waits_crosses_when_the_link_is_back(self):
+        self.start()
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.stop)
+        server = self.edge(self.upstream(relay.port, ALL_WAYS, name="spool", client_id="spool"))
+        self.meet(server.mqtt_port, self.broker.port, "out")
+        watcher = self.client(self.broker.port)
+        watcher.subscribe(("out/spool/#", 1))
+        relay.down()
+        self.wait_until_up(server, "spool", up=0)
+        publisher = self.client(server.mqtt_port)
         for i in range(500):
             publisher.publish(f"out/spool/{i % 7}", str(i).encode(), qos=1 + i % 2)
-        self.broker.start()
-        watcher = self.client(self.broker.port)
-        watcher.subscribe(("out/spool/#", 2))
+        relay.up()
         got = [int(watcher.receive().payload) for _ in range(500)]
-        self.assertEqual(got, list(range(500)))
+        # mosquitto publishes what came at QoS 2 with its PUBREL, so each QoS has an order of its own.
+        for qos in (1, 2):
+            self.assertEqual([i for i in got if 1 + i % 2 == qos], list(range(qos - 1, 500, 2)),
+                             "in order, each once")
 
     def test_nothing_acknowledged_is_lost_while_the_link_flaps(self):
         self.start()
@@ -227,13 +232,13 @@ class WithMosquitto(Edges):
         server = self.edge(self.upstream(relay.port, ALL_WAYS, name="flap", client_id="flap"))
         self.meet(server.mqtt_port, self.broker.port, "out")
         watcher = self.client(self.broker.port)
-        watcher.subscribe(("out/flap", 2))
+        watcher.subscribe(("out/flap", 1))
         publisher = self.client(server.mqtt_port)
         for i in range(300):
             publisher.publish("out/flap", str(i).encode(), qos=2)
             if i % 50 == 49:
                 relay.cut()
-        got = [int(watcher.receive(qos=2).payload) for _ in range(300)]
+        got = [int(watcher.receive().payload) for _ in range(300)]
         self.assertEqual(got, list(range(300)), "in order, each exactly once")
 
     def test_a_wrong_password_is_refused_and_said_once(self):
@@ -251,7 +256,7 @@ class WithMosquitto(Edges):
         server = self.edge(config)
         server.wait_for_log(r"upstream.unreachable .*refused: not authorized")
         failures = 'millrace_upstream_connect_failures_total{upstream="north"}'
-        eventually(lambda: server.metrics()[failures] >= 3, "it tries again")
+        eventually(lambda: server.metrics().get(failures, 0) >= 3, "it tries again")
         said = [line for line in server.lines if "upstream.unreachable" in line]
         self.assertEqual(len(said), 1, said)
         # A reload with the right one.
@@ -266,16 +271,26 @@ class Relay:
 
     def __init__(self, port):
         self.target = port
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
         self.open = []
         self.lock = threading.Lock()
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.port = 0
+        self.up()
 
-    def accept(self):
+    def up(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def down(self):
+        # Else the thread that waits in it keeps it open.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.cut()
+
+    def accept(self, listener):
         while True:
             try:
-                near, _ = self.listener.accept()
+                near, _ = listener.accept()
                 far = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 return
@@ -291,23 +306,24 @@ class Relay:
         except OSError:
             pass
         for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self.end(end)
+
+    @staticmethod
+    def end(end):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        end.close()
 
     def cut(self):
         with self.lock:
             ends, self.open = self.open, []
         for end in ends:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self.end(end)
 
     def stop(self):
-        self.listener.close()
-        self.cut()
+        self.down()
 
 
 class WithMillrace(Edges):
@@ -329,7 +345,8 @@ class WithMillrace(Edges):
         core = self.edge()
         middle = self.edge(self.upstream(core.mqtt_port, [rule("both")]))
         edge = self.edge(self.upstream(middle.mqtt_port, [rule("both", local_prefix="site/")]))
-        self.meet(edge.mqtt_port, core.mqtt_port, "site")
+        self.wait_until_up(middle)
+        self.wait_until_up(edge)
         reader = self.client(core.mqtt_port)
         reader.subscribe(("a/#", 1))
         sender = self.client(edge.mqtt_port)
