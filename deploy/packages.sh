@@ -6,7 +6,7 @@
 build_packages="
   g++ cmake ninja-build
   libboost1.81-dev libboost-program-options1.81-dev
-  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev
+  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev
 "
 
 # To build and run the tests too: GoogleTest, the benchmarks, and other people's MQTT programs.
@@ -23,7 +23,7 @@ test_packages="
 cross_packages="g++-aarch64-linux-gnu qemu-user-static"
 target_packages="
   libc6-dev libstdc++-12-dev libboost1.81-dev libboost-program-options1.81-dev
-  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev
+  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev
   libgtest-dev libgmock-dev libbenchmark-dev libconcurrentqueue-dev
 "
 

@@ -55,6 +55,9 @@ struct ConnectRequest {
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;  // the client's Maximum Packet Size; 0: none
   std::optional<Will> will;
+  // How it came (Arrival), where rules may ask; else empty.
+  std::string address;
+  std::uint16_t listener = UINT16_MAX;
   RightsRef rights;  // null: an owner without a name, who may do everything and is never reviewed
   // Of a link to another broker, a number of its upstream's own; 0: a client. What came from it
   // (Buffer::origin) is never sent back to it as a stored value, as No Local keeps live messages

@@ -273,6 +273,7 @@ void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
     auto rules = session.rights->subscription(wanted.filter);
     if (rules) {
       wanted.rules = std::move(*rules);
+      wanted.qos = std::min(wanted.qos, session.rights->subscription_qos_max(wanted.filter));
     } else {
       wanted.refused = rules.error();
     }

@@ -17,7 +17,9 @@ namespace {
 constexpr std::uint64_t compared_per_unit = 8;
 
 std::uint64_t rule_count(const Session& session) {
-  return session.rights->subscribe ? session.rights->subscribe->size() : 0;
+  const Rights& rights = *session.rights;
+  return (rights.subscribe ? rights.subscribe->size() : 0) +
+         (rights.receive ? rights.receive->size() : 0);
 }
 
 }  // namespace
@@ -79,7 +81,7 @@ class Revoker::WhatWaits {
 
 std::uint64_t Revoker::apply(Session& session, RightsRef rights) {
   std::uint64_t units = 1;
-  const bool same = same_rules(session.rights, rights, units);
+  const bool same = same_rights(session.rights, rights, units);
   session.rights = std::move(rights);
   if (same) return units;
   if (!session.rights) session.rights.reset(new Rights);  // which limits nothing
@@ -115,15 +117,21 @@ void Revoker::before_resume(Session& session) {
   judge.leftovers().hand_on(router_, fan_out_);
 }
 
-bool Revoker::same_rules(const RightsRef& before, const RightsRef& after, std::uint64_t& units) {
-  const RulesRef old_rules = before ? before->subscribe : nullptr;
-  const RulesRef new_rules = after ? after->subscribe : nullptr;
-  if (old_rules == new_rules) return true;
-  if (!old_rules || !new_rules) return false;
-  if (compared_.before == old_rules && compared_.after == new_rules) return compared_.same;
-  units += 1 + old_rules->size() / compared_per_unit;
-  compared_ = {old_rules, new_rules, *old_rules == *new_rules};
-  return compared_.same;
+bool Revoker::same_rights(const RightsRef& before, const RightsRef& after, std::uint64_t& units) {
+  return same_rules(before ? before->subscribe : nullptr, after ? after->subscribe : nullptr,
+                    subscribe_compared_, units) &&
+         same_rules(before ? before->receive : nullptr, after ? after->receive : nullptr,
+                    receive_compared_, units);
+}
+
+bool Revoker::same_rules(const RulesRef& before, const RulesRef& after, Compared& last,
+                         std::uint64_t& units) {
+  if (before == after) return true;
+  if (!before || !after) return false;
+  if (last.before == before && last.after == after) return last.same;
+  units += 1 + before->size() / compared_per_unit;
+  last = {before, after, *before == *after};
+  return last.same;
 }
 
 // Gives those that stay their rules, and returns the others.
@@ -131,7 +139,8 @@ std::vector<Subscription*> Revoker::judge_subscriptions(Session& session) {
   std::vector<Subscription*> refused;
   session.subscriptions.read().of.for_each([&](Subscription& one) {
     if (auto rules = session.rights->subscription(one.filter())) {
-      router_.set_rules(one, std::move(*rules));
+      const std::uint8_t qos_max = session.rights->subscription_qos_max(one.filter());
+      router_.set_rules(one, std::move(*rules), qos_max);
     } else {
       refused.push_back(&one);
     }

@@ -52,13 +52,23 @@ class Revoker {
   // acknowledged, would be sent once more.
   void before_resume(Session& session);
   // No session is to be compared with others soon.
-  void forget_compared() { compared_ = {}; }
+  void forget_compared() { subscribe_compared_ = receive_compared_ = {}; }
 
  private:
   class WhatWaits;
   using RulesRef = std::shared_ptr<const TopicRules>;
 
-  bool same_rules(const RightsRef& before, const RightsRef& after, std::uint64_t& units);
+  // Two lists that were compared, and what came of it.
+  struct Compared {
+    RulesRef before;
+    RulesRef after;
+    bool same = true;
+  };
+
+  // What concerns reading.
+  bool same_rights(const RightsRef& before, const RightsRef& after, std::uint64_t& units);
+  static bool same_rules(const RulesRef& before, const RulesRef& after, Compared& last,
+                         std::uint64_t& units);
   std::vector<Subscription*> judge_subscriptions(Session& session);
   void end_subscriptions(Session& session, const std::vector<Subscription*>& refused);
   void drop_inflight(Session& session, WhatWaits& judge);
@@ -70,12 +80,9 @@ class Revoker {
   Deliverer& deliverer_;
   FanOut& fan_out_;
 
-  // The rules that were compared last, and what came of it: many owners have the same.
-  struct Compared {
-    RulesRef before;
-    RulesRef after;
-    bool same = true;
-  } compared_;
+  // Of the last session: many owners have the same.
+  Compared subscribe_compared_;
+  Compared receive_compared_;
 };
 
 }  // namespace millrace::broker

@@ -199,9 +199,13 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   return found;
 }
 
-void Router::set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules) {
-  if (subscription.extras.read().rules == rules) return;
-  subscription.extras.write().rules = std::move(rules);
+void Router::set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules,
+                       std::uint8_t qos_max) {
+  if (subscription.extras.read().rules == rules && subscription.qos <= qos_max) return;
+  subscription.qos = std::min(subscription.qos, qos_max);
+  if (subscription.extras.read().rules != rules) {
+    subscription.extras.write().rules = std::move(rules);
+  }
   index_.touch(subscription.filter());
 }
 

@@ -71,7 +71,9 @@ class Router {
   // Null: there is none of that name. What is returned lives until the end of the batch.
   const Subscription* unsubscribe(Session& session, std::string_view name);
   // The subscription stays, and reads what `rules` permit of it from now on.
-  void set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules);
+  // `qos_max`: the highest that it is granted from now on.
+  void set_rules(Subscription& subscription, std::shared_ptr<const TopicRules> rules,
+                 std::uint8_t qos_max);
   // What an ended session subscribed to, of which no new route names anything: as much as stands in
   // `count` slots of its table from `from` on. Returns where to go on. The session still owns them.
   std::uint32_t remove_some(Session& session, std::uint32_t from, std::uint32_t count);

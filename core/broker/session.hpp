@@ -81,6 +81,12 @@ struct Deadlines {
   std::int64_t timer_ns = 0;  // SessionTimers': when it has an entry for the session
 };
 
+// How the current (or last) connection came, where rules may ask (Arrival).
+struct ArrivedFrom {
+  std::string address;
+  std::uint16_t listener = UINT16_MAX;
+};
+
 // Most clients are idle: what few of them need is a Rare. A member that names no part is Sessions'.
 struct Session {
   ClientId client_id;
@@ -95,6 +101,7 @@ struct Session {
   Rare<DeferredWork> deferred;
   Rare<SubscriptionSet> subscriptions;
   Rare<Deadlines> deadlines;
+  Rare<ArrivedFrom> arrived;
 
   // --- Of the current (or last) connection ---
   std::uint32_t packet_bytes_max = 0;
@@ -120,6 +127,7 @@ struct Session {
     if (outbox) bytes += outbox->outstanding_bytes;
     return bytes + deferred.read().rate_limits.memory_bytes();
   }
+  Arrival arrival() const { return {client_id, arrived.read().address, arrived.read().listener}; }
   std::string_view owner() const { return rights ? std::string_view(rights->owner) : ""; }
   // Tells the connection how small to keep the kernel's buffer: as the strictest of its
   // subscriptions' modes asks for, or a backlog that collapsed.

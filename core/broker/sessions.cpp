@@ -14,8 +14,18 @@ namespace millrace::broker {
 using protocol::ReasonCode;
 
 namespace {
+
 constexpr std::int64_t ns_per_s = 1'000'000'000;
+
+Arrival arrival_of(const ConnectRequest& request) {
+  return {request.client_id, request.address, request.listener};
 }
+
+std::optional<ReasonCode> will_refusal(const Rights& rights, const Message& will) {
+  return rights.publish_refusal(will.topic(), {will.qos, will.retain});
+}
+
+}  // namespace
 
 const Session* Sessions::find(std::string_view client_id) const {
   const auto found = by_client_id_.find(client_id);
@@ -72,10 +82,10 @@ bool Sessions::has_room() {
 // that is applied already.
 std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
   if (is_outdated(request.rights)) {
-    request.rights = authority_->renew(*request.rights);
+    request.rights = authority_->renew(*request.rights, arrival_of(request));
     if (!request.rights) return ReasonCode::not_authorized;
     if (request.will) {
-      const auto refusal = request.rights->publish_refusal(request.will->message.topic());
+      const auto refusal = will_refusal(*request.rights, request.will->message);
       if (refusal) return refusal;
     }
   }
@@ -127,6 +137,10 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
     auto& received = session.deferred.write().received_qos2;
     batch_.ledger().release(Holding::sessions, received.size() * PublisherAcks::received_bytes);
     received.clear();
+  }
+  session.arrived.reset();
+  if (!request.address.empty()) {
+    session.arrived.write() = {std::move(request.address), request.listener};
   }
   set_will(session, std::move(request.will));
   outbox.session = &session;
@@ -271,7 +285,7 @@ void Sessions::hand_on_shared(Session& session) {
 
 void Sessions::make_will_due(Session& session) {
   if (session.deadlines.read().will && is_outdated(session.rights)) {
-    judge_will(session, authority_->renew(*session.rights).get());
+    judge_will(session, authority_->renew(*session.rights, session.arrival()).get());
   }
   if (!session.deadlines.read().will) return;
   Deadlines& deadlines = session.deadlines.write();
@@ -360,7 +374,7 @@ std::uint64_t Sessions::review_bucket(std::size_t bucket) {
 
 std::uint64_t Sessions::review(Session& session) {
   if (!is_outdated(session.rights)) return 1;
-  RightsRef rights = authority_->renew(*session.rights);
+  RightsRef rights = authority_->renew(*session.rights, session.arrival());
   judge_will(session, rights.get());
   if (rights) return 1 + revoker_.apply(session, std::move(rights));
   batch_.stats().sessions_revoked.add();
@@ -373,7 +387,7 @@ std::uint64_t Sessions::review(Session& session) {
 void Sessions::judge_will(Session& session, const Rights* rights) {
   const auto& will = session.deadlines.read().will;
   if (!will) return;
-  if (rights != nullptr && !rights->publish_refusal(will->message.topic())) return;
+  if (rights != nullptr && !will_refusal(*rights, will->message)) return;
   Deadlines& deadlines = session.deadlines.write();
   deadlines.will.reset();
   deadlines.will_at_ns = 0;

@@ -22,14 +22,27 @@ std::string_view literal_prefix(std::string_view filter) {
 
 }  // namespace
 
-TopicRules::TopicRules(std::vector<TopicRule> rules, bool otherwise_allow)
-    : rules_(std::move(rules)), otherwise_allow_(otherwise_allow) {
+TopicRules::TopicRules(std::vector<TopicRule> rules, bool otherwise_allow, Others others)
+    : rules_(std::move(rules)), otherwise_allow_(otherwise_allow), others_(std::move(others)) {
   if (rules_.size() <= unsorted_max) return;
   for (Number number = 0; number < rules_.size(); ++number) {
     const std::string_view prefix = literal_prefix(rules_[number].filter);
     by_prefix_[std::string(prefix)].push_back(number);
     prefix_bytes_max_ = std::max(prefix_bytes_max_, prefix.size());
   }
+}
+
+std::size_t TopicRules::size() const {
+  std::size_t size = rules_.size();
+  for (const auto& other : others_) size += other->size();
+  return size;
+}
+
+bool operator==(const TopicRules& left, const TopicRules& right) {
+  return left.otherwise_allow_ == right.otherwise_allow_ && left.rules_ == right.rules_ &&
+         std::ranges::equal(left.others_, right.others_, [](const auto& one, const auto& other) {
+           return one == other || *one == *other;
+         });
 }
 
 template <class Visit>
@@ -77,16 +90,47 @@ const TopicRule* TopicRules::first_met(std::string_view filter, Decides&& decide
   return first == rules_.size() ? nullptr : &rules_[first];
 }
 
-std::optional<ReasonCode> TopicRules::refusal(std::string_view topic) const {
-  const TopicRule* const rule =
-      first_met(topic, [&](const TopicRule& one) { return protocol::matches(one.filter, topic); });
+std::optional<ReasonCode> TopicRules::refusal(std::string_view topic, PublishedHow how) const {
+  auto refused = own_refusal(topic, how);
+  for (auto other = others_.begin(); !refused && other != others_.end(); ++other) {
+    refused = (*other)->refusal(topic, how);
+  }
+  return refused;
+}
+
+std::optional<ReasonCode> TopicRules::own_refusal(std::string_view topic, PublishedHow how) const {
+  const TopicRule* const rule = first_met(topic, [&](const TopicRule& one) {
+    return how.qos <= one.qos_max && (!one.retained || *one.retained == how.retain) &&
+           protocol::matches(one.filter, topic);
+  });
   if (rule != nullptr) return rule->allow ? std::nullopt : std::optional(rule->refusal);
   return otherwise_allow_ ? std::nullopt : std::optional(ReasonCode::not_authorized);
 }
 
+const TopicRule* TopicRules::first_that_covers(std::string_view filter) const {
+  return first_met(filter,
+                   [&](const TopicRule& one) { return protocol::covers(one.filter, filter); });
+}
+
+std::uint8_t TopicRules::qos_max(std::string_view filter) const {
+  const TopicRule* const decisive = first_that_covers(filter);
+  std::uint8_t max = decisive == nullptr ? 2 : decisive->qos_max;
+  for (const auto& other : others_) max = std::min(max, other->qos_max(filter));
+  return max;
+}
+
 protocol::Result<TopicRules::Extent> TopicRules::extent(std::string_view filter) const {
-  const TopicRule* const decisive =
-      first_met(filter, [&](const TopicRule& one) { return protocol::covers(one.filter, filter); });
+  auto extent = own_extent(filter);
+  for (auto other = others_.begin(); extent && other != others_.end(); ++other) {
+    const auto its = (*other)->extent(filter);
+    if (!its) return its.error();
+    if (*its == Extent::part) extent = Extent::part;
+  }
+  return extent;
+}
+
+protocol::Result<TopicRules::Extent> TopicRules::own_extent(std::string_view filter) const {
+  const TopicRule* const decisive = first_that_covers(filter);
   if (decisive != nullptr && !decisive->allow) return decisive->refusal;
   if (decisive == nullptr && !otherwise_allow_) return ReasonCode::not_authorized;
   // Of the rules before it, one that denies a part?
@@ -110,8 +154,9 @@ protocol::Result<TopicRules::Extent> TopicRules::extent(std::string_view filter)
 }
 
 std::size_t TopicRules::count_met_by(std::string_view filter) const {
-  if (by_prefix_.empty()) return rules_.size();
   std::size_t count = 0;
+  for (const auto& other : others_) count += other->count_met_by(filter);
+  if (by_prefix_.empty()) return count + rules_.size();
   const auto add = [&](const std::vector<Number>& numbers) {
     count += numbers.size();
     return false;

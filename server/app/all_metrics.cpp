@@ -7,6 +7,7 @@
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
+#include "server/net/guests.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/metrics.hpp"
 #include "server/upstream/upstreams.hpp"
@@ -20,6 +21,7 @@ std::string all_metrics_markdown() {
   const TopicCounters topics;
   Metrics metrics;
   const Worker worker;
+  const Guests guests{Config()};
   const CertificateEnds certificate_ends({});
   metrics.add(io_metric_rows({}));
   metrics.add(worker_metric_rows(worker));
@@ -30,6 +32,7 @@ std::string all_metrics_markdown() {
   metrics.add(local_metric_rows(nullptr));
   const Upstreams upstreams({});
   metrics.add(upstreams.metric_rows());
+  metrics.add(guests.metric_rows());
   metrics.add(certificate_ends.metric_rows());
   metrics.add(process_metric_rows());
   metrics.add(log_metric_rows());

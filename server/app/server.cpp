@@ -44,6 +44,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
       processor_(processor_limits(config())),
       inbox_(inbox_limits(config()), processor_),
       memory_watch_(processor_.ledger()),
+      guests_(config()),
       certificate_ends_(listener_names(config())),
       http_(config().http, takes_ipv4_too(config(), config().http.host, config().http.port)),
       topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
@@ -51,7 +52,10 @@ Server::Server(std::shared_ptr<const Settings> settings)
     threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
   }
   std::vector<IoThread*> all;
-  for (const auto& thread : threads_) all.push_back(thread.get());
+  for (const auto& thread : threads_) {
+    thread->set_guests(&guests_);
+    all.push_back(thread.get());
+  }
   for (const ListenerConfig& listener : config().listeners) {
     IoThread& home = *all[listeners_.size() % all.size()];
     const TlsSetup& tls = settings_->tls.at(listeners_.size());
@@ -94,6 +98,7 @@ std::unique_ptr<Heartbeat> Server::make_heartbeat() {
 void Server::add_metrics() {
   metrics_.add(io_metric_rows(counters()));
   metrics_.add(worker_metric_rows(worker_));
+  metrics_.add(guests_.metric_rows());
   metrics_.add(certificate_ends_.metric_rows());
   metrics_.add(process_metric_rows());
   metrics_.add(log_metric_rows());
@@ -171,6 +176,7 @@ void Server::apply_settings() {
     listeners_[i]->set_tls(settings_->tls.at(i).context);
     certificate_ends_.set(i, settings_->tls.at(i).certificate_ends_s);
   }
+  guests_.set_ban(config().access.ban);
   worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }
 

@@ -22,6 +22,7 @@
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
 #include "server/mqtt/listener.hpp"
+#include "server/net/guests.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/observe/metrics.hpp"
 #include "server/observe/sys_topics.hpp"
@@ -81,6 +82,7 @@ class Server {
   broker::Inbox inbox_;
   MemoryWatch memory_watch_;
   Worker worker_;
+  Guests guests_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Upstreams> upstreams_;

@@ -50,7 +50,9 @@ UpstreamFiles read_files_of(const UpstreamConfig& upstream, const std::string& p
 std::shared_ptr<const Settings> make_settings(const Config& config,
                                               std::vector<ConfigFault>& faults) {
   const std::size_t before = faults.size();
-  auto access = Access::make(config.access, faults);
+  std::vector<std::string> listeners;
+  for (const ListenerConfig& listener : config.listeners) listeners.push_back(listener.name);
+  auto access = Access::make(config.access, faults, listeners);
   std::vector<TlsSetup> tls;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     std::vector<TlsFault> found;

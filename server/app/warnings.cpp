@@ -31,6 +31,11 @@ class Warnings {
     }
     look_at_secret(config.access.password_file, "access.password_file");
     look_at_secret(config.access.scram_file, "access.scram_file");
+    look_at_secret(config.access.jwt.secret_file, "access.jwt.secret_file");
+    // Public keys may be read by anybody; a set with a secret in it may not.
+    if (settings_.access && settings_.access->has_secrets_in_key_set()) {
+      look_at_secret(config.access.jwt.keys_file, "access.jwt.keys_file");
+    }
     return std::move(found_);
   }
 
@@ -41,6 +46,12 @@ class Warnings {
 
   void look_at(const ListenerConfig& listener, const std::string& path) {
     look_at_secret(listener.tls.key_file, path + ".tls.key_file");
+    const auto& more = listener.tls.more_key_files;
+    for (std::size_t i = 0; i < more.size(); ++i) {
+      look_at_secret(more[i], path + ".tls.more_key_files[" + std::to_string(i) + "]");
+    }
+    look_at_proxies(listener.proxy_protocol_from, path + ".proxy_protocol_from");
+    look_at_proxies(listener.forwarded_from, path + ".forwarded_from");
     look_at_secret(listener.tls.key_password_file, path + ".tls.key_password_file");
     if (is_loopback(listener.host)) return;
     const std::string address = address_text(listener.host, listener.port);
@@ -50,7 +61,7 @@ class Warnings {
       add(path, "beyond loopback, anyone who reaches " + address +
                     " may connect without a name (access.allow_anonymous)");
     }
-    if (!listener.uses_tls() && !access.password_file.empty()) {
+    if (!listener.uses_tls() && (!access.password_file.empty() || access.jwt.is_set())) {
       add(path, "passwords cross the network to " + address + " in clear: there is no TLS");
     }
   }
@@ -70,6 +81,12 @@ class Warnings {
       if (address->host == "localhost" || is_loopback(address->host)) continue;
       add(path + ".addresses",
           "the password crosses the network to " + text + " in clear: there is no TLS");
+    }
+  }
+
+  void look_at_proxies(const std::vector<std::string>& proxies, const std::string& path) {
+    for (const std::string& range : proxies) {
+      if (range.ends_with("/0")) add(path, range + " is everybody: any client can say who it is");
     }
   }
 
@@ -109,6 +126,7 @@ std::string clients_of(const Config& config, const ListenerConfig& listener) {
   add(listener.tls.client_certificate != ClientCertificate::none, "certificate");
   add(!named_by_certificate && !config.access.password_file.empty(), "password");
   add(!config.access.scram_file.empty(), "scram");
+  add(config.access.jwt.is_set(), "jwt");
   add(!required && config.access.anonymous_allowed(), "anonymous");
   return text;
 }

@@ -4,25 +4,37 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <fstream>
-#include <iterator>
 #include <sstream>
+
+#include "server/auth/crypto.hpp"
+#include "server/observe/log.hpp"
 
 namespace millrace::server {
 
 namespace {
 
-// The reason that a rule gives to whom it refuses.
-protocol::ReasonCode reason_code(RefusalReason reason) {
-  return reason == RefusalReason::unspecified ? protocol::ReasonCode::unspecified_error
-                                              : protocol::ReasonCode::not_authorized;
+using broker::Arrival;
+
+using RulesRef = UserRules::RulesRef;
+
+// What both permit; null: everything.
+RulesRef both(RulesRef one, RulesRef other) {
+  if (!one) return other;
+  if (!other) return one;
+  return std::make_shared<const broker::TopicRules>(
+      std::vector<broker::TopicRule>{}, true,
+      broker::TopicRules::Others{std::move(one), std::move(other)});
 }
 
-broker::RightsRef rights_of(std::string user, std::string_view credential, std::uint64_t revision,
-                            const UserRules& rules) {
+boost::intrusive_ptr<broker::Rights> rights_of(std::string user, std::string_view credential,
+                                               std::uint64_t revision, UserRules::Lists lists) {
   boost::intrusive_ptr<broker::Rights> rights(new broker::Rights);
-  rights->publish = rules.publish(user);
-  rights->subscribe = rules.subscribe(user);
+  rights->publish = std::move(lists.publish);
+  rights->subscribe = std::move(lists.subscribe);
+  rights->receive = std::move(lists.receive);
+  rights->set_read();
   rights->owner = std::move(user);
   rights->credential = credential;
   rights->revision = revision;
@@ -30,17 +42,45 @@ broker::RightsRef rights_of(std::string user, std::string_view credential, std::
 }
 
 // --- What a user was verified by, as broker::Rights::credential has it ---
+//
+// A session's stands on the disk where sessions are durable, so there is nothing in it that could
+// be tried out against guesses.
 
 constexpr std::string_view trusted;  // by nothing: the anonymous, and local processes
 constexpr std::string_view by_certificate = "certificate";
-constexpr std::string_view by_password = "password ";  // and the line of the file
-constexpr std::string_view by_scram = "scram ";        // and the line of the file
+constexpr std::string_view by_password = "password ";  // and a hash of the line of the file
+constexpr std::string_view by_scram = "scram ";        // and a hash of the line of the file
+constexpr std::string_view by_token = "token ";        // JwtClaims::key, a space, JwtClaims::rules
+constexpr std::string_view lost_key = "-";             // in its place: of a key that is gone
 
 std::string credential_of(const PasswordHash& hash) {
-  return std::string(by_password) + hash.to_string();
+  return std::string(by_password) + to_base64url(digest(Digest::sha256, hash.to_string()));
 }
 std::string credential_of(const ScramKeys& keys) {
-  return std::string(by_scram) + keys.to_string();
+  return std::string(by_scram) + to_base64url(digest(Digest::sha256, keys.to_string()));
+}
+
+struct TokenCredential {
+  std::string_view key, rules;
+
+  static TokenCredential of(std::string_view credential) {
+    credential.remove_prefix(by_token.size());
+    const auto space = std::min(credential.find(' '), credential.size());
+    return {credential.substr(0, space), credential.substr(std::min(space + 1, credential.size()))};
+  }
+  static std::string text(std::string_view key, std::string_view rules) {
+    return std::string(by_token).append(key).append(1, ' ').append(rules);
+  }
+};
+
+// The rules that the owner's token brought. Those of a session that was read from the disk stand in
+// its credential alone.
+std::shared_ptr<const broker::CarriedRules> carried_by(const broker::Rights& rights) {
+  if (rights.carried || !std::string_view(rights.credential).starts_with(by_token)) {
+    return rights.carried;
+  }
+  const auto rules = TokenCredential::of(rights.credential).rules;
+  return rules.empty() ? nullptr : parse_carried_rules(rules);
 }
 
 std::uint64_t next_revision() {
@@ -67,96 +107,117 @@ File read_users(const std::string& path, const char* key, std::vector<ConfigFaul
 
 }  // namespace
 
-// --- Rules ---------------------------------------------------------------------------------------
-
-Grants::Grants(std::string user, const AccessConfig& config)
-    : Grants(rights_of(std::move(user), trusted, 0, UserRules(config))) {}
-
-UserRules::UserRules(const AccessConfig& config)
-    : rules_(config.rules), otherwise_allow_(config.unmatched() == AccessEffect::allow) {
-  for (std::uint32_t number = 0; number < rules_.size(); ++number) {
-    const AccessRule& rule = rules_[number];
-    (rule.user ? of_user_[*rule.user] : of_everybody_).push_back(number);
-  }
-  publish_of_everybody_ = make(of_everybody_, AccessAction::publish);
-  subscribe_of_everybody_ = make(of_everybody_, AccessAction::subscribe);
-}
-
-UserRules::RulesRef UserRules::of(const std::string& user, AccessAction action) const {
-  const auto own = of_user_.find(user);
-  if (own == of_user_.end()) {
-    return action == AccessAction::publish ? publish_of_everybody_ : subscribe_of_everybody_;
-  }
-  Numbers all;
-  std::merge(own->second.begin(), own->second.end(), of_everybody_.begin(), of_everybody_.end(),
-             std::back_inserter(all));
-  return make(all, action);
-}
-
-UserRules::RulesRef UserRules::make(const Numbers& numbers, AccessAction action) const {
-  std::vector<broker::TopicRule> rules;
-  for (const std::uint32_t number : numbers) {
-    const AccessRule& rule = rules_[number];
-    if (rule.action != AccessAction::all && rule.action != action) continue;
-    rules.push_back({rule.effect == AccessEffect::allow, rule.filter, reason_code(rule.reason)});
-  }
-  if (rules.empty() && otherwise_allow_) return nullptr;
-  return std::make_shared<const broker::TopicRules>(std::move(rules), otherwise_allow_);
-}
+Grants::Grants(std::string user, const AccessConfig& config, const broker::Arrival& arrival)
+    : Grants(rights_of(user, trusted, 0, UserRules(config, {}).of(user, arrival))) {}
 
 // --- Users ---------------------------------------------------------------------------------------
 
-Access::Access(const AccessConfig& config, PasswordFile passwords, ScramFile scram)
+Access::Access(const AccessConfig& config, const std::vector<std::string>& listeners,
+               PasswordFile passwords, ScramFile scram, std::shared_ptr<const JwtVerifier> jwt)
     : revision_(next_revision()),
       config_(config),
       passwords_(std::move(passwords)),
       scram_(std::move(scram)),
-      rules_(config) {}
+      jwt_(std::move(jwt)),
+      rules_(config, listeners) {}
 
 std::shared_ptr<const Access> Access::make(const AccessConfig& config,
-                                           std::vector<ConfigFault>& faults) {
+                                           std::vector<ConfigFault>& faults,
+                                           const std::vector<std::string>& listeners) {
   const std::size_t before = faults.size();
   auto passwords = read_users<PasswordFile>(config.password_file, "access.password_file", faults);
   auto scram = read_users<ScramFile>(config.scram_file, "access.scram_file", faults);
+  auto jwt = JwtVerifier::make(config.jwt, faults);
   if (faults.size() > before) return nullptr;
-  return std::shared_ptr<const Access>(new Access(config, std::move(passwords), std::move(scram)));
+  return std::shared_ptr<const Access>(
+      new Access(config, listeners, std::move(passwords), std::move(scram), std::move(jwt)));
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(
-    std::optional<std::string_view> user_name, std::optional<std::string_view> password) const {
-  const bool verifies = !config_.password_file.empty();
-  if (user_name && verifies) {
+    std::optional<std::string_view> user_name, std::optional<std::string_view> password,
+    const Arrival& arrival) const {
+  if (jwt_ && password && JwtVerifier::looks_like_token(*password)) {
+    return authenticate_token(*password, arrival);
+  }
+  const bool verifies = user_name && !config_.password_file.empty();
+  // Who shows something that proves nothing does not mean to be nobody.
+  if (jwt_ && password && !verifies) return protocol::ReasonCode::bad_user_name_or_password;
+  if (verifies) {
     if (!passwords_.verify(*user_name, password.value_or(""))) {
       return protocol::ReasonCode::bad_user_name_or_password;
     }
-    return grants_of(*user_name, server::credential_of(*passwords_.find(*user_name)));
+    return grants_of(*user_name, server::credential_of(*passwords_.find(*user_name)), arrival);
   }
   if (!config_.anonymous_allowed()) return protocol::ReasonCode::not_authorized;
-  return grants_of("");
+  return grants_of("", arrival);
+}
+
+std::string Access::name_to_prove(std::optional<std::string_view> user_name,
+                                  std::optional<std::string_view> password) const {
+  const bool is_token = jwt_ && password && JwtVerifier::looks_like_token(*password);
+  return std::string(is_token ? std::string_view() : user_name.value_or(""));
+}
+
+protocol::Result<std::shared_ptr<const Grants>> Access::authenticate_token(
+    std::string_view token, const Arrival& arrival) const {
+  const char* fault = "no tokens are taken";
+  auto claims = jwt_ ? jwt_->verify(token, std::time(nullptr), fault) : std::nullopt;
+  if (!claims) {
+    const auto verdict =
+        peer_log_limiter().ask(std::string(arrival.address) + " token " + std::string(fault));
+    if (verdict.log) {
+      log_warn("token.refused",
+               {{"reason", fault}, {"peer", arrival.address}, {"suppressed", verdict.suppressed}});
+    }
+    return protocol::ReasonCode::bad_user_name_or_password;
+  }
+  const std::string credential = TokenCredential::text(claims->key, claims->rules);
+  return std::make_shared<const Grants>(
+      make_rights(claims->user, credential, arrival, claims->carried), claims->expires_at_s);
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_certified(
-    std::string_view user) const {
+    std::string_view user, const Arrival& arrival) const {
   if (user.empty()) return protocol::ReasonCode::not_authorized;
-  return grants_of(user, by_certificate);
+  return grants_of(user, by_certificate, arrival);
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_scram(
-    std::string_view user, const ScramKeys& keys) const {
+    std::string_view user, const ScramKeys& keys, const Arrival& arrival) const {
   const ScramKeys* const now = scram_.find(user);
   const std::string credential = server::credential_of(keys);
   if (now == nullptr || server::credential_of(*now) != credential) {
     return protocol::ReasonCode::not_authorized;
   }
-  return grants_of(user, credential);
-}
-
-std::shared_ptr<const Grants> Access::grants_of(std::string_view user) const {
-  return grants_of(user, trusted);
+  return grants_of(user, credential, arrival);
 }
 
 std::shared_ptr<const Grants> Access::grants_of(std::string_view user,
-                                                std::string_view credential) const {
+                                                const Arrival& arrival) const {
+  return grants_of(user, trusted, arrival);
+}
+
+broker::RightsRef Access::make_rights(const std::string& user, std::string_view credential,
+                                      const Arrival& arrival, const CarriedRef& carried) const {
+  UserRules::Lists lists = rules_.of(user, arrival);
+  if (carried) {
+    lists.publish = both(carried->publish, std::move(lists.publish));
+    lists.subscribe = both(carried->subscribe, std::move(lists.subscribe));
+  }
+  auto rights = rights_of(user, credential, revision_, std::move(lists));
+  rights->carried = carried;
+  return rights;
+}
+
+std::shared_ptr<const Grants> Access::grants_of(std::string_view user, std::string_view credential,
+                                                const Arrival& arrival,
+                                                const CarriedRef& carried) const {
+  const auto make = [&] {
+    return std::make_shared<const Grants>(
+        make_rights(std::string(user), credential, arrival, carried));
+  };
+  // Of users who come by tokens nobody knows how many there are.
+  if (rules_.ask_arrival() || credential.starts_with(by_token)) return make();
   std::string key(user);
   key.push_back('\0');
   key.append(credential);
@@ -164,24 +225,28 @@ std::shared_ptr<const Grants> Access::grants_of(std::string_view user,
     const std::lock_guard lock(mutex_);
     if (const auto found = grants_.find(key); found != grants_.end()) return found->second;
   }
-  auto grants =
-      std::make_shared<const Grants>(rights_of(std::string(user), credential, revision_, rules_));
+  auto grants = make();
   const std::lock_guard lock(mutex_);
   return grants_.emplace(std::move(key), std::move(grants)).first->second;
 }
 
 // --- Reload --------------------------------------------------------------------------------------
 
-std::shared_ptr<const Grants> Access::readmit(const Grants& grants) const {
+std::shared_ptr<const Grants> Access::readmit(const Grants& grants, const Arrival& arrival) const {
   const broker::Rights& rights = *grants.rights();
   const auto credential = credential_of(rights);
   if (!credential || *credential != rights.credential) return nullptr;
-  return grants_of(rights.owner, *credential);
+  if (credential->starts_with(by_token)) {  // which ends when it ends
+    return std::make_shared<const Grants>(
+        make_rights(rights.owner, *credential, arrival, rights.carried), grants.expires_at_s());
+  }
+  return grants_of(rights.owner, *credential, arrival);
 }
 
-broker::RightsRef Access::renew(const broker::Rights& rights) const {
+broker::RightsRef Access::renew(const broker::Rights& rights, const Arrival& arrival) const {
   const auto credential = credential_of(rights);
-  return credential ? grants_of(rights.owner, *credential)->rights() : nullptr;
+  if (!credential) return nullptr;
+  return grants_of(rights.owner, *credential, arrival, carried_by(rights))->rights();
 }
 
 // What the user would be verified by now, in the same way as then; nothing: would not be.
@@ -196,6 +261,13 @@ std::optional<std::string> Access::credential_of(const broker::Rights& rights) c
   if (before.starts_with(by_scram)) {
     if (const ScramKeys* keys = scram_.find(rights.owner)) return server::credential_of(*keys);
     return std::nullopt;
+  }
+  if (before.starts_with(by_token)) {
+    if (!jwt_) return std::nullopt;
+    // Sessions stay the user's, whatever the key is; by another one a connection did not come.
+    const auto token = TokenCredential::of(before);
+    return jwt_->knows(token.key) ? rights.credential
+                                  : TokenCredential::text(lost_key, token.rules);
   }
   const bool anonymous = rights.owner.empty();
   if (anonymous && !config_.anonymous_allowed()) return std::nullopt;

@@ -64,4 +64,22 @@ std::string user_of_certificate(const X509* certificate, CertificateUser part) {
   return user;
 }
 
+bool certificate_holds(X509* certificate, STACK_OF(X509) * chain, SSL_CTX* context) {
+  const std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> verification(
+      X509_STORE_CTX_new(), X509_STORE_CTX_free);
+  bool holds = false;
+  // What a handshake sets: the purpose, the depth and the strength that is asked for.
+  if (verification &&
+      X509_STORE_CTX_init(verification.get(), SSL_CTX_get_cert_store(context), certificate,
+                          chain) == 1 &&
+      X509_STORE_CTX_set_default(verification.get(), "ssl_client") == 1) {
+    X509_STORE_CTX_set_depth(verification.get(), SSL_CTX_get_verify_depth(context));
+    X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(verification.get()),
+                                     SSL_CTX_get_security_level(context));
+    holds = X509_verify_cert(verification.get()) == 1;
+  }
+  ERR_clear_error();
+  return holds;
+}
+
 }  // namespace millrace::server

@@ -1,6 +1,7 @@
-// The user name in a client's certificate. Pure; any thread.
+// A client's certificate: the user name in it, and whether it still holds. Pure; any thread.
 #pragma once
 
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 
 #include <string>
@@ -11,5 +12,9 @@ namespace millrace::server {
 
 // Empty: it has no such part, or one that is no name (a zero byte in it). `part` is not `none`.
 std::string user_of_certificate(const X509* certificate, CertificateUser part);
+
+// Whether a new handshake with this context would accept the certificate that a client has shown.
+// `chain`: what it sent with it; may be null.
+bool certificate_holds(X509* certificate, STACK_OF(X509) * chain, SSL_CTX* context);
 
 }  // namespace millrace::server

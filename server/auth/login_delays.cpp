@@ -34,12 +34,14 @@ std::string address_group(const std::string& address) {
 
 void LoginDelays::note_failure(const Login& login, Clock::time_point now) {
   if (!is_loopback(login.address)) add(addresses_, login.address, now);
-  add(names_, login.user, now);
+  // Who shows a token alone says no name: all of them are not one user.
+  if (!login.user.empty()) add(names_, login.user, now);
   if (proven_.contains(proof_of(login))) add(proven_, proof_of(login), now);
 }
 
 // Who comes from this machine may be anybody behind a proxy: that proves nothing.
 void LoginDelays::note_success(const Login& login, Clock::time_point now) {
+  if (login.user.empty()) return;
   const std::string proof = proof_of(login);
   if (!proven_.contains(proof)) names_.erase(login.user);
   if (is_loopback(login.address)) return;

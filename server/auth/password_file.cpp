@@ -24,8 +24,19 @@ PasswordHash PasswordHash::make(std::string_view password, std::uint32_t iterati
   return made;
 }
 
+PasswordHash PasswordHash::make_argon2(std::string_view password) {
+  PasswordHash made;
+  made.argon2 = Argon2Hash::make(password);
+  return made;
+}
+
 bool PasswordHash::parse(std::string_view text, PasswordHash& out) {
   PasswordHash parsed;
+  if (auto argon2 = Argon2Hash::parse(text)) {
+    parsed.argon2 = std::move(*argon2);
+    out = std::move(parsed);
+    return true;
+  }
   if (text.starts_with("$7$")) {
     text.remove_prefix(3);
     const std::string_view number = take_part(text, '$');
@@ -51,11 +62,13 @@ bool PasswordHash::parse(std::string_view text, PasswordHash& out) {
 }
 
 std::string PasswordHash::to_string() const {
+  if (argon2) return argon2->to_string();
   const std::string tail = to_base64(salt) + "$" + to_base64(hash);
   return iterations == 0 ? "$6$" + tail : "$7$" + std::to_string(iterations) + "$" + tail;
 }
 
 bool PasswordHash::matches(std::string_view password) const {
+  if (argon2) return argon2->matches(password);
   return equal_secrets(hash, iterations == 0
                                  ? digest(Digest::sha512, std::string(password) + salt)
                                  : derive_key(Digest::sha512, password, salt, iterations));
@@ -67,14 +80,18 @@ PasswordFile PasswordFile::parse(std::string_view text, std::vector<std::string>
   for_each_user(text, faults, [&](std::string_view user, std::string_view secret) -> std::string {
     PasswordHash hash;
     if (!PasswordHash::parse(secret, hash)) {
-      return "not a hash that is understood ($7$ or $6$; is it plain text? make it with `millrace "
-             "passwd`)";
+      return "not a hash that is understood ($7$, $6$ or $argon2id$; is it plain text? make it "
+             "with `millrace passwd`)";
+    }
+    if (hash.argon2 && (!file.argon2_max_ || hash.argon2->cost() > file.argon2_max_->cost())) {
+      file.argon2_max_ = hash.argon2;
     }
     file.iterations_max_ = std::max(file.iterations_max_, hash.iterations);
     if (file.users_.emplace(user, std::move(hash)).second) return "";
     return user_stands_twice(user);
   });
   file.nobody_ = {file.iterations_max_, random_bytes(salt_bytes), random_bytes(hash_bytes)};
+  if (file.argon2_max_) file.argon2_max_->hash = random_bytes(file.argon2_max_->hash.size());
   return file;
 }
 
@@ -88,6 +105,7 @@ bool PasswordFile::verify(std::string_view user, std::string_view password) cons
   if (hash.iterations < iterations_max_) {
     derive_key(Digest::sha512, password, hash.salt, iterations_max_ - hash.iterations);
   }
+  if (argon2_max_ && !hash.argon2) static_cast<void>(argon2_max_->matches(password));
   return known && matches;
 }
 

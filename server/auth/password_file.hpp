@@ -1,6 +1,6 @@
 // Password files in mosquitto's format, one `user:$7$iterations$salt$hash` a line
 // (PBKDF2-HMAC-SHA512, 64 bytes, salt and hash in base64; the older `$6$`, SHA512 of password and
-// salt, is read but never written).
+// salt, is read but never written), or `user:$argon2id$...` (argon2.hpp).
 //
 // Threads: a `PasswordFile` is constant after construction and may be shared.
 #pragma once
@@ -8,9 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "server/auth/argon2.hpp"
 
 namespace millrace::server {
 
@@ -21,9 +24,12 @@ struct PasswordHash {
   std::uint32_t iterations = 0;  // 0: a single salted SHA512, the `$6$` format
   std::string salt;
   std::string hash;
+  std::optional<Argon2Hash> argon2 = {};  // then the three above are unused
 
+  static PasswordHash make_argon2(std::string_view password);
   static PasswordHash make(std::string_view password, std::uint32_t iterations);
-  static bool parse(std::string_view text, PasswordHash& out);  // "$7$..." or "$6$..."
+  static bool parse(std::string_view text,
+                    PasswordHash& out);  // "$7$...", "$6$...", "$argon2id$..."
   std::string to_string() const;
   bool matches(std::string_view password) const;  // in constant time for equal iterations
 };
@@ -48,6 +54,8 @@ class PasswordFile {
   std::map<std::string, PasswordHash, std::less<>> users_;
   std::uint32_t iterations_max_ = password_iterations_default;
   PasswordHash nobody_;  // what an unknown user's password is compared with
+  std::optional<Argon2Hash>
+      argon2_max_;  // the costliest of the file, of nobody; unset: it has none
 };
 
 }  // namespace millrace::server

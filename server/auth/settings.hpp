@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/auth/access.hpp"
@@ -26,6 +27,14 @@ struct Settings {
   std::shared_ptr<const Access> access;
   std::vector<TlsSetup> tls = {};             // of config.listeners, in their order
   std::vector<UpstreamFiles> upstreams = {};  // of config.upstreams, in their order
+
+  // Of the listener of that name; null: it has none.
+  const TlsSetup* tls_of(std::string_view listener) const {
+    for (std::size_t i = 0; i < tls.size() && i < config.listeners.size(); ++i) {
+      if (config.listeners[i].name == listener) return tls[i].context ? &tls[i] : nullptr;
+    }
+    return nullptr;
+  }
 };
 
 }  // namespace millrace::server

@@ -9,6 +9,9 @@
 #include <fstream>
 #include <optional>
 #include <string_view>
+#include <utility>
+
+#include "server/auth/ticket_keys.hpp"
 
 namespace millrace::server {
 
@@ -50,14 +53,22 @@ std::int64_t end_of(const X509* certificate) {
   return static_cast<std::int64_t>(timegm(&time));
 }
 
+// A certificate with its key, and the keys of the configuration that name them.
+struct Pair {
+  const std::string& certificate_file;
+  const std::string& key_file;
+  std::string certificate_path = "tls.certificate_file";
+  std::string key_path = "tls.key_file";
+};
+
 // Fills one SSL_CTX step by step; what fails is a fault of its key, and the other steps go on.
 class Setup {
  public:
-  Setup(SSL_CTX* context, const TlsConfig& config, std::vector<TlsFault>& faults)
-      : context_(context), config_(config), faults_(faults) {}
+  Setup(SSL_CTX* context, const TlsConfig& config, Pair pair, std::vector<TlsFault>& faults)
+      : context_(context), config_(config), pair_(std::move(pair)), faults_(faults) {}
 
   void set_options();
-  void set_server_options(const char* protocol);
+  void set_server_options(const char* protocol, const std::shared_ptr<TicketKeys>& ticket_keys);
   void verify_server(const UpstreamTlsConfig& upstream);
   void set_ciphers();
   void load_certificate_and_key();
@@ -65,8 +76,8 @@ class Setup {
   std::int64_t certificate_ends_s() const;
 
  private:
-  void add(const char* key, std::string message) {
-    faults_.push_back({key, std::move(message)});
+  void add(std::string key, std::string message) {
+    faults_.push_back({std::move(key), std::move(message)});
     ERR_clear_error();
   }
   bool read_pass_phrase(PassPhrase& phrase);
@@ -75,6 +86,7 @@ class Setup {
 
   SSL_CTX* const context_;
   const TlsConfig& config_;
+  const Pair pair_;
   std::vector<TlsFault>& faults_;
 };
 
@@ -109,10 +121,17 @@ void Setup::set_options() {
 }
 
 // `protocol`: what clients may name by ALPN.
-void Setup::set_server_options(const char* protocol) {
+void Setup::set_server_options(const char* protocol,
+                               const std::shared_ptr<TicketKeys>& ticket_keys) {
   SSL_CTX_set_options(context_, SSL_OP_CIPHER_SERVER_PREFERENCE);
-  // Sessions are resumed by tickets alone; their keys are this context's, so a reload ends them.
+  // Sessions are resumed by tickets alone; their keys are the listener's, so a reload ends them.
   SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
+  if (!ticket_keys) {
+    SSL_CTX_set_options(context_, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(context_, 0);  // TLS 1.3 would give some that only a cache can open
+  } else if (!TicketKeys::install(context_, ticket_keys)) {
+    add("tls.session_tickets", "cannot be used: " + last_error());
+  }
   constexpr unsigned char session_context[] = "millrace";
   SSL_CTX_set_session_id_context(context_, session_context, sizeof session_context - 1);
   SSL_CTX_set_alpn_select_cb(context_, choose_protocol, const_cast<char*>(protocol));
@@ -159,9 +178,8 @@ void Setup::load_certificate_and_key() {
   SSL_CTX_set_default_passwd_cb(context_, PassPhrase::give);
   SSL_CTX_set_default_passwd_cb_userdata(context_, &phrase);
   const bool has_phrase = read_pass_phrase(phrase);
-  if (SSL_CTX_use_certificate_chain_file(context_, config_.certificate_file.c_str()) != 1) {
-    add("tls.certificate_file",
-        "cannot be used: " + config_.certificate_file + ": " + last_error());
+  if (SSL_CTX_use_certificate_chain_file(context_, pair_.certificate_file.c_str()) != 1) {
+    add(pair_.certificate_path, "cannot be used: " + pair_.certificate_file + ": " + last_error());
   } else if (has_phrase) {
     phrase.asked = false;
     load_key(phrase);
@@ -170,25 +188,25 @@ void Setup::load_certificate_and_key() {
 }
 
 void Setup::load_key(PassPhrase& phrase) {
-  const std::string& file = config_.key_file;
+  const std::string& file = pair_.key_file;
   const bool loaded = SSL_CTX_use_PrivateKey_file(context_, file.c_str(), SSL_FILETYPE_PEM) == 1;
   if (loaded && SSL_CTX_check_private_key(context_) == 1) return;
   const unsigned long error = ERR_peek_last_error();
   if (loaded ||
       (ERR_GET_LIB(error) == ERR_LIB_X509 && (ERR_GET_REASON(error) == X509_R_KEY_VALUES_MISMATCH ||
                                               ERR_GET_REASON(error) == X509_R_KEY_TYPE_MISMATCH))) {
-    return add("tls.key_file",
-               "does not belong to the certificate " + config_.certificate_file + ": " + file);
+    return add(pair_.key_path,
+               "does not belong to the certificate " + pair_.certificate_file + ": " + file);
   }
   if (phrase.asked && !phrase.text) {
     return add(
-        "tls.key_file",
+        pair_.key_path,
         "is encrypted; tls.key_password_file has to name a file with its pass phrase: " + file);
   }
   if (phrase.asked) {
     return add("tls.key_password_file", "does not open the key " + file + ": " + last_error());
   }
-  add("tls.key_file", "cannot be used: " + file + ": " + last_error());
+  add(pair_.key_path, "cannot be used: " + file + ": " + last_error());
 }
 
 void Setup::ask_for_client_certificates() {
@@ -244,34 +262,105 @@ std::int64_t Setup::certificate_ends_s() const {
   return first;
 }
 
+// --- Several certificates ------------------------------------------------------------------------
+
+// Those that a listener has besides its first, as the first context's own data.
+using Contexts = std::vector<std::shared_ptr<ssl::context>>;
+
+void free_contexts(void*, void* contexts, CRYPTO_EX_DATA*, int, long, void*) {
+  delete static_cast<Contexts*>(contexts);
+}
+
+int index_of_contexts() {
+  static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, free_contexts);
+  return index;
+}
+
+bool is_for(SSL_CTX* context, std::string_view name) {
+  return X509_check_host(SSL_CTX_get0_certificate(context), name.data(), name.size(), 0, nullptr) ==
+         1;
+}
+
+// The client says for which name it asks (SNI; RFC 6066, section 3).
+int choose_certificate(SSL* ssl, int*, void*) {
+  const char* asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  SSL_CTX* first = SSL_get_SSL_CTX(ssl);
+  if (asked == nullptr || is_for(first, asked)) return SSL_TLSEXT_ERR_OK;
+  const auto* others = static_cast<Contexts*>(SSL_CTX_get_ex_data(first, index_of_contexts()));
+  if (others == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  for (const auto& other : *others) {
+    if (!is_for(other->native_handle(), asked)) continue;
+    SSL_set_SSL_CTX(ssl, other->native_handle());
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_NOACK;  // the first, which the client may know by another name
+}
+
+bool choose_by_name(SSL_CTX* first, Contexts others) {
+  auto kept = std::make_unique<Contexts>(std::move(others));
+  if (SSL_CTX_set_ex_data(first, index_of_contexts(), kept.get()) != 1) return false;
+  kept.release();  // the context's now
+  return SSL_CTX_set_tlsext_servername_callback(first, choose_certificate) == 1;
+}
+
+struct Made {
+  std::shared_ptr<ssl::context> context;
+  std::int64_t ends_s = 0;
+};
+
+Made make_context(const ListenerConfig& listener, Pair pair,
+                  const std::shared_ptr<TicketKeys>& ticket_keys, std::vector<TlsFault>& faults) {
+  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
+  Setup setup(context->native_handle(), listener.tls, std::move(pair), faults);
+  setup.set_options();
+  setup.set_server_options(listener.uses_websocket() ? "http/1.1" : "mqtt", ticket_keys);
+  setup.set_ciphers();
+  setup.load_certificate_and_key();
+  setup.ask_for_client_certificates();
+  return {std::move(context), setup.certificate_ends_s()};
+}
+
 }  // namespace
 
 TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& faults) {
   if (!listener.uses_tls()) return {};
   const std::size_t before = faults.size();
-  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
-  Setup setup(context->native_handle(), listener.tls, faults);
-  setup.set_options();
-  setup.set_server_options(listener.uses_websocket() ? "http/1.1" : "mqtt");
-  setup.set_ciphers();
-  setup.load_certificate_and_key();
-  setup.ask_for_client_certificates();
+  const TlsConfig& tls = listener.tls;
+  // Whoever resumes a session shows no certificate: one that was revoked meanwhile would come in.
+  const bool tickets = tls.session_tickets && tls.client_certificate == ClientCertificate::none;
+  const auto ticket_keys =
+      tickets ? std::make_shared<TicketKeys>(TicketKeys::Clock::now()) : nullptr;
+  Made first = make_context(listener, {tls.certificate_file, tls.key_file}, ticket_keys, faults);
+  // What is wrong with the common settings was said once.
+  Contexts others;
+  for (std::size_t i = 0; i < tls.more_certificate_files.size() && faults.size() == before; ++i) {
+    const std::string index = "[" + std::to_string(i) + "]";
+    Made made = make_context(listener,
+                             {tls.more_certificate_files[i], tls.more_key_files.at(i),
+                              "tls.more_certificate_files" + index, "tls.more_key_files" + index},
+                             ticket_keys, faults);
+    first.ends_s = std::min(first.ends_s, made.ends_s);
+    others.push_back(std::move(made.context));
+  }
   if (faults.size() > before) return {};
-  return {std::move(context), setup.certificate_ends_s()};
+  if (!others.empty() && !choose_by_name(first.context->native_handle(), std::move(others))) {
+    faults.push_back({"tls.more_certificate_files", "cannot be used: " + last_error()});
+    return {};
+  }
+  return {std::move(first.context), first.ends_s};
 }
 
 TlsSetup make_client_tls_setup(const UpstreamTlsConfig& upstream, std::vector<TlsFault>& faults) {
   const std::size_t before = faults.size();
   auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
   TlsConfig config;
-  config.certificate_file = upstream.certificate_file;
-  config.key_file = upstream.key_file;
   config.key_password_file = upstream.key_password_file;
-  Setup setup(context->native_handle(), config, faults);
+  Setup setup(context->native_handle(), config, {upstream.certificate_file, upstream.key_file},
+              faults);
   setup.set_options();
   setup.set_ciphers();
   setup.verify_server(upstream);
-  if (!config.certificate_file.empty()) setup.load_certificate_and_key();
+  if (!upstream.certificate_file.empty()) setup.load_certificate_and_key();
   if (faults.size() > before) return {};
   return {std::move(context), setup.certificate_ends_s()};
 }

@@ -62,6 +62,9 @@ po::options_description passwd_options() {
   options.add_options()("delete,D", "remove the user");
   options.add_options()("scram",
                         "make the file for access.scram_file, with keys for SCRAM-SHA-256");
+  options.add_options()("argon2",
+                        "hash the password with Argon2id, which costs memory as well: "
+                        "19 MiB for each login");
   options.add_options()(
       "iterations,I", po::value<std::int64_t>()->value_name("N"),
       "rounds of PBKDF2: 1,000 unless given; the server computes them for each connection with a "
@@ -75,7 +78,8 @@ constexpr const char* passwd_usage =
     "usage: millrace passwd [options] FILE USER          asks for the password, or reads a line\n"
     "       millrace passwd -b [options] FILE USER PASSWORD\n"
     "       millrace passwd -D FILE USER\n\n"
-    "The file has mosquitto's format ($7$, PBKDF2-SHA512), so mosquitto_passwd can change it too. "
+    "The file has mosquitto's format ($7$, PBKDF2-SHA512; or $argon2id$), so mosquitto_passwd can "
+    "change\nit too. "
     "With\n"
     "--scram it holds keys for SCRAM-SHA-256, with which nobody can log in. A user who "
     "authenticates\n"
@@ -90,7 +94,9 @@ void write_users(const std::string& file, const std::string& text) {
 }
 
 // What stands behind the user's name.
-std::string secret_of(const std::string& password, bool scram, std::int64_t iterations) {
+std::string secret_of(const std::string& password, bool scram, bool argon2,
+                      std::int64_t iterations) {
+  if (argon2) return PasswordHash::make_argon2(password).to_string();
   const auto count = static_cast<std::uint32_t>(iterations);
   return scram ? ScramKeys::make(password, count).to_string()
                : PasswordHash::make(password, count).to_string();
@@ -133,6 +139,10 @@ int run_passwd(const Arguments& arguments) {
     throw UsageError("the user name " + fault);
   }
   const bool scram = values.count("scram") > 0;
+  const bool argon2 = values.count("argon2") > 0;
+  if (argon2 && (scram || values.count("iterations") > 0)) {
+    throw UsageError("--argon2 excludes --scram and --iterations");
+  }
   const std::int64_t iterations = iterations_of(values, scram);
   std::string text = values.count("create") > 0 ? "" : read_file_text(file);
   if (deletes) {
@@ -145,7 +155,7 @@ int run_passwd(const Arguments& arguments) {
   if (const std::string fault = scram_password_fault(password); scram && !fault.empty()) {
     throw UsageError("the password " + fault);
   }
-  write_users(file, with_user(text, user, secret_of(password, scram, iterations)));
+  write_users(file, with_user(text, user, secret_of(password, scram, argon2, iterations)));
   return 0;
 }
 

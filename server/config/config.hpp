@@ -29,7 +29,7 @@ using OverflowPolicy = broker::Overflow;
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 enum class LogFormat : std::uint8_t { text, json };
 enum class AccessEffect : std::uint8_t { allow, deny };
-enum class AccessAction : std::uint8_t { publish, subscribe, all };
+enum class AccessAction : std::uint8_t { publish, subscribe, receive, all };
 enum class LimitPolicy : std::uint8_t { enforce, warn };
 // What a client identifier is unique in.
 enum class SessionScope : std::uint8_t { server, user };
@@ -68,6 +68,11 @@ struct TlsConfig {
   std::string certificate_file;   // PEM, the whole chain
   std::string key_file;           // PEM
   std::string key_password_file;  // its first line opens the key; empty: the key is not encrypted
+  // Further pairs, for clients that ask for a name of theirs (SNI); the n-th key is the n-th
+  // certificate's.
+  std::vector<std::string> more_certificate_files;
+  std::vector<std::string> more_key_files;
+  bool session_tickets = true;
   TlsVersion version_min = TlsVersion::v1_2;
   std::string ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20";  // of TLS 1.2, in OpenSSL's words
   std::string cipher_suites;                            // of TLS 1.3; empty: OpenSSL's
@@ -81,12 +86,19 @@ struct ListenerConfig {
   std::string name;  // unique; what delivery rules, logs and metrics call it
   Transport transport = Transport::tcp;
   std::string host = "127.0.0.1";
-  std::uint16_t port = 1883;                  // 0: any free port, named in the log
-  std::vector<std::string> path = {"/mqtt"};  // ws and wss alone
-  std::vector<std::string> origins;           // besides its own host: whose pages may connect
-  TlsConfig tls;                              // tls and wss alone
+  std::uint16_t port = 1883;                     // 0: any free port, named in the log
+  std::vector<std::string> path = {"/mqtt"};     // ws and wss alone
+  std::vector<std::string> origins;              // besides its own host: whose pages may connect
+  std::vector<std::string> proxy_protocol_from;  // addresses; their connections begin with PROXY
+  std::vector<std::string> forwarded_from;       // addresses whose X-Forwarded-For is believed
+  std::uint32_t connections_max = 0;             // 0: no limit of its own, as for the next two
+  std::uint32_t messages_per_second = 0;         // PUBLISH packets of all its clients
+  std::uint64_t bytes_per_second = 0;            // in them
+  TlsConfig tls;                                 // tls and wss alone
 
   bool uses_tls() const { return transport == Transport::tls || transport == Transport::wss; }
+  // Who a client is may be said by somebody in front of it.
+  bool is_behind_proxies() const { return !proxy_protocol_from.empty() || !forwarded_from.empty(); }
   bool uses_websocket() const { return transport == Transport::ws || transport == Transport::wss; }
 };
 
@@ -96,7 +108,8 @@ struct HttpConfig {
   std::uint32_t connections_max = 256;
   std::uint32_t header_bytes_max = 16 * 1024;
   std::uint32_t body_bytes_max = 64 * 1024;
-  std::vector<std::string> hosts;  // besides localhost and addresses: whose Host is ours
+  std::vector<std::string> hosts;    // besides localhost and addresses: whose Host is ours
+  std::vector<std::string> origins;  // whose pages may read topics
   std::uint32_t idle_seconds = 75;
   std::uint32_t header_seconds = 5;
   std::uint32_t timeout_seconds = 15;
@@ -136,7 +149,13 @@ struct ConnectionConfig {
   std::uint32_t unapplied_commands = 8192;
   std::uint32_t read_bytes = 64 * 1024;
   std::uint32_t count_max = 100'000;
-  std::uint32_t turned_away_max = 256;           // over count_max, until they were told
+  std::uint32_t turned_away_max = 256;  // over count_max, until they were told
+  std::uint32_t per_address_max = 0;    // 0: no limit, as for the next five
+  std::uint32_t per_user_max = 0;
+  std::uint32_t per_second_max = 0;              // new ones
+  std::uint32_t per_second_and_address_max = 0;  // new ones
+  std::uint32_t messages_per_second = 0;         // PUBLISH packets of one client
+  std::uint64_t bytes_per_second = 0;            // in them
   std::uint32_t tcp_keep_alive_seconds = 60;     // 0: off
   std::uint32_t tcp_user_timeout_seconds = 300;  // 0: the system's
 };
@@ -197,18 +216,54 @@ struct AccessRule {
   AccessAction action = AccessAction::all;
   std::string filter = "#";
   RefusalReason reason = RefusalReason::not_authorized;
+  // Whom else it concerns; unset: whoever it may be.
+  std::optional<std::string> client_id = {};  // "x*": all that begin with x
+  std::vector<std::string> address = {};      // "10.0.0.0/8", "::1"
+  std::optional<std::string> listener = {};   // its name
+  // Which messages it concerns.
+  std::uint32_t qos_max = 2;
+  std::optional<bool> retained = {};
+};
+
+// Names that stand for what are no MQTT listeners, in rules.
+inline constexpr const char* http_listener_name = "http";
+inline constexpr const char* local_listener_name = "local";
+
+// Tokens that say who a client is.
+struct JwtConfig {
+  std::string keys_file;    // PEM or JWK set
+  std::string secret_file;  // for HS256
+  std::string issuer;       // empty: any
+  std::string audience;     // empty: none, so a token that is for somebody is refused
+  std::uint32_t leeway_seconds = 30;
+  bool expiry_required = true;
+  std::string user_claim = "sub";
+  std::string acl_claim;  // empty: tokens carry no rules
+
+  bool is_set() const { return !keys_file.empty() || !secret_file.empty(); }
+};
+
+// Addresses that are not let in for a while, because they failed to log in.
+struct BanConfig {
+  std::uint32_t failures = 0;  // 0: nobody is banned
+  std::uint32_t window_seconds = 60;
+  std::uint32_t seconds = 300;
 };
 
 struct AccessConfig {
-  std::optional<bool> allow_anonymous;       // unset: allowed as long as no file names users
-  std::string password_file;                 // mosquitto's format, made by `millrace passwd`
-  std::string scram_file;                    // made by `millrace passwd --scram`
+  std::optional<bool> allow_anonymous;  // unset: allowed as long as no file names users
+  std::string password_file;            // mosquitto's format, made by `millrace passwd`
+  std::string scram_file;               // made by `millrace passwd --scram`
+  JwtConfig jwt;
   std::uint32_t password_checks_max = 1024;  // that wait at once
   std::uint32_t login_delay_max_ms = 5000;   // after failures; 0: none
-  std::vector<AccessRule> rules;             // first match wins
-  std::optional<AccessEffect> otherwise;     // when none matches; see unmatched()
+  BanConfig ban;
+  std::vector<AccessRule> rules;          // first match wins
+  std::optional<AccessEffect> otherwise;  // when none matches; see unmatched()
 
-  bool verifies_anyone() const { return !password_file.empty() || !scram_file.empty(); }
+  bool verifies_anyone() const {
+    return !password_file.empty() || !scram_file.empty() || jwt.is_set();
+  }
   bool anonymous_allowed() const { return allow_anonymous.value_or(!verifies_anyone()); }
   // What no rule matches: unset, it is allowed only as long as there are no rules at all.
   AccessEffect unmatched() const {

@@ -34,6 +34,20 @@ Schema<ListenerConfig> listener_schema() {
            "For `ws` and `wss`: the origins (`https://example.com`) of web pages that may connect, "
            "besides pages of the host that is asked for; `*`: all. Clients that are no browsers "
            "send no origin and are not restricted")
+      .key(FIELD(proxy_protocol_from),
+           "The addresses (`10.0.0.0/8`) of proxies. Their connections, and theirs alone, have to "
+           "begin with a header of the PROXY protocol, version 1 or 2; the address that it names "
+           "is then the client's, in rules, limits and the log")
+      .key(FIELD(forwarded_from),
+           "For `ws` and `wss`: the addresses of proxies whose `X-Forwarded-For` is believed; read "
+           "from its end, the first address that is none of them is the client's")
+      .key(FIELD(connections_max), Limits{0, 10'000'000},
+           "The most connections of this listener at once; further ones are told `quota exceeded`. "
+           "0: as many as connection.count_max allows")
+      .key(FIELD(messages_per_second), Limits{0, 100'000'000},
+           "The most PUBLISH packets in a second from all clients of this listener; who exceeds it "
+           "is not read until the second is over. 0: no limit")
+      .key(FIELD(bytes_per_second), Limits{0, 1024 * gib}, "The same limit for the bytes in them")
       .key(FIELD(tls.certificate_file),
            "For `tls` and `wss`: the certificate chain, PEM; the file is read again on SIGHUP")
       .key(FIELD(tls.key_file),
@@ -42,6 +56,17 @@ Schema<ListenerConfig> listener_schema() {
       .key(FIELD(tls.key_password_file),
            "A file whose first line is the pass phrase of an encrypted key; the file is read again "
            "on SIGHUP")
+      .key(FIELD(tls.more_certificate_files),
+           "Further certificate chains, PEM. A client that asks for a name (SNI) gets the first "
+           "certificate that has it, and `tls.certificate_file` if none has; the files are read "
+           "again on SIGHUP")
+      .key(FIELD(tls.more_key_files),
+           "The private keys of these certificates, PEM, in the same order. "
+           "`tls.key_password_file` opens them too")
+      .key(FIELD(tls.session_tickets),
+           "Whether clients may resume their TLS sessions. Tickets are sealed with a key that is "
+           "replaced each hour and on SIGHUP. Where client certificates are asked for there are "
+           "none, since a resumed session shows no certificate")
       .key(FIELD(tls.version_min), "The oldest version of TLS that a client may use")
       .key(FIELD(tls.ciphers),
            "The ciphers of TLS 1.2, as an OpenSSL cipher list; ciphers without ECDHE or AEAD are "
@@ -70,8 +95,29 @@ Schema<AccessRule> access_rule_schema() {
   schema.key(FIELD(effect), "Whether the rule allows or denies")
       .key(FIELD(user),
            "The user whom the rule concerns. Unset: everybody; empty: clients without a user name")
-      .key(FIELD(action), "The action that the rule concerns")
-      .key(FIELD(filter), "The topics that the rule concerns, as a topic filter")
+      .key(FIELD(client_id),
+           "The client identifier that the rule concerns; with `*` at its end, all that begin so. "
+           "Unset: any. A client may call itself what it likes, unless something else binds it")
+      .key(FIELD(address),
+           "The addresses that the rule concerns: `10.1.2.3`, `10.0.0.0/8`, `fd00::/8`. Empty: all")
+      .key(FIELD(listener),
+           "The name of the listener that the rule concerns; `http` is HTTP, `local` are processes "
+           "at `local.socket`. Unset: all")
+      .key(
+          FIELD(action),
+          "The action that the rule concerns. `all` is `publish` and `subscribe`; `receive` limits "
+          "further which topics a subscription brings, and what no such rule matches is brought")
+      .key(FIELD(filter),
+           "The topics that the rule concerns, as a topic filter. `%u` stands for the user name, "
+           "`%c` for the client identifier. Where that is empty, begins with `$` or contains `+`, "
+           "`#` or `/`, a rule that allows matches nothing, and one that denies has `+` for the "
+           "level, or `#` from there on if it contains `/`: it denies more, and never less")
+      .key(FIELD(qos_max), Limits{0, 2},
+           "For `allow`: the rule does not concern messages that are published at a higher QoS, "
+           "and grants subscriptions no higher one")
+      .key(FIELD(retained),
+           "For `publish`: whether the rule concerns messages that are to be retained (`true`) or "
+           "the others (`false`). Unset: both")
       .key(FIELD(reason),
            "For `deny`: the reason code that an MQTT 5 client gets. `unspecified` (0x80) does not "
            "reveal that there is a rule, so topic names cannot be found out by trying. MQTT 3.1.1 "
@@ -109,6 +155,11 @@ void add_front_end(Schema<Config>& schema) {
            "The host names that a request may be addressed to (`Host`), besides `localhost` and "
            "numeric addresses; `*`: any name. Requests to other names are answered with 421, since "
            "a web page can make a name of its own resolve to this server")
+      .key(
+          FIELD(http.origins),
+          "The origins (`https://example.com`) of web pages that may read `/topics` from another "
+          "host (CORS); `*`: all. Pages send no password of their own accord; theirs are asked for "
+          "as anybody's")
       .key(FIELD(http.connections_max), Limits{1, 65535},
            "The most HTTP connections at once. For a further one the connection is closed that has "
            "asked for nothing for longest; if all are busy, the further one gets health and "
@@ -138,6 +189,23 @@ void add_front_end(Schema<Config>& schema) {
            "The most connections beyond that limit that are kept until they have been told so; "
            "further ones are closed at once",
            Takes::reload)
+      .key(FIELD(connection.per_address_max), Limits{0, 10'000'000},
+           "The most connections of one address (of IPv6: one /64) at once; further ones are told "
+           "`quota exceeded`, or closed before TLS begins. 0: no limit")
+      .key(FIELD(connection.per_user_max), Limits{0, 10'000'000},
+           "The most connections of one user at once, clients without a user name excepted; "
+           "further ones are told `quota exceeded`. 0: no limit")
+      .key(
+          FIELD(connection.per_second_max), Limits{0, 10'000'000},
+          "The most new connections in a second; further ones are told `connection rate exceeded`, "
+          "or closed before TLS begins. 0: no limit")
+      .key(FIELD(connection.per_second_and_address_max), Limits{0, 10'000'000},
+           "The same limit for those of one address (of IPv6: one /64)")
+      .key(FIELD(connection.messages_per_second), Limits{0, 100'000'000},
+           "The most PUBLISH packets in a second from one client; who exceeds it is not read until "
+           "the second is over. 0: no limit")
+      .key(FIELD(connection.bytes_per_second), Limits{0, 1024 * gib},
+           "The same limit for the bytes in them")
       .key(FIELD(connection.unapplied_bytes), Limits{4 * kib, gib},
            "The most bytes that one connection has submitted and the processor has not yet "
            "applied; a connection that reaches this is not read until they have become fewer")
@@ -449,7 +517,8 @@ void add_operator(Schema<Config>& schema) {
   schema
       .key(FIELD(access.allow_anonymous),
            "Whether a client without a user name may connect. Unset: yes, as long as neither "
-           "access.password_file nor access.scram_file is set and nothing listens beyond loopback",
+           "access.password_file, access.scram_file nor keys of access.jwt are set and nothing "
+           "listens beyond loopback",
            Takes::reload)
       .key(FIELD(access.password_file),
            "The file with users and password hashes, made by `millrace passwd` or "
@@ -459,6 +528,31 @@ void add_operator(Schema<Config>& schema) {
            "The file with users and SCRAM keys, made by `millrace passwd --scram`; if it is set, "
            "MQTT 5 clients can authenticate by SCRAM-SHA-256",
            Takes::reload)
+      .key(FIELD(access.jwt.keys_file),
+           "The public keys by which tokens (JWT) are verified: PEM, or a JWK set. A key's kind is "
+           "its algorithm: RSA RS256, P-256 ES256, Ed25519 EdDSA, a secret (`oct`) HS256. If it is "
+           "set, clients can send a token as their password, or by the authentication method `JWT`",
+           Takes::reload)
+      .key(FIELD(access.jwt.secret_file),
+           "A file whose content, without a line end, is a secret of at least 32 bytes for HS256",
+           Takes::reload)
+      .key(FIELD(access.jwt.issuer), "What a token's `iss` must be. Empty: it is not asked",
+           Takes::reload)
+      .key(FIELD(access.jwt.audience),
+           "What a token's `aud` must be or contain. Empty: tokens that name an audience are "
+           "refused",
+           Takes::reload)
+      .key(FIELD(access.jwt.leeway_seconds), Limits{0, 3600},
+           "How far the clocks of issuer and server may differ, for `exp`, `nbf` and `iat`",
+           Takes::reload)
+      .key(FIELD(access.jwt.expiry_required), "Whether a token without `exp` is refused",
+           Takes::reload)
+      .key(FIELD(access.jwt.user_claim), "The claim that is the user name", Takes::reload)
+      .key(FIELD(access.jwt.acl_claim),
+           "The claim with the client's own rules, `{\"publish\": [filters], \"subscribe\": "
+           "[filters], \"all\": [filters]}`: what it does not name is denied, and so is what "
+           "access.rules deny. A token without it is refused. Empty: tokens carry no rules",
+           Takes::reload)
       .key(FIELD(access.password_checks_max), Limits{1, 1'000'000},
            "The most clients whose password waits to be checked, at most half of them over HTTP, "
            "and three quarters from one address; further ones are told `server busy`, or 503",
@@ -467,6 +561,14 @@ void add_operator(Schema<Config>& schema) {
            "The longest time that a login waits after failed ones from its address or with its "
            "user name; the first few wait for nothing, then each doubles the time; 0: none waits",
            Takes::reload)
+      .key(FIELD(access.ban.failures), Limits{0, 1'000'000},
+           "How many failed logins over MQTT within access.ban.window_seconds ban an address (of "
+           "IPv6: a /64) "
+           "that is not loopback: its connections are closed as soon as it is known. SIGHUP lifts "
+           "all bans. 0: nobody is banned")
+      .key(FIELD(access.ban.window_seconds), Limits{1, 86'400},
+           "The time in which they are counted")
+      .key(FIELD(access.ban.seconds), Limits{1, 2'592'000}, "How long a ban lasts")
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. A rule matches a subscription "
             "if it covers its whole filter. A denying rule that covers only a part of it takes out "

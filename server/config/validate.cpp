@@ -10,6 +10,7 @@
 #include <set>
 
 #include "protocol/topic.hpp"
+#include "server/config/address_range.hpp"
 #include "server/config/schema.hpp"
 
 namespace millrace::server {
@@ -67,6 +68,17 @@ void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
   check(tls.certificate_file, "tls.certificate_file", true);
   check(tls.key_file, "tls.key_file", true);
   check(tls.key_password_file, "tls.key_password_file", false);
+  const auto check_each = [&](const std::vector<std::string>& files, std::string_view key) {
+    for (std::size_t i = 0; i < files.size(); ++i) check(files[i], item(key, i), true);
+  };
+  check_each(tls.more_certificate_files, "tls.more_certificate_files");
+  check_each(tls.more_key_files, "tls.more_key_files");
+  if (tls.more_certificate_files.size() != tls.more_key_files.size()) {
+    faults.at("tls.more_key_files")
+        .add("must name one key for each of tls.more_certificate_files (" +
+             std::to_string(tls.more_certificate_files.size()) + "), but names " +
+             std::to_string(tls.more_key_files.size()));
+  }
   check(tls.client_ca_file, "tls.client_ca_file", false);
   check(tls.crl_file, "tls.crl_file", false);
   if (listener.uses_tls()) check_client_certificates(tls, faults);
@@ -96,12 +108,19 @@ void check_any_addresses(const Config& config, const FaultSink& faults) {
   }
 }
 
-void check_paths(const ListenerConfig& listener, const FaultSink& faults) {
-  if (!listener.uses_websocket()) {
-    if (!listener.origins.empty()) faults.at("origins").add("has no meaning without WebSocket");
-    return;
+void check_addresses(const std::vector<std::string>& addresses, const FaultSink& faults) {
+  for (const std::string& address : addresses) {
+    if (!AddressRange::parse(address)) {
+      faults.add(
+          "must be an address, or a range like \"10.0.0.0/8\" with no bits behind its "
+          "length, not \"" +
+          address + "\"");
+    }
   }
-  for (const std::string& origin : listener.origins) {
+}
+
+void check_origins(const std::vector<std::string>& origins, const FaultSink& faults) {
+  for (const std::string& origin : origins) {
     const auto scheme = origin.find("://");
     const bool has_path =
         scheme != std::string::npos && origin.find('/', scheme + 3) != std::string::npos;
@@ -109,6 +128,14 @@ void check_paths(const ListenerConfig& listener, const FaultSink& faults) {
       faults.at("origins").add("must look like \"https://example.com\", not \"" + origin + "\"");
     }
   }
+}
+
+void check_paths(const ListenerConfig& listener, const FaultSink& faults) {
+  if (!listener.uses_websocket()) {
+    if (!listener.origins.empty()) faults.at("origins").add("has no meaning without WebSocket");
+    return;
+  }
+  check_origins(listener.origins, faults);
   if (listener.path.empty()) faults.at("path").add("at least one is needed");
   for (const std::string& path : listener.path) {
     if (!path.starts_with('/'))
@@ -132,12 +159,18 @@ void check_listeners(const Config& config, const FaultSink& faults) {
       here.at("name").add("\"" + listener.name + "\" is another listener's name already");
     }
     check_paths(listener, here);
+    check_addresses(listener.proxy_protocol_from, here.at("proxy_protocol_from"));
+    check_addresses(listener.forwarded_from, here.at("forwarded_from"));
+    if (!listener.forwarded_from.empty() && !listener.uses_websocket()) {
+      here.at("forwarded_from").add("has no meaning without WebSocket");
+    }
     const auto [place, is_new] = places.insert({{listener.host, listener.port}, listener.name});
     if (!is_new && listener.port != 0) {
       here.at("port").add("is taken by \"" + place->second + "\" on the same host");
     }
   }
   check_host(config.http.host, faults.at("http"));
+  check_origins(config.http.origins, faults.at("http"));
   check_any_addresses(config, faults);
 }
 
@@ -149,7 +182,7 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     if (!is_address(host) || is_loopback(host)) return;
     here.at("host").add(host +
                         " is beyond loopback and there is no authentication: set "
-                        "access.password_file or access.scram_file, or say "
+                        "access.password_file, access.scram_file or access.jwt.keys_file, or say "
                         "access.allow_anonymous: true");
   };
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
@@ -181,31 +214,78 @@ void check_user(const std::optional<std::string>& user, const Config& config,
                 const FaultSink& faults) {
   if (user && !user->empty() && !verifies_names(config)) {
     faults.at("user").add(
-        "names a user, but without access.password_file, access.scram_file or a listener's "
-        "tls.user_from no name is verified");
+        "names a user, but without access.password_file, access.scram_file, access.jwt.keys_file "
+        "or a listener's tls.user_from no name is verified");
   }
+}
+
+void check_listener_name(const std::string& name, std::vector<std::string> others,
+                         const Config& config, const FaultSink& faults) {
+  std::vector<std::string> names = std::move(others);
+  for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  faults.at("listener").add("no listener is called \"" + name + "\"" + suggestion(name, names));
+}
+
+void check_rule(const AccessRule& rule, const Config& config, const FaultSink& faults) {
+  // Placeholders stand for a text without wildcards.
+  std::string filter = rule.filter;
+  for (const std::string_view placeholder : {"%u", "%c"}) {
+    for (std::size_t at; (at = filter.find(placeholder)) != std::string::npos;) {
+      filter.replace(at, placeholder.size(), "x");
+    }
+  }
+  check_filter(filter, config, faults);
+  check_user(rule.user, config, faults);
+  check_addresses(rule.address, faults.at("address"));
+  if (rule.listener) {
+    check_listener_name(*rule.listener, {http_listener_name, local_listener_name}, config, faults);
+  }
+  const bool denies = rule.effect == AccessEffect::deny;
+  if (rule.reason != RefusalReason::not_authorized && !denies) {
+    faults.at("reason").add("is what a rule that denies says; this one allows");
+  }
+  if (rule.qos_max < 2 && denies) {
+    faults.at("qos_max").add("is what a rule that allows grants; this one denies");
+  }
+  if (rule.qos_max < 2 && rule.action == AccessAction::receive) {
+    faults.at("qos_max").add("has no meaning for receive: it is granted with the subscription");
+  }
+  if (rule.retained && rule.action != AccessAction::publish) {
+    faults.at("retained").add("has a meaning for the action publish alone");
+  }
+}
+
+void check_jwt(const JwtConfig& jwt, const FaultSink& faults) {
+  if (jwt.user_claim.empty()) faults.at("user_claim").add("must name a claim");
+  const auto check = [&](bool is_set, std::string_view key) {
+    if (is_set && !jwt.is_set()) {
+      faults.at(key).add("has no meaning without access.jwt.keys_file or access.jwt.secret_file");
+    }
+  };
+  check(!jwt.issuer.empty(), "issuer");
+  check(!jwt.audience.empty(), "audience");
+  check(!jwt.acl_claim.empty(), "acl_claim");
 }
 
 void check_access(const Config& config, const FaultSink& faults) {
   const AccessConfig& access = config.access;
+  check_jwt(access.jwt, faults.at("access.jwt"));
   const auto check_users = [&](const std::string& file, std::string_view key) {
     if (!file.empty()) check_readable(file, faults.at(key));
   };
   check_users(access.password_file, "access.password_file");
   check_users(access.scram_file, "access.scram_file");
+  check_users(access.jwt.keys_file, "access.jwt.keys_file");
+  check_users(access.jwt.secret_file, "access.jwt.secret_file");
   for (std::size_t i = 0; i < access.rules.size(); ++i) {
-    const FaultSink here = faults.at(item("access.rules", i));
-    check_filter(access.rules[i].filter, config, here);
-    check_user(access.rules[i].user, config, here);
-    if (access.rules[i].reason != RefusalReason::not_authorized &&
-        access.rules[i].effect != AccessEffect::deny) {
-      here.at("reason").add("is what a rule that denies says; this one allows");
-    }
+    check_rule(access.rules[i], config, faults.at(item("access.rules", i)));
   }
   if (access.allow_anonymous == false && !verifies_names(config)) {
     faults.at("access.allow_anonymous")
         .add(
-            "is false and there is neither access.password_file nor access.scram_file: "
+            "is false and there is none of access.password_file, access.scram_file and "
+            "access.jwt.keys_file: "
             "nobody could connect");
   }
 }
@@ -257,13 +337,7 @@ void check_delivery(const Config& config, const FaultSink& faults) {
     check_user(rule.user, config, here);
     if (!rule.mode && !rule.max_rate_hz) here.add("says neither mode nor max_rate_hz");
     if (!rule.listener) continue;
-    std::vector<std::string> names;
-    for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
-    if (std::find(names.begin(), names.end(), *rule.listener) == names.end()) {
-      here.at("listener")
-          .add("no listener is called \"" + *rule.listener + "\"" +
-               suggestion(*rule.listener, names));
-    }
+    check_listener_name(*rule.listener, {}, config, here);
   }
 }
 

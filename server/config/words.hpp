@@ -71,8 +71,9 @@ struct Words<AccessEffect> {
 
 template <>
 struct Words<AccessAction> {
-  static constexpr WordList<AccessAction, 3> list = {{{"publish", AccessAction::publish},
+  static constexpr WordList<AccessAction, 4> list = {{{"publish", AccessAction::publish},
                                                       {"subscribe", AccessAction::subscribe},
+                                                      {"receive", AccessAction::receive},
                                                       {"all", AccessAction::all}}};
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/string.hpp>
+#include <ctime>
 #include <utility>
 
 #include "server/auth/crypto.hpp"
@@ -34,16 +35,28 @@ HttpResponse busy() {
   return response;
 }
 
-// Null: the name or password is wrong, or none was sent and anonymous clients are refused. Any thread.
-std::shared_ptr<const Grants> grants_of(const Access& access, std::string_view authorization) {
+// Null: not who he says, or nobody, where nobody may come in. Any thread.
+std::shared_ptr<const Grants> grants_of(const Access& access, const HttpRequest& request) {
+  const std::string_view authorization = request.header("authorization");
+  const broker::Arrival arrival{{}, request.peer, http_listener};
+  if (const auto token = parse_bearer_token(authorization)) {
+    const auto grants = access.authenticate_token(*token, arrival);
+    return grants ? *grants : nullptr;
+  }
   std::optional<BasicCredentials> credentials;
   if (!authorization.empty()) {
     credentials = parse_basic_credentials(authorization);
     if (!credentials) return nullptr;
   }
-  const auto grants = credentials ? access.authenticate(credentials->user, credentials->password)
-                                  : access.authenticate(std::nullopt, std::nullopt);
+  const auto grants = credentials
+                          ? access.authenticate(credentials->user, credentials->password, arrival)
+                          : access.authenticate(std::nullopt, std::nullopt, arrival);
   return grants ? *grants : nullptr;
+}
+
+// The token by which somebody came.
+bool has_ended(const Grants& grants) {
+  return grants.expires_at_s() != 0 && std::time(nullptr) >= grants.expires_at_s();
 }
 
 HttpAccess::Verdict verdict(const std::shared_ptr<const Access>& access,
@@ -57,6 +70,13 @@ HttpAccess::Verdict verdict(const std::shared_ptr<const Access>& access,
 }
 
 }  // namespace
+
+std::optional<std::string> parse_bearer_token(std::string_view authorization) {
+  constexpr std::string_view scheme = "bearer ";
+  if (!boost::beast::iequals(authorization.substr(0, scheme.size()), scheme)) return std::nullopt;
+  const auto begin = authorization.find_first_not_of(' ', scheme.size());
+  return std::string(authorization.substr(std::min(begin, authorization.size())));
+}
 
 std::optional<BasicCredentials> parse_basic_credentials(std::string_view authorization) {
   const auto space = authorization.find(' ');
@@ -83,6 +103,10 @@ std::shared_ptr<const Access> HttpAccess::current() const {
   return access_;
 }
 
+bool HttpAccess::is_current(const Verdict& verdict) const {
+  return verdict.by == current() && (!verdict.grants || !has_ended(*verdict.grants));
+}
+
 void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Then then) {
   const auto access = current();
   if (verified_by_ != access) {
@@ -91,11 +115,16 @@ void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Th
   }
   const std::string_view authorization = exchange->request().header("authorization");
   if (authorization.empty() || !access->verifies_names()) {
-    return then(verdict(access, grants_of(*access, authorization), authorization, filter));
+    return then(verdict(access, grants_of(*access, exchange->request()), authorization, filter));
   }
-  std::string hash = digest(Digest::sha256, authorization);
+  // Rights can depend on the address.
+  std::string hash =
+      digest(Digest::sha256, exchange->request().peer + '\n' + std::string(authorization));
   if (const auto found = verified_.find(hash); found != verified_.end()) {
-    return then(verdict(access, found->second, authorization, filter));
+    if (!has_ended(*found->second)) {
+      return then(verdict(access, found->second, authorization, filter));
+    }
+    verified_.erase(found);
   }
   check(exchange, std::move(hash), std::move(filter), std::move(then));
 }
@@ -104,7 +133,7 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
                        Then then) {
   const auto task = [this, exchange, access = verified_by_, hash = std::move(hash),
                      filter = std::move(filter), then] {
-    auto grants = grants_of(*access, exchange->request().header("authorization"));
+    auto grants = grants_of(*access, exchange->request());
     const bool right = grants != nullptr;
     boost::asio::post(http_, [=, this] {
       if (access != current()) return judge(exchange, filter, then);  // a reload meanwhile
@@ -114,8 +143,11 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
     return right;
   };
   const auto credentials = parse_basic_credentials(exchange->request().header("authorization"));
-  Login login{exchange->request().peer, credentials ? credentials->user : ""};
-  // Half of the checks that may wait, so that HTTP requests never use up the places for MQTT clients.
+  Login login{exchange->request().peer, ""};
+  if (credentials) {
+    login.user = verified_by_->name_to_prove(credentials->user, credentials->password);
+  }
+  // Half of the line: whatever HTTP clients do, MQTT clients find room.
   const std::size_t limit = verified_by_->password_checks_max() / 2;
   const auto refused = [this, then] {
     boost::asio::post(http_, [this, then] {

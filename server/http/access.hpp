@@ -1,4 +1,5 @@
-// May this HTTP client read those topics? HTTP Basic authentication (RFC 7617) in front of Access,
+// May this HTTP client read those topics? HTTP Basic authentication (RFC 7617), or a token (RFC 6750),
+// in front of Access,
 // the one place that knows users and rules: reading over HTTP needs the rights of a subscription.
 //
 // A password costs milliseconds of CPU to verify, so the worker does it, beside the HTTP thread:
@@ -31,6 +32,9 @@ struct BasicCredentials {
 };
 std::optional<BasicCredentials> parse_basic_credentials(std::string_view authorization);
 
+// Of "Bearer TOKEN" (RFC 6750).
+std::optional<std::string> parse_bearer_token(std::string_view authorization);
+
 class HttpAccess {
  public:
   // `checks_refused` counts requests that were refused because too many passwords wait.
@@ -48,7 +52,8 @@ class HttpAccess {
   };
   // The rules of a reload. A request that waits is to be judged anew before it is answered.
   void set(std::shared_ptr<const Access> access);
-  bool is_current(const Verdict& verdict) const { return verdict.by == current(); }
+  // False: judge it anew. There was a reload, or the token that it came by has ended.
+  bool is_current(const Verdict& verdict) const;
 
   // `then` is called on the HTTP thread: at once, or when the password was checked.
   using Then = std::function<void(Verdict)>;

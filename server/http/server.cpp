@@ -52,7 +52,13 @@ void HttpExchange::answer(HttpResponse response) {
     const std::lock_guard lock(mutex_);
     deliver.swap(deliver_);
   }
-  if (deliver) deliver(std::move(response));
+  if (!deliver) return;
+  response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
+  deliver(std::move(response));
+}
+
+void HttpExchange::add_header(std::string name, std::string value) {
+  headers_.emplace_back(std::move(name), std::move(value));
 }
 
 void HttpExchange::answer(unsigned status, std::string_view content_type, std::string body) {

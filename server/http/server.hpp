@@ -70,6 +70,8 @@ class HttpExchange {
   const HttpRequest& request() const { return request_; }
   void answer(HttpResponse response);
   void answer(unsigned status, std::string_view content_type, std::string body);
+  // Stands in the answer, whatever that is. To be called by the handler, before anybody answers.
+  void add_header(std::string name, std::string value);
 
   // Called once, on the HTTP thread, if the client goes (or the server stops) before the answer;
   // at once if it is gone already. To be called on the HTTP thread, by the handler.
@@ -79,7 +81,8 @@ class HttpExchange {
  private:
   friend class HttpServer;
 
-  HttpRequest request_;  // constant once a handler has it
+  HttpRequest request_;                                       // constant once a handler has it
+  std::vector<std::pair<std::string, std::string>> headers_;  // of the answer; likewise
   std::mutex mutex_;
   std::function<void(HttpResponse)> deliver_;  // under mutex_; empty: answered
   std::function<void()> on_gone_;              // the HTTP thread's

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "protocol/topic.hpp"
+#include "server/http/cross_origin.hpp"
 #include "server/http/topic_list.hpp"
 #include "server/http/topic_poll.hpp"
 
@@ -40,6 +41,7 @@ TopicRoutes::TopicRoutes(HttpServer& http, const broker::TopicTable& topics,
       topics_(topics),
       long_polls_max_(limits.long_polls_max),
       wait_seconds_max_(limits.wait_seconds_max),
+      origins_(limits.origins),
       run_(make_run()),
       access_(http.context(), worker, counters_.password_checks_refused, std::move(access)),
       lists_(http.context()) {
@@ -47,9 +49,15 @@ TopicRoutes::TopicRoutes(HttpServer& http, const broker::TopicTable& topics,
              [this](HttpExchange::Ptr exchange) { get_list(std::move(exchange)); });
   http.route("GET", "/topics/*", "the newest value of a topic; waits with Prefer: wait=seconds",
              [this](HttpExchange::Ptr exchange) { get_topic(std::move(exchange)); });
+  if (origins_.empty()) return;
+  for (const char* pattern : {"/topics", "/topics/*"}) {
+    http.route("OPTIONS", pattern, "",
+               [this](HttpExchange::Ptr exchange) { answer_preflight(*exchange, origins_); });
+  }
 }
 
 void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
+  allow_origin(*exchange, origins_);
   std::string fault;
   auto query = parse_topic_list_query(exchange->request(), fault);
   if (!query) return refuse(*exchange, 400, std::move(fault));
@@ -64,6 +72,7 @@ void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
 }
 
 void TopicRoutes::get_topic(HttpExchange::Ptr exchange) {
+  allow_origin(*exchange, origins_);
   const HttpRequest& request = exchange->request();
   if (!protocol::valid_topic_name(request.rest)) {
     return refuse(*exchange, 400,

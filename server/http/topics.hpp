@@ -65,7 +65,8 @@ class TopicRoutes {
   const broker::TopicTable& topics_;
   const std::uint32_t long_polls_max_;
   const std::uint32_t wait_seconds_max_;
-  const std::string run_;  // in every ETag: no two runs have the same
+  const std::vector<std::string> origins_;  // whose pages may read; see cross_origin.hpp
+  const std::string run_;                   // in every ETag: no two runs have the same
   TopicCounters counters_;
   HttpAccess access_;
   TopicLists lists_;

@@ -104,7 +104,7 @@ const Grants& LocalHost::grants_of(const std::string& user, const Settings& sett
     grants_.clear();
   }
   auto& grants = grants_[user];
-  if (!grants) grants = settings.access->grants_of(user);
+  if (!grants) grants = settings.access->grants_of(user, {{}, {}, local_listener});
   return *grants;
 }
 
@@ -178,7 +178,7 @@ bool LocalHost::publish(shm::ClientId, const std::string& user,
   if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
   if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
   if (protocol::is_reserved_topic(message.topic)) return false;
-  if (grants_of(user, *settings).publish_refusal(message.topic)) return false;
+  if (grants_of(user, *settings).publish_refusal(message.topic, {qos, retain})) return false;
   const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
   broker::Message built = broker::build_message({.topic = message.topic,
                                                  .payload = {payload, message.payload.size()},

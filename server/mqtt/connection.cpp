@@ -1,8 +1,11 @@
 #include "server/mqtt/connection.hpp"
 
+#include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "core/broker/ledger.hpp"
+#include "server/config/address_range.hpp"
 #include "server/mqtt/farewell.hpp"
 #include "server/net/peer_address.hpp"
 
@@ -41,7 +44,8 @@ Connection::~Connection() {
 }
 
 std::uint64_t Connection::charged_bytes() const {
-  return fixed_bytes + (listener_.uses_tls() ? tls_bytes : 0) + (aliases_in_ ? aliases_in_->bytes : 0);
+  return fixed_bytes + (listener_.uses_tls() ? tls_bytes : 0) +
+         (aliases_in_ ? aliases_in_->bytes : 0);
 }
 
 void Connection::start() {
@@ -51,13 +55,50 @@ void Connection::start() {
   last_received_tick_ = thread_.wheel().tick();
   patience_ticks_ = IoThread::ticks(thread_.config().connect_timeout_seconds);
   schedule_check();
+  make_guest();
+  // Behind a proxy it is not known yet who it is.
+  if (speaks_for_itself() && !is_welcome()) return;
   stream_->open(*this);
+}
+
+void Connection::make_guest() {
+  Guests* const guests = thread_.guests();
+  if (guests == nullptr) return;
+  const ConnectionConfig& limits = thread_.config().connection;
+  const auto listener = listener_number();
+  if (guests->limit_addresses() || guests->limit_users() || guests->rate_of(listener) != nullptr ||
+      limits.messages_per_second > 0 || limits.bytes_per_second > 0) {
+    uncommon_.write().guest = std::make_unique<Guest>(*guests, listener, limits);
+  }
+}
+
+// Nobody at the other end of the socket may name another address.
+bool Connection::speaks_for_itself() const {
+  if (!listener_.is_behind_proxies()) return true;
+  const std::string peer = peer_address(stream_->fd()).host;
+  return !any_contains(address_ranges(listener_.proxy_protocol_from), peer) &&
+         !any_contains(address_ranges(listener_.forwarded_from), peer);
+}
+
+// A handshake of TLS costs more than its CONNECT could ever: who is not welcome does not get one.
+bool Connection::is_welcome() {
+  Guest* const guest = this->guest();
+  if (guest == nullptr || guest->has_come()) return true;
+  const auto verdict = guest->enter(address_group(stream_->peer().host));
+  if (verdict == Guest::Verdict::welcome) return true;
+  const bool before_tls = state_ == State::opening && listener_.uses_tls();
+  if (verdict != Guest::Verdict::banned && !before_tls) return true;  // CONNECT will be told
+  close({*guest->refusal(), CloseCause::limit});
+  return false;
 }
 
 void Connection::on_open() {
   thread_.awake();
   if (state_ != State::opening) return;
   state_ = State::awaiting_connect;
+  if (!is_welcome()) return;
+  // There may have been a reload since the handshake began.
+  if (!certificate_holds()) return close({ReasonCode::not_authorized, CloseCause::revoked});
   stream_->wait_readable();
 }
 
@@ -72,12 +113,40 @@ void Connection::on_open_failed() {
 void Connection::schedule_check() {
   TimerWheel& wheel = thread_.wheel();
   // One tick more: the current one has begun already.
-  wheel.schedule(*this, patience_ticks_ == 0 ? wheel.tick() + TimerWheel::slot_count - 1
-                                             : last_received_tick_ + patience_ticks_ + 1);
+  std::uint32_t at = patience_ticks_ == 0 ? wheel.tick() + TimerWheel::slot_count - 1
+                                          : last_received_tick_ + patience_ticks_ + 1;
+  if (reading_paused_ && is_over_rate()) at = wheel.tick() + 1;
+  if (expires_ && static_cast<std::int32_t>(uncommon_.read().expires_tick - at) < 0) {
+    at = uncommon_.read().expires_tick;
+  }
+  wheel.schedule(*this, at);
+}
+
+void Connection::note_expiry() {
+  constexpr std::int64_t seconds_max = 1 << 28;  // what ticks can count; eight years
+  const std::int64_t left_s = grants_->expires_at_s() - std::time(nullptr);
+  expires_ = grants_->expires_at_s() != 0 && left_s < seconds_max;
+  if (!expires_) return;
+  uncommon_.write().expires_tick =
+      thread_.wheel().tick() + 1 +
+      IoThread::ticks(static_cast<std::uint32_t>(std::max<std::int64_t>(0, left_s)));
+  schedule_check();
 }
 
 void Connection::on_due() {
   const std::uint32_t tick = thread_.wheel().tick();
+  if (has_expired(tick) && !ended()) {
+    expires_ = false;
+    schedule_check();
+    return close({ReasonCode::not_authorized, CloseCause::expired, true});
+  }
+  // What it may publish comes back by the time alone.
+  const StreamUserRef keep(this);
+  if (reading_paused_ && guest() != nullptr && guest()->limits_rate() && !ended()) {
+    if (is_over_rate()) last_received_tick_ = tick;
+    resume_reading();
+    if (ended()) return;  // close() looked after its time
+  }
   if (state_ == State::connected && reading_paused_ && !read_stopped_ &&
       tick - last_received_tick_ > paused_ticks) {
     schedule_check();
@@ -115,8 +184,15 @@ void Connection::on_due() {
 // The processor judges the session by itself. A CONNECT that is still being looked at is judged by
 // the newest settings when that is done.
 void Connection::apply_settings() {
-  if (!grants_ || ended()) return;
-  auto grants = thread_.settings().access->readmit(*grants_);
+  if (ended() || state_ == State::opening) return;
+  if (!certificate_holds()) {
+    const bool tell = state_ != State::awaiting_connect;
+    return close({ReasonCode::not_authorized, CloseCause::revoked, tell});
+  }
+  if (!grants_) return;
+  const std::string address = client_address();
+  auto grants =
+      thread_.settings().access->readmit(*grants_, {client_id_, address, listener_number()});
   if (!grants) return close({ReasonCode::not_authorized, CloseCause::revoked, true});
   grants_ = std::move(grants);
 }
@@ -133,6 +209,12 @@ void Connection::relieve_memory() {
   const bool hoards_names = aliases_in_ && aliases_in_->bytes > alias_bytes_max;
   if (!never_ends && !never_reads && !hoards_names) return;
   close({ReasonCode::quota_exceeded, CloseCause::limit, true});
+}
+
+bool Connection::certificate_holds() const {
+  if (listener_.tls.client_certificate == ClientCertificate::none) return true;
+  const TlsSetup* newest = thread_.settings().tls_of(listener_.name);
+  return newest == nullptr || stream_->certificate_holds(*newest);
 }
 
 // --- The end -------------------------------------------------------------------------------------
@@ -262,6 +344,7 @@ void Connection::release_if_done() {
   if (released_ || state_ != State::closed || in_read_ || !submission_.is_over()) return;
   released_ = true;
   handshake_.reset();
+  uncommon_.reset();  // whoever is counted has left
   if (past_connect()) submission_.outbox()->forget_owner();
   if (is_linked()) unlink();
   thread_.discount_resident(turned_away_);

@@ -37,12 +37,14 @@
 
 #include "core/broker/command.hpp"
 #include "core/broker/outbox.hpp"
+#include "core/broker/rare.hpp"
 #include "protocol/frame.hpp"
 #include "protocol/packet.hpp"
 #include "protocol/publish.hpp"
 #include "server/auth/access.hpp"
 #include "server/config/config.hpp"
 #include "server/mqtt/connection_log.hpp"
+#include "server/mqtt/guest.hpp"
 #include "server/mqtt/handshake.hpp"
 #include "server/mqtt/held_answers.hpp"
 #include "server/mqtt/packet_reader.hpp"
@@ -109,6 +111,13 @@ class Connection final : public StreamUser,
     std::uint64_t bytes = 0;         // of all of them
   };
 
+  // What few connections have.
+  struct Uncommon {
+    std::unique_ptr<Guest> guest;              // null: nothing of the kind is limited
+    std::unique_ptr<std::string> state_topic;  // of another broker's bridge; null: it is none
+    std::uint32_t expires_tick = 0;            // when the client must have shown a newer token
+  };
+
   // The PUBLISH packets of one read, counted once at its end.
   struct ReadCounts {
     std::array<std::uint32_t, qos_count> messages{};
@@ -118,6 +127,17 @@ class Connection final : public StreamUser,
   // --- connection.cpp ---
   std::uint64_t charged_bytes() const;  // to the ledger
   void schedule_check();
+  Guest* guest() const { return uncommon_.is_made() ? uncommon_.read().guest.get() : nullptr; }
+  void make_guest();
+  bool speaks_for_itself() const;
+  bool is_welcome();  // by the limits for addresses; else it is closed, or its CONNECT refused
+  bool is_over_rate() const {
+    return guest() != nullptr && guest()->limits_rate() && !guest()->has_rate();
+  }
+  void note_expiry();  // of grants_, which are new
+  bool has_expired(std::uint32_t tick) const {
+    return expires_ && static_cast<std::int32_t>(tick - uncommon_.read().expires_tick) >= 0;
+  }
   // Starts to end; commands of the current read come first. `new_expiry_s`: of the session, that
   // the client's DISCONNECT asks for.
   void close(Ending ending, std::optional<std::uint32_t> new_expiry_s = std::nullopt);
@@ -125,6 +145,7 @@ class Connection final : public StreamUser,
   bool await_answers();
   void say_farewell();
   LogClient log_client() const;
+  bool certificate_holds() const;
   void lost();   // the transport failed
   void leave();  // closes the transport
   void release_if_done();
@@ -156,6 +177,7 @@ class Connection final : public StreamUser,
   void on_password_checked() override;
   std::optional<std::string> certified_user() const override;
   std::string client_address() const override;
+  std::uint16_t listener_number() const override;
 
   // --- connection_backpressure.cpp ---
   void read_on();  // asks for the next read, unless a limit says to pause
@@ -202,11 +224,11 @@ class Connection final : public StreamUser,
   std::optional<Ending> ending_;
   [[no_unique_address]] Writer writer_;
   broker::Outbox::Binding binding_ = broker::Outbox::Binding::early;
-  std::unique_ptr<Handshake> handshake_;                  // null: it is over
-  std::unique_ptr<HeldAnswers> held_;                     // null: none
-  std::unique_ptr<InboundAliases> aliases_in_;            // null: none yet
-  std::unique_ptr<std::string> state_topic_;  // of another broker's bridge; null: it is none
-  broker::ClientId client_id_;                // the session's name; until CONNACK the client's own
+  std::unique_ptr<Handshake> handshake_;        // null: it is over
+  std::unique_ptr<HeldAnswers> held_;           // null: none
+  std::unique_ptr<InboundAliases> aliases_in_;  // null: none yet
+  broker::Rare<Uncommon> uncommon_;
+  broker::ClientId client_id_;  // the session's name; until CONNACK the client's own
 
   std::uint32_t last_received_tick_ = 0;
   std::uint32_t partial_since_tick_ = 0;  // the packet of which reader_ keeps a part
@@ -227,6 +249,7 @@ class Connection final : public StreamUser,
   bool has_will_ : 1 = false;
   bool answered_ : 1 = false;  // while closing: no more answers will come
   bool released_ : 1 = false;
+  bool expires_ : 1 = false;  // uncommon_'s expires_tick is set
 };
 
 }  // namespace millrace::server

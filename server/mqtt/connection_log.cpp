@@ -34,6 +34,8 @@ std::string_view word(CloseCause cause) {
       return "shutdown";
     case CloseCause::revoked:
       return "revoked";
+    case CloseCause::expired:
+      return "expired";
   }
   return "unknown";
 }
@@ -60,7 +62,7 @@ LogLimiter::Verdict ask(const PeerAddress& peer, const LogClient& client, std::s
 void log_connected(Stream& stream, const ListenerConfig& listener, protocol::Version version,
                    const LogClient& client) {
   if (!logs(LogLevel::info)) return;
-  const PeerAddress peer = peer_address(stream.fd());
+  const PeerAddress peer = stream.peer();
   const auto verdict = ask(peer, client, "connected");
   if (!verdict.log) return;
   log(LogLevel::info, "connected",
@@ -80,7 +82,7 @@ void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol
                          : had_come_in   ? LogLevel::info
                                          : LogLevel::debug;
   if (!logs(level)) return;
-  const PeerAddress peer = peer_address(stream.fd());
+  const PeerAddress peer = stream.peer();
   // A stranger that repeats its fault under ever new names does not fill the disk.
   const LogClient whom = had_come_in ? client : LogClient{};
   const auto verdict =
@@ -101,7 +103,7 @@ void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol
 void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const LogClient& client,
                           std::string_view filter) {
   if (!logs(LogLevel::warn)) return;
-  const PeerAddress peer = peer_address(stream.fd());
+  const PeerAddress peer = stream.peer();
   const auto verdict = ask(peer, client, "subscribe denied");
   if (!verdict.log) return;
   log(LogLevel::warn, "subscribe.denied",
@@ -116,7 +118,7 @@ void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const 
 
 void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener) {
   if (!logs(LogLevel::warn)) return;
-  const PeerAddress peer = peer_address(stream.fd());
+  const PeerAddress peer = stream.peer();
   const auto verdict = peer_log_limiter().ask(peer.host + " receive maximum");
   if (!verdict.log) return;
   log(LogLevel::warn, "connection.receive_maximum",

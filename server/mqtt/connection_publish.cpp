@@ -23,6 +23,10 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
     return fault(decoded.error());
   }
   protocol::PublishView& view = *decoded;
+  // What is over the client's rate waits, with all behind it.
+  if (Guest* one = guest(); one != nullptr && one->limits_rate() && !one->take(packet.size())) {
+    hold_rest_ = true;
+  }
   const auto qos = static_cast<std::size_t>(view.qos);
   ++counts.messages[qos];
   counts.payload_bytes[qos] += view.payload.size();
@@ -96,10 +100,11 @@ bool Connection::count_unacknowledged() {
 
 // Why this message may not be published; the connection goes on.
 std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::PublishView& view) {
-  if (protocol::is_reserved_topic(view.topic) && (!state_topic_ || view.topic != *state_topic_)) {
-    return ReasonCode::topic_name_invalid;
+  if (protocol::is_reserved_topic(view.topic)) {
+    const std::string* const state_topic = uncommon_.read().state_topic.get();
+    if (state_topic == nullptr || view.topic != *state_topic) return ReasonCode::topic_name_invalid;
   }
-  return grants_->publish_refusal(view.topic);
+  return grants_->publish_refusal(view.topic, {static_cast<std::uint8_t>(view.qos), view.retain});
 }
 
 // Drops the message and counts it. At QoS 1 and 2 the processor still acknowledges it, after what

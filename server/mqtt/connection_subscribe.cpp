@@ -77,8 +77,9 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
   resolved.rules = std::move(*rules);
   resolved.filter = filter->filter;
   resolved.share_group = filter->share_group;
-  resolved.qos = static_cast<std::uint8_t>(
-      std::min(static_cast<std::uint32_t>(wanted.qos), config.mqtt.qos_max));
+  resolved.qos = static_cast<std::uint8_t>(std::min(
+      {static_cast<std::uint32_t>(wanted.qos), config.mqtt.qos_max,
+       static_cast<std::uint32_t>(grants_->rights()->subscription_qos_max(filter->filter))}));
   resolved.no_local = wanted.no_local || is_bridge_;
   resolved.retain_as_published = wanted.retain_as_published || is_bridge_;
   resolved.retain_handling = static_cast<std::uint8_t>(wanted.retain_handling);

@@ -13,6 +13,7 @@
 #include "server/mqtt/bridge_state.hpp"
 #include "server/mqtt/client_id.hpp"
 #include "server/mqtt/handshake_parts.hpp"
+#include "server/net/guests.hpp"
 
 namespace millrace::server {
 
@@ -64,18 +65,24 @@ Step Handshake::connect(const protocol::Frame& frame, std::span<const std::uint8
   if (!decoded) return refuse_undecoded(decoded.error(), frame, packet);
   auto& connect = std::get<protocol::Connect>(*decoded);
   version_ = connect.version;
+  // Rights can depend on it, so a client that brings none has one from here on.
+  id_assigned_ = connect.client_id.empty();
+  if (id_assigned_) connect.client_id = random_client_id();
   client_id_ = std::string_view(connect.client_id);
+  address_ = user_.client_address();
   packet_bytes_max_ = connect.properties.maximum_packet_size.value_or(0);
   if (turned_away_) {
-    return {Step::Kind::refused, ReasonCode::quota_exceeded, CloseCause::limit, true, {}};
+    return {Step::Kind::refused, turned_away_with_, CloseCause::limit, true, {}};
   }
   if (connect.properties.authentication_method) return begin_authentication(connect);
   const Access& access = *thread_.settings().access;
   if (const auto user = user_.certified_user()) {
-    return admit(connect, access.grants_of_certified(*user));
+    return admit(connect, access.grants_of_certified(*user, arrival()));
   }
-  if (connect.user_name && access.verifies_names()) return check_password(connect);
-  return admit(connect, access.authenticate(connect.user_name, connect.password));
+  // Who has a token needs no user name.
+  const bool shows_something = connect.user_name || (connect.password && access.takes_tokens());
+  if (shows_something && access.verifies_names()) return check_password(connect);
+  return admit(connect, access.authenticate(connect.user_name, connect.password, arrival()));
 }
 
 // A CONNECT that could not be decoded is answered only where there is an answer that its sender
@@ -88,6 +95,13 @@ Step Handshake::refuse_undecoded(ReasonCode reason, const protocol::Frame& frame
                           reason == ReasonCode::unsupported_protocol_version ||
                           reason == ReasonCode::client_identifier_not_valid;
   return {Step::Kind::refused, reason, CloseCause::protocol_fault, has_answer, {}};
+}
+
+void Handshake::count_failure() {
+  thread_.counters().authentication_failures.add();
+  if (Guests* guests = thread_.guests()) {
+    guests->note_failure(address_group(address_), Guests::Clock::now());
+  }
 }
 
 Step Handshake::refuse(ReasonCode reason) {
@@ -106,7 +120,7 @@ Step Handshake::admit(protocol::Connect& connect,
   // Meanwhile there may have been a reload.
   const Access& access = *thread_.settings().access;
   if (grants && (*grants)->rights()->revision != access.revision()) {
-    auto readmitted = access.readmit(**grants);
+    auto readmitted = access.readmit(**grants, arrival());
     if (readmitted) {
       *grants = std::move(readmitted);
     } else {
@@ -114,7 +128,7 @@ Step Handshake::admit(protocol::Connect& connect,
     }
   }
   if (!grants) {
-    thread_.counters().authentication_failures.add();
+    count_failure();
     claimed_user_ = connect.user_name.value_or("");
     return refuse(grants.error());
   }
@@ -135,7 +149,8 @@ std::optional<ReasonCode> Handshake::check_will(const protocol::Will& will) cons
   }
   if (protocol::is_sys_topic(will.topic)) return std::nullopt;  // see note_bridge()
   if (protocol::is_reserved_topic(will.topic)) return ReasonCode::topic_name_invalid;
-  const auto refused = grants_->publish_refusal(will.topic);
+  const auto refused =
+      grants_->publish_refusal(will.topic, {static_cast<std::uint8_t>(will.qos), will.retain});
   if (refused) thread_.counters().publish_denied.add();
   return refused;
 }
@@ -150,7 +165,11 @@ void Handshake::note_bridge(protocol::Connect& connect) {
   if (connect.bridge || own_will) {
     terms_.state_topic = std::make_unique<std::string>(std::move(state_topic));
   }
-  if (sys_will && (!own_will || grants_->publish_refusal(connect.will->topic))) {
+  const auto may_not = [&](const protocol::Will& will) {
+    const auto qos = static_cast<std::uint8_t>(will.qos);
+    return grants_->publish_refusal(will.topic, {qos, will.retain}).has_value();
+  };
+  if (sys_will && (!own_will || may_not(*connect.will))) {
     thread_.counters().publish_denied.add();
     connect.will.reset();
   }
@@ -165,17 +184,18 @@ Step Handshake::agree(protocol::Connect& connect) {
   agree_keep_alive(connect.keep_alive_seconds, answer);
 
   auto request = std::make_unique<broker::ConnectRequest>();
-  if (client_id_.empty()) {
-    client_id_ = random_client_id();
-    answer.assigned_client_identifier = std::string(client_id_);
-  }
   request->client_id = client_id_;
+  if (id_assigned_) answer.assigned_client_identifier = std::string(client_id_.view());
   if (properties.request_response_information.value_or(0) == 1) {
     std::string topic = response_information(client_id_);
     if (!topic.empty()) answer.response_information = std::move(topic);
   }
   if (config.session.scope == SessionScope::user) {
     request->client_id = name_of_session(grants_->user(), client_id_);
+  }
+  if (!config.access.rules.empty()) {
+    request->address = address_;
+    request->listener = user_.listener_number();
   }
   request->rights = grants_->rights();
   request->version = version_;
@@ -250,8 +270,10 @@ void Handshake::encode_connack(protocol::Properties answer) {
     protocol::Properties& properties = connack.properties;
     properties = std::move(answer);
     if (authentication_) {  // [MQTT-4.12.0-5]
-      properties.authentication_method = scram_method;
-      properties.authentication_data = std::move(authentication_->last_data);
+      properties.authentication_method = authentication_->method;
+      if (authentication_->method == scram_method) {
+        properties.authentication_data = std::move(authentication_->last_data);
+      }
     }
     if (config.receive_maximum < 65535) {
       properties.receive_maximum = static_cast<std::uint16_t>(config.receive_maximum);

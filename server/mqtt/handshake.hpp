@@ -45,6 +45,8 @@ class HandshakeUser {
   virtual std::optional<std::string> certified_user() const = 0;
   // The client's address, without the port.
   virtual std::string client_address() const = 0;
+  // The number of its listener (broker::Arrival).
+  virtual std::uint16_t listener_number() const = 0;
 
  protected:
   ~HandshakeUser() = default;
@@ -99,10 +101,14 @@ class Handshake {
   // After CONNACK there is nothing left to do.
   bool is_over() const { return greeted_ && !authentication_; }
 
+  // Before connect(): what a client is told that is turned away.
+  void turn_away_with(protocol::ReasonCode reason) { turned_away_with_ = reason; }
+
  private:
   struct PasswordCheck;
   struct Authentication;
 
+  void count_failure();
   Step refuse(protocol::ReasonCode reason);
   Step fault(protocol::ReasonCode reason);
   Step refuse_undecoded(protocol::ReasonCode reason, const protocol::Frame& frame,
@@ -111,6 +117,8 @@ class Handshake {
   Step wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
                     bool (*is_right)(PasswordCheck&));
   Step begin_authentication(protocol::Connect& connect);
+  Step check_token(std::string token);
+  Step conclude_token(protocol::Result<std::shared_ptr<const Grants>> grants);
   Step challenge(const std::string& data);
   Step conclude(const std::string& data);
   Step conclude_with(protocol::Result<std::string> last_data);
@@ -119,6 +127,7 @@ class Handshake {
 
   // The client is known, or not.
   Step admit(protocol::Connect& connect, protocol::Result<std::shared_ptr<const Grants>> grants);
+  broker::Arrival arrival() const { return {client_id_, address_, user_.listener_number()}; }
   std::optional<protocol::ReasonCode> check_will(const protocol::Will& will) const;
   void note_bridge(protocol::Connect& connect);
   Step agree(protocol::Connect& connect);
@@ -137,10 +146,13 @@ class Handshake {
   std::vector<std::uint8_t> connack_;
   broker::ClientId client_id_;
   std::string claimed_user_;
+  std::string address_;
   std::uint32_t packet_bytes_max_ = 0;
   protocol::Version version_ = protocol::Version::v5;
   bool turned_away_;
-  bool greeted_ = false;  // connack() was taken
+  protocol::ReasonCode turned_away_with_ = protocol::ReasonCode::quota_exceeded;
+  bool id_assigned_ = false;  // CONNECT brought none
+  bool greeted_ = false;      // connack() was taken
 };
 
 }  // namespace millrace::server

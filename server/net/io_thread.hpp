@@ -32,6 +32,8 @@
 
 namespace millrace::server {
 
+class Guests;
+
 class IoThread {
  public:
   // The wheel's step. Time-outs are late by at most two of them.
@@ -47,6 +49,8 @@ class IoThread {
   IoThread(const IoThread&) = delete;
   IoThread& operator=(const IoThread&) = delete;
 
+  // Before start(): who is counted, with the other threads' connections. Null: nobody is.
+  void set_guests(Guests* guests) { guests_ = guests; }
   void start();
   void stop();
   void join();
@@ -67,6 +71,7 @@ class IoThread {
   Poller& poller() { return poller_; }
   broker::Inbox& inbox() { return inbox_; }
   Worker& worker() { return worker_; }
+  Guests* guests() { return guests_; }
   broker::ReadyList& ready_list() { return ready_list_; }
   const Settings& settings() const { return *settings_; }
   const Config& config() const { return settings_->config; }
@@ -123,6 +128,7 @@ class IoThread {
   broker::ReadyList ready_list_;
   broker::Inbox& inbox_;
   Worker& worker_;
+  Guests* guests_ = nullptr;
   std::shared_ptr<const Settings> settings_;
   IoCounters counters_;
   ReadMemory read_memory_;

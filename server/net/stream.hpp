@@ -20,8 +20,11 @@
 #include <string>
 
 #include "server/config/config.hpp"
+#include "server/net/peer_address.hpp"
 
 namespace millrace::server {
+
+struct TlsSetup;
 
 // Reads what has arrived and drops it: closing a socket with unread bytes resets the connection,
 // and the peer may lose the last packets that were sent to it. Bounded; never waits.
@@ -80,6 +83,12 @@ class Stream {
 
   // Why it failed, in words, where a transport of the client's side knows; else empty.
   virtual std::string failure() const { return {}; }
+
+  // False: a handshake with the newest files would not accept the certificate that the peer showed.
+  virtual bool certificate_holds(const TlsSetup&) const { return true; }
+
+  // Who is at the other end; behind a proxy that may say so, whoever is behind it.
+  virtual PeerAddress peer() { return peer_address(fd()); }
 
   // The socket; negative once it is closed.
   virtual int fd() = 0;

@@ -16,7 +16,7 @@ void discard_received(int fd) {
 
 void TcpStream::open(StreamUser& user) {
   attach(user);
-  opened();
+  begin();
 }
 
 IoResult TcpStream::read(std::span<std::uint8_t> into) {

@@ -20,11 +20,17 @@ class TcpStream : public Stream, protected Watch {
   void shutdown() override;
   void close() override;
   int fd() override { return Watch::fd(); }
+  PeerAddress peer() override { return connected_peer(); }
 
  protected:
   StreamUser& user() { return *user_; }
   void attach(StreamUser& user) { user_ = &user; }
   bool is_open() const { return watched(); }
+  // Goes on with opening once what stands in front of the transport is read.
+  virtual void begin() { opened(); }
+  // Whoever opened the connection, or stands behind the proxy that did.
+  virtual PeerAddress connected_peer() { return peer_address(fd()); }
+  void on_ready(bool can_read, bool can_write) override;
   // What comes of a wait; a handshake of the transport's own listens here.
   virtual void on_wait_over(bool can_read);
   // What a layer above the transport listens to before the user does.
@@ -35,8 +41,6 @@ class TcpStream : public Stream, protected Watch {
   void post_readable();
 
  private:
-  void on_ready(bool can_read, bool can_write) override;
-
   StreamUser* user_ = nullptr;
 };
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "server/auth/certificate.hpp"
+#include "server/auth/tls_context.hpp"
 
 namespace millrace::server {
 
@@ -63,7 +64,10 @@ class RecordCutter {
 
 TlsStream::TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context,
                      const TlsServer* server)
-    : TcpStream(poller, fd), ssl_(SSL_new(context.native_handle())), is_client_(server != nullptr) {
+    : TcpStream(poller, fd),
+      ssl_(SSL_new(context.native_handle())),
+      context_(context.native_handle()),
+      is_client_(server != nullptr) {
   if (!ssl_) return;
   if (server == nullptr) {
     SSL_set_accept_state(ssl_.get());
@@ -86,10 +90,8 @@ bool TlsStream::set_server(const TlsServer& server) {
   return !name.empty() && X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1;
 }
 
-void TlsStream::open(StreamUser& user) {
-  TcpStream::attach(user);
+void TlsStream::begin() {
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd()) != 1) {
-    if (is_client_) failure_ = std::make_unique<std::string>("TLS: the name cannot be checked");
     return user().on_open_failed();
   }
   handshaking_ = true;
@@ -248,6 +250,13 @@ std::optional<std::string> TlsStream::certified_user(CertificateUser part) const
   const X509* certificate = ssl_ ? SSL_get0_peer_certificate(ssl_.get()) : nullptr;
   if (certificate == nullptr || part == CertificateUser::none) return std::nullopt;
   return user_of_certificate(certificate, part);
+}
+
+bool TlsStream::certificate_holds(const TlsSetup& newest) const {
+  X509* certificate = ssl_ ? SSL_get0_peer_certificate(ssl_.get()) : nullptr;
+  if (certificate == nullptr || newest.context->native_handle() == context_) return true;
+  return server::certificate_holds(certificate, SSL_get_peer_cert_chain(ssl_.get()),
+                                   newest.context->native_handle());
 }
 
 void TlsStream::shutdown() {

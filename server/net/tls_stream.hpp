@@ -25,7 +25,6 @@ class TlsStream : public TcpStream {
   TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context,
             const TlsServer* server = nullptr);
 
-  void open(StreamUser& user) override;
   IoResult read(std::span<std::uint8_t> into) override;
   IoResult write(std::span<const iovec> from) override;
   IoStatus flush() override { return flush_record(); }
@@ -34,6 +33,10 @@ class TlsStream : public TcpStream {
   void shutdown() override;
   std::string failure() const override;
   std::optional<std::string> certified_user(CertificateUser part) const override;
+  bool certificate_holds(const TlsSetup& newest) const override;
+
+ protected:
+  void begin() override;
 
  private:
   void on_wait_over(bool can_read) override;
@@ -48,6 +51,7 @@ class TlsStream : public TcpStream {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
   };
   std::unique_ptr<SSL, Free> ssl_;
+  const SSL_CTX* const context_;  // that it began with; ssl_ keeps it
   // A record that OpenSSL has begun and the kernel did not take: what is written next, whatever
   // becomes urgent meanwhile. Empty: none.
   std::vector<std::uint8_t> record_;

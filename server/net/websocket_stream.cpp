@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "protocol/websocket.hpp"
+#include "server/net/behind_proxy.hpp"
+#include "server/net/forwarded_for.hpp"
 #include "server/net/tcp_stream.hpp"
 #include "server/net/tls_stream.hpp"
 #include "server/net/websocket_upgrade.hpp"
@@ -72,7 +74,7 @@ class Gathered {
 
 // `Base`: the transport below, TcpStream or TlsStream.
 template <class Base>
-class WebSocketStream final : public Base {
+class WebSocketStream : public Base {
  public:
   template <class... Arguments>
   explicit WebSocketStream(const ListenerConfig& listener, Arguments&&... arguments)
@@ -85,15 +87,18 @@ class WebSocketStream final : public Base {
   IoStatus flush() override;
   void wait_readable() override;
   void shutdown() override;
+  PeerAddress peer() override { return forwarded_ ? *forwarded_ : Base::peer(); }
 
- private:
+ protected:
   using Base::user;
 
+ private:
   void opened() override { Base::wait_readable(); }
   void readable() override;
   void writable() override;
   void read_request();
   void answer_request();
+  void note_forwarded();
   void discard_rest();
   void fail_open();
   IoResult receive(std::span<std::uint8_t> into);
@@ -102,6 +107,7 @@ class WebSocketStream final : public Base {
 
   const ListenerConfig& listener_;
   std::unique_ptr<WebSocketUpgrade> upgrade_;  // until the handshake is over
+  std::unique_ptr<PeerAddress> forwarded_;     // whom a proxy says it speaks for; null: nobody
   bool accepted_ = false;
   bool refusing_ = false;  // the refusal is sent
   std::size_t discarded_bytes_ = 0;
@@ -152,9 +158,20 @@ void WebSocketStream<Base>::answer_request() {
     Base::shutdown();
     return discard_rest();
   }
+  note_forwarded();
   early_.assign(upgrade_->rest().begin(), upgrade_->rest().end());
   upgrade_.reset();
   user().on_open();
+}
+
+// A proxy of ours may say whose request this is.
+template <class Base>
+void WebSocketStream<Base>::note_forwarded() {
+  if (listener_.forwarded_from.empty()) return;
+  const std::string peer = Base::peer().host;
+  std::string client =
+      forwarded_client(peer, upgrade_->forwarded_for(), address_ranges(listener_.forwarded_from));
+  if (client != peer) forwarded_ = std::make_unique<PeerAddress>(PeerAddress{std::move(client), 0});
 }
 
 // Reads and drops what follows a refused request, until the peer closes, which it does when it has
@@ -288,14 +305,19 @@ void WebSocketStream<Base>::finish_closing() {
 }  // namespace
 
 std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd,
-                                              const ListenerConfig& listener) {
-  return std::make_unique<WebSocketStream<TcpStream>>(listener, poller, fd);
+                                              const ListenerConfig& listener, bool from_proxy) {
+  using Plain = WebSocketStream<TcpStream>;
+  if (from_proxy) return std::make_unique<BehindProxy<Plain>>(listener, poller, fd);
+  return std::make_unique<Plain>(listener, poller, fd);
 }
 
 std::unique_ptr<Stream> make_secure_websocket_stream(Poller& poller, int fd,
                                                      boost::asio::ssl::context& context,
-                                                     const ListenerConfig& listener) {
-  return std::make_unique<WebSocketStream<TlsStream>>(listener, poller, fd, context);
+                                                     const ListenerConfig& listener,
+                                                     bool from_proxy) {
+  using Secure = WebSocketStream<TlsStream>;
+  if (from_proxy) return std::make_unique<BehindProxy<Secure>>(listener, poller, fd, context);
+  return std::make_unique<Secure>(listener, poller, fd, context);
 }
 
 }  // namespace millrace::server

@@ -100,6 +100,16 @@ WebSocketUpgrade::Status WebSocketUpgrade::refuse(http::status status, std::stri
   return Status::refused;
 }
 
+std::string WebSocketUpgrade::forwarded_for() const {
+  std::string all;
+  const auto fields = request().equal_range("X-Forwarded-For");
+  for (auto field = fields.first; field != fields.second; ++field) {
+    if (!all.empty()) all += ',';
+    all += view(field->value());
+  }
+  return all;
+}
+
 // RFC 9112, section 3.2: exactly one Host, whatever the target says; but the target counts.
 std::optional<std::string> WebSocketUpgrade::host() const {
   const auto fields = request().equal_range(http::field::host);

@@ -34,6 +34,8 @@ class WebSocketUpgrade {
 
   // The whole HTTP answer, once it is accepted or refused.
   const std::string& answer() const { return answer_; }
+  // What the request says about whom it is passed on for; see forwarded_for.hpp.
+  std::string forwarded_for() const;
   // What came behind the request.
   std::span<const std::uint8_t> rest() const { return received_; }
 

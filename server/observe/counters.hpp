@@ -70,8 +70,9 @@ enum class CloseCause : std::uint8_t {
   limit,      // connection.count_max
   shutdown,
   revoked,  // a reload took away the user or its password
+  expired,  // the token by which the client came
 };
-inline constexpr std::size_t close_cause_count = 11;
+inline constexpr std::size_t close_cause_count = 12;
 
 // What one I/O thread counts. Written by that thread alone.
 struct alignas(128) IoCounters {
@@ -102,6 +103,7 @@ struct alignas(128) IoCounters {
   Counter reads;
   Counter writes;
   Counter read_pauses;    // a publisher was not read for a while: a limit of the way in
+  Counter rate_pauses;    // those of them because of a limit of messages or bytes per second
   Counter accept_pauses;  // no descriptors or memory: nothing was accepted for a moment
 
   // From the read that brought a message to the write that took it out.

@@ -27,7 +27,7 @@ constexpr std::array<std::string_view, close_cause_count> cause_words = {
     "client_disconnect", "peer_closed",     "protocol_fault",
     "handshake_fault",   "connect_timeout", "keep_alive_timeout",
     "refused",           "processor",       "limit",
-    "shutdown",          "revoked"};
+    "shutdown",          "revoked",         "expired"};
 
 MetricRow single(const Threads& threads, std::string name, std::string help,
                  Counter IoCounters::*field) {
@@ -188,6 +188,10 @@ std::vector<MetricRow> traffic_rows(const Threads& threads) {
              "Times that reading from a connection was paused because what it had sent was not yet "
              "applied.",
              &Io::read_pauses),
+      single(threads, "millrace_rate_pauses_total",
+             "Those of them because of connection.messages_per_second, "
+             "connection.bytes_per_second, or the same of a listener.",
+             &Io::rate_pauses),
       single(threads, "millrace_accept_pauses_total",
              "Times that accepting was paused because file descriptors or memory had run out.",
              &Io::accept_pauses),

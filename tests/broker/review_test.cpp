@@ -360,5 +360,37 @@ TEST_F(Review, GoesOnWhileSessionsComeAndMoveTheOthers) {
   EXPECT_EQ(world.processor.stats().sessions.value(), 1000u);
 }
 
+// --- Rules of what is received, and the QoS that is granted ---
+
+TEST_F(Review, KeepsBackWhatMayNotBeReceivedAnyMoreAndLeavesTheSubscription) {
+  Peer& reader = ann().connect().subscribe("#", 1, Mode::every);
+  reload(users({{"ann", {{}, {}, {deny("secret/#")}}}, {"bob", {}}}));
+  publish("secret/x", "hidden");
+  publish("open", "seen");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("seen"));
+  reload(users({{"ann", {}}, {"bob", {}}}));
+  publish("secret/x", "seen again");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("seen", "seen again"));
+}
+
+TEST_F(Review, DropsWhatWaitsForASessionAndMayNotBeReceivedAnyMore) {
+  ann().connect(false, 100).subscribe("#", 1, Mode::every).close();
+  publish("secret/x", "hidden");
+  publish("open", "seen");
+  reload(users({{"ann", {{deny("none")}, {}, {deny("secret/#")}}}, {"bob", {}}}));
+  EXPECT_EQ(revoked(), 1u);
+  EXPECT_THAT(ann_again().read().payloads(), ElementsAre("seen"));
+}
+
+TEST_F(Review, LowersTheQosOfASubscription) {
+  Peer& reader = ann().connect().subscribe("a", 1, Mode::every);
+  TopicRule low = allow("#");
+  low.qos_max = 0;
+  reload(users({{"ann", {{low}}}, {"bob", {}}}));
+  publish("a", "x");
+  ASSERT_EQ(reader.read().got.size(), 1u);
+  EXPECT_EQ(reader.got[0].qos, 0);
+}
+
 }  // namespace
 }  // namespace millrace::broker

@@ -51,6 +51,44 @@ TEST(TopicRules, AnEarlierAllowanceMakesALaterDenialVoid) {
   EXPECT_EQ(rules.extent("#").error(), ReasonCode::not_authorized);
 }
 
+TEST(TopicRules, ConcernMessagesOfTheirQosAndRetainAlone) {
+  TopicRule plain{true, "a"};
+  plain.qos_max = 1;
+  plain.retained = false;
+  const TopicRules rules({plain}, false);
+  EXPECT_FALSE(rules.refusal("a", {1, false}));
+  EXPECT_TRUE(rules.refusal("a", {2, false}));
+  EXPECT_TRUE(rules.refusal("a", {0, true}));
+}
+
+TEST(TopicRules, GrantAFilterTheQosOfTheRuleThatCoversIt) {
+  TopicRule low{true, "a/+"};
+  low.qos_max = 0;
+  const TopicRules rules({low, {true, "a/#"}}, false);
+  EXPECT_EQ(rules.qos_max("a/b"), 0);
+  EXPECT_EQ(rules.qos_max("a/#"), 2);
+  EXPECT_EQ(TopicRules({}, true).qos_max("a"), 2);
+}
+
+TEST(TopicRules, OfSeveralListsAllMustPermit) {
+  TopicRule low{true, "a/#"};
+  low.qos_max = 1;
+  const auto one = std::make_shared<const TopicRules>(std::vector<TopicRule>{low}, false);
+  const TopicRules both({{false, "a/secret", ReasonCode::unspecified_error}}, true, {one});
+  EXPECT_TRUE(both.permit("a/b"));
+  EXPECT_EQ(both.refusal("a/secret"), ReasonCode::unspecified_error);
+  EXPECT_EQ(both.refusal("b"), ReasonCode::not_authorized);
+  EXPECT_EQ(*both.extent("a/b"), Extent::whole);
+  EXPECT_EQ(*both.extent("a/+"), Extent::part);
+  EXPECT_FALSE(both.extent("#"));
+  EXPECT_EQ(both.qos_max("a/b"), 1);
+  EXPECT_EQ(both.size(), 2u);
+  EXPECT_FALSE(TopicRules({}, true, {one}).allow_all());
+  EXPECT_EQ(TopicRules({}, true, {one}),
+            TopicRules({}, true, {std::make_shared<TopicRules>(*one)}));
+  EXPECT_FALSE(TopicRules({}, true, {one}) == TopicRules({}, true));
+}
+
 // What they say does not depend on how they are kept: many are kept by their prefixes.
 TEST(TopicRules, SayTheSameHoweverManyThereAre) {
   std::mt19937 random(3);

@@ -13,6 +13,7 @@ namespace millrace::broker {
 struct User {
   std::vector<TopicRule> read = {};  // what no rule matches is allowed
   std::vector<TopicRule> publish = {};
+  std::vector<TopicRule> receive = {};
 };
 
 inline TopicRule deny(std::string filter) {
@@ -35,11 +36,17 @@ class Users final : public Authority {
     rights->revision = revision_;
     rights->publish = std::make_shared<const TopicRules>(found->second.publish, true);
     rights->subscribe = std::make_shared<const TopicRules>(found->second.read, true);
+    if (!found->second.receive.empty()) {
+      rights->receive = std::make_shared<const TopicRules>(found->second.receive, true);
+    }
+    rights->set_read();
     return rights;
   }
 
   std::uint64_t revision() const override { return revision_; }
-  RightsRef renew(const Rights& rights) const override { return rights_of(rights.owner); }
+  RightsRef renew(const Rights& rights, const Arrival&) const override {
+    return rights_of(rights.owner);
+  }
 
  private:
   inline static std::uint64_t last_revision_ = 0;

@@ -2,6 +2,8 @@
 
 import wire
 from case import Case, main
+from peer import Peer
+from server import Server
 
 
 class Rules(Case):
@@ -60,6 +62,105 @@ class Rules(Case):
         reader.subscribe("$share/group/" + self.topic("#"), qos=1)
         self.publish_all()
         self.expect_open_alone(reader)
+
+
+class OwnTopics(Case):
+    CONFIG = {
+        "listeners": [{"name": "tcp", "port": 0}, {"name": "plant", "port": 0}],
+        "access": {"rules": [
+            {"effect": "deny", "action": "receive", "filter": "+/+/hidden"},
+            {"effect": "allow", "filter": "own/%c/#"},
+            {"effect": "allow", "listener": "plant", "filter": "plant/#"},
+            {"effect": "allow", "address": "127.0.0.0/8", "filter": "near/#"},
+            {"effect": "allow", "address": "10.0.0.0/8", "filter": "far/#"},
+            {"effect": "allow", "client_id": "chief*", "filter": "#"},
+            {"effect": "allow", "action": "publish", "retained": False, "qos_max": 1,
+             "filter": "event/#"},
+            {"effect": "allow", "action": "subscribe", "qos_max": 0, "filter": "event/#"}]}}
+
+    def may(self, peer, topic, **options):
+        return peer.publish(topic, b"", **{"qos": 1, **options}).code < 0x80
+
+    def test_each_client_has_topics_of_its_own(self):
+        for version in (4, 5):
+            one = self.peer(f"{self.unique}{version}", version=version)
+            own = f"own/{self.unique}{version}"
+            self.assertEqual(one.subscribe(own + "/#", "own/other/#", "own/+/#").codes[0], 0)
+            self.assertEqual([code >= 0x80 for code in one.subscribe("own/other/#", "own/+/#").codes],
+                             [True, True])
+        self.assertTrue(self.may(one, own + "/x"))
+        self.assertFalse(self.may(one, "own/other/x"))
+
+    def test_a_name_with_a_wildcard_in_it_reaches_nobody_elses(self):
+        for name in ("+", "#", "a/b", "$share"):
+            one = self.peer(name)
+            for filter_ in ("own/#", "own/+", "own/+/#", "own/a/b/#", "own/$share/#",
+                            "$share/g/own/#", "$latest/own/+"):
+                codes = one.subscribe(filter_).codes
+                self.assertGreaterEqual(codes[0], 0x80, (name, filter_))
+            self.assertFalse(self.may(one, "own/a/b/x"))
+
+    def test_one_without_an_identifier_has_those_of_the_one_that_it_gets(self):
+        raw = self.raw()
+        name = raw.connect("").one(wire.ASSIGNED_ID)
+        self.assertTrue(self.may(raw, f"own/{name}/x"))
+        self.assertFalse(self.may(raw, "own//x"))
+
+    def test_the_listener_and_the_address_count(self):
+        here = self.peer()
+        self.assertFalse(self.may(here, "plant/x"))
+        self.assertTrue(self.may(here, "near/x"))
+        self.assertFalse(self.may(here, "far/x"))
+        there = Peer(self.server.port("plant"))
+        self.addCleanup(there.close)
+        there.connect(f"{self.unique}plant")
+        self.assertTrue(self.may(there, "plant/x"))
+
+    def test_wills_shared_and_latest_subscriptions_follow_the_same_rules(self):
+        raw = self.raw()
+        raw.send(wire.connect(f"{self.unique}w", will=wire.will("own/other/x")))
+        raw.expect_refused(0x87)
+        raw = self.raw()
+        raw.send(wire.connect(f"{self.unique}w", will=wire.will("event/x", b"", 1, True)))
+        raw.expect_refused(0x87)  # It would be retained.
+        self.peer(f"{self.unique}ok", will=wire.will("event/x", b"", 1, False))
+        one = self.peer(f"{self.unique}s")
+        self.assertEqual(one.subscribe("$share/g/own/other/#", "$latest/own/other/+",
+                                       f"$share/g/own/{self.unique}s/#").codes, [0x87, 0x87, 0])
+
+    def test_what_may_not_be_received_is_left_out_of_any_subscription(self):
+        chief = self.peer(f"chief{self.unique}")
+        for prefix in ("", "$latest/", "$share/g/"):
+            part = str(len(prefix))
+            reader = self.peer(f"chief{self.unique}{part}")
+            self.assertEqual(reader.subscribe(f"{prefix}{self.topic(part)}/+", qos=1).codes, [1])
+            for tail in ("hidden", "open"):
+                chief.publish(self.topic(f"{part}/{tail}"), b"x", qos=1)
+            reader.receive(topic=self.topic(f"{part}/open"))
+            reader.disconnect()
+
+    def test_qos_and_retain_count(self):
+        one = self.peer()
+        self.assertTrue(self.may(one, "event/x"))
+        self.assertFalse(self.may(one, "event/x", qos=2))
+        self.assertFalse(self.may(one, "event/x", retain=True))
+        self.assertEqual(one.subscribe("event/x", qos=2).codes, [0])
+
+    def test_a_reload_judges_by_how_a_client_came(self):
+        with Server({"access": {"otherwise": "allow", "rules": [
+                {"effect": "deny", "filter": "nothing"}]}}) as server:
+            one = Peer(server.mqtt_port)
+            self.addCleanup(one.close)
+            one.connect("one")
+            one.subscribe("own/one/x", "own/two/x")
+            self.assertEqual(server.reload({"access": {"rules": [
+                {"effect": "allow", "address": "127.0.0.1", "filter": "own/%c/#"}]}}), "reloaded")
+            self.assertEqual(one.publish("own/two/x", b"", qos=1).code, 0x87)
+            self.assertEqual(one.publish("own/one/x", b"mine", qos=1).code, 0)
+            one.receive(topic="own/one/x")
+            self.assertEqual(server.reload({"access": {"rules": [
+                {"effect": "allow", "address": "10.0.0.0/8", "filter": "own/%c/#"}]}}), "reloaded")
+            self.assertEqual(one.publish("own/one/x", b"", qos=1).code, 0x87)
 
 
 if __name__ == "__main__":

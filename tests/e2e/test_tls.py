@@ -208,6 +208,64 @@ class Tls(Case):
             self.assertEqual(server.reload(), "reload.fault")
             Peer(None, sock=self.tls_socket(server.port("tls"))).connect(self.unique)
 
+    def names(self, port, asked):
+        """The names in the certificate that a client gets who asks for this one."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.load_verify_locations(self.certificate)
+        for name in ("one", "wild"):
+            context.load_verify_locations(os.path.join(self.folder.name, f"{name}.pem"))
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as plain:
+            with context.wrap_socket(plain, server_hostname=asked) as wrapped:
+                return [value for _, value in wrapped.getpeercert()["subjectAltName"]]
+
+    def test_a_client_gets_the_certificate_of_the_name_that_it_asks_for(self):
+        def pair(name, alternative):
+            paths = [os.path.join(self.folder.name, f"{name}.{end}") for end in ("pem", "key")]
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                            f"/CN={name}", "-addext", f"subjectAltName={alternative}", "-keyout",
+                            paths[1], "-out", paths[0]], check=True, stderr=subprocess.DEVNULL)
+            return paths
+        one, wild = pair("one", "DNS:one.example"), pair("wild", "DNS:*.wild.example")
+        tls = {"certificate_file": self.certificate, "key_file": self.key,
+               "more_certificate_files": [one[0], wild[0]], "more_key_files": [one[1], wild[1]]}
+        listener = {"name": "tls", "transport": "tls", "port": 0, "tls": tls}
+        with Server({"listeners": [listener]}) as server:
+            port = server.port("tls")
+            self.assertEqual(self.names(port, "one.example"), ["one.example"])
+            self.assertEqual(self.names(port, "any.wild.example"), ["*.wild.example"])
+            for other in ("localhost", "else.example", None):
+                self.assertEqual(self.names(port, other), ["localhost", "127.0.0.1"])
+            pair("one", "DNS:two.example")
+            self.assertEqual(server.reload(), "reloaded")
+            self.assertEqual(self.names(port, "two.example"), ["two.example"])
+            self.assertEqual(self.names(port, "one.example"), ["localhost", "127.0.0.1"])
+
+    def resumed(self, port, version):
+        """Whether a second connection resumes the session of the first."""
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.minimum_version = context.maximum_version = version
+        session = None
+        for number in range(2):
+            with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as plain:
+                with context.wrap_socket(plain, server_hostname="localhost",
+                                         session=session) as wrapped:
+                    # With TLS 1.3 the ticket comes with the first bytes.
+                    Peer(None, sock=wrapped).connect(f"{self.unique}n{number}")
+                    session, reused = wrapped.session, wrapped.session_reused
+        return reused
+
+    def test_sessions_are_resumed_until_a_reload_unless_tickets_are_off(self):
+        tls = {"certificate_file": self.certificate, "key_file": self.key}
+        with Server({"listeners": [
+                {"name": "tls", "transport": "tls", "port": 0, "tls": tls},
+                {"name": "off", "transport": "tls", "port": 0,
+                 "tls": {**tls, "session_tickets": False}}]}) as server:
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                self.assertTrue(self.resumed(server.port("tls"), version), version)
+                self.assertFalse(self.resumed(server.port("off"), version), version)
+
     def write(self, name, config):
         path = os.path.join(self.folder.name, name)
         with open(path, "w") as out:
@@ -334,11 +392,18 @@ class ClientCertificates(Case):
         self.openssl("ca", "-config", self.file("ca.cnf"), "-revoke", self.file("carl.pem"), "-cert",
                      self.file("ca.pem"), "-keyfile", self.file("ca.key"))
         self.make_crl()
+        ann, nobody = self.connected("ann"), self.connected(None, "optional")
         self.assertEqual(self.server.reload(), "reloaded")
         self.refused("carl")
+        before.expect_fault(0x87)
+        for stays in (ann, nobody):
+            stays.send(wire.pingreq())
+            stays.expect(wire.PINGRESP)
         self.connected("ann")
-        before.send(wire.pingreq())
-        before.expect(wire.PINGRESP)
+
+    def test_who_shows_a_certificate_gets_no_ticket_to_come_back_without_it(self):
+        peer = self.connected("ann")
+        self.assertFalse(peer.sock.session.has_ticket)
 
     def test_mosquitto_clients_with_certificates(self):
         options = ["-h", "localhost", "-p", str(self.server.port("tls")), "--cafile",

@@ -7,6 +7,7 @@
 
 #include "server/app/settings.hpp"
 #include "tests/server/certificates.hpp"
+#include "tests/server/jwt_tokens.hpp"
 
 namespace millrace::server {
 namespace {
@@ -52,6 +53,35 @@ TEST(Warnings, NameSecretsThatEverybodyMayRead) {
   EXPECT_THAT(warnings(of(config)), HasSubstr("access.password_file: every user"));
   ::chmod(config.access.password_file.c_str(), 0640);
   EXPECT_EQ(warnings(of(config)), "");
+}
+
+TEST(Warnings, NameSecretsForTokensAndNotPublicKeys) {
+  const test::Folder folder;
+  Config config;
+  const auto made = [&] {
+    std::vector<ConfigFault> faults;
+    const auto settings = make_settings(config, faults);
+    EXPECT_TRUE(faults.empty());
+    return settings;
+  };
+  config.access.jwt.keys_file = folder.write("keys", test::public_pem(test::make_ec()));
+  ::chmod(config.access.jwt.keys_file.c_str(), 0644);
+  EXPECT_EQ(warnings(*made()), "");
+  folder.write("keys", R"({"kty":"oct","k":")" + to_base64url(std::string(32, 'k')) + R"("})");
+  EXPECT_THAT(warnings(*made()), HasSubstr("access.jwt.keys_file: every user"));
+  ::chmod(config.access.jwt.keys_file.c_str(), 0600);
+  config.access.jwt.secret_file = folder.write("secret", std::string(32, 's'));
+  ::chmod(config.access.jwt.secret_file.c_str(), 0644);
+  EXPECT_THAT(warnings(*made()), HasSubstr("access.jwt.secret_file: every user"));
+}
+
+TEST(Warnings, NameProxiesThatAreEverybody) {
+  Config config;
+  config.listeners[0].proxy_protocol_from = {"10.0.0.0/8"};
+  EXPECT_EQ(warnings(of(config)), "");
+  config.listeners[0].proxy_protocol_from = {"10.0.0.0/8", "::/0"};
+  EXPECT_THAT(warnings(of(config)),
+              HasSubstr("listeners[0].proxy_protocol_from: ::/0 is everybody"));
 }
 
 TEST(Warnings, NameCertificatesThatExpireSoon) {

@@ -58,6 +58,59 @@ TEST(PasswordHash, RefusesWhatIsNoHash) {
   }
 }
 
+// From the tests of the reference implementation (phc-winner-argon2, test.c).
+constexpr const char* argon2_by_others =
+    "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+TEST(Argon2Hash, AgreesWithAnotherImplementation) {
+  PasswordHash hash;
+  ASSERT_TRUE(PasswordHash::parse(argon2_by_others, hash));
+  EXPECT_TRUE(hash.matches("password"));
+  EXPECT_FALSE(hash.matches("Password"));
+  EXPECT_EQ(hash.to_string(), argon2_by_others);
+}
+
+TEST(Argon2Hash, SurvivesBeingWrittenAndRead) {
+  const PasswordHash hash = PasswordHash::make_argon2("se cret");
+  PasswordHash read;
+  ASSERT_TRUE(PasswordHash::parse(hash.to_string(), read));
+  EXPECT_TRUE(read.matches("se cret"));
+  EXPECT_FALSE(read.matches("secret"));
+  EXPECT_THAT(hash.to_string(), StartsWith("$argon2id$v=19$m=19456,t=2,p=1$"));
+}
+
+TEST(Argon2Hash, RefusesWhatIsNoneOrAsksForTooMuch) {
+  const std::string tail = "$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+  for (const std::string& head :
+       {std::string("$argon2id$v=19$m=256,t=2,p=1,x=1"),
+        std::string("$argon2id$v=16$m=256,t=2,p=1"), std::string("$argon2i$v=19$m=256,t=2,p=1"),
+        std::string("$argon2id$v=19$m=7,t=2,p=1"), std::string("$argon2id$v=19$m=256,t=0,p=1"),
+        std::string("$argon2id$v=19$m=256,t=101,p=1"),
+        std::string("$argon2id$v=19$m=1048577,t=1,p=1"),
+        std::string("$argon2id$v=19$m=256,t=2,p=17"), std::string("$argon2id$v=19$t=2,m=256,p=1"),
+        std::string("$argon2id$v=19$m=,t=2,p=1"), std::string("$argon2id$v=19$m=-1,t=2,p=1"),
+        std::string("$argon2id$v=19$")}) {
+    EXPECT_FALSE(Argon2Hash::parse(head + tail)) << head;
+  }
+  const std::string good = "$argon2id$v=19$m=256,t=2,p=1";
+  EXPECT_TRUE(Argon2Hash::parse(good + tail));
+  for (const char* other : {"", "$", "$c29t$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+                            "$c29tZXNhbHQ$AAAA", "$c29tZXNhbHQ=$nf65EOgLrQMR/uIPnA4rEg"}) {
+    EXPECT_FALSE(Argon2Hash::parse(good + other)) << other;
+  }
+}
+
+TEST(PasswordFile, ChecksUsersOfBothKinds) {
+  std::string text = with_user("", "ann", PasswordHash::make("a", 1).to_string());
+  text = with_user(text, "bob", argon2_by_others);
+  const auto file = parse(text);
+  EXPECT_TRUE(file.verify("ann", "a"));
+  EXPECT_TRUE(file.verify("bob", "password"));
+  EXPECT_FALSE(file.verify("ann", "password"));
+  EXPECT_FALSE(file.verify("bob", "a"));
+  EXPECT_FALSE(file.verify("nobody", "password"));
+}
+
 TEST(PasswordFile, SaysWhichLinesAreWrong) {
   const std::string good = PasswordHash::make("x", 1).to_string();
   std::vector<std::string> faults;

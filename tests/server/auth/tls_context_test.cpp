@@ -121,6 +121,16 @@ TEST_F(TlsFiles, AuthoritiesAndRevocationsThatCannotBeReadAreFaults) {
   EXPECT_EQ(faults(), "");
 }
 
+TEST_F(TlsFiles, AFaultOfAFurtherCertificateNamesItsPlace) {
+  make_certificate(folder_, "other");
+  listener_.tls.more_certificate_files = {folder_.path("other.pem"), folder_.path("good.pem")};
+  listener_.tls.more_key_files = {folder_.path("other.key"), folder_.path("other.key")};
+  EXPECT_THAT(faults(), HasSubstr("tls.more_key_files[1]: does not belong to the certificate"));
+  listener_.tls.more_key_files[1] = folder_.path("good.key");
+  EXPECT_EQ(faults(), "");
+  EXPECT_GT(setup_.certificate_ends_s, 0);
+}
+
 TEST_F(TlsFiles, APlainListenerNeedsNone) {
   listener_.transport = Transport::tcp;
   std::vector<TlsFault> faults;

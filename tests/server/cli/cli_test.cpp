@@ -180,6 +180,19 @@ TEST(Passwd, RefusesWhatCannotWork) {
   EXPECT_EQ(millrace("passwd -b /nonexistent/passwd ann a").code, 1);
 }
 
+TEST(Passwd, HashesWithArgon2) {
+  const Folder folder;
+  const std::string file = folder.path("passwd");
+  ASSERT_EQ(millrace("passwd --argon2 -b " + file + " ann secret").code, 0);
+  EXPECT_THAT(folder.read("passwd"), HasSubstr("ann:$argon2id$v=19$m=19456,t=2,p=1$"));
+  EXPECT_EQ(millrace("passwd --argon2 --scram -b " + file + " bob b").code, 2);
+  EXPECT_EQ(millrace("passwd --argon2 -I 5 -b " + file + " bob b").code, 2);
+  std::vector<std::string> faults;
+  const auto parsed = PasswordFile::parse(folder.read("passwd"), faults);
+  EXPECT_TRUE(faults.empty());
+  EXPECT_TRUE(parsed.verify("ann", "secret"));
+}
+
 TEST(Passwd, MakesKeysForScram) {
   const Folder folder;
   const std::string file = folder.path("scram");

@@ -78,7 +78,8 @@ TEST(Config, EveryKeyCanBeSetAndReadBack) {
 }
 
 TEST(Config, ListenersMayBeEmptyIfLocalProcessesAreServed) {
-  EXPECT_THAT(faults_of(with_file(R"({"listeners": []})")), HasSubstr("unless local.socket is set"));
+  EXPECT_THAT(faults_of(with_file(R"({"listeners": []})")),
+              HasSubstr("unless local.socket is set"));
   const auto loaded = with_file(R"({"listeners": [], "local": {"socket": "/tmp/x.sock"}})");
   EXPECT_THAT(faults_of(loaded), IsEmpty());
   EXPECT_TRUE(loaded.config.listeners.empty());
@@ -332,6 +333,48 @@ TEST(Config, TlsNeedsReadableFilesAndOthersNone) {
   EXPECT_THAT(faults_of(with_sets({"listeners[0].transport=tls", "listeners[0].tls.key_file=/no",
                                    "listeners[0].tls.certificate_file=/no"})),
               HasSubstr("cannot read \"/no\""));
+}
+
+TEST(Config, EachFurtherCertificateNeedsItsKey) {
+  const std::string listener = R"({"listeners": [{"transport": "tls", "tls": {
+      "certificate_file": "/dev/null", "key_file": "/dev/null",
+      "more_certificate_files": ["/dev/null", "/dev/null"], "more_key_files": )";
+  EXPECT_THAT(faults_of(with_file(listener + R"(["/dev/null"]}}]})")),
+              HasSubstr("tls.more_key_files: must name one key for each"));
+  EXPECT_THAT(faults_of(with_file(listener + R"(["/dev/null", "/no"]}}]})")),
+              HasSubstr("tls.more_key_files[1]: cannot read \"/no\""));
+  EXPECT_THAT(faults_of(with_file(listener + R"(["/dev/null", "/dev/null"]}}]})")), IsEmpty());
+}
+
+TEST(Config, EveryFileThatCannotBeReadIsNamed) {
+  const auto faults =
+      faults_of(with_sets({"access.jwt.keys_file=/no/keys", "access.jwt.secret_file=/no/secret",
+                           "access.password_file=/no/passwords"}));
+  EXPECT_THAT(faults, HasSubstr("access.jwt.keys_file: cannot read \"/no/keys\""));
+  EXPECT_THAT(faults, HasSubstr("access.jwt.secret_file: cannot read \"/no/secret\""));
+  EXPECT_THAT(faults, HasSubstr("access.password_file: cannot read \"/no/passwords\""));
+}
+
+TEST(Config, WhomARuleConcernsIsChecked) {
+  const auto faults = [](const std::string& rule) {
+    return faults_of(with_sets({"access.rules=[{\"filter\": \"a\", " + rule + "}]"}));
+  };
+  EXPECT_THAT(faults(R"("address": ["10.0.0.1/8"])"),
+              HasSubstr("access.rules[0].address: must be an address, or a range"));
+  EXPECT_THAT(faults(R"("address": ["10.0.0.0/8", "::1"])"), IsEmpty());
+  EXPECT_THAT(faults(R"("listener": "tpc")"), HasSubstr("no listener is called \"tpc\""));
+  for (const char* name : {"tcp", "ws", "http", "local"}) {
+    EXPECT_THAT(faults(R"("listener": ")" + std::string(name) + R"(")"), IsEmpty()) << name;
+  }
+  EXPECT_THAT(faults(R"("effect": "deny", "qos_max": 1)"),
+              HasSubstr("qos_max: is what a rule that"));
+  EXPECT_THAT(faults(R"("effect": "allow", "action": "receive", "qos_max": 1)"),
+              HasSubstr("qos_max: has no meaning for receive"));
+  EXPECT_THAT(faults(R"("retained": true)"), HasSubstr("retained: has a meaning for the action"));
+  EXPECT_THAT(faults(R"("action": "publish", "retained": true)"), IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({R"(access.rules=[{"filter": "a/%u/%c/x-%u/#"}])"})), IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({R"(access.rules=[{"filter": "#/%u"}])"})),
+              HasSubstr("is not a topic filter"));
 }
 
 TEST(Config, RulesAreChecked) {

@@ -25,6 +25,7 @@ struct HandshakeTest : testing::Test, HandshakeUser {
   void on_password_checked() override {}
   std::optional<std::string> certified_user() const override { return certified; }
   std::string client_address() const override { return "10.0.0.1"; }
+  std::uint16_t listener_number() const override { return 0; }
   std::optional<std::string> certified;
 
   static Connect connect_packet(Version version = Version::v5) {

@@ -1,0 +1,84 @@
+// Guest: what one connection is counted by, and how fast it may publish. There is one only where
+// something of the kind is limited.
+//
+// Threads: the connection's I/O thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "protocol/reason_code.hpp"
+#include "server/net/guests.hpp"
+
+namespace millrace::server {
+
+class Guest {
+ public:
+  using Clock = Guests::Clock;
+  using Verdict = Guests::Verdict;
+
+  Guest(Guests& guests, std::uint16_t listener, const ConnectionConfig& limits)
+      : guests_(guests),
+        listener_(listener),
+        listener_rate_(guests.rate_of(listener)),
+        messages_(limits.messages_per_second, Clock::now()),
+        bytes_(static_cast<double>(limits.bytes_per_second), Clock::now()) {}
+  ~Guest() {
+    if (address_) guests_.leave(*address_, listener_);
+    if (user_) guests_.leave_user(*user_);
+  }
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  // enter() was called.
+  bool has_come() const { return address_ || refusal_; }
+  // Once. Not welcome: refusal() is what its CONNECT is told.
+  Verdict enter(std::string address) {
+    const Verdict verdict = guests_.enter(address, listener_, Clock::now());
+    if (verdict == Verdict::welcome) {
+      address_ = std::move(address);
+    } else {
+      refusal_ = verdict == Verdict::too_fast ? protocol::ReasonCode::connection_rate_exceeded
+                                              : protocol::ReasonCode::quota_exceeded;
+    }
+    return verdict;
+  }
+  const std::optional<protocol::ReasonCode>& refusal() const { return refusal_; }
+  // Once. False: there are too many of that user.
+  bool enter_user(const std::string& user) {
+    if (!guests_.limit_users()) return true;
+    if (!guests_.enter_user(user)) return false;
+    user_ = user;
+    return true;
+  }
+
+  // It published so much. False: no more until has_rate().
+  bool take(std::size_t bytes) {
+    messages_.take(1);
+    bytes_.take(static_cast<double>(bytes));
+    if (listener_rate_ != nullptr) listener_rate_->take(1, static_cast<double>(bytes));
+    return has_rate();
+  }
+  bool has_rate() {
+    const auto now = Clock::now();
+    const bool own = messages_.has_some(now) && bytes_.has_some(now);
+    return own && (listener_rate_ == nullptr || listener_rate_->has_some(now));
+  }
+  bool limits_rate() const {
+    return messages_.limits() || bytes_.limits() || listener_rate_ != nullptr;
+  }
+
+ private:
+  Guests& guests_;
+  const std::uint16_t listener_;
+  ListenerRate* const listener_rate_;  // null: not limited
+  RateBucket messages_;
+  RateBucket bytes_;
+  std::optional<std::string> address_;  // as it is counted
+  std::optional<std::string> user_;
+  std::optional<protocol::ReasonCode> refusal_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,27 @@
+#include "server/net/forwarded_for.hpp"
+
+#include "server/config/config.hpp"
+
+namespace millrace::server {
+
+std::string forwarded_client(const std::string& peer, std::string_view forwarded,
+                             const std::vector<AddressRange>& proxies) {
+  std::string client = peer;
+  while (any_contains(proxies, client) && !forwarded.empty()) {
+    const auto comma = forwarded.rfind(',');
+    std::string_view last =
+        comma == std::string_view::npos ? forwarded : forwarded.substr(comma + 1);
+    forwarded = forwarded.substr(0, comma == std::string_view::npos ? 0 : comma);
+    const auto first = last.find_first_not_of(" \t");
+    last = first == std::string_view::npos
+               ? std::string_view()
+               : last.substr(first, last.find_last_not_of(" \t") + 1 - first);
+    // What is no address nobody can be held to: the proxy that said it is the last one known.
+    const std::string address(last);
+    if (!is_address(address)) break;
+    client = address;
+  }
+  return client;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,178 @@
+#include "server/net/guests.hpp"
+
+#include <algorithm>
+
+#include "server/observe/log.hpp"
+
+namespace millrace::server {
+
+Guests::Guests(const Config& config)
+    : connection_(config.connection),
+      ban_(config.access.ban),
+      rate_(config.connection.per_second_max, Clock::now()) {
+  for (const ListenerConfig& listener : config.listeners) {
+    listener_max_.push_back(listener.connections_max);
+    rates_.push_back(listener.messages_per_second == 0 && listener.bytes_per_second == 0
+                         ? nullptr
+                         : std::make_unique<ListenerRate>(listener));
+  }
+  listener_connections_.resize(listener_max_.size());
+}
+
+bool Guests::limit_addresses() const {
+  const bool by_listener = std::any_of(listener_max_.begin(), listener_max_.end(),
+                                       [](std::uint32_t max) { return max > 0; });
+  const std::lock_guard lock(mutex_);
+  return by_listener || connection_.per_address_max > 0 || connection_.per_second_max > 0 ||
+         connection_.per_second_and_address_max > 0 || ban_.failures > 0;
+}
+
+Guests::Address& Guests::address_of(const std::string& address, Clock::time_point now) {
+  if (const auto found = addresses_.find(address); found != addresses_.end()) return found->second;
+  if (addresses_.size() >= addresses_max && !without_connection_.empty()) {
+    addresses_.erase(addresses_.find(*without_connection_.front()));
+    without_connection_.pop_front();
+  }
+  const auto place = addresses_.try_emplace(address).first;
+  Address& made = place->second;
+  made.rate = RateBucket(connection_.per_second_and_address_max, now);
+  made.place = without_connection_.insert(without_connection_.end(), &place->first);
+  return made;
+}
+
+Guests::Verdict Guests::enter(const std::string& address, std::size_t listener,
+                              Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  Address& from = address_of(address, now);
+  if (from.banned_until > now) {
+    banned_.add();
+    return Verdict::banned;
+  }
+  if (!from.rate.has_some(now)) {
+    too_fast_.add();
+    return Verdict::too_fast;
+  }
+  from.rate.take(1);
+  const bool listed = listener < listener_max_.size();
+  const bool listener_full = listed && listener_max_[listener] > 0 &&
+                             listener_connections_[listener] >= listener_max_[listener];
+  const bool address_full =
+      connection_.per_address_max > 0 && from.connections >= connection_.per_address_max;
+  if (listener_full || address_full) {
+    too_many_.add();
+    return Verdict::too_many;
+  }
+  // Last: whoever is refused for itself leaves the common rate to others.
+  if (!rate_.has_some(now)) {
+    too_fast_.add();
+    return Verdict::too_fast;
+  }
+  rate_.take(1);
+  if (from.connections++ == 0) without_connection_.erase(from.place);
+  if (listed) ++listener_connections_[listener];
+  return Verdict::welcome;
+}
+
+void Guests::leave(const std::string& address, std::size_t listener) {
+  const std::lock_guard lock(mutex_);
+  const auto found = addresses_.find(address);
+  if (found != addresses_.end() && --found->second.connections == 0) {
+    found->second.place = without_connection_.insert(without_connection_.end(), &found->first);
+  }
+  if (listener < listener_connections_.size()) --listener_connections_[listener];
+}
+
+bool Guests::enter_user(const std::string& user) {
+  if (user.empty()) return true;
+  const std::lock_guard lock(mutex_);
+  std::uint32_t& count = users_[user];
+  if (count >= connection_.per_user_max) {
+    user_too_many_.add();
+    return false;
+  }
+  ++count;
+  return true;
+}
+
+void Guests::leave_user(const std::string& user) {
+  if (user.empty()) return;
+  const std::lock_guard lock(mutex_);
+  const auto found = users_.find(user);
+  if (found != users_.end() && --found->second == 0) users_.erase(found);
+}
+
+// A proxy in front of the server makes everybody come from its own machine.
+void Guests::note_failure(const std::string& address, Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  if (ban_.failures == 0 || is_loopback(address)) return;
+  Address& from = address_of(address, now);
+  if (now - from.failing_since >= std::chrono::seconds(ban_.window_seconds)) {
+    from.failing_since = now;
+    from.failures = 0;
+  }
+  if (++from.failures < ban_.failures) return;
+  from.failures = 0;
+  from.banned_until = now + std::chrono::seconds(ban_.seconds);
+  log_warn("address.banned", {{"peer", address}, {"seconds", ban_.seconds}});
+}
+
+void Guests::set_ban(const BanConfig& ban) {
+  const std::lock_guard lock(mutex_);
+  ban_ = ban;
+  for (auto& [address, one] : addresses_) {
+    one.banned_until = {};
+    one.failures = 0;
+  }
+}
+
+std::size_t Guests::banned(Clock::time_point now) const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
+      std::count_if(addresses_.begin(), addresses_.end(),
+                    [&](const auto& item) { return item.second.banned_until > now; }));
+}
+
+std::vector<Guests::Ban> Guests::bans(Clock::time_point now) const {
+  std::vector<Ban> bans;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [address, one] : addresses_) {
+      if (one.banned_until <= now) continue;
+      bans.push_back({address, std::chrono::ceil<std::chrono::seconds>(one.banned_until - now)});
+    }
+  }
+  std::sort(bans.begin(), bans.end(),
+            [](const Ban& one, const Ban& other) { return one.address < other.address; });
+  return bans;
+}
+
+bool Guests::lift_ban(const std::string& address, Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  const auto found = addresses_.find(address);
+  if (found == addresses_.end() || found->second.banned_until <= now) return false;
+  found->second.banned_until = {};
+  found->second.failures = 0;
+  return true;
+}
+
+std::vector<MetricRow> Guests::metric_rows() const {
+  return {
+      {"millrace_connections_refused_total",
+       MetricType::counter,
+       {"reason"},
+       "Connections that were not let in because of the limits for addresses, users and "
+       "listeners, or a ban.",
+       [this](MetricWriter& writer) {
+         writer.sample(static_cast<double>(too_many_.value()), {"too_many"});
+         writer.sample(static_cast<double>(too_fast_.value()), {"too_fast"});
+         writer.sample(static_cast<double>(user_too_many_.value()), {"too_many_of_user"});
+         writer.sample(static_cast<double>(banned_.value()), {"banned"});
+       }},
+      {"millrace_addresses_banned",
+       MetricType::gauge,
+       {},
+       "Addresses that are banned now (access.ban).",
+       [this](MetricWriter& writer) { writer.sample(static_cast<double>(banned(Clock::now()))); }}};
+}
+
+}  // namespace millrace::server

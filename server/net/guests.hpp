@@ -1,0 +1,156 @@
+// Guests: who is here, and who comes how fast: connections by address, user and listener, and the
+// addresses that are banned. All listeners and I/O threads share one.
+//
+// Asked a few times in the life of a connection, never for a message. An address is one IPv4 address
+// or an IPv6 /64. What is kept of addresses without a connection is bounded: the one that has had
+// none for longest goes first, and is then as if it had never been here.
+//
+// Threads: any.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "server/config/config.hpp"
+#include "server/observe/counters.hpp"
+#include "server/observe/metrics.hpp"
+
+namespace millrace::server {
+
+// So much in a second, and so much at once; a debt is paid off before more is to be had.
+class RateBucket {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // 0: no limit.
+  explicit RateBucket(double per_second = 0, Clock::time_point now = {})
+      : per_second_(per_second), left_(per_second), last_(now) {}
+
+  bool limits() const { return per_second_ > 0; }
+  void take(double amount) {
+    if (limits()) left_ -= amount;
+  }
+  // Whether something is left. What came in by the time counts.
+  bool has_some(Clock::time_point now) {
+    if (!limits()) return true;
+    const std::chrono::duration<double> passed = now - last_;
+    if (passed.count() > 0) {
+      left_ = std::min(per_second_, left_ + passed.count() * per_second_);
+      last_ = now;
+    }
+    return left_ >= 1;
+  }
+
+ private:
+  double per_second_;
+  double left_;
+  Clock::time_point last_;
+};
+
+// What the clients of one listener may publish together. Any thread.
+class ListenerRate {
+ public:
+  using Clock = RateBucket::Clock;
+  explicit ListenerRate(const ListenerConfig& listener)
+      : messages_(listener.messages_per_second, Clock::now()),
+        bytes_(static_cast<double>(listener.bytes_per_second), Clock::now()) {}
+
+  void take(double messages, double bytes) {
+    const std::lock_guard lock(mutex_);
+    messages_.take(messages);
+    bytes_.take(bytes);
+  }
+  bool has_some(Clock::time_point now) {
+    const std::lock_guard lock(mutex_);
+    const bool messages = messages_.has_some(now), bytes = bytes_.has_some(now);
+    return messages && bytes;
+  }
+
+ private:
+  std::mutex mutex_;
+  RateBucket messages_;
+  RateBucket bytes_;
+};
+
+class Guests {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t addresses_max = 65'536;
+
+  explicit Guests(const Config& config);
+
+  // Whether anything of this is limited; if not, nobody needs to ask.
+  bool limit_addresses() const;
+  bool limit_users() const { return connection_.per_user_max > 0; }
+  // Null: what that listener's clients publish together is not limited.
+  ListenerRate* rate_of(std::size_t listener) const {
+    return listener < rates_.size() ? rates_[listener].get() : nullptr;
+  }
+
+  enum class Verdict : std::uint8_t { welcome, too_many, too_fast, banned };
+  // A connection of that address comes; `listener`: its number. If it is welcome, it leaves later.
+  Verdict enter(const std::string& address, std::size_t listener, Clock::time_point now);
+  void leave(const std::string& address, std::size_t listener);
+  // A client of that user comes; false: there are too many. The anonymous are not counted.
+  bool enter_user(const std::string& user);
+  void leave_user(const std::string& user);
+
+  // A login from that address failed.
+  void note_failure(const std::string& address, Clock::time_point now);
+  std::size_t addresses_known() const {
+    const std::lock_guard lock(mutex_);
+    return addresses_.size();
+  }
+  std::size_t banned(Clock::time_point now) const;
+  struct Ban {
+    std::string address;
+    std::chrono::seconds left{};
+  };
+  std::vector<Ban> bans(Clock::time_point now) const;  // by address
+  // False: it is not banned.
+  bool lift_ban(const std::string& address, Clock::time_point now);
+
+  // By a reload, which lifts the bans that there are.
+  void set_ban(const BanConfig& ban);
+
+  std::vector<MetricRow> metric_rows() const;
+
+ private:
+  struct Address {
+    std::uint32_t connections = 0;
+    std::uint32_t failures = 0;
+    RateBucket rate;
+    Clock::time_point failing_since{};
+    Clock::time_point banned_until{};
+    std::list<const std::string*>::iterator place;  // while it has no connection
+  };
+
+  Address& address_of(const std::string& address, Clock::time_point now);
+
+  const ConnectionConfig connection_;
+  std::vector<std::uint32_t> listener_max_;  // constant, as the next
+  std::vector<std::unique_ptr<ListenerRate>> rates_;
+
+  mutable std::mutex mutex_;  // of all below
+  BanConfig ban_;
+  std::unordered_map<std::string, Address> addresses_;
+  std::list<const std::string*> without_connection_;  // the names in addresses_, the oldest first
+  std::unordered_map<std::string, std::uint32_t> users_;
+  std::vector<std::uint32_t> listener_connections_;
+  RateBucket rate_;
+  // Written under the mutex: one thread at a time.
+  Counter too_many_;
+  Counter too_fast_;
+  Counter banned_;
+  Counter user_too_many_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,164 @@
+"""What one address, one user, one client and one listener may take, and who is banned. Addresses are
+stated by the PROXY protocol, so that there are several."""
+
+import os
+import tempfile
+
+import wire
+from case import Case, eventually, main
+from peer import Peer
+from server import Server
+
+NEAR = {"port": 0, "proxy_protocol_from": ["127.0.0.1"]}
+
+
+class Guests(Case):
+    CONFIG = {
+        "connection": {"per_address_max": 2, "per_second_and_address_max": 1000},
+        "listeners": [{**NEAR, "name": "tcp"}, {**NEAR, "name": "small", "connections_max": 1}]}
+
+    def at(self, address, listener="tcp", server=None, version=5):
+        peer = Peer((server or self.server).port(listener), version)
+        self.addCleanup(peer.close)
+        peer.send(f"PROXY TCP4 {address} 127.0.0.1 1 1\r\n".encode())
+        return peer
+
+    def test_one_address_has_so_many_connections(self):
+        for version, code in ((5, 0x97), (4, 3)):
+            address = f"192.0.2.{version}"
+            here = [self.at(address), self.at(address)]
+            for number, peer in enumerate(here):
+                peer.connect(f"{self.unique}{version}{number}")
+            more = self.at(address, version=version)
+            more.send(wire.connect("more", version=version))
+            more.expect_refused(code)
+            self.at("192.0.2.100").connect(f"{self.unique}{version}other")
+            here[0].disconnect()
+
+            def has_room():
+                one = self.at(address)
+                one.send(wire.connect(f"{self.unique}{version}again"))
+                return one.next().code == 0
+            eventually(has_room, "its place is free")
+
+    def test_who_is_no_proxy_is_counted_from_its_first_byte(self):
+        far = {"port": 0, "proxy_protocol_from": ["10.0.0.0/8"]}
+        with Server({"connection": {"per_address_max": 2}, "listeners": [
+                {**far, "name": "tcp"},
+                {**far, "name": "ws", "transport": "ws", "forwarded_from": ["10.0.0.0/8"]}]}) as server:
+            for listener in ("tcp", "ws"):
+                silent = [Peer(server.port(listener)) for _ in range(2)]
+                for peer in silent:
+                    self.addCleanup(peer.close)
+                eventually(lambda: told(server) == 0x97, "they have all the places")
+                for peer in silent:
+                    peer.close()
+                eventually(lambda: told(server) == 0, "their places are free")
+
+    def test_one_listener_has_so_many(self):
+        one = self.at("192.0.2.20", "small")
+        one.connect(self.unique)
+        two = self.at("192.0.2.21", "small")
+        two.send(wire.connect("two"))
+        two.expect_refused(0x97)
+        refused = self.server.metrics()['millrace_connections_refused_total{reason="too_many"}']
+        self.assertGreaterEqual(refused, 1)
+
+    def test_one_user_has_so_many(self):
+        with tempfile.TemporaryDirectory(prefix="millrace-guests-") as folder:
+            path = os.path.join(folder, "users")
+            with open(path, "w") as out:
+                out.write("ann:$6$c2FsdHNhbHRzYWx0$" + _sha512("secret", b"saltsaltsalt") + "\n")
+            with Server({"connection": {"per_user_max": 1},
+                         "access": {"password_file": path, "allow_anonymous": True}}) as server:
+                one, two, three = (Peer(server.mqtt_port) for _ in range(3))
+                for peer in (one, two, three):
+                    self.addCleanup(peer.close)
+                one.connect("one", username="ann", password="secret")
+                two.send(wire.connect("two", username="ann", password="secret"))
+                two.expect_refused(0x97)
+                three.connect("three")
+
+    def test_one_address_comes_so_often(self):
+        with Server({"listeners": [{**NEAR, "name": "tcp"}],
+                     "connection": {"per_second_and_address_max": 5}}) as server:
+            codes = []
+            for number in range(20):
+                peer = self.at("192.0.2.1", server=server)
+                peer.send(wire.connect(f"n{number}"))
+                codes.append(peer.next().code)
+            self.assertEqual(codes[:5], [0] * 5)
+            self.assertIn(0x9F, codes)
+            self.at("192.0.2.2", server=server).connect("other")
+
+    def test_an_address_whose_logins_fail_is_banned_until_sighup(self):
+        config = {"listeners": [{**NEAR, "name": "tcp"}],
+                  "access": {"allow_anonymous": True, "login_delay_max_ms": 0,
+                             "jwt": {"secret_file": self.secret()},
+                             "ban": {"failures": 3, "seconds": 3600}}}
+        with Server(config) as server:
+            for _ in range(3):
+                peer = self.at("192.0.2.1", server=server)
+                peer.send(wire.connect("guess", password="wrong"))
+                peer.expect_refused(0x86)
+            banned = self.at("192.0.2.1", server=server)
+            banned.send(wire.connect("honest"))
+            banned.expect_end()
+            self.at("192.0.2.2", server=server).connect("other")
+            self.assertEqual(server.metrics()["millrace_addresses_banned"], 1)
+            server.wait_for_log(r"address\.banned peer=192\.0\.2\.1")
+            self.assertEqual(server.reload(), "reloaded")
+            self.at("192.0.2.1", server=server).connect("honest")
+
+    def secret(self):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-guests-")
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "secret")
+        with open(path, "w") as out:
+            out.write("s" * 32)
+        return path
+
+    def publish_too_fast(self, config, count=300):
+        """Sends more than a second's share at once: the rest waits, and all comes in order."""
+        with Server(config) as server:
+            reader, writer = Peer(server.mqtt_port), Peer(server.mqtt_port)
+            self.addCleanup(reader.close)
+            self.addCleanup(writer.close)
+            reader.connect("reader")
+            reader.subscribe("t", qos=1)
+            writer.connect("writer")
+            for number in range(count):
+                writer.send(wire.publish("t", str(number).encode(), 1, number + 1))
+            for number in range(count):
+                reader.receive(payload=str(number).encode())
+            for number in range(count):
+                writer.answer(wire.PUBACK, pid=number + 1)
+            writer.publish("other", b"", qos=1)
+            self.assertGreaterEqual(server.metrics()["millrace_rate_pauses_total"], 1)
+
+    def test_who_publishes_too_fast_is_read_later_and_loses_nothing(self):
+        self.publish_too_fast({"connection": {"messages_per_second": 100}})
+        self.publish_too_fast({"connection": {"bytes_per_second": 1000}})
+
+    def test_the_clients_of_a_listener_have_a_rate_together(self):
+        listener = {"name": "tcp", "port": 0, "messages_per_second": 100}
+        self.publish_too_fast({"listeners": [listener]})
+
+
+def told(server):
+    """The code that a CONNECT gets."""
+    peer = Peer(server.port("tcp"))
+    peer.send(wire.connect("one"))
+    code = peer.next().code
+    peer.close()
+    return code
+
+
+def _sha512(password, salt):
+    import base64
+    import hashlib
+    return base64.b64encode(hashlib.sha512(password.encode() + salt).digest()).decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What strangers send to every listener: meanwhile others are served, and afterwards nothing is left of
+it, neither memory nor descriptors."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import unittest
+
+import wire
+from case import Case, eventually, main
+from peer import TIMEOUT_S, Peer
+from websocket import WebSocket
+
+HALF_OPEN = int(os.environ.get("HALF_OPEN_CONNECTIONS", "10000"))
+# These two want a machine to themselves: beside others a handshake takes longer than its time-out.
+HEAVY = os.environ.get("MILLRACE_HEAVY_TESTS") == "1"
+CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+# How a connection to each listener begins, and no more.
+BEGINNINGS = {
+    "tcp": wire.connect("half")[:7],
+    "ws": b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgr",
+    "behind": b"PROXY TCP4 192.0.2.1 192",
+    "tls": CLIENT_HELLO,
+    "wss": CLIENT_HELLO}
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class Strangers(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-strangers-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_chain()
+        cls.write("users", "ann:$6$c2FsdHNhbHRzYWx0$" + "A" * 86 + "==\n")
+        tls = {"certificate_file": cls.file("0.pem"), "key_file": cls.file("key")}
+        asks = {**tls, "client_ca_file": cls.file("0.pem"), "client_certificate": "required"}
+        cls.CONFIG = {
+            "listeners": [
+                {"name": "tcp", "port": 0},
+                {"name": "ws", "transport": "ws", "port": 0},
+                {"name": "behind", "port": 0, "proxy_protocol_from": ["127.0.0.0/8"]},
+                {"name": "tls", "transport": "tls", "port": 0, "tls": tls},
+                {"name": "wss", "transport": "wss", "port": 0, "tls": tls},
+                {"name": "asks", "transport": "tls", "port": 0, "tls": asks}],
+            "access": {"password_file": cls.file("users"), "allow_anonymous": True,
+                       "login_delay_max_ms": 0, "otherwise": "allow", "rules": [
+                           {"effect": "deny", "filter": "own/%c/secret"},
+                           {"effect": "allow", "filter": "own/%c/#"},
+                           {"effect": "deny", "filter": "own/#"}]}}
+        super().setUpClass()
+
+    @classmethod
+    def file(cls, name):
+        return os.path.join(cls.folder.name, name)
+
+    @classmethod
+    def write(cls, name, text):
+        with open(cls.file(name), "w") as out:
+            out.write(text)
+
+    @classmethod
+    def make_chain(cls, length=100):
+        """0.pem, and certificates that have each signed the next; all of one key."""
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+                cls.file("key"))
+        for number in range(length + 1):
+            by = ("-CA", cls.file(f"{number - 1}.pem"), "-CAkey", cls.file("key")) if number else ()
+            openssl("req", "-x509", *by, "-key", cls.file("key"), "-days", "2", "-subj",
+                    f"/CN=level {number}", "-out", cls.file(f"{number}.pem"))
+        cls.levels = [open(cls.file(f"{number}.pem")).read() for number in range(length + 1)]
+
+    def open(self, listener):
+        return socket.create_connection(("127.0.0.1", self.server.port(listener)), TIMEOUT_S)
+
+    def encrypted(self, listener, chain=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if chain:
+            context.load_cert_chain(chain, self.file("key"))
+        return context.wrap_socket(self.open(listener))
+
+    def expect_service(self):
+        """Clients who do nothing wrong are served, by every listener."""
+        for name in BEGINNINGS:
+            stream = self.encrypted(name) if name in ("tls", "wss") else self.open(name)
+            if name in ("ws", "wss"):
+                stream = WebSocket(self.server.port(name), sock=stream)
+            if name == "behind":
+                stream.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.2 1 2\r\n")
+            one = Peer(None, sock=stream)
+            one.connect(f"{self.unique}{name}")
+            one.subscribe(self.topic(name), qos=1)
+            one.publish(self.topic(name), b"x", qos=1)
+            one.receive(payload=b"x")
+            one.disconnect()
+            one.close()
+
+    def leaves_nothing(self, attack, *arguments):
+        """Nothing is left of one time more: memory may be kept to be used again, and how much of it
+        differs; what is lost is lost each time."""
+        self.expect_service()
+        descriptors = self.server.descriptors()
+        memory = []
+        while len(memory) < 2 or memory[-1] - memory[-2] >= 4 << 20:
+            self.assertLess(len(memory), 5, f"resident after each time: {memory}")
+            attack(*arguments)
+            self.expect_service()
+            eventually(lambda: self.server.descriptors() <= descriptors + 5, "the sockets are closed")
+            memory.append(self.server.resident_bytes())
+
+    @unittest.skipUnless(HEAVY, "MILLRACE_HEAVY_TESTS is not 1")
+    def test_connections_that_begin_and_never_go_on(self):
+        def attack():
+            held = []
+            for listener, beginning in BEGINNINGS.items():
+                for _ in range(HALF_OPEN // len(BEGINNINGS)):
+                    held.append(self.open(listener))
+                    held[-1].sendall(beginning)
+            self.expect_service()
+            for one in held:
+                while True:  # The server ends it, with an answer or without.
+                    try:
+                        if not one.recv(4096):
+                            break
+                    except ConnectionResetError:
+                        break
+                one.close()
+        self.leaves_nothing(attack)
+
+    @unittest.skipUnless(HEAVY, "MILLRACE_HEAVY_TESTS is not 1")
+    def test_handshakes_of_tls_byte_by_byte(self):
+        def attack():
+            held = [self.open(listener) for _ in range(50) for listener in ("tls", "wss", "asks")]
+            for at in range(len(CLIENT_HELLO)):
+                for one in held:
+                    one.sendall(CLIENT_HELLO[at:at + 1])
+            self.expect_service()
+            for one in held:
+                one.close()
+        self.leaves_nothing(attack)
+
+    def is_let_in(self, levels):
+        """Whether who shows the certificates from this level up comes in."""
+        self.write("chain", "".join(reversed(self.levels[1:levels + 1])))
+        try:
+            with self.encrypted("asks", self.file("chain")) as stream:
+                one = Peer(None, sock=stream)
+                one.send(wire.connect(f"{self.unique}c"))
+                got = one.next()
+                return got is not None and got.kind == wire.CONNACK and got.code == 0
+        except (ssl.SSLError, ConnectionError):
+            return False
+
+    def test_certificate_chains_of_a_hundred(self):
+        self.assertTrue(self.is_let_in(3))
+
+        def attack():
+            for _ in range(20):
+                self.assertFalse(self.is_let_in(100))
+        self.leaves_nothing(attack)
+        self.assertTrue(self.is_let_in(3))
+
+    def test_headers_without_end(self):
+        def attack():
+            for listener in ("ws", "http"):
+                for bomb in (b"X-%d: " + b"y" * 1_000_000, b"X: y\r\n" * 200_000,
+                             b"X-Forwarded-For: " + b"127.0.0.1," * 100_000):
+                    for _ in range(10):
+                        with self.open(listener) as one:
+                            try:
+                                one.sendall(b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\n" + bomb)
+                                while one.recv(65536):
+                                    pass
+                            except (ConnectionResetError, BrokenPipeError):
+                                pass
+        self.leaves_nothing(attack)
+
+    def test_passwords_that_are_wrong(self):
+        def attack():
+            for number in range(300):
+                one = Peer(self.server.mqtt_port)
+                one.send(wire.connect(f"f{number}", username="ann", password="x" * 1000))
+                one.expect_refused(0x86, 0x89)
+                one.close()
+        self.leaves_nothing(attack)
+
+    def test_client_identifiers_that_are_patterns(self):
+        names = ["+/" * 20_000 + "+", "#", "/" * 60_000, "%c" * 30_000, "%u", "$share/g/own", "+" * 65_000,
+                 "a" * 65_000]
+
+        def attack():
+            for name in names:
+                one = Peer(self.server.mqtt_port)
+                one.connect(name)
+                self.assertEqual([one.publish(topic, b"", qos=1).code for topic in
+                                  ("own/other/x", "own/a/secret", "own//x", "own/%c/x")], [0x87] * 4, name[:9])
+                one.disconnect()
+        self.leaves_nothing(attack)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+// How many may come from where, how fast, and who is kept out for a while.
+#include "server/net/guests.hpp"
+
+#include <gtest/gtest.h>
+
+namespace millrace::server {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Verdict = Guests::Verdict;
+
+const Guests::Clock::time_point start = Guests::Clock::now() + std::chrono::hours(1);
+
+Config with_addresses(std::uint32_t max) {
+  Config config;
+  config.connection.per_address_max = max;
+  return config;
+}
+
+TEST(Guests, LimitNothingUnlessAsked) {
+  Guests guests{Config()};
+  EXPECT_FALSE(guests.limit_addresses());
+  EXPECT_FALSE(guests.limit_users());
+  EXPECT_EQ(guests.rate_of(0), nullptr);
+}
+
+TEST(Guests, OfOneAddressAreSoManyAtOnce) {
+  Guests guests(with_addresses(2));
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::too_many);
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start), Verdict::welcome);
+  guests.leave("10.0.0.1", 0);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+}
+
+TEST(Guests, OfOneListenerAreSoManyAtOnce) {
+  Config config;
+  config.listeners[1].connections_max = 1;
+  Guests guests(config);
+  EXPECT_EQ(guests.enter("10.0.0.1", 1, start), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.2", 1, start), Verdict::too_many);
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start), Verdict::welcome);
+  guests.leave("10.0.0.1", 1);
+  EXPECT_EQ(guests.enter("10.0.0.2", 1, start), Verdict::welcome);
+}
+
+TEST(Guests, OfOneUserAreSoManyAtOnce) {
+  Config config;
+  config.connection.per_user_max = 1;
+  Guests guests(config);
+  EXPECT_TRUE(guests.enter_user("ann"));
+  EXPECT_FALSE(guests.enter_user("ann"));
+  EXPECT_TRUE(guests.enter_user("bob"));
+  guests.leave_user("ann");
+  EXPECT_TRUE(guests.enter_user("ann"));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(guests.enter_user(""));
+}
+
+TEST(Guests, ComeSoManyInASecond) {
+  Config config;
+  config.connection.per_second_and_address_max = 2;
+  config.connection.per_second_max = 3;
+  Guests guests(config);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::too_fast);
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.3", 0, start), Verdict::too_fast);
+  EXPECT_EQ(guests.enter("10.0.0.3", 0, start + milliseconds(400)), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start + seconds(2)), Verdict::welcome);
+}
+
+TEST(Guests, WhoAreRefusedForThemselvesLeaveTheCommonRateToOthers) {
+  Config config;
+  config.connection.per_address_max = 1;
+  config.connection.per_second_max = 2;
+  Guests guests(config);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::too_many);
+  }
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start), Verdict::welcome);
+}
+
+Config with_ban() {
+  Config config;
+  config.access.ban = {3, 60, 300};
+  return config;
+}
+
+TEST(Guests, WhoseLoginsFailAreBannedForAWhile) {
+  Guests guests(with_ban());
+  for (int i = 0; i < 2; ++i) guests.note_failure("10.0.0.1", start);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  guests.note_failure("10.0.0.1", start + seconds(1));
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start + seconds(300)), Verdict::banned);
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start + seconds(2)), Verdict::welcome);
+  EXPECT_EQ(guests.banned(start + seconds(2)), 1u);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start + seconds(301)), Verdict::welcome);
+}
+
+TEST(Guests, AreBannedForFailuresWithinTheWindowAlone) {
+  Guests guests(with_ban());
+  for (int i = 0; i < 6; ++i) guests.note_failure("10.0.0.1", start + seconds(i * 31));
+  EXPECT_EQ(guests.banned(start + seconds(200)), 0u);
+}
+
+TEST(Guests, OfThisMachineAreNeverBanned) {
+  Guests guests(with_ban());
+  for (int i = 0; i < 10; ++i) guests.note_failure("127.0.0.1", start);
+  EXPECT_EQ(guests.banned(start), 0u);
+}
+
+TEST(Guests, AreForgivenByAReload) {
+  Guests guests(with_ban());
+  for (int i = 0; i < 3; ++i) guests.note_failure("10.0.0.1", start);
+  ASSERT_EQ(guests.banned(start), 1u);
+  guests.set_ban(with_ban().access.ban);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+}
+
+TEST(Guests, ThatHaveLeftTakeNoMemoryForEver) {
+  Guests guests(with_addresses(1));
+  for (std::size_t i = 0; i < 3 * Guests::addresses_max; ++i) {
+    const std::string address = std::to_string(i);
+    ASSERT_EQ(guests.enter(address, 0, start), Verdict::welcome);
+    guests.leave(address, 0);
+  }
+  EXPECT_LE(guests.addresses_known(), Guests::addresses_max);
+}
+
+TEST(Guests, WhoseLoginsFailTakeNoMemoryForEver) {
+  Guests guests(with_ban());
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
+  for (std::size_t i = 0; i < 3 * Guests::addresses_max; ++i) {
+    guests.note_failure(std::to_string(i), start);
+  }
+  EXPECT_LE(guests.addresses_known(), Guests::addresses_max);
+  // Who is here is not forgotten.
+  for (int i = 0; i < 3; ++i) guests.note_failure("10.0.0.1", start);
+  guests.leave("10.0.0.1", 0);
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::banned);
+}
+
+TEST(Guests, AreForgottenInTheOrderInWhichTheyLeft) {
+  Guests guests(with_ban());
+  for (int i = 0; i < 3; ++i) guests.note_failure("10.0.0.1", start);
+  for (std::size_t i = 0; i + 1 < Guests::addresses_max; ++i) {
+    guests.note_failure(std::to_string(i), start);
+  }
+  EXPECT_EQ(guests.banned(start), 1u);
+  guests.note_failure("one more", start);
+  EXPECT_EQ(guests.banned(start), 0u);
+}
+
+TEST(RateBucket, GivesItsRateAndLetsADebtBePaidOff) {
+  RateBucket bucket(10, start);
+  EXPECT_TRUE(bucket.has_some(start));
+  bucket.take(15);
+  EXPECT_FALSE(bucket.has_some(start + milliseconds(500)));
+  EXPECT_TRUE(bucket.has_some(start + milliseconds(700)));
+  EXPECT_TRUE(bucket.has_some(start + seconds(100)));
+  bucket.take(10);
+  EXPECT_FALSE(bucket.has_some(start + seconds(100)));
+}
+
+TEST(Guests, AreBannedUntilTheBanIsLifted) {
+  Config config;
+  config.access.ban.failures = 1;
+  config.access.ban.seconds = 60;
+  Guests guests(config);
+  guests.note_failure("10.0.0.2", start);
+  guests.note_failure("10.0.0.1", start + seconds(10));
+  const auto bans = guests.bans(start + seconds(20));
+  ASSERT_EQ(bans.size(), 2u);
+  EXPECT_EQ(bans[0].address, "10.0.0.1");
+  EXPECT_EQ(bans[0].left, seconds(50));
+  EXPECT_EQ(bans[1].left, seconds(40));
+  EXPECT_TRUE(guests.lift_ban("10.0.0.1", start + seconds(20)));
+  EXPECT_FALSE(guests.lift_ban("10.0.0.1", start + seconds(20)));
+  EXPECT_FALSE(guests.lift_ban("10.0.0.3", start + seconds(20)));
+  EXPECT_EQ(guests.enter("10.0.0.1", 0, start + seconds(20)), Verdict::welcome);
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start + seconds(20)), Verdict::banned);
+  EXPECT_TRUE(guests.bans(start + seconds(100)).empty());
+}
+
+}  // namespace
+}  // namespace millrace::server
