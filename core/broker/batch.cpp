@@ -48,6 +48,7 @@ void Batch::finish() {
     }
   }
   touched_.clear();
+  wanting_sequence_.clear();
   for (WakeUp& wake_up : wake_ups_) {
     if (!wake_up.outboxes.empty()) wake_up.list->push(wake_up.outboxes);
     MILLRACE_CHECK(wake_up.outboxes.empty());

@@ -50,7 +50,11 @@ class Batch {
     if (outbox.in_batch) return;
     outbox.in_batch = true;
     touched_.push_back(&outbox);
+    if (outbox.wants_sequence) [[unlikely]]
+      wanting_sequence_.push_back(&outbox);
   }
+  // Those of the touched outboxes that want it.
+  const std::vector<Outbox*>& wanting_sequence() const { return wanting_sequence_; }
   // Takes over a reference, which is dropped when the batch's outboxes are handed over.
   void keep_until_finished(OutboxRef outbox) { closed_.push_back(std::move(outbox)); }
 
@@ -68,7 +72,8 @@ class Batch {
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;
   bool has_more_ = false;
-  std::vector<Outbox*> touched_;   // valid: the reference of Connect lasts until closed_ is cleared
+  std::vector<Outbox*> touched_;  // valid: the reference of Connect lasts until closed_ is cleared
+  std::vector<Outbox*> wanting_sequence_;
   std::vector<OutboxRef> closed_;  // whose Close was applied in this batch
   // One for each I/O thread that was ever woken; its vector is empty between batches.
   struct WakeUp {

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "core/broker/client_id.hpp"
+#include "core/broker/inquiry.hpp"
 #include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
@@ -83,6 +84,9 @@ struct SubscriptionRequest {
   std::uint8_t retain_handling = 0;
   Mode mode = Mode::adaptive;
   std::uint32_t interval_ms = 0;  // at least this long between two values of a topic; 0: no limit
+  // The subscriber has had everything up to this publish (Handover::complete_to): of the stored
+  // values it gets only later ones, and learns which topics were cleared since. 0: it has nothing.
+  std::uint64_t newer_than = 0;
   std::shared_ptr<const TopicRules> rules;  // which of its topics may be read; null: all
   // What SUBACK says if not the granted QoS: a refusal (>= 0x80) makes the processor skip it.
   std::optional<protocol::ReasonCode> refused;
@@ -112,6 +116,13 @@ struct LocalRequest {
 struct ReviewRequest {
   std::shared_ptr<const Authority> authority;
   std::function<void()> done;  // called by the processor once all are; may be null
+};
+
+// Somebody who manages the server ends a client's connection, and on request its session.
+struct ExpelRequest {
+  std::string client_id;
+  bool with_session = false;
+  std::function<void(bool found)> done;  // called by the processor
 };
 
 namespace command {
@@ -181,10 +192,17 @@ struct Limits {
 struct Review {
   std::unique_ptr<ReviewRequest> request;
 };
+struct Inquire {
+  std::unique_ptr<Inquiry> inquiry;
+};
+struct Expel {
+  std::unique_ptr<ExpelRequest> request;
+};
 
 // All but publishes: these may use the queue's reserve.
-using Control = boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel,
-                                         Pubcomp, Drained, Close, Announce, Local, Limits, Review>;
+using Control =
+    boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel, Pubcomp,
+                             Drained, Close, Announce, Local, Limits, Review, Inquire, Expel>;
 // In two levels, so that to move and to destroy a publish takes few instructions.
 using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
 

@@ -46,6 +46,7 @@ struct ProcessorLimits {
   std::uint32_t timers_per_batch = 1024;           // and as many wills
   std::uint32_t review_units_per_batch = 4096;     // work of a review: see Sessions::review_some()
   std::uint32_t units_per_batch = 16'384;          // work of commands: see CommandTurns; about 2 ms
+  std::uint32_t inquiry_sessions_per_batch = 1024;
 
   std::int64_t stale_ns() const { return std::int64_t{adaptive_stale_after_ms} * 1'000'000; }
 };

@@ -60,6 +60,7 @@ void Handover::append(Handover&& later) {
   control.append(later.control);
   deliveries.insert(deliveries.end(), std::make_move_iterator(later.deliveries.begin()),
                     std::make_move_iterator(later.deliveries.end()));
+  complete_to = later.complete_to;
   if (later.close && !close) close = later.close;
   later.clear();
 }
@@ -84,6 +85,7 @@ void Handover::compact() {
 
 void Handover::clear() {
   connected.reset();
+  complete_to = 0;
   close.reset();
   control.clear(kept_control_bytes_max);
   deliveries.clear();

@@ -30,6 +30,7 @@
 #include <span>
 #include <vector>
 
+#include "core/broker/connection_facts.hpp"
 #include "core/broker/message.hpp"
 #include "protocol/control_packets.hpp"
 #include "protocol/reason_code.hpp"
@@ -94,6 +95,9 @@ struct Handover {
   std::optional<Connected> connected;
   protocol::ControlPackets control;  // ahead of all deliveries
   std::vector<HandoverItem> deliveries;
+  // For an outbox that wants_sequence: with what is above the connection has had everything that it
+  // is to have of the publishes up to this one. 0: something still waits.
+  std::uint64_t complete_to = 0;
   // Set: write what is above, then end the connection. A v5 client is told the reason by a
   // DISCONNECT; a client that has not got its CONNACK yet, by a CONNACK that refuses.
   std::optional<protocol::ReasonCode> close;
@@ -111,6 +115,8 @@ class OutboxOwner {
  public:
   // Something was handed over, or room came back for a publisher that had paused.
   virtual void on_outbox_ready() = 0;
+  // What is known of the connection, for who manages the server.
+  virtual void describe(ConnectionFacts&) const {}
 
  protected:
   ~OutboxOwner() = default;
@@ -127,6 +133,8 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   // The writer assigns topic aliases (the peer allowed some) or edits headers, so no byte passes
   // unchanged.
   bool encodes_anew = false;
+  // The connection is told how far it has everything: see Handover::complete_to.
+  bool wants_sequence = false;
 
   // --- The processor (its flag stands here to fill padding) -------------------------------------
 
@@ -146,6 +154,11 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
     if (owner_ != nullptr) owner_->on_outbox_ready();
   }
   void forget_owner() { owner_ = nullptr; }
+  // False: the connection is over.
+  bool describe(ConnectionFacts& facts) const {
+    if (owner_ != nullptr) owner_->describe(facts);
+    return owner_ != nullptr;
+  }
 
   // Backpressure. How much of what the connection submitted was applied; wraps around.
   std::uint32_t applied_commands() const {

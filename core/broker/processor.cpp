@@ -63,6 +63,9 @@ void Processor::finish() {
   values_.store_noted(local_.get());
   if (local_ && local_->finish(batch_.now_ns(), values_.sequence())) batch_.ask_for_more();
   deliverer_.serve_all();
+  tell_sequence();
+  if (!inquiries_.empty()) [[unlikely]]
+    answer_inquiries();
   batch_.finish();
   deliverer_.finish_batch();
   sessions_.forget_ended();
@@ -85,6 +88,25 @@ void Processor::publish_due_wills() {
     PublishContext context(will);
     publish(context);
   }
+}
+
+// What is stored now has reached who has nothing waiting; but before it subscribes, that says nothing.
+void Processor::tell_sequence() {
+  for (Outbox* outbox : batch_.wanting_sequence()) {
+    if (!outbox->attached() || !outbox->has_staged()) continue;
+    const Session& session = *outbox->session;
+    const bool subscribes = session.subscriptions.read().of.size() > 0;
+    const bool complete = subscribes && session.has_everything();
+    outbox->staged().complete_to = complete ? values_.sequence() : 0;
+  }
+}
+
+// After the deliveries of the batch, so that its figures are those that the clients will see.
+void Processor::answer_inquiries() {
+  const std::uint32_t budget = batch_.limits().inquiry_sessions_per_batch;
+  inquiries_.step(sessions_, batch_.now_ns(), budget);
+  batch_.stats().work_units.add(budget);
+  if (!inquiries_.empty()) batch_.ask_for_more();
 }
 
 void Processor::update_gauges() {
@@ -171,6 +193,12 @@ void Processor::apply_of_server(Command& command) {
     set_limits(*limits->limits);
   } else if (auto* review = command.get_if<command::Review>()) {
     sessions_.begin_review(std::move(*review->request));
+  } else if (auto* inquire = command.get_if<command::Inquire>()) {
+    inquiries_.add(std::move(inquire->inquiry));
+  } else if (auto* expel = command.get_if<command::Expel>()) {
+    const ExpelRequest& request = *expel->request;
+    const bool found = sessions_.expel(request.client_id, request.with_session);
+    if (request.done) request.done(found);
   } else {
     assert(!"a command of a connection names its outbox");
   }

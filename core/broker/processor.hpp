@@ -20,6 +20,7 @@
 //     Revoker         what a reload takes from a session     revoker.hpp
 //     Sessions        connect, takeover, wills, expiry       sessions.hpp
 //     MemoryGuard     what is given up for memory            memory_guard.hpp
+//     Inquiries       what management asks about sessions    inquiry.hpp
 //     LocalSide       readers in shared memory               local_side.hpp
 //
 // A batch is the unit: finish() stores each topic's newest value once, serves the sessions that have
@@ -42,6 +43,7 @@
 #include "core/broker/deliverer.hpp"
 #include "core/broker/fan_out.hpp"
 #include "core/broker/holder_check.hpp"
+#include "core/broker/inquiry.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/memory_guard.hpp"
 #include "core/broker/publisher_acks.hpp"
@@ -129,6 +131,8 @@ class Processor {
   // The same, and a message without a subscriber is counted.
   std::size_t publish(PublishContext& context);
   void publish_due_wills();
+  void tell_sequence();
+  void answer_inquiries();
 
   void set_limits(const ProcessorLimits& limits);
   void update_gauges();
@@ -145,6 +149,7 @@ class Processor {
   Revoker revoker_;
   Sessions sessions_;
   MemoryGuard memory_guard_;
+  Inquiries inquiries_;
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
   std::uint64_t commands_ = 0;        // in this batch
 };

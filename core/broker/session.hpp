@@ -128,6 +128,11 @@ struct Session {
     return bytes + deferred.read().rate_limits.memory_bytes();
   }
   Arrival arrival() const { return {client_id, arrived.read().address, arrived.read().listener}; }
+  // Nothing waits in it: of all that was published, what is for it is bound to its connection.
+  bool has_everything() const {
+    const DeferredWork& waits = deferred.read();
+    return pending.empty() && waits.snapshots.empty() && waits.rate_limits.held_bytes() == 0;
+  }
   std::string_view owner() const { return rights ? std::string_view(rights->owner) : ""; }
   // Tells the connection how small to keep the kernel's buffer: as the strictest of its
   // subscriptions' modes asks for, or a backlog that collapsed.

@@ -208,6 +208,18 @@ void Sessions::detach(Session& session, Will will) {
   timers_.reschedule(session, batch_);
 }
 
+bool Sessions::expel(std::string_view client_id, bool with_session) {
+  Session* const session = find_present(client_id);
+  if (session == nullptr) return false;
+  if (with_session) session->expiry_s = 0;
+  if (session->connected()) {
+    disconnect(*session, ReasonCode::administrative_action);
+  } else if (with_session) {
+    end(*session);
+  }
+  return true;
+}
+
 // --- The end of a session ------------------------------------------------------------------------
 
 void Sessions::end(Session& session) {

@@ -25,6 +25,7 @@
 #include "core/broker/command.hpp"
 #include "core/broker/deliverer.hpp"
 #include "core/broker/fan_out.hpp"
+#include "core/broker/inquiry.hpp"
 #include "core/broker/revoker.hpp"
 #include "core/broker/rights.hpp"
 #include "core/broker/router.hpp"
@@ -66,6 +67,14 @@ class Sessions {
   // after each call that may have made one due.
   bool has_due_wills() const { return !due_wills_.empty(); }
   Message take_due_will();
+
+  // --- Management ---
+
+  // Ends the connection of that session, and the session itself if it is to. False: there is none.
+  bool expel(std::string_view client_id, bool with_session);
+  // Shows about `count` sessions from the cursor's place on.
+  template <class Visit>
+  void walk(SessionCursor& cursor, std::uint32_t count, Visit&& visit) const;
 
   // --- Rights ---
 
@@ -168,5 +177,23 @@ class Sessions {
   std::shared_ptr<const Authority> authority_;  // null: rights are as each CONNECT brought them
   std::optional<ReviewUnderWay> review_;
 };
+
+// Sessions that come meanwhile may move the others to other buckets: then it begins again.
+template <class Visit>
+void Sessions::walk(SessionCursor& cursor, std::uint32_t count, Visit&& visit) const {
+  if (cursor.bucket_count != by_client_id_.bucket_count()) {
+    cursor.bucket_count = by_client_id_.bucket_count();
+    cursor.bucket = 0;
+    ++cursor.begun;
+  }
+  for (std::uint32_t looked = 0; looked < count && cursor.bucket < cursor.bucket_count; ++looked) {
+    const std::size_t bucket = cursor.bucket++;
+    for (auto one = by_client_id_.begin(bucket); one != by_client_id_.end(bucket); ++one) {
+      visit(**one);
+      ++looked;
+    }
+  }
+  cursor.done = cursor.bucket == cursor.bucket_count;
+}
 
 }  // namespace millrace::broker

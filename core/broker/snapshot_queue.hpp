@@ -30,6 +30,7 @@ struct SnapshotCursor {
   // that came after the client's last return: what it misses while it is away is not kept for it.
   std::uint64_t since = 0;
   std::uint64_t since_at_qos0 = 0;
+  std::uint64_t newer_than = 0;  // SubscriptionRequest's
 };
 
 class SnapshotQueue {

@@ -122,6 +122,7 @@ std::optional<SnapshotCursor> Values::begin_snapshot(const Subscription& subscri
   assert(subscription.session != nullptr);
   cursor.subscription = &subscription;
   cursor.walk.filter = subscription.filter();
+  cursor.newer_than = wanted.newer_than;
   cursor.since = cursor.since_at_qos0 = sequence_;
   return cursor;
 }
@@ -162,12 +163,14 @@ bool Values::value_of(const Topic& topic, const SnapshotCursor& cursor, StoredVa
     return false;
   }
   value.message = message_of(value.retained ? topic.retained : BufferRef(newest));
-  if (value.message.payload_bytes() == 0) return false;
+  // A cleared topic has no value, which is news to those alone who had one of it.
+  if (value.message.payload_bytes() == 0 && cursor.newer_than == 0) return false;
   const std::uint16_t origin = subscription.session->origin;
   if (origin != 0 && value.message.buffer->origin == origin) return false;  // it came from there
   const bool at_qos0 = std::min(value.message.qos, subscription.qos) == 0;
   const std::uint64_t since = at_qos0 ? cursor.since_at_qos0 : cursor.since;
-  return (value.retained ? topic.retained_sequence : topic.sequence) <= since;
+  const std::uint64_t sequence = value.retained ? topic.retained_sequence : topic.sequence;
+  return sequence > cursor.newer_than && sequence <= since;
 }
 
 }  // namespace millrace::broker

@@ -4,6 +4,7 @@
 #include "core/broker/processor.hpp"
 #include "server/app/certificate_ends.hpp"
 #include "server/auth/worker.hpp"
+#include "server/http/events.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
@@ -19,6 +20,7 @@ std::string all_metrics_markdown() {
   const broker::Inbox inbox{broker::InboxLimits{}, processor};
   const HttpCounters http;
   const TopicCounters topics;
+  const EventCounters events;
   Metrics metrics;
   const Worker worker;
   const Guests guests{Config()};
@@ -29,6 +31,7 @@ std::string all_metrics_markdown() {
   metrics.add(memory_metric_rows(processor.stats(), processor.ledger()));
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));
+  metrics.add(event_metric_rows(events));
   metrics.add(local_metric_rows(nullptr));
   const Upstreams upstreams({});
   metrics.add(upstreams.metric_rows());

@@ -1,11 +1,13 @@
 #include "server/app/server.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
 #include "server/app/limits.hpp"
 #include "server/app/warnings.hpp"
+#include "server/mqtt/delivery_mode.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/log.hpp"
 
@@ -37,6 +39,28 @@ void log_memory_event(const broker::MemoryEvent& event) {
                   {"suppressed", verdict.suppressed}});
 }
 
+// What `/events` asks for is what `$latest/` asks for, and operators' rules are above both.
+EventRoutes::ChooseDelivery delivery_of_events(std::shared_ptr<const Settings> settings) {
+  return [settings = std::move(settings)](std::string_view filter, std::string_view user,
+                                          std::optional<double> max_rate_hz) {
+    protocol::ParsedFilter latest;
+    latest.filter = filter;
+    latest.latest = true;
+    const DeliveryWish wish{std::nullopt, max_rate_hz};
+    const DeliveryChoice choice =
+        choose_delivery(latest, 0, wish, settings->config.delivery, user, "http");
+    return EventRoutes::Delivery{choice.mode, choice.interval_ms};
+  };
+}
+
+EventRoutes::Options event_options(const Config& config) {
+  EventRoutes::Options options;
+  options.streams_max = config.http.event_streams_max;
+  options.levels_max = config.mqtt.topic_levels_max;
+  options.credit_bytes = std::min(config.outbox.credit_bytes, config.outbox.latest_credit_bytes);
+  return options;
+}
+
 }  // namespace
 
 Server::Server(std::shared_ptr<const Settings> settings)
@@ -47,7 +71,9 @@ Server::Server(std::shared_ptr<const Settings> settings)
       guests_(config()),
       certificate_ends_(listener_names(config())),
       http_(config().http, takes_ipv4_too(config(), config().http.host, config().http.port)),
-      topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access) {
+      topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access),
+      events_http_(http_, inbox_, topics_http_, event_options(config()),
+                   delivery_of_events(settings_)) {
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
     threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
   }
@@ -81,8 +107,8 @@ Server::~Server() {
   for (const auto& thread : threads_) thread->stop();
   for (const auto& thread : threads_) thread->join();
   worker_.stop();  // it posts to the threads' objects
+  http_.stop();    // readers of events submit, too
   inbox_.stop();
-  http_.stop();
 }
 
 std::unique_ptr<Heartbeat> Server::make_heartbeat() {
@@ -104,6 +130,7 @@ void Server::add_metrics() {
   metrics_.add(log_metric_rows());
   metrics_.add(http_metric_rows(http_.counters()));
   metrics_.add(topic_metric_rows(topics_http_.counters()));
+  metrics_.add(event_metric_rows(events_http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
   metrics_.add(memory_metric_rows(processor_.stats(), processor_.ledger()));
   if (local_host_) metrics_.add(local_metric_rows(local_host_.get()));
@@ -155,6 +182,7 @@ bool Server::reload(std::shared_ptr<const Settings> settings) {
   const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
   const bool taken = wait_until(deadline, [&] { return submit_unsubmitted(); });
   topics_http_.set_access(settings_->access);
+  events_http_.set_rules(delivery_of_events(settings_));
   on_each_thread([&](IoThread& thread) {
     thread.set_settings(settings_);
     thread.wheel().for_each([](Resident& resident) { resident.apply_settings(); });

@@ -18,6 +18,7 @@
 #include "server/app/heartbeat.hpp"
 #include "server/app/memory_watch.hpp"
 #include "server/config/config.hpp"
+#include "server/http/events.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
@@ -93,6 +94,7 @@ class Server {
   HttpServer http_;
   TopicRoutes topics_http_;
   std::unique_ptr<Heartbeat> heartbeat_;
+  EventRoutes events_http_;
   std::atomic<bool> ready_{false};
   // Of reloads: what the processor is to be given, in order; and, once it has all, whether every
   // session is judged by the newest rules.

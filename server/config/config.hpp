@@ -114,6 +114,7 @@ struct HttpConfig {
   std::uint32_t header_seconds = 5;
   std::uint32_t timeout_seconds = 15;
   std::uint32_t long_polls_max = 128;
+  std::uint32_t event_streams_max = 128;
   std::uint32_t wait_seconds_max = 60;
 };
 
@@ -482,7 +483,7 @@ bool takes_ipv4_too(const Config& config, const std::string& host, std::uint16_t
 std::string address_text(const std::string& host, std::uint16_t port);
 
 // Renderings of the one description of all keys.
-std::string config_help();            // for a terminal
-std::string config_table_markdown();  // for docs/configuration.md
+std::string config_help();                      // for a terminal
+std::string config_table_markdown();            // for docs/configuration.md
 
 }  // namespace millrace::server

@@ -180,6 +180,9 @@ void add_front_end(Schema<Config>& schema) {
            "are answered with 503")
       .key(FIELD(http.wait_seconds_max), Limits{1, 3600},
            "The longest time that such a request waits, whatever it asks for")
+      .key(FIELD(http.event_streams_max), Limits{0, 65535},
+           "The most readers of `/events` at once; further ones are answered with 503. Each takes "
+           "one of `http.connections_max`")
       .key(FIELD(threads.io), Limits{0, 256},
            "The number of threads that serve MQTT connections; 0: cores - 1, at least 1")
       .key(FIELD(connection.count_max), Limits{1, 10'000'000},

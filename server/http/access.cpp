@@ -62,11 +62,16 @@ bool has_ended(const Grants& grants) {
 HttpAccess::Verdict verdict(const std::shared_ptr<const Access>& access,
                             const std::shared_ptr<const Grants>& grants,
                             std::string_view authorization, std::string_view filter) {
-  if (!grants) return {unauthorized(), nullptr, access};
-  if (auto rules = grants->subscription(filter)) return {std::nullopt, std::move(*rules), access};
+  if (!grants) return {unauthorized(), nullptr, access, nullptr};
+  if (filter.empty()) return {std::nullopt, nullptr, access, grants};
+  if (auto rules = grants->subscription(filter)) {
+    return {std::nullopt, std::move(*rules), access, grants};
+  }
   // Somebody who has not said who he is may be somebody who may.
-  if (authorization.empty() && access->verifies_names()) return {unauthorized(), nullptr, access};
-  return {forbidden(filter), nullptr, access};
+  if (authorization.empty() && access->verifies_names()) {
+    return {unauthorized(), nullptr, access, nullptr};
+  }
+  return {forbidden(filter), nullptr, access, nullptr};
 }
 
 }  // namespace

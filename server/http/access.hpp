@@ -42,13 +42,14 @@ class HttpAccess {
              std::shared_ptr<const Access> access)
       : http_(http), worker_(worker), checks_refused_(checks_refused), access_(std::move(access)) {}
 
-  // Whether the client may read what `filter` matches, and which rules it has to ask about each
-  // topic (null: none). Refused, what to answer: 401; 403 where other credentials are not asked
-  // for; 503 where too many passwords wait to be checked already.
+  // Whether the client may read what `filter` matches, which rules it has to ask about each topic
+  // (null: none), and all that it may do. Refused, what to answer: 401; 403 where other credentials
+  // are not asked for; 503 where too many passwords wait to be checked already.
   struct Verdict {
     std::optional<HttpResponse> refusal;
     Grants::ReadRules rules;
     std::shared_ptr<const Access> by;
+    std::shared_ptr<const Grants> grants = nullptr;  // null if refused
   };
   // The rules of a reload. A request that waits is to be judged anew before it is answered.
   void set(std::shared_ptr<const Access> access);
@@ -58,13 +59,17 @@ class HttpAccess {
   // `then` is called on the HTTP thread: at once, or when the password was checked.
   using Then = std::function<void(Verdict)>;
   void judge(const HttpExchange::Ptr& exchange, std::string filter, Then then);
+  // Who the client is, whatever it may read.
+  void identify(const HttpExchange::Ptr& exchange, Then then) { judge(exchange, "", then); }
+
+  // The rules in force. Any thread.
+  std::shared_ptr<const Access> current() const;
 
  private:
   static constexpr std::size_t verified_max = 256;
 
   using GrantsRef = std::shared_ptr<const Grants>;  // null: refused
 
-  std::shared_ptr<const Access> current() const;
   void check(const HttpExchange::Ptr& exchange, std::string hash, std::string filter, Then then);
   void remember(const std::string& hash, GrantsRef grants);
 

@@ -1,10 +1,18 @@
 #include "server/http/connection.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
+#include <cassert>
+#include <cstdio>
 #include <iterator>
+#include <sstream>
 
 #include "server/http/target.hpp"
 #include "server/net/http_host.hpp"
@@ -20,8 +28,25 @@ constexpr std::size_t read_bytes = 4096;
 constexpr std::size_t pipelined_bytes_max = 16 * 1024;
 constexpr std::size_t discarded_bytes_max = 1 << 20;
 constexpr std::chrono::seconds lingering_time{2};
+// Of a body in pieces, in the kernel and not yet on its way: what is there cannot be replaced by
+// something newer any more.
+constexpr int unsent_bytes_max = 16 * 1024;
 
 }  // namespace
+
+class HttpServer::Connection::Body final : public HttpBody {
+ public:
+  explicit Body(std::weak_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  void write(std::string piece) override {
+    if (const auto connection = connection_.lock()) connection->write_piece(piece);
+  }
+  void end() override {
+    if (const auto connection = connection_.lock()) connection->end_body();
+  }
+
+ private:
+  const std::weak_ptr<Connection> connection_;  // has no other body, and no answer after it
+};
 
 HttpServer::Connection::Connection(HttpServer& server, boost::asio::ip::tcp::socket socket,
                                    bool reserved)
@@ -151,7 +176,11 @@ void HttpServer::Connection::hand_over() {
       if (const auto self = weak.lock()) self->answer(serial, std::move(response));
     });
   };
-  auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(deliver));
+  auto begin = [weak = weak_from_this(), serial](HttpResponse head, std::function<void()> taken) {
+    const auto self = weak.lock();
+    return self ? self->begin(serial, std::move(head), std::move(taken)) : nullptr;
+  };
+  auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(deliver), begin);
   exchange_ = exchange;
   do_watch();
   server_.dispatch(std::move(exchange), reserved_);
@@ -165,7 +194,8 @@ void HttpServer::Connection::do_watch() {
                           [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
                             self->watching_ = false;
                             self->buffer_.commit(bytes);
-                            if (self->stage_ != Stage::handling) return;
+                            const bool streams = self->stage_ == Stage::streaming;
+                            if (self->stage_ != Stage::handling && !streams) return;
                             if (self->answer_) {
                               auto answer = std::move(*self->answer_);
                               self->answer_.reset();
@@ -188,18 +218,76 @@ void HttpServer::Connection::do_write(HttpResponse answer) {
   server_.counters_.responses[std::min(5u, answer.status / 100)].add();
   response_.emplace(static_cast<http::status>(answer.status), parser_->get().version());
   Response& response = *response_;
-  response.set(http::field::server, "millrace");
-  const bool not_modified = answer.status == 304;  // has no content, and says nothing of its size
-  if (!not_modified) response.set(http::field::content_type, answer.content_type);
-  for (const auto& [name, value] : answer.headers) response.insert(name, value);
-  response.keep_alive(keep_alive_);
+  set_head(response, answer);
   response.body() = std::move(answer.body);
-  if (!not_modified) response.prepare_payload();
+  // 304 has no content, and says nothing of its size.
+  if (answer.status != 304) response.prepare_payload();
   if (is_head_) response.body().clear();  // Content-Length stays what GET would say
   stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
   http::async_write(
       stream_, response,
       [self = shared_from_this()](beast::error_code error, std::size_t) { self->on_write(error); });
+}
+
+void HttpServer::Connection::set_head(Response& response, HttpResponse& answer) {
+  response.set(http::field::server, "millrace");
+  if (answer.status != 304) response.set(http::field::content_type, answer.content_type);
+  for (const auto& [name, value] : answer.headers) response.insert(name, value);
+  response.keep_alive(keep_alive_);
+}
+
+// --- A body in pieces ----------------------------------------------------------------------------
+
+std::shared_ptr<HttpBody> HttpServer::Connection::begin(std::uint64_t serial, HttpResponse head,
+                                                        std::function<void()> taken) {
+  if (stage_ != Stage::handling || answer_ || serial != serial_) return nullptr;
+  stage_ = Stage::streaming;
+  keep_alive_ = false;
+  server_.counters_.responses[std::min(5u, head.status / 100)].add();
+  chunked_ = parser_->get().version() >= 11;
+  Response response(static_cast<http::status>(head.status), parser_->get().version());
+  set_head(response, head);
+  if (chunked_) response.chunked(true);
+  std::ostringstream text;
+  text << response.base();
+  outgoing_ = text.str();
+  taken_ = std::move(taken);
+  ::setsockopt(stream_.socket().native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max,
+               sizeof unsent_bytes_max);
+  return std::make_shared<Body>(weak_from_this());
+}
+
+void HttpServer::Connection::write_piece(std::string_view piece) {
+  if (stage_ != Stage::streaming || body_ended_) return;
+  assert(!piece.empty());  // would be the end of a chunked body
+  if (chunked_) {
+    char size[20];
+    std::snprintf(size, sizeof size, "%zx\r\n", piece.size());
+    outgoing_ += size;
+  }
+  outgoing_ += piece;
+  if (chunked_) outgoing_ += "\r\n";
+  do_write_piece();
+}
+
+void HttpServer::Connection::end_body() {
+  if (stage_ != Stage::streaming || body_ended_) return;
+  body_ended_ = true;
+  if (chunked_) outgoing_ += "0\r\n\r\n";
+  if (outgoing_.empty()) return close();
+  do_write_piece();
+}
+
+void HttpServer::Connection::do_write_piece() {
+  stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
+  boost::asio::async_write(stream_, boost::asio::buffer(outgoing_),
+                           [self = shared_from_this()](beast::error_code error, std::size_t) {
+                             if (self->stage_ != Stage::streaming) return;
+                             self->outgoing_.clear();
+                             if (error || self->body_ended_) return self->close();
+                             const auto taken = self->taken_;  // may end this connection
+                             taken();
+                           });
 }
 
 void HttpServer::Connection::on_write(beast::error_code error) {
@@ -229,6 +317,7 @@ void HttpServer::Connection::do_linger() {
 void HttpServer::Connection::close() {
   if (stage_ == Stage::closed) return;
   stage_ = Stage::closed;
+  taken_ = nullptr;
   server_.forget(this);
   if (const auto exchange = exchange_.lock()) exchange->gone();
   beast::error_code ignored;

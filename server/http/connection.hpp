@@ -5,7 +5,8 @@
 // (http.header_seconds), for its body and for the answer to be taken (http.timeout_seconds); how
 // long a handler takes is its own affair. While it does, the connection reads on, so that a client
 // that goes away is noticed at once (HttpExchange::on_gone), whatever it sent ahead; a client that
-// sends more than pipelined_bytes_max ahead is closed.
+// sends more than pipelined_bytes_max ahead is closed. The same holds while a body is sent in pieces
+// (HttpExchange::begin), which is the connection's last answer.
 #pragma once
 
 #include <boost/beast/core/flat_buffer.hpp>
@@ -13,8 +14,11 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "server/http/server.hpp"
 
@@ -36,14 +40,25 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   // No whole request has come since the last answer. On a reserved place, a client that does not take
   // its answer counts as silent too: a monitor reads its answer at once.
   bool is_silent() const {
-    return stage_ != Stage::handling && (reserved_ || stage_ != Stage::writing);
+    if (stage_ == Stage::handling || stage_ == Stage::streaming) return false;
+    return reserved_ || stage_ != Stage::writing;
   }
   Clock::time_point silent_since() const { return since_; }
 
  private:
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   using Response = boost::beast::http::response<boost::beast::http::string_body>;
-  enum class Stage : std::uint8_t { idle, header, body, handling, writing, lingering, closed };
+  enum class Stage : std::uint8_t {
+    idle,
+    header,
+    body,
+    handling,
+    streaming,
+    writing,
+    lingering,
+    closed
+  };
+  class Body;
 
   void do_read();
   void do_read_header();
@@ -55,6 +70,12 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   void hand_over();
   void do_watch();
   void answer(std::uint64_t serial, HttpResponse response);
+  std::shared_ptr<HttpBody> begin(std::uint64_t serial, HttpResponse head,
+                                  std::function<void()> taken);
+  void write_piece(std::string_view piece);
+  void end_body();
+  void do_write_piece();
+  void set_head(Response& response, HttpResponse& answer);
   void do_write(HttpResponse response);
   void on_write(boost::beast::error_code error);
   void do_linger();
@@ -66,7 +87,12 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;  // a new one for each request
   std::optional<Response> response_;
-  std::optional<HttpResponse> answer_;    // waits for the watching read to end
+  std::optional<HttpResponse> answer_;  // waits for the watching read to end
+  // Of a body in pieces: what goes out now, with the head before the first one; who is told.
+  std::string outgoing_;
+  std::function<void()> taken_;
+  bool chunked_ = false;
+  bool body_ended_ = false;
   std::weak_ptr<HttpExchange> exchange_;  // the one that is being handled
   std::uint64_t serial_ = 0;              // of the exchange; an answer to an older one is late
   Clock::time_point since_ = Clock::now();

@@ -39,8 +39,9 @@ std::string_view HttpRequest::header(std::string_view name) const {
   return {};
 }
 
-HttpExchange::HttpExchange(HttpRequest request, std::function<void(HttpResponse)> deliver)
-    : request_(std::move(request)), deliver_(std::move(deliver)) {}
+HttpExchange::HttpExchange(HttpRequest request, std::function<void(HttpResponse)> deliver,
+                           Begin begin)
+    : request_(std::move(request)), deliver_(std::move(deliver)), begin_(std::move(begin)) {}
 
 HttpExchange::~HttpExchange() {
   answer(500, "text/plain; charset=utf-8", "no answer was made\n");
@@ -69,6 +70,17 @@ void HttpExchange::answer(unsigned status, std::string_view content_type, std::s
   answer(std::move(response));
 }
 
+std::shared_ptr<HttpBody> HttpExchange::begin(HttpResponse head, std::function<void()> taken) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!deliver_ || gone_) return nullptr;
+    deliver_ = nullptr;
+  }
+  auto body = std::exchange(begin_, nullptr)(std::move(head), std::move(taken));
+  body_ = body;
+  return body;
+}
+
 void HttpExchange::on_gone(std::function<void()> callback) {
   if (gone_) {
     callback();
@@ -81,7 +93,7 @@ void HttpExchange::gone() {
   if (std::exchange(gone_, true)) return;
   {
     const std::lock_guard lock(mutex_);
-    if (!deliver_) return;  // answered already
+    if (!deliver_ && body_.expired()) return;  // answered: nobody needs to know
     deliver_ = nullptr;
   }
   if (on_gone_) std::exchange(on_gone_, nullptr)();

@@ -57,12 +57,23 @@ struct HttpResponse {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
+// The body of an answer that is made piece by piece (HttpExchange::begin). The HTTP thread alone.
+class HttpBody {
+ public:
+  virtual ~HttpBody() = default;
+  // The next piece, not empty. Only one at a time: not before `taken` was called for the one before.
+  virtual void write(std::string piece) = 0;
+  // After the last piece was taken.
+  virtual void end() = 0;
+};
+
 // One request and its one answer. Any thread may answer; only the first answer counts.
 class HttpExchange {
  public:
   using Ptr = std::shared_ptr<HttpExchange>;
+  using Begin = std::function<std::shared_ptr<HttpBody>(HttpResponse, std::function<void()>)>;
 
-  HttpExchange(HttpRequest request, std::function<void(HttpResponse)> deliver);
+  HttpExchange(HttpRequest request, std::function<void(HttpResponse)> deliver, Begin begin = {});
   ~HttpExchange();
   HttpExchange(const HttpExchange&) = delete;
   HttpExchange& operator=(const HttpExchange&) = delete;
@@ -73,8 +84,15 @@ class HttpExchange {
   // Stands in the answer, whatever that is. To be called by the handler, before anybody answers.
   void add_header(std::string name, std::string value);
 
-  // Called once, on the HTTP thread, if the client goes (or the server stops) before the answer;
-  // at once if it is gone already. To be called on the HTTP thread, by the handler.
+  // Answers with a body that comes in pieces, of a length that nobody knows yet, and ends the
+  // connection with it; the head goes with the first piece. `taken` is called on the HTTP thread
+  // each time that the socket has taken a piece. A client that does not take one within
+  // http.timeout_seconds is gone. Null: it was answered, or is gone. The HTTP thread alone.
+  std::shared_ptr<HttpBody> begin(HttpResponse head, std::function<void()> taken);
+
+  // Called once, on the HTTP thread, if the client goes (or the server stops) before the answer, or
+  // before the end of a body in pieces; at once if it is gone already. To be called on the HTTP
+  // thread, by the handler.
   void on_gone(std::function<void()> callback);
   void gone();  // the server's
 
@@ -85,6 +103,8 @@ class HttpExchange {
   std::vector<std::pair<std::string, std::string>> headers_;  // of the answer; likewise
   std::mutex mutex_;
   std::function<void(HttpResponse)> deliver_;  // under mutex_; empty: answered
+  Begin begin_;                                // the HTTP thread's
+  std::weak_ptr<HttpBody> body_;               // the HTTP thread's, of begin()
   std::function<void()> on_gone_;              // the HTTP thread's
   bool gone_ = false;                          // the HTTP thread's
 };

@@ -15,8 +15,7 @@
 // thread for each who waits for a topic of its batch.
 //
 // Threads: constructed before http.start(); set_access() and the numbers any thread; everything
-// else the HTTP thread. The processor and the worker are stopped, and then the HttpServer, before this
-// is destroyed.
+// else the HTTP thread. The processor, the worker and the HttpServer rest before this is destroyed.
 #pragma once
 
 #include <cstdint>
@@ -53,6 +52,10 @@ class TopicRoutes {
   void set_access(std::shared_ptr<const Access> access) { access_.set(std::move(access)); }
 
   const TopicCounters& counters() const { return counters_; }
+  // For the other routes that ask the same rules, on the HTTP thread.
+  HttpAccess& access() { return access_; }
+  // Names this run of the server: no two have the same.
+  const std::string& run() const { return run_; }
 
  private:
   void get_topic(HttpExchange::Ptr exchange);

@@ -203,6 +203,7 @@ class Connection final : public StreamUser,
 
   // --- connection_write.cpp ---
   void on_outbox_ready() override;
+  void describe(broker::ConnectionFacts& facts) const override;
   bool take_handover();
   void send_connack(bool session_present);
   void count_control(protocol::ControlPackets& control);
@@ -230,6 +231,9 @@ class Connection final : public StreamUser,
   broker::Rare<Uncommon> uncommon_;
   broker::ClientId client_id_;  // the session's name; until CONNACK the client's own
 
+  std::uint64_t bytes_received_ = 0;  // from the socket, since CONNECT
+  std::uint64_t bytes_sent_ = 0;
+  std::uint32_t connected_tick_ = 0;
   std::uint32_t last_received_tick_ = 0;
   std::uint32_t partial_since_tick_ = 0;  // the packet of which reader_ keeps a part
   std::uint32_t patience_ticks_ = 0;      // silence, or time in this state, that is allowed; 0: any

@@ -59,7 +59,10 @@ bool Connection::read_once() {
   counters.reads.add();
   counters.bytes_received.add(result.bytes);
   thread_.count_received(result.bytes);
-  if (past_connect()) last_received_tick_ = thread_.wheel().tick();
+  if (past_connect()) {
+    last_received_tick_ = thread_.wheel().tick();
+    bytes_received_ += result.bytes;
+  }
   if (received.is_over_budget()) {
     refuse_bytes();
     return false;
@@ -327,6 +330,7 @@ void Connection::on_password_checked() {
 void Connection::accept() {
   Handshake::Terms& terms = handshake_->terms();
   last_received_tick_ = thread_.wheel().tick();
+  connected_tick_ = last_received_tick_;
   state_ = State::connecting;
   grants_ = handshake_->grants();
   client_id_ = terms.request->client_id;

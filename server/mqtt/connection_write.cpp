@@ -126,10 +126,12 @@ void Connection::write() {
   if (write_blocked_ || state_ >= State::lingering) return;
   // Nothing precedes CONNACK but AUTH.
   if (!greeted_ && state_ != State::closing && state_ != State::authenticating) return;
+  const std::uint64_t sent_before = thread_.counters().bytes_sent.value();
   Writer::Status status = Writer::Status::written;
   do {
     status = writer_.write(*stream_, thread_.piece(), thread_.counters(), submission_.outbox());
   } while (held_ && status == Writer::Status::written && release_answers());
+  bytes_sent_ += thread_.counters().bytes_sent.value() - sent_before;
   if (state_ >= State::lingering) return;  // a hand-over among them ended it
   if (status == Writer::Status::written) {
     const IoStatus flushed = stream_->flush();

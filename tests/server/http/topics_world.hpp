@@ -23,6 +23,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
 #include "protocol/properties.hpp"
+#include "server/http/events.hpp"
 #include "server/http/topics.hpp"
 
 namespace millrace::server {
@@ -54,14 +55,15 @@ class TopicsWorld {
       : processor(limits),
         inbox(broker::InboxLimits{}, processor),
         http(on_any_port(http_config)),
-        routes(http, processor.topics(), http_config, worker, access_of(access)) {
+        routes(http, processor.topics(), http_config, worker, access_of(access)),
+        events(http, inbox, routes, event_options(http_config), latest) {
     inbox.start();
     http.start();
   }
   ~TopicsWorld() {
     worker.stop();
-    inbox.stop();
     http.stop();
+    inbox.stop();
   }
 
   // Returns when the value can be read.
@@ -98,8 +100,21 @@ class TopicsWorld {
   Worker worker;
   HttpServer http;
   TopicRoutes routes;
+  EventRoutes events;
+
+  static EventRoutes::Delivery latest(std::string_view, std::string_view,
+                                      std::optional<double> max_rate_hz) {
+    const double ms = max_rate_hz ? 1000 / *max_rate_hz : 0;
+    return {broker::Mode::latest, static_cast<std::uint32_t>(ms)};
+  }
 
  private:
+  static EventRoutes::Options event_options(const HttpConfig& config) {
+    EventRoutes::Options options;
+    options.streams_max = config.event_streams_max;
+    options.heartbeat = std::chrono::milliseconds(100);
+    return options;
+  }
   static HttpConfig on_any_port(HttpConfig config) {
     config.port = 0;
     return config;

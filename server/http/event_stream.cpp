@@ -1,0 +1,185 @@
+#include "server/http/event_stream.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+#include <utility>
+
+#include "server/auth/crypto.hpp"
+#include "server/http/event_text.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+// So long an EventSource waits before it asks again.
+constexpr std::string_view first_lines = "retry: 1000\n";
+constexpr std::string_view heartbeat = ":\n\n";
+
+// One that no client can have guessed, so that none takes it over.
+std::string make_client_id() {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string id = "events-";
+  for (const char byte : random_bytes(12)) {
+    id += digits[static_cast<unsigned char>(byte) >> 4];
+    id += digits[static_cast<unsigned char>(byte) & 15];
+  }
+  return id;
+}
+
+}  // namespace
+
+EventStream::EventStream(const Setup& setup, HttpExchange::Ptr exchange)
+    : setup_(setup),
+      exchange_(std::move(exchange)),
+      outbox_(new broker::Outbox(setup.ready_list, *this)) {
+  outbox_->version = protocol::Version::v5;
+  outbox_->assigns_aliases = true;  // deliveries one by one, never packets as bytes
+  outbox_->wants_sequence = true;
+  setup_.counters.streams.add();
+}
+
+EventStream::~EventStream() {
+  outbox_->forget_owner();
+}
+
+void EventStream::start(broker::RightsRef rights,
+                        std::unique_ptr<broker::SubscribeRequest> request) {
+  auto connect = std::make_unique<broker::ConnectRequest>();
+  connect->client_id = make_client_id();
+  connect->version = outbox_->version;
+  connect->rights = std::move(rights);
+  connect->keeps = outbox_;
+  kept_.push_back({outbox_.get(), broker::command::Connect{std::move(connect)}});
+  kept_.push_back({outbox_.get(), broker::command::Subscribe{std::move(request)}});
+  submit_kept();
+  exchange_->on_gone([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->on_gone();
+  });
+}
+
+// --- Commands ------------------------------------------------------------------------------------
+
+template <class What>
+void EventStream::submit(What&& what) {
+  kept_.push_back({outbox_.get(), std::forward<What>(what)});
+  submit_kept();
+}
+
+void EventStream::submit_kept() {
+  const auto submit_some = [this] {
+    const std::size_t taken = setup_.inbox.submit(kept_);
+    kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(taken));
+  };
+  submit_some();
+  if (kept_.empty()) return;
+  setup_.inbox.wait_for_room(outbox_);  // calls on_outbox_ready()
+  submit_some();
+}
+
+// --- What the processor hands over ---------------------------------------------------------------
+
+void EventStream::on_outbox_ready() {
+  if (!kept_.empty()) submit_kept();
+  if (!gone_) take();
+}
+
+void EventStream::take() {
+  if (writing_ || ending_) return;
+  std::unique_ptr<broker::Handover> handover = outbox_->take();
+  if (!handover) return;
+  if (handover->close) ending_ = true;
+  if (handover->connected && body_ == nullptr) {
+    HttpResponse head;
+    head.content_type = "text/event-stream";
+    head.headers.emplace_back("Cache-Control", "no-store");
+    body_ = exchange_->begin(std::move(head), [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->on_taken();
+    });
+    if (body_ == nullptr) return on_gone();
+  }
+  if (body_ == nullptr) return refuse();
+  std::string text;
+  append(*handover, text);
+  outbox_->recycle(std::move(handover));
+  if (!text.empty()) return write(std::move(text));
+  if (ending_) body_->end();
+}
+
+void EventStream::append(broker::Handover& handover, std::string& text) {
+  if (handover.connected) {
+    text += first_lines;
+    text += "event: start\ndata: {\"run\":\"" + std::string(setup_.run) + "\",\"resumed\":";
+    text += setup_.newer_than > 0 ? "true}\n\n" : "false}\n\n";
+  }
+  const std::int64_t now_ns = broker::Inbox::now_ns();
+  for (const broker::HandoverItem& item : handover.deliveries) {
+    const auto& delivery = boost::variant2::get<broker::Delivery>(item);
+    append_event(text, delivery, now_ns, setup_.payload_bytes_max);
+    writing_bytes_ += delivery.charge_bytes();
+    setup_.counters.events.add();
+  }
+  if (handover.complete_to > 0) {
+    text += "id: " + event_id(setup_.run, handover.complete_to) + "\n\n";
+  }
+}
+
+// The processor did not let it in.
+void EventStream::refuse() {
+  HttpResponse response;
+  response.status = 503;
+  response.body = "no room for one more session (session.count_max)\n";
+  response.headers.emplace_back("Retry-After", "1");
+  exchange_->answer(std::move(response));
+  on_gone();
+}
+
+// --- Writing -------------------------------------------------------------------------------------
+
+void EventStream::write(std::string text) {
+  sent_bytes_ += text.size();
+  writing_ = true;
+  written_at_ = Clock::now();
+  body_->write(std::move(text));
+}
+
+void EventStream::on_taken() {
+  writing_ = false;
+  unreported_bytes_ += std::exchange(writing_bytes_, 0);
+  if (ending_) return body_->end();
+  if (unreported_bytes_ >= setup_.report_bytes) {
+    submit(broker::command::Drained{std::exchange(unreported_bytes_, 0), false});
+  }
+  take();
+}
+
+void EventStream::describe(broker::ConnectionFacts& facts) const {
+  const auto seconds = [](Clock::duration time) {
+    return static_cast<std::uint32_t>(
+        std::chrono::duration_cast<std::chrono::seconds>(time).count());
+  };
+  facts.address = exchange_->request().peer;
+  facts.listener = facts.transport = "http";
+  facts.connected_seconds = facts.silent_seconds = seconds(Clock::now() - begun_at_);
+  facts.bytes_sent = sent_bytes_;
+}
+
+void EventStream::beat(Clock::time_point before) {
+  if (body_ == nullptr || writing_ || ending_ || gone_ || written_at_ >= before) return;
+  write(std::string(heartbeat));
+}
+
+void EventStream::end() {
+  if (std::exchange(ending_, true) || writing_ || gone_) return;
+  if (body_ != nullptr) return body_->end();
+  exchange_->answer(503, "text/plain; charset=utf-8", "the server's rules have just changed\n");
+  on_gone();
+}
+
+void EventStream::on_gone() {
+  if (std::exchange(gone_, true)) return;
+  setup_.counters.streams.subtract();
+  submit(broker::command::Close{protocol::ReasonCode::normal_disconnection, std::nullopt});
+}
+
+}  // namespace millrace::server

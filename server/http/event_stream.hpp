@@ -1,0 +1,98 @@
+// EventStream: one reader of `/events`.
+//
+// To the processor it is a client like any other: an Outbox, a session for as long as the request
+// lasts, and a `latest` subscription for each filter. So its values are conflated, limited in rate,
+// seeded and judged by access rules where those of MQTT clients are, and it costs the processor what
+// a client of `$latest/` costs, and nothing while nothing that it reads is published. (Waiters on
+// slots, as long polls are, would have to find by themselves which topics a filter matches, at each
+// new topic, and would all be woken on each publish, however slow they read.)
+//
+// One piece is on its way at a time: what the processor hands over meanwhile is taken when that has
+// been written, and only what was written gives credit for more.
+//
+// Always: Connect is submitted first, Close last and once; the stream is kept (EventRoutes) until
+// the queue has taken Close.
+//
+// Threads: the HTTP thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/outbox.hpp"
+#include "server/auth/access.hpp"
+#include "server/http/server.hpp"
+
+namespace millrace::server {
+
+// What the readers of events count. Written by the HTTP thread alone.
+struct EventCounters {
+  Counter streams;          // open now
+  Counter streams_refused;  // over http.event_streams_max
+  Counter events;           // values sent
+};
+
+class EventStream final : public std::enable_shared_from_this<EventStream>,
+                          private broker::OutboxOwner {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  struct Setup {
+    broker::Inbox& inbox;
+    broker::ReadyList& ready_list;
+    EventCounters& counters;
+    std::string_view run;             // outlives the stream
+    std::uint32_t payload_bytes_max;  // of one event
+    std::uint32_t report_bytes;       // so many are written before the processor is told
+    std::uint64_t newer_than = 0;     // 0: the reader has nothing yet
+  };
+
+  EventStream(const Setup& setup, HttpExchange::Ptr exchange);
+  ~EventStream();
+  EventStream(const EventStream&) = delete;
+  EventStream& operator=(const EventStream&) = delete;
+
+  // `request` has one subscription for each filter.
+  void start(broker::RightsRef rights, std::unique_ptr<broker::SubscribeRequest> request);
+  // Ends the answer: the reader may come again.
+  void end();
+  // A comment, if nothing was written since `before`: so that both sides learn that the other is
+  // gone.
+  void beat(Clock::time_point before);
+  // Nothing is left of it anywhere.
+  bool is_over() const { return gone_ && kept_.empty(); }
+
+ private:
+  void on_outbox_ready() override;
+  void describe(broker::ConnectionFacts& facts) const override;
+  void take();
+  void append(broker::Handover& handover, std::string& text);
+  void refuse();
+  void on_taken();
+  void on_gone();
+  void write(std::string text);
+  template <class What>
+  void submit(What&& what);
+  void submit_kept();
+
+  const Setup setup_;
+  const HttpExchange::Ptr exchange_;
+  const broker::OutboxRef outbox_;
+  std::shared_ptr<HttpBody> body_;      // null: the head is not sent yet
+  std::vector<broker::Command> kept_;   // the queue had no room for them
+  std::uint32_t writing_bytes_ = 0;     // of messages, in the piece that is being written
+  std::uint32_t unreported_bytes_ = 0;  // written
+  std::uint64_t sent_bytes_ = 0;        // of events
+  const Clock::time_point begun_at_ = Clock::now();
+  Clock::time_point written_at_ = Clock::now();
+  bool writing_ = false;
+  bool ending_ = false;
+  bool gone_ = false;  // Close was submitted, or is kept
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,191 @@
+#include "server/http/events.hpp"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+#include "protocol/topic.hpp"
+#include "server/http/event_text.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+void refuse(HttpExchange& exchange, unsigned status, std::string why) {
+  exchange.answer(status, "text/plain; charset=utf-8", std::move(why) + "\n");
+}
+
+template <class Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+EventRoutes::EventRoutes(HttpServer& http, broker::Inbox& inbox, TopicRoutes& topics,
+                         const Options& options, ChooseDelivery choose)
+    : http_(http),
+      inbox_(inbox),
+      topics_(topics),
+      options_(options),
+      choose_(std::move(choose)),
+      ready_list_([this] { boost::asio::post(http_.context(), [this] { serve_ready(); }); }),
+      timer_(http.context()) {
+  ready_list_.prepare_to_sleep();
+  http.route("GET", "/events", "", [this](HttpExchange::Ptr exchange) { get_events(exchange); });
+  beat();
+}
+
+void EventRoutes::set_rules(ChooseDelivery choose) {
+  {
+    const std::lock_guard lock(mutex_);
+    choose_ = std::move(choose);
+  }
+  boost::asio::post(http_.context(), [this] {
+    const auto streams = streams_;
+    for (const auto& stream : streams) stream->end();
+    forget_ended();
+  });
+}
+
+// --- Requests ------------------------------------------------------------------------------------
+
+std::optional<EventRoutes::Query> EventRoutes::parse(const HttpRequest& request,
+                                                     std::string& fault) const {
+  Query query;
+  for (const auto& [name, value] : request.query) {
+    if (name == "filter") {
+      const auto parsed = protocol::parse_filter(value, options_.levels_max);
+      if (!parsed) {
+        fault = "filter: not a topic filter: \"" + value + "\" (in a URL, # is %23 and + is %2B)";
+      } else if (parsed->latest || parsed->shared()) {
+        fault = "filter: without its prefix, please: " + value;
+      }
+      query.filters.push_back(value);
+    } else if (name == "max_rate_hz") {
+      query.max_rate_hz = parse_number<double>(value);
+      const bool makes_sense = query.max_rate_hz && std::isfinite(*query.max_rate_hz) &&
+                               *query.max_rate_hz >= 0.001 && *query.max_rate_hz <= 100'000;
+      if (!makes_sense) fault = "max_rate_hz: not a rate from 0.001 to 100000: " + value;
+    } else if (name == "payload_bytes_max") {
+      const auto bytes = parse_number<std::uint32_t>(value);
+      if (!bytes) fault = "payload_bytes_max: not a number of bytes: " + value;
+      query.payload_bytes_max = bytes.value_or(0);
+    } else {
+      fault = "unknown parameter: " + name + " (there are filter, max_rate_hz, payload_bytes_max)";
+    }
+  }
+  if (query.filters.empty()) fault = "filter: which topics? (?filter=a/%23)";
+  if (query.filters.size() > filters_max) fault = "filter: 16 at most";
+  return fault.empty() ? std::optional(std::move(query)) : std::nullopt;
+}
+
+void EventRoutes::get_events(HttpExchange::Ptr exchange) {
+  std::string fault;
+  const auto query = parse(exchange->request(), fault);
+  if (!query) return refuse(*exchange, 400, std::move(fault));
+  topics_.access().judge(exchange, query->filters.front(),
+                         [this, exchange, query](HttpAccess::Verdict verdict) {
+                           if (verdict.refusal)
+                             return exchange->answer(std::move(*verdict.refusal));
+                           if (exchange->request().method == "HEAD") {
+                             return exchange->answer(200, "text/event-stream", "");
+                           }
+                           begin(exchange, *query, verdict.grants);
+                         });
+}
+
+void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
+                        const std::shared_ptr<const Grants>& grants) {
+  if (counters_.streams.value() >= options_.streams_max) {
+    counters_.streams_refused.add();
+    HttpResponse response;
+    response.status = 503;
+    response.body = "too many readers of events (http.event_streams_max)\n";
+    response.headers.emplace_back("Retry-After", "1");
+    return exchange->answer(std::move(response));
+  }
+  const auto newer_than =
+      parse_event_id(exchange->request().header("last-event-id"), topics_.run());
+  auto request = std::make_unique<broker::SubscribeRequest>();
+  request->packet_id = 1;
+  request->rights_revision = grants->rights()->revision;
+  const std::lock_guard lock(mutex_);
+  for (const std::string& filter : query.filters) {
+    auto rules = grants->subscription(filter);
+    if (!rules) return refuse(*exchange, 403, "not allowed to read " + filter);
+    const Delivery delivery = choose_(filter, grants->user(), query.max_rate_hz);
+    broker::SubscriptionRequest& wanted = request->filters.emplace_back();
+    wanted.name = filter;
+    wanted.filter = filter;
+    wanted.retain_as_published = true;
+    wanted.mode = delivery.mode;
+    wanted.interval_ms = delivery.interval_ms;
+    wanted.newer_than = newer_than.value_or(0);
+    wanted.rules = std::move(*rules);
+  }
+  const EventStream::Setup setup{inbox_,
+                                 ready_list_,
+                                 counters_,
+                                 topics_.run(),
+                                 query.payload_bytes_max,
+                                 options_.credit_bytes / 4,
+                                 newer_than.value_or(0)};
+  const auto stream = std::make_shared<EventStream>(setup, exchange);
+  streams_.push_back(stream);
+  stream->start(grants->rights(), std::move(request));
+}
+
+// --- What the processor handed over --------------------------------------------------------------
+
+// One round of what is ready; then whatever else this thread has to do.
+void EventRoutes::serve_ready() {
+  ready_list_.awake();
+  if (ready_list_.take(ready_)) {
+    for (const broker::OutboxRef& outbox : ready_) outbox->dispatch();
+    ready_.clear();
+    forget_ended();
+  }
+  if (ready_list_.prepare_to_sleep()) return;
+  boost::asio::post(http_.context(), [this] { serve_ready(); });
+}
+
+void EventRoutes::beat() {
+  timer_.expires_after(options_.heartbeat);
+  timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;
+    const auto before = EventStream::Clock::now() - options_.heartbeat / 2;
+    const auto streams = streams_;
+    for (const auto& stream : streams) stream->beat(before);
+    forget_ended();
+    beat();
+  });
+}
+
+void EventRoutes::forget_ended() {
+  std::erase_if(streams_, [](const auto& stream) { return stream->is_over(); });
+}
+
+// --- Metrics -------------------------------------------------------------------------------------
+
+std::vector<MetricRow> event_metric_rows(const EventCounters& counters) {
+  const auto row = [](const char* name, MetricType type, const char* help, const Counter& counter) {
+    return MetricRow{name, type, {}, help, [&counter](MetricWriter& writer) {
+                       writer.sample(static_cast<double>(counter.value()));
+                     }};
+  };
+  return {row("millrace_http_event_streams", MetricType::gauge, "Readers of /events.",
+              counters.streams),
+          row("millrace_http_event_streams_refused_total", MetricType::counter,
+              "Readers of /events that were refused because of http.event_streams_max.",
+              counters.streams_refused),
+          row("millrace_http_events_total", MetricType::counter,
+              "Values sent to readers of /events.", counters.events)};
+}
+
+}  // namespace millrace::server

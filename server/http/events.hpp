@@ -1,0 +1,100 @@
+// Live values over HTTP, without an MQTT library:
+//
+//     GET /events?filter=a/%23&max_rate_hz=2      Server-Sent Events: the newest value of each topic
+//                                                 that matches, then whatever is newest each time
+//                                                 that the reader has taken what was sent
+//
+// Conflated per reader as `$latest/` is (event_stream.hpp), by the rights of the HTTP user
+// (access.hpp). `Last-Event-ID`, which an EventSource sends by itself when it comes again, names how
+// far the reader has everything: it then gets what changed since.
+//
+// A reload ends all streams: their readers come again, and are judged by the new rules.
+//
+// Threads: constructed before http.start(); set_rules() any thread; everything else the HTTP
+// thread. The HttpServer rests, and then the processor, before this is destroyed.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/outbox.hpp"
+#include "server/http/event_stream.hpp"
+#include "server/http/server.hpp"
+#include "server/http/topics.hpp"
+#include "server/observe/metrics.hpp"
+
+namespace millrace::server {
+
+std::vector<MetricRow> event_metric_rows(const EventCounters& counters);
+
+class EventRoutes {
+ public:
+  // How a filter is served to a user who asks for `latest` at that rate (0: any); operators' rules
+  // have the last word.
+  struct Delivery {
+    broker::Mode mode = broker::Mode::latest;
+    std::uint32_t interval_ms = 0;
+  };
+  using ChooseDelivery = std::function<Delivery(std::string_view filter, std::string_view user,
+                                                std::optional<double> max_rate_hz)>;
+  struct Options {
+    std::uint32_t streams_max = 128;
+    std::uint32_t levels_max = 128;  // of a filter
+    std::uint32_t credit_bytes = 16 * 1024;
+    std::chrono::milliseconds heartbeat{15'000};
+  };
+
+  // Adds its route to `http`. `topics` knows the access rules and the run.
+  EventRoutes(HttpServer& http, broker::Inbox& inbox, TopicRoutes& topics, const Options& options,
+              ChooseDelivery choose);
+  EventRoutes(const EventRoutes&) = delete;
+  EventRoutes& operator=(const EventRoutes&) = delete;
+
+  // After the access rules were set. Ends the streams that are open.
+  void set_rules(ChooseDelivery choose);
+
+  const EventCounters& counters() const { return counters_; }
+  // The connection behind it is one of these readers: it is described on the HTTP thread.
+  bool owns(const broker::Outbox& outbox) const { return &outbox.ready_list() == &ready_list_; }
+
+ private:
+  static constexpr std::size_t filters_max = 16;
+  static constexpr std::uint32_t payload_bytes_unlimited = UINT32_MAX;
+
+  struct Query {
+    std::vector<std::string> filters;
+    std::optional<double> max_rate_hz;
+    std::uint32_t payload_bytes_max = payload_bytes_unlimited;
+  };
+
+  std::optional<Query> parse(const HttpRequest& request, std::string& fault) const;
+  void get_events(HttpExchange::Ptr exchange);
+  void begin(const HttpExchange::Ptr& exchange, const Query& query,
+             const std::shared_ptr<const Grants>& grants);
+  void serve_ready();
+  void beat();
+  void forget_ended();
+
+  HttpServer& http_;
+  broker::Inbox& inbox_;
+  TopicRoutes& topics_;
+  const Options options_;
+  std::mutex mutex_;
+  ChooseDelivery choose_;  // under mutex_
+  EventCounters counters_;
+  broker::ReadyList ready_list_;
+  std::vector<broker::OutboxRef> ready_;
+  std::vector<std::shared_ptr<EventStream>> streams_;
+  boost::asio::steady_timer timer_;
+};
+
+}  // namespace millrace::server

@@ -1,0 +1,422 @@
+// Live values as Server-Sent Events, read from a socket by hand.
+#include "server/http/events.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "server/http/event_text.hpp"
+#include "tests/server/http/topics_world.hpp"
+
+namespace millrace::server {
+namespace {
+
+using Headers = HttpClient::Headers;
+
+// An event's fields, or "comment".
+using Event = std::map<std::string, std::string>;
+
+class EventReader {
+ public:
+  EventReader(TopicsWorld& world, const std::string& target, const Headers& headers = {},
+              const std::string& version = "1.1") {
+    socket_.connect({boost::asio::ip::make_address("127.0.0.1"), world.http.port()});
+    std::string request = "GET " + target + " HTTP/" + version + "\r\nHost: localhost\r\n";
+    for (const auto& [name, value] : headers) request += name + ": " + value + "\r\n";
+    boost::asio::write(socket_, boost::asio::buffer(request + "\r\n"));
+    head = take_until("\r\n\r\n");
+    chunked_ = head.find("Transfer-Encoding: chunked") != std::string::npos;
+  }
+
+  bool accepted() const { return head.find(" 200 ") != std::string::npos; }
+
+  // The next event, comments and ids apart; empty at the end.
+  Event next() {
+    for (;;) {
+      Event event;
+      for (std::string line = line_of_body(); !line.empty(); line = line_of_body()) {
+        const auto colon = line.find(':');
+        if (colon > 0) event[line.substr(0, colon)] = line.substr(std::min(line.size(), colon + 2));
+      }
+      if (event.count("data") > 0 || ended_) return event;
+    }
+  }
+  // The next value, as JSON. The stream's beginning comes before it.
+  nlohmann::json value() {
+    Event event = next();
+    if (event["event"] == "start") {
+      start = nlohmann::json::parse(event["data"]);
+      event = next();
+    }
+    return event["data"].empty() ? nlohmann::json() : nlohmann::json::parse(event["data"]);
+  }
+  // Reads on until everything that was published has been told.
+  std::string wait_for_id() {
+    std::string line;
+    wait_for_line("id: ", &line);
+    return line.substr(std::min<std::size_t>(line.size(), 4));
+  }
+  bool wait_for_line(const std::string& beginning, std::string* found = nullptr) {
+    while (!ended_) {
+      const std::string line = line_of_body();
+      if (!line.starts_with(beginning)) continue;
+      if (found != nullptr) *found = line;
+      return true;
+    }
+    return false;
+  }
+  bool ended() {
+    while (!ended_) line_of_body();
+    return true;
+  }
+  void close() { socket_.close(); }
+
+  std::string head;
+  nlohmann::json start;
+  int ids = 0;
+
+ private:
+  std::string line_of_body() {
+    std::size_t end = 0;
+    while ((end = body_.find('\n')) == std::string::npos) {
+      if (!read_body()) {
+        ended_ = true;
+        return "";
+      }
+    }
+    std::string line = body_.substr(0, end);
+    body_.erase(0, end + 1);
+    if (line.starts_with("id: ")) ++ids;
+    return line;
+  }
+  bool read_body() {
+    if (ended_) return false;
+    if (!chunked_) {
+      if (raw_.empty() && !read_some()) return false;
+      body_ += std::exchange(raw_, "");
+      return true;
+    }
+    const std::string size = take_until("\r\n");
+    if (size.empty()) return false;
+    const std::size_t bytes = std::stoul(size, nullptr, 16);
+    while (raw_.size() < bytes + 2) {
+      if (!read_some()) return false;
+    }
+    body_ += raw_.substr(0, bytes);
+    raw_.erase(0, bytes + 2);
+    return bytes > 0;
+  }
+  std::string take_until(const std::string& end) {
+    std::size_t at = 0;
+    while ((at = raw_.find(end)) == std::string::npos) {
+      if (!read_some()) return "";
+    }
+    std::string text = raw_.substr(0, at + end.size());
+    raw_.erase(0, at + end.size());
+    return text;
+  }
+  bool read_some() {
+    char bytes[4096];
+    boost::system::error_code error;
+    const std::size_t count = socket_.read_some(boost::asio::buffer(bytes), error);
+    raw_.append(bytes, count);
+    return !error;
+  }
+
+  boost::asio::io_context context_;
+  boost::asio::ip::tcp::socket socket_{context_};
+  std::string raw_, body_;
+  bool chunked_ = false;
+  bool ended_ = false;
+};
+
+std::uint64_t sessions(const TopicsWorld& world) {
+  return world.processor.stats().sessions_connected.value();
+}
+
+TEST(Events, BeginWithTheNewestValueOfEachTopicAndGoOnWithChanges) {
+  TopicsWorld world;
+  world.publish({.topic = "home/a", .payload = "1", .retain = true});
+  world.publish("home/b", "2");
+  world.publish("away/c", "3");
+  EventReader reader(world, "/events?filter=home/%23");
+  ASSERT_TRUE(reader.accepted()) << reader.head;
+  EXPECT_NE(reader.head.find("Content-Type: text/event-stream\r\n"), std::string::npos);
+  const auto first = reader.value();
+  EXPECT_EQ(reader.start["resumed"], false);
+  EXPECT_EQ(first["topic"], "home/a");
+  EXPECT_EQ(first["payload"], "1");
+  EXPECT_EQ(first["retained"], true);
+  EXPECT_EQ(first["size"], 1);
+  const auto second = reader.value();
+  EXPECT_EQ(second["topic"], "home/b");
+  EXPECT_EQ(second["retained"], false);
+  reader.wait_for_id();
+  world.publish("away/c", "4");
+  world.publish("home/b", "5");
+  EXPECT_EQ(reader.value()["payload"], "5");
+}
+
+TEST(Events, OfSeveralFiltersComeInOneStream) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=a&filter=b/%2B");
+  reader.wait_for_id();
+  world.publish("c", "x");
+  world.publish("a", "1");
+  EXPECT_EQ(reader.value()["topic"], "a");
+  world.publish("b/c", "2");
+  EXPECT_EQ(reader.value()["topic"], "b/c");
+}
+
+TEST(Events, AreConflatedForAReaderThatDoesNotRead) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=%23");
+  reader.wait_for_id();
+  constexpr int count = 3000;
+  const std::string padding(10'000, '.');
+  for (int i = 1; i <= count; ++i)
+    world.submit({.topic = "t", .payload = std::to_string(i) + padding});
+  wait_for([&] { return world.inbox.idle(); });
+  world.publish("last", "x");
+  int received = 0, newest = 0;
+  for (auto value = reader.value(); value["topic"] != "last"; value = reader.value()) {
+    ++received;
+    const int number = std::stoi(value["payload"].get<std::string>());
+    EXPECT_GT(number, newest);
+    newest = number;
+  }
+  EXPECT_EQ(newest, count);
+  EXPECT_LT(received, count);
+}
+
+TEST(Events, KeepToTheRateThatIsAskedForAndAlwaysEndWithTheLast) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=t&max_rate_hz=0.5");
+  reader.wait_for_id();
+  for (int i = 0; i < 20; ++i) world.publish("t", std::to_string(i));
+  EXPECT_EQ(reader.value()["payload"], "0");
+  EXPECT_EQ(reader.value()["payload"], "19");
+}
+
+TEST(Events, GoOnWhereAReaderWasThatComesAgain) {
+  TopicsWorld world;
+  world.publish("a", "1");
+  world.publish("b", "1");
+  std::string id;
+  {
+    EventReader reader(world, "/events?filter=%23");
+    id = reader.wait_for_id();
+  }
+  world.publish("b", "2");
+  EventReader reader(world, "/events?filter=%23", {{"Last-Event-ID", id}});
+  EXPECT_EQ(reader.value()["topic"], "b");
+  EXPECT_EQ(reader.start["resumed"], true);
+  reader.wait_for_id();
+  world.publish("c", "3");
+  EXPECT_EQ(reader.value()["topic"], "c");
+}
+
+TEST(Events, TellAReaderThatComesAgainWhatWasClearedMeanwhile) {
+  TopicsWorld world;
+  world.publish({.topic = "a", .payload = "1", .retain = true});
+  std::string id;
+  {
+    EventReader reader(world, "/events?filter=%23");
+    id = reader.wait_for_id();
+  }
+  world.publish({.topic = "a", .payload = "", .retain = true});
+  EventReader again(world, "/events?filter=%23", {{"Last-Event-ID", id}});
+  const auto cleared = again.value();
+  EXPECT_EQ(cleared["topic"], "a");
+  EXPECT_EQ(cleared["cleared"], true);
+  EventReader anew(world, "/events?filter=%23");
+  anew.wait_for_id();
+  world.publish("b", "2");
+  EXPECT_EQ(anew.value()["topic"], "b");
+}
+
+TEST(Events, BeginAnewForAnIdOfAnotherRun) {
+  TopicsWorld world;
+  world.publish("a", "1");
+  EventReader reader(world, "/events?filter=%23", {{"Last-Event-ID", "another-1"}});
+  EXPECT_EQ(reader.value()["topic"], "a");
+  EXPECT_EQ(reader.start["resumed"], false);
+}
+
+// An id says that nothing is missing, so there is none as long as a value is held back.
+TEST(Events, HaveNoIdWhileSomethingIsHeldBack) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=t&filter=u&max_rate_hz=0.5");
+  reader.wait_for_id();
+  world.publish("t", "1");
+  reader.wait_for_id();
+  world.publish("t", "2");  // held back
+  world.publish("u", "1");
+  EXPECT_EQ(reader.value()["topic"], "u");
+  const int ids = reader.ids;
+  EXPECT_EQ(reader.value()["payload"], "2");
+  EXPECT_EQ(reader.ids, ids);
+  EXPECT_FALSE(reader.wait_for_id().empty());
+}
+
+TEST(Events, CarryPayloadsThatAreNoTextAsBase64) {
+  TopicsWorld world;
+  world.publish("t", "\xff\x01");
+  world.publish("u", "line\n\"quoted\"\x01");
+  EventReader reader(world, "/events?filter=%23");
+  const auto binary = reader.value();
+  EXPECT_EQ(binary["payload_base64"], "/wE=");
+  EXPECT_EQ(binary.count("payload"), 0u);
+  EXPECT_EQ(reader.value()["payload"], "line\n\"quoted\"\x01");
+}
+
+TEST(Events, CutLongPayloadsOnRequestBetweenCharacters) {
+  TopicsWorld world;
+  world.publish("t",
+                "ab\xc3\xa4"
+                "cd");
+  EventReader reader(world, "/events?filter=t&payload_bytes_max=3");
+  const auto value = reader.value();
+  EXPECT_EQ(value["payload"], "ab");
+  EXPECT_EQ(value["size"], 6);
+  EXPECT_EQ(value["truncated"], true);
+}
+
+TEST(Events, AreSentToHttp10WithoutChunks) {
+  TopicsWorld world;
+  world.publish("t", "1");
+  EventReader reader(world, "/events?filter=t", {}, "1.0");
+  EXPECT_EQ(reader.head.find("chunked"), std::string::npos);
+  EXPECT_EQ(reader.value()["payload"], "1");
+}
+
+TEST(Events, SendACommentWhenThereIsNothingElse) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=t");
+  EXPECT_TRUE(reader.wait_for_line(":"));
+  EXPECT_TRUE(reader.wait_for_line(":"));
+  world.publish("t", "1");
+  EXPECT_EQ(reader.value()["payload"], "1");
+}
+
+TEST(Events, RefuseWhatMakesNoSense) {
+  TopicsWorld world;
+  for (const char* query :
+       {"", "?filter=", "?filter=a%23", "?filter=$latest/a", "?filter=$share/g/a", "?filter=a&x=1",
+        "?filter=a&max_rate_hz=0", "?filter=a&max_rate_hz=nan", "?filter=a&max_rate_hz=x",
+        "?filter=a&payload_bytes_max=-1",
+        "?filter=1&filter=2&filter=3&filter=4&filter=5&filter=6&filter=7&filter=8&filter=9&filter="
+        "10"
+        "&filter=11&filter=12&filter=13&filter=14&filter=15&filter=16&filter=17"}) {
+    EXPECT_EQ(HttpClient(world).get("/events" + std::string(query)).result_int(), 400u) << query;
+  }
+  EXPECT_EQ(sessions(world), 0u);
+}
+
+TEST(Events, AreWhatTheRulesLetTheReaderSee) {
+  AccessConfig access;
+  AccessRule rule;
+  rule.effect = AccessEffect::allow;
+  rule.action = AccessAction::subscribe;
+  rule.filter = "open/#";
+  access.rules = {rule};
+  TopicsWorld world({}, access);
+  world.publish("open/a", "1");
+  world.publish("shut/b", "2");
+  EXPECT_EQ(HttpClient(world).get("/events?filter=shut/%23").result_int(), 403u);
+  EXPECT_EQ(HttpClient(world).get("/events?filter=open/a&filter=shut/b").result_int(), 403u);
+  EventReader reader(world, "/events?filter=%2B/%2B");
+  EXPECT_EQ(reader.value()["topic"], "open/a");
+  reader.wait_for_id();
+  world.publish("shut/b", "3");
+  world.publish("open/c", "4");
+  EXPECT_EQ(reader.value()["topic"], "open/c");
+}
+
+TEST(Events, EndWhenTheRulesChange) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=t");
+  reader.wait_for_id();
+  world.events.set_rules(TopicsWorld::latest);
+  EXPECT_TRUE(reader.ended());
+  wait_for([&] { return sessions(world) == 0; });
+  EXPECT_EQ(world.events.counters().streams.value(), 0u);
+}
+
+TEST(Events, HaveNoMoreReadersThanTheConfigurationAllows) {
+  HttpConfig config;
+  config.event_streams_max = 1;
+  TopicsWorld world(config);
+  {
+    EventReader first(world, "/events?filter=t");
+    first.wait_for_id();
+    const auto refused = HttpClient(world).get("/events?filter=t");
+    EXPECT_EQ(refused.result_int(), 503u);
+    EXPECT_EQ(refused["Retry-After"], "1");
+    EXPECT_EQ(world.events.counters().streams_refused.value(), 1u);
+  }
+  wait_for([&] { return world.events.counters().streams.value() == 0; });
+  EXPECT_TRUE(EventReader(world, "/events?filter=t").accepted());
+}
+
+TEST(Events, AreRefusedWhereThereIsNoRoomForASession) {
+  broker::ProcessorLimits limits;
+  limits.sessions_max = 0;
+  TopicsWorld world({}, {}, limits);
+  EXPECT_EQ(HttpClient(world).get("/events?filter=t").result_int(), 503u);
+  wait_for([&] { return world.events.counters().streams.value() == 0; });
+}
+
+TEST(Events, LeaveNothingOfAReaderThatGoes) {
+  TopicsWorld world;
+  {
+    EventReader reader(world, "/events?filter=%23");
+    reader.wait_for_id();
+    EXPECT_EQ(sessions(world), 1u);
+  }
+  wait_for([&] { return sessions(world) == 0; });
+  world.publish("t", "1");
+  EXPECT_EQ(world.events.counters().streams.value(), 0u);
+  EXPECT_EQ(world.processor.stats().subscriptions.value(), 0u);
+}
+
+TEST(Events, EndWithTheServer) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=t");
+  reader.wait_for_id();
+  world.http.stop();
+  EXPECT_TRUE(reader.ended());
+  wait_for([&] { return sessions(world) == 0; });
+}
+
+TEST(Events, AnswerHeadWithoutAStream) {
+  TopicsWorld world;
+  EXPECT_EQ(HttpClient(world).get("/events?filter=t", {}, "HEAD").result_int(), 200u);
+  EXPECT_EQ(sessions(world), 0u);
+}
+
+TEST(Events, MissNoLastValueWhateverTheOrderOfReadingAndPublishing) {
+  TopicsWorld world;
+  EventReader reader(world, "/events?filter=%23");
+  reader.wait_for_id();
+  for (int i = 1; i <= 300; ++i) {
+    const std::string text = std::to_string(i);
+    world.submit({.topic = "t/" + std::to_string(i % 7), .payload = text});
+    if (i % 3 != 0) continue;
+    while (reader.value()["payload"] != text) {
+    }
+  }
+}
+
+TEST(EventId, IsOfOneRun) {
+  EXPECT_EQ(parse_event_id(event_id("abc", 17), "abc"), 17u);
+  for (const char* id :
+       {"", "abc", "abc-", "abc-x", "abc-1x", "abd-1", "abc--1", "abc-99999999999999999999"}) {
+    EXPECT_FALSE(parse_event_id(id, "abc")) << id;
+  }
+}
+
+}  // namespace
+}  // namespace millrace::server
