@@ -15,7 +15,7 @@ test_packages="
   libgtest-dev libgmock-dev libbenchmark-dev
   libconcurrentqueue-dev libxenium-dev
   mosquitto mosquitto-clients prometheus
-  python3 python3-yaml python3-paho-mqtt libpaho-mqtt-dev libpaho-mqttpp-dev npm
+  python3 python3-yaml python3-paho-mqtt python3-jsonschema libpaho-mqtt-dev libpaho-mqttpp-dev npm
   spin openssl curl systemd pkg-config git clang-tidy
 "
 

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cerrno>
@@ -64,15 +65,17 @@ void log_reloaded(std::size_t changed) {
   log_info("reloaded", {{"changed", changed}});
 }
 
-// A faulty configuration changes nothing, and says why. True if it was taken.
-bool reload(Server& server, const ConfigSources& sources, UnfinishedReload& unfinished) {
+// A faulty configuration changes nothing, and says why.
+ReloadResult reload(Server& server, const ConfigSources& sources, UnfinishedReload& unfinished) {
   const ReloadedConfig loaded = reload_config(server.config(), sources);
   std::vector<ConfigFault> faults = loaded.faults;
   std::shared_ptr<const Settings> settings;
   if (loaded.ok()) settings = make_settings(loaded.config, faults);
   if (!settings) {
     log_faults("reload.fault", faults);
-    return false;
+    ReloadResult refused;
+    for (const ConfigFault& fault : faults) refused.faults.push_back(fault.to_string());
+    return refused;
   }
   const bool done = server.reload(std::move(settings));
   setup_log(loaded.config.log);
@@ -86,7 +89,7 @@ bool reload(Server& server, const ConfigSources& sources, UnfinishedReload& unfi
   } else {
     unfinished = loaded.applied.size();
   }
-  return true;
+  return {{}, loaded.applied, loaded.needs_restart};
 }
 
 // What the service manager is told while the server serves.
@@ -100,10 +103,12 @@ class Announcer {
     manager_.ready(status());
     tick();
   }
-  void reload(const ConfigSources& sources) {
+  ReloadResult reload(const ConfigSources& sources) {
     manager_.reloading();
-    reload_refused_ = !server::reload(server_, sources, unfinished_);
+    ReloadResult result = server::reload(server_, sources, unfinished_);
+    reload_refused_ = !result.faults.empty();
     manager_.ready(status());
+    return result;
   }
   // Goes on with what the processor had not taken of a reload, or not done.
   void finish_reload() {
@@ -151,6 +156,10 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
     });
   };
   wait();
+  server.set_reload([&](std::function<void(ReloadResult)> done) {
+    boost::asio::post(signals_context,
+                      [&, done = std::move(done)] { done(announcer.reload(sources)); });
+  });
   server.start();
   announcer.start();
   boost::asio::steady_timer timer(signals_context);
@@ -174,6 +183,7 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
   };
   watch_memory();
   signals_context.run();
+  server.set_reload({});  // the context ends
 }
 
 }  // namespace

@@ -95,6 +95,8 @@ Server::Server(std::shared_ptr<const Settings> settings)
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
   heartbeat_ = make_heartbeat();
+  api_ = std::make_unique<ApiRoutes>(ApiRoutes::Parts{
+      http_, inbox_, processor_, topics_http_, events_http_, all, local_host_.get(), settings_});
   apply_settings();
   add_metrics();
   add_standard_routes(http_, metrics_, [this] { return readiness(); });
@@ -183,6 +185,7 @@ bool Server::reload(std::shared_ptr<const Settings> settings) {
   const bool taken = wait_until(deadline, [&] { return submit_unsubmitted(); });
   topics_http_.set_access(settings_->access);
   events_http_.set_rules(delivery_of_events(settings_));
+  api_->set_settings(settings_);
   on_each_thread([&](IoThread& thread) {
     thread.set_settings(settings_);
     thread.wheel().for_each([](Resident& resident) { resident.apply_settings(); });

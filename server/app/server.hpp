@@ -14,6 +14,7 @@
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
+#include "server/api/api.hpp"
 #include "server/app/certificate_ends.hpp"
 #include "server/app/heartbeat.hpp"
 #include "server/app/memory_watch.hpp"
@@ -52,6 +53,8 @@ class Server {
   bool finish_reload();
   // Which threads have not answered since the last call; empty: all are at work. See Heartbeat.
   std::string stalled_threads() { return heartbeat_->stalled_threads(); }
+  // Who carries out a reload that the management API asks for.
+  void set_reload(ApiRoutes::Reload reload) { api_->set_reload(std::move(reload)); }
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
 
@@ -95,6 +98,7 @@ class Server {
   TopicRoutes topics_http_;
   std::unique_ptr<Heartbeat> heartbeat_;
   EventRoutes events_http_;
+  std::unique_ptr<ApiRoutes> api_;
   std::atomic<bool> ready_{false};
   // Of reloads: what the processor is to be given, in order; and, once it has all, whether every
   // session is judged by the newest rules.

@@ -192,6 +192,11 @@ protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_scram(
   return grants_of(user, credential, arrival);
 }
 
+bool Access::is_administrator(std::string_view user) const {
+  const auto& users = config_.administrators;
+  return !user.empty() && std::find(users.begin(), users.end(), user) != users.end();
+}
+
 std::shared_ptr<const Grants> Access::grants_of(std::string_view user,
                                                 const Arrival& arrival) const {
   return grants_of(user, trusted, arrival);

@@ -259,8 +259,9 @@ struct AccessConfig {
   std::uint32_t password_checks_max = 1024;  // that wait at once
   std::uint32_t login_delay_max_ms = 5000;   // after failures; 0: none
   BanConfig ban;
-  std::vector<AccessRule> rules;          // first match wins
-  std::optional<AccessEffect> otherwise;  // when none matches; see unmatched()
+  std::vector<std::string> administrators;  // users who may manage the server over HTTP
+  std::vector<AccessRule> rules;            // first match wins
+  std::optional<AccessEffect> otherwise;    // when none matches; see unmatched()
 
   bool verifies_anyone() const {
     return !password_file.empty() || !scram_file.empty() || jwt.is_set();
@@ -484,6 +485,7 @@ std::string address_text(const std::string& host, std::uint16_t port);
 
 // Renderings of the one description of all keys.
 std::string config_help();                      // for a terminal
+std::string config_json(const Config& config);  // every key by its path, as it is in force
 std::string config_table_markdown();            // for docs/configuration.md
 
 }  // namespace millrace::server

@@ -572,6 +572,10 @@ void add_operator(Schema<Config>& schema) {
       .key(FIELD(access.ban.window_seconds), Limits{1, 86'400},
            "The time in which they are counted")
       .key(FIELD(access.ban.seconds), Limits{1, 2'592'000}, "How long a ban lasts")
+      .key(FIELD(access.administrators),
+           "The users of access.password_file who may disconnect clients and reload the "
+           "configuration over HTTP. None: nobody may",
+           Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. A rule matches a subscription "
             "if it covers its whole filter. A denying rule that covers only a part of it takes out "

@@ -90,6 +90,10 @@ std::string config_help() {
   return text;
 }
 
+std::string config_json(const Config& config) {
+  return config_schema().render(config).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::string config_table_markdown() {
   std::string text =
       "| key | value | default | changes on | meaning |\n"

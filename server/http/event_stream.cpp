@@ -34,7 +34,7 @@ EventStream::EventStream(const Setup& setup, HttpExchange::Ptr exchange)
       exchange_(std::move(exchange)),
       outbox_(new broker::Outbox(setup.ready_list, *this)) {
   outbox_->version = protocol::Version::v5;
-  outbox_->assigns_aliases = true;  // deliveries one by one, never packets as bytes
+  outbox_->encodes_anew = true;  // deliveries one by one, never packets as bytes
   outbox_->wants_sequence = true;
   setup_.counters.streams.add();
 }

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "server/http/connection.hpp"
+#include "server/http/problem.hpp"
 
 namespace millrace::server {
 
@@ -161,6 +162,10 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, bool reserved) {
   const std::string methods = allowed_methods(request.path);
   response.status = methods.empty() ? 404 : 405;
   response.body = methods.empty() ? "not found\n" : "method not allowed\n";
+  if (request.path.starts_with("/api/")) {
+    response = problem(response.status,
+                       methods.empty() ? "there is no " + request.path : "it takes " + methods);
+  }
   if (!methods.empty()) response.headers.emplace_back("Allow", methods);
   exchange->answer(std::move(response));
 }

@@ -148,7 +148,7 @@ std::uint64_t complete_to(Peer& peer) {
 struct Follower {
   explicit Follower(ProcessorLimits limits = {}) : world(limits), peer(world.peer("follower")) {
     peer.outbox->wants_sequence = true;
-    peer.outbox->assigns_aliases = true;
+    peer.outbox->encodes_anew = true;
     peer.connect();
     peer.take();
   }

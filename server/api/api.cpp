@@ -1,0 +1,328 @@
+#include "server/api/api.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <boost/asio/post.hpp>
+#include <utility>
+
+#include "protocol/properties.hpp"
+#include "protocol/topic.hpp"
+#include "server/api/openapi.hpp"
+#include "server/api/publish_query.hpp"
+#include "server/api/topic_values.hpp"
+#include "server/http/problem.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void answer_json(HttpExchange& exchange, const Json& json, unsigned status = 200) {
+  HttpResponse response;
+  response.status = status;
+  response.content_type = "application/json";
+  response.body = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  response.headers.emplace_back("Cache-Control", "no-store");
+  exchange.answer(std::move(response));
+}
+
+void answer_nothing(HttpExchange& exchange) {
+  HttpResponse response;
+  response.status = 204;
+  response.headers.emplace_back("Cache-Control", "no-store");
+  exchange.answer(std::move(response));
+}
+
+}  // namespace
+
+ApiRoutes::ApiRoutes(Parts parts)
+    : parts_(std::move(parts)), rights_(parts_.topics.access()), settings_(parts_.settings) {
+  add_routes();
+}
+
+void ApiRoutes::add_routes() {
+  HttpServer& http = parts_.http;
+  const auto route = [&](const char* method, const std::string& path,
+                         void (ApiRoutes::*handler)(const Ptr&)) {
+    http.route(method, "/api/v1" + path, "",
+               [this, handler](const Ptr& exchange) { (this->*handler)(exchange); });
+  };
+  route("GET", "/clients", &ApiRoutes::list_clients);
+  route("GET", "/slow", &ApiRoutes::list_slow);
+  route("GET", "/clients/*", &ApiRoutes::get_client);
+  route("DELETE", "/clients/*", &ApiRoutes::expel_client);
+  route("GET", "/topics", &ApiRoutes::list_topics);
+  route("DELETE", "/topics/*", &ApiRoutes::clear_topic);
+  route("POST", "/reload", &ApiRoutes::reload);
+  http.route("PUT", "/api/v1/topics/*", "",
+             [this](const Ptr& exchange) { publish(exchange, true); });
+  http.route("POST", "/api/v1/topics/*", "",
+             [this](const Ptr& exchange) { publish(exchange, false); });
+  http.route("GET", "/api/v1/openapi.json", "the management API", [](const Ptr& exchange) {
+    exchange->answer(200, "application/json", std::string(openapi_document));
+  });
+  add_reading("/server", [this] { return server_json(); });
+  add_reading("/queue", [this] { return queue_json(); });
+  add_reading("/rings", [this] { return rings_json(); });
+  add_reading("/limits", [this] { return limits_json(); });
+  add_reading("/config", [this] { return config_json_of(); });
+}
+
+void ApiRoutes::add_reading(const std::string& path, std::function<Json()> make) {
+  parts_.http.route("GET", "/api/v1" + path, "", [this, make](const Ptr& exchange) {
+    if (!exchange->request().query.empty()) {
+      return exchange->answer(problem(400, "it takes no parameters"));
+    }
+    rights_.read(exchange, [exchange, make](const auto&) { answer_json(*exchange, make()); });
+  });
+}
+
+// --- Clients -------------------------------------------------------------------------------------
+
+void ApiRoutes::list_clients(const Ptr& exchange) {
+  std::string fault;
+  auto query = parse_client_query(exchange->request(), fault);
+  if (!query) return exchange->answer(problem(400, fault));
+  rights_.read(exchange, [=, this](const auto&) { begin_list(exchange, *query); });
+}
+
+void ApiRoutes::list_slow(const Ptr& exchange) {
+  if (!exchange->request().query.empty()) {
+    return exchange->answer(problem(400, "it takes no parameters"));
+  }
+  ClientQuery query;
+  query.state = ClientQuery::State::slow;
+  query.sort = ClientQuery::Sort::age;
+  query.limit = ClientQuery::limit_max;
+  rights_.read(exchange, [=, this](const auto&) { begin_list(exchange, query); });
+}
+
+void ApiRoutes::begin_list(const Ptr& exchange, ClientQuery query) {
+  const AskerRef asker = keep(exchange);
+  auto done = [this, asker = WeakAsker(asker)](ClientPage page) {
+    describe_rows(asker, std::move(page));
+  };
+  std::vector<broker::Command> commands(1);
+  commands[0].body = broker::command::Inquire{
+      std::make_unique<ClientListInquiry>(std::move(query), asker, std::move(done))};
+  submit(asker, std::move(commands));
+}
+
+// The processor's side. Each I/O thread describes what is its own; the last one answers. Whoever
+// reads events is described on the HTTP thread.
+void ApiRoutes::describe_rows(const WeakAsker& asker, ClientPage page) {
+  struct Shared {
+    ClientPage page;
+    std::atomic<std::size_t> left;
+  };
+  const auto shared = std::make_shared<Shared>();
+  shared->page = std::move(page);
+  shared->left = parts_.threads.size();
+  const auto finish = [this, asker, shared] {
+    resume(asker, [this, shared](const Ptr& exchange) {
+      for (ClientRow& row : shared->page.rows) {
+        if (!row.outbox || !parts_.events.owns(*row.outbox)) continue;
+        broker::ConnectionFacts facts;
+        if (row.outbox->describe(facts)) row.connection = std::move(facts);
+      }
+      answer_json(*exchange, json_of(shared->page));
+    });
+  };
+  for (IoThread* thread : parts_.threads) {
+    thread->post([thread, shared, finish] {
+      for (ClientRow& row : shared->page.rows) {
+        if (!row.outbox || &row.outbox->ready_list() != &thread->ready_list()) continue;
+        broker::ConnectionFacts facts;
+        if (row.outbox->describe(facts)) row.connection = std::move(facts);
+      }
+      // Release and acquire: the last one sees what all have written.
+      if (shared->left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish();
+    });
+  }
+}
+
+void ApiRoutes::get_client(const Ptr& exchange) {
+  if (!exchange->request().query.empty()) {
+    return exchange->answer(problem(400, "it takes no parameters"));
+  }
+  rights_.read(exchange, [=, this](const auto&) {
+    const AskerRef asker_here = keep(exchange);
+    const std::string id = exchange->request().rest;
+    auto done = [this, asker = WeakAsker(asker_here), id](ClientDetail detail) {
+      const auto shared = std::make_shared<ClientDetail>(std::move(detail));
+      const auto finish = [this, asker, shared, id] {
+        resume(asker, [this, shared, id](const Ptr& waiting) {
+          if (!shared->row) return waiting->answer(problem(404, "no client \"" + id + "\""));
+          ClientRow& row = *shared->row;
+          if (row.outbox && parts_.events.owns(*row.outbox)) {
+            row.outbox->describe(row.connection.emplace());
+          }
+          answer_json(*waiting, json_of(*shared));
+        });
+      };
+      for (IoThread* thread : parts_.threads) {
+        if (!shared->row || !shared->row->outbox) break;
+        if (&shared->row->outbox->ready_list() != &thread->ready_list()) continue;
+        return thread->post([shared, finish] {
+          broker::ConnectionFacts facts;
+          if (shared->row->outbox->describe(facts)) shared->row->connection = std::move(facts);
+          finish();
+        });
+      }
+      finish();
+    };
+    std::vector<broker::Command> commands(1);
+    commands[0].body =
+        broker::command::Inquire{std::make_unique<ClientInquiry>(id, std::move(done))};
+    submit(asker_here, std::move(commands));
+  });
+}
+
+void ApiRoutes::expel_client(const Ptr& exchange) {
+  const HttpRequest& request = exchange->request();
+  const std::string_view session = request.query_value("session");
+  const bool known = request.query.empty() ||
+                     (request.query.size() == 1 && (session == "keep" || session == "end"));
+  if (!known) return exchange->answer(problem(400, "?session=keep or ?session=end"));
+  rights_.manage(exchange, [=, this](const auto&) {
+    auto expel = std::make_unique<broker::ExpelRequest>();
+    expel->client_id = exchange->request().rest;
+    expel->with_session = session == "end";
+    const AskerRef asker_here = keep(exchange);
+    expel->done = [this, asker = WeakAsker(asker_here), id = expel->client_id](bool found) {
+      resume(asker, [found, id](const Ptr& waiting) {
+        if (!found) return waiting->answer(problem(404, "no client \"" + id + "\""));
+        answer_nothing(*waiting);
+      });
+    };
+    std::vector<broker::Command> commands(1);
+    commands[0].body = broker::command::Expel{std::move(expel)};
+    submit(asker_here, std::move(commands));
+  });
+}
+
+// --- Topics --------------------------------------------------------------------------------------
+
+void ApiRoutes::list_topics(const Ptr& exchange) {
+  std::string fault;
+  auto query = parse_topic_values_query(exchange->request(), fault);
+  if (!query) return exchange->answer(problem(400, fault));
+  rights_.read_topics(exchange, query->filter, [=, this](HttpAccess::Verdict verdict) {
+    if (exchange->request().method == "HEAD") {
+      return exchange->answer(200, "application/json", "");
+    }
+    std::make_shared<TopicValues>(parts_.http.context(), parts_.processor.topics(), *query,
+                                  std::move(verdict.rules), exchange)
+        ->start();
+  });
+}
+
+void ApiRoutes::publish(const Ptr& exchange, bool retain) {
+  const HttpRequest& request = exchange->request();
+  std::string fault;
+  const auto query = parse_publish_query(request, retain, fault);
+  if (!query) return exchange->answer(problem(400, fault));
+  if (!protocol::valid_topic_name(request.rest, settings()->config.mqtt.topic_levels_max)) {
+    return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
+  }
+  rights_.publish(exchange, request.rest, [=, this](const auto&) {
+    submit_publish(exchange, make_message(exchange->request(), *query));
+  });
+}
+
+void ApiRoutes::clear_topic(const Ptr& exchange) {
+  const HttpRequest& request = exchange->request();
+  if (!request.query.empty()) return exchange->answer(problem(400, "it takes no parameters"));
+  if (!protocol::valid_topic_name(request.rest)) {
+    return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
+  }
+  rights_.publish(exchange, request.rest, [=, this](const auto&) {
+    submit_publish(exchange, broker::build_message(
+                                 {.topic = exchange->request().rest, .payload = {}, .retain = true},
+                                 broker::Inbox::now_ns()));
+  });
+}
+
+// Answered when the value is stored, so that who reads it then finds it.
+void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message) {
+  const std::uint32_t bytes = message.packet_bytes;
+  std::vector<broker::Command> commands(2);
+  commands[0].body = broker::command::Publish{std::move(message), bytes};
+  const AskerRef asker_here = keep(exchange);
+  auto done = [this, asker = WeakAsker(asker_here)] {
+    resume(asker, [](const Ptr& waiting) { answer_nothing(*waiting); });
+  };
+  commands[1].body = broker::command::Inquire{std::make_unique<FenceInquiry>(std::move(done))};
+  submit(asker_here, std::move(commands));
+}
+
+// --- The configuration ---------------------------------------------------------------------------
+
+void ApiRoutes::reload(const Ptr& exchange) {
+  if (!exchange->request().query.empty()) {
+    return exchange->answer(problem(400, "it takes no parameters"));
+  }
+  rights_.manage(exchange, [=, this](const auto&) {
+    const std::lock_guard lock(mutex_);  // who carries it out is there until it is set anew
+    if (!reload_) return exchange->answer(problem(503, "the server starts, or ends"));
+    reload_([this, asker = WeakAsker(keep(exchange))](ReloadResult result) {
+      resume(asker, [result = std::move(result)](const Ptr& waiting) {
+        const Json json = {{"reloaded", result.faults.empty()},
+                           {"faults", result.faults},
+                           {"changed", result.changed},
+                           {"needs_restart", result.needs_restart}};
+        answer_json(*waiting, json, result.faults.empty() ? 200 : 422);
+      });
+    });
+  });
+}
+
+void ApiRoutes::set_settings(std::shared_ptr<const Settings> settings) {
+  const std::lock_guard lock(mutex_);
+  settings_ = std::move(settings);
+}
+
+void ApiRoutes::set_reload(Reload reload) {
+  const std::lock_guard lock(mutex_);
+  reload_ = std::move(reload);
+}
+
+std::shared_ptr<const Settings> ApiRoutes::settings() const {
+  const std::lock_guard lock(mutex_);
+  return settings_;
+}
+
+// --- Who waits -----------------------------------------------------------------------------------
+
+ApiRoutes::AskerRef ApiRoutes::keep(const Ptr& exchange) {
+  auto asker = std::make_shared<Asker>(Asker{exchange});
+  askers_.push_back(asker);
+  exchange->on_gone([this, weak = WeakAsker(asker)] {
+    if (const auto gone = weak.lock()) forget(gone);
+  });
+  return asker;
+}
+
+void ApiRoutes::forget(const AskerRef& asker) {
+  std::erase(askers_, asker);
+}
+
+void ApiRoutes::resume(const WeakAsker& asker, std::function<void(const Ptr&)> task) {
+  boost::asio::post(parts_.http.context(), [this, asker, task = std::move(task)] {
+    const AskerRef waiting = asker.lock();
+    if (!waiting) return;
+    task(waiting->exchange);
+    forget(waiting);
+  });
+}
+
+void ApiRoutes::submit(const AskerRef& asker, std::vector<broker::Command> commands) {
+  if (parts_.inbox.submit(commands) == commands.size()) return;
+  HttpResponse response = problem(503, "the processor's queue is full");
+  response.headers.emplace_back("Retry-After", "1");
+  asker->exchange->answer(std::move(response));
+  forget(asker);
+}
+
+}  // namespace millrace::server

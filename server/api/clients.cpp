@@ -1,0 +1,255 @@
+#include "server/api/clients.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace millrace::server {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using State = ClientQuery::State;
+using Sort = ClientQuery::Sort;
+
+constexpr std::array<std::pair<std::string_view, State>, 3> state_words = {
+    {{"connected", State::connected}, {"away", State::away}, {"slow", State::slow}}};
+constexpr std::array<std::pair<std::string_view, Sort>, 4> sort_words = {
+    {{"id", Sort::id},
+     {"waiting", Sort::waiting},
+     {"waiting_bytes", Sort::waiting_bytes},
+     {"age", Sort::age}}};
+
+template <class Words, class Value>
+bool find_word(const Words& words, std::string_view word, Value& value) {
+  const auto found = std::find_if(words.begin(), words.end(),
+                                  [&](const auto& candidate) { return candidate.first == word; });
+  if (found == words.end()) return false;
+  value = found->second;
+  return true;
+}
+
+template <class Number>
+bool parse_number(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+// "17/client"
+bool parse_place(std::string_view text, ClientQuery::Place& place) {
+  const auto slash = text.find('/');
+  if (slash == std::string_view::npos) return false;
+  place.second = text.substr(slash + 1);
+  return parse_number(text.substr(0, slash), place.first);
+}
+
+// Nothing: it is right.
+std::string fault_of(const std::string& name, const std::string& value, ClientQuery& query) {
+  if (name == "prefix") {
+    query.prefix = value;
+  } else if (name == "user") {
+    query.user = value;
+  } else if (name == "state") {
+    if (!find_word(state_words, value, query.state)) return "state: connected, away or slow";
+  } else if (name == "sort") {
+    if (!find_word(sort_words, value, query.sort)) {
+      return "sort: id, waiting, waiting_bytes or age";
+    }
+  } else if (name == "limit") {
+    const bool ok = parse_number(value, query.limit) && query.limit > 0;
+    if (!ok || query.limit > ClientQuery::limit_max) return "limit: 1 to 1000";
+  } else if (name == "after") {
+    if (!parse_place(value, query.after)) return "after: not the next of a page";
+  } else {
+    return "unknown parameter: " + name + " (there are prefix, user, state, sort, limit, after)";
+  }
+  return "";
+}
+
+bool fits(const ClientQuery& query, const broker::Session& session) {
+  if (!std::string_view(session.client_id).starts_with(query.prefix)) return false;
+  if (query.user && session.owner() != *query.user) return false;
+  switch (query.state) {
+    case State::any:
+      return true;
+    case State::connected:
+      return session.connected();
+    case State::away:
+      return !session.connected();
+    case State::slow:
+      return session.counted_slow;
+  }
+  return false;
+}
+
+std::optional<std::uint64_t> oldest_ms(const broker::Session& session, std::int64_t now_ns) {
+  const auto since_ns = session.pending.newest_since_ns();
+  if (!since_ns) return std::nullopt;
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ns - *since_ns)) / 1'000'000;
+}
+
+std::uint64_t value_of(Sort sort, const broker::Session& session, std::int64_t now_ns) {
+  switch (sort) {
+    case Sort::id:
+      return 0;
+    case Sort::waiting:
+      return session.pending.size();
+    case Sort::waiting_bytes:
+      return session.pending.bytes();
+    case Sort::age:
+      return oldest_ms(session, now_ns).value_or(0);
+  }
+  return 0;
+}
+
+std::string_view word(broker::Mode mode) {
+  switch (mode) {
+    case broker::Mode::latest:
+      return "latest";
+    case broker::Mode::adaptive:
+      return "adaptive";
+    case broker::Mode::every:
+      return "every";
+  }
+  return "";
+}
+
+Json json_of(const broker::ConnectionFacts& facts) {
+  return {{"address", facts.address},
+          {"port", facts.port},
+          {"listener", facts.listener},
+          {"transport", facts.transport},
+          {"keep_alive_seconds", facts.keep_alive_seconds},
+          {"connected_seconds", facts.connected_seconds},
+          {"silent_seconds", facts.silent_seconds},
+          {"bytes_received", facts.bytes_received},
+          {"bytes_sent", facts.bytes_sent}};
+}
+
+}  // namespace
+
+std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::string& fault) {
+  ClientQuery query;
+  for (const auto& [name, value] : request.query) {
+    fault = fault_of(name, value, query);
+    if (!fault.empty()) return std::nullopt;
+  }
+  return query;
+}
+
+ClientRow row_of(const broker::Session& session, std::int64_t now_ns) {
+  ClientRow row;
+  row.id = std::string_view(session.client_id);
+  row.user = session.owner();
+  row.outbox = session.outbox;
+  row.protocol = session.outbox  ? protocol::to_string(session.outbox->version)
+                 : session.is_v5 ? protocol::to_string(protocol::Version::v5)
+                                 : protocol::to_string(protocol::Version::v3_1_1);
+  row.slow = session.counted_slow;
+  row.subscriptions = session.subscriptions.read().of.size();
+  row.inflight = session.inflight.unsettled();
+  row.waiting = session.pending.size();
+  row.waiting_bytes = session.pending.bytes();
+  row.unwritten_bytes = session.outbox ? session.outbox->outstanding_bytes : 0;
+  row.oldest_ms = oldest_ms(session, now_ns);
+  row.expiry_seconds = session.expiry_s;
+  return row;
+}
+
+Json json_of(const ClientRow& row) {
+  Json json = {{"id", row.id}};
+  json["user"] = row.user.empty() ? Json(nullptr) : Json(row.user);
+  json["state"] = row.outbox ? "connected" : "away";
+  json["slow"] = row.slow;
+  json["protocol"] = row.protocol;
+  json["subscriptions"] = row.subscriptions;
+  json["inflight"] = row.inflight;
+  json["waiting"] = row.waiting;
+  json["waiting_bytes"] = row.waiting_bytes;
+  json["unwritten_bytes"] = row.unwritten_bytes;
+  json["oldest_waiting_ms"] = row.oldest_ms ? Json(*row.oldest_ms) : Json(nullptr);
+  const bool expires = row.expiry_seconds != broker::never_expires;
+  json["session_expiry_seconds"] = expires ? Json(row.expiry_seconds) : Json(nullptr);
+  json["connection"] = row.connection ? json_of(*row.connection) : Json(nullptr);
+  return json;
+}
+
+Json json_of(const ClientPage& page) {
+  Json rows = Json::array();
+  for (const ClientRow& row : page.rows) rows.push_back(json_of(row));
+  Json json = {{"clients", std::move(rows)}};
+  json["next"] = page.next ? Json(*page.next) : Json(nullptr);
+  return json;
+}
+
+Json json_of(const ClientDetail& detail) {
+  Json json = json_of(*detail.row);
+  Json list = Json::array();
+  for (const auto& subscription : detail.subscriptions) {
+    list.push_back({{"filter", subscription.filter},
+                    {"qos", subscription.qos},
+                    {"mode", word(subscription.mode)},
+                    {"interval_ms", subscription.interval_ms}});
+  }
+  json["subscribed"] = std::move(list);
+  json["more_subscriptions"] = detail.more_subscriptions;
+  return json;
+}
+
+// --- Inquiries -----------------------------------------------------------------------------------
+
+bool ClientListInquiry::step(const broker::Sessions& sessions, std::int64_t now_ns,
+                             std::uint32_t budget) {
+  if (asker_.expired()) return true;
+  sessions.walk(cursor_, budget, [&](const broker::Session& session) {
+    if (cursor_.begun != begun_) rows_.clear();
+    begun_ = cursor_.begun;
+    consider(session, now_ns);
+  });
+  if (!cursor_.done) return false;
+  ClientPage page;
+  const bool more = rows_.size() > query_.limit;
+  if (more) rows_.erase(std::prev(rows_.end()));
+  if (more) {
+    const auto& [value, id] = rows_.rbegin()->first;
+    page.next = std::to_string(value) + "/" + id;
+  }
+  for (auto& [place, row] : rows_) page.rows.push_back(std::move(row));
+  done_(std::move(page));
+  return true;
+}
+
+void ClientListInquiry::consider(const broker::Session& session, std::int64_t now_ns) {
+  if (!fits(query_, session)) return;
+  const std::uint64_t value = value_of(query_.sort, session, now_ns);
+  ClientQuery::Place place{query_.sort == Sort::id ? 0 : ~value, std::string(session.client_id.view())};
+  if (place <= query_.after) return;
+  if (rows_.size() > query_.limit) {
+    const auto last = std::prev(rows_.end());
+    if (place >= last->first) return;
+    rows_.erase(last);
+  }
+  rows_.emplace(std::move(place), row_of(session, now_ns));
+}
+
+bool ClientInquiry::step(const broker::Sessions& sessions, std::int64_t now_ns, std::uint32_t) {
+  ClientDetail detail;
+  if (const broker::Session* session = sessions.find(id_)) {
+    detail.row = row_of(*session, now_ns);
+    const auto& subscriptions = session->subscriptions.read().of;
+    std::uint32_t slot = 0;
+    while (slot < subscriptions.slot_count() && detail.subscriptions.size() < subscriptions_max) {
+      slot = subscriptions.for_some(slot, 64, [&](const broker::Subscription& subscription) {
+        detail.subscriptions.push_back({std::string(subscription.name()), subscription.qos,
+                                        subscription.mode, subscription.extras.read().interval_ms});
+      });
+    }
+    detail.more_subscriptions = detail.subscriptions.size() < subscriptions.size();
+    std::sort(detail.subscriptions.begin(), detail.subscriptions.end(),
+              [](const auto& a, const auto& b) { return a.filter < b.filter; });
+  }
+  done_(std::move(detail));
+  return true;
+}
+
+}  // namespace millrace::server

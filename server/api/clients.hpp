@@ -1,0 +1,130 @@
+// What the management API tells of clients: GET /clients, /slow, /clients/{id}.
+//
+// The processor walks its sessions a slice a batch (core/broker/inquiry.hpp) and keeps the rows of
+// one page; then each I/O thread adds what it knows of the connections that are its own.
+//
+// Threads: a query is parsed and a page rendered on the HTTP thread; the inquiries are the
+// processor's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/broker/connection_facts.hpp"
+#include "core/broker/inquiry.hpp"
+#include "core/broker/sessions.hpp"
+#include "server/http/server.hpp"
+
+namespace millrace::server {
+
+struct ClientQuery {
+  static constexpr std::uint32_t limit_default = 100;
+  static constexpr std::uint32_t limit_max = 1000;
+
+  enum class State : std::uint8_t { any, connected, away, slow };
+  // All but `id`: the greatest first.
+  enum class Sort : std::uint8_t { id, waiting, waiting_bytes, age };
+  // The place of a row in the order: the value that is sorted by, turned round, and the identifier.
+  using Place = std::pair<std::uint64_t, std::string>;
+
+  std::string prefix;               // of the client identifier
+  std::optional<std::string> user;  // "": the anonymous
+  State state = State::any;
+  Sort sort = Sort::id;
+  std::uint32_t limit = limit_default;
+  Place after{0, ""};  // only rows behind this place
+};
+// The query of a request; if it makes no sense, `fault` says why.
+std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::string& fault);
+
+struct ClientRow {
+  std::string id;
+  std::string user;
+  broker::OutboxRef outbox;  // null: away
+  std::string_view protocol;
+  bool slow = false;
+  std::uint32_t subscriptions = 0;
+  std::uint32_t inflight = 0;
+  std::uint64_t waiting = 0;
+  std::uint64_t waiting_bytes = 0;
+  std::uint64_t unwritten_bytes = 0;
+  std::optional<std::uint64_t> oldest_ms;  // that may be replaced and waits
+  std::uint32_t expiry_seconds = 0;
+  std::optional<broker::ConnectionFacts> connection;
+};
+ClientRow row_of(const broker::Session& session, std::int64_t now_ns);
+nlohmann::ordered_json json_of(const ClientRow& row);
+
+struct ClientPage {
+  std::vector<ClientRow> rows;
+  std::optional<std::string> next;  // `after` of the next page
+};
+nlohmann::ordered_json json_of(const ClientPage& page);
+
+struct ClientDetail {
+  struct Subscription {
+    std::string filter;
+    std::uint8_t qos = 0;
+    broker::Mode mode = broker::Mode::adaptive;
+    std::uint32_t interval_ms = 0;
+  };
+  std::optional<ClientRow> row;  // none: there is no such client
+  std::vector<Subscription> subscriptions;
+  bool more_subscriptions = false;
+};
+nlohmann::ordered_json json_of(const ClientDetail& detail);
+
+// Each ends early once `asker` is gone, and else calls `done` on the processor's side.
+class ClientListInquiry final : public broker::Inquiry {
+ public:
+  using Done = std::function<void(ClientPage)>;
+  ClientListInquiry(ClientQuery query, std::weak_ptr<void> asker, Done done)
+      : query_(std::move(query)), asker_(std::move(asker)), done_(std::move(done)) {}
+  bool step(const broker::Sessions& sessions, std::int64_t now_ns, std::uint32_t budget) override;
+
+ private:
+  void consider(const broker::Session& session, std::int64_t now_ns);
+
+  const ClientQuery query_;
+  const std::weak_ptr<void> asker_;
+  const Done done_;
+  broker::SessionCursor cursor_;
+  std::uint32_t begun_ = 0;
+  std::map<ClientQuery::Place, ClientRow> rows_;  // the first of them, one more than the limit
+};
+
+class ClientInquiry final : public broker::Inquiry {
+ public:
+  static constexpr std::uint32_t subscriptions_max = 1000;
+  using Done = std::function<void(ClientDetail)>;
+  ClientInquiry(std::string id, Done done) : id_(std::move(id)), done_(std::move(done)) {}
+  bool step(const broker::Sessions& sessions, std::int64_t now_ns, std::uint32_t budget) override;
+
+ private:
+  const std::string id_;
+  const Done done_;
+};
+
+// Asks nothing: by the time that `done` is called, all that was submitted before it is applied and
+// stored.
+class FenceInquiry final : public broker::Inquiry {
+ public:
+  explicit FenceInquiry(std::function<void()> done) : done_(std::move(done)) {}
+  bool step(const broker::Sessions&, std::int64_t, std::uint32_t) override {
+    done_();
+    return true;
+  }
+
+ private:
+  const std::function<void()> done_;
+};
+
+}  // namespace millrace::server

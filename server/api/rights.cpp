@@ -1,0 +1,96 @@
+#include "server/api/rights.hpp"
+
+#include <boost/asio/ip/address.hpp>
+#include <utility>
+
+#include "protocol/topic.hpp"
+#include "server/http/problem.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+bool is_of_this_machine(const std::string& peer) {
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address(peer, error);
+  if (error) return false;
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    return boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6())
+        .is_loopback();
+  }
+  return address.is_loopback();
+}
+
+HttpResponse sign_in(std::string_view why) {
+  HttpResponse response = problem(401, why);
+  response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"millrace\", charset=\"UTF-8\"");
+  return response;
+}
+
+}  // namespace
+
+// Sec-Fetch-Site comes from every current browser, Origin from older ones too with what changes
+// something; other programs send neither.
+bool is_cross_origin(const HttpRequest& request) {
+  const std::string_view site = request.header("sec-fetch-site");
+  if (!site.empty()) return site != "same-origin" && site != "none";
+  const std::string_view origin = request.header("origin");
+  if (origin.empty()) return false;
+  const auto scheme = origin.find("://");
+  return scheme == std::string_view::npos || origin.substr(scheme + 3) != request.header("host");
+}
+
+void ApiRights::read(const HttpExchange::Ptr& exchange, Then then) {
+  access_.judge(exchange, "$SYS/#", [exchange, then](HttpAccess::Verdict verdict) {
+    if (verdict.refusal) return exchange->answer(problem_of(std::move(*verdict.refusal)));
+    if (verdict.grants->user().empty() && !is_of_this_machine(exchange->request().peer)) {
+      return exchange->answer(
+          sign_in("from another machine, a user name and a password are needed"));
+    }
+    then(verdict.grants);
+  });
+}
+
+void ApiRights::read_topics(const HttpExchange::Ptr& exchange, std::string filter,
+                            std::function<void(HttpAccess::Verdict)> then) {
+  access_.judge(exchange, std::move(filter), [exchange, then](HttpAccess::Verdict verdict) {
+    if (verdict.refusal) return exchange->answer(problem_of(std::move(*verdict.refusal)));
+    then(std::move(verdict));
+  });
+}
+
+void ApiRights::change(const HttpExchange::Ptr& exchange, Then then) {
+  if (is_cross_origin(exchange->request())) {
+    return exchange->answer(problem(403, "not from a page of another origin"));
+  }
+  access_.identify(exchange, [exchange, then](HttpAccess::Verdict verdict) {
+    if (verdict.refusal) return exchange->answer(problem_of(std::move(*verdict.refusal)));
+    if (verdict.grants->user().empty()) {
+      return exchange->answer(
+          sign_in("to change something, a user name and a password are needed "
+                  "(access.password_file)"));
+    }
+    then(verdict.grants);
+  });
+}
+
+void ApiRights::publish(const HttpExchange::Ptr& exchange, std::string topic, Then then) {
+  change(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
+    if (protocol::is_reserved_topic(topic) || grants->publish_refusal(topic)) {
+      return exchange->answer(problem(403, "not allowed to publish to " + topic));
+    }
+    then(grants);
+  });
+}
+
+void ApiRights::manage(const HttpExchange::Ptr& exchange, Then then) {
+  change(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
+    if (!access_.current()->is_administrator(grants->user())) {
+      return exchange->answer(problem(
+          403, "\"" + grants->user() + "\" is none of the administrators (access.administrators)"));
+    }
+    then(grants);
+  });
+}
+
+}  // namespace millrace::server

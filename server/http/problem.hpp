@@ -1,0 +1,15 @@
+// Problem details (RFC 9457): how the management API says what is wrong. Pure; any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "server/http/server.hpp"
+
+namespace millrace::server {
+
+HttpResponse problem(unsigned status, std::string_view detail);
+// A refusal in plain text as a problem, with its headers.
+HttpResponse problem_of(HttpResponse refusal);
+
+}  // namespace millrace::server

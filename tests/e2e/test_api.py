@@ -1,0 +1,338 @@
+"""The management API against the real server: every route, and every answer held against the OpenAPI
+document that the server serves."""
+
+import base64
+import json
+import re
+import signal
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import jsonschema
+
+from case import EVENT_TIMEOUT_S, Case, eventually, main
+from server import Server, binary
+
+PASSWORDS = {"boss": "b", "user": "u"}
+
+
+class Api(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.covered = set()
+        with urllib.request.urlopen(f"http://127.0.0.1:{cls.server.http_port}/api/v1/openapi.json",
+                                    timeout=EVENT_TIMEOUT_S) as answer:
+            cls.document = json.load(answer)
+
+    # ---- requests, each answer of which is held against the document --------------------------------
+
+    def ask(self, method, path, body=None, user=None, server=None, **headers):
+        """Returns (status, headers, JSON or None). `path` is below /api/v1; `-` in the names of headers is
+        given as `_`."""
+        server = server or self.server
+        request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1{path}", body,
+                                         {name.replace("_", "-"): value for name, value in headers.items()},
+                                         method=method)
+        if user:
+            word = base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+            request.add_header("Authorization", f"Basic {word}")
+        try:
+            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            text = answer.read()
+            self.check(method, path.partition("?")[0], answer.status, answer.headers, text)
+            return answer.status, answer.headers, json.loads(text) if text else None
+
+    def operation(self, method, path):
+        for pattern, methods in self.document["paths"].items():
+            expression = re.sub(r"\\\{\w+\\\}", ".+", re.escape(pattern))
+            if re.fullmatch(expression, path) and method.lower() in methods:
+                return pattern, methods[method.lower()]
+        return None, None
+
+    def check(self, method, path, status, headers, text):
+        pattern, operation = self.operation(method, path)
+        if operation is None:
+            self.assertIn(status, (404, 405))
+            answer = self.document["components"]["responses"]["Problem"]
+        else:
+            self.covered.add((pattern, method.lower()))
+            self.assertIn(str(status), operation["responses"], f"{method} {path} is not to answer {status}")
+            answer = operation["responses"][str(status)]
+        if "$ref" in answer:
+            answer = self.document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+        if "content" not in answer:
+            self.assertEqual(text, b"")
+            return
+        kind = headers["Content-Type"]
+        self.assertIn(kind, answer["content"])
+        schema = {**answer["content"][kind]["schema"], "components": self.document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+
+    def get(self, path, **arguments):
+        status, _, json_ = self.ask("GET", path, **arguments)
+        self.assertEqual(status, 200, json_)
+        return json_
+
+    def refused(self, status, method, path, **arguments):
+        got, headers, problem = self.ask(method, path, **arguments)
+        self.assertEqual(got, status, problem)
+        self.assertEqual(headers["Content-Type"], "application/problem+json")
+        return problem
+
+    def values(self, filter_, **arguments):
+        query = urllib.parse.urlencode({"filter": filter_})
+        return self.get("/topics?" + query, **arguments)["topics"]
+
+    def with_users(self, **keys):
+        """A server that knows two users."""
+        server = Server({"access": {"password_file": self.password_file(), **keys}})
+        self.addCleanup(server.stop)
+        return server
+
+    def victim(self, server, client_id, *arguments):
+        """A client that can be stopped, so that it does not come again."""
+        process = subprocess.Popen(["mosquitto_sub", "-p", str(server.mqtt_port), "-u", "user", "-P", "u", "-i",
+                                    client_id, "-t", "x", *arguments],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def password_file(self):
+        path = f"{self.server.folder.name}/passwords-{self.id()}"
+        for user, password in PASSWORDS.items():
+            subprocess.run([binary(), "passwd", path, user], input=password + "\n", text=True, check=True,
+                           stdout=subprocess.DEVNULL)
+        return path
+
+    # ---- clients ------------------------------------------------------------------------------------
+
+    def test_a_client_is_listed_with_its_connection(self):
+        client = self.peer(self.topic("id"))
+        client.subscribe(self.topic("#"), qos=1)
+        prefix = urllib.parse.quote(self.topic("id"))
+        [row] = self.get(f"/clients?prefix={prefix}")["clients"]
+        self.assertEqual((row["id"], row["state"], row["subscriptions"]), (self.topic("id"), "connected", 1))
+        self.assertEqual(row["connection"]["address"], "127.0.0.1")
+        self.assertEqual(row["connection"]["listener"], "tcp")
+        self.assertGreater(row["connection"]["bytes_received"], 0)
+        detail = self.get(f"/clients/{prefix}")
+        self.assertEqual([one["filter"] for one in detail["subscribed"]], [self.topic("#")])
+        self.refused(404, "GET", f"/clients/{prefix}-not")
+
+    def test_clients_come_in_pages_that_hold_each_once(self):
+        peers = [self.peer(self.topic(f"{number:02}")) for number in range(25)]
+        prefix = urllib.parse.quote(self.topic())
+        for sort in ("id", "waiting", "waiting_bytes", "age"):
+            ids, after = [], ""
+            while True:
+                page = self.get(f"/clients?prefix={prefix}&sort={sort}&limit=10{after}")
+                ids += [row["id"] for row in page["clients"]]
+                if page["next"] is None:
+                    break
+                after = "&after=" + urllib.parse.quote(page["next"], safe="")
+            self.assertEqual(ids, [self.topic(f"{number:02}") for number in range(len(peers))])
+
+    def test_states_tell_clients_apart(self):
+        away = self.peer(self.topic("away"), properties=[(0x11, 600)])
+        away.disconnect()
+        here = self.peer(self.topic("here"))
+        prefix = urllib.parse.quote(self.topic())
+        eventually(lambda: self.get(f"/clients?prefix={prefix}&state=away")["clients"], "it is away")
+        for state, name in (("away", "away"), ("connected", "here")):
+            rows = self.get(f"/clients?prefix={prefix}&state={state}")["clients"]
+            self.assertEqual([row["id"] for row in rows], [self.topic(name)])
+        self.assertEqual(self.get(f"/clients?prefix={prefix}&state=slow")["clients"], [])
+        self.assertEqual(self.get(f"/clients?prefix={prefix}&user=nobody")["clients"], [])
+        self.assertEqual(len(self.get(f"/clients?prefix={prefix}&user=")["clients"]), 2)
+        self.get("/slow")
+        del here
+
+    def test_a_reader_of_events_is_a_client(self):
+        url = f"http://127.0.0.1:{self.server.http_port}/events?filter={urllib.parse.quote(self.topic())}"
+        with urllib.request.urlopen(url, timeout=EVENT_TIMEOUT_S) as events:
+            events.readline()
+            rows = self.get("/clients?prefix=events-")["clients"]
+            self.assertIn("http", [row["connection"] and row["connection"]["transport"] for row in rows])
+
+    def test_an_administrator_ends_a_connection_and_a_session(self):
+        server = self.with_users(administrators=["boss"])
+        victim = self.victim(server, "victim", "-c", "-q", "1")
+
+        def state():
+            status, _, row = self.ask("GET", "/clients/victim", user="boss", server=server)
+            return row["state"] if status == 200 else None
+
+        eventually(lambda: state() == "connected", "it connects")
+        self.refused(403, "DELETE", "/clients/victim", user="user", server=server)
+        self.refused(401, "DELETE", "/clients/victim", server=server)
+        self.refused(400, "DELETE", "/clients/victim?session=maybe", user="boss", server=server)
+        self.refused(404, "DELETE", "/clients/nobody", user="boss", server=server)
+        victim.send_signal(signal.SIGSTOP)
+        status, _, _ = self.ask("DELETE", "/clients/victim", user="boss", server=server)
+        self.assertEqual(status, 204)
+        eventually(lambda: state() == "away", "it is away")
+        status, _, _ = self.ask("DELETE", "/clients/victim?session=end", user="boss", server=server)
+        self.assertEqual(status, 204)
+        self.assertIsNone(state())
+
+    # ---- topics -------------------------------------------------------------------------------------
+
+    def test_thousands_of_values_come_in_one_answer(self):
+        publisher = self.peer()
+        for number in range(5000):
+            publisher.publish(self.topic(str(number)), b"%d" % number)
+        publisher.publish(self.topic("last"), b"x", qos=1)
+        eventually(lambda: self.values(self.topic("last")), "all are stored")
+        values = self.values(self.topic("+"))
+        self.assertEqual(len(values), 5001)
+        self.assertEqual({value["payload"] for value in values}, {*(str(n) for n in range(5000)), "x"})
+
+    def test_payloads_come_as_asked_for(self):
+        self.peer().publish(self.topic(), b"\xffab", qos=1)
+        [value] = self.values(self.topic())
+        self.assertEqual(value["payload_base64"], "/2Fi")
+        query = urllib.parse.urlencode({"filter": self.topic(), "payload": "base64", "payload_bytes_max": 1})
+        [value] = self.get("/topics?" + query)["topics"]
+        self.assertEqual((value["payload_base64"], value["truncated"], value["size"]), ("/w==", True, 3))
+        query = urllib.parse.urlencode({"filter": self.topic(), "payload": "none"})
+        [value] = self.get("/topics?" + query)["topics"]
+        self.assertNotIn("payload", value)
+
+    def test_a_user_publishes_where_the_rules_let_him(self):
+        server = self.with_users(rules=[{"effect": "allow", "action": "publish", "filter": "open/#", "user": "user"},
+                                        {"effect": "allow", "action": "subscribe", "filter": "#"}])
+        arguments = {"user": "user", "server": server}
+        self.assertEqual(self.ask("PUT", "/topics/open/a?qos=1&content_type=text/plain&user_property=a%3Db"
+                                  "&expiry_seconds=600", b"21.5", **arguments)[0], 204)
+        [value] = self.values("open/a", **arguments)
+        self.assertEqual((value["payload"], value["retained"], value["qos"]), ("21.5", True, 1))
+        self.assertEqual(self.ask("POST", "/topics/open/b", b"x", **arguments)[0], 204)
+        self.assertFalse(self.values("open/b", **arguments)[0]["retained"])
+        self.assertEqual(self.ask("DELETE", "/topics/open/a", **arguments)[0], 204)
+        self.assertEqual(self.values("open/a", **arguments), [])
+        for method in ("PUT", "POST", "DELETE"):
+            self.refused(403, method, "/topics/shut/a", **arguments)
+            self.refused(403, method, "/topics/$SYS/a", **arguments)
+            self.refused(401, method, "/topics/open/a", server=server)
+            self.refused(400, method, "/topics/open/%2B", **arguments)
+        self.refused(400, "PUT", "/topics/open/a?qos=3", **arguments)
+
+    def test_what_is_published_there_reaches_subscribers(self):
+        server = self.with_users()
+        with subprocess.Popen(["mosquitto_sub", "-p", str(server.mqtt_port), "-u", "user", "-P", "u", "-V", "mqttv5",
+                               "-t", "t", "-C", "1", "-F", "%C %P %p"], stdout=subprocess.PIPE, text=True) as reader:
+            eventually(lambda: self.get("/server", user="user", server=server)["subscriptions"], "it subscribes")
+            self.ask("POST", "/topics/t?content_type=a/b&user_property=k%3Dv", b"hello", user="user", server=server)
+            self.assertEqual(reader.communicate(timeout=EVENT_TIMEOUT_S)[0], "a/b k:v hello\n")
+
+    # ---- rights -------------------------------------------------------------------------------------
+
+    def test_without_a_password_there_is_only_reading(self):
+        for method, path in (("PUT", "/topics/a"), ("POST", "/topics/a"), ("DELETE", "/topics/a"),
+                             ("DELETE", "/clients/a"), ("POST", "/reload")):
+            self.refused(401, method, path)
+
+    def test_who_may_not_come_in_reads_nothing(self):
+        server = self.with_users()
+        for path in ("/server", "/clients", "/slow", "/clients/a", "/topics", "/queue", "/rings", "/limits", "/config"):
+            problem = self.refused(401, "GET", path, server=server)
+            self.assertIn("password", problem["detail"])
+            self.ask("GET", path, user="user", server=server)
+
+    def test_reading_needs_the_right_to_read_the_figures(self):
+        server = self.with_users(rules=[{"effect": "allow", "filter": "a/#"}])
+        self.refused(403, "GET", "/clients", user="user", server=server)
+        self.refused(403, "GET", "/topics", user="user", server=server)
+        self.assertEqual(self.values("a/#", user="user", server=server), [])
+
+    def test_a_page_of_another_origin_changes_nothing(self):
+        server = self.with_users(administrators=["boss"])
+        arguments = {"user": "boss", "server": server}
+        for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"},
+                        {"Sec_Fetch_Site": "same-site"}):
+            self.refused(403, "POST", "/topics/a", body=b"x", **headers, **arguments)
+            self.refused(403, "POST", "/reload", **headers, **arguments)
+            self.refused(403, "DELETE", "/clients/a", **headers, **arguments)
+        own = f"http://127.0.0.1:{server.http_port}"
+        self.assertEqual(self.ask("POST", "/topics/a", b"x", Origin=own, **arguments)[0], 204)
+
+    # ---- the server ---------------------------------------------------------------------------------
+
+    def test_figures_are_told(self):
+        self.assertGreater(self.get("/queue")["capacity"], 0)
+        self.assertEqual(self.get("/server")["version"], subprocess.run(
+            [binary(), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[1])
+        keys = [row["key"] for row in self.get("/limits")["limits"]]
+        config = self.get("/config")
+        self.assertEqual([key for key in keys if key not in config], [])
+        self.get("/rings")
+
+    def test_a_reload_says_what_it_changed_or_why_it_did_not(self):
+        config = {"access": {"password_file": self.password_file(), "administrators": ["boss"]}}
+        server = Server(config)
+        self.addCleanup(server.stop)
+        arguments = {"user": "boss", "server": server}
+        server._write({**config, "log": {"level": "debug"}, "http": {"idle_seconds": 9}})
+        status, _, result = self.ask("POST", "/reload", **arguments)
+        self.assertEqual((status, result["changed"], result["needs_restart"]),
+                         (200, ["log.level"], ["http.idle_seconds"]))
+        self.assertEqual(self.get("/config", **arguments)["log.level"], "debug")
+        server._write({**config, "log": {"level": "loud"}})
+        status, _, result = self.ask("POST", "/reload", **arguments)
+        self.assertEqual(status, 422)
+        self.assertIn("log.level", result["faults"][0])
+        self.refused(403, "POST", "/reload", user="user", server=server)
+
+    # ---- what makes no sense ------------------------------------------------------------------------
+
+    def test_faulty_queries_are_problems(self):
+        for path in ("/clients?limit=0", "/clients?limit=1001", "/clients?limit=x", "/clients?sort=x", "/clients?state=x",
+                     "/clients?after=x", "/clients?after=x/y", "/clients?x=1", "/topics?filter=a%23", "/topics?payload=x",
+                     "/topics?filter=$share/g/a", "/topics?payload_bytes_max=-1", "/topics?x=1", "/queue?x=1",
+                     "/server?x=1", "/rings?x=1", "/limits?x=1", "/config?x=1", "/slow?x=1", "/clients/a?x=1"):
+            self.refused(400, "GET", path)
+        self.refused(404, "GET", "/nothing")
+        self.refused(405, "DELETE", "/clients")
+        self.refused(405, "PUT", "/queue")
+
+    def test_whatever_is_asked_is_answered_by_the_document(self):
+        random = Random(18)
+        names = ["prefix", "user", "state", "sort", "limit", "after", "filter", "payload", "payload_bytes_max", "x", ""]
+        values = ["", "a", "#", "+", "a/#", "0", "1", "-1", "99999999999999999999", "id", "waiting", "slow", "text", "none",
+                  "18446744073709551615/", "1/a", "/", "\u202e", "\x01", "\x7f", "%", "$share/a/b", "é" * 500]
+        for _ in range(300):
+            query = [(random.choice(names), random.choice(values)) for _ in range(random.randint(0, 4))]
+            path = random.choice(["/clients", "/topics", "/slow", "/queue", "/clients/a%2Fb"])
+            status, _, _ = self.ask("GET", f"{path}?{urllib.parse.urlencode(query)}")
+            self.assertIn(status, (200, 400, 404), query)
+
+    def test_many_ask_at_once(self):
+        peers = [self.peer(self.topic(str(number))) for number in range(20)]
+        prefix = urllib.parse.quote(self.topic())
+
+        def ask(_):
+            return len(self.get(f"/clients?prefix={prefix}&limit=1000")["clients"])
+
+        with ThreadPoolExecutor(64) as pool:
+            self.assertEqual(set(pool.map(ask, range(256))), {len(peers)})
+
+    @classmethod
+    def tearDownClass(cls):
+        every = {(path, method) for path, methods in cls.document["paths"].items() for method in methods}
+        missing = every - cls.covered - {("/openapi.json", "get")}
+        super().tearDownClass()
+        if missing:
+            raise AssertionError(f"no test asks for {sorted(missing)}")
+
+
+if __name__ == "__main__":
+    main()
