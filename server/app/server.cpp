@@ -7,6 +7,7 @@
 
 #include "server/app/limits.hpp"
 #include "server/app/warnings.hpp"
+#include "server/console/console.hpp"
 #include "server/mqtt/delivery_mode.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/log.hpp"
@@ -99,6 +100,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
       http_, inbox_, processor_, topics_http_, events_http_, all, local_host_.get(), settings_});
   apply_settings();
   add_metrics();
+  add_console_routes(http_);
   add_standard_routes(http_, metrics_, [this] { return readiness(); });
 }
 

@@ -113,6 +113,9 @@ HttpServer::~HttpServer() {
 
 void HttpServer::route(std::string method, std::string pattern, std::string about,
                        HttpHandler handler) {
+  std::erase_if(routes_, [&](const Route& earlier) {
+    return earlier.method == method && earlier.pattern == pattern;
+  });
   routes_.push_back(
       {std::move(method), std::move(pattern), std::move(about), std::move(handler), false});
 }

@@ -127,7 +127,8 @@ class HttpServer {
   explicit HttpServer(const HttpConfig& config, bool takes_ipv4_too = true);
   ~HttpServer();
 
-  // `about` stands on the start page; empty: not listed there.
+  // `about` stands on the start page; empty: not listed there. It takes the place of an earlier one of
+  // the same method and pattern.
   void route(std::string method, std::string pattern, std::string about, HttpHandler handler);
   // The same for what a monitor asks: it is served when all ordinary places are taken, too.
   void route_for_monitors(std::string pattern, std::string about, HttpHandler handler);
@@ -135,6 +136,9 @@ class HttpServer {
   // Binds and listens; throws std::runtime_error with the address and the reason.
   void start();
   void stop();  // closes everything, joins the thread; unanswered exchanges are told on_gone
+
+  // The routes as links.
+  std::string start_page() const;
 
   std::uint16_t port() const { return port_; }  // after start()
   const HttpCounters& counters() const { return counters_; }
@@ -162,7 +166,6 @@ class HttpServer {
   bool answers_for(const std::string& host) const;
   std::string allowed_methods(std::string_view path) const;
   const Route* find(std::string_view method, std::string_view path) const;
-  std::string start_page() const;
 
   const HttpConfig config_;
   const bool takes_ipv4_too_;

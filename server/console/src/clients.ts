@@ -1,0 +1,139 @@
+// The view of clients: who is connected, who is slow, and what one of them reads.
+import { Refused, change, getJson } from './api'
+import { ask, byId, bytes, duration, element, short, visible } from './dom'
+import type { View } from './main'
+
+interface Connection {
+  address: string
+  port: number
+  listener: string
+  transport: string
+  keep_alive_seconds: number
+  connected_seconds: number
+  silent_seconds: number
+  bytes_received: number
+  bytes_sent: number
+}
+interface Client {
+  id: string
+  user: string | null
+  state: string
+  slow: boolean
+  protocol: string
+  subscriptions: number
+  inflight: number
+  waiting: number
+  waiting_bytes: number
+  oldest_waiting_ms: number | null
+  connection: Connection | null
+}
+interface Detail extends Client {
+  subscribed: { filter: string; qos: number; mode: string; interval_ms: number }[]
+  more_subscriptions: boolean
+}
+
+const refreshMs = 2000
+
+export const clients: View = (main, status) => {
+  const stop = new AbortController()
+  let after = ''
+  let next: string | null = null
+
+  const option = (value: string, text: string) => element('option', { value }, text)
+  const again = () => { after = ''; void refresh() }
+  const prefix = element('input', { type: 'search', placeholder: 'Client begins with', 'aria-label': 'Client begins with', input: again })
+  const state = element('select', { 'aria-label': 'State', change: again },
+    option('', 'All'), option('connected', 'Connected'), option('away', 'Away'), option('slow', 'Slow'))
+  const sort = element('select', { 'aria-label': 'Order', change: again },
+    option('age', 'Slowest first'), option('waiting', 'Most waiting'), option('waiting_bytes', 'Most bytes waiting'), option('id', 'By name'))
+  const more = element('button', { type: 'button', click: () => { after = next ?? ''; void refresh() } }, 'Next page')
+  const head = ['Client', 'User', 'Address', 'State', 'Lag', 'Waiting', 'Subscriptions', 'Received', 'Sent', 'Connected', 'Action']
+  const body = element('tbody')
+  const said = element('p', { role: 'status' })
+  const detail = element('section', { class: 'detail', 'aria-label': 'Client', hidden: true })
+  main.append(
+    element('div', { class: 'bar' }, prefix, state, sort, more),
+    said,
+    element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Clients' },
+      element('table', {}, element('thead', {}, element('tr', {}, ...head.map(one => element('th', { scope: 'col' }, one)))), body)),
+    detail)
+
+  const row = (client: Client): HTMLElement => {
+    const connection = client.connection
+    const open = element('button', { type: 'button', class: 'link', click: () => void show(client.id) }, visible(client.id))
+    const kick = element('button', { type: 'button', click: () => void disconnect(client.id) }, 'Disconnect')
+    const cells: (Node | string)[] = [
+      open, visible(client.user ?? ''), connection ? connection.address : '', client.slow ? 'slow' : client.state,
+      client.oldest_waiting_ms === null ? '' : duration(client.oldest_waiting_ms),
+      client.waiting === 0 ? '' : `${short(client.waiting)} (${bytes(client.waiting_bytes)})`,
+      short(client.subscriptions), connection ? bytes(connection.bytes_received) : '', connection ? bytes(connection.bytes_sent) : '',
+      connection ? duration(connection.connected_seconds * 1000) : '', client.state === 'connected' ? kick : '']
+    return element('tr', { class: client.slow ? 'hurts' : '' }, ...cells.map(cell => element('td', {}, cell)))
+  }
+
+  const refresh = async (): Promise<void> => {
+    const query = new URLSearchParams({ sort: sort.value, prefix: prefix.value })
+    if (state.value) query.set('state', state.value)
+    if (after) query.set('after', after)
+    try {
+      const page = await getJson<{ clients: Client[]; next: string | null }>('/api/v1/clients?' + query, stop.signal)
+      next = page.next
+      more.disabled = next === null && after === ''
+      more.textContent = next === null && after !== '' ? 'First page' : 'Next page'
+      const focused = document.activeElement?.closest('tr')?.rowIndex
+      const column = document.activeElement?.closest('td')?.cellIndex
+      body.replaceChildren(...page.clients.map(row))
+      if (focused && column !== undefined) body.rows[focused - 1]?.cells[column]?.querySelector('button')?.focus()
+      said.textContent = page.clients.length === 0 ? 'No client.' : ''
+      status('Live', true)
+    } catch (error) {
+      if (stop.signal.aborted) return
+      status(error instanceof Refused ? error.message : 'The server does not answer.', false)
+    }
+  }
+
+  const show = async (id: string): Promise<void> => {
+    try {
+      const client = await getJson<Detail>('/api/v1/clients/' + encodeURIComponent(id), stop.signal)
+      const connection = client.connection
+      const facts: [string, string][] = [
+        ['Protocol', 'MQTT ' + client.protocol], ['Inflight', short(client.inflight)],
+        ['Listener', connection ? `${connection.listener} (${connection.transport})` : ''],
+        ['Keep alive', connection ? connection.keep_alive_seconds + ' s' : ''],
+        ['Last packet', connection ? duration(connection.silent_seconds * 1000) + ' ago' : '']]
+      detail.hidden = false
+      detail.replaceChildren(
+        element('h2', {}, visible(client.id)),
+        element('dl', { class: 'facts' }, ...facts.flatMap(([name, text]) => [element('dt', {}, name), element('dd', {}, text)])),
+        element('table', {},
+          element('thead', {}, element('tr', {}, ...['Filter', 'QoS', 'Mode', 'Interval'].map(one => element('th', { scope: 'col' }, one)))),
+          element('tbody', {}, ...client.subscribed.map(one => element('tr', {},
+            element('td', {}, visible(one.filter)), element('td', {}, String(one.qos)), element('td', {}, one.mode),
+            element('td', {}, one.interval_ms ? one.interval_ms + ' ms' : ''))))),
+        client.more_subscriptions ? 'And more.' : '')
+      detail.scrollIntoView({ block: 'nearest' })
+    } catch (error) {
+      if (!stop.signal.aborted) said.textContent = (error as Error).message
+    }
+  }
+
+  const disconnect = async (id: string): Promise<void> => {
+    byId('confirm-title').textContent = 'Disconnect ' + visible(id) + '?'
+    byId('confirm-text').textContent = 'Its session is kept. Most clients connect again at once.'
+    if (!await ask(byId<HTMLDialogElement>('confirm-dialog'))) return
+    try {
+      await change('/api/v1/clients/' + encodeURIComponent(id), { method: 'DELETE' })
+      said.textContent = 'Disconnected.'
+    } catch (error) {
+      said.textContent = (error as Error).message
+    }
+    void refresh()
+  }
+
+  void refresh()
+  const timer = setInterval(() => { if (after === '' && !document.querySelector('dialog[open]')) void refresh() }, refreshMs)
+  return () => {
+    clearInterval(timer)
+    stop.abort()
+  }
+}

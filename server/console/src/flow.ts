@@ -1,0 +1,138 @@
+// The view of the flow: the steps of a message's way through the server with their rates, from /metrics,
+// and where it hurts.
+import uPlot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+import { request } from './api'
+import { bytes, duration, element, short } from './dom'
+import { Metrics } from './metrics'
+import type { View } from './main'
+
+const everyMs = 1000
+const samplesMax = 300
+
+interface Step {
+  name: string
+  says: string
+  read(now: Metrics, before: Metrics, seconds: number): [string, string, boolean?][]
+}
+
+const steps: Step[] = [
+  { name: '1 frame', says: 'bytes to packets', read: (now, before, s) => [
+    ['received', bytes(now.rate(before, 'millrace_socket_received_bytes_total', s)) + '/s'],
+    ['connections', short(now.sum('millrace_connections_open'))]] },
+  { name: '2 decode', says: 'packets, rights', read: (now, before, s) => [
+    ['packets', short(now.rate(before, 'millrace_packets_received_total', s)) + '/s'],
+    ['faults', short(now.rate(before, 'millrace_protocol_faults_total', s)) + '/s', now.rate(before, 'millrace_protocol_faults_total', s) > 0]] },
+  { name: '3 message', says: 'what was published', read: (now, before, s) => [
+    ['messages', short(now.rate(before, 'millrace_messages_received_total', s)) + '/s']] },
+  { name: '4 submit', says: 'into the queue', read: now => [
+    ['waiting', short(now.sum('millrace_queue_depth')), now.sum('millrace_queue_depth') > now.sum('millrace_queue_capacity') / 2],
+    ['capacity', short(now.sum('millrace_queue_capacity'))],
+    ['memory', bytes(now.sum('millrace_queue_memory_bytes'))]] },
+  { name: '5 apply', says: 'batches', read: (now, before, s) => {
+    const batches = now.rate(before, 'millrace_batches_total', s)
+    const time = now.rate(before, 'millrace_batch_seconds_sum', s)
+    return [['batches', short(batches) + '/s'],
+      ['commands in one', batches > 0 ? (now.rate(before, 'millrace_batch_commands_sum', s) / batches).toFixed(1) : '0'],
+      ['busy', Math.round(time * 100) + ' %', time > 0.8]]
+  } },
+  { name: '6 route', says: 'topic to subscribers', read: (now, before, s) => [
+    ['searches', short(now.rate(before, 'millrace_routes_computed_total', s)) + '/s'],
+    ['without subscriber', short(now.rate(before, 'millrace_messages_unmatched_total', s)) + '/s']] },
+  { name: '7 fan out', says: 'newest values, rings', read: now => [
+    ['topics', short(now.sum('millrace_slots'))],
+    ['rings', short(now.count('millrace_ring_readers'))],
+    ['ring lag', bytes(now.max('millrace_ring_lag_bytes'))]] },
+  { name: '8 deliver', says: 'under credit', read: (now, before, s) => {
+    const dropped = now.rate(before, 'millrace_messages_dropped_total', s)
+    const slow = now.sum('millrace_slow_sessions')
+    return [['delivered', short(now.rate(before, 'millrace_messages_delivered_total', s)) + '/s'],
+      ['conflated', short(now.rate(before, 'millrace_messages_conflated_total', s)) + '/s'],
+      ['slow clients', short(slow), slow > 0],
+      ['dropped', short(dropped) + '/s', dropped > 0]]
+  } },
+  { name: '9 write', says: 'to subscribers', read: (now, before, s) => {
+    const p99 = now.quantile(before, 'millrace_publish_to_write_seconds', 0.99)
+    return [['sent', bytes(now.rate(before, 'millrace_socket_sent_bytes_total', s)) + '/s'],
+      ['latency, half', latency(now.quantile(before, 'millrace_publish_to_write_seconds', 0.5))],
+      ['latency, 99 %', latency(p99), p99 > 0.1]]
+  } },
+]
+
+const latency = (seconds: number) => Number.isNaN(seconds) ? '–' : seconds < 0.001 ? Math.round(seconds * 1e6) + ' µs' : duration(seconds * 1000)
+
+export const flow: View = (main, status) => {
+  const stop = new AbortController()
+  const list = element('ol', { class: 'steps' })
+  const cards = steps.map(step => {
+    const facts = element('dl')
+    list.append(element('li', {}, element('h2', {}, step.name), element('p', {}, step.says), facts))
+    return facts
+  })
+  const queueBox = element('div', { class: 'chart' })
+  const latencyBox = element('div', { class: 'chart' })
+  main.append(list,
+    element('div', { class: 'charts' },
+      element('section', {}, element('h2', {}, 'Queue: waiting and capacity'), queueBox),
+      element('section', {}, element('h2', {}, 'Latency from read to write, ms: half and 99 %'), latencyBox)))
+
+  const times: number[] = []
+  const series = { depth: [] as number[], capacity: [] as number[], half: [] as (number | null)[], most: [] as (number | null)[] }
+  const style = getComputedStyle(document.documentElement)
+  const [accent, second, ink] = ['--accent', '--second', '--dim'].map(name => style.getPropertyValue(name))
+  const chart = (box: HTMLElement): uPlot => new uPlot({
+    width: Math.max(240, box.clientWidth), height: 180, legend: { show: false }, cursor: { show: false },
+    axes: [{ stroke: ink!, grid: { show: false } }, { stroke: ink!, grid: { show: false }, size: 60 }],
+    series: [{}, { stroke: accent!, width: 1.5, points: { show: false } }, { stroke: second!, width: 1.5, points: { show: false } }],
+  }, [[], [], []], box)
+  const queueChart = chart(queueBox)
+  const latencyChart = chart(latencyBox)
+
+  const paint = (now: Metrics, before: Metrics): void => {
+    const seconds = (now.at - before.at) / 1000
+    steps.forEach((step, index) => {
+      const facts = step.read(now, before, seconds)
+      const card = cards[index]!
+      card.parentElement!.classList.toggle('hurts', facts.some(([, , hurts]) => hurts))
+      facts.forEach(([name, text, hurts], at) => {
+        if (card.children.length <= at * 2) card.append(element('dt', {}, name), element('dd'))
+        const shown = card.children[at * 2 + 1]!
+        shown.textContent = text
+        shown.className = hurts ? 'hurts' : ''
+      })
+    })
+    times.push(Date.now() / 1000)
+    series.depth.push(now.sum('millrace_queue_depth'))
+    series.capacity.push(now.sum('millrace_queue_capacity'))
+    const ms = (share: number) => {
+      const value = now.quantile(before, 'millrace_publish_to_write_seconds', share)
+      return Number.isNaN(value) ? null : value * 1000
+    }
+    series.half.push(ms(0.5))
+    series.most.push(ms(0.99))
+    for (const one of [times, ...Object.values(series)]) if (one.length > samplesMax) one.shift()
+    queueChart.setData([times, series.depth, series.capacity])
+    latencyChart.setData([times, series.half, series.most])
+  }
+
+  let before: Metrics | undefined
+  const refresh = async (): Promise<void> => {
+    try {
+      const text = await (await request('/metrics', { signal: stop.signal })).text()
+      const now = new Metrics(text, performance.now())
+      if (before) paint(now, before)
+      before = now
+      status('Live', true)
+    } catch {
+      if (!stop.signal.aborted) status('The server does not answer.', false)
+    }
+  }
+  void refresh()
+  const timer = setInterval(() => void refresh(), everyMs)
+  return () => {
+    clearInterval(timer)
+    stop.abort()
+    queueChart.destroy()
+    latencyChart.destroy()
+  }
+}

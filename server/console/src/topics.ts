@@ -1,0 +1,325 @@
+// The view of topics: a tree of those that match a filter, live, and one of them in full.
+import uPlot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+import { change, getJson, topicPath } from './api'
+import { bytes, duration, element, short, visible } from './dom'
+import { Events, type Value } from './events'
+import { bytesOf, parsedJson, render, type Form } from './payload'
+import { Topic, Tree } from './tree'
+import type { View } from './main'
+
+const rowHeight = 28   // as in style.css
+const previewBytes = 2048
+
+export const topics: View = (main, status) => {
+  const tree = new Tree()
+  let selected: Topic | undefined
+  let cursor = 0
+  let first = true
+  let dirty = true
+  let whole: Uint8Array | undefined   // of the selected topic, where the stream cuts it
+  let asking = false
+  let form: Form | undefined          // that the user chose
+  let shownValue: Value | undefined
+  let stream: Events | undefined
+  let unread = 0
+
+  // ---- elements
+  const filter = element('input', { value: '#', spellcheck: false, 'aria-label': 'Topic filter', size: 14 })
+  const search = element('input', { type: 'search', placeholder: 'Search', 'aria-label': 'Search topics' })
+  const count = element('span', { class: 'count' })
+  const spacer = element('div', { class: 'spacer' })
+  const box = element('div', { class: 'tree', role: 'tree', tabindex: 0, 'aria-label': 'Topics' }, spacer)
+  const detail = element('section', { class: 'detail', 'aria-label': 'Topic' })
+  main.append(
+    element('section', { class: 'list' },
+      element('form', { class: 'bar', submit: event => { event.preventDefault(); follow() } },
+        element('label', {}, 'Filter ', filter), search, count),
+      box),
+    detail)
+
+  // ---- the stream
+  const follow = (): void => {
+    stream?.stop()
+    tree.clear()
+    selected = undefined
+    first = dirty = true
+    status('Connecting', true)
+    const query = new URLSearchParams({ filter: filter.value, max_rate_hz: '10', payload_bytes_max: String(previewBytes) })
+    stream = new Events(query.toString(), {
+      begin: () => { tree.clear(); selected = undefined; first = dirty = true },
+      value: value => {
+        unread++
+        if (value.cleared) tree.remove(value.topic)
+        else tree.set(value, performance.now())
+        dirty = true
+      },
+      state: status,
+    })
+  }
+
+  // ---- the tree: as many rows as fit, each made once
+  const pool: HTMLElement[] = []
+  const rowAt = (index: number): HTMLElement => {
+    while (pool.length <= index) {
+      const row = element('div', { class: 'row', role: 'treeitem', id: 'row' + pool.length },
+        element('span', { class: 'name' }), element('span', { class: 'value' }), element('span', { class: 'age' }),
+        element('span', { class: 'rate' }))
+      row.addEventListener('click', () => choose(Number(row.dataset.at), true))
+      pool.push(row)
+      spacer.append(row)
+    }
+    return pool[index]!
+  }
+
+  const setText = (node: Element, text: string): void => {
+    if (node.textContent !== text) node.textContent = text
+  }
+
+  const paint = (): void => {
+    const now = performance.now()
+    const rows = tree.visible()
+    if (first && rows.length > 0) {
+      first = false
+      if (rows.length === 1) tree.toggle(rows[0]!, true)
+    }
+    cursor = Math.min(cursor, Math.max(0, rows.length - 1))
+    spacer.style.height = rows.length * rowHeight + 'px'
+    setText(count, `${short(tree.size)} topics`)
+    const start = Math.max(0, Math.floor(box.scrollTop / rowHeight))
+    const end = Math.min(rows.length, start + Math.ceil(box.clientHeight / rowHeight) + 1)
+    for (let at = start; at < end; ++at) paintRow(rowAt(at - start), rows[at]!, at, rows.length, now)
+    for (let index = end - start; index < pool.length; ++index) pool[index]!.hidden = true
+    const active = cursor >= start && cursor < end ? 'row' + (cursor - start) : ''
+    if (active) box.setAttribute('aria-activedescendant', active)
+    else box.removeAttribute('aria-activedescendant')
+    if (selected) paintDetail(selected, now)
+    else if (detail.childElementCount === 0) paintEmpty()
+  }
+
+  const paintRow = (row: HTMLElement, topic: Topic, at: number, size: number, now: number): void => {
+    const [name, value, age, rate] = row.children as unknown as HTMLElement[]
+    const folder = topic.children.size > 0 && !tree.searching
+    row.hidden = false
+    row.dataset.at = String(at)
+    row.style.transform = `translateY(${at * rowHeight}px)`
+    row.style.setProperty('--level', String(tree.searching ? 0 : topic.level))
+    row.classList.toggle('cursor', at === cursor)
+    row.classList.toggle('selected', topic === selected)
+    row.setAttribute('aria-level', String(tree.searching ? 1 : topic.level + 1))
+    row.setAttribute('aria-setsize', String(size))
+    row.setAttribute('aria-posinset', String(at + 1))
+    row.setAttribute('aria-selected', String(topic === selected))
+    if (folder) row.setAttribute('aria-expanded', String(topic.open))
+    else row.removeAttribute('aria-expanded')
+    const mark = folder ? (topic.open ? '▾ ' : '▸ ') : '  '
+    const shown = tree.searching ? topic.path : topic.name === '' ? '(empty)' : topic.name
+    setText(name!, mark + visible(shown) + (folder ? ` (${short(topic.count)})` : ''))
+    setText(value!, topic.value ? preview(topic.value) : '')
+    setText(age!, topic.value ? duration(now - topic.receivedAt) : '')
+    setText(rate!, topic.value ? rateText(topic, now) : '')
+  }
+
+  const preview = (value: Value): string =>
+    value.payload === undefined ? `${bytes(value.size)} of binary` : visible(value.payload.slice(0, 200))
+
+  const rateNow = (topic: Topic, now: number) => topic.rate * Math.exp(-(now - topic.rateAt) / 5000)
+  const rateText = (topic: Topic, now: number): string => {
+    const rate = rateNow(topic, now)
+    return rate < 0.05 ? '' : rate.toFixed(1) + '/s'
+  }
+
+  const choose = (at: number, toggle: boolean): void => {
+    const topic = tree.visible()[at]
+    if (!topic) return
+    cursor = at
+    if (toggle && topic.children.size > 0 && !tree.searching) tree.toggle(topic, !topic.open)
+    if (topic.value && topic !== selected) {
+      selected = topic
+      whole = shownValue = form = undefined
+      buildDetail(topic)
+    }
+    dirty = true
+  }
+
+  const scrollToCursor = (): void => {
+    const top = cursor * rowHeight
+    if (top < box.scrollTop) box.scrollTop = top
+    if (top + rowHeight > box.scrollTop + box.clientHeight) box.scrollTop = top + rowHeight - box.clientHeight
+  }
+
+  box.addEventListener('scroll', () => { dirty = true }, { passive: true })
+  box.addEventListener('keydown', event => {
+    const rows = tree.visible()
+    const topic = rows[cursor]
+    if (!topic) return
+    const page = Math.max(1, Math.floor(box.clientHeight / rowHeight) - 1)
+    const steps: Record<string, () => void> = {
+      ArrowDown: () => { cursor++ },
+      ArrowUp: () => { cursor-- },
+      PageDown: () => { cursor += page },
+      PageUp: () => { cursor -= page },
+      Home: () => { cursor = 0 },
+      End: () => { cursor = rows.length - 1 },
+      ArrowRight: () => { if (topic.open) cursor++; else if (topic.children.size > 0) tree.toggle(topic, true) },
+      ArrowLeft: () => {
+        if (topic.open) tree.toggle(topic, false)
+        else if (topic.parent) cursor = Math.max(0, rows.indexOf(topic.parent))
+      },
+      Enter: () => choose(cursor, true),
+      ' ': () => choose(cursor, true),
+    }
+    const step = steps[event.key]
+    if (!step) return
+    event.preventDefault()
+    step()
+    cursor = Math.max(0, Math.min(cursor, rows.length - 1))
+    scrollToCursor()
+    dirty = true
+  })
+
+  // ---- one topic
+  let facts: HTMLElement, content: HTMLElement, forms: HTMLElement, chart: HTMLElement
+  let plot: uPlot | undefined
+
+  const buildDetail = (topic: Topic): void => {
+    plot?.destroy()
+    plot = undefined
+    const path = topic.path
+    facts = element('dl', { class: 'facts' })
+    content = element('div')
+    chart = element('div', { class: 'chart' })
+    forms = element('div', { class: 'forms', role: 'group', 'aria-label': 'Show as' })
+    for (const one of ['text', 'json', 'hex'] as Form[]) {
+      forms.append(element('button', { type: 'button', click: () => { form = one; shownValue = undefined; dirty = true } }, one))
+    }
+    const copy = element('button', { type: 'button', click: () => void copyLine(path, copy) }, 'Copy as mosquitto_sub')
+    detail.replaceChildren(
+      element('h2', {}, visible(path)), facts, chart, element('div', { class: 'bar' }, forms, copy), content, publishForm(path))
+  }
+
+  const copyLine = async (path: string, button: HTMLElement): Promise<void> => {
+    const quoted = "'" + path.replaceAll("'", "'\\''") + "'"
+    const line = `mosquitto_sub -h ${location.hostname} -t ${quoted} -v`
+    try {
+      await navigator.clipboard.writeText(line)
+      button.textContent = 'Copied'
+    } catch {
+      prompt('The command', line)   // not a secure context: there is no clipboard
+    }
+  }
+
+  const paintEmpty = (): void => {
+    detail.replaceChildren(element('p', { class: 'hint' }, 'Choose a topic, or publish to one.'), publishForm(''))
+  }
+
+  const paintDetail = (topic: Topic, now: number): void => {
+    const value = topic.value
+    if (!value) {
+      setText(facts, 'It has no value any more.')
+      return
+    }
+    const rows: [string, string][] = [
+      ['Age', duration(now - topic.receivedAt)], ['Rate', rateText(topic, now) || '0/s'], ['Size', bytes(value.size)],
+      ['QoS', String(value.qos)], ['Retained', value.retained ? 'yes' : 'no'], ['Updates seen', short(topic.changes)]]
+    rows.forEach(([name, text], index) => {
+      if (facts.children.length <= index * 2) facts.append(element('dt', {}, name), element('dd'))
+      setText(facts.children[index * 2 + 1]!, text)
+    })
+    paintChart(topic)
+    if (value === shownValue) return
+    shownValue = value
+    if (value.truncated) void askForWhole(topic, value)
+    const data = value.truncated ? whole ?? bytesOf(value) : bytesOf(value)
+    const json = parsedJson(data) !== undefined
+    const auto: Form = value.payload === undefined ? 'hex' : json ? 'json' : 'text'
+    const now_form = form === 'json' && !json ? 'text' : form ?? auto
+    for (const button of forms.children) {
+      button.setAttribute('aria-pressed', String(button.textContent === now_form))
+      ;(button as HTMLButtonElement).disabled = button.textContent === 'json' && !json
+    }
+    content.replaceChildren(render(data, now_form))
+  }
+
+  // One question at a time, so a topic that changes fast is not asked for faster than it answers.
+  const askForWhole = async (topic: Topic, value: Value): Promise<void> => {
+    if (asking) return
+    asking = true
+    try {
+      const path = '/api/v1/topics?payload=base64&filter=' + encodeURIComponent(topic.path)
+      const answer = await getJson<{ topics: Value[] }>(path)
+      if (topic === selected && answer.topics[0]) {
+        whole = bytesOf(answer.topics[0])
+        if (shownValue === value) shownValue = undefined
+        value.truncated = whole.length < value.size
+        if (!value.truncated) { value.payload_base64 = answer.topics[0].payload_base64!; if (value.payload !== undefined) value.payload = new TextDecoder().decode(whole) }
+        dirty = true
+      }
+    } catch {
+      // The beginning stays in sight; the next value asks again.
+    } finally {
+      asking = false
+    }
+  }
+
+  const paintChart = (topic: Topic): void => {
+    const samples = topic.samples
+    if (samples.length < 2) return
+    const wall = Date.now() / 1000 - performance.now() / 1000
+    const data: uPlot.AlignedData = [samples.map(s => s.at / 1000 + wall), samples.map(s => s.number)]
+    if (plot) return plot.setData(data)
+    const color = getComputedStyle(document.documentElement).getPropertyValue('--accent')
+    const ink = getComputedStyle(document.documentElement).getPropertyValue('--dim')
+    plot = new uPlot({
+      width: Math.max(200, chart.clientWidth), height: 140, legend: { show: false }, cursor: { show: false },
+      axes: [{ stroke: ink, grid: { show: false } }, { stroke: ink, grid: { show: false }, size: 60 }],
+      series: [{}, { stroke: color, width: 1.5, points: { show: false } }],
+    }, data, chart)
+  }
+
+  // ---- publishing
+  const publishForm = (path: string): HTMLElement => {
+    const topic = element('input', { value: path, required: true, spellcheck: false })
+    const text = element('textarea', { rows: 3, spellcheck: false })
+    const retain = element('input', { type: 'checkbox' })
+    const qos = element('select', {}, ...['0', '1', '2'].map(one => element('option', {}, one)))
+    const said = element('p', { role: 'status' })
+    const submit = async (event: Event): Promise<void> => {
+      event.preventDefault()
+      said.textContent = ''
+      try {
+        const query = `?retain=${retain.checked}&qos=${qos.value}`
+        await change('/api/v1/topics/' + topicPath(topic.value) + query, { method: 'POST', body: text.value })
+        said.textContent = 'Published.'
+      } catch (error) {
+        said.textContent = String((error as Error).message)
+      }
+    }
+    return element('form', { class: 'publish', submit: event => void submit(event) },
+      element('h2', {}, 'Publish'),
+      element('label', {}, 'Topic ', topic), element('label', {}, 'Payload ', text),
+      element('div', { class: 'bar' }, element('label', {}, retain, ' Retain'), element('label', {}, 'QoS ', qos),
+        element('button', { class: 'primary' }, 'Publish')),
+      said)
+  }
+
+  // ---- frames: what came since the last one is painted at once, at most once in 50 ms
+  search.addEventListener('input', () => { tree.setSearch(search.value); cursor = 0; dirty = true })
+  let frame = 0
+  let paintedAt = 0
+  const loop = (now: number): void => {
+    frame = requestAnimationFrame(loop)
+    if (now - paintedAt < (dirty ? 50 : 500)) return
+    paintedAt = now
+    dirty = false
+    unread = 0
+    paint()
+  }
+  follow()
+  frame = requestAnimationFrame(loop)
+  return () => {
+    cancelAnimationFrame(frame)
+    plot?.destroy()
+    stream?.stop()
+  }
+}

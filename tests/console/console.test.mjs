@@ -1,0 +1,248 @@
+// The page as a person uses it, in the Chromium that is installed, against the real server.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { after, before, beforeEach, afterEach, describe, test } from 'node:test'
+import mqtt from 'mqtt'
+import { chromium } from 'playwright-core'
+import { Server, freePort } from './server.mjs'
+
+const require = createRequire(import.meta.url)
+const executable = ['chromium', 'chromium-browser', 'google-chrome'].map(name => {
+  try {
+    return execFileSync('which', [name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim()
+  } catch {
+    return ''
+  }
+}).find(path => path)
+const skip = executable ? false : 'chromium is not installed'
+
+describe('the page', { skip }, () => {
+  let browser, server, page, faults, requests
+
+  before(async () => {
+    browser = await chromium.launch({ executablePath: executable, args: ['--no-sandbox', '--disable-gpu'] })
+  })
+  after(() => browser.close())
+
+  const open = async (view = '', options = {}) => {
+    const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options })
+    page = await context.newPage()
+    page.setDefaultTimeout(60_000)
+    faults = []
+    requests = []
+    page.on('pageerror', error => faults.push(String(error)))
+    page.on('console', message => {
+      if (message.type() === 'error' && !/Failed to load resource|ERR_/.test(message.text())) faults.push(message.text())
+    })
+    page.on('request', request => requests.push(request.url()))
+    await page.goto(server.url + '/' + view)
+  }
+
+  beforeEach(async () => { server = await Server.start() })
+  afterEach(async () => {
+    if (page) {
+      assert.deepEqual(faults, [])
+      assert.deepEqual(requests.filter(url => !url.startsWith(server.url + '/')), [], 'no request leaves the server')
+      await page.context().close()
+      page = undefined
+    }
+    await server.stop()
+  })
+
+  const row = name => page.locator('.row:not([hidden])', { has: page.locator('.name', { hasText: name }) })
+  const shows = (name, text) => row(name).locator('.value', { hasText: text }).waitFor()
+
+  const signIn = async (user, password) => {
+    const dialog = page.locator('#sign-in-dialog')
+    await dialog.locator('[name=user]').fill(user)
+    await dialog.locator('[name=password]').fill(password)
+    await dialog.locator('button[value=ok]').click()
+  }
+
+  test('shows the newest values and then what changes, in place', async () => {
+    await server.publish('home/kitchen/temp', '21.5')
+    await open()
+    await row('kitchen').click()   // home is open, as it is alone
+    await shows('temp', '21.5')
+    await server.publish('home/kitchen/temp', '22.0')
+    await shows('temp', '22.0')
+    await row('temp').click()
+    await page.locator('.payload pre', { hasText: '22.0' }).waitFor()
+    await server.publish('home/kitchen/temp', '')   // cleared
+    await row('temp').waitFor({ state: 'detached' }).catch(() => {})
+    await page.waitForFunction(() => ![...document.querySelectorAll('.row:not([hidden]) .name')].some(n => n.textContent.includes('temp')))
+  })
+
+  test('shows JSON folded, bytes as hex, and numbers as a line', async () => {
+    await server.publish('a/json', '{"x":{"y":[1,2,3]}}')
+    await server.publish('a/bin', new Uint8Array([0xff, 0, 1]))
+    await open()
+    await row('json').click()
+    await page.locator('.payload summary', { hasText: 'x' }).waitFor()
+    await row('bin').click()
+    await page.locator('.payload pre', { hasText: '000000  ff 00 01' }).waitFor()
+    await server.publish('a/number', '1')
+    await row('number').click()
+    await server.publish('a/number', '2')
+    await page.locator('.chart canvas').waitFor()
+  })
+
+  test('shows a payload whole that the stream cuts', async () => {
+    await server.publish('big', 'x'.repeat(40_000) + 'END')
+    await open()
+    await row('big').click()
+    await page.locator('.payload pre', { hasText: 'END' }).waitFor()
+  })
+
+  test('publishes after signing in', async () => {
+    await open()
+    await page.locator('.publish input').first().fill('from/page')
+    await page.locator('.publish textarea').fill('hello')
+    await page.locator('.publish button').click()
+    await signIn('user', 'u')
+    await row('from').waitFor()
+    assert.equal(await page.locator('#sign-in').textContent(), 'user')
+    await page.reload()   // kept in memory alone
+    assert.equal(await page.locator('#sign-in').textContent(), 'Sign in')
+  })
+
+  test('takes names and payloads as text, whatever they are', async () => {
+    const names = ['<script>window.hurt=1</script>', '<img src=x onerror=window.hurt=1>', 'bidi\u202egnp.exe', 'tab\u0001control', '__proto__', 'constructor']
+    for (const name of names) await server.publish(name, `<b>${name}</b>`)
+    await open()
+    for (const name of ['<script>', '<img', '\\u202e', '\\u0001', '__proto__', 'constructor']) await row(name).waitFor()
+    await row('<img').click()
+    await page.locator('.payload pre', { hasText: '<b><img' }).waitFor()
+    assert.equal(await page.evaluate(() => window.hurt), undefined)
+  })
+
+  test('stays quick with many topics', async () => {
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    const count = 20_000
+    for (let i = 0; i < count; ++i) client.publish(`many/t${i}`, String(i))
+    await client.publishAsync('many/last', 'x', { qos: 1 })
+    await open()
+    await page.locator('.count', { hasText: '20.0 k topics' }).waitFor()
+    assert.ok(await page.locator('.row').count() < 100)
+    await page.locator('.tree').focus()
+    await page.keyboard.press('End')
+    await row('t9999').waitFor()
+    await page.locator('[type=search]').fill('t1234')
+    await shows('many/t12345', '12345')
+    await client.endAsync()
+  })
+
+  test('filters by a topic filter', async () => {
+    await server.publish('a/x', '1')
+    await server.publish('b/x', '2')
+    await open()
+    await row('b').waitFor()
+    await page.locator('[aria-label="Topic filter"]').fill('a/#')
+    await page.keyboard.press('Enter')
+    await shows('x', '1')
+    assert.equal(await row(/^. b/).count(), 0)
+  })
+
+  test('comes back when the server does', async () => {
+    await server.stop()
+    server = await Server.start(await freePort())
+    await server.publish('t', 'before')
+    await open()
+    await shows('t', 'before')
+    await server.kill()
+    await page.locator('#status.bad').waitFor()
+    await server.run()
+    await server.publish('t', 'after')
+    await page.locator('#status.ok').waitFor()
+    await shows('t', 'after')
+  })
+
+  test('lists clients and disconnects one', async () => {
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp <1>', reconnectPeriod: 0 })
+    await client.subscribeAsync('a/#')
+    const closed = new Promise(resolve => client.once('close', resolve))
+    await open('#clients')
+    const line = page.locator('tr', { hasText: 'lamp <1>' })
+    await line.waitFor()
+    await line.getByRole('button', { name: 'lamp' }).click()
+    await page.locator('.detail td', { hasText: 'a/#' }).waitFor()
+    await line.getByRole('button', { name: 'Disconnect' }).click()
+    await page.locator('#confirm-dialog button[value=ok]').click()
+    await signIn('boss', 'b')
+    await closed
+    await line.waitFor({ state: 'detached' })
+  })
+
+  test('draws the flow', async () => {
+    await open('#flow')
+    await page.waitForFunction(() => document.querySelectorAll('.steps dd').length > 15)
+    assert.equal(await page.locator('.steps li').count(), 9)
+    assert.equal(await page.locator('.charts canvas').count(), 2)
+    const known = readFileSync(new URL('../../docs/metrics.md', process.env.TESTS_URL), 'utf8')
+    const used = readFileSync(new URL('../../server/console/src/flow.ts', process.env.TESTS_URL), 'utf8').match(/millrace_[a-z_]+/g)
+    assert.deepEqual(used.filter(name => !known.includes(name.replace(/_(sum|count|bucket)$/, ''))), [])
+  })
+
+  test('has nothing that axe objects to, by day and by night, on a desk and on a phone', async () => {
+    await server.publish('a/b', '1')
+    const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+    for (const colorScheme of ['light', 'dark']) {
+      for (const viewport of [{ width: 1200, height: 800 }, { width: 390, height: 800 }]) {
+        await open('', { colorScheme, viewport })
+        for (const view of ['topics', 'clients', 'flow']) {
+          await page.evaluate(name => { location.hash = name }, view)
+          await page.locator(`main.${view}`).waitFor()
+          await page.locator('#status.ok').waitFor()
+          await page.evaluate(axe)
+          const found = await page.evaluate(() => window.axe.run())
+          assert.deepEqual(found.violations.map(one => [view, colorScheme, viewport.width, one.id, one.nodes.map(node => node.html)]), [])
+          assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} fits ${viewport.width}`)
+        }
+        if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${colorScheme}-${viewport.width}.png` })
+        await page.context().close()
+      }
+    }
+    page = undefined
+  })
+
+  test('is cached for good but for its first file, and allows no inline script', async () => {
+    const first = await fetch(server.url + '/')
+    assert.match(first.headers.get('Content-Security-Policy'), /default-src 'none'/)
+    assert.equal(first.headers.get('Cache-Control'), 'no-cache')
+    const names = (await first.text()).match(/assets\/[\w.-]+/g)
+    assert.equal(names.length, 3)   // the script, the style, the icon
+    for (const name of names) {
+      const file = await fetch(`${server.url}/${name}`)
+      assert.match(file.headers.get('Cache-Control'), /immutable/)
+    }
+    assert.match(await (await fetch(server.url + '/', { headers: { 'Accept-Encoding': 'identity' } })).text(), /href="\/metrics"/)
+  })
+
+  test('a real EventSource gets the newest value, what changes, and goes on where it was', async () => {
+    await server.stop()
+    server = await Server.start(await freePort())
+    await server.publish('a', '1')
+    await server.publish('b', '1')
+    await open('#flow')
+    await page.evaluate(() => {
+      window.seen = []
+      const source = new EventSource('/events?filter=%23')
+      source.addEventListener('start', event => window.seen.push(JSON.parse(event.data).resumed))
+      source.addEventListener('message', event => {
+        const { topic, payload } = JSON.parse(event.data)
+        window.seen.push(`${topic} ${payload}`)
+      })
+    })
+    const seen = wanted => page.waitForFunction(text => JSON.stringify(window.seen) === text, JSON.stringify(wanted))
+    await seen([false, 'a 1', 'b 1'])
+    await server.publish('b', '2')
+    await seen([false, 'a 1', 'b 1', 'b 2'])
+    // A reload ends the stream; the browser comes again with Last-Event-ID.
+    await fetch(`${server.url}/api/v1/reload`, { method: 'POST', headers: { Authorization: 'Basic ' + btoa('boss:b') } })
+    await seen([false, 'a 1', 'b 1', 'b 2', true])
+    await server.publish('a', '3')
+    await seen([false, 'a 1', 'b 1', 'b 2', true, 'a 3'])
+  })
+})

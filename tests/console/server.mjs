@@ -1,0 +1,74 @@
+// The server under test: SERVER_BINARY, with two users, on free ports, ended by its process id.
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createServer } from 'node:net'
+import { createInterface } from 'node:readline'
+
+const binary = process.env.SERVER_BINARY
+export const boss = 'Basic ' + btoa('boss:b')
+
+export function freePort() {
+  return new Promise(resolve => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address()
+      probe.close(() => resolve(port))
+    })
+  })
+}
+
+export class Server {
+  // `httpPort`: 0 is any.
+  static async start(httpPort = 0) {
+    const server = new Server()
+    server.folder = mkdtempSync(join(tmpdir(), 'millrace-test-'))
+    const passwords = join(server.folder, 'passwords')
+    for (const [user, password] of [['boss', 'b'], ['user', 'u']]) {
+      execFileSync(binary, ['passwd', passwords, user], { input: password + '\n' })
+    }
+    server.config = join(server.folder, 'millrace.json')
+    writeFileSync(server.config, JSON.stringify({
+      access: { password_file: passwords, allow_anonymous: true, administrators: ['boss'] },
+    }))
+    await server.run(httpPort)
+    return server
+  }
+
+  async run(httpPort = this.httpPort) {
+    const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_')))
+    this.process = spawn(binary, ['serve', '--config', this.config, '--http-port', String(httpPort), '--mqtt-port', '0',
+      '--ws-port', '0'], { stdio: ['ignore', 'ignore', 'pipe'], env: environment })
+    const lines = createInterface({ input: this.process.stderr })
+    const ports = {}
+    await new Promise((resolve, reject) => {
+      lines.on('line', line => {
+        const match = /\blistening\b.* port=(\d+) listener=(\w+)/.exec(line)
+        if (match) ports[match[2]] = Number(match[1])
+        if (ports.http && ports.tcp && ports.ws) resolve()
+      })
+      lines.on('close', () => reject(new Error('the server ended')))
+    })
+    this.httpPort = ports.http
+    this.mqttPort = ports.tcp
+    this.url = `http://127.0.0.1:${ports.http}`
+  }
+
+  async kill() {
+    const ended = new Promise(resolve => this.process.once('exit', resolve))
+    this.process.kill('SIGKILL')
+    await ended
+  }
+
+  async stop() {
+    if (this.process.exitCode === null && this.process.signalCode === null) await this.kill()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  async publish(topic, payload, retain = true) {
+    const path = topic.split('/').map(encodeURIComponent).join('/')
+    const answer = await fetch(`${this.url}/api/v1/topics/${path}`,
+      { method: retain ? 'PUT' : 'POST', body: payload, headers: { Authorization: boss } })
+    if (answer.status !== 204) throw new Error(`${topic}: ${answer.status} ${await answer.text()}`)
+  }
+}
