@@ -19,6 +19,11 @@ constexpr const char* usage =
     "       millrace passwd FILE USER    set a user's password\n"
     "       millrace tap [FILTER]        print messages from shared memory on this host\n"
     "       millrace pub TOPIC           publish through shared memory on this host\n"
+    "       millrace top                 show what a running server does\n"
+    "       millrace clients [PREFIX]    list its clients\n"
+    "       millrace topics [FILTER]     list its topics with their newest values\n"
+    "       millrace kick CLIENT         disconnect a client\n"
+    "       millrace publish TOPIC       publish over its management API\n"
     "       millrace import FILE         make a configuration of a mosquitto.conf\n"
     "       millrace COMMAND --help      print the options of a command\n"
     "       millrace --version\n";
@@ -108,8 +113,14 @@ int run_cli(const Arguments& arguments) {
   if (first == "tap") return run_tap(rest);
   if (first == "pub") return run_pub(rest);
   if (first == "import") return run_import(rest);
+  if (first == "top") return run_top(rest);
+  if (first == "clients") return run_clients(rest);
+  if (first == "topics") return run_topics(rest);
+  if (first == "kick") return run_kick(rest);
+  if (first == "publish") return run_publish(rest);
   throw UsageError("unknown command \"" + first + "\"" +
-                   suggestion(first, {"serve", "check", "passwd", "tap", "pub", "import"}));
+                   suggestion(first, {"serve", "check", "passwd", "tap", "pub", "top", "clients",
+                                      "topics", "kick", "publish", "import"}));
 }
 
 }  // namespace millrace::server

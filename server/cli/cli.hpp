@@ -1,4 +1,4 @@
-// The command line: `millrace [serve|check|passwd|tap|pub|import] ...`. One function a subcommand, each with its
+// The command line: `millrace [serve|check|top|...] ...`. One function a subcommand, each with its
 // --help; what is wrong with the arguments is a UsageError, which main() prints as one line.
 //
 // Threads: main's alone.
@@ -31,6 +31,11 @@ int run_passwd(const Arguments& arguments);
 int run_tap(const Arguments& arguments);
 int run_pub(const Arguments& arguments);
 int run_import(const Arguments& arguments);
+int run_top(const Arguments& arguments);
+int run_clients(const Arguments& arguments);
+int run_topics(const Arguments& arguments);
+int run_kick(const Arguments& arguments);
+int run_publish(const Arguments& arguments);
 
 // --- What the subcommands share ---
 

@@ -1,5 +1,4 @@
 // `millrace passwd`: edits a password file that mosquitto understands too, or one of SCRAM's keys.
-#include <termios.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -7,6 +6,7 @@
 #include "server/auth/password_file.hpp"
 #include "server/auth/scram.hpp"
 #include "server/auth/user_file.hpp"
+#include "server/cli/ask_secret.hpp"
 #include "server/cli/cli.hpp"
 #include "server/cli/replace_file.hpp"
 
@@ -16,39 +16,9 @@ namespace po = boost::program_options;
 
 namespace {
 
-// The terminal does not show what is typed while this lives.
-class SilentTerminal {
- public:
-  SilentTerminal() {
-    is_terminal_ = tcgetattr(STDIN_FILENO, &before_) == 0;
-    termios silent = before_;
-    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    if (is_terminal_) tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
-  }
-  ~SilentTerminal() {
-    if (is_terminal_) tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
-  }
-  SilentTerminal(const SilentTerminal&) = delete;
-  SilentTerminal& operator=(const SilentTerminal&) = delete;
-
- private:
-  termios before_{};
-  bool is_terminal_ = false;
-};
-
-std::string ask(const char* prompt) {
-  const bool is_terminal = isatty(STDIN_FILENO) == 1;
-  std::string answer;
-  const SilentTerminal silent;
-  if (is_terminal) std::cerr << prompt << std::flush;
-  if (!std::getline(std::cin, answer)) throw UsageError("no password was given");
-  if (is_terminal) std::cerr << "\n";
-  return answer;
-}
-
 std::string ask_password() {
-  std::string password = ask("Password: ");
-  if (isatty(STDIN_FILENO) == 1 && ask("Again: ") != password) {
+  std::string password = ask_secret("Password: ");
+  if (isatty(STDIN_FILENO) == 1 && ask_secret("Again: ") != password) {
     throw UsageError("the two passwords differ");
   }
   return password;

@@ -292,6 +292,51 @@ class Api(Case):
         self.assertIn("log.level", result["faults"][0])
         self.refused(403, "POST", "/reload", user="user", server=server)
 
+    # ---- the program's own subcommands --------------------------------------------------------------
+
+    def command(self, *arguments, server=None, code=0, **options):
+        done = subprocess.run([binary(), arguments[0], "--port", str((server or self.server).http_port), *arguments[1:]],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=EVENT_TIMEOUT_S,
+                              **{"stdin": subprocess.DEVNULL, **options})
+        self.assertEqual(done.returncode, code, done.stdout)
+        return done.stdout
+
+    def test_the_program_lists_clients_and_topics(self):
+        peer = self.peer(self.topic("id"))
+        peer.publish(self.topic("v"), b"a\x1b[2Jb", qos=1)
+        peer.publish(self.topic("bin"), b"\xff", qos=1)
+        self.assertRegex(self.command("clients", self.topic()[:-1]), rf"CLIENT .*\n{self.topic('id')} .*connected")
+        [line] = self.command("clients", self.topic("id"), "--json").splitlines()
+        self.assertEqual(json.loads(line)["id"], self.topic("id"))
+        self.assertEqual(sorted(self.command("topics", self.topic("+")).splitlines()),
+                         [f"{self.topic('bin')} (1 bytes)", f"{self.topic('v')} a\\x1b[2Jb"])
+        self.assertIn("400: filter", self.command("topics", "a#", code=1))
+
+    def test_the_program_publishes_and_kicks(self):
+        server = self.with_users(administrators=["boss"])
+        secret = f"{server.folder.name}/secret"
+        with open(secret, "w") as file:
+            file.write("b\n")
+        login = ["--user", "boss", "--password-file", secret]
+        self.command("publish", "a/b c", "-m", "21.5", "--retain", *login, server=server)
+        self.command("publish", "a/stdin", *login, server=server, stdin=None, input="from stdin")
+        self.assertEqual(sorted(self.command("topics", "a/#", *login, server=server).splitlines()),
+                         ["a/b c 21.5", "a/stdin from stdin"])
+        self.assertIn("401", self.command("publish", "a", "-m", "x", server=server, code=1))
+        self.assertIn("no client", self.command("kick", "nobody", *login, server=server, code=1))
+        client = self.victim(server, "x/y")
+        eventually(lambda: "x/y" in self.command("clients", *login, server=server), "it connects")
+        client.send_signal(signal.SIGSTOP)
+        self.command("kick", "x/y", "--end-session", *login, server=server)
+        self.assertNotIn("x/y", self.command("clients", *login, server=server))
+
+    def test_top_prints_once_where_there_is_no_terminal(self):
+        self.peer(self.topic("id")).publish(self.topic(), b"x", qos=1)
+        text = self.command("top", "--interval", "0.1")
+        for word in ("millrace ", "clients ", "messages ", "queue ", "NEWEST", self.topic()):
+            self.assertIn(word, text)
+        self.assertNotIn("\x1b", text)
+
     # ---- what makes no sense ------------------------------------------------------------------------
 
     def test_faulty_queries_are_problems(self):

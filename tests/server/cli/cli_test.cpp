@@ -30,7 +30,8 @@ TEST(Cli, SaysItsVersion) {
 
 TEST(Cli, HelpsWithEachCommand) {
   EXPECT_THAT(millrace("--help").output, HasSubstr("millrace passwd FILE USER"));
-  for (const char* command : {"serve", "check", "passwd"}) {
+  for (const char* command :
+       {"serve", "check", "passwd", "top", "clients", "topics", "kick", "publish"}) {
     const Finished finished = millrace(std::string(command) + " --help");
     EXPECT_EQ(finished.code, 0) << command;
     EXPECT_THAT(finished.output, HasSubstr("usage: millrace")) << command;

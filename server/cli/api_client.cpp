@@ -1,0 +1,189 @@
+#include "server/cli/api_client.hpp"
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "server/auth/crypto.hpp"
+#include "server/cli/ask_secret.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+namespace po = boost::program_options;
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+std::string password_of(const po::variables_map& values) {
+  if (values.count("password-file") == 0) return ask_secret("Password: ");
+  const auto path = values["password-file"].as<std::string>();
+  std::ifstream file(path);
+  std::string password;
+  if (!std::getline(file, password)) throw std::runtime_error("cannot read " + path);
+  return password;
+}
+
+// What a refusal says, in one line.
+std::string detail_of(const http::response<http::string_body>& response) {
+  if (response[http::field::content_type] == "application/problem+json") {
+    const auto problem = nlohmann::json::parse(response.body(), nullptr, false);
+    if (problem.is_object()) return problem.value("detail", "");
+  }
+  return response.body().substr(0, response.body().find('\n'));
+}
+
+}  // namespace
+
+std::optional<po::variables_map> parse_api_command(const Arguments& arguments,
+                                                   const std::string& usage,
+                                                   const std::string& argument, int count_max,
+                                                   po::options_description options) {
+  options.add_options()("help,h", "print this text");
+  options.add_options()("host", po::value<std::string>()->default_value("127.0.0.1"),
+                        "where the server's HTTP port is");
+  options.add_options()("port,p", po::value<std::string>()->default_value("9464"),
+                        "the server's HTTP port (its key http.port)");
+  options.add_options()("user,u", po::value<std::string>(),
+                        "the user as whom to ask; the password is asked for");
+  options.add_options()("password-file", po::value<std::string>(),
+                        "a file whose first line is the password");
+  po::options_description all;
+  all.add(options);
+  po::positional_options_description positional;
+  if (count_max > 0) {
+    all.add_options()(argument.c_str(), po::value<std::vector<std::string>>(), "");
+    positional.add(argument.c_str(), count_max);
+  }
+  po::variables_map values = parse_options(arguments, all, positional);
+  if (values.count("help") == 0) return values;
+  std::cout << "usage: " << usage << "\n\n" << options;
+  return std::nullopt;
+}
+
+ApiClient::ApiClient(const po::variables_map& values)
+    : host_(values["host"].as<std::string>()), port_(values["port"].as<std::string>()) {
+  if (values.count("user") == 0) return;
+  const auto user = values["user"].as<std::string>();
+  authorization_ = "Basic " + to_base64(user + ":" + password_of(values));
+}
+
+void ApiClient::connect() {
+  stream_.emplace(context_);
+  buffer_.clear();
+  beast::error_code error;
+  const auto addresses = asio::ip::tcp::resolver(context_).resolve(host_, port_, error);
+  if (!error) stream_->connect(addresses, error);
+  if (!error) return;
+  stream_.reset();
+  throw std::runtime_error(host_ + " port " + port_ + ": " + error.message());
+}
+
+std::string ApiClient::request(const std::string& method, const std::string& target,
+                               const std::string& body) {
+  http::request<http::string_body> request;
+  request.method_string(method);
+  request.target(target);
+  request.version(11);
+  const bool is_v6 = host_.find(':') != std::string::npos;
+  request.set(http::field::host, (is_v6 ? "[" + host_ + "]" : host_) + ":" + port_);
+  if (!authorization_.empty()) request.set(http::field::authorization, authorization_);
+  request.body() = body;
+  request.prepare_payload();
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(std::numeric_limits<std::uint64_t>::max());
+  beast::error_code error;
+  const bool fresh = !stream_;
+  if (fresh) connect();
+  http::write(*stream_, request, error);
+  if (!error) http::read(*stream_, buffer_, parser, error);
+  if (error) {
+    stream_.reset();
+    // A connection that was kept may have been closed meanwhile; only what changes nothing is asked
+    // again.
+    if (!fresh && method == "GET") return this->request(method, target, body);
+    throw std::runtime_error(host_ + " port " + port_ + ": " + error.message());
+  }
+  const auto response = parser.release();
+  if (!response.keep_alive()) stream_.reset();
+  if (response.result_int() / 100 == 2) return response.body();
+  throw std::runtime_error(std::to_string(response.result_int()) + ": " + detail_of(response));
+}
+
+std::string percent_encode(std::string_view text, bool keep_slashes) {
+  constexpr std::string_view plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+  std::string encoded;
+  for (const char c : text) {
+    if (plain.find(c) != plain.npos || (keep_slashes && c == '/')) {
+      encoded += c;
+      continue;
+    }
+    char code[4];
+    std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned char>(c));
+    encoded += code;
+  }
+  return encoded;
+}
+
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0u;
+    const auto third = i + 2 < text.size() ? static_cast<unsigned char>(text[i + 2]) : 0u;
+    const bool c1 = byte == 0xC2 && next < 0xA0;  // U+0080 to U+009F
+    // U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069
+    const bool turns =
+        byte == 0xE2 &&
+        ((next == 0x80 && (third == 0x8E || third == 0x8F || (third >= 0xAA && third <= 0xAE))) ||
+         (next == 0x81 && third >= 0xA6 && third <= 0xA9));
+    if (byte < 0x20 || byte == 0x7F || c1 || turns) {
+      char code[5];
+      std::snprintf(code, sizeof code, "\\x%02x", byte);
+      shown += code;
+    } else {
+      shown += text[i];
+    }
+  }
+  return shown;
+}
+
+std::string short_number(double value) {
+  constexpr const char* units[] = {"", " k", " M", " G", " T"};
+  std::size_t unit = 0;
+  for (; std::fabs(value) >= 999.5 && unit < 4; ++unit) value /= 1000;
+  const int digits = value >= 100 || value == std::floor(value) ? 0 : value >= 10 ? 1 : 2;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f%s", digits, value, units[unit]);
+  return text;
+}
+
+std::string short_time(double seconds) {
+  char text[32];
+  if (seconds < 1) {
+    std::snprintf(text, sizeof text, "%.0f ms", seconds * 1000);
+  } else if (seconds < 120) {
+    std::snprintf(text, sizeof text, "%.0f s", seconds);
+  } else if (seconds < 7200) {
+    std::snprintf(text, sizeof text, "%.0f min", seconds / 60);
+  } else if (seconds < 172'800) {
+    std::snprintf(text, sizeof text, "%.0f h", seconds / 3600);
+  } else {
+    std::snprintf(text, sizeof text, "%.0f d", seconds / 86'400);
+  }
+  return text;
+}
+
+}  // namespace millrace::server
