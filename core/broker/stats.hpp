@@ -10,25 +10,14 @@
 #include <string_view>
 
 #include "core/base/counter.hpp"
+#include "core/base/histogram.hpp"
 
 namespace millrace::broker {
 
 using base::Counter;
 
-// Buckets whose upper bounds are 1, 2, 4, ... ; the last one has no bound.
 template <std::size_t bucket_count>
-class PowerHistogram {
- public:
-  void record(std::uint64_t value) {
-    std::size_t bucket = 0;
-    while (bucket + 1 < bucket_count && (std::uint64_t{1} << bucket) < value) ++bucket;
-    buckets[bucket].add();
-    sum.add(value);
-  }
-  static constexpr std::size_t size = bucket_count;
-  std::array<Counter, bucket_count> buckets;
-  Counter sum;
-};
+using PowerHistogram = base::PowerHistogram<bucket_count>;
 
 // Why a message, or a copy of one, did not go where it would have gone.
 enum class Drop : std::uint8_t {

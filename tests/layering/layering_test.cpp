@@ -72,7 +72,7 @@ std::vector<std::string> without_adapters(std::vector<std::string> found) {
 }
 
 TEST(Layering, SeesTheIncludesOfEveryLayer) {
-  for (const char* folder : {"protocol", "core/base", "core/queue", "core/broker", "server"}) {
+  for (const char* folder : {"protocol", "core/base", "core/queue", "core/store", "core/broker", "server"}) {
     EXPECT_FALSE(includes_below(folder).empty()) << folder;
   }
 }
@@ -114,6 +114,12 @@ TEST(Layering, QueueLatestAndDisruptorKnowNothingOfMqttOrOfEachOther) {
             none);
   EXPECT_EQ(offenders("core/disruptor",
                       {"protocol/", "core/broker", "core/shm", "core/latest", "core/queue"}),
+            none);
+}
+
+TEST(Layering, TheStoreKnowsNothingOfMqtt) {
+  EXPECT_EQ(offenders("core/store", {"protocol/", "core/broker", "core/shm", "core/latest",
+                                     "core/queue", "core/disruptor"}),
             none);
 }
 

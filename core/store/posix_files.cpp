@@ -1,0 +1,154 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "core/store/files.hpp"
+
+namespace millrace::store {
+
+namespace {
+
+std::error_code last_error() {
+  return {errno, std::generic_category()};
+}
+
+// Closes what it opened.
+class Descriptor {
+ public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  explicit operator bool() const { return descriptor_ >= 0; }
+  int get() const { return descriptor_; }
+
+ private:
+  const int descriptor_;
+};
+
+// What names are in it.
+std::error_code flush_folder(const std::string& path) {
+  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder || ::fsync(folder.get()) != 0) return last_error();
+  return {};
+}
+
+class PosixOutput final : public OutputFile {
+ public:
+  explicit PosixOutput(int descriptor) : descriptor_(descriptor) {}
+
+  std::error_code append(BytesView bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(descriptor_.get(), bytes.data(), bytes.size());
+      if (written < 0) {
+        if (errno == EINTR) continue;
+        return last_error();
+      }
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+    return {};
+  }
+  std::error_code flush() override {
+    return ::fdatasync(descriptor_.get()) == 0 ? std::error_code() : last_error();
+  }
+
+ private:
+  const Descriptor descriptor_;
+};
+
+}  // namespace
+
+PosixFiles::~PosixFiles() {
+  if (lock_descriptor_ >= 0) ::close(lock_descriptor_);
+}
+
+std::error_code PosixFiles::lock() {
+  if (::mkdir(folder_.c_str(), 0700) == 0) {
+    const auto parent = std::filesystem::absolute(folder_ + "/").parent_path().parent_path();
+    if (const auto error = flush_folder(parent.string())) return error;
+  } else if (errno != EEXIST) {
+    return last_error();
+  }
+  const int opened = ::open(path("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (opened < 0) return last_error();
+  if (::flock(opened, LOCK_EX | LOCK_NB) != 0) {
+    const std::error_code error = last_error();
+    ::close(opened);
+    return error;
+  }
+  lock_descriptor_ = opened;
+  return {};
+}
+
+std::error_code PosixFiles::list(std::vector<std::string>& names) {
+  names.clear();
+  DIR* const folder = ::opendir(folder_.c_str());
+  if (folder == nullptr) return last_error();
+  std::error_code error;
+  for (;;) {
+    errno = 0;  // which says whether null is the end or an error
+    const dirent* const entry = ::readdir(folder);
+    if (entry == nullptr) {
+      error = last_error();
+      break;
+    }
+    const std::string name = entry->d_name;
+    if (name != "." && name != ".." && name != "lock") names.push_back(name);
+  }
+  ::closedir(folder);
+  return error;
+}
+
+std::error_code PosixFiles::create(const std::string& name, std::unique_ptr<OutputFile>& file) {
+  const int opened = ::open(path(name).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (opened < 0) return last_error();
+  file = std::make_unique<PosixOutput>(opened);
+  return {};
+}
+
+std::error_code PosixFiles::size(const std::string& name, std::uint64_t& bytes) {
+  struct stat status {};
+  if (::stat(path(name).c_str(), &status) != 0) return last_error();
+  bytes = static_cast<std::uint64_t>(status.st_size);
+  return {};
+}
+
+std::error_code PosixFiles::read(const std::string& name, std::uint64_t offset, std::size_t bytes,
+                                 Bytes& into) {
+  into.resize(bytes);
+  const Descriptor file(::open(path(name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return last_error();
+  std::size_t got = 0;
+  while (got < bytes) {
+    const ssize_t part =
+        ::pread(file.get(), into.data() + got, bytes - got, static_cast<off_t>(offset + got));
+    if (part < 0 && errno == EINTR) continue;
+    if (part < 0) return last_error();
+    if (part == 0) break;
+    got += static_cast<std::size_t>(part);
+  }
+  into.resize(got);
+  return {};
+}
+
+std::error_code PosixFiles::rename(const std::string& from, const std::string& to) {
+  return std::rename(path(from).c_str(), path(to).c_str()) == 0 ? std::error_code() : last_error();
+}
+
+std::error_code PosixFiles::remove(const std::string& name) {
+  return ::unlink(path(name).c_str()) == 0 ? std::error_code() : last_error();
+}
+
+std::error_code PosixFiles::flush_names() {
+  return flush_folder(folder_);
+}
+
+}  // namespace millrace::store

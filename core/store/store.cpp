@@ -1,0 +1,163 @@
+#include "core/store/store.hpp"
+
+#include <cassert>
+#include <utility>
+
+namespace millrace::store {
+
+namespace {
+
+constexpr std::size_t kept_bytes_max = 4 << 20;
+constexpr std::chrono::seconds after_failed_compaction{60};
+
+std::uint64_t microseconds_since(std::chrono::steady_clock::time_point start) {
+  const auto took = std::chrono::steady_clock::now() - start;
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+}
+
+}  // namespace
+
+void Store::Waiting::clear() {
+  bytes.clear();
+  if (bytes.capacity() > kept_bytes_max) bytes.shrink_to_fit();
+  batches.clear();
+}
+
+Recovery Store::open(const Log::Visit& visit) {
+  Recovery recovery = log_.open(visit);
+  appended_ = committed_ = recovery.last_number;
+  return recovery;
+}
+
+void Store::start(Listener listener) {
+  assert(!thread_.joinable());
+  listener_ = std::move(listener);
+  thread_ = std::thread([this] { run(); });
+}
+
+void Store::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+  if (compactor_.joinable()) compactor_.join();
+}
+
+// --- The processor -------------------------------------------------------------------------------
+
+std::uint64_t Store::append(Batch& batch) {
+  assert(!batch.empty());
+  figures_.records.add(batch.count());
+  figures_.batches.add();
+  const std::uint64_t number = appended_.load(std::memory_order_relaxed) + 1;
+  appended_.store(number, std::memory_order_release);
+  if (!failed()) {
+    std::lock_guard lock(mutex_);
+    const Bytes& bytes = batch.bytes();
+    waiting_.bytes.insert(waiting_.bytes.end(), bytes.begin(), bytes.end());
+    waiting_.batches.push_back({batch.count(), bytes.size()});
+    figures_.waiting_bytes.set(waiting_.bytes.size());
+    if (waiting_.bytes.size() > options_.waiting_bytes_max && state() == State::failing) {
+      state_.store(State::failed, std::memory_order_release);
+      waiting_.clear();
+    }
+  }
+  batch.clear();
+  wake_.notify_one();
+  return number;
+}
+
+// --- The thread ----------------------------------------------------------------------------------
+
+void Store::run() {
+  Waiting batches;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+    if (options_.durability == Durability::interval) {
+      wake_.wait_for(lock, options_.interval, [this] { return stopping_; });
+    }
+    if (waiting_.empty()) {
+      if (stopping_) return;
+      continue;
+    }
+    std::swap(batches, waiting_);
+    figures_.waiting_bytes.set(0);
+    lock.unlock();
+    if (!failed()) commit(batches);
+    batches.clear();
+    lock.lock();
+  }
+}
+
+void Store::commit(const Waiting& batches) {
+  BytesView bytes(batches.bytes);
+  std::uint64_t number = 0;
+  for (const Waiting::One& one : batches.batches) {
+    number = log_.append(one.records, bytes.first(one.bytes));
+    bytes = bytes.subspan(one.bytes);
+  }
+  const std::size_t written_bytes = log_.appended_bytes();
+  const auto started = std::chrono::steady_clock::now();
+  if (write_until_it_works()) return;
+  if (const auto error = log_.flush()) return fail("the flush of the store: " + error.message());
+  figures_.flush_us.record(microseconds_since(started));
+  figures_.flush_batches.record(batches.batches.size());
+  figures_.written_bytes.add(written_bytes);
+  figures_.flushes.add();
+  committed_.store(number, std::memory_order_release);
+  if (listener_.committed) listener_.committed(number);
+  compact_if_worth_it();
+}
+
+// The error that it was left with: the store has failed, or must stop.
+std::error_code Store::write_until_it_works() {
+  for (;;) {
+    const std::error_code error = log_.write();
+    if (!error) {
+      State failing = State::failing;
+      if (state_.compare_exchange_strong(failing, State::good)) report("store.works_again", "");
+      return {};
+    }
+    figures_.write_errors.add();
+    State good = State::good;
+    if (state_.compare_exchange_strong(good, State::failing)) {
+      report("store.failing", error.message());
+    }
+    std::unique_lock lock(mutex_);
+    wake_.wait_for(lock, options_.retry_interval, [this] { return stopping_; });
+    if (stopping_ || failed()) {
+      if (failed()) report("store.failed", "too much waits for the disk");
+      return error;
+    }
+  }
+}
+
+void Store::fail(const std::string& why) {
+  state_.store(State::failed, std::memory_order_release);
+  report("store.failed", why);
+}
+
+void Store::report(std::string event, std::string detail) {
+  if (listener_.report) listener_.report(std::move(event), std::move(detail));
+}
+
+void Store::compact_if_worth_it() {
+  if (compacting_.load(std::memory_order_acquire) || !log_.wants_compaction()) return;
+  if (std::chrono::steady_clock::now() < next_compaction_) return;
+  if (compactor_.joinable()) compactor_.join();
+  log_.seal();
+  compacting_.store(true, std::memory_order_relaxed);
+  compactor_ = std::thread([this] {
+    if (const auto error = log_.compact()) {
+      report("store.compaction_failed", error.message());
+      next_compaction_ = std::chrono::steady_clock::now() + after_failed_compaction;
+    }
+    compacting_.store(false, std::memory_order_release);
+  });
+}
+
+}  // namespace millrace::store

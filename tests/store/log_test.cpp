@@ -1,0 +1,221 @@
+// The log on a folder of the real file system.
+#include "core/store/log.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "tests/store/faulty_files.hpp"
+#include "tests/store/life.hpp"
+
+namespace millrace::store {
+namespace {
+
+class LogTest : public testing::Test {
+ protected:
+  LogTest() {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = testing::TempDir() + "millrace-log-" + std::to_string(getpid()) + "-" + test->name();
+    std::filesystem::remove_all(folder_);
+  }
+  ~LogTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string folder_;
+};
+
+void write(Log& log, const Batch& batch) {
+  log.append(batch.count(), batch.bytes());
+  ASSERT_FALSE(log.write());
+  ASSERT_FALSE(log.flush());
+}
+
+TEST_F(LogTest, FindsWhatWasWrittenBeforeItWasClosed) {
+  State model;
+  RandomBatches batches(1);
+  for (int life = 0; life < 3; ++life) {
+    PosixFiles files(folder_);
+    Log log(files, {2000, 6000});
+    const Found found = open_and_read(log);
+    EXPECT_EQ(without_dead_bodies(found.state), without_dead_bodies(model));
+    EXPECT_EQ(found.recovery.torn_bytes + found.recovery.damaged_places, 0u);
+    for (int i = 0; i < 200; ++i) {
+      const Batch batch = batches.next();
+      take_in(model, batch.bytes());
+      write(log, batch);
+      if (!log.wants_compaction()) continue;
+      log.seal();
+      ASSERT_FALSE(log.compact());
+    }
+    EXPECT_GT(log.compactions(), 0u);
+  }
+}
+
+TEST_F(LogTest, IsRefusedToASecondOne) {
+  PosixFiles files(folder_);
+  Log log(files, {});
+  open_and_read(log);
+  PosixFiles others(folder_);
+  Log second(others, {});
+  EXPECT_THROW(open_and_read(second), StoreError);
+}
+
+TEST_F(LogTest, KeepsItsFilesForItsOwnerAlone) {
+  PosixFiles files(folder_);
+  Log log(files, {});
+  open_and_read(log);
+  namespace fs = std::filesystem;
+  EXPECT_EQ(fs::status(folder_).permissions(), fs::perms::owner_all);
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    EXPECT_EQ(entry.status().permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  }
+}
+
+TEST(Log, GivesBackTheSpaceOfWhatWasReplaced) {
+  FaultyFiles files;
+  Log log(files, {10'000, 50'000});
+  open_and_read(log);
+  Batch batch;
+  const std::string value(100, 'v');
+  for (int round = 0; round < 200; ++round) {
+    for (int key = 0; key < 1000; ++key) batch.put({3, 0, std::to_string(key)}, value);
+    write(log, batch);
+    batch.clear();
+    if (!log.wants_compaction()) continue;
+    log.seal();
+    ASSERT_FALSE(log.compact());
+    std::uint64_t total = 0;
+    for (const auto& [name, content] : files.contents()) total += content.size();
+    EXPECT_LE(total, log.snapshot_bytes() * 5 / 2);
+    EXPECT_EQ(total, log.snapshot_bytes() + log.log_bytes());
+  }
+  EXPECT_GT(log.compactions(), 10u);
+}
+
+TEST(Log, DropsBodiesThatNothingNames) {
+  FaultyFiles files;
+  Log log(files, {});
+  open_and_read(log);
+  Batch batch;
+  batch.put({body_space, 1, ""}, "one");
+  batch.put({body_space, 2, ""}, "two");
+  batch.put({2, 5, "a"}, "", 1);
+  batch.put({2, 5, "b"}, "", 2);
+  write(log, batch);
+  batch.clear();
+  batch.erase({2, 5, "a"});
+  write(log, batch);
+  log.seal();
+  ASSERT_FALSE(log.compact());
+  Log again(files, {});
+  const Found found = open_and_read(again);
+  EXPECT_FALSE(found.state.contains({body_space, 1, ""}));
+  EXPECT_TRUE(found.state.contains({body_space, 2, ""}));
+}
+
+TEST(Log, RefusesANewerFormatAndSaysSo) {
+  FaultyFiles files;
+  Bytes content;
+  append_file_head(content, {FileKind::log, format_version + 1, 1});
+  files.set_content("log-0000000000000001", content);
+  Log log(files, {});
+  try {
+    open_and_read(log);
+    FAIL();
+  } catch (const StoreError& error) {
+    EXPECT_NE(std::string(error.what()).find("newer"), std::string::npos) << error.what();
+  }
+}
+
+// What it shows is acted upon, so a loss of power must not take it away any more.
+TEST(Log, WhatIsFoundIsOnTheDiskWhateverTheLastProcessFlushed) {
+  for (const bool failing : {false, true}) {
+    FaultyFiles files;
+    State shown;
+    {
+      Log log(files, {});
+      open_and_read(log);
+      Batch batch;
+      batch.put({3, 0, "flushed"}, "v");
+      write(log, batch);
+      batch.clear();
+      batch.put({3, 0, "not flushed"}, "v");
+      log.append(batch.count(), batch.bytes());
+      ASSERT_FALSE(log.write());
+      if (failing) {
+        files.before_change = [] { return std::make_error_code(std::errc::io_error); };
+        ASSERT_TRUE(log.flush());
+        files.before_change = nullptr;
+      }
+    }
+    Log next(files, {});
+    shown = open_and_read(next).state;
+    EXPECT_EQ(shown.size(), 2u);
+    std::mt19937_64 random(1);
+    const auto left = files.after_crash(FaultyFiles::Unflushed::lost, random);
+    Log after(*left, {});
+    EXPECT_EQ(open_and_read(after).state, shown);
+  }
+}
+
+TEST(Log, WhatAFailedWriteLeftIsOnTheDiskIfItIsFound) {
+  FaultyFiles files;
+  {
+    Log log(files, {});
+    open_and_read(log);
+    Batch batch;
+    batch.put({3, 0, "flushed"}, "v");
+    write(log, batch);
+    batch.clear();
+    batch.put({3, 0, "found"}, "v");
+    log.append(batch.count(), batch.bytes());
+    batch.clear();
+    batch.put({3, 0, "torn"}, std::string(1000, 'v'));
+    log.append(batch.count(), batch.bytes());
+    int change = 0;
+    files.before_change = [&] {  // a half is written, and of the next segment a half of its head
+      return ++change != 2 ? std::make_error_code(std::errc::no_space_on_device)
+                           : std::error_code();
+    };
+    ASSERT_TRUE(log.write());
+    ASSERT_TRUE(log.write());
+    files.before_change = nullptr;
+  }
+  Log next(files, {});
+  const State shown = open_and_read(next).state;
+  EXPECT_TRUE(shown.contains({3, 0, "found"}));
+  std::mt19937_64 random(1);
+  const auto left = files.after_crash(FaultyFiles::Unflushed::lost, random);
+  Log after(*left, {});
+  EXPECT_EQ(open_and_read(after).state, shown);
+}
+
+TEST(Log, WritesOnInANewSegmentWhereAWriteFailed) {
+  for (int failing = 0; failing < 4; ++failing) {
+    FaultyFiles files;
+    Log log(files, {});
+    open_and_read(log);
+    State model;
+    RandomBatches batches(3);
+    for (int i = 0; i < 50; ++i) {
+      const Batch batch = batches.next();
+      take_in(model, batch.bytes());
+      log.append(batch.count(), batch.bytes());
+      int left = i % 7 == 3 ? failing : 0;
+      files.before_change = [&] {
+        return left-- > 0 ? std::make_error_code(std::errc::no_space_on_device) : std::error_code();
+      };
+      while (log.write()) {
+      }
+      ASSERT_FALSE(log.flush());
+    }
+    files.before_change = nullptr;
+    Log again(files, {});
+    const Found found = open_and_read(again);
+    EXPECT_EQ(found.state, model);
+    EXPECT_EQ(found.recovery.damaged_places + found.recovery.missing_batches, 0u);
+  }
+}
+
+}  // namespace
+}  // namespace millrace::store

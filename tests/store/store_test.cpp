@@ -1,0 +1,171 @@
+// The store with its thread.
+#include "core/store/store.hpp"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "tests/store/faulty_files.hpp"
+#include "tests/store/life.hpp"
+
+namespace millrace::store {
+namespace {
+
+// What the store reports, and a way to wait for it.
+class Heard {
+ public:
+  Store::Listener listener() {
+    return {[this](std::uint64_t number) { note([&] { committed_ = number; }); },
+            [this](std::string event, std::string) { note([&] { events_.push_back(event); }); }};
+  }
+  void wait_for_commit(std::uint64_t number) {
+    wait([&] { return committed_ >= number; });
+  }
+  void wait_for_event(const std::string& event) {
+    wait([&] { return std::find(events_.begin(), events_.end(), event) != events_.end(); });
+  }
+  std::uint64_t committed() {
+    std::lock_guard lock(mutex_);
+    return committed_;
+  }
+
+ private:
+  template <class Change>
+  void note(Change change) {
+    std::lock_guard lock(mutex_);
+    change();
+    changed_.notify_all();
+  }
+  template <class Done>
+  void wait(Done done) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, done);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t committed_ = 0;
+  std::vector<std::string> events_;
+};
+
+StoreOptions quick() {
+  StoreOptions options;
+  options.retry_interval = std::chrono::milliseconds(1);
+  options.log = {2000, 6000};
+  return options;
+}
+
+std::uint64_t put(Store& store, const std::string& key, const std::string& value = "v") {
+  Batch batch;
+  batch.put({3, 0, key}, value);
+  return store.append(batch);
+}
+
+State read(FaultyFiles& files) {
+  Log log(files, {});
+  return open_and_read(log).state;
+}
+
+TEST(Store, CommitsInOrderAndFindsAllOfItAgain) {
+  FaultyFiles files;
+  State model;
+  RandomBatches batches(5);
+  for (int life = 0; life < 3; ++life) {
+    Heard heard;
+    Store store(files, quick());
+    State found;
+    store.open([&](const Record& record) { take_in(found, record); });
+    EXPECT_EQ(without_dead_bodies(found), without_dead_bodies(model));
+    store.start(heard.listener());
+    std::uint64_t last = 0;
+    for (int i = 0; i < 2000; ++i) {
+      Batch batch = batches.next();
+      take_in(model, batch.bytes());
+      last = store.append(batch);
+      EXPECT_TRUE(batch.empty());
+    }
+    heard.wait_for_commit(last);
+    EXPECT_TRUE(store.idle());
+    EXPECT_EQ(store.figures().batches.value(), 2000u);
+  }
+}
+
+TEST(Store, ReportsNothingAsCommittedWhileTheDiskIsFullAndGoesOnWhenItIsNot) {
+  FaultyFiles files;
+  Heard heard;
+  Store store(files, quick());
+  store.open([](const Record&) {});
+  std::atomic<bool> full{true};
+  files.before_change = [&] {
+    return full ? std::make_error_code(std::errc::no_space_on_device) : std::error_code();
+  };
+  store.start(heard.listener());
+  const std::uint64_t number = put(store, "a");
+  heard.wait_for_event("store.failing");
+  EXPECT_EQ(heard.committed(), 0u);
+  EXPECT_EQ(store.state(), Store::State::failing);
+  full = false;
+  heard.wait_for_event("store.works_again");
+  heard.wait_for_commit(number);
+  EXPECT_EQ(store.state(), Store::State::good);
+  store.stop();
+  files.before_change = nullptr;
+  EXPECT_TRUE(read(files).contains({3, 0, "a"}));
+}
+
+TEST(Store, NeverTrustsAFlushAgainThatFailed) {
+  FaultyFiles files;
+  Heard heard;
+  Store store(files, quick());
+  store.open([](const Record&) {});
+  store.start(heard.listener());
+  heard.wait_for_commit(put(store, "a"));
+  std::atomic<int> changes{0};
+  files.before_change = [&] {  // the append works, the flush does not
+    return ++changes == 2 ? std::make_error_code(std::errc::io_error) : std::error_code();
+  };
+  const std::uint64_t lost = put(store, "b");
+  heard.wait_for_event("store.failed");
+  EXPECT_TRUE(store.failed());
+  put(store, "c");
+  store.stop();
+  EXPECT_LT(heard.committed(), lost);
+  EXPECT_EQ(changes, 2);  // it was not tried again
+}
+
+TEST(Store, FailsWhereTooMuchWaits) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.waiting_bytes_max = 1000;
+  Store store(files, options);
+  store.open([](const Record&) {});
+  files.before_change = [] { return std::make_error_code(std::errc::no_space_on_device); };
+  store.start(heard.listener());
+  put(store, "a");
+  heard.wait_for_event("store.failing");
+  put(store, "b", std::string(2000, 'x'));
+  heard.wait_for_event("store.failed");
+  EXPECT_TRUE(store.failed());
+  EXPECT_EQ(heard.committed(), 0u);
+}
+
+TEST(Store, WritesWhatWaitsBeforeItStops) {
+  FaultyFiles files;
+  StoreOptions options = quick();
+  options.durability = Durability::interval;
+  options.interval = std::chrono::hours(1);
+  {
+    Store store(files, options);
+    store.open([](const Record&) {});
+    store.start({});
+    EXPECT_FALSE(store.acknowledgements_wait());
+    put(store, "a");
+    store.stop();
+  }
+  EXPECT_TRUE(read(files).contains({3, 0, "a"}));
+}
+
+}  // namespace
+}  // namespace millrace::store
