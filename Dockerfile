@@ -29,7 +29,8 @@ RUN apt-get update -qq \
        libboost-program-options1.81.0 libprometheus-cpp-core1.0 libspdlog1.10 libssl3 libargon2-1 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/* /var/cache/debconf/*-old \
     && useradd --system --user-group --no-create-home --uid 10001 millrace \
-    && install -d -o millrace -g millrace -m 750 /run/millrace
+    && install -d -o millrace -g millrace -m 750 /run/millrace \
+    && install -d -o millrace -g millrace -m 700 /var/lib/millrace
 
 # What is in the image, as SPDX: /usr/share/doc/millrace/sbom.spdx.json.
 FROM runtime AS sbom
@@ -49,6 +50,7 @@ COPY --from=build /src/build/release/bin/millrace /usr/local/bin/millrace
 COPY --from=sbom /sbom.spdx.json /usr/share/doc/millrace/sbom.spdx.json
 COPY docker/millrace.json /etc/millrace/millrace.json
 ENV MILLRACE_CONFIG=/etc/millrace/millrace.json
+VOLUME /var/lib/millrace
 USER 10001:10001
 EXPOSE 1883 8083 9464
 STOPSIGNAL SIGTERM

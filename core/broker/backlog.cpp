@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/broker/check.hpp"
+#include "core/broker/journal.hpp"
 
 namespace millrace::broker {
 
@@ -29,8 +30,10 @@ void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContex
   } else if (entry.interval_ms != 0) {
     add_limited(session, std::move(entry));
   } else if (mode == Mode::latest) {
+    write_down(session, entry, Waits::cell);
     if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
   } else {
+    write_down(session, entry, session.pending.collapsed() ? Waits::cell : Waits::adaptive);
     if (session.pending.push_adaptive(std::move(entry))) batch_.stats().conflated.add();
     const bool over = session.pending.newest_bytes() > batch_.limits().adaptive_backlog_bytes;
     if (over && !session.pending.collapsed()) collapse(session);
@@ -61,6 +64,16 @@ std::size_t Backlog::shed(Session& session, std::uint64_t bytes, std::size_t cou
   return dropped;
 }
 
+void Backlog::write_down(Session& session, PendingEntry& entry, Waits waits) {
+  if (!session.stored || entry.delivery.qos == 0) return;
+  entry.epoch = session.pending.epoch();
+  batch_.journal()->queued(session, entry, waits);
+}
+
+void Backlog::dropped(Session& session, const PendingEntry& entry) {
+  if (session.stored) batch_.journal()->gone(session, entry.delivery);
+}
+
 void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& context) {
   PendingQueue& pending = session.pending;
   const QueueLimits limits = limits_of(session);
@@ -88,11 +101,12 @@ void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& co
       context.withholder = &session;
     } else {
       while (over() && pending.every_size() > 0) {
-        pending.drop_oldest();
+        dropped(session, pending.drop_oldest());
         stats.drop(Drop::queue_oldest);
       }
     }
   }
+  write_down(session, entry, Waits::every);
   pending.push_every(std::move(entry));
 }
 
@@ -104,6 +118,7 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
   const bool over = pending.fixed_size() >= limits.messages ||
                     pending.fixed_bytes() + entry.bytes() > limits.bytes;
   if (over && pending.fixed_size() > 0) return batch_.stats().drop(Drop::queue_newest);
+  write_down(session, entry, Waits::fixed);
   pending.push_fixed(std::move(entry));
 }
 
@@ -114,11 +129,15 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
 // the second is there still. If newer ones were held back now, it would be sent as it is, after
 // newer ones that the client's other subscriptions to the topic bring.
 void Backlog::add_limited(Session& session, PendingEntry entry) {
+  write_down(session, entry, Waits::cell);
   if (session.pending.replace_cell(entry)) return batch_.stats().conflated.add();
   if (!session.deferred.read().rate_limits.empty()) {
     MILLRACE_CHECK(session.connected());  // they begin anew with each connection
     RateLimits& limits = session.deferred.write().rate_limits;
-    if (limits.drop_held(key_of(entry))) batch_.stats().conflated.add();
+    if (const auto held = limits.take_held(key_of(entry))) {
+      dropped(session, *held);
+      batch_.stats().conflated.add();
+    }
     if (limits.hold(entry, batch_.now_ns(), batch_.limits().slots.bytes_max)) return;
   }
   if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
@@ -134,7 +153,7 @@ void Backlog::bound_newest(Session& session) {
   while (pending.newest_size() > limits.count_max ||
          (pending.newest_size() > 1 && (pending.newest_bytes() > limits.bytes_max ||
                                         pending.newest_memory_bytes() > of_session))) {
-    pending.pop(PendingQueue::Lane::newest);
+    dropped(session, pending.pop(PendingQueue::Lane::newest));
     batch_.stats().drop(Drop::queue_oldest);
   }
 }
@@ -216,7 +235,8 @@ void Backlog::release_held_of(Session& session, std::span<const Subscription* co
   RateLimits& limits = session.deferred.write().rate_limits;
   for (const Subscription* subscription : ended) {
     limits.forget(subscription->number, [&](PendingEntry held) {
-      if (others_left) session.pending.push_cell(std::move(held));
+      if (!others_left) return dropped(session, held);
+      session.pending.push_cell(std::move(held));
     });
   }
 }
@@ -277,6 +297,9 @@ void Backlog::free_discarded() {
 
 void Backlog::update_gauges(Session& session) {
   ProcessorStats& stats = batch_.stats();
+  for (const std::uint32_t replaced : session.pending.take_replaced()) {
+    if (session.stored) batch_.journal()->gone(session, replaced);
+  }
   if (!session.deferred.read().rate_limits.is_told()) {
     const std::int64_t limits = session.deferred.write().rate_limits.take_change();
     limits_ += static_cast<std::uint64_t>(limits);

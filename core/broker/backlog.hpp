@@ -87,6 +87,9 @@ class Backlog {
 
  private:
   bool makes_room(Session& session);
+  // It is about to be put into the queue; it was taken out of it and is not sent.
+  void write_down(Session& session, PendingEntry& entry, Waits waits);
+  void dropped(Session& session, const PendingEntry& entry);
   void add_every(Session& session, PendingEntry entry, PublishContext& context);
   void add_request(Session& session, PendingEntry entry);
   void add_limited(Session& session, PendingEntry entry);

@@ -7,6 +7,14 @@ namespace millrace::broker {
 
 namespace {
 
+// The connection ends before the store has what its CONNACK would have promised.
+void withdraw_connack(Outbox& outbox) {
+  outbox.connack_held = false;
+  const bool told = outbox.has_staged() && outbox.staged().close;
+  outbox.staged().clear();
+  if (told) outbox.staged().close = protocol::ReasonCode::server_unavailable;
+}
+
 // True: the connection's I/O thread is to be woken.
 bool hand_over(Outbox& outbox) {
   MILLRACE_CHECK(outbox.in_batch);
@@ -14,7 +22,8 @@ bool hand_over(Outbox& outbox) {
   MILLRACE_CHECK(!outbox.attached() || !outbox.has_staged() || !outbox.staged().close);
   outbox.in_batch = false;
   bool wake = false;
-  if (outbox.has_staged()) {
+  if (outbox.connack_held && !outbox.attached()) withdraw_connack(outbox);
+  if (outbox.has_staged() && !outbox.connack_held) {
     outbox.staged().compact();
     wake = outbox.hand_over();
   }

@@ -21,6 +21,8 @@
 
 namespace millrace::broker {
 
+class Journal;
+
 class Batch {
  public:
   explicit Batch(const ProcessorLimits& limits) : limits_(limits), ledger_(limits.memory_bytes) {}
@@ -58,6 +60,10 @@ class Batch {
   // Takes over a reference, which is dropped when the batch's outboxes are handed over.
   void keep_until_finished(OutboxRef outbox) { closed_.push_back(std::move(outbox)); }
 
+  // Null: nothing is stored.
+  Journal* journal() const { return journal_; }
+  void set_journal(Journal* journal) { journal_ = journal; }
+
   // Work is left over and no command has to come for it: another batch is needed soon.
   void ask_for_more() { has_more_ = true; }
   bool has_more() const { return has_more_; }
@@ -72,6 +78,7 @@ class Batch {
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;
   bool has_more_ = false;
+  Journal* journal_ = nullptr;
   std::vector<Outbox*> touched_;  // valid: the reference of Connect lasts until closed_ is cleared
   std::vector<Outbox*> wanting_sequence_;
   std::vector<OutboxRef> closed_;  // whose Close was applied in this batch

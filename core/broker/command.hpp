@@ -198,11 +198,16 @@ struct Inquire {
 struct Expel {
   std::unique_ptr<ExpelRequest> request;
 };
+// The store has everything up to that batch on the disk.
+struct Committed {
+  std::uint64_t number = 0;
+};
 
 // All but publishes: these may use the queue's reserve.
 using Control =
     boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel, Pubcomp,
-                             Drained, Close, Announce, Local, Limits, Review, Inquire, Expel>;
+                             Drained, Close, Announce, Local, Limits, Review, Inquire, Expel,
+                             Committed>;
 // In two levels, so that to move and to destroy a publish takes few instructions.
 using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
 

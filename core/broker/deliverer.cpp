@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/broker/journal.hpp"
 #include "protocol/encode.hpp"
 
 namespace millrace::broker {
@@ -255,10 +256,15 @@ bool Deliverer::is_small_enough(const Session& session, const Delivery& delivery
 void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription) {
   MILLRACE_CHECK(delivery.packet_id == 0 && delivery.qos <= 2);
   MILLRACE_CHECK(delivery.qos == 0 || has_window(session));
-  if (!is_deliverable(session, delivery)) return;
+  if (!is_deliverable(session, delivery)) {
+    if (session.stored) batch_.journal()->gone(session, delivery);
+    return;
+  }
   if (delivery.qos > 0) {
     const std::uint64_t before = session.inflight.bytes();
+    if (session.stored) batch_.journal()->number(session, delivery);
     delivery.packet_id = session.inflight.add(delivery, subscription);
+    if (session.stored) batch_.journal()->bound(session, delivery, subscription);
     batch_.stats().inflight.add();
     note_inflight(session, before);
   }
@@ -272,6 +278,12 @@ void Deliverer::stage(Session& session, Delivery&& delivery) {
   MILLRACE_CHECK(outbox.session == &session && has_any_credit(outbox));
   MILLRACE_CHECK(outbox.outstanding_bytes <= UINT32_MAX - delivery.charge_bytes());
   outbox.outstanding_bytes += delivery.charge_bytes();
+  // If the process ended before the store has its identifier, another message could get that, and
+  // the client would take it for this one, sent again.
+  if (delivery.qos == 2 && session.stored && batch_.journal()->answers_wait() &&
+      !batch_.journal()->gate().holds_all(outbox)) {
+    return batch_.journal()->gate().hold(outbox, std::move(delivery));
+  }
   outbox.staged().deliveries.emplace_back(std::move(delivery));
   batch_.touch(outbox);
 }
@@ -362,6 +374,7 @@ void Deliverer::redeliver(Session& session) {
 void Deliverer::settle(Session& session, Inflight& entry) {
   MILLRACE_CHECK(batch_.stats().inflight.value() > 0);
   const std::uint64_t before = session.inflight.bytes();
+  if (session.stored) batch_.journal()->gone(session, entry.delivery);
   session.inflight.settle(entry);
   batch_.stats().inflight.subtract();
   note_inflight(session, before);
@@ -378,10 +391,14 @@ bool Deliverer::apply(Session& session, const command::Puback& puback) {
 
 bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   Outbox& outbox = *session.outbox;
+  // After PUBREL the client takes the same message for another one: that PUBREC came must not be
+  // forgotten before.
   const auto release = [&](ReasonCode reason) {
-    protocol::encode_ack(protocol::PacketType::pubrel, pubrec.packet_id, reason, outbox.version,
-                         outbox.staged().control);
+    const bool waits = session.stored && batch_.journal()->answers_wait();
     batch_.touch(outbox);
+    protocol::encode_ack(
+        protocol::PacketType::pubrel, pubrec.packet_id, reason, outbox.version,
+        waits ? batch_.journal()->gate().answers(outbox) : outbox.staged().control);
   };
   const bool refused = protocol::is_failure(pubrec.reason);
   Inflight* entry = session.inflight.find(pubrec.packet_id);
@@ -399,6 +416,7 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   session.inflight.release_message(*entry);
+  if (session.stored) batch_.journal()->released(session, *entry);
   release(ReasonCode::success);
   return true;
 }

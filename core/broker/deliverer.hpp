@@ -68,6 +68,11 @@ class Deliverer {
   void limit(const Session& session, const QueueLimits& limits) { backlog_.limit(session, limits); }
   // It has a connection again: what is inflight is sent once more.
   void resume(Session& session);
+  // At the start: messages of the last process are inflight in it.
+  void restored(Session& session) {
+    batch_.stats().inflight.add(session.inflight.unsettled());
+    note_inflight(session, 0);
+  }
   // Its connection is gone.
   void part(Session& session);
   // A timer of it is due.

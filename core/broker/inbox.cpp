@@ -56,6 +56,7 @@ Inbox::~Inbox() {
 
 void Inbox::start() {
   assert(!thread_.joinable());
+  publish_deadline();  // what was restored may be due
   thread_ = std::thread([this] { limits_.wait == WaitStrategy::block ? run() : run_spinning(); });
 }
 

@@ -153,6 +153,24 @@ class InflightWindow {
     return forgotten;
   }
 
+  // What was inflight when the process ended, by packet identifier, in the order in which it was
+  // sent. The window is empty, and goes on behind the last of them.
+  void restore(const std::vector<Inflight>& entries) {
+    assert(empty());
+    if (entries.empty()) return;
+    Window& window = window_.write();
+    for (const Inflight& entry : entries) {
+      const std::uint16_t packet_id = entry.delivery.packet_id;
+      assert(packet_id != 0 && entry.state != InflightState::settled);
+      if (!window.overdue.try_emplace(packet_id, Overdue{++window.put_aside, entry}).second) {
+        continue;
+      }
+      ++window.unsettled;
+      window.bytes += entry.delivery.message.packet_bytes;
+      window.front_identifier = wrapped(packet_id);
+    }
+  }
+
  private:
   struct Overdue {
     std::uint64_t order = 0;  // in which they were put aside, and so sent

@@ -6,6 +6,7 @@
 
 #include "core/broker/check.hpp"
 #include "core/broker/topic_hash.hpp"
+#include "protocol/frame.hpp"
 
 namespace millrace::broker {
 
@@ -141,6 +142,29 @@ Message build_message(const MessageParts& parts, std::int64_t now_ns) {
   assert(end == buffer->data() + header_bytes);  // else the payload overruns the buffer
   if (!parts.payload.empty()) std::memcpy(end, parts.payload.data(), parts.payload.size());
   return message_of(std::move(buffer));
+}
+
+BufferRef restore_packet(std::span<const std::uint8_t> packet, bool is_v5, std::int64_t now_ns,
+                         std::uint64_t elapsed_s) {
+  const auto version = is_v5 ? protocol::Version::v5 : protocol::Version::v3_1_1;
+  const auto frame = protocol::frame(packet, protocol::packet_bytes_limit, version);
+  if (!frame || !*frame || (*frame)->packet_bytes != packet.size()) return nullptr;
+  const auto view = protocol::decode_publish(**frame, packet, version);
+  if (!view || view->topic.empty()) return nullptr;
+  BufferRef buffer = Buffer::allocate(static_cast<std::uint32_t>(packet.size()));
+  std::memcpy(buffer->data(), packet.data(), packet.size());
+  buffer->received_ns = now_ns;
+  buffer->holds_v5 = is_v5;
+  if (view->has_message_expiry) {
+    const std::uint32_t interval_s = view->message_expiry_interval;
+    const auto left_s =
+        elapsed_s < interval_s ? static_cast<std::uint32_t>(interval_s - elapsed_s) : 0;
+    std::uint8_t* at = buffer->data() + view->properties_offset + view->properties.expiry_at + 1;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      *at++ = static_cast<std::uint8_t>(left_s >> shift);
+    }
+  }
+  return buffer;
 }
 
 Message message_of(BufferRef kept) {

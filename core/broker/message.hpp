@@ -99,6 +99,11 @@ struct MessageParts {
 };
 Message build_message(const MessageParts& parts, std::int64_t now_ns);
 
+// The packet of a message that a process before this one kept, as if it had been received at
+// `now_ns`, with so much less of its Message Expiry Interval. Null: it is no PUBLISH.
+BufferRef restore_packet(std::span<const std::uint8_t> packet, bool is_v5, std::int64_t now_ns,
+                         std::uint64_t elapsed_s);
+
 // The message that copy_to_keep() put into `kept`: all of it follows from the packet's bytes, its
 // version and the time of receipt, so a stored value is one pointer.
 Message message_of(BufferRef kept);

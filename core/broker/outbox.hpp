@@ -59,6 +59,8 @@ struct Delivery {
   bool retain : 1 = false;
   bool duplicate : 1 = false;
   bool replayed : 1 = false;  // a stored value, or sent again: no publish-to-write latency to tell
+  bool bound_apart : 1 = false;  // Journal's: the store has its identifier in a record of its own
+  std::uint32_t stored = 0;      // Journal's: its number in the store, in its session; 0: none
 
   // What it takes of its connection's credit; reported back by `drained`.
   std::uint32_t charge_bytes() const { return message.packet_bytes; }
@@ -139,6 +141,7 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   // --- The processor (its flag stands here to fill padding) -------------------------------------
 
   bool in_batch = false;        // already listed among those that this batch touched
+  bool connack_held = false;    // CommitGate's: nothing is handed over until it is released
   CommandLine* line = nullptr;  // CommandTurns': its commands wait there
 
   // --- The connection's I/O thread --------------------------------------------------------------

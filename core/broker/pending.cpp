@@ -91,6 +91,7 @@ bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
   lanes.newest_lasting -= lasting(waiting);
   lanes.newest_lasting += lasting(entry);
   entry.since_ns = waiting.since_ns;
+  if (waiting.delivery.stored != 0) lanes.replaced.push_back(waiting.delivery.stored);
   waiting = std::move(entry);
   return true;
 }
@@ -159,8 +160,11 @@ PendingQueue PendingQueue::take_all() {
 
 std::size_t PendingQueue::drop_some(std::size_t count) {
   std::size_t dropped = 0;
-  for (; dropped < count && every_size() > 0; ++dropped) drop_oldest();
-  for (; dropped < count && newest_size() > 0; ++dropped) pop(Lane::newest);
+  const auto note = [this](const PendingEntry& entry) {
+    if (entry.delivery.stored != 0) lanes_.write().replaced.push_back(entry.delivery.stored);
+  };
+  for (; dropped < count && every_size() > 0; ++dropped) note(drop_oldest());
+  for (; dropped < count && newest_size() > 0; ++dropped) note(pop(Lane::newest));
   assert(dropped == count || empty());
   return dropped;
 }

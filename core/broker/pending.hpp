@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "core/broker/check.hpp"
 #include "core/broker/outbox.hpp"
@@ -50,6 +52,9 @@ struct ConflationKeyHash {
 inline ConflationKey key_of(const PendingEntry& entry) {
   return {entry.subscription, entry.delivery.message.topic_hash};
 }
+
+// How an entry waits: in the lane `every`; or in `newest`, in order, in a cell, or fixed.
+enum class Waits : std::uint8_t { every, adaptive, cell, fixed };
 
 class PendingQueue {
  public:
@@ -122,6 +127,8 @@ class PendingQueue {
 
   // Subscriptions changed: nothing that waits now is replaced or overtaken any more.
   void seal();
+  // How often that was; what is put in now has that number.
+  std::uint32_t epoch() const { return lanes_.read().epoch; }
 
   // The entry at the front of a lane, or null if the lane is empty or must wait for the other one.
   PendingEntry* front(Lane lane);
@@ -137,6 +144,16 @@ class PendingQueue {
   void for_each(F&& f) const {
     for (const PendingEntry& entry : lanes_.read().every) f(entry);
     for (const Cell& cell : lanes_.read().newest) f(cell.entry);
+  }
+
+  // Those at QoS 1 and 2, and how each waits; in the order of their lanes.
+  template <class F>
+  void for_each_lasting(F&& f);
+  // The numbers in the store (Delivery::stored) of entries that were replaced, or dropped by
+  // drop_some(), since the last call.
+  std::vector<std::uint32_t> take_replaced() {
+    if (!lanes_.is_made() || lanes_.read().replaced.empty()) return {};
+    return std::exchange(lanes_.write().replaced, {});
   }
 
   // Removes every entry for which `f` is true; for the end of a connection. Returns how many.
@@ -175,6 +192,7 @@ class PendingQueue {
     std::uint64_t told_messages = 0;  // by take_change()
     std::uint64_t told_bytes = 0;
     std::int64_t blocked_at_ns = 0;
+    std::vector<std::uint32_t> replaced;  // see take_replaced()
     std::uint32_t epoch = 0;
     bool collapsed = false;
 
@@ -186,6 +204,19 @@ class PendingQueue {
 
   Rare<Lanes> lanes_;  // nothing ever waits for most
 };
+
+template <class F>
+void PendingQueue::for_each_lasting(F&& f) {
+  if (lasting_size() == 0) return;
+  Lanes& lanes = lanes_.write();
+  for (PendingEntry& entry : lanes.every) {
+    if (entry.delivery.qos > 0) f(entry, Waits::every);
+  }
+  for (Cell& cell : lanes.newest) {
+    if (cell.entry.delivery.qos == 0) continue;
+    f(cell.entry, cell.is_cell ? Waits::cell : cell.is_fixed ? Waits::fixed : Waits::adaptive);
+  }
+}
 
 template <class F>
 std::size_t PendingQueue::remove_if(F&& f) {

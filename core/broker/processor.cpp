@@ -33,8 +33,50 @@ void Processor::open_local_side(const shm::RegistryOptions& options, LocalSide::
 }
 
 std::int64_t Processor::next_deadline_ns() const {
-  const std::int64_t local = local_ ? local_->next_deadline_ns() : no_deadline;
-  return std::min(local, timers_.next_ns());
+  std::int64_t next = timers_.next_ns();
+  if (local_) next = std::min(next, local_->next_deadline_ns());
+  if (journal_ && journal_->next_deadline_ns() != 0) {
+    next = std::min(next, journal_->next_deadline_ns());
+  }
+  return next;
+}
+
+// --- The store -----------------------------------------------------------------------------------
+
+void Processor::begin_restore(std::shared_ptr<const Authority> authority, std::int64_t now_ns,
+                              std::uint64_t time_of_day_ns) {
+  holder_.enter();
+  batch_.begin(now_ns);
+  values_.begin_batch();
+  restore_ = std::make_unique<Restore>(
+      Restore::Parts{batch_, timers_, router_, values_, backlog_, deliverer_, sessions_, revoker_},
+      std::move(authority), now_ns, time_of_day_ns);
+  restore_time_of_day_ns_ = time_of_day_ns;
+}
+
+RestoreFigures Processor::finish_restore(store::CommitLog& log, std::uint64_t last_number,
+                                         const Journal::Options& options) {
+  journal_ = std::make_unique<Journal>(log, batch_, options);
+  batch_.set_journal(journal_.get());
+  journal_->begin(batch_.now_ns(), restore_time_of_day_ns_);
+  journal_->go_on(restore_->last_body(), last_number);
+  const RestoreFigures figures = restore_->finish(*journal_);
+  restore_.reset();
+  // What fell due meanwhile happens before anybody can connect.
+  while (timers_.next_ns() <= batch_.now_ns() || sessions_.has_due_wills()) {
+    sessions_.fire_timers();
+    publish_due_wills();
+  }
+  values_.store_noted(local_.get());
+  deliverer_.serve_all();
+  finish_batch();
+  return figures;
+}
+
+void Processor::close_journal() {
+  if (!journal_) return;
+  journal_->write_retained();
+  journal_->seal();
 }
 
 // Topics beyond a lowered limit go as new ones come; sessions and subscriptions stay.
@@ -51,6 +93,7 @@ void Processor::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
   batch_.begin(now_ns);
   values_.begin_batch();
   if (local_) local_->begin(time_of_day_ns);
+  if (journal_) journal_->begin(now_ns, time_of_day_ns);
   commands_ = 0;
 }
 
@@ -66,6 +109,13 @@ void Processor::finish() {
   tell_sequence();
   if (!inquiries_.empty()) [[unlikely]]
     answer_inquiries();
+  finish_batch();
+}
+
+// The end of a batch: what it brought is handed over, and to the store.
+void Processor::finish_batch() {
+  // Wills that are left over are in no record any more: they go into the batch that publishes them.
+  if (journal_ && !sessions_.has_due_wills()) journal_->seal();
   batch_.finish();
   deliverer_.finish_batch();
   sessions_.forget_ended();
@@ -118,6 +168,7 @@ void Processor::update_gauges() {
   stats.topics.set(values_.topics().size());
   stats.topic_bytes.set(values_.topics().bytes());
   stats.retained.set(values_.topics().retained_count());
+  if (journal_) stats.commit_waits.set(journal_->gate().size());
 }
 
 // --- Commands ------------------------------------------------------------------------------------
@@ -191,6 +242,9 @@ void Processor::apply_of_server(Command& command) {
     local_->hold(std::move(local->request));
   } else if (auto* limits = command.get_if<command::Limits>()) {
     set_limits(*limits->limits);
+  } else if (auto* committed = command.get_if<command::Committed>()) {
+    assert(journal_);
+    journal_->committed(committed->number);
   } else if (auto* review = command.get_if<command::Review>()) {
     sessions_.begin_review(std::move(*review->request));
   } else if (auto* inquire = command.get_if<command::Inquire>()) {
@@ -349,7 +403,11 @@ void Processor::answer(Session& session, const Answer& packet) {
   if (session.packet_bytes_max != 0 && bytes.size() > session.packet_bytes_max) {
     return sessions_.disconnect(session, ReasonCode::packet_too_large);
   }
-  outbox.staged().control.add(bytes);
+  if (session.stored && journal_->answers_wait()) {
+    journal_->gate().answers(outbox).add(bytes);
+  } else {
+    outbox.staged().control.add(bytes);
+  }
 }
 
 }  // namespace millrace::broker

@@ -22,6 +22,7 @@
 //     MemoryGuard     what is given up for memory            memory_guard.hpp
 //     Inquiries       what management asks about sessions    inquiry.hpp
 //     LocalSide       readers in shared memory               local_side.hpp
+//     Journal         what must outlive the process          journal.hpp
 //
 // A batch is the unit: finish() stores each topic's newest value once, serves the sessions that have
 // credit, and hands each touched outbox over once. Work of unbounded size (snapshots, due timers,
@@ -44,9 +45,11 @@
 #include "core/broker/fan_out.hpp"
 #include "core/broker/holder_check.hpp"
 #include "core/broker/inquiry.hpp"
+#include "core/broker/journal.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/memory_guard.hpp"
 #include "core/broker/publisher_acks.hpp"
+#include "core/broker/restore.hpp"
 #include "core/broker/revoker.hpp"
 #include "core/broker/router.hpp"
 #include "core/broker/session_timers.hpp"
@@ -63,7 +66,8 @@ class Processor {
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
 
-  // Monotonic nanoseconds, never less than before; and the time of day, for local readers alone.
+  // Monotonic nanoseconds, never less than before; and the time of day, for local readers and the
+  // journal alone.
   void begin(std::int64_t now_ns, std::uint64_t time_of_day_ns = 0);
   void apply(Command& command);
   void finish();
@@ -78,7 +82,7 @@ class Processor {
   // When the next timer is due; run a batch then.
   std::int64_t next_deadline_ns() const;
   // begin() is to be told the time of day.
-  bool needs_time_of_day() const { return local_ != nullptr; }
+  bool needs_time_of_day() const { return local_ != nullptr || journal_ != nullptr; }
 
   // Local consumers are served from now on. Before the first batch; the control socket asks by
   // commands of the kind Local.
@@ -93,6 +97,16 @@ class Processor {
   const Ledger& ledger() const { return batch_.ledger(); }
   // As it would be at a look in this moment. Between batches.
   void update_ledger() { memory_guard_.update_ledger(); }
+  // --- The store; see journal.hpp. Before the first batch, in this order ---
+
+  void begin_restore(std::shared_ptr<const Authority> authority, std::int64_t now_ns,
+                     std::uint64_t time_of_day_ns);
+  void restore(const store::Record& record) { restore_->add(record); }
+  // From now on changes go to `log`, whose last batch had that number.
+  RestoreFigures finish_restore(store::CommitLog& log, std::uint64_t last_number,
+                                const Journal::Options& options = {});
+  // After the last batch.
+  void close_journal();
 
   const ProcessorStats& stats() const { return batch_.stats(); }
   ProcessorStats& stats() { return batch_.stats(); }
@@ -134,6 +148,7 @@ class Processor {
   void tell_sequence();
   void answer_inquiries();
 
+  void finish_batch();
   void set_limits(const ProcessorLimits& limits);
   void update_gauges();
 
@@ -150,8 +165,11 @@ class Processor {
   Sessions sessions_;
   MemoryGuard memory_guard_;
   Inquiries inquiries_;
+  std::unique_ptr<Restore> restore_;  // from begin_restore() to finish_restore()
+  std::unique_ptr<Journal> journal_;  // null: nothing is stored
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
   std::uint64_t commands_ = 0;        // in this batch
+  std::uint64_t restore_time_of_day_ns_ = 0;
 };
 
 }  // namespace millrace::broker

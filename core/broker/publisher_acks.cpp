@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/broker/check.hpp"
+#include "core/broker/journal.hpp"
 #include "protocol/encode.hpp"
 
 namespace millrace::broker {
@@ -17,8 +18,18 @@ void PublisherAcks::acknowledge(Session& publisher, std::uint8_t qos, std::uint1
   MILLRACE_CHECK(publisher.connected());
   Outbox& outbox = *publisher.outbox;
   const auto type = qos == 1 ? protocol::PacketType::puback : protocol::PacketType::pubrec;
-  protocol::encode_ack(type, packet_id, reason, outbox.version, outbox.staged().control);
+  protocol::encode_ack(type, packet_id, reason, outbox.version, answers(outbox, true));
+}
+
+// What a message brings may be recorded later in the batch (a retained value is, at its end), so the
+// journal decides only then whether its acknowledgement has to wait.
+protocol::ControlPackets& PublisherAcks::answers(Outbox& outbox, bool depends) {
+  Journal* const journal = batch_.journal();
+  if (depends && journal != nullptr && journal->acknowledgements_wait()) {
+    return journal->gate().answers(outbox);
+  }
   batch_.touch(outbox);
+  return outbox.staged().control;
 }
 
 PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uint16_t packet_id) {
@@ -27,7 +38,9 @@ PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uin
   if (!received.insert(packet_id).second) return Received::again;  // [MQTT-4.3.3-10]
   batch_.ledger().charge(Holding::sessions, received_bytes);
   const bool over = received.size() > batch_.limits().receive_maximum;
-  return publisher.is_v5 && over ? Received::too_many : Received::first;  // [MQTT-3.3.4-9]
+  if (publisher.is_v5 && over) return Received::too_many;  // [MQTT-3.3.4-9]
+  if (publisher.stored) batch_.journal()->received_qos2(publisher, packet_id);
+  return Received::first;
 }
 
 bool PublisherAcks::forget_received(Session& publisher, std::uint16_t packet_id) {
@@ -45,11 +58,13 @@ void PublisherAcks::refuse(Session& publisher, std::uint8_t qos, std::uint16_t p
 void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
   MILLRACE_CHECK(pubrel.packet_id != 0 && publisher.connected());
   const bool known = forget_received(publisher, pubrel.packet_id);
+  if (known && publisher.stored) {
+    batch_.journal()->released_qos2(publisher, pubrel.packet_id);
+  }
   Outbox& outbox = *publisher.outbox;
   protocol::encode_ack(protocol::PacketType::pubcomp, pubrel.packet_id,
                        known ? ReasonCode::success : ReasonCode::packet_identifier_not_found,
-                       outbox.version, outbox.staged().control);
-  batch_.touch(outbox);
+                       outbox.version, answers(outbox, publisher.stored));
 }
 
 // What stops the publisher is its own limit of unacknowledged messages: a v5 client was told it as

@@ -50,6 +50,7 @@ class PublisherAcks {
  private:
   // True: it was there.
   bool forget_received(Session& publisher, std::uint16_t packet_id);
+  protocol::ControlPackets& answers(Outbox& outbox, bool depends);
 
   Batch& batch_;
 };

@@ -42,10 +42,10 @@ class RateLimits {
   }
   bool is_told() const { return told_count_ == count_; }
 
-  // Drops what is held back of this key: something newer came. False: there was nothing.
-  bool drop_held(const ConflationKey& key) {
+  // Takes out what is held back of this key: something newer came.
+  std::optional<PendingEntry> take_held(const ConflationKey& key) {
     RateLimit* const limit = find(key);
-    return limit != nullptr && release(*limit).has_value();
+    return limit != nullptr ? release(*limit) : std::nullopt;
   }
 
   // False: the entry may go now. Otherwise it was taken, and is held back. Nothing of its key is.
@@ -111,6 +111,16 @@ class RateLimits {
     count_ -= found->second.size();
     of_.erase(found);
     assert(due_.size() == count_ && (count_ > 0 || held_bytes_ == 0));
+  }
+
+  // What is held back, in no order.
+  template <class F>
+  void for_each_held(F&& f) {
+    for (auto& [subscription, limits] : of_) {
+      for (auto& [hash, limit] : limits) {
+        if (limit.held) f(*limit.held);
+      }
+    }
   }
 
   // Holds nothing back any more: calls visit(PendingEntry) with all that was. When the next ones may

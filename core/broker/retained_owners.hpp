@@ -9,6 +9,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -46,6 +47,10 @@ class RetainedOwners {
   }
 
   std::uint64_t bytes(Id id) const { return entries_[id].bytes; }
+  // Nothing: nobody.
+  std::optional<std::string_view> user(Id id) const {
+    return id == nobody ? std::nullopt : std::optional<std::string_view>(entries_[id].user);
+  }
   void charge(Id id, std::uint64_t bytes) {
     if (id == nobody) return;
     ++entries_[id].values;

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "core/broker/journal.hpp"
 #include "core/broker/shared_leftovers.hpp"
 #include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
@@ -92,8 +93,11 @@ std::uint64_t Revoker::apply(Session& session, RightsRef rights) {
   backlog_.seal(session);  // what rate limits hold back waits with the rest
   WhatWaits judge(router_, session, refused);
   units += session.pending.size() + session.inflight.unsettled();
-  const std::size_t dropped = session.pending.remove_if(
-      [&](const PendingEntry& entry) { return !judge.may_go(entry.subscription, entry.delivery); });
+  const std::size_t dropped = session.pending.remove_if([&](const PendingEntry& entry) {
+    if (judge.may_go(entry.subscription, entry.delivery)) return false;
+    if (session.stored) batch_.journal()->gone(session, entry.delivery);
+    return true;
+  });
   batch_.stats().drop(Drop::revoked, dropped);
   drop_inflight(session, judge);
   session.sent_unjudged = !session.inflight.empty();
@@ -171,7 +175,9 @@ void Revoker::drop_inflight(Session& session, WhatWaits& judge) {
     }
   });
   for (const std::uint16_t packet_id : dropped) {
-    session.inflight.settle(*session.inflight.find(packet_id));
+    Inflight& entry = *session.inflight.find(packet_id);
+    if (session.stored) batch_.journal()->gone(session, entry.delivery);
+    session.inflight.settle(entry);
   }
   batch_.stats().inflight.subtract(dropped.size());
   batch_.stats().drop(Drop::revoked, dropped.size());

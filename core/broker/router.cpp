@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/malloc_bytes.hpp"
+#include "core/broker/journal.hpp"
 
 namespace millrace::broker {
 
@@ -165,7 +166,16 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
   } else {
     add_to_group(subscription, wanted.share_group);
   }
+  if (session.stored) batch_.journal()->subscribed(subscription);
   return {&subscription, is_new};
+}
+
+bool Router::restore(Session& session, const SubscriptionRequest& wanted, std::uint32_t identifier,
+                     std::uint32_t number) {
+  const std::uint32_t newest = std::exchange(subscription_number_, number - 1);
+  const bool made = subscribe(session, wanted, identifier).subscription != nullptr;
+  subscription_number_ = std::max(newest, number);
+  return made;
 }
 
 void Router::add_to_index(Subscription& subscription) {
@@ -192,6 +202,7 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   auto& mode_count = set.mode_counts[static_cast<std::size_t>(found->mode)];
   assert(mode_count > 0 && found->session == &session);
   --mode_count;
+  if (session.stored) batch_.journal()->unsubscribed(session, name);
   remove(*found);
   uncharge(*found);
   batch_.largest().note(session);

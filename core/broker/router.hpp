@@ -12,6 +12,7 @@
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -68,6 +69,13 @@ class Router {
   };
   Subscribed subscribe(Session& session, const SubscriptionRequest& wanted,
                        std::uint32_t identifier);
+  // At the start: one of that number. False: the client has too many.
+  bool restore(Session& session, const SubscriptionRequest& wanted, std::uint32_t identifier,
+               std::uint32_t number);
+  // That number is not given to another one: messages of a subscription that ended still wait.
+  void skip_number(std::uint32_t number) {
+    subscription_number_ = std::max(subscription_number_, number);
+  }
   // Null: there is none of that name. What is returned lives until the end of the batch.
   const Subscription* unsubscribe(Session& session, std::string_view name);
   // The subscription stays, and reads what `rules` permit of it from now on.

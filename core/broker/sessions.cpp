@@ -7,6 +7,7 @@
 
 #include "core/base/malloc_bytes.hpp"
 #include "core/broker/publisher_acks.hpp"
+#include "core/broker/journal.hpp"
 #include "core/broker/shared_leftovers.hpp"
 
 namespace millrace::broker {
@@ -54,6 +55,12 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
     disconnect(*before, ReasonCode::session_taken_over);
     before = find_present(request.client_id);  // it may have ended by that
   }
+  Journal* const journal = batch_.journal();
+  if (journal != nullptr && journal->failed() && request.session_expiry_s != 0) {
+    outbox.staged().close = ReasonCode::server_unavailable;  // it could not be kept
+    return;
+  }
+  const bool was_stored = before != nullptr && before->stored;
   const bool present = before != nullptr && !request.clean_start;
   if (present) {
     revoker_.apply(*before, request.rights);
@@ -67,6 +74,12 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   Session& session = present ? *before : start(request);
   attach(session, outbox, request);
   outbox.staged().connected = Handover::Connected{present};
+  if (journal != nullptr) {
+    journal->connected(session);
+    if ((was_stored || session.stored) && journal->answers_wait()) {
+      journal->gate().hold_connack(outbox);
+    }
+  }
   if (present) deliverer_.resume(session);
 }
 
@@ -114,6 +127,18 @@ Session& Sessions::start(const ConnectRequest& request) {
   session->client_id = request.client_id;
   session->rights = request.rights;
   session->number = ++session_number_;
+  batch_.ledger().charge(Holding::sessions, memory_bytes(*session));
+  const auto [place, is_new] = by_client_id_.insert(std::move(session));
+  assert(is_new);
+  static_cast<void>(is_new);
+  return **place;
+}
+
+Session& Sessions::restore(std::string_view client_id, std::uint64_t number) {
+  auto session = std::make_unique<Session>();
+  session->client_id = client_id;
+  session->number = number;
+  session_number_ = std::max(session_number_, number);
   batch_.ledger().charge(Holding::sessions, memory_bytes(*session));
   const auto [place, is_new] = by_client_id_.insert(std::move(session));
   assert(is_new);
@@ -205,6 +230,7 @@ void Sessions::detach(Session& session, Will will) {
     deadlines.will_at_ns = batch_.now_ns() + delay_s * ns_per_s;
     if (delay_s == 0) make_will_due(session);
   }
+  if (session.stored) batch_.journal()->changed(session);
   timers_.reschedule(session, batch_);
 }
 
@@ -226,6 +252,7 @@ void Sessions::end(Session& session) {
   assert(!session.connected() && !session.ended);
   make_will_due(session);  // [MQTT-3.1.2-8]
   session.ended = true;
+  if (session.stored) batch_.journal()->ended(session);
   hand_on_shared(session);
   assert(session.subscriptions.read().shared_count == 0);
   deliverer_.clear(session);
@@ -331,7 +358,10 @@ void Sessions::fire(Session& session) {
   const std::int64_t now_ns = batch_.now_ns();
   assert(deadlines.will_at_ns == 0 || deadlines.will);
   assert(session.connected() || session.expiry_s != 0);  // else it ended with its connection
-  if (deadlines.will_at_ns != 0 && deadlines.will_at_ns <= now_ns) make_will_due(session);
+  if (deadlines.will_at_ns != 0 && deadlines.will_at_ns <= now_ns) {
+    make_will_due(session);
+    if (session.stored) batch_.journal()->changed(session);
+  }
   if (deadlines.expires_at_ns != 0 && deadlines.expires_at_ns <= now_ns) {
     assert(!session.connected());
     batch_.stats().sessions_expired.add();
@@ -403,6 +433,7 @@ void Sessions::judge_will(Session& session, const Rights* rights) {
   Deadlines& deadlines = session.deadlines.write();
   deadlines.will.reset();
   deadlines.will_at_ns = 0;
+  if (session.stored) batch_.journal()->changed(session);
   batch_.stats().drop(Drop::revoked);
 }
 

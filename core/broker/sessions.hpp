@@ -92,6 +92,9 @@ class Sessions {
   // At its very end: what came of a review has been handed over.
   void finish_review();
 
+  // At the start: one of that number, without a connection, and with nothing else yet.
+  Session& restore(std::string_view client_id, std::uint64_t number);
+
   std::size_t size() const { return by_client_id_.size(); }
   // Some ended and are not taken apart yet.
   bool has_ended() const { return !ended_.empty(); }

@@ -53,8 +53,9 @@ struct ProcessorStats {
   Counter topics;  // slots in use
   Counter topic_bytes;
   Counter retained;
-  Counter inflight;  // QoS 1 and 2 messages sent and not yet settled
-  Counter pending;   // messages that wait for credit
+  Counter commit_waits;  // packets and messages that wait until the store has their batch
+  Counter inflight;      // QoS 1 and 2 messages sent and not yet settled
+  Counter pending;       // messages that wait for credit
   Counter pending_bytes;
   Counter slow_sessions;  // that are conflating now
   Counter takeovers;

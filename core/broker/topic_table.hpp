@@ -117,6 +117,10 @@ class TopicTable {
   // Null clears it. `user`: whose it is; none: nobody's.
   void store_retained(Topic& topic, BufferRef value, std::uint64_t sequence,
                       std::optional<std::string_view> user = {});
+  // Whose the retained value is; none: nobody's, or there is none.
+  std::optional<std::string_view> retained_user(const Topic& topic) const {
+    return owners_.user(topic.retained_owner);
+  }
 
   // Evicts until the limits hold, `count_max` topics or values at most; returns how many went. What
   // has a value in the current batch stays.

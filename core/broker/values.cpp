@@ -6,6 +6,8 @@
 #include <cassert>
 #include <utility>
 
+#include "core/broker/journal.hpp"
+
 namespace millrace::broker {
 
 namespace {
@@ -16,7 +18,7 @@ void Values::note(Topic& topic, PublishContext& context) {
   MILLRACE_CHECK(topic.sequence == sequence_);  // publishes end in the order in which they began
   MILLRACE_CHECK(context.message);
   if (topic.batch_value == 0) {
-    noted_.push_back({&topic, {}, {}, false, 0, {}, {}});
+    noted_.push_back({&topic, {}, {}, false, false, 0, {}, {}});
     topic.batch_value = static_cast<std::uint32_t>(noted_.size());
   }
   Noted& value = noted_[topic.batch_value - 1];
@@ -28,6 +30,7 @@ void Values::note(Topic& topic, PublishContext& context) {
     batch_.stats().drop(Drop::retained_refused);
   } else if (newest.retain) {
     value.retained = clears ? Message{} : newest;
+    value.retained_is_awaited |= newest.qos > 0;
     value.retained_sequence = topic.sequence;
     value.clears_retained = clears;
   }
@@ -66,6 +69,20 @@ bool Values::reserve(Noted& noted, std::uint32_t bytes, const Session* from) {
   return true;
 }
 
+bool Values::restore(BufferRef value, std::optional<std::string_view> user) {
+  const Message message = message_of(value);
+  Topic& topic = topics_.obtain(message.topic_hash, message.topic(), ++sequence_);
+  topic.sequence = sequence_;
+  const bool has_room = can_retain(&topic, message.packet_bytes, user.value_or(""), {});
+  if (has_room) {
+    topics_.store_retained(topic, value, sequence_, user);
+  } else {
+    batch_.stats().drop(Drop::retained_refused);
+  }
+  topics_.store_newest(topic, std::move(value));
+  return has_room;
+}
+
 void Values::store_noted(LocalSide* local) {
   for (Noted& noted : noted_) store(noted, local);
   releases_.flush();
@@ -89,7 +106,11 @@ void Values::store(Noted& noted, LocalSide* local) {
   MILLRACE_CHECK(topic.batch_value != 0);
   MILLRACE_CHECK(noted.newest && !(noted.retained && noted.clears_retained));
   Message newest = noted.newest.is_slice() ? noted.newest.copy_to_keep() : noted.newest;
-  if (noted.clears_retained) topics_.store_retained(topic, nullptr, noted.retained_sequence);
+  if (noted.clears_retained) {
+    const bool had_one = static_cast<bool>(topic.retained);
+    topics_.store_retained(topic, nullptr, noted.retained_sequence);
+    if (had_one) write_down(noted);
+  }
   if (noted.retained) {
     const bool same = noted.retained.buffer == noted.newest.buffer &&
                       noted.retained.packet_offset == noted.newest.packet_offset;
@@ -99,6 +120,7 @@ void Values::store(Noted& noted, LocalSide* local) {
     std::optional<std::string_view> user;
     if (noted.publisher) user = *noted.publisher ? std::string_view((*noted.publisher)->owner) : "";
     topics_.store_retained(topic, std::move(retained.buffer), noted.retained_sequence, user);
+    write_down(noted);
   }
   const Route& route = topic.cached_route.route();
   MILLRACE_CHECK(local != nullptr || route.feeds.empty());
@@ -106,6 +128,14 @@ void Values::store(Noted& noted, LocalSide* local) {
   topics_.store_newest(topic, std::move(newest.buffer));
   topic.batch_value = 0;
   releases_.add(std::move(noted.newest.buffer));
+}
+
+void Values::write_down(const Noted& noted) {
+  if (Journal* const journal = batch_.journal()) {
+    const Topic& topic = *noted.topic;
+    journal->retained(topic.name(), topic.retained, topics_.retained_user(topic),
+                      noted.retained_is_awaited);
+  }
 }
 
 // --- Snapshots -----------------------------------------------------------------------------------

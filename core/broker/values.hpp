@@ -50,6 +50,9 @@ class Values {
   // A publish ends: takes over its message as the topic's newest value.
   void note(Topic& topic, PublishContext& context);
 
+  // At the start: the retained value of its topic. False: there is no room for it.
+  bool restore(BufferRef value, std::optional<std::string_view> user);
+
   // Stores what was noted, here and in the tables of local readers. `local` may be null.
   void store_noted(LocalSide* local);
 
@@ -82,6 +85,7 @@ class Values {
     Message newest;
     Message retained;
     bool clears_retained = false;
+    bool retained_is_awaited = false;     // by somebody who waits for an acknowledgement
     std::uint64_t retained_sequence = 0;  // of the publish that set or cleared it
     TopicTable::RetainedRoom reserved;    // for `retained`
     std::optional<RightsRef> publisher;   // of `retained`; none: no client
@@ -91,6 +95,7 @@ class Values {
   bool can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
                   TopicTable::RetainedRoom beside) const;
   bool reserve(Noted& noted, std::uint32_t bytes, const Session* from);
+  void write_down(const Noted& noted);
   bool value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const;
 
   Batch& batch_;

@@ -108,8 +108,8 @@ void Store::commit(const Waiting& batches) {
   figures_.flush_batches.record(batches.batches.size());
   figures_.written_bytes.add(written_bytes);
   figures_.flushes.add();
-  committed_.store(number, std::memory_order_release);
   if (listener_.committed) listener_.committed(number);
+  committed_.store(number, std::memory_order_release);  // idle() says that the listener knows
   compact_if_worth_it();
 }
 

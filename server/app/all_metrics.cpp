@@ -3,6 +3,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
 #include "server/app/certificate_ends.hpp"
+#include "server/app/store_host.hpp"
 #include "server/auth/worker.hpp"
 #include "server/http/events.hpp"
 #include "server/http/server.hpp"
@@ -29,6 +30,7 @@ std::string all_metrics_markdown() {
   metrics.add(worker_metric_rows(worker));
   metrics.add(broker_metric_rows(processor.stats(), inbox));
   metrics.add(memory_metric_rows(processor.stats(), processor.ledger()));
+  metrics.add(store_metric_rows(nullptr, processor.stats()));
   metrics.add(http_metric_rows(http));
   metrics.add(topic_metric_rows(topics));
   metrics.add(event_metric_rows(events));

@@ -191,6 +191,7 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
 int run(std::shared_ptr<const Settings> settings, const ConfigSources& sources) {
   // A peer that is gone is an error of the write, not of the process.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a limit of the size of files
   try {
     std::uint64_t key = 0;
     random_bytes(sizeof key).copy(reinterpret_cast<char*>(&key), sizeof key);

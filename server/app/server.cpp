@@ -89,6 +89,9 @@ Server::Server(std::shared_ptr<const Settings> settings)
     listeners_.push_back(std::make_unique<Listener>(listener, all, home, tls.context));
   }
   upstreams_ = std::make_unique<Upstreams>(all);
+  if (!config().store.path.empty()) {
+    store_ = std::make_unique<StoreHost>(config().store, processor_, settings_->access);
+  }
   if (!config().local.socket.empty()) {
     local_host_ = std::make_unique<LocalHost>(settings_, processor_, inbox_);
   }
@@ -112,7 +115,9 @@ Server::~Server() {
   for (const auto& thread : threads_) thread->join();
   worker_.stop();  // it posts to the threads' objects
   http_.stop();    // readers of events submit, too
+  if (store_) store_->end_reports();
   inbox_.stop();
+  if (store_) store_->stop();
 }
 
 std::unique_ptr<Heartbeat> Server::make_heartbeat() {
@@ -137,11 +142,13 @@ void Server::add_metrics() {
   metrics_.add(event_metric_rows(events_http_.counters()));
   metrics_.add(broker_metric_rows(processor_.stats(), inbox_));
   metrics_.add(memory_metric_rows(processor_.stats(), processor_.ledger()));
+  if (store_) metrics_.add(store_metric_rows(store_.get(), processor_.stats()));
   if (local_host_) metrics_.add(local_metric_rows(local_host_.get()));
   metrics_.add(upstreams_->metric_rows());
 }
 
 void Server::start() {
+  if (store_) store_->start(inbox_);
   inbox_.start();
   for (const auto& thread : threads_) thread->start();
   http_.start();
@@ -174,7 +181,12 @@ std::vector<const IoCounters*> Server::counters() const {
 }
 
 std::string Server::readiness() const {
-  return ready_.load(std::memory_order_relaxed) ? "" : "draining";
+  if (!ready_.load(std::memory_order_relaxed)) return "draining";
+  return store_ ? store_->fault() : "";
+}
+
+bool Server::at_rest() const {
+  return inbox_.idle() && (!store_ || store_->is_quiet());
 }
 
 bool Server::reload(std::shared_ptr<const Settings> settings) {
@@ -275,13 +287,13 @@ bool Server::drain() {
   on_each_thread([](IoThread& thread) {
     thread.wheel().for_each([](Resident& resident) { resident.stop_reading(); });
   });
-  bool clean = wait_until(deadline, [&] { return inbox_.idle(); });
+  bool clean = wait_until(deadline, [&] { return at_rest(); });
   for (const auto which : {Resident::Which::with_will, Resident::Which::all}) {
     on_each_thread([&](IoThread& thread) {
       thread.dispatch_ready();
       thread.wheel().for_each([&](Resident& resident) { resident.end(which); });
     });
-    clean = wait_until(deadline, [&] { return inbox_.idle(); }) && clean;
+    clean = wait_until(deadline, [&] { return at_rest(); }) && clean;
   }
   clean = wait_until(deadline, [&] { return connection_count() == 0; }) && clean;
   return clean;

@@ -18,6 +18,7 @@
 #include "server/app/certificate_ends.hpp"
 #include "server/app/heartbeat.hpp"
 #include "server/app/memory_watch.hpp"
+#include "server/app/store_host.hpp"
 #include "server/config/config.hpp"
 #include "server/http/events.hpp"
 #include "server/http/server.hpp"
@@ -77,6 +78,8 @@ class Server {
   // What of the settings others hold copies of.
   void apply_settings();
   std::string readiness() const;
+  // Nothing that was submitted waits for the processor, and no answer for the disk.
+  bool at_rest() const;
   // Runs `task` on every I/O thread and waits until it is done on all.
   void on_each_thread(const std::function<void(IoThread&)>& task);
   bool wait_until(Deadline deadline, const std::function<bool()>& done);
@@ -85,6 +88,7 @@ class Server {
   broker::Processor processor_;
   broker::Inbox inbox_;
   MemoryWatch memory_watch_;
+  std::unique_ptr<StoreHost> store_;  // null: store.path is empty
   Worker worker_;
   Guests guests_;
   std::vector<std::unique_ptr<IoThread>> threads_;

@@ -17,6 +17,7 @@ constexpr const char* usage =
     "usage: millrace [serve] [options]   run the server\n"
     "       millrace check [options]     print all faults of a configuration\n"
     "       millrace passwd FILE USER    set a user's password\n"
+    "       millrace store info FOLDER   print what a durable store holds\n"
     "       millrace tap [FILTER]        print messages from shared memory on this host\n"
     "       millrace pub TOPIC           publish through shared memory on this host\n"
     "       millrace top                 show what a running server does\n"
@@ -110,6 +111,7 @@ int run_cli(const Arguments& arguments) {
   if (first == "serve") return run_serve(rest);
   if (first == "check") return run_check(rest);
   if (first == "passwd") return run_passwd(rest);
+  if (first == "store") return run_store(rest);
   if (first == "tap") return run_tap(rest);
   if (first == "pub") return run_pub(rest);
   if (first == "import") return run_import(rest);
@@ -119,8 +121,8 @@ int run_cli(const Arguments& arguments) {
   if (first == "kick") return run_kick(rest);
   if (first == "publish") return run_publish(rest);
   throw UsageError("unknown command \"" + first + "\"" +
-                   suggestion(first, {"serve", "check", "passwd", "tap", "pub", "top", "clients",
-                                      "topics", "kick", "publish", "import"}));
+                   suggestion(first, {"serve", "check", "passwd", "store", "tap", "pub", "top",
+                                      "clients", "topics", "kick", "publish", "import"}));
 }
 
 }  // namespace millrace::server

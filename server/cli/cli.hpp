@@ -28,6 +28,7 @@ int run_cli(const Arguments& arguments);
 int run_serve(const Arguments& arguments);
 int run_check(const Arguments& arguments);
 int run_passwd(const Arguments& arguments);
+int run_store(const Arguments& arguments);
 int run_tap(const Arguments& arguments);
 int run_pub(const Arguments& arguments);
 int run_import(const Arguments& arguments);

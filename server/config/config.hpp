@@ -19,6 +19,7 @@
 
 #include "core/broker/command.hpp"
 #include "core/shm/wire/wire.hpp"
+#include "core/store/store.hpp"
 
 namespace millrace::server {
 
@@ -44,6 +45,7 @@ enum class Direction : std::uint8_t { in, out, both };
 enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
 // What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
 enum class TlsVerify : std::uint8_t { full, signer, insecure };
+using Durability = store::Durability;
 
 const char* to_string(Transport);
 const char* to_string(WaitStrategy);
@@ -63,6 +65,7 @@ const char* to_string(RingPolicy);
 const char* to_string(Direction);
 const char* to_string(MqttVersion);
 const char* to_string(TlsVerify);
+const char* to_string(Durability);
 
 struct TlsConfig {
   std::string certificate_file;   // PEM, the whole chain
@@ -184,6 +187,13 @@ struct SessionConfig {
   std::uint32_t count_max = 1'000'000;
   OverflowPolicy overflow = OverflowPolicy::drop_oldest;
   SessionScope scope = SessionScope::server;
+};
+
+// What outlives the process.
+struct StoreConfig {
+  std::string path;  // of its folder; empty: nothing is stored
+  Durability durability = Durability::commit;
+  std::uint32_t interval_ms = 1000;
 };
 
 struct SlotsConfig {
@@ -403,6 +413,7 @@ struct Config {
   OutboxConfig outbox;
   AdaptiveConfig adaptive;
   SessionConfig session;
+  StoreConfig store;
   SlotsConfig slots;
   MqttConfig mqtt;
   AccessConfig access;

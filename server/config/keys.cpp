@@ -327,9 +327,18 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
            "The most subscriptions of one client", Takes::reload)
       .key(FIELD(session.scope),
-           "Among which clients an identifier must be unique. `server`: among all; a client that "
-           "names the session of another user is refused (0x85). `user`: among those of one user; "
-           "clients without a user name count as one user")
+           "Whose client identifiers must differ. `server`: those of all users; who names the "
+           "session of another user is refused (0x85). `user`: each user has identifiers of its "
+           "own, and clients without a user name have theirs")
+      .key(FIELD(store.path),
+           "The folder that keeps sessions and retained messages when the server ends; it is made "
+           "if it is not there. Unset: they end with the server")
+      .key(
+          FIELD(store.durability),
+          "When an acknowledgement leaves: with `commit` when what it acknowledges is on the disk, "
+          "with `interval` at once; what came since the last interval may then be lost")
+      .key(FIELD(store.interval_ms), Limits{1, 3'600'000},
+           "With `interval`: how often the store is written and flushed")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "
            "acknowledged; it is told this as Receive Maximum")

@@ -224,6 +224,9 @@ const char* to_string(DeliveryMode value) {
 const char* to_string(OverflowPolicy value) {
   return word_of(value).data();
 }
+const char* to_string(Durability value) {
+  return word_of(value).data();
+}
 const char* to_string(LogLevel value) {
   return word_of(value).data();
 }

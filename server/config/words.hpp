@@ -39,6 +39,12 @@ struct Words<DeliveryMode> {
 };
 
 template <>
+struct Words<Durability> {
+  static constexpr WordList<Durability, 2> list = {
+      {{"commit", Durability::commit}, {"interval", Durability::interval}}};
+};
+
+template <>
 struct Words<OverflowPolicy> {
   static constexpr WordList<OverflowPolicy, 4> list = {
       {{"drop_oldest", OverflowPolicy::drop_oldest},

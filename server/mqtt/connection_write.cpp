@@ -83,10 +83,11 @@ void Connection::count_control(protocol::ControlPackets& control) {
 // --- Answers of the connection's own -------------------------------------------------------------
 
 // At once, if all that was submitted before it has been applied, and nothing of that waits to be
-// handed over; else it is held until that has been written.
+// handed over; else it is held until that has been written. CONNACK may come later than its CONNECT
+// is applied: it may wait for the disk.
 void Connection::answer(Bytes packet, PacketType type) {
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
-  if (!past_connect() || (!held_ && submission_.all_applied() && !take_handover())) {
+  if (!past_connect() || (greeted_ && !held_ && submission_.all_applied() && !take_handover())) {
     return writer_.add_control(packet);
   }
   if (!held_) held_ = std::make_unique<HeldAnswers>();
@@ -104,6 +105,7 @@ bool Connection::release_answers() {
   // What those commands brought was handed over before they were seen to be applied.
   const bool taken = take_handover();
   if (!held_) return taken;  // it ended the connection, and that has answered
+  if (!greeted_) return taken;
   const auto due =
       held_->take_due(applied, writer_.deliveries_added(), writer_.deliveries_written());
   if (!due.empty()) writer_.add_control(due);

@@ -25,6 +25,8 @@ struct SimulatorOptions {
   int steps = 1500;
   bool small_limits = false;  // queues overflow, slots are evicted: every loss must be counted
   bool requests = false;      // some messages have a Response Topic
+  // The process is killed now and then, and starts again from its store.
+  bool restarts = false;
   // Each client is a user of its own. Strangers name its session, and reloads change what it may read.
   bool users = false;
 };
@@ -76,12 +78,14 @@ class Simulator {
   Peer& new_peer(const Client& client);
   void intrude(Client& client);
   void reload();
+  void restart();
   void forget_denied(Client& client);
   void connect(Client& client);
   void vanish(Client& client);
   void subscribe(Client& client);
   void unsubscribe(Client& client);
   void publish();
+  void publish_qos2(Client& client);
   void publish_stale();
   void read(Client& client, bool acknowledge_all);
   void take(Client& client);

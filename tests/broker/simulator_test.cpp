@@ -37,5 +37,17 @@ TEST(Simulator, CountsEveryLossAtItsLimits) {
   }
 }
 
+TEST(Simulator, LosesNothingWhenTheProcessIsKilledAndStartsAgain) {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 40; ++seed) {
+    ASSERT_EQ(Simulator({.seed = seed, .restarts = true}).run(), "");
+  }
+}
+
+TEST(Simulator, KeepsUsersApartThroughRestarts) {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 20; ++seed) {
+    ASSERT_EQ(Simulator({.seed = seed, .restarts = true, .users = true}).run(), "");
+  }
+}
+
 }  // namespace
 }  // namespace millrace::broker

@@ -6,11 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/broker/processor.hpp"
 #include "protocol/decode.hpp"
 #include "protocol/frame.hpp"
+#include "tests/broker/memory_log.hpp"
 
 namespace millrace::broker {
 
@@ -120,26 +122,65 @@ class Peer : public OutboxOwner {
 
 class World {
  public:
-  explicit World(ProcessorLimits limits = {}) : processor(limits) {}
+  explicit World(ProcessorLimits limits = {}) : processor(limits), limits_(limits) {}
   // The processor holds an outbox until it applied the close.
   ~World();
 
   void apply(Command command) {
-    if (!in_batch_) processor.begin(now_ns);
+    if (!in_batch_) processor.begin(now_ns, unix_ns());
     in_batch_ = true;
     processor.apply(command);
     if (!joins || !joins()) end_batch();
   }
   void end_batch() {
     if (std::exchange(in_batch_, false)) processor.finish();
+    if (log && (!commits || commits())) commit();
   }
   bool in_batch() const { return in_batch_; }
   void run_until_idle() {
     end_batch();
     do {
-      processor.begin(now_ns);
+      processor.begin(now_ns, unix_ns());
       processor.finish();
     } while (processor.has_more());
+    if (log && (!commits || commits())) commit();
+  }
+
+  // --- With a store ---
+
+  std::uint64_t unix_ns() const { return static_cast<std::uint64_t>(now_ns) + epoch_ns; }
+  // From now on; before anything else.
+  void open_store(const Journal::Options& options = {}) {
+    log.emplace();
+    restore(0, nullptr, options);
+  }
+  // The disk has everything that was appended up to that batch, and the processor is told so.
+  void commit(std::uint64_t number) {
+    if (number <= log->committed) return;
+    log->committed = number;
+    processor.begin(now_ns, unix_ns());
+    Command command{nullptr, command::Committed{number}};
+    processor.apply(command);
+    processor.finish();
+  }
+  void commit() { commit(log->appended()); }
+  // The process is killed, and another one starts `down_ns` later, with the batches that the disk
+  // has: those that were committed, or as many more as `number` says.
+  void restart(std::int64_t down_ns = 0, std::shared_ptr<const Authority> authority = {},
+               std::uint64_t number = 0, const Journal::Options& options = {}) {
+    number = std::max(number, log->committed);
+    log->frozen = true;
+    end_batch();
+    for (auto& peer : peers) {
+      if (peer->is_open) peer->close();
+    }
+    end_batch();
+    std::destroy_at(&processor);
+    std::construct_at(&processor, limits_);
+    now_ns += down_ns;
+    log->go_on_after(number);
+    log->committed = number;
+    restore(number, std::move(authority), options);
   }
   void advance_ms(std::int64_t ms) {
     end_batch();
@@ -162,11 +203,31 @@ class World {
   ReadyList ready{[] {}};
   Processor processor;
   std::vector<std::unique_ptr<Peer>> peers;
+  std::optional<MemoryLog> log;
+  // Whether the disk has finished at the end of a batch; unset: always.
+  std::function<bool()> commits;
+  RestoreFigures restored;
+  std::uint64_t epoch_ns = 1'700'000'000'000'000'000;
   // Whether what comes next joins the batch of the command that was just applied; unset: never.
   std::function<bool()> joins;
 
  private:
+  void restore(std::uint64_t number, std::shared_ptr<const Authority> authority,
+               const Journal::Options& options) {
+    processor.begin_restore(std::move(authority), now_ns, unix_ns());
+    for (const auto& [key, value] : log->state(number)) {
+      store::Record record;
+      record.key = {static_cast<std::uint8_t>(std::get<0>(key)), std::get<1>(key),
+                    std::get<2>(key)};
+      record.value = value.first;
+      record.body = value.second;
+      processor.restore(record);
+    }
+    restored = processor.finish_restore(*log, number, options);
+  }
+
   bool in_batch_ = false;
+  const ProcessorLimits limits_;
 };
 
 inline Peer::Peer(World& world_in, std::string id, protocol::Version version)

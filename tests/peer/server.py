@@ -32,11 +32,12 @@ def environment():
 
 class Server:
     """One server process. `config` is the JSON configuration; `arguments` follow `serve`. A
-    configuration that has its own listeners must give them port 0."""
+    configuration that has its own listeners must give them port 0. `inside`: a command that ends by
+    becoming the one that is its arguments."""
 
-    def __init__(self, config=None, arguments=()):
+    def __init__(self, config=None, arguments=(), inside=()):
         self.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
-        command = [binary(), "serve", "--http-port", "0"]
+        command = [*inside, binary(), "serve", "--http-port", "0"]
         if "listeners" not in (config or {}):
             command += ["--mqtt-port", "0", "--ws-port", "0"]
         self._file = os.path.join(self.folder.name, "millrace.json")

@@ -1,0 +1,147 @@
+// Journal: writes down what of the processor's state must outlive the process: sessions that outlive
+// their connection, with their subscriptions and messages, and retained messages.
+//
+// The parts tell it each change where they make it; it makes records of the changes, and at the end
+// of the batch gives them to the store as one batch, which is found again whole or not at all. So
+// what a batch did together stays together: the message that was queued, and the identifier by which
+// its publisher is not to send it again. While the store waits for the disk, the CommitGate holds
+// what may not be said before.
+//
+// What always holds: a session with Session::stored is in the store, and no other; whatever is in
+// its queue or inflight at QoS 1 or 2 has a number there (Delivery::stored).
+//
+// Without a store there is no Journal (Batch::journal() is null), and no session is `stored`.
+//
+// Threads: the processor's holder alone.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/broker/batch.hpp"
+#include "core/broker/commit_gate.hpp"
+#include "core/broker/inflight.hpp"
+#include "core/broker/journal_records.hpp"
+#include "core/broker/pending.hpp"
+#include "core/broker/session.hpp"
+#include "core/store/commit_log.hpp"
+
+namespace millrace::broker {
+
+class Journal {
+ public:
+  struct Options {
+    // A retained message at QoS 0 is written at most once in this time, however often it changes.
+    std::int64_t retained_interval_ns = 1'000'000'000;
+    // A session's entries are numbered anew from here on.
+    std::uint32_t renumber_at = 0xF0000000;
+  };
+
+  Journal(store::CommitLog& log, Batch& batch, const Options& options)
+      : log_(log), batch_(batch), options_(options), gate_(batch) {}
+
+  // --- The batch ---
+
+  void begin(std::int64_t now_ns, std::uint64_t time_of_day_ns);
+  // Gives the records of the batch to the store.
+  void seal();
+  // A command: everything up to that batch is on the disk.
+  void committed(std::uint64_t number);
+  // Retained messages that wait are due. 0: none waits.
+  std::int64_t next_deadline_ns() const { return retained_due_ns_; }
+  // Nothing waits for its interval any more: the end of the process.
+  void write_retained();
+
+  // --- What may not leave before it is on the disk ---
+
+  bool acknowledgements_wait() const { return log_.acknowledgements_wait(); }
+  // Something is not on the disk that an answer may depend on.
+  bool answers_wait() const {
+    return log_.acknowledgements_wait() && (!records_.empty() || committed_ < appended_);
+  }
+  bool failed() const { return log_.failed(); }
+  CommitGate& gate() { return gate_; }
+  const CommitGate& gate() const { return gate_; }
+
+  // --- Sessions ---
+
+  // It has got a connection: from now on it is stored, or is no more.
+  void connected(Session& session);
+  // Its connection, its will or its deadlines are others.
+  void changed(const Session& session);
+  void ended(Session& session);
+  void subscribed(const Subscription& subscription);
+  void unsubscribed(const Session& session, std::string_view name);
+  void received_qos2(const Session& session, std::uint16_t packet_id);
+  void released_qos2(const Session& session, std::uint16_t packet_id);
+
+  // --- Messages of a stored session, at QoS 1 and 2 ---
+
+  // It is about to wait. Gives it a number.
+  void queued(Session& session, PendingEntry& entry, Waits waits);
+  // It is about to be sent for the first time: gives it a number if it has none. Then, with its
+  // packet identifier: bound().
+  void number(Session& session, Delivery& delivery);
+  void bound(Session& session, const Delivery& delivery, std::uint32_t subscription);
+  // PUBREC came: only the identifier is needed from here on.
+  void released(const Session& session, const Inflight& entry);
+  // It was acknowledged, dropped, or replaced.
+  void gone(const Session& session, const Delivery& delivery) {
+    gone(session, delivery.stored, delivery.bound_apart);
+  }
+  void gone(const Session& session, std::uint32_t stored, bool bound_apart = false);
+
+  // --- Values ---
+
+  // Null: cleared. `user`: see TopicTable::store_retained(). At once if somebody waits for an
+  // acknowledgement.
+  void retained(std::string_view topic, const BufferRef& value,
+                std::optional<std::string_view> user, bool at_once);
+
+  // --- The start ---
+
+  // Numbers go on after those that were found in the store.
+  void go_on(std::uint64_t last_body, std::uint64_t last_number);
+  // What the store has of a session that does not come back.
+  void forget(std::uint64_t session_number) {
+    records_.erase_group(records::session_space, session_number);
+  }
+
+ private:
+  std::uint64_t unix_ns(std::int64_t monotonic_ns) const;
+  records::Packet packet_of(const Buffer& buffer, std::string_view bytes) const;
+  std::uint64_t body_of(const Message& message);
+  std::uint32_t next_number(Session& session);
+  void put(const Session& session, std::string_view rest, std::string_view value,
+           std::uint64_t body = 0);
+  void put_entry(const Session& session, const Delivery& delivery, records::Entry entry);
+  void put_retained(std::string_view topic, const BufferRef& value,
+                    std::optional<std::string_view> user);
+  void renumber(Session& session);
+
+  store::CommitLog& log_;
+  Batch& batch_;
+  const Options options_;
+  CommitGate gate_;
+
+  store::Batch records_;
+  std::int64_t now_ns_ = 0;
+  std::uint64_t time_of_day_ns_ = 0;
+  std::uint64_t appended_ = 0;
+  std::uint64_t committed_ = 0;
+  std::uint64_t body_number_ = 0;
+  BufferRef last_body_;  // of this batch: its receivers come one after the other
+  std::vector<Session*> to_renumber_;
+  struct RetainedLater {
+    BufferRef value;  // null: cleared
+    std::optional<std::string> user;
+  };
+  std::unordered_map<std::string, RetainedLater> retained_;  // that wait for their interval
+  std::int64_t retained_due_ns_ = 0;
+};
+
+}  // namespace millrace::broker

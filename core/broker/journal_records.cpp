@@ -1,0 +1,230 @@
+#include "core/broker/journal_records.hpp"
+
+#include <type_traits>
+#include <utility>
+
+namespace millrace::broker::records {
+
+namespace {
+
+class Writer {
+ public:
+  template <class Value>
+  Writer& number(Value value) {
+    const auto wide = static_cast<std::uint64_t>(value);
+    for (std::size_t i = 0; i < sizeof value; ++i) bytes_ += static_cast<char>(wide >> (8 * i));
+    return *this;
+  }
+  Writer& text(std::string_view value) {
+    number(static_cast<std::uint32_t>(value.size()));
+    bytes_ += value;
+    return *this;
+  }
+  // All that is left of the value.
+  Writer& rest(std::string_view value) {
+    bytes_ += value;
+    return *this;
+  }
+  std::string take() { return std::move(bytes_); }
+
+ private:
+  std::string bytes_;
+};
+
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+
+  template <class Value>
+  Reader& number(Value& value) {
+    if (bytes_.size() < sizeof value) return fail();
+    std::uint64_t wide = 0;
+    for (std::size_t i = 0; i < sizeof value; ++i) {
+      wide |= std::uint64_t{static_cast<std::uint8_t>(bytes_[i])} << (8 * i);
+    }
+    value = static_cast<Value>(wide);
+    bytes_.remove_prefix(sizeof value);
+    return *this;
+  }
+  template <class Text>
+  Reader& text(Text& value) {
+    std::uint32_t size = 0;
+    number(size);
+    if (bytes_.size() < size) return fail();
+    value = Text(bytes_.substr(0, size));
+    bytes_.remove_prefix(size);
+    return *this;
+  }
+  std::string_view rest() { return std::exchange(bytes_, {}); }
+
+  // What came later and is not known here is passed over.
+  template <class Value>
+  std::optional<Value> result(Value value) const {
+    return failed_ ? std::nullopt : std::optional<Value>(std::move(value));
+  }
+  bool failed() const { return failed_; }
+
+ private:
+  Reader& fail() {
+    failed_ = true;
+    bytes_ = {};
+    return *this;
+  }
+
+  std::string_view bytes_;
+  bool failed_ = false;
+};
+
+}  // namespace
+
+std::string encode(const Packet& packet) {
+  return Writer()
+      .number(packet.is_v5)
+      .number(packet.origin)
+      .number(packet.received_ns)
+      .rest(packet.bytes)
+      .take();
+}
+std::optional<Packet> decode_packet(std::string_view value) {
+  Packet packet;
+  Reader reader(value);
+  reader.number(packet.is_v5).number(packet.origin).number(packet.received_ns);
+  packet.bytes = reader.rest();
+  return reader.result(packet);
+}
+
+std::string encode(const Retained& retained) {
+  return Writer()
+      .number(retained.has_user)
+      .text(retained.user)
+      .rest(encode(retained.packet))
+      .take();
+}
+std::optional<Retained> decode_retained(std::string_view value) {
+  Retained retained;
+  Reader reader(value);
+  reader.number(retained.has_user).text(retained.user);
+  const auto packet = decode_packet(reader.rest());
+  if (!packet) return std::nullopt;
+  retained.packet = *packet;
+  return reader.result(retained);
+}
+
+std::string encode(const SessionState& state) {
+  return Writer()
+      .text(state.client_id)
+      .number(state.has_rights)
+      .text(state.owner)
+      .text(state.credential)
+      .text(state.address)
+      .number(state.listener)
+      .number(state.is_v5)
+      .number(state.connected)
+      .number(state.expiry_s)
+      .number(state.expires_at_ns)
+      .number(state.will_at_ns)
+      .number(state.will_delay_s)
+      .text(state.will)
+      .take();
+}
+std::optional<SessionState> decode_session(std::string_view value) {
+  SessionState state;
+  Reader reader(value);
+  reader.text(state.client_id)
+      .number(state.has_rights)
+      .text(state.owner)
+      .text(state.credential)
+      .text(state.address)
+      .number(state.listener)
+      .number(state.is_v5)
+      .number(state.connected)
+      .number(state.expiry_s)
+      .number(state.expires_at_ns)
+      .number(state.will_at_ns)
+      .number(state.will_delay_s)
+      .text(state.will);
+  if (state.client_id.empty() || state.expiry_s == 0) return std::nullopt;
+  return reader.result(std::move(state));
+}
+
+std::string encode(const SubscriptionState& state) {
+  return Writer()
+      .number(state.number)
+      .number(state.filter_bytes)
+      .number(state.identifier)
+      .number(state.interval_ms)
+      .number(state.qos)
+      .number(state.mode)
+      .number(state.no_local)
+      .number(state.retain_as_published)
+      .text(state.share_group)
+      .take();
+}
+std::optional<SubscriptionState> decode_subscription(std::string_view value) {
+  SubscriptionState state;
+  Reader reader(value);
+  reader.number(state.number)
+      .number(state.filter_bytes)
+      .number(state.identifier)
+      .number(state.interval_ms)
+      .number(state.qos)
+      .number(state.mode)
+      .number(state.no_local)
+      .number(state.retain_as_published)
+      .text(state.share_group);
+  if (state.number == 0 || state.qos > 2 || state.mode > Mode::every) return std::nullopt;
+  return reader.result(std::move(state));
+}
+
+std::string encode(const Entry& entry) {
+  Writer writer;
+  writer.number(entry.subscription)
+      .number(entry.interval_ms)
+      .number(entry.epoch)
+      .number(entry.qos)
+      .number(entry.retain)
+      .number(entry.waits)
+      .number(entry.packet_id)
+      .number(entry.state);
+  for (const std::uint32_t identifier : entry.identifiers) writer.number(identifier);
+  return writer.take();
+}
+std::optional<Entry> decode_entry(std::string_view value) {
+  Entry entry;
+  Reader reader(value);
+  reader.number(entry.subscription)
+      .number(entry.interval_ms)
+      .number(entry.epoch)
+      .number(entry.qos)
+      .number(entry.retain)
+      .number(entry.waits)
+      .number(entry.packet_id)
+      .number(entry.state);
+  if (reader.failed()) return std::nullopt;
+  if (entry.qos == 0 || entry.qos > 2 || entry.waits > Waits::fixed) return std::nullopt;
+  Reader identifiers(reader.rest());
+  for (std::uint32_t identifier = 0; !identifiers.number(identifier).failed();) {
+    entry.identifiers.push_back(identifier);
+  }
+  return entry;
+}
+
+std::string encode(const Bound& bound) {
+  return Writer().number(bound.packet_id).number(bound.order).number(bound.state).take();
+}
+std::optional<Bound> decode_bound(std::string_view value) {
+  Bound bound;
+  Reader reader(value);
+  reader.number(bound.packet_id).number(bound.order).number(bound.state);
+  if (bound.packet_id == 0) return std::nullopt;
+  return reader.result(bound);
+}
+
+std::optional<std::uint32_t> number_of(std::string_view rest) {
+  if (rest.size() != 5) return std::nullopt;
+  std::uint32_t number = 0;
+  for (const char byte : rest.substr(1)) number = number << 8 | static_cast<std::uint8_t>(byte);
+  return number;
+}
+
+}  // namespace millrace::broker::records

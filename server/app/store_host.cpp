@@ -1,0 +1,121 @@
+#include "server/app/store_host.hpp"
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "server/observe/log.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+std::uint64_t unix_ns() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch).count());
+}
+
+store::StoreOptions options_of(const StoreConfig& config) {
+  store::StoreOptions options;
+  options.durability = config.durability;
+  options.interval = std::chrono::milliseconds(config.interval_ms);
+  return options;
+}
+
+}  // namespace
+
+StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
+                     std::shared_ptr<const broker::Authority> authority)
+    : path_(config.path),
+      processor_(processor),
+      files_(config.path),
+      store_(files_, options_of(config)) {
+  try {
+    restore(std::move(authority));
+  } catch (const store::StoreError& error) {
+    throw store::StoreError("store.path " + path_ + ": " + error.what());
+  }
+}
+
+void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
+  const auto started = std::chrono::steady_clock::now();
+  processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), unix_ns());
+  recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
+  const broker::RestoreFigures restored = processor_.finish_restore(store_, recovery_.last_number);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+  recovery_seconds_ = took.count();
+  log_damage();
+  if (restored.orphans > 0) {
+    log_warn("store.incomplete", {{"path", path_}, {"records", restored.orphans}});
+  }
+  log_info("store.opened",
+           {{"path", path_},
+            {"durability",
+             to_string(store_.acknowledgements_wait() ? Durability::commit : Durability::interval)},
+            {"sessions", restored.sessions},
+            {"subscriptions", restored.subscriptions},
+            {"messages", restored.messages},
+            {"retained", restored.retained},
+            {"revoked", restored.revoked},
+            {"seconds", recovery_seconds_}});
+}
+
+void StoreHost::log_damage() const {
+  if (recovery_.torn_bytes > 0) {
+    log_warn("store.torn", {{"path", path_},
+                            {"bytes", recovery_.torn_bytes},
+                            {"note", "a write that was interrupted is cut off"}});
+  }
+  if (recovery_.damaged_places == 0) return;
+  log_error("store.damaged", {{"path", path_},
+                              {"places", recovery_.damaged_places},
+                              {"bytes", recovery_.damaged_bytes},
+                              {"missing_batches", recovery_.missing_batches},
+                              {"kept", recovery_.damaged_files.front()}});
+}
+
+void StoreHost::start(broker::Inbox& inbox) {
+  inbox_ = &inbox;
+  store_.start({[this](std::uint64_t number) { submit(number); }, &StoreHost::report});
+}
+
+// A later commit stands for an earlier one, but there may be no later one.
+void StoreHost::submit(std::uint64_t number) {
+  std::lock_guard lock(submit_mutex_);
+  broker::Command command{nullptr, broker::command::Committed{number}};
+  while (!closed_.load(std::memory_order_relaxed) && inbox_->submit({&command, 1}) == 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+void StoreHost::report(std::string_view event, const std::string& detail) {
+  if (event == "store.works_again") {
+    log_info(event, {});
+  } else {
+    log_error(event, {{"error", detail}});
+  }
+}
+
+void StoreHost::end_reports() {
+  closed_.store(true, std::memory_order_relaxed);
+  const std::lock_guard lock(submit_mutex_);  // whoever submits has ended
+}
+
+void StoreHost::stop() {
+  processor_.close_journal();
+  store_.stop();
+}
+
+std::string StoreHost::fault() const {
+  switch (store_.state()) {
+    case store::Store::State::good:
+      return "";
+    case store::Store::State::failing:
+      return "the store cannot write: nothing is acknowledged";
+    default:
+      return "the store has failed: nothing is acknowledged until a restart";
+  }
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,68 @@
+// StoreHost: the durable store of a server: finds in its folder what the last process left, gives it
+// to the processor, and tells the processor from then on what is on the disk.
+//
+// Threads: main's; fault() and the metrics any.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/broker/inbox.hpp"
+#include "core/broker/processor.hpp"
+#include "core/store/store.hpp"
+#include "server/config/config.hpp"
+#include "server/observe/metrics.hpp"
+
+namespace millrace::server {
+
+class StoreHost {
+ public:
+  // Opens the store and restores the processor from it. Throws store::StoreError.
+  StoreHost(const StoreConfig& config, broker::Processor& processor,
+            std::shared_ptr<const broker::Authority> authority);
+
+  // Before the first command of a front-end.
+  void start(broker::Inbox& inbox);
+  // Before the inbox stops: the processor is told nothing any more.
+  void end_reports();
+  // After the inbox: writes what is left.
+  void stop();
+
+  // No answer waits for the disk, or it would wait for ever.
+  bool is_quiet() const {
+    return !store_.acknowledgements_wait() || store_.idle() ||
+           store_.state() != store::Store::State::good;
+  }
+  // Why the server is not ready; empty: it is.
+  std::string fault() const;
+
+  const store::Store& engine() const { return store_; }
+  const store::Recovery& recovery() const { return recovery_; }
+  double recovery_seconds() const { return recovery_seconds_; }
+
+ private:
+  void restore(std::shared_ptr<const broker::Authority> authority);
+  void log_damage() const;
+  void submit(std::uint64_t number);
+  static void report(std::string_view event, const std::string& detail);
+
+  const std::string path_;
+  broker::Processor& processor_;
+  store::PosixFiles files_;
+  store::Store store_;
+  store::Recovery recovery_;
+  double recovery_seconds_ = 0;
+  broker::Inbox* inbox_ = nullptr;
+  std::mutex submit_mutex_;
+  std::atomic<bool> closed_{false};  // nothing is submitted any more
+};
+
+// Null: there is no store, and no samples.
+std::vector<MetricRow> store_metric_rows(const StoreHost* host,
+                                         const broker::ProcessorStats& stats);
+
+}  // namespace millrace::server

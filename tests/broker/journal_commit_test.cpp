@@ -1,0 +1,368 @@
+// What may leave before it is on the disk, and what may not.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/broker/world.hpp"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::PacketType;
+using protocol::ReasonCode;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr std::uint32_t hour_s = 3600;
+
+class CommitTest : public testing::Test {
+ protected:
+  CommitTest() {
+    world.open_store();
+    reader.connect(false, hour_s).subscribe("a", 2, Mode::every);
+    world.peer("plain reader").connect().subscribe("a", 0, Mode::every);
+    sender.connect(false, hour_s);
+    world.run_until_idle();
+    for (Peer* peer : {&reader, &sender}) {
+      peer->take();
+      peer->control.clear();
+    }
+    world.commits = [] { return false; };  // the disk is slow from here on
+  }
+  Peer& plain_reader() { return *world.peers[2]; }
+
+  static std::vector<PacketType> types(Peer& peer) {
+    peer.take();
+    std::vector<PacketType> types;
+    for (const auto& packet : std::exchange(peer.control, {})) {
+      types.push_back(protocol::packet_type(packet));
+    }
+    return types;
+  }
+
+  World world;
+  Peer& reader = world.peer("reader", protocol::Version::v5);
+  Peer& sender = world.peer("sender", protocol::Version::v5);
+};
+
+TEST_F(CommitTest, PubackWaitsAndDeliveryAtQoS1DoesNot) {
+  sender.publish("a", "x", 1);
+  EXPECT_THAT(types(sender), IsEmpty());
+  reader.take();
+  EXPECT_THAT(reader.payloads(), ElementsAre("x"));
+  world.commit();
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback));
+}
+
+TEST_F(CommitTest, QoS0WaitsForNothing) {
+  sender.publish("a", "kept", 1).publish("a", "x", 0);
+  plain_reader().take();
+  EXPECT_THAT(plain_reader().payloads(), ElementsAre("kept", "x"));
+}
+
+TEST_F(CommitTest, ARetainedMessageWithoutASubscriberIsOnTheDiskBeforeItsPuback) {
+  sender.publish("nobody/reads", "x", 1, true);
+  EXPECT_THAT(types(sender), IsEmpty());
+  world.commit();
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback));
+}
+
+TEST_F(CommitTest, AMessageThatIsKeptNowhereIsAcknowledgedAtOnce) {
+  sender.publish("nobody/reads", "x", 1);
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback));
+}
+
+TEST_F(CommitTest, AcknowledgementsOfBatchesThatAreCommittedLeaveInOrder) {
+  sender.publish("a", "1", 1);
+  const std::uint64_t first = world.log->appended();
+  sender.publish("a", "2", 1).publish("none", "3", 1);
+  world.commit(first);
+  sender.take();
+  ASSERT_EQ(sender.control.size(), 1u);
+  EXPECT_EQ(std::get<protocol::Puback>(sender.control[0]).packet_id, 1);
+  world.commit();
+  sender.take();
+  ASSERT_EQ(sender.control.size(), 3u);
+  EXPECT_EQ(std::get<protocol::Puback>(sender.control[1]).packet_id, 2);
+  EXPECT_EQ(std::get<protocol::Puback>(sender.control[2]).packet_id, 3);
+}
+
+TEST_F(CommitTest, AQoS2MessageIsSentAndReleasedWhenTheStoreHasIt) {
+  sender.publish("a", "x", 2);
+  reader.take();
+  EXPECT_THAT(reader.got, IsEmpty());
+  EXPECT_THAT(types(sender), IsEmpty());
+  world.commit();
+  reader.take();
+  ASSERT_EQ(reader.got.size(), 1u);
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::pubrec));
+  reader.acknowledge(PacketType::pubrec, reader.got[0].packet_id);
+  sender.send(command::Pubrel{1, {}});
+  EXPECT_THAT(types(reader), IsEmpty());
+  EXPECT_THAT(types(sender), IsEmpty());
+  world.commit();
+  EXPECT_THAT(types(reader), ElementsAre(PacketType::pubrel));
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::pubcomp));
+}
+
+TEST_F(CommitTest, SubackAndUnsubackOfAStoredSessionWait) {
+  reader.subscribe("b", 1).unsubscribe("a");
+  EXPECT_THAT(types(reader), IsEmpty());
+  plain_reader().subscribe("b", 1);
+  EXPECT_THAT(types(plain_reader()), testing::Contains(PacketType::suback));
+  world.commit();
+  EXPECT_THAT(types(reader), ElementsAre(PacketType::suback, PacketType::unsuback));
+}
+
+TEST_F(CommitTest, TheConnackOfAStoredSessionComesBeforeAllElseAndWhenItIsStored) {
+  Peer& other = world.peer("other").connect(false, hour_s).subscribe("a", 1, Mode::every);
+  sender.publish("a", "x", 0);
+  other.take();
+  EXPECT_FALSE(other.session_present);
+  EXPECT_THAT(other.got, IsEmpty());
+  Peer& plain = world.peer("plain").connect();
+  plain.take();
+  EXPECT_TRUE(plain.session_present);
+  world.commit();
+  other.take();
+  EXPECT_EQ(other.session_present, false);
+  EXPECT_THAT(other.payloads(), ElementsAre("x"));
+}
+
+TEST_F(CommitTest, AConnectionThatIsTakenOverBeforeItsConnackIsRefused) {
+  Peer& first = world.peer("twice", protocol::Version::v5).connect(false, hour_s);
+  Peer& second = world.peer("twice", protocol::Version::v5).connect(false, hour_s);
+  first.take();
+  EXPECT_FALSE(first.session_present);
+  EXPECT_EQ(first.closed, ReasonCode::server_unavailable);
+  world.commit();
+  second.take();
+  EXPECT_EQ(second.session_present, true);
+  first.take();
+  EXPECT_FALSE(first.session_present);
+}
+
+TEST_F(CommitTest, WhatIsHeldForAConnectionThatEndsIsDropped) {
+  sender.publish("a", "x", 2);
+  reader.close();
+  sender.close();
+  world.commit();
+  Peer& again = world.peer("reader", protocol::Version::v5).connect(false, hour_s);
+  world.commit();
+  again.take();
+  EXPECT_THAT(again.payloads(), ElementsAre("x"));
+}
+
+TEST_F(CommitTest, NothingWaitsWhereTheStoreIsFlushedByInterval) {
+  world.log->waits = false;
+  sender.publish("a", "x", 1).publish("a", "y", 2);
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback, PacketType::pubrec));
+  reader.take();
+  EXPECT_THAT(reader.payloads(), ElementsAre("x", "y"));
+}
+
+TEST_F(CommitTest, AfterAFailureNothingIsAcknowledgedAndQoS0GoesOn) {
+  sender.publish("a", "x", 1);
+  world.log->has_failed = true;
+  sender.publish("a", "y", 1).publish("a", "z", 0);
+  EXPECT_THAT(types(sender), IsEmpty());
+  plain_reader().take();
+  EXPECT_THAT(plain_reader().payloads(), ElementsAre("x", "y", "z"));
+  EXPECT_EQ(world.processor.stats().commit_waits.value(), 0u);
+  Peer& refused = world.peer("new", protocol::Version::v5).connect(false, hour_s);
+  refused.take();
+  EXPECT_EQ(refused.closed, ReasonCode::server_unavailable);
+  Peer& plain = world.peer("plain").connect();
+  plain.take();
+  EXPECT_TRUE(plain.session_present);
+}
+
+TEST_F(CommitTest, WhatAFailedStoreNeverLetsGoTakesNoCredit) {
+  ProcessorLimits small;
+  small.credit_bytes = small.credit_max_bytes = 300;
+  World tight(small);
+  tight.open_store();
+  Peer& both = tight.peer("both").connect(false, hour_s);
+  both.subscribe("q2", 2, Mode::every).subscribe("q0", 0, Mode::every).read();
+  Peer& from = tight.peer("from").connect();
+  tight.commits = [] { return false; };
+  for (int i = 0; i < 3; ++i) from.publish("q2", std::string(100, 'x'), 2);
+  tight.log->has_failed = true;
+  from.publish("q0", "1", 0).publish("q0", "2", 0);
+  both.read();
+  EXPECT_THAT(both.payloads(), ElementsAre("1", "2"));
+}
+
+// A publisher and a subscriber that do what MQTT asks of them, a server that is killed at any
+// moment, with a disk that has what it committed and perhaps some more.
+class Lives {
+ public:
+  explicit Lives(std::uint64_t seed) : random_(seed) {
+    world_.open_store();
+    world_.commits = [this] { return random_() % 4 == 0; };
+    connect_reader();
+    reader_->subscribe("q1", 1, Mode::every).subscribe("q2", 2, Mode::every);
+    connect_sender();
+    world_.commit();
+  }
+
+  void run() {
+    for (int step = 0; step < 600; ++step) {
+      switch (random_() % 10) {
+        case 0:
+          if (random_() % 4 == 0) restart();
+          break;
+        case 1:
+          if (random_() % 4 == 0) reconnect_reader();
+          break;
+        case 2:
+          if (random_() % 4 == 0) reconnect_sender();
+          break;
+        case 3:
+        case 4:
+        case 5:
+          publish();
+          break;
+        case 6:
+        case 7:
+          read();
+          break;
+        default:
+          hear();
+      }
+    }
+    world_.commits = nullptr;
+    restart();
+    for (int round = 0; round < 20; ++round) {
+      world_.run_until_idle();
+      hear();
+      read();
+    }
+    for (const std::string& payload : acknowledged_) {
+      ASSERT_TRUE(seen_.contains(payload)) << "lost " << payload;
+    }
+    for (const auto& [payload, times] : seen_) {
+      if (payload.starts_with("q2")) {
+        ASSERT_EQ(times, 1) << payload;
+      }
+    }
+    ASSERT_GT(acknowledged_.size(), 20u);
+  }
+
+ private:
+  struct Sent {
+    std::string payload;
+    bool released = false;
+  };
+
+  Peer& connect(const char* name) {
+    return world_.peer(name, protocol::Version::v5).connect(false, hour_s);
+  }
+  void connect_reader() { reader_ = &connect("reader"); }
+  // Sends again what is not acknowledged.
+  void connect_sender() {
+    sender_ = &connect("sender");
+    for (auto& [packet_id, sent] : unsettled_) {
+      if (sent.released) {
+        sender_->send(command::Pubrel{packet_id, {}});
+      } else {
+        send(packet_id, sent.payload);
+      }
+    }
+  }
+  void reconnect_reader() {
+    reader_->close();
+    connect_reader();
+  }
+  void reconnect_sender() {
+    sender_->close();
+    connect_sender();
+  }
+  void restart() {
+    const std::uint64_t committed = world_.log->committed;
+    world_.end_batch();
+    const std::uint64_t more = world_.log->appended() - committed;
+    world_.restart(0, nullptr, committed + (more == 0 ? 0 : random_() % (more + 1)));
+    connect_reader();
+    connect_sender();
+  }
+  void send(std::uint16_t packet_id, const std::string& payload) {
+    const int qos = payload[1] - '0';
+    world_.apply(publish_command(
+        message(payload.substr(0, 2), payload, qos, false, packet_id, world_.now_ns),
+        sender_->outbox.get()));
+  }
+  void publish() {
+    if (unsettled_.size() > 8) return;
+    while (unsettled_.contains(next_)) ++next_;
+    const std::string payload = (random_() % 2 == 0 ? "q1 " : "q2 ") + std::to_string(++count_);
+    unsettled_[next_] = {payload, false};
+    send(next_, payload);
+    next_ = static_cast<std::uint16_t>(next_ % 12 + 1);  // soon used again
+  }
+  void hear() {
+    sender_->take();
+    for (const auto& packet : std::exchange(sender_->control, {})) {
+      if (const auto* ack = std::get_if<protocol::Puback>(&packet)) {
+        settle(ack->packet_id);
+      } else if (const auto* rec = std::get_if<protocol::Pubrec>(&packet)) {
+        auto found = unsettled_.find(rec->packet_id);
+        if (found == unsettled_.end()) continue;
+        found->second.released = true;
+        acknowledged_.insert(found->second.payload);
+        sender_->send(command::Pubrel{rec->packet_id, {}});
+      } else if (const auto* comp = std::get_if<protocol::Pubcomp>(&packet)) {
+        settle(comp->packet_id);
+      }
+    }
+  }
+  void settle(std::uint16_t packet_id) {
+    const auto found = unsettled_.find(packet_id);
+    if (found == unsettled_.end()) return;
+    acknowledged_.insert(found->second.payload);
+    unsettled_.erase(found);
+  }
+  void read() {
+    reader_->take();
+    for (const Got& got : std::exchange(reader_->got, {})) {
+      if (got.qos == 1) {
+        ++seen_[got.payload];
+        if (random_() % 3 != 0) reader_->acknowledge(PacketType::puback, got.packet_id);
+        continue;
+      }
+      if (received_.insert(got.packet_id).second) ++seen_[got.payload];
+      if (random_() % 3 != 0) reader_->acknowledge(PacketType::pubrec, got.packet_id);
+    }
+    for (const auto& packet : std::exchange(reader_->control, {})) {
+      if (const auto* rel = std::get_if<protocol::Pubrel>(&packet)) {
+        received_.erase(rel->packet_id);
+        if (random_() % 3 != 0) reader_->acknowledge(PacketType::pubcomp, rel->packet_id);
+      }
+    }
+    reader_->report_drained();
+  }
+
+  std::mt19937_64 random_;
+  World world_;
+  Peer* reader_ = nullptr;
+  Peer* sender_ = nullptr;
+  std::map<std::uint16_t, Sent> unsettled_;
+  std::uint16_t next_ = 1;
+  int count_ = 0;
+  std::set<std::string> acknowledged_;
+  std::map<std::string, int> seen_;
+  std::set<std::uint16_t> received_;  // QoS 2, not released: what the client keeps
+};
+
+TEST(Commit, NothingAcknowledgedIsLostAndQoS2ComesOnceWheneverTheProcessIsKilled) {
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    Lives(seed).run();
+    if (testing::Test::HasFailure()) FAIL() << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace millrace::broker
