@@ -165,7 +165,9 @@ struct Pubcomp {
 // Deliveries were written since the last report.
 struct Drained {
   std::uint32_t bytes = 0;
-  bool blocked = false;  // the socket refused some of them meanwhile
+  bool blocked = false;  // the socket refused some of them meanwhile, or the reader seemed full
+  // What may be bound from now on while values may be replaced; nothing: what is configured.
+  std::optional<std::uint32_t> late_credit_bytes = std::nullopt;
 };
 struct Close {
   // NormalDisconnection discards the will; any other publishes it.

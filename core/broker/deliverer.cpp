@@ -441,6 +441,9 @@ void Deliverer::apply(Session& session, const command::Drained& drained) {
   assert(drained.bytes <= outbox.outstanding_bytes);
   outbox.outstanding_bytes -= drained.bytes;
   MILLRACE_CHECK(limits.credit_bytes <= limits.credit_max_bytes);
+  // One that was on its way when the binding changed says nothing about the new one.
+  const bool binds_late = outbox.binding() == Outbox::Binding::latest;
+  outbox.late_credit_bytes = binds_late ? drained.late_credit_bytes : std::nullopt;
   const std::uint32_t credit = limits.credit_bytes + outbox.credit_raise;
   if (session.pending.empty() || session.pending.collapsed()) {
     outbox.credit_raise -= outbox.credit_raise / 32;

@@ -1,6 +1,7 @@
 // [8] deliver: from a message that is for a session to one that is bound to its connection.
 //
-// Credit: how many bytes a connection may have bound and not reported as written. Window: how many
+// Credit: how many bytes a connection may have bound and not reported as written; while its values
+// may be replaced, the connection says how many, after what its reader has room for. Window: how many
 // QoS 1 and 2 messages it may have unsettled. What both allow is bound: it gets its packet
 // identifier and is staged in the outbox; all else waits in the Backlog, and is served at the end of
 // the batch, in turn with the stored values that new subscriptions begin with.
@@ -99,8 +100,9 @@ class Deliverer {
     const Outbox& outbox = *session.outbox;
     const ProcessorLimits& limits = batch_.limits();
     if (mode == Mode::adaptive && session.pending.collapsed()) mode = Mode::latest;
-    const std::uint32_t credit = mode == Mode::latest ? limits.credit_latest_bytes
-                                                      : limits.credit_bytes + outbox.credit_raise;
+    const std::uint32_t credit = mode == Mode::latest
+                                     ? outbox.late_credit_bytes.value_or(limits.credit_latest_bytes)
+                                     : limits.credit_bytes + outbox.credit_raise;
     return outbox.outstanding_bytes < credit;
   }
   bool has_window(const Session& session) const;

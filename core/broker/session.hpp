@@ -149,6 +149,7 @@ struct Session {
     if (mode_counts[static_cast<std::size_t>(Mode::latest)] > 0 || pending.collapsed()) {
       binding = Outbox::Binding::latest;
     }
+    if (binding != Outbox::Binding::latest) outbox->late_credit_bytes.reset();
     outbox->set_binding(binding);
   }
   // Most subscribe once and have no deferred work from then on.

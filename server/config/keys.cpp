@@ -279,7 +279,11 @@ void add_core(Schema<Config>& schema) {
            "The most bytes to which that limit grows for a connection that takes everything at "
            "once while more waits")
       .key(FIELD(outbox.latest_credit_bytes), Limits{kib, gib},
-           "The same limit for a connection that conflates")
+           "The same limit for a connection that conflates; with outbox.unread_bytes, where the "
+           "kernel does not tell what its reader has not read yet")
+      .key(FIELD(outbox.unread_bytes), Limits{0, gib},
+           "The bytes that may wait in the receive buffer of a reader that conflates, beyond what "
+           "its network path holds; more if it would read faster with more. 0: as many as it holds")
       .key(FIELD(outbox.control_bytes_max), Limits{4 * kib, gib},
            "The most bytes of acknowledgements and ping responses that wait for one connection; a "
            "connection that reaches this is not read")

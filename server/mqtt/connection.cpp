@@ -332,6 +332,8 @@ void Connection::lost() {
 void Connection::leave() {
   if (state_ == State::closed) return;
   state_ = State::closed;
+  writer_.set_late(nullptr);
+  late_.reset();  // it looks at the socket
   stream_->close();
   IoCounters& counters = thread_.counters();
   counters.closed[static_cast<std::size_t>(listener_.transport)].add();

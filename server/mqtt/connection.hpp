@@ -47,6 +47,7 @@
 #include "server/mqtt/guest.hpp"
 #include "server/mqtt/handshake.hpp"
 #include "server/mqtt/held_answers.hpp"
+#include "server/mqtt/late_binding.hpp"
 #include "server/mqtt/packet_reader.hpp"
 #include "server/mqtt/submission.hpp"
 #include "server/mqtt/writer.hpp"
@@ -60,7 +61,8 @@ struct DeliveryWish;
 class Connection final : public StreamUser,
                          public Resident,
                          private broker::OutboxOwner,
-                         private HandshakeUser {
+                         private HandshakeUser,
+                         private LateBinding::User {
  public:
   // `turned_away`: there is no room, and its CONNECT will be told so.
   Connection(IoThread& thread, const ListenerConfig& listener, std::unique_ptr<Stream> stream,
@@ -211,6 +213,7 @@ class Connection final : public StreamUser,
   bool release_answers();
   void write();
   void report_drained();
+  void on_reader_progress() override;
   void apply_binding();
 
   IoThread& thread_;
@@ -225,6 +228,7 @@ class Connection final : public StreamUser,
   std::optional<Ending> ending_;
   [[no_unique_address]] Writer writer_;
   broker::Outbox::Binding binding_ = broker::Outbox::Binding::early;
+  std::unique_ptr<LateBinding> late_;           // null: it does not bind late
   std::unique_ptr<Handshake> handshake_;        // null: it is over
   std::unique_ptr<HeldAnswers> held_;           // null: none
   std::unique_ptr<InboundAliases> aliases_in_;  // null: none yet

@@ -156,24 +156,44 @@ void Connection::write() {
 
 // At a quarter of the smallest credit that may apply: so light traffic sends no reports, and a
 // connection that is written without a stop does not use up its credit. A collapsed backlog has the
-// credit of `latest`.
+// credit of `latest`, or what late_ says.
 void Connection::report_drained() {
   if (ended() || !past_connect()) return;
+  if (submission_.outbox()->binding() != binding_) apply_binding();
+  const std::uint32_t bytes = writer_.unreported_bytes();
   const OutboxConfig& config = thread_.config().outbox;
-  const std::uint64_t credit = submission_.outbox()->binding() == Outbox::Binding::early
+  const std::uint64_t credit = binding_ == Outbox::Binding::early
                                    ? config.credit_bytes
                                    : std::min(config.credit_bytes, config.latest_credit_bytes);
-  if (writer_.unreported_bytes() < credit / 4) return;
-  submission_.add(broker::command::Drained{writer_.unreported_bytes(), was_blocked_});
+  const bool says_more = late_ && late_->written(bytes);
+  if (bytes < credit / 4 && !says_more) return;
+  broker::command::Drained drained;
+  drained.bytes = bytes;
+  drained.blocked = was_blocked_;
   was_blocked_ = false;
+  if (late_) late_->report(drained);
   writer_.reported();
+  submission_.add(drained);
   if (!in_read_) submission_.submit();
+}
+
+void Connection::on_reader_progress() {
+  const StreamUserRef keep(this);
+  report_drained();
 }
 
 // The kernel's send buffer is a hidden queue: for a subscriber whose values may be replaced it is
 // kept small, so that they are bound late.
 void Connection::apply_binding() {
   binding_ = submission_.outbox()->binding();
+  if (binding_ != Outbox::Binding::latest || thread_.config().outbox.unread_bytes == 0) {
+    writer_.set_late(nullptr);
+    late_.reset();
+  } else if (!late_) {
+    LateBinding::User& user = *this;
+    late_ = std::make_unique<LateBinding>(thread_, user, stream_->fd());
+    writer_.set_late(&late_->terms());
+  }
   const std::uint32_t bytes = thread_.config().outbox.notsent_lowat_bytes;
   int lowat = -1;  // the system's default
   if (binding_ == Outbox::Binding::latest) lowat = static_cast<int>(bytes);

@@ -84,7 +84,8 @@ void Writer::fill(WriterPiece& piece) {
   if (!fill_control(piece, control_.read())) return;
   if (!handover_ || !fill_control(piece, handover_->control.bytes())) return;
   const auto& deliveries = handover_->deliveries;
-  while (next < deliveries.size() && !piece.full()) {
+  const std::size_t bytes_max = late_ == nullptr ? SIZE_MAX : late_->write_bytes_max;
+  while (next < deliveries.size() && !piece.full() && piece.bytes() < bytes_max) {
     if (!fill_item(piece, deliveries[next])) break;
     piece.ends().push_back({piece.bytes(), alias_count()});
     ++next;
@@ -293,6 +294,9 @@ void Writer::finish(const broker::HandoverItem& item, IoCounters& counters, std:
     if (received_ns == 0) return;
     const std::int64_t age_ns = std::max<std::int64_t>(0, now_ns - received_ns);
     counters.publish_to_write.observe(static_cast<std::uint64_t>(age_ns), packets);
+    if (late_ != nullptr) {
+      counters.age.observe(static_cast<std::uint64_t>(age_ns + late_->wait_ns), packets);
+    }
   };
   if (const auto* run = boost::variant2::get_if<broker::PacketRun>(&item)) {
     return count(0, run->count, run->payload_bytes, run->buffer->received_ns);

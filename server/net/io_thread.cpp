@@ -122,9 +122,13 @@ bool IoThread::run_pass() {
   return served > 0;
 }
 
-// Until something is ready or the next tick has come.
+// Until something is ready, or the next tick or a look is due.
 void IoThread::sleep() {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_tick_ - Clock::now());
+  auto until = next_tick_;
+  if (!looks_.empty()) {
+    until = std::min(until, Clock::time_point(std::chrono::nanoseconds(looks_.next_due_ns())));
+  }
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
   poller_.poll(std::max(0, static_cast<int>(left.count())));
   polled_ = true;
 }
@@ -140,6 +144,7 @@ void IoThread::run_posted() {
 
 void IoThread::advance_wheel() {
   const auto now = Clock::now();
+  if (!looks_.empty()) looks_.advance(now.time_since_epoch().count());
   if (now < next_tick_) return;
   wheel_.advance();
   // The processor may have nothing to do while what arrives takes all memory, so it is looked anew.

@@ -24,6 +24,7 @@
 #include "core/broker/outbox.hpp"
 #include "server/auth/settings.hpp"
 #include "server/auth/worker.hpp"
+#include "server/net/look_wheel.hpp"
 #include "server/net/poller.hpp"
 #include "server/net/read_memory.hpp"
 #include "server/net/timer_wheel.hpp"
@@ -82,6 +83,7 @@ class IoThread {
   // Empty between two reads; its capacity stays.
   std::vector<broker::Command>& commands() { return commands_; }
   TimerWheel& wheel() { return wheel_; }
+  LookWheel& looks() { return looks_; }
 
   // Tells the processor that the wake-up need not be signalled. Every handler begins with it.
   void awake() { ready_list_.awake(); }
@@ -134,6 +136,7 @@ class IoThread {
   ReadMemory read_memory_;
   WriterPiece piece_;
   TimerWheel wheel_;
+  LookWheel looks_;
   std::vector<broker::Command> commands_;
   std::vector<broker::OutboxRef> ready_;
   std::size_t pass_bytes_ = 0;

@@ -108,6 +108,13 @@ struct alignas(128) IoCounters {
 
   // From the read that brought a message to the write that took it out.
   Histogram<latency_bounds_ns.size()> publish_to_write{latency_bounds_ns};
+
+  // Of connections whose values may be replaced: what their readers have not read, as far as TCP
+  // tells (a gauge); the age at which they will read what was written; and how many there were of
+  // which the kernel does not tell.
+  Counter unread_bytes;
+  Histogram<latency_bounds_ns.size()> age{latency_bounds_ns};
+  Counter late_binding_unknown;
 };
 
 }  // namespace millrace::server

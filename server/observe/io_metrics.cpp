@@ -107,19 +107,18 @@ std::string_view packet_word(std::size_t index) {
   return protocol::to_string(static_cast<protocol::PacketType>(index));
 }
 
-MetricRow latency_row(const Threads& threads) {
-  return {"millrace_publish_to_write_seconds",
-          MetricType::histogram,
-          {},
-          "From the read that brought a message to the write that took it to a subscriber.",
-          [=](MetricWriter& writer) {
+using Latencies = Histogram<latency_bounds_ns.size()>;
+
+MetricRow latency_row(const Threads& threads, std::string name, std::string help,
+                      Latencies IoCounters::*field) {
+  return {std::move(name), MetricType::histogram, {}, std::move(help), [=](MetricWriter& writer) {
             std::array<std::uint64_t, latency_bounds_ns.size() + 1> buckets{};
             std::uint64_t sum = 0;
             for (const IoCounters* io : *threads) {
               for (std::size_t i = 0; i < buckets.size(); ++i) {
-                buckets[i] += io->publish_to_write.bucket(i);
+                buckets[i] += (io->*field).bucket(i);
               }
-              sum += io->publish_to_write.sum();
+              sum += (io->*field).sum();
             }
             writer.histogram(latency_bounds_ns, buckets, sum, 1e-9);
           }};
@@ -195,7 +194,25 @@ std::vector<MetricRow> traffic_rows(const Threads& threads) {
       single(threads, "millrace_accept_pauses_total",
              "Times that accepting was paused because file descriptors or memory had run out.",
              &Io::accept_pauses),
-      latency_row(threads),
+      {"millrace_unread_bytes",
+       MetricType::gauge,
+       {},
+       "Bytes that wait in the receive buffers of clients that are being conflated or subscribe to "
+       "the newest values alone, as far as TCP tells (outbox.unread_bytes).",
+       [=](MetricWriter& writer) {
+         writer.sample(total(threads, [](const auto& io) { return io.unread_bytes.value(); }));
+       }},
+      single(threads, "millrace_late_binding_unknown_total",
+             "Such clients whose kernel does not tell what they have read: they are sent values "
+             "within outbox.latest_credit_bytes.",
+             &Io::late_binding_unknown),
+      latency_row(threads, "millrace_publish_to_write_seconds",
+                  "From the read that brought a message to the write that took it to a subscriber.",
+                  &Io::publish_to_write),
+      latency_row(threads, "millrace_age_seconds",
+                  "With outbox.unread_bytes, the age at which such a client will read what is "
+                  "written to it: publish_to_write and the estimated wait in its receive buffer.",
+                  &Io::age),
   };
 }
 

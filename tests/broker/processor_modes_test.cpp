@@ -184,6 +184,44 @@ TEST(Adaptive, CollapsesWhenTooMuchWaits) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("0", "1", "2", "3", "4"));
 }
 
+// The connection knows better than the configuration what its reader has room for.
+TEST(Latest, IsBoundWithinTheCreditThatTheConnectionTells) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  const auto tell = [&](std::optional<std::uint32_t> credit) {
+    reader.send(command::Drained{std::exchange(reader.undrained_bytes, 0), false, credit});
+    reader.take();
+  };
+  reader.read();
+  tell(0);
+  for (int i = 0; i < 5; ++i) writer.publish("t", std::to_string(i));
+  reader.take();
+  EXPECT_EQ(reader.undrained_bytes, 0u);
+  tell(1);
+  EXPECT_THAT(reader.payloads(), ElementsAre("4")) << "one more, and the newest";
+  for (int i = 5; i < 10; ++i) writer.publish(std::to_string(i), std::string(200, '.'));
+  tell(500);
+  EXPECT_GE(reader.undrained_bytes, 500u);
+  EXPECT_LE(reader.undrained_bytes, 800u);
+  tell(std::nullopt);
+  EXPECT_EQ(world.processor.stats().pending.value(), 0u) << "as configured";
+}
+
+TEST(Latest, ForgetsTheCreditOfTheConnectionWithTheLastSuchSubscription) {
+  World world;
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  reader.read();
+  reader.send(command::Drained{0, false, 0});
+  reader.unsubscribe("$latest/#").subscribe("#");
+  // On its way when the binding changed.
+  reader.send(command::Drained{0, false, 0});
+  reader.unsubscribe("#").subscribe("#", 0, Mode::latest);
+  writer.publish("t", "1");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1"));
+}
+
 // Its cells all fit into a small credit at times; that is not yet catching up.
 TEST(Adaptive, HasASmallCreditUntilItHasCaughtUp) {
   ProcessorLimits limits;

@@ -338,9 +338,10 @@ void Simulator::publish_stale() {
 void Simulator::read(Client& client, bool acknowledge_all) {
   take(client);
   if (!fault_.empty()) return;
-  if (chance(70) || acknowledge_all) {
-    client.peer->report_drained(/*blocked=*/chance(30));
-  }
+  if (!chance(70) && !acknowledge_all) return;
+  std::optional<std::uint32_t> late_credit;
+  if (chance(30) && !acknowledge_all) late_credit = pick(20'000);  // none is without it for good
+  client.peer->report_drained(/*blocked=*/chance(30), late_credit);
 }
 
 void Simulator::take(Client& client) {

@@ -93,7 +93,9 @@ class Peer : public OutboxOwner {
   void receive(const PacketRun& packets);
   // Takes and reports everything as written.
   Peer& read();
-  void report_drained(bool blocked = false);
+  // `late_credit`: what may be bound from then on, as for a connection that binds late.
+  void report_drained(bool blocked = false,
+                      std::optional<std::uint32_t> late_credit = std::nullopt);
 
   World& world;
   std::string client_id;
@@ -110,6 +112,7 @@ class Peer : public OutboxOwner {
   std::vector<Got> got;
   std::vector<protocol::Packet> control;
   std::uint32_t undrained_bytes = 0;
+  bool told_late_credit = false;  // with the last report
   std::uint64_t handed_over_bytes = 0;
   std::uint16_t next_packet_id = 1;
 
@@ -363,9 +366,10 @@ inline void Peer::receive(const PacketRun& packets) {
   }
 }
 
-inline void Peer::report_drained(bool blocked) {
-  if (undrained_bytes == 0) return;
-  send(command::Drained{std::exchange(undrained_bytes, 0), blocked});
+inline void Peer::report_drained(bool blocked, std::optional<std::uint32_t> late_credit) {
+  if (undrained_bytes == 0 && !late_credit && !told_late_credit) return;
+  told_late_credit = late_credit.has_value();
+  send(command::Drained{std::exchange(undrained_bytes, 0), blocked, late_credit});
 }
 
 inline Peer& Peer::read() {

@@ -11,6 +11,8 @@ import time
 
 import wire
 from case import Case, main
+from peer import Peer
+from websocket import WebSocket
 
 TOPICS, RATE_HZ, SECONDS, PAYLOAD_BYTES = 100, 20_000, 5, 256
 RECEIVE_BUFFER_BYTES = 64 << 10
@@ -67,13 +69,13 @@ class SlowReader(Case):
         sender.send(wire.pingreq())
         sender.expect(wire.PINGRESP)
 
-    def bytes_until_newest(self, filter_, bytes_max):
+    def bytes_until_newest(self, filter_, bytes_max, stalled=None):
         """Stops a reader of `filter_` for a while, then lets it read on."""
         total, warm_up = RATE_HZ * SECONDS, RATE_HZ // 10
         reader = self.peer(version=4)
         reader.subscribe(self.topic("#"))
         healthy = Drain(reader, self.numbered, warm_up + total)
-        stalled = self.peer(version=4, receive_buffer=RECEIVE_BUFFER_BYTES)
+        stalled = stalled or self.peer(version=4, receive_buffer=RECEIVE_BUFFER_BYTES)
         stalled.subscribe(filter_)
         healthy.start()
         sender = self.peer(version=4)
@@ -107,6 +109,25 @@ class SlowReader(Case):
 
     def test_latest_takes_300_kb_to_the_newest_values(self):
         self.bytes_until_newest("$latest/" + self.topic("#"), 300_000)
+
+
+class LateBinding(SlowReader):
+    """What is not read is not sent, although the reader's buffers hold far more."""
+
+    CONFIG = {"outbox": {"unread_bytes": 8192}}
+
+    def test_latest_takes_300_kb_to_the_newest_values(self):
+        self.bytes_until_newest("$latest/" + self.topic("#"), 90_000)
+
+    def test_latest_over_websocket_takes_90_kb_to_the_newest_values(self):
+        websocket = WebSocket(self.server.ws_port)
+        self.addCleanup(websocket.close)
+        stalled = Peer(None, version=4, sock=websocket)
+        stalled.connect(f"{self.unique}ws")
+        self.bytes_until_newest("$latest/" + self.topic("#"), 90_000, stalled)
+        metrics = self.server.metrics()
+        self.assertGreater(metrics["millrace_age_seconds_count"], 0)
+        self.assertEqual(metrics["millrace_late_binding_unknown_total"], 0)
 
 
 if __name__ == "__main__":

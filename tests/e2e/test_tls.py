@@ -30,7 +30,8 @@ class Tls(Case):
         cls.CONFIG = {"listeners": [
             {"name": "tcp", "transport": "tcp", "port": 0},
             {"name": "tls", "transport": "tls", "port": 0, "tls": tls},
-            {"name": "wss", "transport": "wss", "port": 0, "tls": tls}]}
+            {"name": "wss", "transport": "wss", "port": 0, "tls": tls}],
+            "outbox": {"unread_bytes": 8192}}
         super().setUpClass()
 
     @classmethod
@@ -80,6 +81,26 @@ class Tls(Case):
         wrapped = context.wrap_socket(plain, server_hostname="localhost")
         self.addCleanup(wrapped.close)
         return wrapped
+
+    # What is not read is not sent, although the reader's buffers would take many times as much.
+    def test_a_reader_that_stands_still_is_left_few_old_values(self):
+        for name in ("tls", "wss"):
+            sock = self.tls_socket(self.server.port(name))
+            if name == "wss":
+                sock = WebSocket(self.server.port(name), sock=sock)
+            reader = Peer(None, sock=sock)
+            reader.connect(f"{self.unique}{name}")
+            reader.subscribe("$latest/" + self.topic(name))
+            sender, count = self.peer(), 20_000
+            for first in range(0, count, 100):
+                sender.send(*[wire.publish(self.topic(name), b"%256d" % n)
+                              for n in range(first, first + 100)])
+            sender.send(wire.pingreq())
+            sender.expect(wire.PINGRESP)
+            seen = 1
+            while int(reader.expect(wire.PUBLISH).payload) != count - 1:
+                seen += 1
+            self.assertLess(seen, 250, name)
 
     def test_a_peer_over_tls_reaches_one_over_tcp(self):
         inside = Peer(None, sock=self.tls_socket(self.server.port("tls")))

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "server/net/look_wheel.hpp"
 #include "server/net/receive_buffers.hpp"
 #include "server/net/timer_wheel.hpp"
 
@@ -86,6 +87,49 @@ TEST(ReceiveBuffers, TakesABufferBackOnceNobodyHoldsIt) {
   buffers.hand_over();
   held.reset();
   EXPECT_EQ(&buffers.current(), first);
+}
+
+struct Watcher : Look {
+  std::vector<std::int64_t> called_at_ns;
+  void on_look(std::int64_t now_ns) override { called_at_ns.push_back(now_ns); }
+};
+
+constexpr std::int64_t ms = 1'000'000;
+
+TEST(LookWheel, CallsInTheMillisecondAfterTheTimeThatWasAskedFor) {
+  LookWheel wheel;
+  Watcher watcher;
+  wheel.schedule(watcher, 1000 * ms + 2'300'000, 1000 * ms);
+  for (std::int64_t now = 1000 * ms; now <= 1020 * ms; now += ms / 2) wheel.advance(now);
+  EXPECT_EQ(watcher.called_at_ns, (std::vector<std::int64_t>{1003 * ms}));
+  EXPECT_TRUE(wheel.empty());
+}
+
+TEST(LookWheel, ForgetsWhatIsCancelled) {
+  LookWheel wheel;
+  Watcher watcher;
+  wheel.schedule(watcher, ms, 0);
+  wheel.cancel(watcher);
+  EXPECT_TRUE(wheel.empty());
+  wheel.advance(10 * ms);
+  EXPECT_TRUE(watcher.called_at_ns.empty());
+}
+
+TEST(LookWheel, LooksAtMostSoOftenASecondHoweverManyWait) {
+  LookWheel wheel;
+  std::vector<Watcher> watchers(4000);
+  std::size_t looks = 0;
+  for (std::int64_t now = 0; now < 1000 * ms; now += ms) {
+    wheel.advance(now);
+    for (Watcher& watcher : watchers) {
+      looks += watcher.called_at_ns.size();
+      watcher.called_at_ns.clear();
+      if (!watcher.is_linked()) wheel.schedule(watcher, now + ms, now);
+    }
+  }
+  EXPECT_LE(looks, static_cast<std::size_t>(LookWheel::looks_per_s_max) * 11 / 10);
+  EXPECT_GE(looks, static_cast<std::size_t>(LookWheel::looks_per_s_max) / 2);
+  for (Watcher& watcher : watchers) wheel.cancel(watcher);
 }
 
 }  // namespace
