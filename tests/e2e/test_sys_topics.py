@@ -14,8 +14,12 @@ class SysTopics(Case):
         reader.line("$SYS/broker/clients/connected 2")
         reader.line("$SYS/broker/uptime ")
 
-    def test_a_client_does_not_publish_there(self):
-        self.assertEqual(self.peer().publish("$SYS/broker/version", b"mine", qos=1).code, 0x90)
+    def test_a_client_does_not_publish_there_and_each_try_is_counted(self):
+        peer = self.peer()
+        before = self.server.metrics()["millrace_publish_denied_total"]
+        self.assertEqual(peer.publish("$SYS/broker/version", b"mine", qos=1).code, 0x90)
+        peer.publish("$SYS/broker/version", b"mine", qos=0)
+        self.assertEqual(self.server.metrics()["millrace_publish_denied_total"], before + 2)
 
     def test_only_who_asks_for_them_by_name_gets_them(self):
         everything, status = self.peer(), self.peer()

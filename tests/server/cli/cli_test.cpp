@@ -88,6 +88,19 @@ TEST(Check, NamesEveryFileThatItCannotReadAtOnce) {
   }
 }
 
+TEST(Check, SaysThatACertificateCannotBeUsed) {
+  const Folder folder;
+  const std::string certificate = folder.write("cert.pem", "no certificate");
+  const std::string key = folder.write("key.pem", "no key");
+  const std::string file = folder.write(
+      "m.json", R"({"listeners": [{"transport": "tls", "tls": {"certificate_file": ")" +
+                    certificate + R"(", "key_file": ")" + key + R"("}}]})");
+  const Finished finished = millrace("check --config " + file);
+  EXPECT_EQ(finished.code, 1);
+  EXPECT_THAT(finished.output, HasSubstr("listeners[0].tls.certificate_file: cannot be used: " +
+                                         certificate + ": "));
+}
+
 TEST(Check, SuggestsSectionsAndSizes) {
   const Finished finished =
       millrace("check --set acces.password_file=x --set queue.bytes_max='64 MB'");
