@@ -2,6 +2,7 @@
 #include "core/broker/backlog.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <utility>
 
@@ -12,12 +13,61 @@ namespace millrace::broker {
 
 using protocol::ReasonCode;
 
-void Backlog::limit(const Session& session, const QueueLimits& limits) {
+// --- Spools of links -----------------------------------------------------------------------------
+
+class Backlog::SpoolCount {
+ public:
+  SpoolCount(const Batch& batch, SpoolFigures* figures) : stats_(batch.stats()), figures_(figures) {
+    if (figures_ == nullptr) [[likely]]
+      return;
+    conflated_ = stats_.conflated.value();
+    for (std::size_t i = 0; i < dropped_.size(); ++i) dropped_[i] = stats_.dropped[i].value();
+  }
+  ~SpoolCount() {
+    if (figures_ == nullptr) [[likely]]
+      return;
+    figures_->conflated.add(stats_.conflated.value() - conflated_);
+    for (std::size_t i = 0; i < dropped_.size(); ++i) {
+      figures_->dropped[i].add(stats_.dropped[i].value() - dropped_[i]);
+    }
+  }
+  SpoolCount(const SpoolCount&) = delete;
+  SpoolCount& operator=(const SpoolCount&) = delete;
+
+ private:
+  const ProcessorStats& stats_;
+  SpoolFigures* const figures_;
+  std::uint64_t conflated_ = 0;
+  std::array<std::uint64_t, static_cast<std::size_t>(Drop::count)> dropped_{};
+};
+
+void Backlog::make_spool(Session& session, const std::optional<QueueLimits>& limits,
+                         std::shared_ptr<SpoolFigures> figures) {
   assert(session.origin != 0 && !session.ended);
-  own_limits_.insert_or_assign(&session, limits);
+  spools_.insert_or_assign(&session, Spool{limits, std::move(figures)});
+  show(session);
 }
 
+void Backlog::show(const Session& session) const {
+  SpoolFigures* const figures = figures_of(session);
+  if (figures == nullptr) return;
+  const PendingQueue& pending = session.pending;
+  figures->messages.set(pending.size());
+  figures->bytes.set(pending.bytes());
+  figures->since_ns.set(static_cast<std::uint64_t>(pending.since_ns().value_or(0)));
+}
+
+// --- What waits ----------------------------------------------------------------------------------
+
 void Backlog::add(Session& session, Mode mode, PendingEntry entry, PublishContext& context) {
+  SpoolFigures* const figures = figures_of(session);
+  if (figures == nullptr) [[likely]]
+    return add_entry(session, mode, std::move(entry), context);
+  const SpoolCount count(batch_, figures);
+  add_entry(session, mode, std::move(entry), context);
+}
+
+void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, PublishContext& context) {
   MILLRACE_CHECK(!session.ended);
   MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
   MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
@@ -181,6 +231,7 @@ void Backlog::unfold_if_caught_up(Session& session) {
 
 void Backlog::on_timer(Session& session) {
   assert(!session.ended);
+  const SpoolCount count(batch_, figures_of(session));
   if (!session.deferred.read().rate_limits.empty()) {
     assert(session.connected());
     session.deferred.write().rate_limits.end_due(batch_.now_ns(), [&](PendingEntry held) {
@@ -243,6 +294,7 @@ void Backlog::release_held_of(Session& session, std::span<const Subscription* co
 
 void Backlog::part(Session& session) {
   assert(!session.connected());
+  const SpoolCount count(batch_, figures_of(session));
   release_held(session);
   if (!session.deferred.read().rate_limits.empty()) session.deferred.write().rate_limits.clear();
   bound_newest(session);
@@ -269,7 +321,7 @@ void Backlog::clear(Session& session) {
   batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
   discard(session.pending.take_all());
   update_gauges(session);
-  if (session.origin != 0) own_limits_.erase(&session);
+  if (session.origin != 0) spools_.erase(&session);
 }
 
 void Backlog::discard(PendingQueue queue) {
@@ -305,6 +357,8 @@ void Backlog::update_gauges(Session& session) {
     limits_ += static_cast<std::uint64_t>(limits);
     MILLRACE_CHECK(limits_ <= INT64_MAX);
   }
+  if (session.origin != 0) [[unlikely]]
+    show(session);
   const PendingQueue::Change change = session.pending.take_change();
   if (change.messages != 0 || change.bytes != 0) batch_.largest().note(session);
   stats.pending.add(static_cast<std::uint64_t>(change.messages));

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -33,12 +35,14 @@ class Backlog {
   Backlog(Batch& batch, Disconnect disconnect)
       : batch_(batch), disconnect_(std::move(disconnect)) {}
 
-  // A session with limits of its own, which has an origin (ConnectRequest); until it ends.
-  void limit(const Session& session, const QueueLimits& limits);
+  // The session of a link, which has an origin, with what its ConnectRequest says of its queue; until
+  // it ends.
+  void make_spool(Session& session, const std::optional<QueueLimits>& limits,
+                  std::shared_ptr<SpoolFigures> figures);
   QueueLimits limits_of(const Session& session) const {
     if (session.origin != 0) [[unlikely]] {
-      const auto found = own_limits_.find(&session);
-      if (found != own_limits_.end()) return found->second;
+      const auto found = spools_.find(&session);
+      if (found != spools_.end() && found->second.limits) return *found->second.limits;
     }
     const ProcessorLimits& all = batch_.limits();
     return {all.queue_messages, all.queue_bytes, all.overflow};
@@ -86,6 +90,22 @@ class Backlog {
   void update_gauges(Session& session);
 
  private:
+  struct Spool {
+    std::optional<QueueLimits> limits;
+    std::shared_ptr<SpoolFigures> figures;  // null: nobody is shown them
+  };
+  // Adds to a spool's figures what was dropped and replaced during its life.
+  class SpoolCount;
+
+  SpoolFigures* figures_of(const Session& session) const {
+    if (session.origin == 0) [[likely]]
+      return nullptr;
+    const auto found = spools_.find(&session);
+    return found == spools_.end() ? nullptr : found->second.figures.get();
+  }
+  void show(const Session& session) const;
+
+  void add_entry(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
   bool makes_room(Session& session);
   // It is about to be put into the queue; it was taken out of it and is not sent.
   void write_down(Session& session, PendingEntry& entry, Waits waits);
@@ -101,7 +121,7 @@ class Backlog {
 
   Batch& batch_;
   const Disconnect disconnect_;
-  std::unordered_map<const Session*, QueueLimits> own_limits_;  // of few
+  std::unordered_map<const Session*, Spool> spools_;  // of links: few
   // What waited for sessions that ended, or for connections, until it is freed; so much in all.
   std::deque<PendingQueue> discarded_;
   std::size_t discarded_size_ = 0;

@@ -26,10 +26,12 @@
 
 #include "core/broker/client_id.hpp"
 #include "core/broker/inquiry.hpp"
+#include "core/broker/ledger.hpp"
 #include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/rights.hpp"
+#include "core/broker/spool_figures.hpp"
 #include "core/broker/topic_rules.hpp"
 #include "core/shm/wire/wire.hpp"
 #include "protocol/packet.hpp"
@@ -64,8 +66,9 @@ struct ConnectRequest {
   // (Buffer::origin) is never sent back to it as a stored value, as No Local keeps live messages
   // from it; and its publishes are acknowledged as a client may acknowledge them.
   std::uint16_t origin = 0;
-  // Of such a link: what may wait for it. Unset: as for a client.
+  // Of such a link: what may wait for it, unset as for a client; and where that is shown, if at all.
   std::optional<QueueLimits> queue;
+  std::shared_ptr<SpoolFigures> figures;
   // The peer of such a link has lost its half of the session: what it had sent at QoS 2 is over.
   bool peer_forgot = false;
   // Keeps the outbox until the processor has its own reference, however soon the connection ends.
@@ -92,16 +95,27 @@ struct SubscriptionRequest {
   std::optional<protocol::ReasonCode> refused;
 };
 
+// What a request of many filters takes until it is applied, which may take several batches.
+struct RequestSize {
+  std::uint32_t charged_bytes = 0;  // of its connection's limit: see Command::charged_bytes()
+  ConnectionCharge charge;
+};
+
 struct SubscribeRequest {
   std::uint16_t packet_id = 0;        // 0: a front-end of the server's own, which needs no SUBACK
   std::uint32_t identifier = 0;       // Subscription Identifier; 0: none
   std::uint64_t rights_revision = 0;  // Rights::revision by which `filters` were allowed
   std::vector<SubscriptionRequest> filters;
+  std::uint32_t beyond = 0;  // so many more were asked for than a client may have
+  RequestSize size;
+  std::vector<protocol::ReasonCode> answers;  // the processor's: to the first of them
 };
 
 struct UnsubscribeRequest {
   std::uint16_t packet_id = 0;  // 0: see SubscribeRequest
   std::vector<std::string> names;
+  RequestSize size;
+  std::vector<protocol::ReasonCode> answers;
 };
 
 // Of a client at the control socket of shared memory.
@@ -206,10 +220,9 @@ struct Committed {
 };
 
 // All but publishes: these may use the queue's reserve.
-using Control =
-    boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel, Pubcomp,
-                             Drained, Close, Announce, Local, Limits, Review, Inquire, Expel,
-                             Committed>;
+using Control = boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel,
+                                         Pubcomp, Drained, Close, Announce, Local, Limits, Review,
+                                         Inquire, Expel, Committed>;
 // In two levels, so that to move and to destroy a publish takes few instructions.
 using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
 
@@ -240,8 +253,13 @@ struct Command {
   }
   // What it takes of the limits of its connection and of the queue.
   std::uint32_t charged_bytes() const {
-    const auto* publish = get_if<command::Publish>();
-    return publish != nullptr ? publish->charged_bytes : 0;
+    if (const auto* publish = get_if<command::Publish>()) [[likely]]
+      return publish->charged_bytes;
+    if (const auto* subscribe = get_if<command::Subscribe>()) {
+      return subscribe->request->size.charged_bytes;
+    }
+    const auto* unsubscribe = get_if<command::Unsubscribe>();
+    return unsubscribe != nullptr ? unsubscribe->request->size.charged_bytes : 0;
   }
 };
 static_assert(sizeof(Command) <= 72,

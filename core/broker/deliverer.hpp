@@ -65,8 +65,11 @@ class Deliverer {
 
   // --- The life of the session ---
 
-  // What may wait in it: see Backlog::limit().
-  void limit(const Session& session, const QueueLimits& limits) { backlog_.limit(session, limits); }
+  // See Backlog::make_spool().
+  void make_spool(Session& session, const std::optional<QueueLimits>& limits,
+                  std::shared_ptr<SpoolFigures> figures) {
+    backlog_.make_spool(session, limits, std::move(figures));
+  }
   // It has a connection again: what is inflight is sent once more.
   void resume(Session& session);
   // At the start: messages of the last process are inflight in it.
@@ -107,6 +110,15 @@ class Deliverer {
   }
   bool has_window(const Session& session) const;
   static constexpr std::uint64_t noted_bytes = 32 * 1024;
+  // Bound to its connection from now on, which may never read it: much of it is worth noting.
+  void charge(Session& session, std::uint32_t bytes) {
+    Outbox& outbox = *session.outbox;
+    MILLRACE_CHECK(outbox.outstanding_bytes <= UINT32_MAX - bytes);
+    const std::uint32_t before = outbox.outstanding_bytes;
+    outbox.outstanding_bytes = before + bytes;
+    if (before / noted_bytes != outbox.outstanding_bytes / noted_bytes) [[unlikely]]
+      batch_.largest().note(session);
+  }
   // The messages that are inflight took so much before; once in a while it is worth noting.
   void note_inflight(Session& session, std::uint64_t bytes_before) {
     if (bytes_before / noted_bytes != session.inflight.bytes() / noted_bytes) [[unlikely]]
@@ -132,7 +144,7 @@ class Deliverer {
     return message.expires_at_s != 0 && message.expires_at_s <= batch_.now_s();
   }
   void stage(Session& session, Delivery&& delivery);
-  void stage_unchanged(Outbox& outbox, const Message& message);
+  void stage_unchanged(Session& session, const Message& message);
   void redeliver(Session& session);
   void settle(Session& session, Inflight& entry);
 

@@ -136,6 +136,13 @@ std::optional<std::int64_t> PendingQueue::newest_since_ns() const {
   return lanes_.read().newest.front().entry.since_ns;
 }
 
+std::optional<std::int64_t> PendingQueue::since_ns() const {
+  const auto newest = newest_since_ns();
+  if (every_size() == 0) return newest;
+  const std::int64_t every = lanes_.read().every.front().since_ns;
+  return newest ? std::min(*newest, every) : every;
+}
+
 void PendingQueue::seal() {
   if (empty()) return;
   Lanes& lanes = lanes_.write();
@@ -148,8 +155,9 @@ PendingQueue PendingQueue::take_all() {
   if (empty()) return {};
   PendingQueue all;
   std::swap(all, *this);
-  const Lanes& taken = all.lanes_.read();
+  Lanes& taken = all.lanes_.write();
   Lanes& lanes = lanes_.write();
+  lanes.replaced = std::exchange(taken.replaced, {});
   lanes.told_messages = taken.told_messages;
   lanes.told_bytes = taken.told_bytes;
   lanes.blocked_at_ns = taken.blocked_at_ns;

@@ -117,6 +117,8 @@ class PendingQueue {
   bool has_adaptive() const { return lanes_.read().adaptive_count > 0; }
   // When the front of `newest` was put there; nothing if the lane is empty.
   std::optional<std::int64_t> newest_since_ns() const;
+  // The same of both lanes, whichever is the earlier.
+  std::optional<std::int64_t> since_ns() const;
 
   // What was added since the last call, or taken if negative.
   struct Change {

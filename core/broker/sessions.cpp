@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "core/base/malloc_bytes.hpp"
-#include "core/broker/publisher_acks.hpp"
 #include "core/broker/journal.hpp"
+#include "core/broker/publisher_acks.hpp"
 #include "core/broker/shared_leftovers.hpp"
 
 namespace millrace::broker {
@@ -109,6 +109,11 @@ std::optional<ReasonCode> Sessions::refusal_of(ConnectRequest& request) {
   const std::string_view owner = request.rights ? std::string_view(request.rights->owner) : "";
   if (present == nullptr || present->owner() == owner) return std::nullopt;
   batch_.stats().sessions_foreign.add();
+  // Who has no name cannot keep one who has from an identifier. What waits there is for neither.
+  if (present->owner().empty()) {
+    end(*present, ReasonCode::session_taken_over);
+    return std::nullopt;
+  }
   return ReasonCode::client_identifier_not_valid;
 }
 
@@ -157,7 +162,9 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
   session.packet_bytes_max = request.packet_bytes_max;
   session.expiry_s = request.session_expiry_s;
   session.origin = request.origin;
-  if (request.queue) deliverer_.limit(session, *request.queue);
+  if (request.origin != 0) {
+    deliverer_.make_spool(session, request.queue, std::move(request.figures));
+  }
   if (request.peer_forgot && !session.deferred.read().received_qos2.empty()) {
     auto& received = session.deferred.write().received_qos2;
     batch_.ledger().release(Holding::sessions, received.size() * PublisherAcks::received_bytes);

@@ -18,6 +18,8 @@ namespace {
 
 // How long a reload waits for the processor.
 constexpr std::chrono::seconds reload_patience{10};
+// How long the end of the server waits for what is costly.
+constexpr std::chrono::milliseconds costly_patience{500};
 // Of a client identifier in the log.
 constexpr std::size_t client_bytes_max = 200;
 
@@ -99,8 +101,9 @@ Server::Server(std::shared_ptr<const Settings> settings)
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
   heartbeat_ = make_heartbeat();
-  api_ = std::make_unique<ApiRoutes>(ApiRoutes::Parts{
-      http_, inbox_, processor_, topics_http_, events_http_, all, local_host_.get(), settings_});
+  api_ = std::make_unique<ApiRoutes>(ApiRoutes::Parts{http_, inbox_, processor_, topics_http_,
+                                                      events_http_, all, local_host_.get(), guests_,
+                                                      *upstreams_, settings_});
   apply_settings();
   add_metrics();
   add_console_routes(http_);
@@ -182,21 +185,32 @@ std::vector<const IoCounters*> Server::counters() const {
 
 std::string Server::readiness() const {
   if (!ready_.load(std::memory_order_relaxed)) return "draining";
-  return store_ ? store_->fault() : "";
+  const std::string fault = store_ ? store_->fault() : "";
+  return fault.empty() ? upstreams_->missing() : fault;
 }
 
 bool Server::at_rest() const {
-  return inbox_.idle() && (!store_ || store_->is_quiet());
+  // What the store has committed by now is a command in the inbox.
+  return inbox_.idle() && (!store_ || (store_->is_quiet() && inbox_.idle()));
 }
 
-bool Server::reload(std::shared_ptr<const Settings> settings) {
+bool Server::reload(std::shared_ptr<const Settings> settings, const GivesUp& gives_up) {
   settings_ = std::move(settings);
   apply_settings();
   limit_processor();
   // Before the connections: a will of one that they end by the new rules is judged by those, too.
   begin_review();
   const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
-  const bool taken = wait_until(deadline, [&] { return submit_unsubmitted(); });
+  // Whatever comes first: what is waited for, or that it is not worth it any more.
+  const auto wait_for = [&](bool (Server::*done)()) {
+    bool is_done = false;
+    wait_until(deadline, [&] {
+      is_done = (this->*done)();
+      return is_done || (gives_up && gives_up());
+    });
+    return is_done;
+  };
+  const bool taken = wait_for(&Server::submit_unsubmitted);
   topics_http_.set_access(settings_->access);
   events_http_.set_rules(delivery_of_events(settings_));
   api_->set_settings(settings_);
@@ -206,7 +220,7 @@ bool Server::reload(std::shared_ptr<const Settings> settings) {
   });
   if (local_host_) local_host_->set_settings(settings_);
   upstreams_->apply(*settings_);
-  if (wait_until(deadline, [&] { return finish_reload(); })) return true;
+  if (wait_for(&Server::finish_reload)) return true;
   log_warn("reload.review", {{"state", taken ? "sessions are still being judged by the new rules"
                                              : "the queue to the processor is full"}});
   return false;
@@ -287,7 +301,12 @@ bool Server::drain() {
   on_each_thread([](IoThread& thread) {
     thread.wheel().for_each([](Resident& resident) { resident.stop_reading(); });
   });
-  bool clean = wait_until(deadline, [&] { return at_rest(); });
+  bool clean = wait_until(std::min(deadline, std::chrono::steady_clock::now() + costly_patience),
+                          [&] { return at_rest(); });
+  if (!clean) {
+    inbox_.hurry();
+    clean = wait_until(deadline, [&] { return at_rest(); });
+  }
   for (const auto which : {Resident::Which::with_will, Resident::Which::all}) {
     on_each_thread([&](IoThread& thread) {
       thread.dispatch_ready();

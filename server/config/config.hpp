@@ -42,6 +42,7 @@ enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 using RingPolicy = shm::Policy;
 // What crosses a link to another broker: from there to here, from here to there.
 enum class Direction : std::uint8_t { in, out, both };
+enum class UpstreamType : std::uint8_t { mqtt };
 enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
 // What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
 enum class TlsVerify : std::uint8_t { full, signer, insecure };
@@ -63,6 +64,7 @@ const char* to_string(CertificateUser);
 const char* to_string(TlsVersion);
 const char* to_string(RingPolicy);
 const char* to_string(Direction);
+const char* to_string(UpstreamType);
 const char* to_string(MqttVersion);
 const char* to_string(TlsVerify);
 const char* to_string(Durability);
@@ -386,7 +388,8 @@ struct SpoolConfig {
 
 // Another broker, to which this server is a client.
 struct UpstreamConfig {
-  std::string name;                    // unique; in logs, metrics and $SYS
+  std::string name;  // unique; in logs, metrics and $SYS
+  UpstreamType type = UpstreamType::mqtt;
   std::vector<std::string> addresses;  // see upstream_address.hpp; tried in turn
   std::optional<MqttVersion> version;  // unset: 5, or 3.1.1 where 5 is refused
   std::string client_id;               // empty: this machine's name, a dot and the upstream's name
@@ -396,6 +399,7 @@ struct UpstreamConfig {
   bool clean = false;  // the upstream keeps no session while the link is down
   std::uint32_t retry_max_seconds = 60;
   std::uint32_t hops_max = 8;
+  bool required = false;  // the server is ready only while the link is up
   SpoolConfig spool;
   UpstreamTlsConfig tls;
   std::vector<UpstreamRule> rules;

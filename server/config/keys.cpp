@@ -155,11 +155,10 @@ void add_front_end(Schema<Config>& schema) {
            "The host names that a request may be addressed to (`Host`), besides `localhost` and "
            "numeric addresses; `*`: any name. Requests to other names are answered with 421, since "
            "a web page can make a name of its own resolve to this server")
-      .key(
-          FIELD(http.origins),
-          "The origins (`https://example.com`) of web pages that may read `/topics` from another "
-          "host (CORS); `*`: all. Pages send no password of their own accord; theirs are asked for "
-          "as anybody's")
+      .key(FIELD(http.origins),
+           "The origins (`https://example.com`) of web pages that may read `/topics` and `/events` "
+           "from another host (CORS); `*`: all. Pages send no password of their own accord; theirs "
+           "are asked for as anybody's")
       .key(FIELD(http.connections_max), Limits{1, 65535},
            "The most HTTP connections at once. For a further one the connection is closed that has "
            "asked for nothing for longest; if all are busy, the further one gets health and "
@@ -332,8 +331,9 @@ void add_protocol(Schema<Config>& schema) {
            "The most subscriptions of one client", Takes::reload)
       .key(FIELD(session.scope),
            "Whose client identifiers must differ. `server`: those of all users; who names the "
-           "session of another user is refused (0x85). `user`: each user has identifiers of its "
-           "own, and clients without a user name have theirs")
+           "session of another user is refused (0x85), but the session of a client without a user "
+           "name ends when a user names it. `user`: each user has identifiers of its own, and "
+           "clients without a user name have theirs")
       .key(FIELD(store.path),
            "The folder that keeps sessions and retained messages when the server ends; it is made "
            "if it is not there. Unset: they end with the server")
@@ -372,7 +372,8 @@ void add_protocol(Schema<Config>& schema) {
            "The most levels of a topic name or filter")
       .key(FIELD(mqtt.response_prefix),
            "The start of the Response Information that an MQTT 5 client gets if it asks for it and "
-           "may subscribe below it; `/` and its client identifier follow. Empty: none is given")
+           "may subscribe below it; `/` and its client identifier follow (with session.scope "
+           "`user`, `/` and the user's name before that). Empty: none is given")
       .key(FIELD(mqtt.server_reference),
            "Other servers, as `host` or `host:port` with spaces between, that MQTT 5 clients are "
            "told to use while this one is full or shuts down. Empty: none",
@@ -430,6 +431,7 @@ Schema<UpstreamConfig> upstream_schema() {
   schema
       .key(FIELD(name),
            "The upstream's name in logs, metrics and `$SYS`: letters, digits, `.`, `_` and `-`")
+      .key(FIELD(type), "What it speaks; there is one value")
       .key(FIELD(addresses),
            "Where it is: `mqtt://host:port`, `mqtts://host:port` for TLS, `ws://host:port/path` or "
            "`wss://host:port/path` for WebSocket. Several are tried in turn")
@@ -452,6 +454,7 @@ Schema<UpstreamConfig> upstream_schema() {
           FIELD(hops_max), Limits{1, 64},
           "How many links between brokers a message may cross; one more would drop it. Only MQTT 5 "
           "can count them")
+      .key(FIELD(required), "`true`: `/readyz` answers 503 while the link is down")
       .key(
           FIELD(spool.messages), Limits{1, 100'000'000},
           "The most messages of rules of the mode `every` that wait while the link is slow, or, at "

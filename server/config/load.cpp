@@ -266,6 +266,9 @@ const char* to_string(Direction value) {
 const char* to_string(MqttVersion value) {
   return word_of(value).data();
 }
+const char* to_string(UpstreamType value) {
+  return word_of(value).data();
+}
 const char* to_string(TlsVerify value) {
   return word_of(value).data();
 }

@@ -132,6 +132,11 @@ struct Words<MqttVersion> {
 };
 
 template <>
+struct Words<UpstreamType> {
+  static constexpr WordList<UpstreamType, 1> list = {{{"mqtt", UpstreamType::mqtt}}};
+};
+
+template <>
 struct Words<TlsVerify> {
   static constexpr WordList<TlsVerify, 3> list = {{{"full", TlsVerify::full},
                                                    {"signer", TlsVerify::signer},

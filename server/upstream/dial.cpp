@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -37,6 +38,16 @@ int make_socket(const Endpoint& endpoint, const ConnectionConfig& limits) {
   return fd;
 }
 
+// Where nobody listens at a port of this machine from which sockets get theirs, one may meet itself,
+// and would take the port from the server that comes back.
+bool is_connected_to_itself(int fd) {
+  sockaddr_storage here{}, there{};
+  socklen_t here_bytes = sizeof here, there_bytes = sizeof there;
+  return ::getsockname(fd, reinterpret_cast<sockaddr*>(&here), &here_bytes) == 0 &&
+         ::getpeername(fd, reinterpret_cast<sockaddr*>(&there), &there_bytes) == 0 &&
+         here_bytes == there_bytes && std::memcmp(&here, &there, here_bytes) == 0;
+}
+
 }  // namespace
 
 Dial::Dial(Poller& poller, const Endpoint& endpoint, const ConnectionConfig& limits, Done done)
@@ -57,6 +68,7 @@ void Dial::on_ready(bool, bool) {
   int error = error_;
   socklen_t bytes = sizeof error;
   if (error == 0) ::getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &bytes);
+  if (error == 0 && is_connected_to_itself(fd())) error = ECONNREFUSED;
   int result = -error;
   const int socket = release();
   if (error == 0) {

@@ -5,6 +5,7 @@
 
 #include "core/broker/inbox.hpp"
 #include "protocol/encode.hpp"
+#include "server/net/peer_address.hpp"
 
 namespace millrace::server {
 
@@ -53,6 +54,24 @@ void Link::on_open_failed() {
   if (ended()) return;
   std::string why = stream_->failure();
   close({Why::refused, why.empty() ? "the connection ended" : std::move(why)});
+}
+
+// It is no client's: instead of the listener that it came to, it has the upstream that it goes to.
+void Link::describe(broker::ConnectionFacts& facts) const {
+  if (const int fd = stream_->fd(); fd >= 0) {
+    PeerAddress peer = peer_address(fd);
+    facts.address = std::move(peer.host);
+    facts.port = static_cast<std::uint16_t>(peer.port);
+  }
+  facts.listener = "upstream " + plan_.config.name;
+  facts.transport = setting_.transport;
+  constexpr std::uint32_t ticks_per_second = IoThread::ticks(1);
+  const std::uint32_t tick = thread_.wheel().tick();
+  facts.keep_alive_seconds = terms_.keep_alive_seconds;
+  facts.silent_seconds = (tick - last_received_tick_) / ticks_per_second;
+  facts.connected_seconds = (tick - connected_tick_) / ticks_per_second;
+  facts.bytes_received = bytes_received_;
+  facts.bytes_sent = bytes_sent_;
 }
 
 // --- Time ----------------------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class Link final : public StreamUser,
     Dialect dialect = Dialect::v5;
     StaleFilters stale;
     bool subscribed_before = false;  // by a link of this plan: a session that is resumed has it all
+    std::string_view transport = "tcp";
   };
   // It holds the owner until it is closed.
   Link(IoThread& thread, std::shared_ptr<LinkOwner> owner, std::unique_ptr<Stream> stream,
@@ -124,6 +125,7 @@ class Link final : public StreamUser,
   };
 
   // --- link.cpp ---
+  void describe(broker::ConnectionFacts& facts) const override;
   void schedule(std::uint32_t ticks);
   void set_patience(std::uint32_t ticks);
   void keep_alive();
@@ -202,6 +204,10 @@ class Link final : public StreamUser,
   std::string edited_topic_;
   std::vector<std::uint8_t> edited_properties_;
 
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  std::uint32_t last_received_tick_ = 0;
+  std::uint32_t connected_tick_ = 0;
   std::uint32_t patience_ends_tick_ = 0;  // but for `up`: when the state has taken too long
   std::uint32_t last_ping_tick_ = 0;
   std::int64_t ping_sent_ns_ = 0;  // 0: none is unanswered

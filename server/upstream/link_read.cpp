@@ -55,6 +55,12 @@ bool Link::read_once() {
   counters.reads.add();
   counters.bytes_received.add(result.bytes);
   thread_.count_received(result.bytes);
+  bytes_received_ += result.bytes;
+  last_received_tick_ = thread_.wheel().tick();
+  if (received.is_over_budget()) {
+    close({Why::fault, "there is no memory for its packet"}, ReasonCode::quota_exceeded);
+    return false;
+  }
   if (!received.empty()) on_received(received);
   return true;
 }

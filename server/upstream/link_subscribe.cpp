@@ -55,7 +55,7 @@ void Link::come_up(const protocol::Connack& connack) {
     terms_.packet_bytes_max -= added;
   }
   state_ = State::up;
-  last_ping_tick_ = thread_.wheel().tick();
+  last_ping_tick_ = connected_tick_ = thread_.wheel().tick();
   keep_alive();
   open_session();
   subscribe_here();
@@ -78,13 +78,13 @@ void Link::open_session() {
   request->client_id = plan_.session;
   request->version = version_;
   request->clean_start = false;
-  request->session_expiry_s =
-      never_expires;  // it ends when the upstream is not configured any more
+  request->session_expiry_s = never_expires;  // it ends when the upstream is removed
   request->receive_maximum = terms_.receive_maximum;
   request->packet_bytes_max = terms_.packet_bytes_max;
   request->origin = plan_.origin;
   const SpoolConfig& spool = plan_.config.spool;
   request->queue = broker::QueueLimits{spool.messages, spool.bytes, spool.overflow};
+  request->figures = stats_.spool;
   request->peer_forgot = !terms_.session_present;
   request->keeps = outbox;
   submission_.open(std::move(outbox), std::move(request));

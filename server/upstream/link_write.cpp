@@ -126,8 +126,10 @@ void Link::on_writable() {
 
 void Link::write() {
   if (write_blocked_ || state_ >= State::lingering || state_ == State::opening) return;
+  const std::uint64_t sent_before = thread_.counters().bytes_sent.value();
   Writer::Status status =
       writer_.write(*stream_, thread_.piece(), thread_.counters(), submission_.outbox());
+  bytes_sent_ += thread_.counters().bytes_sent.value() - sent_before;
   if (status == Writer::Status::written) {
     const IoStatus flushed = stream_->flush();
     if (flushed == IoStatus::again) status = Writer::Status::blocked;
@@ -150,8 +152,9 @@ void Link::write() {
 // See Connection::report_drained().
 void Link::report_drained() {
   if (ended() || !submission_.is_open()) return;
+  if (submission_.outbox()->binding() != binding_) apply_binding();
   const OutboxConfig& limits = config().outbox;
-  const std::uint64_t credit = submission_.outbox()->binding() == Outbox::Binding::early
+  const std::uint64_t credit = binding_ == Outbox::Binding::early
                                    ? limits.credit_bytes
                                    : std::min(limits.credit_bytes, limits.latest_credit_bytes);
   if (writer_.unreported_bytes() < credit / 4) return;

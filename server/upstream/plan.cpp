@@ -28,7 +28,7 @@ UpstreamPlanRef make_upstream_plan(const UpstreamConfig& config, const UpstreamF
   plan->tls = files.tls.context;
   plan->map = TopicMap(config.rules);
   // MQTT's texts have no zero byte [MQTT-1.5.4-2].
-  plan->session = std::string("\0upstream\0", 10) + config.name;
+  plan->session = "upstream/" + config.name + '\0';
   plan->origin = origin;
   return plan;
 }

@@ -1,12 +1,14 @@
 // UpstreamStats: what is counted for one upstream, for as long as it is configured.
 //
-// Threads: its I/O thread writes; any thread reads.
+// Threads: its I/O thread writes, but for what waits, which is the processor's; any thread reads.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <memory>
 
 #include "core/base/counter.hpp"
+#include "core/broker/spool_figures.hpp"
 
 namespace millrace::server {
 
@@ -28,6 +30,7 @@ struct UpstreamStats {
   base::Counter bytes_out;
   base::Counter round_trip_ns;           // of the last PINGREQ
   std::array<base::Counter, 3> refused;  // by LinkRefusal
+  const std::shared_ptr<broker::SpoolFigures> spool = std::make_shared<broker::SpoolFigures>();
 };
 
 }  // namespace millrace::server

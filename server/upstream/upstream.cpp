@@ -61,6 +61,7 @@ void gather_stale(std::vector<std::string>& stale, std::vector<std::string> befo
 
 Upstream::Upstream(IoThread& thread, UpstreamPlanRef plan)
     : thread_(thread),
+      required_(plan->config.required),
       stats_(std::make_shared<UpstreamStats>()),
       plan_(std::move(plan)),
       back_off_(plan_->config.retry_max_seconds * 1000),
@@ -134,11 +135,11 @@ void Upstream::on_dialed(int fd) {
 
 void Upstream::begin_link(int fd) {
   state_ = State::linked;
-  link_was_up_ = false;
+  link_was_up_ = rule_refused_ = false;
   schedule(TimerWheel::slot_count - 2);
   auto stream = make_stream(fd);
   link_ = new Link(thread_, shared_from_this(), std::move(stream),
-                   {plan_, stats_, dialect_, stale_, subscribed_});
+                   {plan_, stats_, dialect_, stale_, subscribed_, to_string(address().transport)});
   const auto link = link_;  // it may be over before start() returns
   link->start();
 }
@@ -206,7 +207,7 @@ void Upstream::on_due() {
   // Scheduled anew in any case; what follows may change it.
   thread_.wheel().schedule(*this, left > 0 ? due_tick_ : thread_.wheel().tick() + 400);
   if (wanted_ != announced_) announce(wanted_);
-  if (left > 0) return;
+  if (left > 0 && state_ != State::over) return;
   switch (state_) {
     case State::waiting:
       return begin_round();
@@ -219,6 +220,7 @@ void Upstream::on_due() {
     case State::linked:
       return schedule(TimerWheel::slot_count - 2);
     case State::over:
+      if (farewell_) submit_farewell();
       return;
   }
 }
@@ -228,7 +230,6 @@ void Upstream::on_due() {
 void Upstream::on_link_up(const LinkTerms& terms) {
   link_was_up_ = true;
   up_since_tick_ = thread_.wheel().tick();
-  stale_ = {};
   failures_.clear();
   stats_->connects.add();
   stats_->up.set(1);
@@ -244,6 +245,12 @@ void Upstream::on_link_up(const LinkTerms& terms) {
   announce(Announced::up);
 }
 
+// What it refused is asked for again by the next link: it may be allowed by then.
+void Upstream::on_link_subscribed() {
+  subscribed_ = !rule_refused_;
+  stale_ = {};
+}
+
 void Upstream::on_link_closed(LinkEnd end) {
   const auto keep = shared_from_this();
   link_.reset();
@@ -255,6 +262,7 @@ void Upstream::on_link_closed(LinkEnd end) {
         {{"upstream", name()}, {"address", address_text_}, {"reason", end.text}});
     announce(Announced::down);
     if (thread_.wheel().tick() - up_since_tick_ >= good_link_ticks) back_off_.reset();
+    dialect_ = first_dialect(plan_->config);  // it may know more when it is back
   }
   if (removed_) return finish_removal();
   if (state_ == State::over) return;
@@ -268,6 +276,7 @@ void Upstream::on_link_closed(LinkEnd end) {
 }
 
 void Upstream::on_rule_refused(std::string_view filter, std::string_view why) {
+  rule_refused_ = true;
   log_warn("upstream.rule", {{"upstream", name()}, {"filter", filter}, {"refused", why}});
 }
 
@@ -276,6 +285,7 @@ void Upstream::on_rule_refused(std::string_view filter, std::string_view why) {
 void Upstream::apply_change(UpstreamPlanRef plan) {
   if (state_ == State::over || removed_) return;
   const UpstreamPlanRef before = std::exchange(plan_, std::move(plan));
+  required_.store(plan_->config.required, std::memory_order_relaxed);
   if (same_link(*before, *plan_)) return;  // new certificates are for the next connection
   note_stale(*before);
   subscribed_ = false;
@@ -311,12 +321,22 @@ void Upstream::finish_removal() {
   auto request = std::make_unique<broker::ConnectRequest>();
   request->client_id = plan_->session;
   request->keeps = outbox;
-  Submission submission(thread_);
-  submission.open(std::move(outbox), std::move(request));
-  submission.add_close(protocol::ReasonCode::normal_disconnection, std::uint32_t{0});
-  submission.give_up();
+  farewell_.emplace(thread_);
+  farewell_->open(std::move(outbox), std::move(request));
+  farewell_->add_close(protocol::ReasonCode::normal_disconnection, std::uint32_t{0});
   state_ = State::over;
+  submit_farewell();
+}
+
+// What the queue does not take now it takes later; until then this object stays.
+void Upstream::submit_farewell() {
+  farewell_->submit();
+  if (!farewell_->is_over() || wanted_ != announced_) {
+    if (!keep_) keep_ = shared_from_this();
+    return thread_.wheel().schedule(*this, thread_.wheel().tick() + announce_again_ticks);
+  }
   if (is_linked()) unlink();
+  keep_.reset();
 }
 
 void Upstream::end(Which which) {
@@ -326,9 +346,12 @@ void Upstream::end(Which which) {
 }
 
 void Upstream::abandon() {
+  const auto keep = shared_from_this();
   stop_trying();
   state_ = State::over;
+  if (farewell_) farewell_->give_up();
   if (is_linked()) unlink();
+  keep_.reset();
 }
 
 // --- Its state, for everybody --------------------------------------------------------------------

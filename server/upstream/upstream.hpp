@@ -7,10 +7,11 @@
 // Its state is at `$SYS/broker/connection/<name>/state`, retained, "1" while the link is up, as
 // mosquitto has it for its bridges.
 //
-// Threads: start(), change() and remove() post to its I/O thread, any thread; stats() any; the rest
-// on the I/O thread alone.
+// Threads: start(), change() and remove() post to its I/O thread, any thread; stats() and
+// is_required() any; the rest on the I/O thread alone.
 #pragma once
 
+#include <atomic>
 #include <boost/intrusive_ptr.hpp>
 #include <cstdint>
 #include <deque>
@@ -20,6 +21,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/mqtt/submission.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/upstream/back_off.hpp"
 #include "server/upstream/dial.hpp"
@@ -44,10 +46,12 @@ class Upstream final : public LinkOwner,
   void remove();
 
   const UpstreamStats& stats() const { return *stats_; }
+  // Its configuration says that the server is not ready without it.
+  bool is_required() const { return required_.load(std::memory_order_relaxed); }
 
   // --- LinkOwner ---
   void on_link_up(const LinkTerms& terms) override;
-  void on_link_subscribed() override { subscribed_ = true; }
+  void on_link_subscribed() override;
   void on_link_closed(LinkEnd end) override;
   void on_rule_refused(std::string_view filter, std::string_view why) override;
 
@@ -75,6 +79,7 @@ class Upstream final : public LinkOwner,
   void apply_change(UpstreamPlanRef plan);
   void note_stale(const UpstreamPlan& before);
   void finish_removal();
+  void submit_farewell();
   void schedule(std::uint32_t ticks);
   void announce(Announced what);
   bool submit_announcement();
@@ -83,6 +88,7 @@ class Upstream final : public LinkOwner,
   const std::string& name() const { return plan_->config.name; }
 
   IoThread& thread_;
+  std::atomic<bool> required_;
   const std::shared_ptr<UpstreamStats> stats_;
   UpstreamPlanRef plan_;
   BackOff back_off_;
@@ -90,19 +96,23 @@ class Upstream final : public LinkOwner,
   StaleFilters stale_;
 
   std::size_t address_index_ = 0;
-  std::string address_text_;  // of the one that is, or was last, tried
+  std::string address_text_;        // of the one that is, or was last, tried
   std::deque<Endpoint> endpoints_;  // of the address; the first one is being tried
   std::unique_ptr<Resolving> resolving_;
   std::unique_ptr<Dial> dial_;
   boost::intrusive_ptr<Link> link_;
 
+  std::optional<Submission> farewell_;  // what ends its session, until the queue has taken it
+
   std::set<std::string> failures_;  // since it was up: logged once each
+  std::shared_ptr<Upstream> keep_;  // itself, while nobody else holds it and it is not done
   std::uint32_t due_tick_ = 0;
   std::uint32_t up_since_tick_ = 0;
   State state_ = State::waiting;
   Announced wanted_ = Announced::nothing;
   Announced announced_ = Announced::nothing;
-  bool subscribed_ = false;  // by the present plan
+  bool subscribed_ = false;    // by the present plan
+  bool rule_refused_ = false;  // a rule of the present link
   bool link_was_up_ = false;
   bool begins_anew_ = false;  // the link ends for a change of the configuration
   bool removed_ = false;

@@ -106,6 +106,7 @@ class Peer : public OutboxOwner {
   std::uint16_t origin = 0;  // of a link to another broker; see ConnectRequest
   bool peer_forgot = false;
   std::optional<QueueLimits> queue;
+  std::shared_ptr<SpoolFigures> figures;
   std::optional<bool> session_present;
   bool is_open = false;  // `connect` was sent, `close` was not
   std::optional<protocol::ReasonCode> closed;
@@ -259,6 +260,7 @@ inline Peer& Peer::connect(bool clean, std::uint32_t expiry_s,
   request->origin = origin;
   request->peer_forgot = peer_forgot;
   request->queue = queue;
+  request->figures = figures;
   is_open = true;
   send(command::Connect{std::move(request)});
   return *this;
