@@ -191,6 +191,9 @@ class Connection final : public StreamUser,
   // --- connection_subscribe.cpp ---
   bool handle(protocol::Unsubscribe& packet);
   bool handle(protocol::Subscribe& packet);
+  bool handle(protocol::Unsubscribe& packet);
+  template <class Request>
+  bool add_request(std::unique_ptr<Request> request, std::uint64_t bytes);
   void resolve(const protocol::Subscription& wanted, const DeliveryWish& wish, bool has_identifier,
                broker::SubscriptionRequest& resolved);
 

@@ -1,5 +1,6 @@
 // Back-pressure of a connection: when it stops to read, and when it goes on. It stops while what it
-// submitted is at its limit in the queue, and while answers wait that the client does not read.
+// submitted is at its limit in the queue, while answers wait that the client does not read, and
+// while the client is over its rate.
 #include "server/mqtt/connection.hpp"
 
 namespace millrace::server {
@@ -10,6 +11,10 @@ void Connection::read_on() {
     reading_paused_ = true;
     last_received_tick_ = thread_.wheel().tick();
     thread_.counters().read_pauses.add();
+    if (is_over_rate()) {
+      thread_.counters().rate_pauses.add();
+      schedule_check();
+    }
     // What was applied between the check and this has brought no call.
     resume_reading();
   } else {
@@ -22,13 +27,13 @@ std::size_t Connection::control_bytes() const {
 }
 
 bool Connection::must_pause() const {
-  return reader_.has_held() || submission_.is_at_limit() ||
+  return reader_.has_held() || submission_.is_at_limit() || is_over_rate() ||
          control_bytes() >= thread_.config().outbox.control_bytes_max;
 }
 
 // The low mark: half of each limit.
 bool Connection::may_resume() const {
-  return submission_.is_below_low_mark() &&
+  return submission_.is_below_low_mark() && !is_over_rate() &&
          control_bytes() <= thread_.config().outbox.control_bytes_max / 2;
 }
 

@@ -19,7 +19,9 @@ bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
   if (state_ != State::awaiting_connect)
     return fault(ReasonCode::protocol_error);  // [MQTT-3.1.0-2]
   HandshakeUser& user = *this;
-  handshake_ = std::make_unique<Handshake>(thread_, user, static_cast<bool>(turned_away_));
+  const bool unwelcome = guest() != nullptr && guest()->refusal();
+  handshake_ = std::make_unique<Handshake>(thread_, user, turned_away_ || unwelcome);
+  if (unwelcome) handshake_->turn_away_with(*guest()->refusal());
   Handshake::Step step = handshake_->connect(frame, packet);
   version_ = handshake_->version();
   packet_bytes_max_ = handshake_->packet_bytes_max();
@@ -46,10 +48,15 @@ bool Connection::follow(Handshake::Step step) {
       answer(step.auth, PacketType::auth);
       return true;
     case Handshake::Step::Kind::admitted:
+      if (guest() != nullptr && !guest()->enter_user(handshake_->grants()->user())) {
+        close({ReasonCode::quota_exceeded, CloseCause::limit, true});
+        return false;
+      }
       accept();
       return true;
     case Handshake::Step::Kind::confirmed:
       grants_ = handshake_->grants();
+      note_expiry();
       answer(step.auth, PacketType::auth);
       return true;
   }
@@ -57,7 +64,11 @@ bool Connection::follow(Handshake::Step step) {
 }
 
 std::string Connection::client_address() const {
-  return peer_address(stream_->fd()).host;
+  return stream_->peer().host;
+}
+
+std::uint16_t Connection::listener_number() const {
+  return server::listener_number(thread_.config(), listener_.name);
 }
 
 std::optional<std::string> Connection::certified_user() const {
@@ -79,22 +90,24 @@ void Connection::on_password_checked() {
 void Connection::accept() {
   Handshake::Terms& terms = handshake_->terms();
   last_received_tick_ = thread_.wheel().tick();
+  connected_tick_ = last_received_tick_;
   state_ = State::connecting;
   grants_ = handshake_->grants();
   client_id_ = terms.request->client_id;
   receive_maximum_ = static_cast<std::uint16_t>(std::min(thread_.config().receive_maximum, 65535u));
   is_bridge_ = terms.is_bridge;
   zero_expiry_ = terms.zero_expiry;
-  state_topic_ = std::move(terms.state_topic);
+  if (terms.state_topic) uncommon_.write().state_topic = std::move(terms.state_topic);
   has_will_ = terms.request->will.has_value();
   const std::uint32_t keep_alive_ticks = IoThread::ticks(terms.keep_alive_seconds);
   patience_ticks_ = keep_alive_ticks + keep_alive_ticks / 2;  // [MQTT-3.1.2-22]
   schedule_check();
+  note_expiry();
 
   writer_.set_peer(version_, terms.aliases_max);
   broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), *this));
   outbox->version = version_;
-  outbox->assigns_aliases = terms.aliases_max > 0;
+  outbox->encodes_anew = terms.aliases_max > 0;
   terms.request->keeps = outbox;
   submission_.open(std::move(outbox), std::move(terms.request));
 }

@@ -22,23 +22,6 @@ void Connection::on_readable() {
   if (read_once() && !ended()) read_on();
 }
 
-void Connection::read_on() {
-  if (state_ == State::checking) return;  // on_password_checked() will
-  if (must_pause()) {
-    reading_paused_ = true;
-    last_received_tick_ = thread_.wheel().tick();
-    thread_.counters().read_pauses.add();
-    if (is_over_rate()) {
-      thread_.counters().rate_pauses.add();
-      schedule_check();
-    }
-    // What was applied between the check and this has brought no call.
-    resume_reading();
-  } else {
-    stream_->wait_readable();
-  }
-}
-
 bool Connection::read_once() {
   ReceivedBytes received;
   const IoResult result = reader_.receive(*stream_, received);
@@ -99,6 +82,7 @@ void Connection::on_received(ReceivedBytes& received) {
 // The whole packets at the front, until one says that the rest must wait.
 void Connection::handle_packets(ReceivedBytes& received, ReadCounts& counts) {
   hold_rest_ = false;
+  const bool is_costly = submission_.is_costly();
   while (!received.rest().empty()) {
     const bool before_connect = state_ == State::awaiting_connect;
     const Config& config = thread_.config();
@@ -123,6 +107,8 @@ void Connection::handle_packets(ReceivedBytes& received, ReadCounts& counts) {
     }
     if (!handle_packet(frame, received.rest().first(frame.packet_bytes), received, counts)) break;
     received.take(frame.packet_bytes);
+    if (is_costly && submission_.is_at_limit()) [[unlikely]]
+      hold_rest_ = true;
     if (hold_rest_) break;
   }
 }
@@ -251,143 +237,6 @@ bool Connection::fault(ReasonCode reason) {
   const bool tell = state_ != State::awaiting_connect;
   close({reason, CloseCause::protocol_fault, tell && version_ == protocol::Version::v5});
   return false;
-}
-
-// --- The handshake -------------------------------------------------------------------------------
-
-bool Connection::handle_connect(const protocol::Frame& frame, Bytes packet) {
-  if (state_ != State::awaiting_connect)
-    return fault(ReasonCode::protocol_error);  // [MQTT-3.1.0-2]
-  HandshakeUser& user = *this;
-  const bool unwelcome = guest() != nullptr && guest()->refusal();
-  handshake_ = std::make_unique<Handshake>(thread_, user, turned_away_ || unwelcome);
-  if (unwelcome) handshake_->turn_away_with(*guest()->refusal());
-  Handshake::Step step = handshake_->connect(frame, packet);
-  version_ = handshake_->version();
-  packet_bytes_max_ = handshake_->packet_bytes_max();
-  client_id_ = handshake_->client_id();
-  return follow(std::move(step));
-}
-
-// Says whether to go on with the next packet.
-bool Connection::follow(Handshake::Step step) {
-  switch (step.kind) {
-    case Handshake::Step::Kind::refused:
-      close({step.reason, step.cause, step.has_answer});
-      return false;
-    case Handshake::Step::Kind::checking:
-      // What the client sent behind CONNECT waits where it is.
-      state_ = State::checking;
-      last_received_tick_ = thread_.wheel().tick();
-      patience_ticks_ = checking_ticks;
-      schedule_check();
-      hold_rest_ = true;
-      return true;
-    case Handshake::Step::Kind::exchanging:
-      if (!past_connect()) state_ = State::authenticating;
-      answer(step.auth, PacketType::auth);
-      return true;
-    case Handshake::Step::Kind::admitted:
-      if (guest() != nullptr && !guest()->enter_user(handshake_->grants()->user())) {
-        close({ReasonCode::quota_exceeded, CloseCause::limit, true});
-        return false;
-      }
-      accept();
-      return true;
-    case Handshake::Step::Kind::confirmed:
-      grants_ = handshake_->grants();
-      note_expiry();
-      answer(step.auth, PacketType::auth);
-      return true;
-  }
-  return true;
-}
-
-std::string Connection::client_address() const {
-  return stream_->peer().host;
-}
-
-std::uint16_t Connection::listener_number() const {
-  return server::listener_number(thread_.config(), listener_.name);
-}
-
-std::optional<std::string> Connection::certified_user() const {
-  return stream_->certified_user(listener_.tls.user_from);
-}
-
-void Connection::on_password_checked() {
-  const StreamUserRef keep(this);
-  if (ended()) return;
-  last_received_tick_ = thread_.wheel().tick();
-  if (!follow(handshake_->password_checked())) return;
-  ReceivedBytes held;
-  if (reader_.has_held()) reader_.take_held(held);
-  on_received(held);
-  if (!ended()) read_on();
-}
-
-// The client is admitted: from here on there is a session to speak to.
-void Connection::accept() {
-  Handshake::Terms& terms = handshake_->terms();
-  last_received_tick_ = thread_.wheel().tick();
-  connected_tick_ = last_received_tick_;
-  state_ = State::connecting;
-  grants_ = handshake_->grants();
-  client_id_ = terms.request->client_id;
-  receive_maximum_ = static_cast<std::uint16_t>(std::min(thread_.config().receive_maximum, 65535u));
-  is_bridge_ = terms.is_bridge;
-  zero_expiry_ = terms.zero_expiry;
-  if (terms.state_topic) uncommon_.write().state_topic = std::move(terms.state_topic);
-  has_will_ = terms.request->will.has_value();
-  const std::uint32_t keep_alive_ticks = IoThread::ticks(terms.keep_alive_seconds);
-  patience_ticks_ = keep_alive_ticks + keep_alive_ticks / 2;  // [MQTT-3.1.2-22]
-  schedule_check();
-  note_expiry();
-
-  writer_.set_peer(version_, terms.aliases_max);
-  broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), *this));
-  outbox->version = version_;
-  outbox->encodes_anew = terms.aliases_max > 0;
-  terms.request->keeps = outbox;
-  submission_.open(std::move(outbox), std::move(terms.request));
-}
-
-// --- Back-pressure -------------------------------------------------------------------------------
-
-std::size_t Connection::control_bytes() const {
-  return writer_.control_bytes() + (held_ ? held_->bytes() : 0);
-}
-
-bool Connection::must_pause() const {
-  return reader_.has_held() || submission_.is_at_limit() || is_over_rate() ||
-         control_bytes() >= thread_.config().outbox.control_bytes_max;
-}
-
-// The low mark: half of each limit.
-bool Connection::may_resume() const {
-  return submission_.is_below_low_mark() && !is_over_rate() &&
-         control_bytes() <= thread_.config().outbox.control_bytes_max / 2;
-}
-
-void Connection::resume_reading() {
-  while (reading_paused_ && !ended()) {
-    if (!may_resume()) {
-      if (past_connect()) submission_.ask_for_progress();
-      // Applied since the check: it may have been the last, and then nothing would call.
-      if (!may_resume()) return;
-    }
-    last_received_tick_ = thread_.wheel().tick();
-    if (!reader_.has_held()) break;
-    ReceivedBytes held;
-    reader_.take_held(held);
-    on_received(held);
-    if (!ended() && must_pause()) continue;  // still paused
-    break;
-  }
-  if (!reading_paused_ || ended()) return;
-  reading_paused_ = false;
-  if (past_connect() && !held_) submission_.forget_progress();
-  stream_->wait_readable();
 }
 
 }  // namespace millrace::server

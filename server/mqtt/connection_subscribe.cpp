@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/broker/ledger.hpp"
 #include "protocol/topic.hpp"
 #include "server/mqtt/connection.hpp"
 #include "server/mqtt/delivery_mode.hpp"
@@ -13,6 +14,9 @@ namespace millrace::server {
 namespace command = broker::command;
 
 namespace {
+
+// So much a request may take at any time.
+constexpr std::uint64_t request_bytes_unasked = 64 * 1024;
 
 // What this server does not offer, as its configuration says.
 std::optional<protocol::ReasonCode> not_offered(const protocol::ParsedFilter& filter,
@@ -39,21 +43,34 @@ bool Connection::handle(protocol::Subscribe& packet) {
     request->identifier = packet.properties.subscription_identifiers.front();
   }
   const auto wish = parse_delivery_wish(packet.properties);
-  request->filters.reserve(packet.subscriptions.size());
-  for (protocol::Subscription& wanted : packet.subscriptions) {
+  // A session has no room for more, so more are not looked at: access rules take their time.
+  const std::size_t count = std::min<std::size_t>(packet.subscriptions.size(),
+                                                  thread_.config().session.subscriptions_max);
+  request->beyond = static_cast<std::uint32_t>(packet.subscriptions.size() - count);
+  request->filters.reserve(count);
+  std::uint64_t bytes = 0;
+  for (protocol::Subscription& wanted : std::span(packet.subscriptions).first(count)) {
     broker::SubscriptionRequest& resolved = request->filters.emplace_back();
-    // A session has no room for more, so more are not looked at: access rules take their time.
-    if (request->filters.size() > thread_.config().session.subscriptions_max) {
-      resolved.refused = protocol::ReasonCode::quota_exceeded;
-      continue;
-    }
+    bytes += sizeof resolved + 2 * wanted.filter.size();
     if (!wish) resolved.refused = wish.error();
     resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
     resolved.name = std::move(wanted.filter);
   }
-  submission_.add(broker::command::Subscribe{std::move(request)});
+  return add_request(std::move(request), bytes);
+}
+
+// What very many filters take may be more than there is room for.
+template <class Request>
+bool Connection::add_request(std::unique_ptr<Request> request, std::uint64_t bytes) {
+  if (bytes > request_bytes_unasked && !thread_.inbox().ledger().has_room_for(bytes)) {
+    close({ReasonCode::quota_exceeded, CloseCause::limit, true});
+    return false;
+  }
+  submission_.add_request(std::move(request), bytes);
   return true;
 }
+template bool Connection::add_request(std::unique_ptr<broker::SubscribeRequest>, std::uint64_t);
+template bool Connection::add_request(std::unique_ptr<broker::UnsubscribeRequest>, std::uint64_t);
 
 void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWish& wish,
                          bool has_identifier, broker::SubscriptionRequest& resolved) {
@@ -95,9 +112,10 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
 bool Connection::handle(protocol::Unsubscribe& packet) {
   auto request = std::make_unique<broker::UnsubscribeRequest>();
   request->packet_id = packet.packet_id;
+  std::uint64_t bytes = 0;
+  for (const std::string& name : packet.filters) bytes += sizeof name + name.size();
   request->names = std::move(packet.filters);
-  submission_.add(command::Unsubscribe{std::move(request)});
-  return true;
+  return add_request(std::move(request), bytes);
 }
 
 }  // namespace millrace::server
