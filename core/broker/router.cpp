@@ -217,6 +217,7 @@ void Router::set_rules(Subscription& subscription, std::shared_ptr<const TopicRu
   if (subscription.extras.read().rules != rules) {
     subscription.extras.write().rules = std::move(rules);
   }
+  if (SharedGroup* group = subscription.extras.read().group) group->update(subscription);
   index_.touch(subscription.filter());
 }
 
