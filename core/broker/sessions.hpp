@@ -5,7 +5,8 @@
 // connection, which knows it (outbox->session); a session without a connection and without an
 // expiry does not exist; a will is published at most once; a session that ended lives until its
 // subscriptions are removed and the batch has ended, as cached matches and lists may still name it.
-// A session belongs to the owner whose CONNECT made it: nobody else gets it, or ends its connection.
+// A session belongs to the owner whose CONNECT made it: nobody else gets it, or ends its connection;
+// but that of a client without a user name ends when a user names it.
 // Whoever connects, and whatever will is published, is judged by the newest rights; all other
 // sessions are once a review is over.
 //

@@ -156,13 +156,16 @@ std::optional<ReasonCode> Handshake::check_will(const protocol::Will& will) cons
 }
 
 // A will below `$SYS` does not refuse the connection, as a PUBLISH there does not end it: a bridge's
-// own state is kept, anything else is dropped and counted.
+// own state is kept, anything else is dropped and counted. Where each user has client identifiers of
+// its own, a user's bridge has no such topic: another user's could have the same.
 void Handshake::note_bridge(protocol::Connect& connect) {
   const bool sys_will = connect.will && protocol::is_sys_topic(connect.will->topic);
   if (!connect.bridge && !sys_will) return;
   std::string state_topic = bridge_state_topic(connect.client_id);
-  const bool own_will = sys_will && connect.will->topic == state_topic;
-  if (connect.bridge || own_will) {
+  const bool is_owner =
+      thread_.config().session.scope == SessionScope::server || grants_->user().empty();
+  const bool own_will = is_owner && sys_will && connect.will->topic == state_topic;
+  if (is_owner && (connect.bridge || own_will)) {
     terms_.state_topic = std::make_unique<std::string>(std::move(state_topic));
   }
   const auto may_not = [&](const protocol::Will& will) {
@@ -187,7 +190,7 @@ Step Handshake::agree(protocol::Connect& connect) {
   request->client_id = client_id_;
   if (id_assigned_) answer.assigned_client_identifier = std::string(client_id_.view());
   if (properties.request_response_information.value_or(0) == 1) {
-    std::string topic = response_information(client_id_);
+    std::string topic = response_information();
     if (!topic.empty()) answer.response_information = std::move(topic);
   }
   if (config.session.scope == SessionScope::user) {
@@ -247,13 +250,20 @@ std::uint32_t Handshake::agree_session_expiry(const protocol::Connect& connect,
 }
 
 // A part of the tree for answers to this client, if it may read there; else empty. (MQTT 5.0,
-// 3.2.2.3.15)
-std::string Handshake::response_information(std::string_view client_id) const {
+// 3.2.2.3.15) Where each user has client identifiers of its own, the user's name stands before it, as
+// a level that is empty without one.
+std::string Handshake::response_information() const {
   const MqttConfig& mqtt = thread_.config().mqtt;
-  const bool is_one_level = client_id.find_first_of("/+#") == std::string::npos;
-  if (mqtt.response_prefix.empty() || !is_one_level) return {};
+  const auto is_one_level = [](std::string_view name) {
+    return name.find_first_of("/+#") == std::string::npos;
+  };
+  const bool of_user = thread_.config().session.scope == SessionScope::user;
+  const std::string_view user = of_user ? std::string_view(grants_->user()) : "";
+  if (mqtt.response_prefix.empty() || !is_one_level(client_id_.view()) || !is_one_level(user))
+    return {};
   std::string topic = mqtt.response_prefix + "/";
-  topic.append(client_id);
+  if (of_user) topic.append(user).append("/");
+  topic.append(client_id_.view());
   const std::string all_below = topic + "/#";
   if (!protocol::valid_topic_filter(all_below, mqtt.topic_levels_max)) return {};
   const auto rules = grants_->subscription(all_below);

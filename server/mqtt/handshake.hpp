@@ -134,7 +134,7 @@ class Handshake {
   void agree_keep_alive(std::uint16_t seconds, protocol::Properties& answer);
   std::uint32_t agree_session_expiry(const protocol::Connect& connect,
                                      protocol::Properties& answer) const;
-  std::string response_information(std::string_view client_id) const;
+  std::string response_information() const;
   void encode_connack(protocol::Properties answer);
 
   IoThread& thread_;

@@ -61,9 +61,28 @@ TEST_F(Owners, TheAnonymousAreOneOwner) {
   EXPECT_EQ(second.session_present, true);
   first.take();
   EXPECT_EQ(first.closed, ReasonCode::session_taken_over);
+}
+
+// Nor can it wait in the place of one who is to come, or learn what is meant for him.
+TEST_F(Owners, WhoHasNoNameDoesNotKeepAUserFromHisIdentifier) {
+  Peer& present = peer("nobody").connect(false, 100).subscribe("t", 1, Mode::every);
   Peer& ann = peer("ann").connect(false, 100);
   ann.take();
-  EXPECT_EQ(ann.closed, ReasonCode::client_identifier_not_valid);
+  EXPECT_EQ(ann.session_present, false);
+  present.take();
+  EXPECT_EQ(present.closed, ReasonCode::session_taken_over);
+  ann.close();
+
+  Users both{{{"", {}}, {"ann", {}}, {"bob", {}}}};
+  World other;
+  other.peer("id").connect(false, 100).subscribe("t", 1, Mode::every).close();
+  other.apply(publish_command(message("t", "left", 1, false, 1)));
+  Peer& bob = other.peer("id", protocol::Version::v5);
+  bob.rights = both.rights_of("bob");
+  bob.connect(false, 100).read();
+  EXPECT_EQ(bob.session_present, false);
+  EXPECT_THAT(bob.got, IsEmpty());
+  EXPECT_EQ(other.processor.stats().sessions.value(), 1u);
 }
 
 TEST_F(Owners, AnIdentifierIsFreeOnceItsSessionHasEnded) {

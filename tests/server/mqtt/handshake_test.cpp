@@ -115,7 +115,7 @@ TEST_F(CertifiedHandshake, OwnsTheSession) {
 TEST_F(CertifiedHandshake, HasClientIdentifiersOfItsOwnInTheScopeOfUsers) {
   FrontEnd of_users(config_of(SessionScope::user));
   std::set<std::string> names;
-  for (const char* each : {"ann", "bob"}) {
+  for (const std::string each : {"ann", "bob"}) {
     user = each;
     Handshake other(of_users.thread, *this, false);
     Connect packet = connect_packet();
@@ -124,7 +124,7 @@ TEST_F(CertifiedHandshake, HasClientIdentifiersOfItsOwnInTheScopeOfUsers) {
     names.emplace(other.terms().request->client_id.view());
     const auto bytes = other.connack(false);
     const std::string text(bytes.begin(), bytes.end());
-    EXPECT_NE(text.find("response/c"), std::string::npos);  // what the client is told of is its own
+    EXPECT_NE(text.find("response/" + each + "/c"), std::string::npos);  // nobody else's
   }
   EXPECT_EQ(names.size(), 2u);
   EXPECT_FALSE(names.contains("c"));
@@ -167,6 +167,20 @@ TEST_F(HandshakeTest, KeepsTheStateTopicOfABridgeAndDropsOtherWillsBelowSys) {
     EXPECT_EQ(other.terms().request->will.has_value(), own);
     EXPECT_EQ(other.terms().state_topic != nullptr, own);
   }
+}
+
+// Of two users' bridges of one name neither can say what the other one's state is.
+TEST_F(CertifiedHandshake, HasNoBridgesStateTopicInTheScopeOfUsers) {
+  FrontEnd of_users(config_of(SessionScope::user));
+  Handshake other(of_users.thread, *this, false);
+  Connect packet = connect_packet(Version::v3_1_1);
+  packet.bridge = true;
+  packet.will =
+      protocol::Will{"$SYS/broker/connection/c/state", "0", protocol::QoS::at_least_once, true, {}};
+  ASSERT_EQ(connect(other, packet).kind, Kind::admitted);
+  EXPECT_EQ(of_users.thread.counters().publish_denied.value(), 1u);
+  EXPECT_FALSE(other.terms().request->will.has_value());
+  EXPECT_EQ(other.terms().state_topic, nullptr);
 }
 
 TEST_F(HandshakeTest, TurnsAwayWhereThereIsNoRoom) {
