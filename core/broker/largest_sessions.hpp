@@ -5,7 +5,8 @@
 // power of two the session that was made first comes first, so that a replay takes the same one.
 //
 // What always holds: a session is listed where it belonged at its last note(); one that ended is not
-// listed.
+// listed; what is returned is listed where it belongs now. A session that holds less than at its last
+// note() moves when it is about to be returned.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -14,6 +15,7 @@
 #include <bit>
 #include <cstdint>
 #include <map>
+#include <utility>
 
 #include "core/broker/session.hpp"
 
@@ -34,16 +36,15 @@ class LargestSessions {
   }
 
   // By what waits, of those without a connection. Null: none is listed.
-  Session* most_waiting() const { return largest(waiting_); }
+  Session* most_waiting() {
+    return up_to_date([this] { return first_of(waiting_); });
+  }
   // By all that they hold.
-  Session* largest() const { return largest(holders_); }
-  Session* largest_offline() const {
-    for (std::size_t rank = holders_.size(); rank-- > 0;) {
-      for (const auto& [number, session] : holders_[rank]) {
-        if (!session->connected()) return session;
-      }
-    }
-    return nullptr;
+  Session* largest() {
+    return up_to_date([this] { return first_of(holders_); });
+  }
+  Session* largest_offline() {
+    return up_to_date([this] { return first_offline(); });
   }
 
  private:
@@ -53,9 +54,28 @@ class LargestSessions {
   static std::uint8_t rank_of(std::uint64_t bytes) {
     return static_cast<std::uint8_t>(std::bit_width(bytes / listed_bytes_min));
   }
-  static Session* largest(const Lists& lists) {
+  // What find() finds, once that is listed where it belongs.
+  template <class Find>
+  Session* up_to_date(Find&& find) {
+    for (;;) {
+      Session* const session = find();
+      if (session == nullptr) return nullptr;
+      const auto before = std::pair(session->holding_rank, session->waiting_rank);
+      note(*session);
+      if (std::pair(session->holding_rank, session->waiting_rank) == before) return session;
+    }
+  }
+  static Session* first_of(const Lists& lists) {
     for (std::size_t rank = lists.size(); rank-- > 0;) {
       if (!lists[rank].empty()) return lists[rank].begin()->second;
+    }
+    return nullptr;
+  }
+  Session* first_offline() const {
+    for (std::size_t rank = holders_.size(); rank-- > 0;) {
+      for (const auto& [number, session] : holders_[rank]) {
+        if (!session->connected()) return session;
+      }
     }
     return nullptr;
   }

@@ -48,11 +48,14 @@ void MemoryGuard::finish_batch() {
 void MemoryGuard::give_up() {
   const Ledger& ledger = batch_.ledger();
   const std::uint64_t limit = ledger.bytes_max();
-  if (values_.topics().routes().drop_to(0) > 0) update_ledger();
+  if (const std::size_t dropped = values_.topics().routes().drop_to(0)) {
+    batch_.stats().routes_dropped.add(dropped);
+    update_ledger();
+  }
   // What is on its way out counts until it is freed: nobody else has to go for it.
   const bool frees = backlog_.has_discarded() || sessions_.has_ended();
   if (ledger.level() == MemoryLevel::exhausted && !frees) {
-    end(batch_.largest().largest(), limit / ending_part);
+    end(batch_.largest().largest(), ending_bytes_min);
   }
   bool gave = false;
   for (std::size_t budget = this->budget(); budget > 0 && ledger.is_scarce();) {

@@ -5,7 +5,8 @@
 //                      in which most waits, then in the next one; where nothing waits, sessions
 //                      without a connection that hold much end, then one that holds a large part of
 //                      the limit; then the newest values of topics that are not retained go
-//   exhausted (100 %): beside that, the session that holds most ends, and its connection with it
+//   exhausted (100 %): beside that, the session that holds most ends, and its connection with it, if
+//                      it holds more than little
 //
 // until 75 % are used. Beside that the other parts take in nothing new while memory is scarce
 // (ledger.hpp). Each session that loses something is counted, and reported to whoever asked for it.
@@ -70,9 +71,9 @@ class MemoryGuard {
  private:
   // How often the ledger is looked at while there is plenty.
   static constexpr std::int64_t interval_ns = 2'000'000;
-  // Who holds less does not end: parts of the limit, with memory used up and with it scarce; and
-  // what a session without a connection may hold at any time.
-  static constexpr std::uint64_t ending_part = 1024;
+  // Who holds less does not end: with memory used up; a part of the limit, with it scarce; and what a
+  // session without a connection may hold at any time.
+  static constexpr std::uint64_t ending_bytes_min = 64 * 1024;
   static constexpr std::uint64_t hoarding_part = 64;
   static constexpr std::uint64_t offline_bytes_min = 16 * 1024;
 

@@ -44,8 +44,10 @@ PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uin
 }
 
 bool PublisherAcks::forget_received(Session& publisher, std::uint16_t packet_id) {
+  if (publisher.deferred.read().received_qos2.empty()) return false;
   if (publisher.deferred.write().received_qos2.erase(packet_id) == 0) return false;
   batch_.ledger().release(Holding::sessions, received_bytes);
+  if (publisher.stored) batch_.journal()->released_qos2(publisher, packet_id);
   return true;
 }
 
@@ -58,9 +60,6 @@ void PublisherAcks::refuse(Session& publisher, std::uint8_t qos, std::uint16_t p
 void PublisherAcks::apply(Session& publisher, const command::Pubrel& pubrel) {
   MILLRACE_CHECK(pubrel.packet_id != 0 && publisher.connected());
   const bool known = forget_received(publisher, pubrel.packet_id);
-  if (known && publisher.stored) {
-    batch_.journal()->released_qos2(publisher, pubrel.packet_id);
-  }
   Outbox& outbox = *publisher.outbox;
   protocol::encode_ack(protocol::PacketType::pubcomp, pubrel.packet_id,
                        known ? ReasonCode::success : ReasonCode::packet_identifier_not_found,

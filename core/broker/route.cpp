@@ -6,12 +6,19 @@ namespace millrace::broker {
 
 namespace {
 
-// A route to fewer is left alone: as a rule a topic's entry is larger.
-constexpr std::size_t many = 16;
+// A smaller route is left alone: as a rule a topic's entry is larger.
+constexpr std::uint64_t large_bytes = 16 * sizeof(RouteTarget);
 
 template <class T>
 std::uint64_t memory_of(const std::vector<T>& list) {
   return list.capacity() == 0 ? 0 : base::malloc_bytes(list.capacity() * sizeof(T));
+}
+
+// A list of one is the subscription's; a longer one was made for the route.
+std::uint64_t memory_of_identifiers(const RouteTarget& target) {
+  if (!target.identifiers || target.identifiers->values.size() < 2) return 0;
+  return base::malloc_bytes(sizeof(SubscriptionIdentifiers)) +
+         memory_of(target.identifiers->values);
 }
 
 }  // namespace
@@ -20,6 +27,7 @@ std::uint64_t CachedRoute::Routed::memory_bytes() const {
   std::uint64_t bytes = base::malloc_bytes(sizeof(Routed)) + memory_of(route.targets) +
                         memory_of(route.groups) + memory_of(route.feeds);
   if (place) bytes += base::malloc_bytes(sizeof(Place));
+  for (const RouteTarget& target : route.targets) bytes += memory_of_identifiers(target);
   return bytes;
 }
 
@@ -44,7 +52,7 @@ void CachedRoute::forget(RouteCache& cache) {
 }
 
 void RouteCache::add(CachedRoute::Routed& routed, const std::uint64_t& last_use) {
-  if (routed.route.targets.size() + routed.route.groups.size() >= many) {
+  if (routed.memory_bytes() >= large_bytes) {
     routed.place = std::make_unique<CachedRoute::Place>(routed, last_use);
     places_.push_back(*routed.place);
   }

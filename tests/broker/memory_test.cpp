@@ -191,6 +191,45 @@ TEST_F(Memory, ThatIsUsedUpEndsTheSessionThatHoldsMost) {
   expect_served(healthy);
 }
 
+// QoS 0: each holds what its credit allows, and nothing waits.
+TEST_F(Memory, ThatStalledReadersHoldWithinTheirCreditIsTakenBack) {
+  Peer& healthy = healthy_client();
+  Peer& writer = world.peer("writer").connect();
+  std::vector<Peer*> stalled;
+  for (int i = 0; i < 100; ++i) {
+    const std::string topic = "a" + std::to_string(i);
+    stalled.push_back(&world.peer("stalled" + topic).connect().subscribe(topic));
+    writer.publish(topic, large + topic);
+    look();
+    for (Peer* one : stalled) {
+      if (!exists(one->client_id)) one->take();  // its I/O thread lets go of what it cannot write
+    }
+    ASSERT_LT(ledger().total(), ledger().bytes_max() + 2 * large.size());
+  }
+  EXPECT_GT(stats().memory_sessions_ended.value(), 10u);
+  expect_served(healthy);
+}
+
+// A session is listed by what it held when that was noted, and may hold less now.
+TEST_F(Memory, IsTakenFromThoseWhoHoldItNow) {
+  for (int i = 0; i < 20; ++i) {
+    ConnectRequest::Will will{message("w", large), 0};
+    world.peer("small" + std::to_string(i)).connect(true, for_ever, std::move(will)).close();
+  }
+  for (int i = 0; i < 30; ++i) {
+    Peer& large_one = world.peer("large" + std::to_string(i)).connect(true, for_ever);
+    large_one.subscribe(std::string(40'000, 'f') + std::to_string(i), 1).close();
+  }
+  std::vector<Message> held;
+  while (ledger().total() < ledger().scarce_bytes()) {
+    held.push_back(message("b", large));
+    world.processor.update_ledger();
+  }
+  for (int i = 0; i < 10; ++i) look();
+  ASSERT_FALSE(events.empty());
+  for (const MemoryEvent& event : events) EXPECT_EQ(event.client_id.substr(0, 5), "large");
+}
+
 TEST_F(Memory, OfWillsIsTakenBackFromThoseWhoHaveGone) {
   Peer& healthy = healthy_client();
   for (int i = 0; i < 100; ++i) {
@@ -282,6 +321,33 @@ TEST_F(Memory, OfCachedRoutesIsWithinItsBudget) {
     writer.publish("hot", "v").publish("topic/" + std::to_string(i), "v");
   }
   EXPECT_EQ(small.processor.stats().routes_computed.value() - before, 101u);
+}
+
+// One list for all the subscriptions of a client that match, in each topic's route.
+TEST_F(Memory, OfCachedIdentifiersIsWithinTheBudgetToo) {
+  ProcessorLimits limits;
+  limits.routes_bytes = mib;
+  limits.identifiers_in_one_copy = true;
+  World small(limits);
+  Peer& reader = small.peer("reader", Version::v5).connect();
+  constexpr std::uint32_t count = 1000;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    SubscriptionRequest wanted;
+    wanted.filter = "#";
+    wanted.name = "$share" + std::to_string(i) + "#";  // of which the filter is the end
+    reader.subscribe(wanted, i + 1);
+  }
+  Peer& writer = small.peer("writer").connect();
+  for (int i = 0; i < 1000; ++i) {
+    writer.publish("topic/" + std::to_string(i), "v");
+    reader.read();
+  }
+  EXPECT_EQ(reader.got.back().identifiers.size(), count);
+  small.processor.update_ledger();
+  const std::uint64_t routes = small.processor.ledger().bytes(Holding::routes);
+  EXPECT_GT(routes, mib / 2);
+  EXPECT_LE(routes, mib + 2 * count * sizeof(std::uint32_t) + 1000 * 200);
+  EXPECT_GT(small.processor.stats().routes_dropped.value(), 500u);
 }
 
 TEST_F(Memory, OfReleasedQos2MessagesIsGivenBack) {
