@@ -1,10 +1,24 @@
 #include "core/broker/command_turns.hpp"
 
-#include <cassert>
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
+#include "core/broker/check.hpp"
+
 namespace millrace::broker {
+
+namespace {
+
+// What may be left undone without harm when the server ends: nobody has been told that it is done.
+bool is_request(const Command& command) {
+  return command.get_if<command::Publish>() != nullptr ||
+         command.get_if<command::RefusedPublish>() != nullptr ||
+         command.get_if<command::Subscribe>() != nullptr ||
+         command.get_if<command::Unsubscribe>() != nullptr;
+}
+
+}  // namespace
 
 void CommandTurns::begin() {
   spent_units_ = 0;
@@ -21,46 +35,77 @@ void CommandTurns::put_off(Command& command) {
   line.commands.push_back(std::move(command));
 }
 
+// Who names the identifier of a connection whose commands wait comes after those: else its CONNECT
+// would take over a session that is about to be left in order, and publish its will.
+void CommandTurns::join_line(const Command& command) {
+  const auto* connect = command.get_if<command::Connect>();
+  if (connect == nullptr || has_line(command)) return;
+  const Session* session = processor_.find_session(connect->request->client_id.view());
+  if (session == nullptr || !session->connected()) return;
+  CommandLine* const line = session->outbox->line;
+  if (line == nullptr || line->commands.empty()) return;
+  line->outboxes.push_back(command.outbox);
+  command.outbox->line = line;
+}
+
 // The outbox is freed after its Close.
 void CommandTurns::note_costly(const Command& command) {
   if (command.outbox == nullptr || command.get_if<command::Close>() != nullptr) return;
   Outbox& outbox = *command.outbox;
   if (outbox.line == nullptr) {
-    idle_.emplace_back();
-    outbox.line = &idle_.back();
-    outbox.line->outbox = &outbox;
-    outbox.line->place = std::prev(idle_.end());
-    // What it has among those that are held would come too late behind what comes next.
-    std::deque<Command> held = std::exchange(held_, {});
-    for (Command& one : held) put_off(one);
+    MILLRACE_CHECK(held_.empty());  // else what it has there would come too late
+    CommandLine& line = idle_.emplace_back();
+    line.outboxes.push_back(&outbox);
+    line.place = std::prev(idle_.end());
+    outbox.line = &line;
   }
+  outbox.set_asks_much(true);
   outbox.line->costly_at_ns = processor_.now_ns();
+}
+
+void CommandTurns::leave_line(CommandLine& line, Outbox& outbox) {
+  outbox.line = nullptr;
+  outbox.set_asks_much(false);
+  std::erase(line.outboxes, &outbox);
 }
 
 void CommandTurns::finish() {
   for (bool applied = false; !waiting_.empty() && !(applied && slice_is_used_up());
        applied = true) {
     CommandLine& line = waiting_.front();
-    Command command = std::move(line.commands.front());
-    line.commands.pop_front();
-    apply(command);
-    if (command.get_if<command::Close>() != nullptr) {
-      assert(line.commands.empty());
-      line.outbox->line = nullptr;
-      waiting_.pop_front();
-    } else if (line.commands.empty()) {
-      idle_.splice(idle_.end(), waiting_, line.place);
-    } else {
+    if (hurries_) drop_requests(line);
+    if (!line.commands.empty()) {
+      Command& command = line.commands.front();
+      if (apply(command)) {
+        if (command.get_if<command::Close>() != nullptr) leave_line(line, *command.outbox);
+        line.commands.pop_front();
+      }
+    }
+    if (!line.commands.empty()) {
       waiting_.splice(waiting_.end(), waiting_, line.place);
+    } else if (line.outboxes.empty()) {
+      waiting_.pop_front();
+    } else {
+      idle_.splice(idle_.end(), waiting_, line.place);
     }
   }
   close_idle_lines();
 }
 
+void CommandTurns::drop_requests(CommandLine& line) {
+  std::erase_if(line.commands, [&](Command& command) {
+    if (!is_request(command)) return false;
+    applied_bytes_ += command.charged_bytes();
+    processor_.discard(command);
+    return true;
+  });
+}
+
 // In about the order in which they were costly; one behind a later one stays a little longer.
 void CommandTurns::close_idle_lines() {
   while (!idle_.empty() && processor_.now_ns() - idle_.front().costly_at_ns > costly_ns) {
-    idle_.front().outbox->line = nullptr;
+    CommandLine& line = idle_.front();
+    while (!line.outboxes.empty()) leave_line(line, *line.outboxes.back());
     idle_.pop_front();
   }
 }

@@ -5,10 +5,12 @@
 // what is left of it begins the next batch, so that what is done is handed over. And a connection
 // that asked for something costly (a topic that very many filters match, a message for very many
 // offline sessions) has a line of its own for a second after that: such lines are served in turn, a
-// command each, after what the others asked for.
+// command each, after what the others asked for. What is asked by one command alone may be costly,
+// too: Processor::apply_some() does a part of it, and the rest has its turn later.
 //
-// What always holds: the commands of one connection are applied in their order; a batch does no more
-// than its slice and one command; commands of others wait for one batch, not for lines.
+// What always holds: the commands of one connection are applied in their order, and those of the next
+// connection of its session come after them; a batch does no more than its slice and one command;
+// commands of others wait for one batch, not for lines.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -18,15 +20,16 @@
 #include <deque>
 #include <list>
 #include <utility>
+#include <vector>
 
 #include "core/broker/command.hpp"
 #include "core/broker/processor.hpp"
 
 namespace millrace::broker {
 
-// What waits of one connection.
+// What waits of one connection, and of those that came meanwhile to take over its session.
 struct CommandLine {
-  Outbox* outbox = nullptr;
+  std::vector<Outbox*> outboxes;  // of those whose Close is not applied yet
   std::deque<Command> commands;
   std::int64_t costly_at_ns = 0;  // when it asked for something costly last
   std::list<CommandLine>::iterator place;
@@ -42,13 +45,18 @@ class CommandTurns {
   // comes out of the queue; then the lines.
   void begin();
   void admit(Command& command) {
+    if (!waiting_.empty()) [[unlikely]]
+      join_line(command);
     if (held_.empty() && !has_line(command) && !slice_is_used_up()) [[likely]] {
-      apply(command);
-    } else {
-      put_off(command);
+      if (apply(command)) [[likely]]
+        return;
     }
+    put_off(command);
   }
   void finish();
+  // The server ends, and does not do any more what lines ask of it. What they are not told to be done
+  // is not done.
+  void hurry() { hurries_ = true; }
 
   // The slice did not even do for what was left of the batch before: nothing more is to come.
   bool is_behind() const { return !held_.empty(); }
@@ -65,15 +73,21 @@ class CommandTurns {
     return command.outbox != nullptr && command.outbox->line != nullptr;
   }
   bool slice_is_used_up() const { return spent_units_ >= slice_units_; }
-  void apply(Command& command) {
-    applied_bytes_ += command.charged_bytes();
-    processor_.apply(command);
+  // False: it goes on in a later turn. Then it has a line.
+  bool apply(Command& command) {
+    const bool is_over = processor_.apply_some(command);
+    if (is_over) [[likely]]
+      applied_bytes_ += command.charged_bytes();
     const std::uint64_t before = std::exchange(spent_units_, processor_.spent_units());
-    if (spent_units_ - before >= slice_units_ / costly_part) [[unlikely]]
+    if (spent_units_ - before >= slice_units_ / costly_part || !is_over) [[unlikely]]
       note_costly(command);
+    return is_over;
   }
   void put_off(Command& command);
+  void join_line(const Command& command);
   void note_costly(const Command& command);
+  void leave_line(CommandLine& line, Outbox& outbox);
+  void drop_requests(CommandLine& line);
   void close_idle_lines();
 
   Processor& processor_;
@@ -83,6 +97,7 @@ class CommandTurns {
   std::uint64_t spent_units_ = 0;   // in this batch
   std::uint64_t slice_units_ = 0;
   std::uint64_t applied_bytes_ = 0;
+  bool hurries_ = false;
 };
 
 }  // namespace millrace::broker

@@ -25,8 +25,8 @@ namespace millrace::broker {
 
 class FanOut {
  public:
-  FanOut(Values& values, Router& router, Deliverer& deliverer)
-      : values_(values), router_(router), deliverer_(deliverer) {}
+  FanOut(Batch& batch, Values& values, Router& router, Deliverer& deliverer)
+      : batch_(batch), values_(values), router_(router), deliverer_(deliverer) {}
   // Local readers are served from now on.
   void set_local(LocalSide* local) { local_ = local; }
 
@@ -37,6 +37,7 @@ class FanOut {
   bool to_group(const RouteGroup& group, PublishContext& context);
 
  private:
+  Batch& batch_;
   Values& values_;
   Router& router_;
   Deliverer& deliverer_;

@@ -67,6 +67,11 @@ void Inbox::stop() {
   thread_.join();
 }
 
+void Inbox::hurry() {
+  hurries_.store(true, std::memory_order_relaxed);
+  signal();
+}
+
 Ledger& Inbox::ledger() {
   return processor_.ledger();
 }
@@ -168,6 +173,8 @@ bool Inbox::run_batch() {
   MILLRACE_CHECK((signals_.load(std::memory_order_relaxed) & held) != 0);  // by this thread
   const std::int64_t started_ns = now_ns();
   processor_.begin(started_ns, processor_.needs_time_of_day() ? time_of_day_ns() : 0);
+  if (hurries_.load(std::memory_order_relaxed)) [[unlikely]]
+    turns_->hurry();
   turns_->begin();
   std::size_t count = 0;
   if (!turns_->is_behind()) [[likely]] {

@@ -57,6 +57,9 @@ class Inbox {
   // Applies what is queued, then ends the processor's thread. Front-ends must have stopped.
   void stop();
 
+  // The server is about to stop: what is left of costly requests is not done any more.
+  void hurry();
+
   // Submits the commands in order and returns how many were taken (a prefix; those are moved from).
   // Fewer than given: the queue is at a limit; keep the rest and call wait_for_room().
   // May run the processor on the calling thread before it returns.
@@ -104,6 +107,7 @@ class Inbox {
   std::unique_ptr<CommandQueue> queue_;
   const std::unique_ptr<CommandTurns> turns_;  // the holder's
   std::atomic<bool> has_put_off_{false};       // turns_ is not empty
+  std::atomic<bool> hurries_{false};
 
   static constexpr std::uint64_t held = 1;
   static constexpr std::uint64_t one_signal = 2;

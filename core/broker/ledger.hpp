@@ -12,6 +12,8 @@
 // What always holds: a kind is never charged less than nothing; the level is that of the last
 // update().
 //
+// ConnectionCharge: what a front-end has charged, for as long as the object lives.
+//
 // Threads: charge(), release(), set() and update() by the processor's holder; all else by any.
 #pragma once
 
@@ -20,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "core/base/counter.hpp"
 #include "core/broker/buffer_bytes.hpp"
@@ -116,6 +119,28 @@ class Ledger {
   std::atomic<std::uint64_t> other_{0};
   std::atomic<std::uint64_t> bytes_max_{0};
   std::atomic<MemoryLevel> level_{MemoryLevel::plenty};
+};
+
+class ConnectionCharge {
+ public:
+  ConnectionCharge() = default;
+  ConnectionCharge(Ledger& ledger, std::uint64_t bytes) : ledger_(&ledger), bytes_(bytes) {
+    ledger.charge_connection(bytes);
+  }
+  ConnectionCharge(ConnectionCharge&& other) noexcept
+      : ledger_(std::exchange(other.ledger_, nullptr)), bytes_(other.bytes_) {}
+  ConnectionCharge& operator=(ConnectionCharge&& other) noexcept {
+    std::swap(ledger_, other.ledger_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~ConnectionCharge() {
+    if (ledger_ != nullptr) ledger_->release_connection(bytes_);
+  }
+
+ private:
+  Ledger* ledger_ = nullptr;
+  std::uint64_t bytes_ = 0;
 };
 
 }  // namespace millrace::broker

@@ -173,6 +173,9 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   // before waiting. resume() withdraws the request.
   void pause() { paused_.exchange(true, std::memory_order_acq_rel); }
   void resume() { paused_.store(false, std::memory_order_relaxed); }
+  // What the connection asked for lately is costly, and takes turns with what others ask for: few
+  // commands of it need to wait.
+  bool asks_much() const { return asks_much_.load(std::memory_order_relaxed); }
 
   // True when the session has a subscription that may be conflated: the connection then keeps the
   // kernel's send buffer small (TCP_NOTSENT_LOWAT), as late binding needs. `latest` is the
@@ -203,7 +206,13 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
     ++applied_commands_here_;
     applied_bytes_here_ += bytes;
   }
+  // It is not over, and will be counted later.
+  void uncount_applied(std::uint32_t bytes) {
+    --applied_commands_here_;
+    applied_bytes_here_ -= bytes;
+  }
   bool publish_applied();
+  void set_asks_much(bool much) { asks_much_.store(much, std::memory_order_relaxed); }
   void set_binding(Binding binding) { binding_.store(binding, std::memory_order_relaxed); }
 
   std::uint32_t outstanding_bytes = 0;  // bound and not reported as drained
@@ -227,6 +236,7 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   std::atomic<std::uint32_t> applied_bytes_{0};
   std::atomic<bool> ready_{false};
   std::atomic<bool> paused_{false};
+  std::atomic<bool> asks_much_{false};
   std::atomic<Binding> binding_{Binding::early};
 };
 

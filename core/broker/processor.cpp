@@ -20,7 +20,7 @@ Processor::Processor(const ProcessorLimits& limits)
       backlog_(batch_,
                [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); }),
       deliverer_({batch_, timers_, values_, backlog_, publisher_acks_}),
-      fan_out_(values_, router_, deliverer_),
+      fan_out_(batch_, values_, router_, deliverer_),
       revoker_({batch_, router_, backlog_, publisher_acks_, deliverer_, fan_out_}),
       sessions_({batch_, timers_, router_, deliverer_, fan_out_, revoker_}),
       memory_guard_({batch_, router_, values_, backlog_, sessions_}) {}
@@ -75,6 +75,7 @@ RestoreFigures Processor::finish_restore(store::CommitLog& log, std::uint64_t la
 
 void Processor::close_journal() {
   if (!journal_) return;
+  journal_->gate().discard();  // nobody is left whom it could be said to
   journal_->write_retained();
   journal_->seal();
 }
@@ -154,7 +155,7 @@ void Processor::tell_sequence() {
 // After the deliveries of the batch, so that its figures are those that the clients will see.
 void Processor::answer_inquiries() {
   const std::uint32_t budget = batch_.limits().inquiry_sessions_per_batch;
-  inquiries_.step(sessions_, batch_.now_ns(), budget);
+  inquiries_.step({sessions_, router_.index(), batch_.now_ns()}, budget);
   batch_.stats().work_units.add(budget);
   if (!inquiries_.empty()) batch_.ask_for_more();
 }
@@ -173,43 +174,62 @@ void Processor::update_gauges() {
 
 // --- Commands ------------------------------------------------------------------------------------
 
-void Processor::apply(Command& command) {
+bool Processor::apply_some(Command& command) {
   MILLRACE_CHECK(holder_.held_here());
   ++commands_;
+  bool is_over = true;
   if (command.outbox == nullptr) {
     apply_of_server(command);
   } else {
-    apply_of_connection(*command.outbox, command);
+    const std::uint32_t bytes = command.charged_bytes();
+    batch_.touch(*command.outbox);
+    command.outbox->count_applied(bytes);
+    is_over = apply_of_connection(*command.outbox, command);
+    if (!is_over) [[unlikely]]
+      command.outbox->uncount_applied(bytes);
   }
   if (sessions_.has_due_wills()) [[unlikely]]
     publish_due_wills();
+  return is_over;
 }
 
-void Processor::apply_of_connection(Outbox& outbox, Command& command) {
-  batch_.touch(outbox);
-  outbox.count_applied(command.charged_bytes());
+void Processor::discard(Command& command) {
+  MILLRACE_CHECK(holder_.held_here() && command.outbox != nullptr);
+  batch_.touch(*command.outbox);
+  command.outbox->count_applied(command.charged_bytes());
+  batch_.stats().stale_commands.add();
+}
+
+bool Processor::apply_of_connection(Outbox& outbox, Command& command) {
   if (outbox.attached()) [[likely]] {
     MILLRACE_CHECK(outbox.session->outbox == &outbox);
     if (auto* publish = command.get_if<command::Publish>()) {
-      return apply_publish(outbox.session, std::move(publish->message));
+      apply_publish(outbox.session, std::move(publish->message));
+      return true;
     }
   }
   if (auto* connect = command.get_if<command::Connect>()) {
-    return sessions_.connect(outbox, *connect->request);
+    sessions_.connect(outbox, *connect->request);
+    return true;
   }
-  if (auto* close = command.get_if<command::Close>()) return sessions_.close(outbox, *close);
+  if (auto* close = command.get_if<command::Close>()) {
+    sessions_.close(outbox, *close);
+    return true;
+  }
   if (!outbox.attached()) {
     batch_.stats().stale_commands.add();
-    return;
+    return true;
   }
   Session& session = *outbox.session;
   if (auto* refused = command.get_if<command::RefusedPublish>()) {
-    return publisher_acks_.acknowledge(session, refused->qos, refused->packet_id, refused->reason);
+    publisher_acks_.acknowledge(session, refused->qos, refused->packet_id, refused->reason);
+    return true;
   }
-  apply_control(session, *command.get_if<command::Control>());
+  return apply_control(session, *command.get_if<command::Control>());
 }
 
-void Processor::apply_control(Session& session, command::Control& control) {
+bool Processor::apply_control(Session& session, command::Control& control) {
+  bool is_over = true;
   const auto apply_body = [&](auto& body) {
     using Body = std::remove_reference_t<decltype(body)>;
     if constexpr (std::is_same_v<Body, command::Drained>) {
@@ -221,14 +241,15 @@ void Processor::apply_control(Session& session, command::Control& control) {
     } else if constexpr (std::is_same_v<Body, command::Pubrel>) {
       publisher_acks_.apply(session, body);
     } else if constexpr (std::is_same_v<Body, command::Subscribe>) {
-      apply_subscribe(session, *body.request);
+      is_over = apply_subscribe(session, *body.request);
     } else if constexpr (std::is_same_v<Body, command::Unsubscribe>) {
-      apply_unsubscribe(session, *body.request);
+      is_over = apply_unsubscribe(session, *body.request);
     } else {
       assert(!"applied above, or a command of the server's own, which has no outbox");
     }
   };
   boost::variant2::visit(apply_body, control);
+  return is_over;
 }
 
 void Processor::apply_of_server(Command& command) {
@@ -326,25 +347,41 @@ std::size_t Processor::publish(PublishContext& context) {
 
 // --- Subscribing ---------------------------------------------------------------------------------
 
-void Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
+// A request of very many filters is applied in parts, of which each is costly to its client.
+std::uint64_t Processor::units_per_call() const {
+  return std::max(1u, batch_.limits().units_per_batch / 4);
+}
+
+bool Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   if (request.rights_revision < sessions_.rights_revision()) [[unlikely]] {
     sessions_.review(session);
-    if (!session.connected()) return;  // its user is gone, or what it was handed on overflowed
+    if (!session.connected()) return true;  // its user is gone, or what it was handed on overflowed
     judge_anew(session, request);
+    request.rights_revision = sessions_.rights_revision();
   }
-  protocol::Suback suback;
-  suback.packet_id = request.packet_id;
+  std::vector<ReasonCode>& answers = request.answers;
   backlog_.seal(session);  // what waits keeps its order whatever changes now
-  for (const SubscriptionRequest& wanted : request.filters) {
-    suback.reasons.push_back(wanted.refused ? *wanted.refused
-                                            : subscribe(session, wanted, request.identifier));
+  const std::uint64_t last_unit = batch_.spent() + units_per_call();
+  while (answers.size() < request.filters.size() && batch_.spent() < last_unit) {
+    const SubscriptionRequest& wanted = request.filters[answers.size()];
+    batch_.spend(1);
+    answers.push_back(wanted.refused ? *wanted.refused
+                                     : subscribe(session, wanted, request.identifier));
   }
   session.update_binding();
-  if (request.packet_id != 0) answer(session, suback);
-  if (!session.connected()) return;
+  const bool is_over = answers.size() == request.filters.size();
+  if (is_over && request.packet_id != 0) {
+    protocol::Suback suback;
+    suback.packet_id = request.packet_id;
+    suback.reasons = std::move(answers);
+    suback.reasons.insert(suback.reasons.end(), request.beyond, ReasonCode::quota_exceeded);
+    answer(session, suback);
+  }
+  if (!session.connected()) return true;
   // What was stored up to here goes out ahead of what this batch still brings.
   values_.store_noted(local_.get());
   deliverer_.serve(session);
+  return is_over;
 }
 
 // It was allowed before a reload that is applied already.
@@ -364,7 +401,7 @@ void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
 
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
-  batch_.spend(1);
+  batch_.spend(static_cast<std::uint64_t>(std::ranges::count(wanted.filter, '/')));
   const Router::Subscribed subscribed = router_.subscribe(session, wanted, identifier);
   if (subscribed.subscription == nullptr) return ReasonCode::quota_exceeded;
   if (auto cursor = values_.begin_snapshot(*subscribed.subscription, wanted, subscribed.is_new)) {
@@ -373,23 +410,33 @@ ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wan
   return static_cast<ReasonCode>(wanted.qos);
 }
 
-void Processor::apply_unsubscribe(Session& session, const UnsubscribeRequest& request) {
-  protocol::Unsuback unsuback;
-  unsuback.packet_id = request.packet_id;
+bool Processor::apply_unsubscribe(Session& session, UnsubscribeRequest& request) {
   std::vector<const Subscription*> ended;
-  for (const std::string& name : request.names) {
+  std::vector<ReasonCode>& answers = request.answers;
+  const std::uint64_t last_unit = batch_.spent() + units_per_call();
+  while (answers.size() < request.names.size() && batch_.spent() < last_unit) {
+    const std::string& name = request.names[answers.size()];
+    batch_.spend(1);
     if (const Subscription* subscription = router_.unsubscribe(session, name)) {
+      batch_.spend(static_cast<std::uint64_t>(std::ranges::count(name, '/')));
       ended.push_back(subscription);
-      unsuback.reasons.push_back(ReasonCode::success);
+      answers.push_back(ReasonCode::success);
     } else {
-      unsuback.reasons.push_back(ReasonCode::no_subscription_existed);
+      answers.push_back(ReasonCode::no_subscription_existed);
     }
   }
   deliverer_.drop_snapshots(session, ended);
   backlog_.unsubscribed(session, ended);
   deliverer_.serve_later(session);
   session.update_binding();
-  if (request.packet_id != 0) answer(session, unsuback);
+  if (answers.size() < request.names.size()) return false;
+  if (request.packet_id != 0) {
+    protocol::Unsuback unsuback;
+    unsuback.packet_id = request.packet_id;
+    unsuback.reasons = std::move(answers);
+    answer(session, unsuback);
+  }
+  return true;
 }
 
 // A client that does not take packets of that size is sent nothing [MQTT-3.1.2-24]; without the

@@ -4,7 +4,7 @@
 // Time is handed in and nothing in here is random, so a replayed stream of commands gives the same
 // effects: the simulator in the tests does that, without sockets.
 //
-//     begin(now); apply(command)...; finish();      called by Inbox::run_batch (inbox.cpp)
+//     begin(now); apply_some(command)...; finish();   called by Inbox::run_batch (inbox.cpp)
 //
 // The state is in its parts, each with a header of its own; the processor itself takes a command,
 // asks the parts in turn, and ends the batch:
@@ -69,7 +69,15 @@ class Processor {
   // Monotonic nanoseconds, never less than before; and the time of day, for local readers and the
   // journal alone.
   void begin(std::int64_t now_ns, std::uint64_t time_of_day_ns = 0);
-  void apply(Command& command);
+  // False: it asks for so much that it goes on later, with another call. What others ask may come
+  // in between.
+  [[nodiscard]] bool apply_some(Command& command);
+  void apply(Command& command) {
+    while (!apply_some(command)) {
+    }
+  }
+  // Drops a connection's command, which then counts as applied: the server ends.
+  void discard(Command& command);
   void finish();
 
   // Work of the commands of this batch, and how much a batch is to do: see CommandTurns.
@@ -114,27 +122,30 @@ class Processor {
   // Any thread, for what the table offers to any thread.
   const TopicTable& topics() const { return values_.topics(); }
 
-  // For tests and the simulator, between batches.
   const Session* find_session(std::string_view client_id) const {
     return sessions_.find(client_id);
   }
+
+  // For tests and the simulator, between batches.
   const SubscriptionIndex& index() const { return router_.index(); }
   std::array<std::uint64_t, holding_count> recount_memory() const {
     return memory_guard_.recount();
   }
 
  private:
-  void apply_of_connection(Outbox& outbox, Command& command);
-  void apply_control(Session& session, command::Control& control);
+  // Each says whether it is over.
+  bool apply_of_connection(Outbox& outbox, Command& command);
+  bool apply_control(Session& session, command::Control& control);
   void apply_of_server(Command& command);
 
   void apply_publish(Session* from, Message&& message);
   void apply_acknowledged(Session& from, PublishContext& context);
-  void apply_subscribe(Session& session, SubscribeRequest& request);
+  bool apply_subscribe(Session& session, SubscribeRequest& request);
   void judge_anew(const Session& session, SubscribeRequest& request);
   protocol::ReasonCode subscribe(Session& session, const SubscriptionRequest& wanted,
                                  std::uint32_t identifier);
-  void apply_unsubscribe(Session& session, const UnsubscribeRequest& request);
+  bool apply_unsubscribe(Session& session, UnsubscribeRequest& request);
+  std::uint64_t units_per_call() const;
   template <class Answer>
   void answer(Session& session, const Answer& packet);
   template <class Ack>

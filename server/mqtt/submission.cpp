@@ -1,9 +1,15 @@
 #include "server/mqtt/submission.hpp"
 
+#include <algorithm>
 #include <cassert>
 #include <iterator>
 
 namespace millrace::server {
+
+namespace {
+// Of a connection that asks for what is costly: as many as have their turn in a moment.
+constexpr std::uint32_t costly_commands_max = 64;
+}  // namespace
 
 void Submission::open(broker::OutboxRef outbox, std::unique_ptr<broker::ConnectRequest> request) {
   assert(!is_open() && gathered() == 0);
@@ -73,20 +79,23 @@ void Submission::give_up() {
 
 // --- Back-pressure -------------------------------------------------------------------------------
 
+std::uint32_t Submission::commands_max() const {
+  const std::uint32_t all = thread_.config().connection.unapplied_commands;
+  return outbox_->asks_much() ? std::min(all, costly_commands_max) : all;
+}
+
 bool Submission::is_at_limit() const {
   if (kept_) return true;
   if (!is_open()) return false;
-  const ConnectionConfig& config = thread_.config().connection;
-  return unapplied_commands() >= config.unapplied_commands ||
-         unapplied_bytes() >= config.unapplied_bytes;
+  return unapplied_commands() >= commands_max() ||
+         unapplied_bytes() >= thread_.config().connection.unapplied_bytes;
 }
 
 bool Submission::is_below_low_mark() const {
   if (kept_) return false;
   if (!is_open()) return true;
-  const ConnectionConfig& config = thread_.config().connection;
-  return unapplied_commands() <= config.unapplied_commands / 2 &&
-         unapplied_bytes() <= config.unapplied_bytes / 2;
+  return unapplied_commands() <= commands_max() / 2 &&
+         unapplied_bytes() <= thread_.config().connection.unapplied_bytes / 2;
 }
 
 }  // namespace millrace::server

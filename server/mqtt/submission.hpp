@@ -11,9 +11,11 @@
 // Threads: the connection's I/O thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -41,6 +43,19 @@ class Submission {
     submitted_bytes_ += bytes;
     add(broker::command::Publish{std::move(message), bytes});
   }
+  // A SUBSCRIBE or UNSUBSCRIBE that takes so many bytes until it is applied.
+  template <class Request>
+  void add_request(std::unique_ptr<Request> request, std::uint64_t bytes) {
+    broker::RequestSize& size = request->size;
+    size.charged_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, INT32_MAX));
+    size.charge = broker::ConnectionCharge(thread_.inbox().ledger(), bytes);
+    submitted_bytes_ += size.charged_bytes;
+    if constexpr (std::is_same_v<Request, broker::SubscribeRequest>) {
+      add(broker::command::Subscribe{std::move(request)});
+    } else {
+      add(broker::command::Unsubscribe{std::move(request)});
+    }
+  }
   void add_close(protocol::ReasonCode reason, std::optional<std::uint32_t> new_expiry_s);
   bool has_close() const { return close_added_; }
   // Nothing more will be submitted: the queue has taken all, Close included, or nothing was opened.
@@ -60,6 +75,8 @@ class Submission {
 
   // --- Back-pressure ---
   bool is_at_limit() const;
+  // The limit is small, and is to be looked at within a read, too.
+  bool is_costly() const { return is_open() && outbox_->asks_much(); }
   bool is_below_low_mark() const;  // half of each limit
   // Asks for a call of on_outbox_ready() as soon as more is applied. Check the counts once more
   // after this, before waiting for the call: what was applied before this brings no call.
@@ -75,7 +92,10 @@ class Submission {
 
  private:
   std::uint32_t gathered() const { return static_cast<std::uint32_t>(thread_.commands().size()); }
-  std::uint32_t unapplied_commands() const { return submitted_commands_ - applied_commands(); }
+  std::uint32_t unapplied_commands() const {
+    return submitted_commands_ + gathered() - applied_commands();
+  }
+  std::uint32_t commands_max() const;
   std::uint32_t unapplied_bytes() const { return submitted_bytes_ - outbox_->applied_bytes(); }
   void submit_kept();
 

@@ -131,5 +131,45 @@ TEST_F(SubmissionTest, ASlicePaysForWhatItPins) {
   EXPECT_EQ(front.inbox.queued_bytes(), 1105u);
 }
 
+TEST_F(SubmissionTest, WhatIsCostlyHasASmallLimit) {
+  Config config = small();
+  config.connection.unapplied_commands = 1000;
+  config.connection.unapplied_bytes = 1 << 20;
+  config.queue.bytes_max = 1 << 20;
+  config.queue.max_capacity = 4096;
+  FrontEnd other(config);
+  broker::OutboxRef of_other(new broker::Outbox(other.thread.ready_list(), owner));
+  Submission costly(other.thread);
+  auto request = std::make_unique<broker::ConnectRequest>();
+  request->client_id = "c";
+  costly.open(of_other, std::move(request));
+  for (int i = 0; i < 100; ++i) costly.add_publish(message(1));
+  EXPECT_FALSE(costly.is_at_limit());
+  of_other->set_asks_much(true);
+  EXPECT_TRUE(costly.is_costly());
+  EXPECT_TRUE(costly.is_at_limit()) << "also before it is submitted";
+  costly.add_close(ReasonCode::normal_disconnection, {});
+  costly.submit();
+  other.apply();
+  EXPECT_FALSE(costly.is_at_limit());
+  of_other->forget_owner();
+}
+
+// Of 420,000 filters in a packet of 2 MiB, too.
+TEST_F(SubmissionTest, ARequestIsChargedToItsConnectionAndToTheLedgerUntilItIsApplied) {
+  broker::Ledger& ledger = front.inbox.ledger();
+  const std::uint64_t before = ledger.bytes(broker::Holding::connections);
+  auto request = std::make_unique<broker::UnsubscribeRequest>();
+  request->packet_id = 1;
+  request->names = {"a", "b"};
+  submission.add_request(std::move(request), 2000);
+  submission.submit();
+  EXPECT_TRUE(submission.is_at_limit());
+  EXPECT_EQ(ledger.bytes(broker::Holding::connections), before + 2000);
+  front.apply();
+  EXPECT_FALSE(submission.is_at_limit());
+  EXPECT_EQ(ledger.bytes(broker::Holding::connections), before);
+}
+
 }  // namespace
 }  // namespace millrace::server
