@@ -65,8 +65,29 @@ void log_reloaded(std::size_t changed) {
   log_info("reloaded", {{"changed", changed}});
 }
 
+// Whether the process has been asked to end, also while a reload keeps the main thread from its
+// signals.
+class EndRequest {
+ public:
+  EndRequest() {
+    signals_.async_wait([this](const boost::system::error_code& error, int) {
+      if (!error) came_ = true;
+    });
+  }
+  bool has_come() {
+    context_.poll();
+    return came_;
+  }
+
+ private:
+  boost::asio::io_context context_;
+  boost::asio::signal_set signals_{context_, SIGTERM, SIGINT};
+  bool came_ = false;
+};
+
 // A faulty configuration changes nothing, and says why.
-ReloadResult reload(Server& server, const ConfigSources& sources, UnfinishedReload& unfinished) {
+ReloadResult reload(Server& server, const ConfigSources& sources, UnfinishedReload& unfinished,
+                    EndRequest& end_request) {
   const ReloadedConfig loaded = reload_config(server.config(), sources);
   std::vector<ConfigFault> faults = loaded.faults;
   std::shared_ptr<const Settings> settings;
@@ -77,7 +98,8 @@ ReloadResult reload(Server& server, const ConfigSources& sources, UnfinishedRelo
     for (const ConfigFault& fault : faults) refused.faults.push_back(fault.to_string());
     return refused;
   }
-  const bool done = server.reload(std::move(settings));
+  const bool done =
+      server.reload(std::move(settings), [&end_request] { return end_request.has_come(); });
   setup_log(loaded.config.log);
   log_warnings(server.settings());
   for (const std::string& path : loaded.needs_restart) {
@@ -105,7 +127,7 @@ class Announcer {
   }
   ReloadResult reload(const ConfigSources& sources) {
     manager_.reloading();
-    ReloadResult result = server::reload(server_, sources, unfinished_);
+    ReloadResult result = server::reload(server_, sources, unfinished_, end_request_);
     reload_refused_ = !result.faults.empty();
     manager_.ready(status());
     return result;
@@ -142,6 +164,7 @@ class Announcer {
   boost::asio::steady_timer timer_;
   bool reload_refused_ = false;
   UnfinishedReload unfinished_;
+  EndRequest end_request_;
 };
 
 void serve_until_signal(Server& server, const ConfigSources& sources, ServiceManager& manager) {
@@ -156,10 +179,12 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
     });
   };
   wait();
-  server.set_reload([&](std::function<void(ReloadResult)> done) {
-    boost::asio::post(signals_context,
-                      [&, done = std::move(done)] { done(announcer.reload(sources)); });
-  });
+  server.set_controls(
+      [&](std::function<void(ReloadResult)> done) {
+        boost::asio::post(signals_context,
+                          [&, done = std::move(done)] { done(announcer.reload(sources)); });
+      },
+      [&] { boost::asio::post(signals_context, [&] { signals_context.stop(); }); });
   server.start();
   announcer.start();
   boost::asio::steady_timer timer(signals_context);
@@ -183,7 +208,7 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
   };
   watch_memory();
   signals_context.run();
-  server.set_reload({});  // the context ends
+  server.set_controls({}, {});  // the context ends
 }
 
 }  // namespace

@@ -46,16 +46,19 @@ class Server {
   void watch_memory() { memory_watch_.look(); }
   // Gives every I/O thread and the processor the new settings, and new TLS handshakes their
   // certificates. Returns when every connection and session has been judged by the new access
-  // rules; false: after ten seconds, and that goes on (see finish_reload). The listeners are those
-  // of before: they change with a restart alone.
-  [[nodiscard]] bool reload(std::shared_ptr<const Settings> settings);
+  // rules; false: after ten seconds, or as soon as `gives_up` says so, and that goes on (see
+  // finish_reload). The listeners are those of before: they change with a restart alone.
+  using GivesUp = std::function<bool()>;
+  [[nodiscard]] bool reload(std::shared_ptr<const Settings> settings, const GivesUp& gives_up = {});
   // Offers the processor once more what its full queue did not take of a reload. True: all has been
   // taken, and every session is judged.
   bool finish_reload();
   // Which threads have not answered since the last call; empty: all are at work. See Heartbeat.
   std::string stalled_threads() { return heartbeat_->stalled_threads(); }
-  // Who carries out a reload that the management API asks for.
-  void set_reload(ApiRoutes::Reload reload) { api_->set_reload(std::move(reload)); }
+  // Who carries out a reload, or the end, that the management API asks for.
+  void set_controls(ApiRoutes::Reload reload, ApiRoutes::Drain drain) {
+    api_->set_controls(std::move(reload), std::move(drain));
+  }
   // True if everything ended by itself within the time that the configuration allows.
   bool drain();
 

@@ -15,6 +15,9 @@ namespace {
 // How long a peer may take to read the last packets and to close its end.
 constexpr std::uint32_t closing_ticks = IoThread::ticks(5);
 constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
+// The same when the server ends: so long it may take no byte, and then stay.
+constexpr std::uint32_t last_closing_ticks = IoThread::ticks(1);
+constexpr std::uint32_t last_lingering_ticks = 1;
 // How long reading may stand still: the processor has long applied what was submitted by then, so it
 // is the peer, who does not read its answers.
 constexpr std::uint32_t paused_ticks = IoThread::ticks(60);
@@ -221,6 +224,10 @@ bool Connection::certificate_holds() const {
 
 void Connection::stop_reading() {
   read_stopped_ = true;
+  if (state_ != State::closing && state_ != State::lingering) return;
+  patience_ticks_ = state_ == State::closing ? last_closing_ticks : last_lingering_ticks;
+  last_received_tick_ = thread_.wheel().tick();
+  schedule_check();
 }
 
 void Connection::end(Which which) {
@@ -253,7 +260,7 @@ void Connection::close(Ending ending, std::optional<std::uint32_t> new_expiry_s)
   state_ = State::closing;
   reader_.forget();
   last_received_tick_ = thread_.wheel().tick();
-  patience_ticks_ = closing_ticks;
+  patience_ticks_ = read_stopped_ ? last_closing_ticks : closing_ticks;
   schedule_check();
 
   if (past_connect()) {
@@ -284,7 +291,7 @@ void Connection::finish_closing() {
   state_ = State::lingering;
   stream_->shutdown();
   last_received_tick_ = thread_.wheel().tick();
-  patience_ticks_ = lingering_ticks;
+  patience_ticks_ = read_stopped_ ? last_lingering_ticks : lingering_ticks;
   schedule_check();
   stream_->wait_readable();
 }

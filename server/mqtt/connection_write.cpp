@@ -133,7 +133,11 @@ void Connection::write() {
   do {
     status = writer_.write(*stream_, thread_.piece(), thread_.counters(), submission_.outbox());
   } while (held_ && status == Writer::Status::written && release_answers());
-  bytes_sent_ += thread_.counters().bytes_sent.value() - sent_before;
+  const std::uint64_t sent = thread_.counters().bytes_sent.value() - sent_before;
+  bytes_sent_ += sent;
+  if (sent > 0 && read_stopped_ && state_ == State::closing) {
+    last_received_tick_ = thread_.wheel().tick();  // it still takes what it is owed
+  }
   if (state_ >= State::lingering) return;  // a hand-over among them ended it
   if (status == Writer::Status::written) {
     const IoStatus flushed = stream_->flush();
