@@ -127,8 +127,8 @@ class Deliverer {
   // Some credit: the larger one, whatever the mode.
   bool has_any_credit(const Outbox& outbox) const {
     const ProcessorLimits& limits = batch_.limits();
-    return outbox.outstanding_bytes <
-           std::max(limits.credit_latest_bytes, limits.credit_bytes + outbox.credit_raise);
+    const std::uint32_t latest = outbox.late_credit_bytes.value_or(limits.credit_latest_bytes);
+    return outbox.outstanding_bytes < std::max(latest, limits.credit_bytes + outbox.credit_raise);
   }
 
   enum class Snapshots : std::uint8_t { in_turn, later };

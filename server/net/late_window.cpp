@@ -10,14 +10,16 @@ namespace {
 // Headroom over rate x round trip: without it a rate that was measured too low would hold itself
 // there, and the round trip of a path that carries data is longer than its least one.
 constexpr double path_gain = 1.5;
-// A fast reader may have this much time's worth unread, so that it never waits for our next look;
-// and more by the time by which we look late, on a machine that is busy.
-constexpr double unread_seconds = 0.004;
-constexpr double lateness_share = 1.5;
+// A fast reader may have this much time's worth unread, so that it never waits for our next look:
+// looks are some milliseconds apart, and late on a machine that is busy.
+constexpr double unread_seconds = 0.02;
+constexpr double wide_share = 0.25;
+constexpr double fast_share = 0.5;
 
-// A rate is measured over spans of this length, or of a round trip if that is longer; nearby until
+// A rate is measured over spans of this length, or of a round trip if that is longer, so that an
+// unread figure that is wrong by half an allowance makes it wrong by little; nearby until
 // it has several reports in it, as one may tell of much at once, or for the longest time.
-constexpr std::int64_t span_ns_min = 50'000'000;
+constexpr std::int64_t span_ns_min = 120'000'000;
 constexpr std::int64_t span_ns_max = 1'000'000'000;
 constexpr int span_reports_min = 8;
 
@@ -47,6 +49,8 @@ constexpr std::int64_t drain_round_trips = 100;
 // The window has become wider; twice that each time that nothing was hidden.
 constexpr std::int64_t drain_ns_urgent = 250'000'000;
 constexpr std::int64_t drain_round_trips_urgent = 25;
+// And so many times that for which the reader was without data in the last one: less than 2 %.
+constexpr std::int64_t drain_cost_intervals = 64;
 constexpr int doubt_max = 16;
 constexpr std::int64_t drain_ns_max = 500'000'000;
 constexpr std::int64_t alive_ns = 100'000'000;
@@ -62,11 +66,11 @@ constexpr std::int64_t trickle_silence_share = 8;  // the longer it is silent, t
 // Of more for a reader that runs dry.
 constexpr double boost_step = 1.25;
 constexpr double boost_max = 16;
-constexpr double boosted_seconds_max = 0.04;
+constexpr double boosted_seconds_max = 0.03;
 constexpr std::int64_t boost_ns_min = 100'000'000;
 constexpr std::int64_t look_ns_unknown = 2'000'000;  // while no rate is known
 constexpr std::int64_t near_ns = 2'000'000;
-constexpr std::int64_t calm_ns = 2'000'000'000;
+constexpr std::int64_t calm_ns = 400'000'000;
 constexpr double calm_decay = 0.8;
 
 std::int64_t ns(double seconds) {
@@ -109,10 +113,6 @@ void LateWindow::look(const PathSample& sample, bool holds_back) {
   if (!began_) begin(sample);
   assert(sample.now_ns >= last_.now_ns);
   const bool paused = sample.now_ns - last_.now_ns > unwatched_ns + 2 * round_trip_ns();
-  if (!paused && full_) {
-    const std::int64_t late_ns = std::max<std::int64_t>(sample.now_ns - planned_ns_, 0);
-    lateness_ns_ = std::max(lateness_ns_ - lateness_ns_ / 64, late_ns);
-  }
   if (paused) forget_times(sample);
   note_sent(sample);
   if (!paused) note_rate(sample);
@@ -124,7 +124,6 @@ void LateWindow::look(const PathSample& sample, bool holds_back) {
   unread_bytes_ = empty_window_ - sample.window_bytes;
   if (holds_back) drain_if_due(sample);
   note_dryness(holds_back);
-  planned_ns_ = next_look_ns();
 }
 
 void LateWindow::note_sent(const PathSample& sample) {
@@ -198,6 +197,7 @@ void LateWindow::note_window(const PathSample& sample) {
   const double rate = rate_bytes_per_s();
   const double left = unread_bytes_ - rate * seconds(sample.now_ns - told_before_ns);
   empty_window_ = sample.window_bytes;
+  if (draining_) drain_began_ns_ = sample.now_ns;  // it had more to read than was known
   if (rate <= 0 || left <= 0) return;
   empty_window_ += static_cast<std::uint32_t>(left);
   hidden_bytes_ += static_cast<std::uint32_t>(left);  // a guess
@@ -242,6 +242,7 @@ void LateWindow::take_for_empty(const PathSample& sample) {
   if (draining_) {
     const bool was_hidden = sample.window_bytes > drain_window_ + noticed;
     doubt_ = was_hidden ? 1 : std::min(2 * doubt_, doubt_max);
+    drain_cost_ns_ = sample.now_ns - std::max(drain_began_ns_, watch_since_ns_);
   }
   hidden_bytes_ = 0;
   // If that was wrong, as much is hidden now: it will be looked into soon.
@@ -303,8 +304,10 @@ void LateWindow::follow(const PathSample& sample) {
 }
 
 std::int64_t LateWindow::drain_interval_ns(bool urgent) const {
-  return urgent ? doubt_ * std::max(drain_ns_urgent, drain_round_trips_urgent * round_trip_ns())
-                : std::max(drain_ns, drain_round_trips * round_trip_ns());
+  const std::int64_t least_ns = drain_cost_intervals * drain_cost_ns_;
+  return std::max(least_ns, urgent ? doubt_ * std::max(drain_ns_urgent,
+                                                       drain_round_trips_urgent * round_trip_ns())
+                                   : std::max(drain_ns, drain_round_trips * round_trip_ns()));
 }
 
 void LateWindow::drain_if_due(const PathSample& sample) {
@@ -336,7 +339,7 @@ void LateWindow::note_dryness(bool holds_back) {
   // Nearby, what is not acknowledged has arrived.
   const bool is_near = round_trip_ns() < near_ns;
   const std::uint32_t left = unread_bytes_ + (is_near ? last_.flight_bytes : 0);
-  const bool is_dry = was_full && !draining_ && !just_found_ && left < limits_.unread_bytes / 8;
+  const bool is_dry = was_full && !draining_ && !just_found_ && left < unread_allowed() / 8;
   const std::int64_t since_ns = last_.now_ns - boost_at_ns_;
   if (is_dry) {
     if (since_ns < std::max(boost_ns_min, 2 * round_trip_ns())) return;
@@ -350,10 +353,12 @@ void LateWindow::note_dryness(bool holds_back) {
 
 double LateWindow::unread_allowed() const {
   const double rate = rate_bytes_per_s();
-  const double late_s = unread_seconds + lateness_share * seconds(lateness_ns_);
-  const double usual = std::max<double>(limits_.unread_bytes, rate * late_s);
+  double usual = std::max<double>(limits_.unread_bytes, rate * unread_seconds);
+  // A reader that takes all that its buffer holds in a moment is fresh anyway, and its window is
+  // known no better than to some tens of per cent.
+  if (usual > wide_share * empty_window_) usual = std::max(usual, fast_share * empty_window_);
   // What makes up for its pauses is not to make it stale.
-  const double most = std::max(2.0 * limits_.unread_bytes, rate * boosted_seconds_max);
+  const double most = std::max(1.5 * limits_.unread_bytes, rate * boosted_seconds_max);
   return std::max(usual, std::min(boost_ * usual, most));
 }
 
@@ -366,7 +371,7 @@ std::uint32_t LateWindow::allowance_bytes() const {
   if (draining_) return 0;
   double allowance = plain_allowance();
   const double silent_s = seconds(last_.now_ns - told_at_ns_);
-  allowance += std::min(rate_bytes_per_s() * silent_s, allowance / 2);
+  allowance += std::min(rate_bytes_per_s() * silent_s, allowance);
   allowance = std::min<double>(allowance, limits_.allowance_bytes_max);
   // What the peer's window does not admit, or the congestion window, waits in our own buffer.
   if (last_.unsent_bytes > 0) {

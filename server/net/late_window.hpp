@@ -28,11 +28,13 @@
 //
 // Receivers do not tell each read: acknowledgements are delayed, and room that comes back while the
 // window is wide is told with the next one, which only new data brings. So the reader is expected to
-// go on as it did, up to half of the allowance beyond what it told.
+// go on as it did, up to another allowance beyond what it told; then it tells, as more than one
+// segment has come. (With less than that a reader that has nothing left to read would wait until a
+// delayed acknowledgement told us so.)
 //
 // A reader that comes back rarely, and then takes all at once, needs more than usual to be unread:
 // each time that one was full, and has nothing left before it was given more, it may have a quarter
-// more, up to what it reads in 40 ms.
+// more, up to what it reads in 30 ms or half more than the limit.
 //
 // What always holds: a reader that seems full is sent a value at least twice a second;
 // allowance_bytes() is never above Limits::allowance_bytes_max.
@@ -131,6 +133,7 @@ class LateWindow {
   std::int64_t found_at_ns_ = 0;
   bool draining_ = false;
   std::int64_t drain_began_ns_ = 0;
+  std::int64_t drain_cost_ns_ = 0;  // time without data, in the last one
   std::uint32_t drain_window_ = 0;  // that was taken for the empty one when it began
   int doubt_ = 1;  // the more often nothing was hidden, the less often it is looked for
 
@@ -149,10 +152,8 @@ class LateWindow {
 
   double boost_ = 1;  // of what may wait for the reader
   std::int64_t boost_at_ns_ = 0;
-  bool full_ = false;             // no lump was allowed when we looked last
-  bool just_found_ = false;       // that nothing is unread, at this look
-  std::int64_t planned_ns_ = 0;   // of the next look
-  std::int64_t lateness_ns_ = 0;  // of looks: the worst, lately
+  bool full_ = false;        // no lump was allowed when we looked last
+  bool just_found_ = false;  // that nothing is unread, at this look
 
   std::int64_t sent_at_ns_ = 0;        // something, last
   bool trickled_ = false;              // that was a trickle
