@@ -1,6 +1,6 @@
-// Inquiry: a question about sessions that somebody beside the processor has (the management API),
-// answered by the processor itself, a slice in each batch, so that a walk over a hundred thousand
-// sessions holds up no message.
+// Inquiry: a question about sessions and subscriptions that somebody beside the processor has (the
+// management API), answered by the processor itself, a slice in each batch, so that a walk over a
+// hundred thousand sessions holds up no message.
 //
 // Inquiries are answered one after the other. A session that comes or goes meanwhile may be seen or
 // not; one that is there throughout is seen at least once.
@@ -16,12 +16,20 @@
 namespace millrace::broker {
 
 class Sessions;
+class SubscriptionIndex;
 
 class Inquiry {
  public:
+  // What it may look at, as of the end of a batch.
+  struct Scope {
+    const Sessions& sessions;
+    const SubscriptionIndex& index;
+    std::int64_t now_ns = 0;
+  };
+
   virtual ~Inquiry() = default;
   // Looks at about `budget` sessions more. True: it has its answer, or nobody waits for it.
-  virtual bool step(const Sessions& sessions, std::int64_t now_ns, std::uint32_t budget) = 0;
+  virtual bool step(const Scope& scope, std::uint32_t budget) = 0;
 };
 
 // The place of a walk over all sessions: Sessions::walk().
@@ -37,8 +45,8 @@ class Inquiries {
   void add(std::unique_ptr<Inquiry> inquiry) { waiting_.push_back(std::move(inquiry)); }
   bool empty() const { return waiting_.empty(); }
   // The first one's next slice.
-  void step(const Sessions& sessions, std::int64_t now_ns, std::uint32_t budget) {
-    if (waiting_.front()->step(sessions, now_ns, budget)) waiting_.pop_front();
+  void step(const Inquiry::Scope& scope, std::uint32_t budget) {
+    if (waiting_.front()->step(scope, budget)) waiting_.pop_front();
   }
 
  private:

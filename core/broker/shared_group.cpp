@@ -27,6 +27,12 @@ bool SharedGroup::empty() const {
   return std::ranges::all_of(lists_, [](const List& one) { return one.members.empty(); });
 }
 
+std::size_t SharedGroup::member_count() const {
+  std::size_t count = 0;
+  for (const List& one : lists_) count += one.members.size();
+  return count;
+}
+
 SharedGroup::Standing SharedGroup::standing_of(const Subscription& member) {
   if (member.session->connected()) return Standing::live;
   return member.qos > 0 ? Standing::queueing : Standing::absent;

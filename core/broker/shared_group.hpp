@@ -32,6 +32,7 @@ class SharedGroup {
   Subscription& in_index() { return *in_index_; }
   std::string_view filter() const { return in_index_->filter(); }
   bool empty() const;
+  std::size_t member_count() const;
 
   void join(Subscription& member);
   void leave(Subscription& member);

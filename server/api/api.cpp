@@ -7,38 +7,25 @@
 
 #include "protocol/properties.hpp"
 #include "protocol/topic.hpp"
+#include "server/api/answers.hpp"
 #include "server/api/openapi.hpp"
 #include "server/api/publish_query.hpp"
+#include "server/api/subscribers.hpp"
 #include "server/api/topic_values.hpp"
 #include "server/http/problem.hpp"
 
 namespace millrace::server {
 
-namespace {
-
 using Json = nlohmann::ordered_json;
-
-void answer_json(HttpExchange& exchange, const Json& json, unsigned status = 200) {
-  HttpResponse response;
-  response.status = status;
-  response.content_type = "application/json";
-  response.body = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  response.headers.emplace_back("Cache-Control", "no-store");
-  exchange.answer(std::move(response));
-}
-
-void answer_nothing(HttpExchange& exchange) {
-  HttpResponse response;
-  response.status = 204;
-  response.headers.emplace_back("Cache-Control", "no-store");
-  exchange.answer(std::move(response));
-}
-
-}  // namespace
 
 ApiRoutes::ApiRoutes(Parts parts)
     : parts_(std::move(parts)), rights_(parts_.topics.access()), settings_(parts_.settings) {
   add_routes();
+}
+
+void ApiRoutes::set_settings(std::shared_ptr<const Settings> settings) {
+  const std::lock_guard lock(mutex_);
+  settings_ = std::move(settings);
 }
 
 void ApiRoutes::add_routes() {
@@ -52,9 +39,12 @@ void ApiRoutes::add_routes() {
   route("GET", "/slow", &ApiRoutes::list_slow);
   route("GET", "/clients/*", &ApiRoutes::get_client);
   route("DELETE", "/clients/*", &ApiRoutes::expel_client);
+  route("GET", "/subscriptions", &ApiRoutes::list_subscribers);
   route("GET", "/topics", &ApiRoutes::list_topics);
   route("DELETE", "/topics/*", &ApiRoutes::clear_topic);
+  route("DELETE", "/bans/*", &ApiRoutes::lift_ban);
   route("POST", "/reload", &ApiRoutes::reload);
+  route("POST", "/drain", &ApiRoutes::drain);
   http.route("PUT", "/api/v1/topics/*", "",
              [this](const Ptr& exchange) { publish(exchange, true); });
   http.route("POST", "/api/v1/topics/*", "",
@@ -67,6 +57,8 @@ void ApiRoutes::add_routes() {
   add_reading("/rings", [this] { return rings_json(); });
   add_reading("/limits", [this] { return limits_json(); });
   add_reading("/config", [this] { return config_json_of(); });
+  add_reading("/upstreams", [this] { return upstreams_json(); });
+  add_reading("/bans", [this] { return bans_json(); });
 }
 
 void ApiRoutes::add_reading(const std::string& path, std::function<Json()> make) {
@@ -76,6 +68,11 @@ void ApiRoutes::add_reading(const std::string& path, std::function<Json()> make)
     }
     rights_.read(exchange, [exchange, make](const auto&) { answer_json(*exchange, make()); });
   });
+}
+
+std::shared_ptr<const Settings> ApiRoutes::settings() const {
+  const std::lock_guard lock(mutex_);
+  return settings_;
 }
 
 // --- Clients -------------------------------------------------------------------------------------
@@ -100,7 +97,7 @@ void ApiRoutes::list_slow(const Ptr& exchange) {
 
 void ApiRoutes::begin_list(const Ptr& exchange, ClientQuery query) {
   const AskerRef asker = keep(exchange);
-  auto done = [this, asker = WeakAsker(asker)](ClientPage page) {
+  auto done = [this, asker = WeakAsker(asker), ticket = ticket_](ClientPage page) {
     describe_rows(asker, std::move(page));
   };
   std::vector<broker::Command> commands(1);
@@ -149,7 +146,7 @@ void ApiRoutes::get_client(const Ptr& exchange) {
   rights_.read(exchange, [=, this](const auto&) {
     const AskerRef asker_here = keep(exchange);
     const std::string id = exchange->request().rest;
-    auto done = [this, asker = WeakAsker(asker_here), id](ClientDetail detail) {
+    auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_, id](ClientDetail detail) {
       const auto shared = std::make_shared<ClientDetail>(std::move(detail));
       const auto finish = [this, asker, shared, id] {
         resume(asker, [this, shared, id](const Ptr& waiting) {
@@ -202,6 +199,26 @@ void ApiRoutes::expel_client(const Ptr& exchange) {
   });
 }
 
+void ApiRoutes::list_subscribers(const Ptr& exchange) {
+  const HttpRequest& request = exchange->request();
+  const std::string topic(request.query_value("topic"));
+  if (request.query.size() != 1 || !protocol::valid_topic_name(topic)) {
+    return exchange->answer(problem(400, "?topic=, and the name of a topic"));
+  }
+  rights_.read(exchange, [=, this](const auto&) {
+    const AskerRef asker_here = keep(exchange);
+    auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_, topic](Subscribers found) {
+      resume(asker, [topic, found = std::move(found)](const Ptr& waiting) {
+        answer_json(*waiting, json_of(topic, found));
+      });
+    };
+    std::vector<broker::Command> commands(1);
+    commands[0].body =
+        broker::command::Inquire{std::make_unique<SubscribersInquiry>(topic, std::move(done))};
+    submit(asker_here, std::move(commands));
+  });
+}
+
 // --- Topics --------------------------------------------------------------------------------------
 
 void ApiRoutes::list_topics(const Ptr& exchange) {
@@ -226,7 +243,7 @@ void ApiRoutes::publish(const Ptr& exchange, bool retain) {
   if (!protocol::valid_topic_name(request.rest, settings()->config.mqtt.topic_levels_max)) {
     return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
   }
-  rights_.publish(exchange, request.rest, [=, this](const auto&) {
+  rights_.publish(exchange, request.rest, {query->qos, query->retain}, [=, this](const auto&) {
     submit_publish(exchange, make_message(exchange->request(), *query));
   });
 }
@@ -237,7 +254,7 @@ void ApiRoutes::clear_topic(const Ptr& exchange) {
   if (!protocol::valid_topic_name(request.rest)) {
     return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
   }
-  rights_.publish(exchange, request.rest, [=, this](const auto&) {
+  rights_.publish(exchange, request.rest, {0, true}, [=, this](const auto&) {
     submit_publish(exchange, broker::build_message(
                                  {.topic = exchange->request().rest, .payload = {}, .retain = true},
                                  broker::Inbox::now_ns()));
@@ -250,47 +267,11 @@ void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message) {
   std::vector<broker::Command> commands(2);
   commands[0].body = broker::command::Publish{std::move(message), bytes};
   const AskerRef asker_here = keep(exchange);
-  auto done = [this, asker = WeakAsker(asker_here)] {
+  auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_] {
     resume(asker, [](const Ptr& waiting) { answer_nothing(*waiting); });
   };
   commands[1].body = broker::command::Inquire{std::make_unique<FenceInquiry>(std::move(done))};
   submit(asker_here, std::move(commands));
-}
-
-// --- The configuration ---------------------------------------------------------------------------
-
-void ApiRoutes::reload(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
-  rights_.manage(exchange, [=, this](const auto&) {
-    const std::lock_guard lock(mutex_);  // who carries it out is there until it is set anew
-    if (!reload_) return exchange->answer(problem(503, "the server starts, or ends"));
-    reload_([this, asker = WeakAsker(keep(exchange))](ReloadResult result) {
-      resume(asker, [result = std::move(result)](const Ptr& waiting) {
-        const Json json = {{"reloaded", result.faults.empty()},
-                           {"faults", result.faults},
-                           {"changed", result.changed},
-                           {"needs_restart", result.needs_restart}};
-        answer_json(*waiting, json, result.faults.empty() ? 200 : 422);
-      });
-    });
-  });
-}
-
-void ApiRoutes::set_settings(std::shared_ptr<const Settings> settings) {
-  const std::lock_guard lock(mutex_);
-  settings_ = std::move(settings);
-}
-
-void ApiRoutes::set_reload(Reload reload) {
-  const std::lock_guard lock(mutex_);
-  reload_ = std::move(reload);
-}
-
-std::shared_ptr<const Settings> ApiRoutes::settings() const {
-  const std::lock_guard lock(mutex_);
-  return settings_;
 }
 
 // --- Who waits -----------------------------------------------------------------------------------
@@ -318,8 +299,10 @@ void ApiRoutes::resume(const WeakAsker& asker, std::function<void(const Ptr&)> t
 }
 
 void ApiRoutes::submit(const AskerRef& asker, std::vector<broker::Command> commands) {
-  if (parts_.inbox.submit(commands) == commands.size()) return;
-  HttpResponse response = problem(503, "the processor's queue is full");
+  const bool crowded = ticket_.use_count() > questions_max + 1;
+  if (!crowded && parts_.inbox.submit(commands) == commands.size()) return;
+  HttpResponse response = problem(
+      503, crowded ? "too many questions wait for the processor" : "the processor's queue is full");
   response.headers.emplace_back("Retry-After", "1");
   asker->exchange->answer(std::move(response));
   forget(asker);

@@ -10,6 +10,7 @@
 // nothing of this.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,7 +26,9 @@
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
+#include "server/net/guests.hpp"
 #include "server/net/io_thread.hpp"
+#include "server/upstream/upstreams.hpp"
 
 namespace millrace::server {
 
@@ -39,6 +42,8 @@ class ApiRoutes {
  public:
   // Returns at once; calls back on any other thread, once, when the reload is over.
   using Reload = std::function<void(std::function<void(ReloadResult)>)>;
+  // Returns at once; the server ends as at SIGTERM.
+  using Drain = std::function<void()>;
 
   struct Parts {
     HttpServer& http;
@@ -48,6 +53,8 @@ class ApiRoutes {
     EventRoutes& events;
     std::vector<IoThread*> threads;
     const LocalHost* local_host;  // null: there are no local readers
+    Guests& guests;
+    const Upstreams& upstreams;
     std::shared_ptr<const Settings> settings;
   };
   // Adds its routes.
@@ -56,8 +63,8 @@ class ApiRoutes {
   ApiRoutes& operator=(const ApiRoutes&) = delete;
 
   void set_settings(std::shared_ptr<const Settings> settings);
-  // Who carries out a reload. Any thread.
-  void set_reload(Reload reload);
+  // Who carries out a reload, and the end of the server. Any thread.
+  void set_controls(Reload reload, Drain drain);
 
  private:
   using Ptr = HttpExchange::Ptr;
@@ -71,6 +78,9 @@ class ApiRoutes {
   using AskerRef = std::shared_ptr<Asker>;
   using WeakAsker = std::weak_ptr<Asker>;
 
+  // Of those that the processor has, or that are on their way to it.
+  static constexpr long questions_max = 1024;
+
   void add_routes();
   // A route that needs the right to read, and takes no parameters.
   void add_reading(const std::string& path, std::function<Json()> make);
@@ -81,23 +91,28 @@ class ApiRoutes {
   void describe_rows(const WeakAsker& asker, ClientPage page);
   void get_client(const Ptr& exchange);
   void expel_client(const Ptr& exchange);
+  void list_subscribers(const Ptr& exchange);
   void list_topics(const Ptr& exchange);
   void publish(const Ptr& exchange, bool retain);
   void clear_topic(const Ptr& exchange);
   void submit_publish(const Ptr& exchange, broker::Message message);
+  void lift_ban(const Ptr& exchange);
   void reload(const Ptr& exchange);
+  void drain(const Ptr& exchange);
 
   Json server_json() const;
   Json queue_json() const;
   Json rings_json() const;
   Json limits_json() const;
   Json config_json_of() const;
+  Json upstreams_json() const;
+  Json bans_json() const;
 
   AskerRef keep(const Ptr& exchange);
   void forget(const AskerRef& asker);
   // Runs `task` with the asker on the HTTP thread, if it still waits; forgets it then. Any thread.
   void resume(const WeakAsker& asker, std::function<void(const Ptr&)> task);
-  // The queue has no room for all of them: answers so.
+  // The queue has no room for all of them, or too many questions wait: answers so.
   void submit(const AskerRef& asker, std::vector<broker::Command> commands);
   std::shared_ptr<const Settings> settings() const;
 
@@ -107,7 +122,12 @@ class ApiRoutes {
   mutable std::mutex mutex_;
   std::shared_ptr<const Settings> settings_;  // under mutex_
   Reload reload_;                             // under mutex_
+  Drain drain_;                               // under mutex_
   std::vector<AskerRef> askers_;
+  // Each question holds it until the processor lets go of the question, whoever still waits for that.
+  using Ticket = std::shared_ptr<const int>;
+  const Ticket ticket_ = std::make_shared<const int>();
+  boost::asio::steady_timer drain_timer_{parts_.http.context()};
 };
 
 }  // namespace millrace::server

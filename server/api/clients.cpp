@@ -102,18 +102,6 @@ std::uint64_t value_of(Sort sort, const broker::Session& session, std::int64_t n
   return 0;
 }
 
-std::string_view word(broker::Mode mode) {
-  switch (mode) {
-    case broker::Mode::latest:
-      return "latest";
-    case broker::Mode::adaptive:
-      return "adaptive";
-    case broker::Mode::every:
-      return "every";
-  }
-  return "";
-}
-
 Json json_of(const broker::ConnectionFacts& facts) {
   return {{"address", facts.address},
           {"port", facts.port},
@@ -135,6 +123,18 @@ std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::s
     if (!fault.empty()) return std::nullopt;
   }
   return query;
+}
+
+std::string_view word(broker::Mode mode) {
+  switch (mode) {
+    case broker::Mode::latest:
+      return "latest";
+    case broker::Mode::adaptive:
+      return "adaptive";
+    case broker::Mode::every:
+      return "every";
+  }
+  return "";
 }
 
 ClientRow row_of(const broker::Session& session, std::int64_t now_ns) {
@@ -198,13 +198,12 @@ Json json_of(const ClientDetail& detail) {
 
 // --- Inquiries -----------------------------------------------------------------------------------
 
-bool ClientListInquiry::step(const broker::Sessions& sessions, std::int64_t now_ns,
-                             std::uint32_t budget) {
+bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
   if (asker_.expired()) return true;
-  sessions.walk(cursor_, budget, [&](const broker::Session& session) {
+  scope.sessions.walk(cursor_, budget, [&](const broker::Session& session) {
     if (cursor_.begun != begun_) rows_.clear();
     begun_ = cursor_.begun;
-    consider(session, now_ns);
+    consider(session, scope.now_ns);
   });
   if (!cursor_.done) return false;
   ClientPage page;
@@ -222,7 +221,8 @@ bool ClientListInquiry::step(const broker::Sessions& sessions, std::int64_t now_
 void ClientListInquiry::consider(const broker::Session& session, std::int64_t now_ns) {
   if (!fits(query_, session)) return;
   const std::uint64_t value = value_of(query_.sort, session, now_ns);
-  ClientQuery::Place place{query_.sort == Sort::id ? 0 : ~value, std::string(session.client_id.view())};
+  ClientQuery::Place place{query_.sort == Sort::id ? 0 : ~value,
+                           std::string(session.client_id.view())};
   if (place <= query_.after) return;
   if (rows_.size() > query_.limit) {
     const auto last = std::prev(rows_.end());
@@ -232,10 +232,10 @@ void ClientListInquiry::consider(const broker::Session& session, std::int64_t no
   rows_.emplace(std::move(place), row_of(session, now_ns));
 }
 
-bool ClientInquiry::step(const broker::Sessions& sessions, std::int64_t now_ns, std::uint32_t) {
+bool ClientInquiry::step(const Scope& scope, std::uint32_t) {
   ClientDetail detail;
-  if (const broker::Session* session = sessions.find(id_)) {
-    detail.row = row_of(*session, now_ns);
+  if (const broker::Session* session = scope.sessions.find(id_)) {
+    detail.row = row_of(*session, scope.now_ns);
     const auto& subscriptions = session->subscriptions.read().of;
     std::uint32_t slot = 0;
     while (slot < subscriptions.slot_count() && detail.subscriptions.size() < subscriptions_max) {

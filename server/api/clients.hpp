@@ -62,6 +62,7 @@ struct ClientRow {
 };
 ClientRow row_of(const broker::Session& session, std::int64_t now_ns);
 nlohmann::ordered_json json_of(const ClientRow& row);
+std::string_view word(broker::Mode mode);
 
 struct ClientPage {
   std::vector<ClientRow> rows;
@@ -88,7 +89,7 @@ class ClientListInquiry final : public broker::Inquiry {
   using Done = std::function<void(ClientPage)>;
   ClientListInquiry(ClientQuery query, std::weak_ptr<void> asker, Done done)
       : query_(std::move(query)), asker_(std::move(asker)), done_(std::move(done)) {}
-  bool step(const broker::Sessions& sessions, std::int64_t now_ns, std::uint32_t budget) override;
+  bool step(const Scope& scope, std::uint32_t budget) override;
 
  private:
   void consider(const broker::Session& session, std::int64_t now_ns);
@@ -106,7 +107,7 @@ class ClientInquiry final : public broker::Inquiry {
   static constexpr std::uint32_t subscriptions_max = 1000;
   using Done = std::function<void(ClientDetail)>;
   ClientInquiry(std::string id, Done done) : id_(std::move(id)), done_(std::move(done)) {}
-  bool step(const broker::Sessions& sessions, std::int64_t now_ns, std::uint32_t budget) override;
+  bool step(const Scope& scope, std::uint32_t budget) override;
 
  private:
   const std::string id_;
@@ -118,7 +119,7 @@ class ClientInquiry final : public broker::Inquiry {
 class FenceInquiry final : public broker::Inquiry {
  public:
   explicit FenceInquiry(std::function<void()> done) : done_(std::move(done)) {}
-  bool step(const broker::Sessions&, std::int64_t, std::uint32_t) override {
+  bool step(const Scope&, std::uint32_t) override {
     done_();
     return true;
   }

@@ -1,6 +1,5 @@
 // What the management API tells of the server as a whole: counters and settings.
-#include <ctime>
-
+#include "core/broker/ledger.hpp"
 #include "server/api/api.hpp"
 
 namespace millrace::server {
@@ -76,25 +75,58 @@ Json ApiRoutes::limits_json() const {
   const auto row = [](const char* key, std::uint64_t used, std::uint64_t limit) {
     return Json{{"key", key}, {"used", used}, {"limit", limit}};
   };
-  return {{"limits",
-           {row("connection.count_max", connections, config.connection.count_max),
-            row("session.count_max", stats.sessions.value(), config.session.count_max),
-            row("slots.count_max", stats.topics.value(), config.slots.count_max),
-            row("slots.bytes_max", stats.topic_bytes.value(), config.slots.bytes_max),
-            row("queue.max_capacity", parts_.inbox.queue().len(), config.queue.max_capacity),
-            row("queue.bytes_max", parts_.inbox.queued_bytes(), config.queue.bytes_max),
-            row("http.connections_max",
-                http.connections_accepted.value() - http.connections_closed.value(),
-                config.http.connections_max),
-            row("http.event_streams_max", parts_.events.counters().streams.value(),
-                config.http.event_streams_max),
-            row("http.long_polls_max", parts_.topics.counters().long_polls.value(),
-                config.http.long_polls_max)}}};
+  return {
+      {"limits",
+       {row("connection.count_max", connections, config.connection.count_max),
+        row("session.count_max", stats.sessions.value(), config.session.count_max),
+        row("memory.bytes_max", parts_.inbox.ledger().total(), parts_.inbox.ledger().bytes_max()),
+        row("slots.count_max", stats.topics.value(), config.slots.count_max),
+        row("slots.bytes_max", stats.topic_bytes.value(), config.slots.bytes_max),
+        row("queue.max_capacity", parts_.inbox.queue().len(), config.queue.max_capacity),
+        row("queue.bytes_max", parts_.inbox.queued_bytes(), config.queue.bytes_max),
+        row("http.connections_max",
+            http.connections_accepted.value() - http.connections_closed.value(),
+            config.http.connections_max),
+        row("http.event_streams_max", parts_.events.counters().streams.value(),
+            config.http.event_streams_max),
+        row("http.long_polls_max", parts_.topics.counters().long_polls.value(),
+            config.http.long_polls_max)}}};
 }
 
 // Keys that name secrets name the files that hold them, and no key holds one itself.
 Json ApiRoutes::config_json_of() const {
   return Json::parse(config_json(settings()->config));
+}
+
+Json ApiRoutes::upstreams_json() const {
+  Json list = Json::array();
+  parts_.upstreams.for_each([&](const std::string& name, const UpstreamStats& stats) {
+    Json refused = Json::object();
+    for (std::size_t i = 0; i < stats.refused.size(); ++i) {
+      refused[link_refusal_words[i]] = stats.refused[i].value();
+    }
+    list.push_back({{"name", name},
+                    {"up", stats.up.value() > 0},
+                    {"connects", stats.connects.value()},
+                    {"connect_failures", stats.failures.value()},
+                    {"messages_in", stats.messages_in.value()},
+                    {"messages_out", stats.messages_out.value()},
+                    {"bytes_in", stats.bytes_in.value()},
+                    {"bytes_out", stats.bytes_out.value()},
+                    {"waiting", stats.spool->messages.value()},
+                    {"waiting_bytes", stats.spool->bytes.value()},
+                    {"refused", std::move(refused)},
+                    {"round_trip_ms", static_cast<double>(stats.round_trip_ns.value()) / 1e6}});
+  });
+  return {{"upstreams", std::move(list)}};
+}
+
+Json ApiRoutes::bans_json() const {
+  Json list = Json::array();
+  for (const Guests::Ban& ban : parts_.guests.bans(Guests::Clock::now())) {
+    list.push_back({{"address", ban.address}, {"seconds_left", ban.left.count()}});
+  }
+  return {{"bans", std::move(list)}};
 }
 
 }  // namespace millrace::server

@@ -14,10 +14,6 @@ bool is_of_this_machine(const std::string& peer) {
   boost::system::error_code error;
   const auto address = boost::asio::ip::make_address(peer, error);
   if (error) return false;
-  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
-    return boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6())
-        .is_loopback();
-  }
   return address.is_loopback();
 }
 
@@ -74,9 +70,10 @@ void ApiRights::change(const HttpExchange::Ptr& exchange, Then then) {
   });
 }
 
-void ApiRights::publish(const HttpExchange::Ptr& exchange, std::string topic, Then then) {
+void ApiRights::publish(const HttpExchange::Ptr& exchange, std::string topic,
+                        broker::PublishedHow how, Then then) {
   change(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
-    if (protocol::is_reserved_topic(topic) || grants->publish_refusal(topic)) {
+    if (protocol::is_reserved_topic(topic) || grants->publish_refusal(topic, how)) {
       return exchange->answer(problem(403, "not allowed to publish to " + topic));
     }
     then(grants);

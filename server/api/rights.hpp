@@ -32,7 +32,8 @@ class ApiRights {
   // As read(), for the values of the topics that `filter` matches.
   void read_topics(const HttpExchange::Ptr& exchange, std::string filter,
                    std::function<void(HttpAccess::Verdict)> then);
-  void publish(const HttpExchange::Ptr& exchange, std::string topic, Then then);
+  void publish(const HttpExchange::Ptr& exchange, std::string topic, broker::PublishedHow how,
+               Then then);
   void manage(const HttpExchange::Ptr& exchange, Then then);
 
  private:

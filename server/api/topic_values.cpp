@@ -73,12 +73,16 @@ void TopicValues::start() {
     boost::asio::post(self->context_, [self] { self->go_on(); });
   });
   if (body_ == nullptr) return;
+  exchange_->on_gone([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->gone_ = true;
+  });
   piece_ = "{\"topics\":[";
   go_on();
 }
 
 // Sends the next piece; or leaves the thread to others after a slice without one.
 void TopicValues::go_on() {
+  if (gone_) return;
   if (fill()) return body_->write(std::exchange(piece_, {}));
   boost::asio::post(context_, [self = shared_from_this()] { self->go_on(); });
 }
@@ -98,7 +102,8 @@ bool TopicValues::fill() {
     } else {
       const broker::Message& message = values_.front().message;
       piece_ += std::exchange(first_, false) ? "\n" : ",\n";
-      piece_ += value_json(message, message.retain, now_ns, query_.form).dump();
+      piece_ += value_json(message, message.retain, now_ns, query_.form)
+                    .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
       values_.pop_front();
     }
     if (std::chrono::steady_clock::now() >= end) break;

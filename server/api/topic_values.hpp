@@ -58,6 +58,7 @@ class TopicValues : public std::enable_shared_from_this<TopicValues> {
   std::string piece_;
   bool first_ = true;
   bool finished_ = false;  // the last piece is being sent
+  bool gone_ = false;      // nobody waits for the rest
 };
 
 }  // namespace millrace::server

@@ -149,7 +149,7 @@ class Top {
 
   // The first of them by name, as the server lists no more than it is asked for.
   std::string topics() {
-    const Json list = api_.get("/topics?limit=1000");
+    const Json list = api_.get("/topics?limit=10000");
     std::vector<Json> newest(list.at("topics").begin(), list.at("topics").end());
     const std::size_t count = std::min(rows_max, newest.size());
     std::partial_sort(
@@ -158,7 +158,7 @@ class Top {
     char line[256];
     std::snprintf(
         line, sizeof line, "\n%-48s %8s %10s\n",
-        list.at("truncated").get<bool>() ? "NEWEST OF THE FIRST 1,000 TOPICS" : "NEWEST TOPICS",
+        list.at("truncated").get<bool>() ? "NEWEST OF THE FIRST 10,000 TOPICS" : "NEWEST TOPICS",
         "AGE", "BYTES");
     std::string text = line;
     for (std::size_t i = 0; i < count; ++i) {

@@ -26,7 +26,6 @@ HttpResponse response_of(const ConsoleFile& file) {
   headers.emplace_back("Cache-Control",
                        file.path == "/" ? "no-cache" : "public, max-age=31536000, immutable");
   headers.emplace_back("Content-Security-Policy", content_security_policy);
-  headers.emplace_back("X-Content-Type-Options", "nosniff");
   headers.emplace_back("Referrer-Policy", "no-referrer");
   return response;
 }

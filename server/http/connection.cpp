@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
 #include <cassert>
@@ -14,6 +13,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "server/http/problem.hpp"
 #include "server/http/target.hpp"
 #include "server/net/http_host.hpp"
 
@@ -122,6 +122,9 @@ void HttpServer::Connection::refuse(unsigned status, const char* why) {
   HttpResponse response;
   response.status = status;
   response.body = why;
+  if (parser_ && parser_->get().target().starts_with("/api/")) {
+    response = problem_of(std::move(response));
+  }
   do_write(std::move(response));
 }
 
@@ -157,7 +160,11 @@ bool HttpServer::Connection::make_request(HttpRequest& request) const {
   }
   request.body = message.body();
   beast::error_code ignored;
-  request.peer = stream_.socket().remote_endpoint(ignored).address().to_string();
+  auto peer = stream_.socket().remote_endpoint(ignored).address();
+  if (peer.is_v6() && peer.to_v6().is_v4_mapped()) {
+    peer = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, peer.to_v6());
+  }
+  request.peer = peer.to_string();
   return true;
 }
 
@@ -233,6 +240,8 @@ void HttpServer::Connection::set_head(Response& response, HttpResponse& answer) 
   response.set(http::field::server, "millrace");
   if (answer.status != 304) response.set(http::field::content_type, answer.content_type);
   for (const auto& [name, value] : answer.headers) response.insert(name, value);
+  // What it is, is said above: a browser shall not find something else in it.
+  response.set("X-Content-Type-Options", "nosniff");
   response.keep_alive(keep_alive_);
 }
 
@@ -278,12 +287,17 @@ void HttpServer::Connection::end_body() {
   do_write_piece();
 }
 
+// As long as something of it is taken, a piece takes its time: a large one over a slow link.
 void HttpServer::Connection::do_write_piece() {
   stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
-  boost::asio::async_write(stream_, boost::asio::buffer(outgoing_),
-                           [self = shared_from_this()](beast::error_code error, std::size_t) {
+  stream_.async_write_some(boost::asio::buffer(outgoing_) + written_bytes_,
+                           [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
                              if (self->stage_ != Stage::streaming) return;
+                             self->written_bytes_ += bytes;
+                             if (!error && self->written_bytes_ < self->outgoing_.size())
+                               return self->do_write_piece();
                              self->outgoing_.clear();
+                             self->written_bytes_ = 0;
                              if (error || self->body_ended_) return self->close();
                              const auto taken = self->taken_;  // may end this connection
                              taken();

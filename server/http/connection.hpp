@@ -90,6 +90,7 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   std::optional<HttpResponse> answer_;  // waits for the watching read to end
   // Of a body in pieces: what goes out now, with the head before the first one; who is told.
   std::string outgoing_;
+  std::size_t written_bytes_ = 0;  // of it
   std::function<void()> taken_;
   bool chunked_ = false;
   bool body_ended_ = false;

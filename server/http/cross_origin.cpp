@@ -30,9 +30,10 @@ void answer_preflight(HttpExchange& exchange, const std::vector<std::string>& al
   HttpResponse response;
   response.status = 204;
   if (is_allowed(exchange.request().header("origin"), allowed)) {
-    response.headers = {{"Access-Control-Allow-Methods", "GET, HEAD"},
-                        {"Access-Control-Allow-Headers", "Authorization, If-None-Match, Prefer"},
-                        {"Access-Control-Max-Age", "600"}};
+    response.headers = {
+        {"Access-Control-Allow-Methods", "GET, HEAD"},
+        {"Access-Control-Allow-Headers", "Authorization, If-None-Match, Last-Event-ID, Prefer"},
+        {"Access-Control-Max-Age", "600"}};
   }
   exchange.answer(std::move(response));
 }

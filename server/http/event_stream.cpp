@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "core/broker/ledger.hpp"
 #include "server/auth/crypto.hpp"
 #include "server/http/event_text.hpp"
 
@@ -15,6 +16,17 @@ namespace {
 // So long an EventSource waits before it asks again.
 constexpr std::string_view first_lines = "retry: 1000\n";
 constexpr std::string_view heartbeat = ":\n\n";
+
+// About what a reader takes while nothing is on its way to it: its connection's buffers above all.
+constexpr std::uint64_t fixed_bytes = 16 * 1024;
+
+// A SUBACK of the processor's own making, alone in its hand-over's control packets: the reasons are
+// its end.
+bool is_refused(const std::vector<std::uint8_t>& suback, std::size_t filters) {
+  assert(suback.size() > filters);
+  return std::any_of(suback.end() - static_cast<std::ptrdiff_t>(filters), suback.end(),
+                     [](std::uint8_t reason) { return reason >= 0x80; });
+}
 
 // One that no client can have guessed, so that none takes it over.
 std::string make_client_id() {
@@ -37,10 +49,18 @@ EventStream::EventStream(const Setup& setup, HttpExchange::Ptr exchange)
   outbox_->encodes_anew = true;  // deliveries one by one, never packets as bytes
   outbox_->wants_sequence = true;
   setup_.counters.streams.add();
+  charge(fixed_bytes);
 }
 
 EventStream::~EventStream() {
   outbox_->forget_owner();
+  charge(0);
+}
+
+void EventStream::charge(std::uint64_t bytes) {
+  broker::Ledger& ledger = setup_.inbox.ledger();
+  ledger.charge_connection(bytes);
+  ledger.release_connection(std::exchange(charged_bytes_, bytes));
 }
 
 void EventStream::start(broker::RightsRef rights,
@@ -49,7 +69,10 @@ void EventStream::start(broker::RightsRef rights,
   connect->client_id = make_client_id();
   connect->version = outbox_->version;
   connect->rights = std::move(rights);
+  connect->address = exchange_->request().peer;
+  connect->listener = http_listener;
   connect->keeps = outbox_;
+  filters_ = request->filters.size();
   kept_.push_back({outbox_.get(), broker::command::Connect{std::move(connect)}});
   kept_.push_back({outbox_.get(), broker::command::Subscribe{std::move(request)}});
   submit_kept();
@@ -89,29 +112,35 @@ void EventStream::take() {
   std::unique_ptr<broker::Handover> handover = outbox_->take();
   if (!handover) return;
   if (handover->close) ending_ = true;
-  if (handover->connected && body_ == nullptr) {
-    HttpResponse head;
-    head.content_type = "text/event-stream";
-    head.headers.emplace_back("Cache-Control", "no-store");
-    body_ = exchange_->begin(std::move(head), [weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->on_taken();
-    });
-    if (body_ == nullptr) return on_gone();
-  }
-  if (body_ == nullptr) return refuse();
   std::string text;
+  if (body_ == nullptr) {
+    if (ending_) return refuse("no room for one more session (session.count_max)");
+    const auto& suback = handover->control.bytes();
+    if (suback.empty()) return outbox_->recycle(std::move(handover));  // connected, and no more yet
+    if (is_refused(suback, filters_)) return refuse("no room for its subscriptions");
+    if (!begin()) return on_gone();
+    text = first_lines;
+    text += "event: start\ndata: {\"run\":\"" + std::string(setup_.run) + "\",\"resumed\":";
+    text += setup_.newer_than > 0 ? "true}\n\n" : "false}\n\n";
+  }
   append(*handover, text);
   outbox_->recycle(std::move(handover));
   if (!text.empty()) return write(std::move(text));
   if (ending_) body_->end();
 }
 
+// False: the client is gone.
+bool EventStream::begin() {
+  HttpResponse head;
+  head.content_type = "text/event-stream";
+  head.headers.emplace_back("Cache-Control", "no-store");
+  body_ = exchange_->begin(std::move(head), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->on_taken();
+  });
+  return body_ != nullptr;
+}
+
 void EventStream::append(broker::Handover& handover, std::string& text) {
-  if (handover.connected) {
-    text += first_lines;
-    text += "event: start\ndata: {\"run\":\"" + std::string(setup_.run) + "\",\"resumed\":";
-    text += setup_.newer_than > 0 ? "true}\n\n" : "false}\n\n";
-  }
   const std::int64_t now_ns = broker::Inbox::now_ns();
   for (const broker::HandoverItem& item : handover.deliveries) {
     const auto& delivery = boost::variant2::get<broker::Delivery>(item);
@@ -125,10 +154,10 @@ void EventStream::append(broker::Handover& handover, std::string& text) {
 }
 
 // The processor did not let it in.
-void EventStream::refuse() {
+void EventStream::refuse(std::string why) {
   HttpResponse response;
   response.status = 503;
-  response.body = "no room for one more session (session.count_max)\n";
+  response.body = std::move(why) + "\n";
   response.headers.emplace_back("Retry-After", "1");
   exchange_->answer(std::move(response));
   on_gone();
@@ -138,6 +167,7 @@ void EventStream::refuse() {
 
 void EventStream::write(std::string text) {
   sent_bytes_ += text.size();
+  charge(fixed_bytes + text.capacity());
   writing_ = true;
   written_at_ = Clock::now();
   body_->write(std::move(text));
@@ -145,6 +175,7 @@ void EventStream::write(std::string text) {
 
 void EventStream::on_taken() {
   writing_ = false;
+  charge(fixed_bytes);
   unreported_bytes_ += std::exchange(writing_bytes_, 0);
   if (ending_) return body_->end();
   if (unreported_bytes_ >= setup_.report_bytes) {
@@ -164,7 +195,8 @@ void EventStream::describe(broker::ConnectionFacts& facts) const {
   facts.bytes_sent = sent_bytes_;
 }
 
-void EventStream::beat(Clock::time_point before) {
+void EventStream::beat(Clock::time_point before, std::int64_t now_s) {
+  if (setup_.expires_at_s != 0 && now_s >= setup_.expires_at_s) return end();
   if (body_ == nullptr || writing_ || ending_ || gone_ || written_at_ >= before) return;
   write(std::string(heartbeat));
 }
@@ -172,7 +204,7 @@ void EventStream::beat(Clock::time_point before) {
 void EventStream::end() {
   if (std::exchange(ending_, true) || writing_ || gone_) return;
   if (body_ != nullptr) return body_->end();
-  exchange_->answer(503, "text/plain; charset=utf-8", "the server's rules have just changed\n");
+  exchange_->answer(503, "text/plain; charset=utf-8", "what it was allowed by has just ended\n");
   on_gone();
 }
 

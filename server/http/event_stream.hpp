@@ -10,8 +10,11 @@
 // One piece is on its way at a time: what the processor hands over meanwhile is taken when that has
 // been written, and only what was written gives credit for more.
 //
+// The answer begins when the processor has accepted the session and every subscription, so that a
+// reader that is refused is told so by the status.
+//
 // Always: Connect is submitted first, Close last and once; the stream is kept (EventRoutes) until
-// the queue has taken Close.
+// the queue has taken Close. The ledger is charged for it and for the piece on its way.
 //
 // Threads: the HTTP thread.
 #pragma once
@@ -50,6 +53,7 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
     std::uint32_t payload_bytes_max;  // of one event
     std::uint32_t report_bytes;       // so many are written before the processor is told
     std::uint64_t newer_than = 0;     // 0: the reader has nothing yet
+    std::int64_t expires_at_s = 0;    // Unix time at which its token ends; 0: never
   };
 
   EventStream(const Setup& setup, HttpExchange::Ptr exchange);
@@ -62,8 +66,8 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   // Ends the answer: the reader may come again.
   void end();
   // A comment, if nothing was written since `before`: so that both sides learn that the other is
-  // gone.
-  void beat(Clock::time_point before);
+  // gone. Its end, if its token has ended.
+  void beat(Clock::time_point before, std::int64_t now_s);
   // Nothing is left of it anywhere.
   bool is_over() const { return gone_ && kept_.empty(); }
 
@@ -71,11 +75,13 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   void on_outbox_ready() override;
   void describe(broker::ConnectionFacts& facts) const override;
   void take();
+  bool begin();
   void append(broker::Handover& handover, std::string& text);
-  void refuse();
+  void refuse(std::string why);
   void on_taken();
   void on_gone();
   void write(std::string text);
+  void charge(std::uint64_t bytes);
   template <class What>
   void submit(What&& what);
   void submit_kept();
@@ -85,8 +91,10 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   const broker::OutboxRef outbox_;
   std::shared_ptr<HttpBody> body_;      // null: the head is not sent yet
   std::vector<broker::Command> kept_;   // the queue had no room for them
+  std::size_t filters_ = 0;             // that it subscribes to
   std::uint32_t writing_bytes_ = 0;     // of messages, in the piece that is being written
   std::uint32_t unreported_bytes_ = 0;  // written
+  std::uint64_t charged_bytes_ = 0;     // to the ledger
   std::uint64_t sent_bytes_ = 0;        // of events
   const Clock::time_point begun_at_ = Clock::now();
   Clock::time_point written_at_ = Clock::now();

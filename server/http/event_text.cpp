@@ -66,7 +66,7 @@ void append_event(std::string& text, const broker::Delivery& delivery, std::int6
   // An empty retained message deletes the topic's value [MQTT-3.3.1-6].
   if (message.retain && message.payload_bytes() == 0) event["cleared"] = true;
   text += "data: ";
-  text += event.dump();
+  text += event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   text += "\n\n";
 }
 

@@ -4,9 +4,11 @@
 #include <boost/asio/post.hpp>
 #include <charconv>
 #include <cmath>
+#include <ctime>
 #include <utility>
 
 #include "protocol/topic.hpp"
+#include "server/http/cross_origin.hpp"
 #include "server/http/event_text.hpp"
 
 namespace millrace::server {
@@ -38,7 +40,10 @@ EventRoutes::EventRoutes(HttpServer& http, broker::Inbox& inbox, TopicRoutes& to
       timer_(http.context()) {
   ready_list_.prepare_to_sleep();
   http.route("GET", "/events", "", [this](HttpExchange::Ptr exchange) { get_events(exchange); });
-  beat();
+  if (topics_.origins().empty()) return;
+  http.route("OPTIONS", "/events", "", [this](HttpExchange::Ptr exchange) {
+    answer_preflight(*exchange, topics_.origins());
+  });
 }
 
 void EventRoutes::set_rules(ChooseDelivery choose) {
@@ -86,6 +91,7 @@ std::optional<EventRoutes::Query> EventRoutes::parse(const HttpRequest& request,
 }
 
 void EventRoutes::get_events(HttpExchange::Ptr exchange) {
+  allow_origin(*exchange, topics_.origins());
   std::string fault;
   const auto query = parse(exchange->request(), fault);
   if (!query) return refuse(*exchange, 400, std::move(fault));
@@ -115,11 +121,11 @@ void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
   auto request = std::make_unique<broker::SubscribeRequest>();
   request->packet_id = 1;
   request->rights_revision = grants->rights()->revision;
-  const std::lock_guard lock(mutex_);
+  const ChooseDelivery choose = chosen();
   for (const std::string& filter : query.filters) {
     auto rules = grants->subscription(filter);
     if (!rules) return refuse(*exchange, 403, "not allowed to read " + filter);
-    const Delivery delivery = choose_(filter, grants->user(), query.max_rate_hz);
+    const Delivery delivery = choose(filter, grants->user(), query.max_rate_hz);
     broker::SubscriptionRequest& wanted = request->filters.emplace_back();
     wanted.name = filter;
     wanted.filter = filter;
@@ -135,10 +141,17 @@ void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
                                  topics_.run(),
                                  query.payload_bytes_max,
                                  options_.credit_bytes / 4,
-                                 newer_than.value_or(0)};
+                                 newer_than.value_or(0),
+                                 grants->expires_at_s()};
   const auto stream = std::make_shared<EventStream>(setup, exchange);
   streams_.push_back(stream);
+  if (streams_.size() == 1) beat();
   stream->start(grants->rights(), std::move(request));
+}
+
+EventRoutes::ChooseDelivery EventRoutes::chosen() const {
+  const std::lock_guard lock(mutex_);
+  return choose_;
 }
 
 // --- What the processor handed over --------------------------------------------------------------
@@ -155,15 +168,16 @@ void EventRoutes::serve_ready() {
   boost::asio::post(http_.context(), [this] { serve_ready(); });
 }
 
+// Looks at every stream several times in the time of a heartbeat; a second, unless told otherwise.
 void EventRoutes::beat() {
-  timer_.expires_after(options_.heartbeat);
+  timer_.expires_after(options_.heartbeat / 15);
   timer_.async_wait([this](boost::system::error_code error) {
     if (error) return;
-    const auto before = EventStream::Clock::now() - options_.heartbeat / 2;
+    const auto before = EventStream::Clock::now() - options_.heartbeat;
     const auto streams = streams_;
-    for (const auto& stream : streams) stream->beat(before);
+    for (const auto& stream : streams) stream->beat(before, std::time(nullptr));
     forget_ended();
-    beat();
+    if (!streams_.empty()) beat();
   });
 }
 

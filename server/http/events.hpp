@@ -8,7 +8,8 @@
 // (access.hpp). `Last-Event-ID`, which an EventSource sends by itself when it comes again, names how
 // far the reader has everything: it then gets what changed since.
 //
-// A reload ends all streams: their readers come again, and are judged by the new rules.
+// A reload ends all streams: their readers come again, and are judged by the new rules. The stream of
+// a token ends with the token.
 //
 // Threads: constructed before http.start(); set_rules() any thread; everything else the HTTP
 // thread. The HttpServer rests, and then the processor, before this is destroyed.
@@ -53,7 +54,7 @@ class EventRoutes {
     std::chrono::milliseconds heartbeat{15'000};
   };
 
-  // Adds its route to `http`. `topics` knows the access rules and the run.
+  // Adds its routes to `http`. `topics` knows the access rules, the origins and the run.
   EventRoutes(HttpServer& http, broker::Inbox& inbox, TopicRoutes& topics, const Options& options,
               ChooseDelivery choose);
   EventRoutes(const EventRoutes&) = delete;
@@ -80,6 +81,7 @@ class EventRoutes {
   void get_events(HttpExchange::Ptr exchange);
   void begin(const HttpExchange::Ptr& exchange, const Query& query,
              const std::shared_ptr<const Grants>& grants);
+  ChooseDelivery chosen() const;
   void serve_ready();
   void beat();
   void forget_ended();
@@ -88,13 +90,13 @@ class EventRoutes {
   broker::Inbox& inbox_;
   TopicRoutes& topics_;
   const Options options_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   ChooseDelivery choose_;  // under mutex_
   EventCounters counters_;
   broker::ReadyList ready_list_;
   std::vector<broker::OutboxRef> ready_;
   std::vector<std::shared_ptr<EventStream>> streams_;
-  boost::asio::steady_timer timer_;
+  boost::asio::steady_timer timer_;  // runs while there are streams
 };
 
 }  // namespace millrace::server

@@ -77,6 +77,7 @@ std::shared_ptr<HttpBody> HttpExchange::begin(HttpResponse head, std::function<v
     if (!deliver_ || gone_) return nullptr;
     deliver_ = nullptr;
   }
+  head.headers.insert(head.headers.end(), headers_.begin(), headers_.end());
   auto body = std::exchange(begin_, nullptr)(std::move(head), std::move(taken));
   body_ = body;
   return body;
@@ -151,9 +152,11 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, bool reserved) {
   std::string_view method = request.method;
   if (method == "HEAD") method = "GET";
   const Route* route = find(method, request.path);
+  const bool is_api = request.path.starts_with("/api/");
   if (reserved && (route == nullptr || !route->for_monitors)) {
-    return exchange->answer(503, "text/plain; charset=utf-8",
-                            "too many connections (http.connections_max)\n");
+    const std::string why = "too many connections (http.connections_max)";
+    if (is_api) return exchange->answer(problem(503, why));
+    return exchange->answer(503, "text/plain; charset=utf-8", why + "\n");
   }
   if (route != nullptr) {
     if (is_prefix_pattern(route->pattern)) {
@@ -165,7 +168,7 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, bool reserved) {
   const std::string methods = allowed_methods(request.path);
   response.status = methods.empty() ? 404 : 405;
   response.body = methods.empty() ? "not found\n" : "method not allowed\n";
-  if (request.path.starts_with("/api/")) {
+  if (is_api) {
     response = problem(response.status,
                        methods.empty() ? "there is no " + request.path : "it takes " + methods);
   }

@@ -86,7 +86,7 @@ class HttpExchange {
 
   // Answers with a body that comes in pieces, of a length that nobody knows yet, and ends the
   // connection with it; the head goes with the first piece. `taken` is called on the HTTP thread
-  // each time that the socket has taken a piece. A client that does not take one within
+  // each time that the socket has taken a piece. A client that takes nothing of one for
   // http.timeout_seconds is gone. Null: it was answered, or is gone. The HTTP thread alone.
   std::shared_ptr<HttpBody> begin(HttpResponse head, std::function<void()> taken);
 

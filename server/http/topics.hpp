@@ -54,6 +54,8 @@ class TopicRoutes {
   const TopicCounters& counters() const { return counters_; }
   // For the other routes that ask the same rules, on the HTTP thread.
   HttpAccess& access() { return access_; }
+  // Whose pages may read from another host: see cross_origin.hpp.
+  const std::vector<std::string>& origins() const { return origins_; }
   // Names this run of the server: no two have the same.
   const std::string& run() const { return run_; }
 

@@ -21,9 +21,9 @@ struct Seen {
 class Names final : public Inquiry {
  public:
   explicit Names(Seen& seen) : seen_(seen) {}
-  bool step(const Sessions& sessions, std::int64_t, std::uint32_t budget) override {
+  bool step(const Scope& scope, std::uint32_t budget) override {
     ++seen_.steps;
-    sessions.walk(cursor_, budget, [&](const Session& session) {
+    scope.sessions.walk(cursor_, budget, [&](const Session& session) {
       if (cursor_.begun != begun_) seen_.ids.clear();
       begun_ = cursor_.begun;
       seen_.ids.insert(std::string(session.client_id.view()));

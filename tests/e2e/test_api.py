@@ -14,7 +14,9 @@ from random import Random
 
 import jsonschema
 
+import wire
 from case import EVENT_TIMEOUT_S, Case, eventually, main
+from peer import Peer
 from server import Server, binary
 
 PASSWORDS = {"boss": "b", "user": "u"}
@@ -59,8 +61,8 @@ class Api(Case):
 
     def check(self, method, path, status, headers, text):
         pattern, operation = self.operation(method, path)
-        if operation is None:
-            self.assertIn(status, (404, 405))
+        if operation is None or status == 421:
+            self.assertIn(status, (404, 405, 421))
             answer = self.document["components"]["responses"]["Problem"]
         else:
             self.covered.add((pattern, method.lower()))
@@ -130,7 +132,7 @@ class Api(Case):
 
     def test_clients_come_in_pages_that_hold_each_once(self):
         peers = [self.peer(self.topic(f"{number:02}")) for number in range(25)]
-        prefix = urllib.parse.quote(self.topic())
+        prefix = urllib.parse.quote(self.topic(''))
         for sort in ("id", "waiting", "waiting_bytes", "age"):
             ids, after = [], ""
             while True:
@@ -145,7 +147,7 @@ class Api(Case):
         away = self.peer(self.topic("away"), properties=[(0x11, 600)])
         away.disconnect()
         here = self.peer(self.topic("here"))
-        prefix = urllib.parse.quote(self.topic())
+        prefix = urllib.parse.quote(self.topic(''))
         eventually(lambda: self.get(f"/clients?prefix={prefix}&state=away")["clients"], "it is away")
         for state, name in (("away", "away"), ("connected", "here")):
             rows = self.get(f"/clients?prefix={prefix}&state={state}")["clients"]
@@ -157,7 +159,7 @@ class Api(Case):
         del here
 
     def test_a_reader_of_events_is_a_client(self):
-        url = f"http://127.0.0.1:{self.server.http_port}/events?filter={urllib.parse.quote(self.topic())}"
+        url = f"http://127.0.0.1:{self.server.http_port}/events?filter={urllib.parse.quote(self.topic(''))}"
         with urllib.request.urlopen(url, timeout=EVENT_TIMEOUT_S) as events:
             events.readline()
             rows = self.get("/clients?prefix=events-")["clients"]
@@ -183,6 +185,20 @@ class Api(Case):
         status, _, _ = self.ask("DELETE", "/clients/victim?session=end", user="boss", server=server)
         self.assertEqual(status, 204)
         self.assertIsNone(state())
+
+    # ---- who would get it ---------------------------------------------------------------------------
+
+    def test_subscribers_of_a_topic_are_told(self):
+        plain, shared = self.peer(self.topic("plain")), self.peer(self.topic("shared"))
+        plain.subscribe(self.topic("+"), qos=1)
+        shared.subscribe(f"$share/g/{self.topic('a')}")
+        found = self.get("/subscriptions?" + urllib.parse.urlencode({"topic": self.topic("a")}))
+        rows = {row["kind"]: row for row in found["subscriptions"]}
+        self.assertEqual((rows["client"]["client"], rows["client"]["qos"]), (self.topic("plain"), 1))
+        self.assertEqual((rows["group"]["group"], rows["group"]["members"]), ("g", 1))
+        self.assertEqual((found["count"], found["more"]), (2, False))
+        self.assertEqual(self.get("/subscriptions?" + urllib.parse.urlencode({"topic": self.topic("b")}))["count"], 1)
+        self.assertEqual(self.get("/subscriptions?topic=" + self.topic("b/c"))["count"], 0)
 
     # ---- topics -------------------------------------------------------------------------------------
 
@@ -238,12 +254,28 @@ class Api(Case):
 
     def test_without_a_password_there_is_only_reading(self):
         for method, path in (("PUT", "/topics/a"), ("POST", "/topics/a"), ("DELETE", "/topics/a"),
-                             ("DELETE", "/clients/a"), ("POST", "/reload")):
+                             ("DELETE", "/clients/a"), ("DELETE", "/bans/a"), ("POST", "/reload"), ("POST", "/drain")):
             self.refused(401, method, path)
+
+    def test_only_administrators_manage_the_server(self):
+        server = self.with_users(administrators=["boss"])
+        for method, path in (("DELETE", "/clients/a"), ("DELETE", "/bans/a"), ("POST", "/reload"), ("POST", "/drain")):
+            self.refused(403, method, path, user="user", server=server)
+
+    def test_rules_about_qos_and_retaining_hold_here_too(self):
+        server = self.with_users(rules=[{"effect": "allow", "action": "publish", "filter": "#", "qos_max": 1,
+                                         "retained": False},
+                                        {"effect": "allow", "action": "subscribe", "filter": "#"}])
+        arguments = {"user": "user", "server": server}
+        self.assertEqual(self.ask("POST", "/topics/a?qos=1", b"x", **arguments)[0], 204)
+        self.refused(403, "POST", "/topics/a?qos=2", body=b"x", **arguments)
+        self.refused(403, "PUT", "/topics/a", body=b"x", **arguments)
+        self.refused(403, "DELETE", "/topics/a", **arguments)
 
     def test_who_may_not_come_in_reads_nothing(self):
         server = self.with_users()
-        for path in ("/server", "/clients", "/slow", "/clients/a", "/topics", "/queue", "/rings", "/limits", "/config"):
+        for path in ("/server", "/clients", "/slow", "/clients/a", "/subscriptions?topic=a", "/topics", "/queue", "/rings",
+                     "/limits", "/config", "/upstreams", "/bans"):
             problem = self.refused(401, "GET", path, server=server)
             self.assertIn("password", problem["detail"])
             self.ask("GET", path, user="user", server=server)
@@ -262,6 +294,7 @@ class Api(Case):
             self.refused(403, "POST", "/topics/a", body=b"x", **headers, **arguments)
             self.refused(403, "POST", "/reload", **headers, **arguments)
             self.refused(403, "DELETE", "/clients/a", **headers, **arguments)
+            self.refused(403, "POST", "/drain", **headers, **arguments)
         own = f"http://127.0.0.1:{server.http_port}"
         self.assertEqual(self.ask("POST", "/topics/a", b"x", Origin=own, **arguments)[0], 204)
 
@@ -276,11 +309,76 @@ class Api(Case):
         self.assertEqual([key for key in keys if key not in config], [])
         self.get("/rings")
 
+    def test_the_configuration_names_files_of_secrets_and_holds_none(self):
+        names = []
+
+        def collect(value, name=""):
+            if isinstance(value, dict):
+                for key, one in value.items():
+                    collect(one, key)
+            elif isinstance(value, list):
+                for one in value:
+                    collect(one, name)
+            else:
+                names.append(name)
+
+        link = {"name": "far", "addresses": ["mqtt://127.0.0.1:1"], "rules": [{"direction": "in", "filter": "x/#"}]}
+        server = Server({"upstreams": [link]})
+        self.addCleanup(server.stop)
+        collect(self.get("/config", server=server))
+        telling = [name for name in names if re.search("password|secret|token|key|credential", name)]
+        self.assertIn("access.password_file", telling)
+        self.assertIn("password_file", telling)  # of the link
+        allowed = ("_file", "_files", "password_checks_max", "keep_alive_seconds")
+        self.assertEqual([name for name in telling if not name.endswith(allowed)], [])
+
+    def test_links_to_other_brokers_are_told(self):
+        link = {"name": "far", "addresses": [f"mqtt://127.0.0.1:{self.server.mqtt_port}"],
+                "rules": [{"direction": "in", "filter": self.topic("#")}]}
+        server = Server({"upstreams": [link]})
+        self.addCleanup(server.stop)
+        self.assertEqual(self.get("/upstreams")["upstreams"], [])
+
+        def far():
+            return self.get("/upstreams", server=server)["upstreams"][0]
+
+        eventually(lambda: self.get("/upstreams", server=server)["upstreams"], "it is begun")
+        eventually(lambda: far()["up"], "the link is up")
+        self.peer().publish(self.topic("a"), b"x", qos=1)
+        eventually(lambda: far()["messages_in"] > 0, "a message comes through it")
+        self.assertEqual(far()["name"], "far")
+
+    def test_a_ban_is_told_and_lifted(self):
+        server = Server({"listeners": [{"name": "tcp", "port": 0, "proxy_protocol_from": ["127.0.0.1"]}],
+                         "access": {"password_file": self.password_file(), "administrators": ["boss"],
+                                    "ban": {"failures": 1, "seconds": 600}}})
+        self.addCleanup(server.stop)
+        arguments = {"user": "boss", "server": server}
+        self.refused(404, "DELETE", "/bans/192.0.2.1", **arguments)
+        guess = Peer(server.mqtt_port)
+        self.addCleanup(guess.close)
+        guess.send(b"PROXY TCP4 192.0.2.1 127.0.0.1 1 1\r\n" + wire.connect("guess", username="user", password="wrong"))
+        guess.expect_refused(0x86)
+        [ban] = self.get("/bans", **arguments)["bans"]
+        self.assertEqual(ban["address"], "192.0.2.1")
+        self.assertGreater(ban["seconds_left"], 500)
+        self.refused(403, "DELETE", "/bans/192.0.2.1", user="user", server=server)
+        self.assertEqual(self.ask("DELETE", "/bans/192.0.2.1", **arguments)[0], 204)
+        self.assertEqual(self.get("/bans", **arguments)["bans"], [])
+
+    def test_the_server_ends_when_it_is_told_to(self):
+        server = self.with_users(administrators=["boss"])
+        self.ask("PUT", "/topics/a", b"x", user="boss", server=server)
+        status, _, answer = self.ask("POST", "/drain", user="boss", server=server)
+        self.assertEqual((status, answer), (202, {"draining": True}))
+        self.assertEqual(server.process.wait(EVENT_TIMEOUT_S), 0)
+
     def test_a_reload_says_what_it_changed_or_why_it_did_not(self):
         config = {"access": {"password_file": self.password_file(), "administrators": ["boss"]}}
         server = Server(config)
         self.addCleanup(server.stop)
         arguments = {"user": "boss", "server": server}
+        self.get("/server", **arguments)  # it has read its file
         server._write({**config, "log": {"level": "debug"}, "http": {"idle_seconds": 9}})
         status, _, result = self.ask("POST", "/reload", **arguments)
         self.assertEqual((status, result["changed"], result["needs_restart"]),
@@ -331,8 +429,13 @@ class Api(Case):
         self.assertNotIn("x/y", self.command("clients", *login, server=server))
 
     def test_top_prints_once_where_there_is_no_terminal(self):
-        self.peer(self.topic("id")).publish(self.topic(), b"x", qos=1)
-        text = self.command("top", "--interval", "0.1")
+        server = Server()
+        self.addCleanup(server.stop)
+        peer = Peer(server.mqtt_port)
+        self.addCleanup(peer.close)
+        peer.connect("client")
+        peer.publish(self.topic(), b"x", qos=1)
+        text = self.command("top", "--interval", "0.1", server=server)
         for word in ("millrace ", "clients ", "messages ", "queue ", "NEWEST", self.topic()):
             self.assertIn(word, text)
         self.assertNotIn("\x1b", text)
@@ -343,26 +446,33 @@ class Api(Case):
         for path in ("/clients?limit=0", "/clients?limit=1001", "/clients?limit=x", "/clients?sort=x", "/clients?state=x",
                      "/clients?after=x", "/clients?after=x/y", "/clients?x=1", "/topics?filter=a%23", "/topics?payload=x",
                      "/topics?filter=$share/g/a", "/topics?payload_bytes_max=-1", "/topics?x=1", "/queue?x=1",
-                     "/server?x=1", "/rings?x=1", "/limits?x=1", "/config?x=1", "/slow?x=1", "/clients/a?x=1"):
+                     "/server?x=1", "/rings?x=1", "/limits?x=1", "/config?x=1", "/slow?x=1", "/clients/a?x=1",
+                     "/upstreams?x=1", "/bans?x=1", "/subscriptions", "/subscriptions?topic=", "/subscriptions?topic=%23",
+                     "/subscriptions?topic=a&topic=b", "/subscriptions?topic=a&x=1"):
             self.refused(400, "GET", path)
+        for method, path in (("POST", "/reload?x=1"), ("POST", "/drain?x=1"), ("DELETE", "/bans/a?x=1")):
+            self.refused(400, method, path)
         self.refused(404, "GET", "/nothing")
         self.refused(405, "DELETE", "/clients")
         self.refused(405, "PUT", "/queue")
+        self.refused(413, "PUT", "/topics/a", body=b"x" * 100_000)
+        self.refused(421, "GET", "/queue", Host="evil.example")
+        self.refused(400, "GET", "/clients?prefix=%00")
 
     def test_whatever_is_asked_is_answered_by_the_document(self):
         random = Random(18)
-        names = ["prefix", "user", "state", "sort", "limit", "after", "filter", "payload", "payload_bytes_max", "x", ""]
+        names = ["prefix", "user", "topic", "state", "sort", "limit", "after", "filter", "payload", "payload_bytes_max", "x", ""]
         values = ["", "a", "#", "+", "a/#", "0", "1", "-1", "99999999999999999999", "id", "waiting", "slow", "text", "none",
                   "18446744073709551615/", "1/a", "/", "\u202e", "\x01", "\x7f", "%", "$share/a/b", "é" * 500]
         for _ in range(300):
             query = [(random.choice(names), random.choice(values)) for _ in range(random.randint(0, 4))]
-            path = random.choice(["/clients", "/topics", "/slow", "/queue", "/clients/a%2Fb"])
+            path = random.choice(["/clients", "/topics", "/slow", "/queue", "/clients/a%2Fb", "/subscriptions"])
             status, _, _ = self.ask("GET", f"{path}?{urllib.parse.urlencode(query)}")
             self.assertIn(status, (200, 400, 404), query)
 
     def test_many_ask_at_once(self):
         peers = [self.peer(self.topic(str(number))) for number in range(20)]
-        prefix = urllib.parse.quote(self.topic())
+        prefix = urllib.parse.quote(self.topic(''))
 
         def ask(_):
             return len(self.get(f"/clients?prefix={prefix}&limit=1000")["clients"])

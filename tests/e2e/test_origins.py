@@ -111,7 +111,7 @@ class Origins(Case):
         status, headers = self.ask(self.server, "OPTIONS", Origin=self.listed,
                                    Access_Control_Request_Method="GET")
         self.assertEqual((status, headers["Access-Control-Allow-Headers"]),
-                         (204, "Authorization, If-None-Match, Prefer"))
+                         (204, "Authorization, If-None-Match, Last-Event-ID, Prefer"))
         status, headers = self.ask(self.server, "OPTIONS", Origin="http://stranger.example")
         self.assertEqual((status, headers["Access-Control-Allow-Headers"]), (204, None))
 

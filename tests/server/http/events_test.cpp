@@ -3,12 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/broker/ledger.hpp"
 #include "server/http/event_text.hpp"
+#include "tests/server/files.hpp"
 #include "tests/server/http/topics_world.hpp"
+#include "tests/server/jwt_tokens.hpp"
 
 namespace millrace::server {
 namespace {
@@ -132,12 +136,18 @@ class EventReader {
   bool ended_ = false;
 };
 
+// Something was published in it, as `$SYS` is in every server: there is an id from the first reader on.
+struct EventsWorld : TopicsWorld {
+  using TopicsWorld::TopicsWorld;
+  const bool published = (publish("$SYS/first", "x"), true);
+};
+
 std::uint64_t sessions(const TopicsWorld& world) {
   return world.processor.stats().sessions_connected.value();
 }
 
 TEST(Events, BeginWithTheNewestValueOfEachTopicAndGoOnWithChanges) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish({.topic = "home/a", .payload = "1", .retain = true});
   world.publish("home/b", "2");
   world.publish("away/c", "3");
@@ -160,7 +170,7 @@ TEST(Events, BeginWithTheNewestValueOfEachTopicAndGoOnWithChanges) {
 }
 
 TEST(Events, OfSeveralFiltersComeInOneStream) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=a&filter=b/%2B");
   reader.wait_for_id();
   world.publish("c", "x");
@@ -171,7 +181,7 @@ TEST(Events, OfSeveralFiltersComeInOneStream) {
 }
 
 TEST(Events, AreConflatedForAReaderThatDoesNotRead) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=%23");
   reader.wait_for_id();
   constexpr int count = 3000;
@@ -192,7 +202,7 @@ TEST(Events, AreConflatedForAReaderThatDoesNotRead) {
 }
 
 TEST(Events, KeepToTheRateThatIsAskedForAndAlwaysEndWithTheLast) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=t&max_rate_hz=0.5");
   reader.wait_for_id();
   for (int i = 0; i < 20; ++i) world.publish("t", std::to_string(i));
@@ -201,7 +211,7 @@ TEST(Events, KeepToTheRateThatIsAskedForAndAlwaysEndWithTheLast) {
 }
 
 TEST(Events, GoOnWhereAReaderWasThatComesAgain) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish("a", "1");
   world.publish("b", "1");
   std::string id;
@@ -219,7 +229,7 @@ TEST(Events, GoOnWhereAReaderWasThatComesAgain) {
 }
 
 TEST(Events, TellAReaderThatComesAgainWhatWasClearedMeanwhile) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish({.topic = "a", .payload = "1", .retain = true});
   std::string id;
   {
@@ -238,7 +248,7 @@ TEST(Events, TellAReaderThatComesAgainWhatWasClearedMeanwhile) {
 }
 
 TEST(Events, BeginAnewForAnIdOfAnotherRun) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish("a", "1");
   EventReader reader(world, "/events?filter=%23", {{"Last-Event-ID", "another-1"}});
   EXPECT_EQ(reader.value()["topic"], "a");
@@ -247,7 +257,7 @@ TEST(Events, BeginAnewForAnIdOfAnotherRun) {
 
 // An id says that nothing is missing, so there is none as long as a value is held back.
 TEST(Events, HaveNoIdWhileSomethingIsHeldBack) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=t&filter=u&max_rate_hz=0.5");
   reader.wait_for_id();
   world.publish("t", "1");
@@ -262,7 +272,7 @@ TEST(Events, HaveNoIdWhileSomethingIsHeldBack) {
 }
 
 TEST(Events, CarryPayloadsThatAreNoTextAsBase64) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish("t", "\xff\x01");
   world.publish("u", "line\n\"quoted\"\x01");
   EventReader reader(world, "/events?filter=%23");
@@ -273,7 +283,7 @@ TEST(Events, CarryPayloadsThatAreNoTextAsBase64) {
 }
 
 TEST(Events, CutLongPayloadsOnRequestBetweenCharacters) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish("t",
                 "ab\xc3\xa4"
                 "cd");
@@ -285,7 +295,7 @@ TEST(Events, CutLongPayloadsOnRequestBetweenCharacters) {
 }
 
 TEST(Events, AreSentToHttp10WithoutChunks) {
-  TopicsWorld world;
+  EventsWorld world;
   world.publish("t", "1");
   EventReader reader(world, "/events?filter=t", {}, "1.0");
   EXPECT_EQ(reader.head.find("chunked"), std::string::npos);
@@ -293,7 +303,7 @@ TEST(Events, AreSentToHttp10WithoutChunks) {
 }
 
 TEST(Events, SendACommentWhenThereIsNothingElse) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=t");
   EXPECT_TRUE(reader.wait_for_line(":"));
   EXPECT_TRUE(reader.wait_for_line(":"));
@@ -302,7 +312,7 @@ TEST(Events, SendACommentWhenThereIsNothingElse) {
 }
 
 TEST(Events, RefuseWhatMakesNoSense) {
-  TopicsWorld world;
+  EventsWorld world;
   for (const char* query :
        {"", "?filter=", "?filter=a%23", "?filter=$latest/a", "?filter=$share/g/a", "?filter=a&x=1",
         "?filter=a&max_rate_hz=0", "?filter=a&max_rate_hz=nan", "?filter=a&max_rate_hz=x",
@@ -317,12 +327,12 @@ TEST(Events, RefuseWhatMakesNoSense) {
 
 TEST(Events, AreWhatTheRulesLetTheReaderSee) {
   AccessConfig access;
-  AccessRule rule;
-  rule.effect = AccessEffect::allow;
-  rule.action = AccessAction::subscribe;
-  rule.filter = "open/#";
-  access.rules = {rule};
-  TopicsWorld world({}, access);
+  AccessRule shut, rest;
+  shut.effect = AccessEffect::deny;
+  shut.filter = "shut/#";
+  rest.effect = AccessEffect::allow;
+  access.rules = {shut, rest};
+  EventsWorld world({}, access);
   world.publish("open/a", "1");
   world.publish("shut/b", "2");
   EXPECT_EQ(HttpClient(world).get("/events?filter=shut/%23").result_int(), 403u);
@@ -336,7 +346,7 @@ TEST(Events, AreWhatTheRulesLetTheReaderSee) {
 }
 
 TEST(Events, EndWhenTheRulesChange) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=t");
   reader.wait_for_id();
   world.events.set_rules(TopicsWorld::latest);
@@ -348,7 +358,7 @@ TEST(Events, EndWhenTheRulesChange) {
 TEST(Events, HaveNoMoreReadersThanTheConfigurationAllows) {
   HttpConfig config;
   config.event_streams_max = 1;
-  TopicsWorld world(config);
+  EventsWorld world(config);
   {
     EventReader first(world, "/events?filter=t");
     first.wait_for_id();
@@ -364,13 +374,71 @@ TEST(Events, HaveNoMoreReadersThanTheConfigurationAllows) {
 TEST(Events, AreRefusedWhereThereIsNoRoomForASession) {
   broker::ProcessorLimits limits;
   limits.sessions_max = 0;
-  TopicsWorld world({}, {}, limits);
+  EventsWorld world({}, {}, limits);
   EXPECT_EQ(HttpClient(world).get("/events?filter=t").result_int(), 503u);
   wait_for([&] { return world.events.counters().streams.value() == 0; });
 }
 
+TEST(Events, AreRefusedWhereThereIsNoRoomForTheSubscriptions) {
+  broker::ProcessorLimits limits;
+  limits.subscriptions_max = 1;
+  EventsWorld world({}, {}, limits);
+  const auto refused = HttpClient(world).get("/events?filter=a&filter=b");
+  EXPECT_EQ(refused.result_int(), 503u);
+  EXPECT_EQ(refused["Retry-After"], "1");
+  wait_for([&] { return sessions(world) == 0 && world.events.counters().streams.value() == 0; });
+  EXPECT_TRUE(EventReader(world, "/events?filter=a").accepted());
+}
+
+TEST(Events, EndWithTheTokenThatLetTheReaderIn) {
+  const test::Folder folder;
+  const std::string secret(32, 's');
+  AccessConfig access;
+  access.jwt.secret_file = folder.write("secret", secret);
+  access.jwt.leeway_seconds = 0;
+  EventsWorld world({}, access);
+  const auto ends_at = std::to_string(std::time(nullptr) + 2);
+  const std::string claims = R"({"sub":"u","exp":)" + ends_at + "}";
+  const std::string token = test::token_by_secret(secret, R"({"alg":"HS256"})", claims);
+  EventReader reader(world, "/events?filter=t", {{"Authorization", "Bearer " + token}});
+  ASSERT_TRUE(reader.accepted()) << reader.head;
+  EXPECT_TRUE(reader.ended());
+  EXPECT_GE(std::time(nullptr), std::stoll(ends_at));
+  wait_for([&] { return sessions(world) == 0; });
+}
+
+TEST(Events, AreChargedToTheLedgerAsLongAsTheyAreRead) {
+  EventsWorld world;
+  const auto charged = [&] { return world.processor.ledger().bytes(broker::Holding::connections); };
+  ASSERT_EQ(charged(), 0u);
+  {
+    EventReader reader(world, "/events?filter=%23");
+    reader.wait_for_id();
+    EXPECT_GT(charged(), 0u);
+    // It reads nothing any more: what is on its way is charged, too.
+    const auto idle = charged();
+    while (charged() <= idle + 60'000) world.publish("t", std::string(60'000, '.'));
+  }
+  wait_for([&] { return charged() == 0; });
+}
+
+TEST(Events, MayBeReadByPagesOfTheOriginsThatAreNamed) {
+  HttpConfig config;
+  config.origins = {"https://page.example"};
+  EventsWorld world(config);
+  EventReader reader(world, "/events?filter=t", {{"Origin", "https://page.example"}});
+  EXPECT_NE(reader.head.find("Access-Control-Allow-Origin: https://page.example\r\n"),
+            std::string::npos);
+  EventReader other(world, "/events?filter=t", {{"Origin", "https://other.example"}});
+  EXPECT_EQ(other.head.find("Access-Control-Allow-Origin"), std::string::npos);
+  const auto preflight =
+      HttpClient(world).get("/events", {{"Origin", "https://page.example"}}, "OPTIONS");
+  EXPECT_EQ(preflight.result_int(), 204u);
+  EXPECT_NE(preflight["Access-Control-Allow-Headers"].find("Last-Event-ID"), std::string::npos);
+}
+
 TEST(Events, LeaveNothingOfAReaderThatGoes) {
-  TopicsWorld world;
+  EventsWorld world;
   {
     EventReader reader(world, "/events?filter=%23");
     reader.wait_for_id();
@@ -383,7 +451,7 @@ TEST(Events, LeaveNothingOfAReaderThatGoes) {
 }
 
 TEST(Events, EndWithTheServer) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=t");
   reader.wait_for_id();
   world.http.stop();
@@ -392,13 +460,13 @@ TEST(Events, EndWithTheServer) {
 }
 
 TEST(Events, AnswerHeadWithoutAStream) {
-  TopicsWorld world;
+  EventsWorld world;
   EXPECT_EQ(HttpClient(world).get("/events?filter=t", {}, "HEAD").result_int(), 200u);
   EXPECT_EQ(sessions(world), 0u);
 }
 
 TEST(Events, MissNoLastValueWhateverTheOrderOfReadingAndPublishing) {
-  TopicsWorld world;
+  EventsWorld world;
   EventReader reader(world, "/events?filter=%23");
   reader.wait_for_id();
   for (int i = 1; i <= 300; ++i) {
