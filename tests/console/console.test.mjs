@@ -178,7 +178,7 @@ describe('the page', { skip }, () => {
   test('draws the flow', async () => {
     await open('#flow')
     await page.waitForFunction(() => document.querySelectorAll('.steps dd').length > 15)
-    assert.equal(await page.locator('.steps li').count(), 9)
+    assert.equal(await page.locator('.steps li').count(), 10)   // the nine and the links
     assert.equal(await page.locator('.charts canvas').count(), 2)
     const known = readFileSync(new URL('../../docs/metrics.md', process.env.TESTS_URL), 'utf8')
     const used = readFileSync(new URL('../../server/console/src/flow.ts', process.env.TESTS_URL), 'utf8').match(/millrace_[a-z_]+/g)

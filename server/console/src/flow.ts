@@ -1,8 +1,7 @@
 // The view of the flow: the steps of a message's way through the server with their rates, from /metrics,
 // and where it hurts.
-import uPlot from 'uplot'
-import 'uplot/dist/uPlot.min.css'
 import { request } from './api'
+import { timeChart } from './chart'
 import { bytes, duration, element, short } from './dom'
 import { Metrics } from './metrics'
 import type { View } from './main'
@@ -57,6 +56,14 @@ const steps: Step[] = [
       ['latency, half', latency(now.quantile(before, 'millrace_publish_to_write_seconds', 0.5))],
       ['latency, 99 %', latency(p99), p99 > 0.1]]
   } },
+  // Beside the nine steps.
+  { name: 'links', says: 'to other brokers', read: (now, before, s) => {
+    const links = now.count('millrace_upstream_up')
+    const down = links - now.sum('millrace_upstream_up')
+    return [['up', `${links - down} of ${links}`, down > 0],
+      ['messages', short(now.rate(before, 'millrace_upstream_messages_total', s)) + '/s'],
+      ['round trip', links > 0 ? latency(now.max('millrace_upstream_round_trip_seconds')) : '–']]
+  } },
 ]
 
 const latency = (seconds: number) => Number.isNaN(seconds) ? '–' : seconds < 0.001 ? Math.round(seconds * 1e6) + ' µs' : duration(seconds * 1000)
@@ -71,22 +78,17 @@ export const flow: View = (main, status) => {
   })
   const queueBox = element('div', { class: 'chart' })
   const latencyBox = element('div', { class: 'chart' })
+  const key = (first: string, second: string) =>
+    element('p', { class: 'key' }, element('span', {}, first), element('span', { class: 'second' }, second))
   main.append(list,
     element('div', { class: 'charts' },
-      element('section', {}, element('h2', {}, 'Queue: waiting and capacity'), queueBox),
-      element('section', {}, element('h2', {}, 'Latency from read to write, ms: half and 99 %'), latencyBox)))
+      element('section', {}, element('h2', {}, 'Queue to the processor'), key('waiting', 'capacity'), queueBox),
+      element('section', {}, element('h2', {}, 'Latency from read to write, ms'), key('half', '99 %'), latencyBox)))
 
   const times: number[] = []
   const series = { depth: [] as number[], capacity: [] as number[], half: [] as (number | null)[], most: [] as (number | null)[] }
-  const style = getComputedStyle(document.documentElement)
-  const [accent, second, ink] = ['--accent', '--second', '--dim'].map(name => style.getPropertyValue(name))
-  const chart = (box: HTMLElement): uPlot => new uPlot({
-    width: Math.max(240, box.clientWidth), height: 180, legend: { show: false }, cursor: { show: false },
-    axes: [{ stroke: ink!, grid: { show: false } }, { stroke: ink!, grid: { show: false }, size: 60 }],
-    series: [{}, { stroke: accent!, width: 1.5, points: { show: false } }, { stroke: second!, width: 1.5, points: { show: false } }],
-  }, [[], [], []], box)
-  const queueChart = chart(queueBox)
-  const latencyChart = chart(latencyBox)
+  const queueChart = timeChart(queueBox, 180, ['--accent', '--second'], true)
+  const latencyChart = timeChart(latencyBox, 180, ['--accent', '--second'], true)
 
   const paint = (now: Metrics, before: Metrics): void => {
     const seconds = (now.at - before.at) / 1000

@@ -1,7 +1,7 @@
 // The view of topics: a tree of those that match a filter, live, and one of them in full.
-import uPlot from 'uplot'
-import 'uplot/dist/uPlot.min.css'
+import type uPlot from 'uplot'
 import { change, getJson, topicPath } from './api'
+import { timeChart } from './chart'
 import { bytes, duration, element, short, visible } from './dom'
 import { Events, type Value } from './events'
 import { bytesOf, parsedJson, render, type Form } from './payload'
@@ -267,14 +267,8 @@ export const topics: View = (main, status) => {
     if (samples.length < 2) return
     const wall = Date.now() / 1000 - performance.now() / 1000
     const data: uPlot.AlignedData = [samples.map(s => s.at / 1000 + wall), samples.map(s => s.number)]
-    if (plot) return plot.setData(data)
-    const color = getComputedStyle(document.documentElement).getPropertyValue('--accent')
-    const ink = getComputedStyle(document.documentElement).getPropertyValue('--dim')
-    plot = new uPlot({
-      width: Math.max(200, chart.clientWidth), height: 140, legend: { show: false }, cursor: { show: false },
-      axes: [{ stroke: ink, grid: { show: false } }, { stroke: ink, grid: { show: false }, size: 60 }],
-      series: [{}, { stroke: color, width: 1.5, points: { show: false } }],
-    }, data, chart)
+    plot ??= timeChart(chart, 140, ['--accent'], false)
+    plot.setData(data)
   }
 
   // ---- publishing

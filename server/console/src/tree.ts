@@ -67,7 +67,8 @@ export class Tree {
     found.rateAt = now
     const number = value.payload === undefined || value.truncated || value.payload.trim() === '' ? NaN : Number(value.payload)
     if (Number.isFinite(number)) {
-      found.samples.push({ at: found.receivedAt, number })
+      const last = found.samples.at(-1)?.at ?? 0   // time does not go back, whatever is known of ages
+      found.samples.push({ at: Math.max(last, found.receivedAt), number })
       if (found.samples.length > samplesMax) found.samples.shift()
     }
     return found
