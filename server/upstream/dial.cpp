@@ -38,8 +38,8 @@ int make_socket(const Endpoint& endpoint, const ConnectionConfig& limits) {
   return fd;
 }
 
-// Where nobody listens at a port of this machine from which sockets get theirs, one may meet itself,
-// and would take the port from the server that comes back.
+}  // namespace
+
 bool is_connected_to_itself(int fd) {
   sockaddr_storage here{}, there{};
   socklen_t here_bytes = sizeof here, there_bytes = sizeof there;
@@ -47,8 +47,6 @@ bool is_connected_to_itself(int fd) {
          ::getpeername(fd, reinterpret_cast<sockaddr*>(&there), &there_bytes) == 0 &&
          here_bytes == there_bytes && std::memcmp(&here, &there, here_bytes) == 0;
 }
-
-}  // namespace
 
 Dial::Dial(Poller& poller, const Endpoint& endpoint, const ConnectionConfig& limits, Done done)
     : Watch(poller, make_socket(endpoint, limits)), done_(std::move(done)) {

@@ -12,6 +12,10 @@
 
 namespace millrace::server {
 
+// Where nobody listens at a port of this machine from which sockets get theirs, a socket may meet
+// itself. It would take the port from the server that comes back.
+bool is_connected_to_itself(int fd);
+
 class Dial final : private Watch {
  public:
   // `fd`: a connected, non-blocking socket, the callee's to close; negative: it is -errno.

@@ -138,6 +138,58 @@ TEST(UpstreamSession, KeepsWhatWaitsWithinLimitsOfItsOwn) {
   }
 }
 
+TEST(UpstreamSession, ShowsWhatWaitsAndWhatBecameOfIt) {
+  World world;
+  SubscriptionRequest values = everything(Mode::latest);
+  values.filter = values.name = "latest/#";
+  values.qos = 1;
+  SubscriptionRequest all = everything(Mode::every);
+  all.filter = all.name = "every/#";
+  all.qos = 1;
+  Peer& peer = link(world);
+  peer.queue = QueueLimits{2, 1 << 20, Overflow::drop_oldest};
+  peer.figures = std::make_shared<SpoolFigures>();
+  const SpoolFigures& figures = *peer.figures;
+  peer.connect(true, 100).subscribe(values).subscribe(all).close();
+  EXPECT_EQ(figures.messages.value(), 0u);
+  EXPECT_EQ(figures.since_ns.value(), 0u);
+  Peer& writer = world.peer("writer").connect();
+  world.now_ns += 1'000;
+  const std::int64_t first_ns = world.now_ns;
+  for (const char* payload : {"1", "2", "3"}) writer.publish("every/t", payload, 1);
+  for (const char* payload : {"1", "2"}) writer.publish("latest/t", payload, 1);
+  EXPECT_EQ(figures.messages.value(), 3u);
+  EXPECT_GT(figures.bytes.value(), 0u);
+  EXPECT_GE(static_cast<std::int64_t>(figures.since_ns.value()), first_ns);
+  EXPECT_EQ(figures.dropped[static_cast<std::size_t>(Drop::queue_oldest)].value(), 1u);
+  EXPECT_EQ(figures.conflated.value(), 1u);
+  // Of other sessions nothing is counted here.
+  Peer& slow = world.peer("slow").connect(true, 100).subscribe(values);
+  slow.close();
+  for (const char* payload : {"3", "4"}) writer.publish("latest/u", payload, 1);
+  EXPECT_EQ(figures.messages.value(), 4u);
+  EXPECT_EQ(figures.conflated.value(), 2u);
+  Peer& back = link(world);
+  back.figures = peer.figures;
+  back.connect(false, 100).read();
+  EXPECT_EQ(figures.messages.value(), 0u);
+  EXPECT_EQ(figures.bytes.value(), 0u);
+  EXPECT_EQ(figures.since_ns.value(), 0u);
+}
+
+TEST(UpstreamSession, IsNotSentThemAfterARestartWithTheStoreEither) {
+  World world;
+  world.open_store();
+  Peer& before = link(world).connect(false, 100).subscribe(everything(Mode::every));
+  bring(before, "theirs", "1", 1, true, 1);
+  world.peer("client").connect().publish("ours", "2", 1, true);
+  world.restart();
+  EXPECT_EQ(world.restored.retained, 2u);
+  EXPECT_EQ(world.restored.sessions, 0u) << "what waits for a link is not kept";
+  Peer& back = link(world).connect().subscribe(everything(Mode::every)).read();
+  EXPECT_THAT(back.payloads(), ElementsAre("2"));
+}
+
 TEST(UpstreamSession, LeavesAnIdentifierForTheLinksOwnPackets) {
   InflightWindow window;
   Delivery delivery;

@@ -2,14 +2,19 @@
 every direction and QoS, over TCP and TLS, through restarts of either side, rings and faults."""
 
 import itertools
+import json
 import os
+import pathlib
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 import unittest
+import urllib.error
 
 import wire
 from case import Case, main
@@ -19,6 +24,7 @@ from suite import EVENT_TIMEOUT_S, eventually
 
 # Debian installs it in a folder that is only in root's PATH.
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "upstreams.md"
 _unique = itertools.count(1)
 
 
@@ -104,7 +110,7 @@ class Edges(Case):
         metric = f'millrace_upstream_up{{upstream="{name}"}}'
         eventually(lambda: edge.metrics().get(metric) == up, f"{name} is {'up' if up else 'down'}")
 
-    def meet(self, sender_port, receiver_port, prefix):
+    def meet(self, sender_port, receiver_port, prefix, there=""):
         """Waits until what is published there arrives here: the subscriptions of the link stand."""
         receiver = self.client(receiver_port)
         receiver.subscribe(f"{prefix}/meet/#")
@@ -112,7 +118,7 @@ class Edges(Case):
         sender = self.client(sender_port)
         end = time.monotonic() + EVENT_TIMEOUT_S
         while time.monotonic() < end:
-            sender.publish(f"{prefix}/meet/{next(_unique)}", b"")
+            sender.publish(f"{there}{prefix}/meet/{next(_unique)}", b"")
             try:
                 if receiver.next().kind == wire.PUBLISH:
                     receiver.close()
@@ -217,6 +223,9 @@ class WithMosquitto(Edges):
         publisher = self.client(server.mqtt_port)
         for i in range(500):
             publisher.publish(f"out/spool/{i % 7}", str(i).encode(), qos=1 + i % 2)
+        waits = 'millrace_upstream_spool_messages{upstream="spool"}'
+        eventually(lambda: server.metrics()[waits] == 500, "all of it waits, and is seen to")
+        self.assertGreater(server.metrics()['millrace_upstream_spool_age_seconds{upstream="spool"}'], 0)
         relay.up()
         got = [int(watcher.receive().payload) for _ in range(500)]
         # mosquitto publishes what came at QoS 2 with its PUBREL, so each QoS has an order of its own.
@@ -234,12 +243,64 @@ class WithMosquitto(Edges):
         watcher = self.client(self.broker.port)
         watcher.subscribe(("out/flap", 1))
         publisher = self.client(server.mqtt_port)
-        for i in range(300):
-            publisher.publish("out/flap", str(i).encode(), qos=2)
-            if i % 50 == 49:
-                relay.cut()
-        got = [int(watcher.receive().payload) for _ in range(300)]
-        self.assertEqual(got, list(range(300)), "in order, each exactly once")
+        connects = 'millrace_upstream_connects_total{upstream="flap"}'
+        count = 0
+        for _ in range(15):
+            before = server.metrics()[connects]
+            for _ in range(20):
+                publisher.publish("out/flap", str(count).encode(), qos=2)
+                count += 1
+            relay.cut()
+            eventually(lambda: server.metrics()[connects] > before, "the link is back")
+        got = [int(watcher.receive().payload) for _ in range(count)]
+        self.assertEqual(got, list(range(count)), "in order, each exactly once")
+
+    def test_an_upstream_that_stands_still_is_given_up_and_nothing_is_lost(self):
+        self.start()
+        server = self.edge(self.upstream(self.broker.port, ALL_WAYS, name="still", client_id="still",
+                                         keep_alive_seconds=5))
+        self.meet(server.mqtt_port, self.broker.port, "out")
+        watcher = self.client(self.broker.port)
+        watcher.subscribe(("out/still", 1))
+        publisher, reader = self.client(server.mqtt_port), self.client(server.mqtt_port)
+        reader.subscribe(("out/still", 0))
+        self.broker.process.send_signal(signal.SIGSTOP)
+        try:
+            for i in range(100):
+                publisher.publish("out/still", str(i).encode(), qos=1 + i % 2)
+                reader.receive(payload=str(i).encode())  # here nobody notices
+            server.wait_for_log(r"upstream.down .*no answer to PINGREQ in time")
+        finally:
+            self.broker.process.send_signal(signal.SIGCONT)
+        got = []
+        while len(set(got)) < 100:  # Nothing acknowledged is lost.
+            got.append(int(watcher.receive().payload))
+        twice = [i for i in got if i % 2 and got.count(i) > 1]
+        self.assertEqual(twice, [], "nothing at QoS 2 came twice")
+
+    def test_what_comes_in_waits_for_an_edge_that_was_killed(self):
+        self.start()
+        self.meet(self.broker.port, self.port, "in")
+        watcher = self.client(self.port)
+        self.server.process.kill()
+        self.server.process.wait()
+        publisher = self.client(self.broker.port)
+        for i in range(50):
+            publisher.publish("in/killed", str(i).encode(), qos=1 + i % 2)
+        self.server.stop()
+        watcher.close()
+        # Its readers come back before the link does: mosquitto is let go on when they are there.
+        self.broker.process.send_signal(signal.SIGSTOP)
+        try:
+            self.server = self.edge(self.config, port=self.port)
+            watcher = self.client(self.port)
+            watcher.subscribe(("in/killed", 1))
+        finally:
+            self.broker.process.send_signal(signal.SIGCONT)
+        got = [int(watcher.receive().payload) for _ in range(50)]
+        for qos in (1, 2):
+            self.assertEqual([i for i in got if 1 + i % 2 == qos], list(range(qos - 1, 50, 2)),
+                             "in order, each once")
 
     def test_a_wrong_password_is_refused_and_said_once(self):
         folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
@@ -267,10 +328,14 @@ class WithMosquitto(Edges):
 
 
 class Relay:
-    """Between a link and its upstream; cut() ends the connections that pass through, by a reset."""
+    """Between a link and its upstream. cut() ends the connections that pass through; hold() carries
+    nothing any more, `up` towards the upstream or `down` from it, and lets nobody know."""
 
-    def __init__(self, port):
+    def __init__(self, port, bytes_per_second=None):
         self.target = port
+        self.rate = bytes_per_second
+        self.held = {"up": threading.Event(), "down": threading.Event()}
+        self.let_go()
         self.open = []
         self.lock = threading.Lock()
         self.port = 0
@@ -296,13 +361,27 @@ class Relay:
                 return
             with self.lock:
                 self.open += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self.pass_on, args=(source, sink), daemon=True).start()
+            if self.rate:
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            for way, source, sink in (("up", near, far), ("down", far, near)):
+                threading.Thread(target=self.pass_on, args=(way, source, sink), daemon=True).start()
 
-    def pass_on(self, source, sink):
+    def hold(self, *ways):
+        for way in ways:
+            self.held[way].clear()
+
+    def let_go(self):
+        for passes in self.held.values():
+            passes.set()
+
+    def pass_on(self, way, source, sink):
+        passes = self.held[way]
         try:
-            while data := source.recv(65536):
+            while data := source.recv(8192):
+                passes.wait()
                 sink.sendall(data)
+                if self.rate:
+                    time.sleep(len(data) / self.rate)
         except OSError:
             pass
         for end in (source, sink):
@@ -405,6 +484,72 @@ class WithMillrace(Edges):
         self.assertEqual(edge.reload({"listeners": [{"name": "tcp", "port": 0}]}), "reloaded")
         watcher.receive(payload=b"")
 
+    def test_a_link_that_carries_nothing_any_more_is_given_up(self):
+        core = self.edge()
+        relay = Relay(core.mqtt_port)
+        self.addCleanup(relay.stop)
+        edge = self.edge(self.upstream(relay.port, ALL_WAYS, keep_alive_seconds=5))
+        self.meet_all_ways(edge.mqtt_port, core.mqtt_port)
+        for ways in (("up", "down"), ("up",), ("down",)):
+            seen = len(edge.lines)
+            relay.hold(*ways)
+            publisher = self.client(edge.mqtt_port)
+            publisher.publish("out/held", b"".join(name.encode() for name in ways), qos=2)
+            publisher.close()
+            edge.wait_for_log(r"upstream.down ", seen)
+            relay.let_go()
+            self.meet_all_ways(edge.mqtt_port, core.mqtt_port)
+        self.check_live(edge.mqtt_port, core.mqtt_port)
+
+    def test_a_server_is_not_ready_without_a_link_that_it_needs(self):
+        core_port = free_port()
+        needed = self.upstream(core_port, [rule("both")], name="hq", required=True)
+        edge = self.edge(needed)
+
+        def ready():
+            try:
+                return edge.http("/readyz")
+            except urllib.error.HTTPError as error:
+                self.assertEqual(error.code, 503)
+                self.assertIn("the upstream hq is down", error.read().decode())
+                return None
+        self.assertIsNone(ready())
+        core = self.edge(port=core_port)
+        eventually(ready, "it is ready with the link")
+        core.stop()
+        eventually(lambda: ready() is None, "it is not ready without the link")
+        self.assertEqual(edge.reload({
+            "listeners": [{"name": "tcp", "port": 0}],
+            "upstreams": [{**needed, "required": False, "retry_max_seconds": 1}]}), "reloaded")
+        eventually(ready, "it is ready where nothing is needed")
+
+    def test_a_slow_link_carries_the_newest_values(self):
+        core = self.edge()
+        relay = Relay(core.mqtt_port, bytes_per_second=200_000)
+        self.addCleanup(relay.stop)
+        edge = self.edge(self.upstream(relay.port, [
+            rule("out", "v/#", mode="latest", qos_max=0), rule("out", "every/#")]))
+        self.wait_until_up(edge)
+        watcher = self.client(core.mqtt_port)
+        watcher.subscribe(("v/#", 0), ("every/#", 1))
+        publisher = self.client(edge.mqtt_port)
+        topics, rounds = 20, 200
+        for i in range(rounds):
+            for topic in range(topics):
+                publisher.send(wire.publish(f"v/{topic}", f"{i}".encode().ljust(1000)))
+        publisher.publish("every/last", b"", qos=1)
+        last, count = {}, 0
+        while len(last) < topics or any(last[t] != rounds - 1 for t in last):
+            got = watcher.next()
+            if got.topic.startswith("v/"):
+                value = int(got.payload)
+                self.assertGreater(value, last.get(got.topic, -1), "never an older value")
+                last[got.topic] = value
+                count += 1
+        self.assertLess(count, topics * rounds, "values were left out")
+        conflated = edge.metrics()['millrace_upstream_conflated_total{upstream="north"}']
+        self.assertEqual(count + conflated, topics * rounds)
+
     def test_a_server_that_ends_says_goodbye(self):
         core = self.edge()
         edge = self.edge(self.upstream(core.mqtt_port, [rule("both")]))
@@ -413,15 +558,88 @@ class WithMillrace(Edges):
         core.wait_for_log(r"connection.end cause=client_disconnect .*client=\S*north")
 
 
+def make_certificate(folder, name):
+    paths = [os.path.join(folder, name + end) for end in (".pem", ".key")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                    "-addext", f"subjectAltName=DNS:{name}", "-out", paths[0],
+                    "-keyout", paths[1]], check=True, stderr=subprocess.DEVNULL)
+    return paths
+
+
+@unittest.skipUnless(MOSQUITTO, "mosquitto is not installed")
+class OfThePage(Edges):
+    """docs/upstreams.md: each configuration runs as it stands there, but for where the broker is."""
+
+    def configuration(self, name, *addresses, **more):
+        for text in re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.M | re.S):
+            (upstream,) = json.loads(text)["upstreams"]
+            if upstream["name"] == name:
+                return {**upstream, "addresses": list(addresses), **more}
+        raise AssertionError(f"{PAGE} has no upstream {name}")
+
+    def crosses(self, sender_port, topic, receiver_port, filter, qos=1):
+        receiver = self.client(receiver_port)
+        receiver.subscribe((filter, qos))
+        self.client(sender_port).publish(topic, b"1", qos=1)
+        receiver.receive(topic=filter, payload=b"1", qos=qos)
+
+    def test_in_front_of_a_broker(self):
+        broker = Mosquitto("allow_anonymous true")
+        self.addCleanup(broker.stop)
+        edge = self.edge(self.configuration("hq", f"mqtt://127.0.0.1:{broker.port}"))
+        self.meet(broker.port, edge.mqtt_port, "commands", "site7/")
+        self.crosses(edge.mqtt_port, "sensors/kitchen/temperature", broker.port,
+                     "site7/sensors/kitchen/temperature")
+        self.crosses(broker.port, "site7/commands/door", edge.mqtt_port, "commands/door")
+
+    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+    def test_over_the_internet(self):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
+        self.addCleanup(folder.cleanup)
+        certificate, key = make_certificate(folder.name, "broker.example")
+        users, password = (os.path.join(folder.name, name) for name in ("users", "password"))
+        for path, text in ((users, "site7:the password\n"), (password, "the password\n")):
+            with open(path, "w") as out:
+                out.write(text)
+        subprocess.run(["mosquitto_passwd", "-U", users], check=True)
+        broker = Mosquitto(f"certfile {certificate}", f"keyfile {key}", f"password_file {users}",
+                           "allow_anonymous true")
+        self.addCleanup(broker.stop)
+        plain = free_port()
+        edge = self.edge(self.configuration(
+            "cloud", f"mqtts://127.0.0.1:{plain}", f"mqtts://127.0.0.1:{broker.port}",
+            password_file=password, tls={"ca_file": certificate, "server_name": "broker.example"}))
+        self.wait_until_up(edge, "cloud")
+        eventually(lambda: "site7" in broker.said() and "plant/#" in broker.said(),
+                   "it came with its name, and subscribed")
+        edge.wait_for_log(rf"upstream.unreachable .*{plain}")
+
+    def test_two_sites_over_a_slow_link(self):
+        core = self.edge()
+        relay = Relay(core.mqtt_port, bytes_per_second=400_000)
+        self.addCleanup(relay.stop)
+        edge = self.edge(self.configuration("ship", f"mqtt://127.0.0.1:{relay.port}"))
+        self.meet(core.mqtt_port, edge.mqtt_port, "orders")
+        watcher = self.client(core.mqtt_port)
+        watcher.subscribe(("telemetry/speed", 1), ("alarms/#", 1))
+        publisher = self.client(edge.mqtt_port)
+        for i in range(100):
+            publisher.publish("telemetry/speed", str(i).encode(), qos=1)
+            publisher.publish("alarms/fire", str(i).encode(), qos=2)
+        speeds, alarms = [], []
+        while len(alarms) < 100 or speeds[-1:] != [99]:
+            got = watcher.receive()
+            (speeds if got.topic.startswith("telemetry") else alarms).append(int(got.payload))
+        self.assertEqual(alarms, list(range(100)), "each alarm, in order")
+        self.assertEqual(speeds, sorted(speeds), "never an older value")
+        self.assertLess(len(speeds), 100, "twice a second at most")
+
+
 @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class OverTls(Edges):
     def make_certificate(self, name):
-        paths = [os.path.join(self.folder.name, name + end) for end in (".pem", ".key")]
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-                        "-addext", f"subjectAltName=DNS:{name}", "-out", paths[0],
-                        "-keyout", paths[1]], check=True, stderr=subprocess.DEVNULL)
-        return paths
+        return make_certificate(self.folder.name, name)
 
     def setUp(self):
         super().setUp()
@@ -474,6 +692,10 @@ class OverTls(Edges):
         stranger, _ = self.make_certificate("stranger")
         edge = self.secure(server_name="broker.example", ca_file=stranger)
         edge.wait_for_log(r"upstream.unreachable .*TLS: self-signed certificate")
+
+    def test_a_name_that_cannot_be_checked_is_refused(self):
+        edge = self.secure(server_name="a" * 256)
+        edge.wait_for_log(r"upstream.unreachable .*TLS: the name cannot be checked")
 
     def test_only_the_signer_is_checked_if_that_is_wanted(self):
         self.wait_until_up(self.secure(verify="signer"))

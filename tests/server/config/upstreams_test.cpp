@@ -113,6 +113,15 @@ TEST(Upstreams, UseTlsWithWhatBelongsToIt) {
   EXPECT_THAT(faults_with(R"("tls": {"verify": "no"})"), HasSubstr("full|signer|insecure"));
 }
 
+TEST(Upstreams, SpeakMqttAlone) {
+  EXPECT_THAT(faults_with(R"("type": "mqtt")"), IsEmpty());
+  EXPECT_THAT(faults_with(R"("type": "nats")"),
+              HasSubstr("upstreams[0].type: must be one of mqtt"));
+  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "nats://a",
+      "rules": [{"direction": "in"}]}]})")),
+              HasSubstr("is an address of NATS; upstreams are MQTT brokers: \"nats://a\""));
+}
+
 TEST(Upstreams, ShowAPasswordForAUserAlone) {
   EXPECT_THAT(faults_with(R"("password_file": "/dev/null")"),
               HasSubstr("upstreams[0].password_file: has no meaning without `user`"));
@@ -138,9 +147,10 @@ TEST(UpstreamAddress, NamesTransportHostAndPort) {
 }
 
 TEST(UpstreamAddress, RefusesWhatItCannotMean) {
-  for (const char* text : {"", "broker.example", "http://a", "mqtt://", "mqtt://:1",
-                           "mqtt://a:", "mqtt://a:0", "mqtt://a:70000", "mqtt://a:1x", "mqtt://a/b",
-                           "mqtt://u:p@a", "mqtt://[::1", "mqtt://[a]", "mqtt://a b"}) {
+  for (const char* text :
+       {"", "broker.example", "http://a", "mqtt://", "mqtt://:1", "mqtt://a:", "mqtt://a:0",
+        "mqtt://a:70000", "mqtt://a:1x", "mqtt://a/b", "mqtt://u:p@a", "mqtt://[::1", "mqtt://[a]",
+        "mqtt://a b", "mqtt://a\r\nb", "nats://a", "tls://a"}) {
     std::string fault;
     EXPECT_FALSE(parse_upstream_address(text, fault)) << text;
     EXPECT_FALSE(fault.empty()) << text;

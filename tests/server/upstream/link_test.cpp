@@ -149,6 +149,27 @@ TEST_F(LinkTest, CarriesMessagesOutWithTheirRemoteNames) {
               ElementsAre(Pair("a", "b"), Pair(hops_property, "01")));
 }
 
+// Properties that are too long to be copied for each receiver are sent from where they stand; those
+// that a link has changed stand elsewhere.
+TEST_F(LinkTest, CarriesLongPropertiesOut) {
+  start({rule(Direction::out, "#", "here/", "there/")});
+  auto peer = link();
+  wait_until_up();
+  protocol::Properties properties;
+  properties.content_type = std::string(3'000, 'c');
+  properties.message_expiry_interval = 100;
+  properties.user_properties = {{"a", std::string(60'000, 'b')}};
+  for (const char* payload : {"1", "2"}) publish("here/a", payload, 0, false, properties);
+  for (const char* payload : {"1", "2"}) {
+    const Publish got = peer->expect<Publish>();
+    EXPECT_EQ(got.topic, "there/a");
+    EXPECT_EQ(got.payload, payload);
+    EXPECT_EQ(got.properties.content_type, properties.content_type);
+    EXPECT_THAT(got.properties.user_properties,
+                ElementsAre(properties.user_properties[0], Pair(hops_property, "01")));
+  }
+}
+
 TEST_F(LinkTest, CompletesEveryQosInward) {
   start({rule(Direction::in)});
   auto peer = link();
@@ -396,6 +417,47 @@ TEST_F(LinkTest, FallsBackTo3_1_1WhereMqtt5IsRefused) {
   EXPECT_EQ(peer->expect<Publish>().payload, "1");
 }
 
+// The upstream may know more when it is back.
+TEST_F(LinkTest, AsksForMqtt5AgainAfterALinkIn3_1_1) {
+  start({rule(Direction::out)});
+  {
+    auto peer = broker.accept();
+    peer->expect<Connect>();
+    peer->send(std::vector<std::uint8_t>{0x20, 2, 0, 1});
+    EXPECT_TRUE(peer->ended());
+  }
+  {
+    auto peer = link();
+    EXPECT_EQ(connect.version, Version::v3_1_1);
+    wait_until_up();
+  }
+  link();
+  EXPECT_EQ(connect.version, Version::v5);
+}
+
+TEST_F(LinkTest, AsksAgainForWhatWasRefused) {
+  start({rule(Direction::both)});
+  {
+    auto peer = link();
+    const auto subscribe = peer->expect<Subscribe>();
+    Suback suback;
+    suback.packet_id = subscribe.packet_id;
+    suback.reasons = {ReasonCode::not_authorized};
+    peer->send(Packet(suback));
+    wait_until_up();
+  }
+  {
+    auto peer = link(true);
+    peer->grant();
+    wait_until_up();
+  }
+  // What is granted is asked for once: a SUBSCRIBE would bring what is retained there once more.
+  auto peer = link(true);
+  wait_until_up();
+  publish("t", "1");
+  EXPECT_EQ(peer->expect<Publish>().payload, "1");
+}
+
 TEST_F(LinkTest, TriesItsAddressesInTurn) {
   ScriptedBroker second;
   upstream.name = "north";
@@ -520,6 +582,10 @@ TEST_F(LinkTest, TakesItsNewRulesAndKeepsWhatWaits) {
   EXPECT_THAT(peer->expect<Unsubscribe>().filters, ElementsAre("a/#"));
   const Publish again = peer->expect<Publish>();
   EXPECT_EQ(again.payload, "spooled");
+  // Nobody has answered: the next link asks again.
+  peer.reset();
+  peer = link(true);
+  EXPECT_THAT(peer->expect<Unsubscribe>().filters, ElementsAre("a/#"));
 }
 
 }  // namespace
