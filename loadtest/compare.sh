@@ -11,10 +11,11 @@ loadtest/compare.sh [options]
   --repeat N           rounds, over which medians are computed (3)
   --duration S         measured seconds of each run (3)
   --servers "A B"      only these (default: all that are found)
-  --scenarios "A B"    only these (default: all but tls, ws, ws-packet, link, link-qos1, link-lat5k)
+  --scenarios "A B"    only these (default: all but tls, ws, ws-packet, link, link-qos1, link-lat5k,
+                       link-slow)
   --out DIR            write every result here (default: a new folder under /tmp); existing results in
                        the folder are kept and included
-  --port P             the servers use P to P+4 (21883)
+  --port P             the servers use P to P+5 (21883)
   --list               print the servers found and the scenarios, and exit
 
 Servers are searched in the PATH; these variables override that:
@@ -81,7 +82,7 @@ done
 if [ -n "$list_only" ]; then
   echo "servers:$servers"
   # shellcheck disable=SC2086
-  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k
+  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k link-slow
   exit 0
 fi
 [ -x "$load" ] || { echo "compare.sh: $load does not exist: build it first" >&2; exit 1; }
@@ -91,6 +92,7 @@ mkdir -p "$out"
 work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
 server_pid=
 far_pid=  # of the link scenarios: the server behind the other one
+line_pid=  # of link-slow: what carries the link
 stop_process() {
   [ -n "$1" ] || return 0
   kill "$1" 2>/dev/null || true
@@ -105,8 +107,10 @@ stop_process() {
 stop_server() {
   stop_process "$server_pid"
   stop_process "$far_pid"
+  stop_process "$line_pid"
   server_pid=
   far_pid=
+  line_pid=
 }
 trap 'stop_server; rm -rf "$work"' EXIT
 
@@ -114,27 +118,40 @@ tcp=$port_base
 tls=$((port_base + 1))
 ws=$((port_base + 2))
 far=$((port_base + 4))
+line=$((port_base + 5))
+line_bytes_per_second=400000
 
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
   -addext subjectAltName=IP:127.0.0.1 -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
 
-# What a link scenario adds: everything that is published at one server goes out to the other.
+# What a link scenario adds: everything that is published at one server goes out to the other. Over
+# the slow line at QoS 0, and as newest values where the server can.
 millrace_link() {
+  local port=$far rule='{"direction": "out"}'
+  if [ "$1" = slow ]; then
+    port=$line
+    rule='{"direction": "out", "mode": "latest", "qos_max": 0}'
+  fi
   cat <<END
-, "upstreams": [{"name": "far", "addresses": "mqtt://127.0.0.1:$far", "rules": [{"direction": "out"}]}]
+, "upstreams": [{"name": "far", "addresses": "mqtt://127.0.0.1:$port", "rules": [$rule]}]
 END
 }
 mosquitto_link() {
+  local port=$far qos=2
+  if [ "$1" = slow ]; then
+    port=$line
+    qos=0
+  fi
   cat <<END
 connection far
-address 127.0.0.1:$far
-topic # out 2
+address 127.0.0.1:$port
+topic # out $qos
 bridge_protocol_version mqttv50
 notifications false
 END
 }
 
-# configure SERVER link|"": with the link, and the server at its other end, in far.*.
+# configure SERVER link|slow|"": with the link, and the server at its other end, in far.*.
 configure() {
   case $1 in
     before | millrace)
@@ -144,19 +161,22 @@ configure() {
   {"transport": "tls", "port": $tls,
    "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
   {"transport": "ws", "port": $ws}],
- "http": {"port": 0}$(if [ -n "$2" ]; then millrace_link; fi)}
+ "http": {"port": 0}$(if [ -n "$2" ]; then millrace_link "$2"; fi)}
 END
       echo "{\"listeners\": [{\"transport\": \"tcp\", \"port\": $far}], \"http\": {\"port\": 0}}" \
         >"$work/far.json"
       ;;
     mosquitto)
+      # Without a limit its bridge says Receive Maximum 0 in CONNECT, which no server accepts.
+      local inflight_max=0
+      if [ -n "$2" ]; then inflight_max=60000; fi
       cat >"$work/mosquitto.conf" <<END
 user root
 allow_anonymous true
 set_tcp_nodelay true
 max_queued_messages 0
 max_queued_bytes 0
-max_inflight_messages 0
+max_inflight_messages $inflight_max
 persistence false
 log_type error
 listener $tcp 127.0.0.1
@@ -168,7 +188,7 @@ protocol websockets
 END
       sed -n '/^listener/q;p' "$work/mosquitto.conf" >"$work/far.conf"
       echo "listener $far 127.0.0.1" >>"$work/far.conf"
-      if [ -n "$2" ]; then mosquitto_link >>"$work/mosquitto.conf"; fi
+      if [ -n "$2" ]; then mosquitto_link "$2" >>"$work/mosquitto.conf"; fi
       ;;
     nats)
       rm -rf "$work/jetstream"
@@ -234,10 +254,23 @@ far_command_of() {
 
 is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# start_server SERVER link|""
+# Until what is published at one server arrives at the other.
+wait_for_link() {
+  for _ in $(seq 100); do
+    if "$load" latency -p "$far" --publish-port "$tcp" --rate 100 --warmup 0 --duration 0.2 \
+      --drain 0.5 --strict >"$work/run.log" 2>&1; then
+      return 0
+    fi
+    sleep 0.1
+  done
+  echo "compare.sh: the link did not come up" >&2
+  return 1
+}
+
+# start_server SERVER link|slow|""
 start_server() {
   local port
-  for port in $tcp $tls $ws $far; do
+  for port in $tcp $tls $ws $far $line; do
     if is_listening "$port"; then
       echo "compare.sh: port $port is in use: choose others with --port" >&2
       exit 1
@@ -254,13 +287,21 @@ start_server() {
       sleep 0.1
     done
   fi
+  if [ "$2" = slow ]; then
+    "$here/slow-link" "$line" "$far" "$line_bytes_per_second" >"$work/line.log" 2>&1 &
+    line_pid=$!
+    for _ in $(seq 100); do
+      if is_listening "$line"; then break; fi
+      sleep 0.1
+    done
+  fi
   read -ra command < <(command_of "$1")
   "${command[@]}" >"$work/$1.log" 2>&1 &
   server_pid=$!
   for _ in $(seq 100); do
     kill -0 "$server_pid" 2>/dev/null || break
     if is_listening "$tcp"; then
-      if [ -n "$2" ]; then sleep 1; fi  # for the link
+      if [ -n "$2" ]; then wait_for_link || return 1; fi
       return 0
     fi
     sleep 0.1
@@ -304,6 +345,8 @@ arguments_of() {
     link) echo "one2one -p $far --publish-port $tcp --duration $duration" ;;
     link-qos1) echo "qos1 -p $far --publish-port $tcp --duration $duration --unacked 250" ;;
     link-lat5k) echo "latency -p $far --publish-port $tcp --duration $duration --rate 5000" ;;
+    # It is the line that is limited, not the reader; --duration would be too short to see it grow.
+    link-slow) echo "fresh -p $far --publish-port $tcp --duration 20 --read-rate 100000000 --healthy 0" ;;
     tls) echo "one2one -p $tls --duration $duration --transport tls --cafile $work/cert.pem" ;;
     ws) echo "one2one -p $ws --duration $duration --transport ws" ;;
     ws-packet) echo "one2one -p $ws --duration $duration --transport ws --ws-frame-bytes 0" ;;
@@ -319,6 +362,7 @@ measure() {
   case $server in forwarder | shape) tries=4 ;; esac
   for _ in $(seq $tries); do
     case $scenario in
+      link-slow) start_server "$server" slow || return 0 ;;
       link*) start_server "$server" link || return 0 ;;
       *) start_server "$server" "" || return 0 ;;
     esac
