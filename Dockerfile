@@ -10,7 +10,7 @@
 FROM debian:bookworm-slim AS build
 WORKDIR /src
 COPY deploy/packages.sh deploy/progress.sh deploy/
-RUN . deploy/packages.sh && install_missing $build_packages npm && rm -rf /var/lib/apt/lists/*
+RUN . deploy/packages.sh && install_missing $build_packages && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cmake --preset release -DMILLRACE_TESTS=OFF -DMILLRACE_BENCH=OFF \
     && cmake --build --preset release --target millrace \

@@ -2,9 +2,9 @@
 # deploy/run.sh, tests/run.sh and the Dockerfile's stages, which stand in the top folder.
 . deploy/progress.sh
 
-# To build the server.
+# To build the server; npm for the page that it shows in a browser.
 build_packages="
-  g++ cmake ninja-build
+  g++ cmake ninja-build npm
   libboost1.81-dev libboost-program-options1.81-dev
   nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev
 "
@@ -15,7 +15,7 @@ test_packages="
   libgtest-dev libgmock-dev libbenchmark-dev
   libconcurrentqueue-dev libxenium-dev
   mosquitto mosquitto-clients prometheus
-  python3 python3-yaml python3-paho-mqtt python3-jsonschema libpaho-mqtt-dev libpaho-mqttpp-dev npm
+  python3 python3-yaml python3-paho-mqtt python3-jsonschema libpaho-mqtt-dev libpaho-mqttpp-dev
   spin openssl curl systemd pkg-config git clang-tidy
 "
 
