@@ -22,8 +22,10 @@ from peer import Peer
 from server import Server
 from suite import EVENT_TIMEOUT_S, eventually
 
-# Debian installs it in a folder that is only in root's PATH.
-MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+# Debian installs them in a folder that is only in root's PATH.
+SERVERS = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+MOSQUITTO = shutil.which("mosquitto", path=SERVERS)
+NATS = shutil.which("nats-server", path=SERVERS)
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "upstreams.md"
 _unique = itertools.count(1)
 
@@ -565,6 +567,37 @@ def make_certificate(folder, name):
                     "-addext", f"subjectAltName=DNS:{name}", "-out", paths[0],
                     "-keyout", paths[1]], check=True, stderr=subprocess.DEVNULL)
     return paths
+
+
+@unittest.skipUnless(NATS, "nats-server is not installed")
+class WithNats(Edges):
+    """By its MQTT port: a server of 3.1.1 that knows no bridges, and sends back what it was sent."""
+
+    def test_topics_cross_in_one_direction_each(self):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
+        self.addCleanup(folder.cleanup)
+        port = free_port()
+        file = os.path.join(folder.name, "nats.conf")
+        with open(file, "w") as out:
+            out.write(f"server_name: test\nhost: 127.0.0.1\nport: {free_port()}\n"
+                      f'jetstream {{ store_dir: "{folder.name}/jetstream" }}\n'
+                      f"mqtt {{ host: 127.0.0.1, port: {port} }}\n")
+        nats = self.program(NATS, "-c", file)
+        edge = self.edge(self.upstream(port, [rule("out", "out/#", qos_max=1), rule("in", "in/#", qos_max=1),
+                                              rule("both", "both/#")]))
+        self.wait_until_up(edge)
+        self.assertIsNone(nats.process.poll())
+        edge.wait_for_log(r"upstream.up .*version=3.1.1 ")
+        edge.wait_for_log(r"upstream.rule .*both/#.*send back")
+        here, there = self.client(edge.mqtt_port), self.client(port, version=4)
+        here.subscribe(("in/#", 1))
+        there.subscribe(("out/#", 1))
+        for i in range(20):
+            here.publish("out/a", str(i).encode(), qos=1)
+            there.publish("in/a", str(i).encode(), qos=1)
+        for i in range(20):
+            there.receive(topic="out/a", payload=str(i).encode())
+            here.receive(topic="in/a", payload=str(i).encode())
 
 
 @unittest.skipUnless(MOSQUITTO, "mosquitto is not installed")
