@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(binary()).resolve().parents[1]
 MANUAL = ROOT / "deploy" / "man" / "millrace.1"
 COMPLETION = ROOT / "deploy" / "completion" / "millrace"
-COMMANDS = ("serve", "check", "passwd", "store", "tap", "pub", "import")
+COMMANDS = ("serve", "check", "passwd", "store", "tap", "pub", "top", "clients", "topics", "kick", "publish", "import")
 
 
 def printed(*command, **options):
@@ -31,7 +31,7 @@ def printed(*command, **options):
 
 def options_of(command):
     text = printed(binary(), command, "--help").partition("\nKeys")[0]
-    return set(re.findall(r"^  (?:-\S \[ )?(--[a-z-]+)", text, re.M)) - {"--help", "--arguments", "--file"}
+    return set(re.findall(r"^  (?:-\S \[ )?(--[a-z0-9-]+)", text, re.M)) - {"--help", "--arguments", "--file"}
 
 
 class Manual(unittest.TestCase):
@@ -46,7 +46,7 @@ class Manual(unittest.TestCase):
     def test_its_options_are_those_that_there_are(self):
         text = MANUAL.read_text().partition(".SH EXIT")[0].replace("\\-", "-")
         known = set().union(*(options_of(command) for command in COMMANDS))
-        self.assertEqual(set(re.findall(r"--[a-z-]+", text)) - known, {"--version"})
+        self.assertEqual(set(re.findall(r"--[a-z0-9-]+", text)) - known, {"--version"})
 
     @unittest.skipUnless(shutil.which("groff"), "groff is not installed")
     def test_it_is_well_formed(self):
@@ -64,7 +64,7 @@ class Completion(unittest.TestCase):
 
     def test_commands(self):
         self.assertEqual(set(self.complete("")), {*COMMANDS, "--help", "--version"})
-        self.assertEqual(self.complete("t"), ["tap"])
+        self.assertEqual(self.complete("t"), ["tap", "top", "topics"])
 
     def test_options_are_those_of_the_command(self):
         for command in COMMANDS:
