@@ -371,7 +371,7 @@ std::uint32_t LateWindow::allowance_bytes() const {
   if (draining_) return 0;
   double allowance = plain_allowance();
   const double silent_s = seconds(last_.now_ns - told_at_ns_);
-  allowance += std::min(rate_bytes_per_s() * silent_s, allowance);
+  allowance += std::min(rate_bytes_per_s() * silent_s, std::max(unread_allowed(), allowance / 2));
   allowance = std::min<double>(allowance, limits_.allowance_bytes_max);
   // What the peer's window does not admit, or the congestion window, waits in our own buffer.
   if (last_.unsent_bytes > 0) {

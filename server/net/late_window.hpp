@@ -28,7 +28,7 @@
 //
 // Receivers do not tell each read: acknowledgements are delayed, and room that comes back while the
 // window is wide is told with the next one, which only new data brings. So the reader is expected to
-// go on as it did, up to another allowance beyond what it told; then it tells, as more than one
+// go on as it did, up to what may be unread beyond what it told; then it tells, as more than one
 // segment has come. (With less than that a reader that has nothing left to read would wait until a
 // delayed acknowledgement told us so.)
 //
