@@ -174,55 +174,6 @@ TEST(Work, OfASharedMessageIsBoundedHoweverManyMembersAreBehind) {
   EXPECT_LE(work_of(world, [&] { writer.publish("a/b", "v", 0); }), 64u);
 }
 
-TEST(SharedGroup, LeavesOutWhoIsOfflineAndWouldNotQueue) {
-  World world;
-  Peer& plain_member = world.peer("qos 0").connect(true, 100).subscribe(shared(0));
-  Peer& queues = world.peer("qos 1").connect(true, 100).subscribe(shared(1));
-  plain_member.close();
-  queues.close();
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 0; i < 4; ++i) writer.publish("a/b", "v", 1);
-  EXPECT_EQ(world.processor.find_session("qos 1")->pending.size(), 4u);
-  Peer& back = world.peer("qos 0").connect(false, 100);
-  writer.publish("a/b", "v", 1);
-  EXPECT_EQ(back.read().got.size(), 1u);
-  back.unsubscribe("$share/g/a/#");
-  EXPECT_EQ(world.processor.stats().subscriptions.value(), 1u);
-  EXPECT_EQ(world.processor.stats().shared_groups.value(), 1u);
-}
-
-TEST(SharedGroup, GoesOnInTurnAsMembersComeAndGo) {
-  World world;
-  const std::vector<Peer*> all = members(world, 0);
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 0; i < member_count; i += 2) all[static_cast<std::size_t>(i)]->close();
-  for (int i = 0; i < 2 * member_count; ++i) writer.publish("a/b", "v");
-  for (int i = 1; i < member_count; i += 2) {
-    ASSERT_EQ(all[static_cast<std::size_t>(i)]->read().got.size(), 4u) << i;
-  }
-}
-
-TEST(SharedGroup, PassesOverWhoMayNotReadTheTopic) {
-  World world;
-  const auto rules = std::make_shared<const TopicRules>(std::vector<TopicRule>{{false, "a/secret"}},
-                                                        /*otherwise_allow=*/true);
-  std::vector<Peer*> limited;
-  for (int i = 0; i < 100; ++i) {
-    SubscriptionRequest wanted = shared(1);
-    wanted.rules = rules;
-    limited.push_back(&world.peer("limited" + std::to_string(i)).connect(true, 100));
-    limited.back()->subscribe(wanted);
-  }
-  Peer& reader = world.peer("reader").connect(true, 100).subscribe(shared(1));
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 0; i < 5; ++i) writer.publish("a/secret", "v", 1);
-  EXPECT_EQ(reader.read().got.size(), 5u);
-  reader.close();
-  writer.publish("a/secret", "v", 1);
-  EXPECT_EQ(world.processor.find_session("reader")->pending.size(), 1u);
-  for (Peer* one : limited) ASSERT_TRUE(one->read().got.empty());
-}
-
 // --- What ends ---
 
 // The most that one batch does until nothing is left to do, and how many batches that takes.
