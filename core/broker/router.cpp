@@ -232,6 +232,12 @@ std::uint32_t Router::remove_some(Session& session, std::uint32_t from, std::uin
 }
 
 void Router::forget_ended() {
+  // Nothing finds them any more: neither a match nor a turn.
+  MILLRACE_CHECK(std::ranges::none_of(ended_subscriptions_, [](const auto& one) {
+    return one->in_index || one->extras.read().group != nullptr;
+  }));
+  MILLRACE_CHECK(std::ranges::all_of(
+      ended_groups_, [](const auto& one) { return one->empty() && !one->in_index().in_index; }));
   ended_subscriptions_.clear();
   ended_groups_.clear();
 }

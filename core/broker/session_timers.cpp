@@ -55,6 +55,7 @@ void SessionTimers::cancel(Session& session) {
 }
 
 Session* SessionTimers::take_due(std::int64_t now_ns) {
+  MILLRACE_CHECK(now_ns < never_ns);
   if (next_ns() > now_ns) return nullptr;
   Session* const session = std::get<2>(*entries_.begin());
   assert(!session->ended && session->deadlines.read().timer_ns == next_ns());
