@@ -38,6 +38,7 @@ struct PathOptions {
   // Bytes per second that the reader takes at a time, every `read_interval_ns`.
   std::function<double(std::int64_t)> read_rate = [](std::int64_t) { return 400'000.0; };
   std::int64_t read_interval_ns = 5'000'000;
+  bool makes_up = true;  // it reads more later for what it did not find
   std::uint64_t seed = 1;
 };
 
@@ -233,7 +234,7 @@ class SimulatedPath {
         waiting_.pop_front();
       }
     }
-    granted_ -= static_cast<double>(got);
+    granted_ = options_.makes_up ? granted_ - static_cast<double>(got) : 0;
     read_ += got;
     if (got == 0) return;
     tune(got);
