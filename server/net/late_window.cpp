@@ -11,8 +11,12 @@ namespace {
 // there, and the round trip of a path that carries data is longer than its least one.
 constexpr double path_gain = 1.5;
 // A fast reader may have this much time's worth unread, so that it never waits for our next look:
-// looks are some milliseconds apart, and late on a machine that is busy.
+// looks are some milliseconds apart. On a machine where they come late, this and twice the time by
+// which they usually do; one that came late says little, so it counts as an eighth.
 constexpr double unread_seconds = 0.02;
+constexpr double unread_seconds_min = 0.004;
+constexpr double lateness_share = 2;
+constexpr int lateness_weight = 8;
 constexpr double wide_share = 0.25;
 constexpr double fast_share = 0.5;
 
@@ -113,6 +117,10 @@ void LateWindow::look(const PathSample& sample, bool holds_back) {
   if (!began_) begin(sample);
   assert(sample.now_ns >= last_.now_ns);
   const bool paused = sample.now_ns - last_.now_ns > unwatched_ns + 2 * round_trip_ns();
+  if (full_ && !paused) {
+    const std::int64_t late_ns = std::max<std::int64_t>(sample.now_ns - planned_ns_, 0);
+    lateness_ns_ += (late_ns - lateness_ns_) / lateness_weight;
+  }
   if (paused) forget_times(sample);
   note_sent(sample);
   if (!paused) note_rate(sample);
@@ -124,6 +132,7 @@ void LateWindow::look(const PathSample& sample, bool holds_back) {
   unread_bytes_ = empty_window_ - sample.window_bytes;
   if (holds_back) drain_if_due(sample);
   note_dryness(holds_back);
+  planned_ns_ = next_look_ns();
 }
 
 void LateWindow::note_sent(const PathSample& sample) {
@@ -353,7 +362,8 @@ void LateWindow::note_dryness(bool holds_back) {
 
 double LateWindow::unread_allowed() const {
   const double rate = rate_bytes_per_s();
-  double usual = std::max<double>(limits_.unread_bytes, rate * unread_seconds);
+  const double late_s = unread_seconds_min + lateness_share * seconds(lateness_ns_);
+  double usual = std::max<double>(limits_.unread_bytes, rate * std::max(unread_seconds, late_s));
   // A reader that takes all that its buffer holds in a moment is fresh anyway, and its window is
   // known no better than to some tens of per cent.
   if (usual > wide_share * empty_window_) usual = std::max(usual, fast_share * empty_window_);

@@ -152,8 +152,10 @@ class LateWindow {
 
   double boost_ = 1;  // of what may wait for the reader
   std::int64_t boost_at_ns_ = 0;
-  bool full_ = false;        // no lump was allowed when we looked last
-  bool just_found_ = false;  // that nothing is unread, at this look
+  bool full_ = false;             // no lump was allowed when we looked last
+  bool just_found_ = false;       // that nothing is unread, at this look
+  std::int64_t planned_ns_ = 0;   // of the next look
+  std::int64_t lateness_ns_ = 0;  // of looks, on average
 
   std::int64_t sent_at_ns_ = 0;        // something, last
   bool trickled_ = false;              // that was a trickle

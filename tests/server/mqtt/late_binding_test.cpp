@@ -90,9 +90,11 @@ TEST_F(LateBindingTest, LooksOnlyWhenTheCreditIsNearlyUsedUp) {
   EXPECT_TRUE(front.thread.looks().empty());
 }
 
-TEST_F(LateBindingTest, GivesNoCreditBeyondTheLimitWhileTheReaderReadsNothing) {
+// Half more than the limit for one that seems to read at once all it gets, and twice that as long as
+// it may be going on unseen.
+TEST_F(LateBindingTest, GivesLittleCreditBeyondTheLimitWhileTheReaderReadsNothing) {
   LateBinding late(front.thread, user, ours);
-  const auto limit = static_cast<std::uint32_t>(front.settings->config.outbox.unread_bytes);
+  const auto limit = 3 * static_cast<std::uint32_t>(front.settings->config.outbox.unread_bytes);
   std::uint32_t sent = 0;
   while (sent < 2 * limit) {
     write(512);
@@ -100,9 +102,9 @@ TEST_F(LateBindingTest, GivesNoCreditBeyondTheLimitWhileTheReaderReadsNothing) {
     late.written(512);
     const std::uint32_t left = credit(late);
     if (left == 0) break;
-    EXPECT_LE(left + sent, 2 * limit);
+    EXPECT_LE(left + sent, limit + 1024);
   }
-  EXPECT_LE(sent, 2 * limit);
+  EXPECT_LE(sent, limit + 1024);
   EXPECT_FALSE(front.thread.looks().empty()) << "nothing would ever look again";
 }
 
@@ -126,7 +128,7 @@ std::size_t bytes_until_newest(const Config& config) {
   const auto server = start_server(config);
   const std::uint16_t port = server->port("tcp");
   constexpr int topics = 20;
-  constexpr int rounds = 500;
+  constexpr int rounds = 200;
   constexpr std::size_t payload_bytes = 200;
   Peer reader(port);
   reader.connect("reader");

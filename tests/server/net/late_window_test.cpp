@@ -358,35 +358,60 @@ TEST(LateWindow, HoldsNothingBackFromOneThatReadsAllAtOnce) {
   EXPECT_GE(measure(sender, 4 * second, 7 * second).goodput, 0.9 * 10'000'000 * 1448 / 1500);
 }
 
+// A reader of 400 KB/s on this host, of which the test says what is told.
+struct Reading {
+  LateWindow window{LateWindow::Limits{}};
+  server::PathSample sample;
+
+  Reading() {
+    sample.now_ns = second;
+    sample.window_bytes = 75'000;
+    sample.segment_bytes = 1448;
+    sample.least_rtt_us = 50;
+    window.look(sample, false);
+    for (int i = 0; i < 200; ++i) look_after(5 * ms, 8000, false);
+  }
+  void look_after(std::int64_t elapsed_ns, std::uint32_t unread, bool holds_back = true) {
+    sample.now_ns += elapsed_ns;
+    sample.acked_bytes += static_cast<std::uint64_t>(elapsed_ns / 2500);
+    sample.window_bytes = 75'000 - unread;
+    window.look(sample, holds_back);
+  }
+  void look_untold_after(std::int64_t elapsed_ns) {
+    sample.now_ns += elapsed_ns;
+    window.look(sample, true);
+  }
+};
+
 // A window that was told before the reader read goes on to say that it is full: a small segment
 // alone is acknowledged late, and Linux counts what is partly read as unread.
 TEST(LateWindow, ExpectsAReaderToGoOnWhileNothingIsTold) {
-  LateWindow window({});
-  server::PathSample sample;
-  sample.now_ns = second;
-  sample.window_bytes = 75'000;
-  sample.segment_bytes = 1448;
-  sample.least_rtt_us = 50;
-  window.look(sample, false);
-  for (int i = 0; i < 200; ++i) {
-    sample.now_ns += 5 * ms;
-    sample.acked_bytes += 2000;
-    sample.window_bytes = 67'000;
-    window.look(sample, false);
-  }
+  Reading reading;
+  const LateWindow& window = reading.window;
   ASSERT_NEAR(window.rate_bytes_per_s(), 400'000, 20'000);
-  sample.now_ns += ms;
-  sample.window_bytes = 64'000;
-  window.look(sample, true);
+  reading.look_after(ms, 11'000);
   ASSERT_EQ(window.unread_bytes(), 11'000u);
   EXPECT_LT(window.allowance_bytes(), window.held_bytes());
-  sample.now_ns += 25 * ms;
-  window.look(sample, true);
+  reading.look_untold_after(25 * ms);
   EXPECT_GE(window.allowance_bytes(), window.held_bytes() + window.lump_bytes());
   // But not without end: it may have stopped.
-  sample.now_ns += 250 * ms;
-  window.look(sample, true);
+  reading.look_untold_after(250 * ms);
   EXPECT_LE(window.allowance_bytes(), 2 * 8192u + 100);
+}
+
+TEST(LateWindow, LeavesMoreToTheReaderWhereLooksUsuallyComeLate) {
+  Reading reading;
+  const LateWindow& window = reading.window;
+  const auto look_late = [&](std::int64_t late_ns) {
+    reading.look_after(window.next_look_ns() + late_ns - reading.sample.now_ns, 40'000);
+  };
+  reading.look_after(ms, 40'000);
+  look_late(130 * ms);
+  EXPECT_LE(window.allowance_bytes(), 16'000u) << "one that came late says little";
+  for (int i = 0; i < 20; ++i) look_late(60 * ms);
+  EXPECT_GE(window.allowance_bytes(), 30'000u);
+  for (int i = 0; i < 60; ++i) look_late(0);
+  EXPECT_LE(window.allowance_bytes(), 10'000u);
 }
 
 TEST(LateWindow, IsNotMisledByATimeInWhichNobodyLooked) {
