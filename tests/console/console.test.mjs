@@ -42,13 +42,13 @@ describe('the page', { skip }, () => {
 
   beforeEach(async () => { server = await Server.start() })
   afterEach(async () => {
-    if (page) {
-      assert.deepEqual(faults, [])
-      assert.deepEqual(requests.filter(url => !url.startsWith(server.url + '/')), [], 'no request leaves the server')
-      await page.context().close()
-      page = undefined
-    }
+    const [opened, url] = [page, server.url]
+    page = undefined
+    await opened?.context().close()
     await server.stop()
+    if (!opened) return
+    assert.deepEqual(faults, [])
+    assert.deepEqual(requests.filter(one => !one.startsWith(url + '/')), [], 'no request leaves the server')
   })
 
   const row = name => page.locator('.row:not([hidden])', { has: page.locator('.name', { hasText: name }) })

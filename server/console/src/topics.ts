@@ -86,10 +86,12 @@ export const topics: View = (main, status) => {
     cursor = Math.min(cursor, Math.max(0, rows.length - 1))
     spacer.style.height = rows.length * rowHeight + 'px'
     setText(count, `${short(tree.size)} topics`)
-    const start = Math.max(0, Math.floor(box.scrollTop / rowHeight))
+    // Rows that stand far below what is left of the tree would keep the place to which it is scrolled.
+    const top = Math.min(box.scrollTop, Math.max(0, rows.length * rowHeight - box.clientHeight))
+    const start = Math.floor(top / rowHeight)
     const end = Math.min(rows.length, start + Math.ceil(box.clientHeight / rowHeight) + 1)
     for (let at = start; at < end; ++at) paintRow(rowAt(at - start), rows[at]!, at, rows.length, now)
-    for (let index = end - start; index < pool.length; ++index) pool[index]!.hidden = true
+    for (let index = Math.max(0, end - start); index < pool.length; ++index) pool[index]!.hidden = true
     const active = cursor >= start && cursor < end ? 'row' + (cursor - start) : ''
     if (active) box.setAttribute('aria-activedescendant', active)
     else box.removeAttribute('aria-activedescendant')
