@@ -75,9 +75,14 @@ class Inbox {
   // The queue is empty and, with WaitStrategy::block, the role is free: what was submitted before has
   // been applied and handed over. (While another thread submits, the answer is out of date at once.)
   bool idle() const {
-    if (queue_->len() > 0 || has_put_off_.load(std::memory_order_acquire)) return false;
+    if (!has_taken_all()) return false;
     return limits_.wait != WaitStrategy::block ||
            (signals_.load(std::memory_order_acquire) & held) == 0;
+  }
+
+  // Nothing waits for a batch: what was submitted before is applied, or is being applied now.
+  bool has_taken_all() const {
+    return queue_->len() == 0 && !has_put_off_.load(std::memory_order_acquire);
   }
 
   // The processor's; any thread.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "server/app/limits.hpp"
@@ -292,6 +293,23 @@ bool Server::wait_until(Deadline deadline, const std::function<bool()>& done) {
   return true;
 }
 
+// What goes on by itself, as the stored values for somebody who subscribed to very much, is not waited
+// for: it ends with its connection.
+bool Server::wait_until_applied(Deadline deadline) {
+  // Two batches end after the last command was taken: the second one began after that.
+  std::optional<std::uint64_t> batches_before;
+  return wait_until(deadline, [&] {
+    if (at_rest()) return true;
+    const std::uint64_t batches = processor_.stats().batches.value();
+    if (!inbox_.has_taken_all() || (store_ && !store_->is_quiet())) {
+      batches_before.reset();
+      return false;
+    }
+    if (!batches_before) batches_before = batches;
+    return batches >= *batches_before + 2;
+  });
+}
+
 bool Server::drain() {
   const Deadline deadline =
       std::chrono::steady_clock::now() + std::chrono::seconds(config().drain_seconds);
@@ -305,14 +323,14 @@ bool Server::drain() {
                           [&] { return at_rest(); });
   if (!clean) {
     inbox_.hurry();
-    clean = wait_until(deadline, [&] { return at_rest(); });
+    clean = wait_until_applied(deadline);
   }
   for (const auto which : {Resident::Which::with_will, Resident::Which::all}) {
     on_each_thread([&](IoThread& thread) {
       thread.dispatch_ready();
       thread.wheel().for_each([&](Resident& resident) { resident.end(which); });
     });
-    clean = wait_until(deadline, [&] { return at_rest(); }) && clean;
+    clean = wait_until_applied(deadline) && clean;
   }
   clean = wait_until(deadline, [&] { return connection_count() == 0; }) && clean;
   return clean;

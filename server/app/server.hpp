@@ -86,6 +86,8 @@ class Server {
   // Runs `task` on every I/O thread and waits until it is done on all.
   void on_each_thread(const std::function<void(IoThread&)>& task);
   bool wait_until(Deadline deadline, const std::function<bool()>& done);
+  // Until all that was submitted is applied and handed over, and on the disk.
+  bool wait_until_applied(Deadline deadline);
 
   std::shared_ptr<const Settings> settings_;
   broker::Processor processor_;

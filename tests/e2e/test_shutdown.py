@@ -58,6 +58,19 @@ class Sigterm(unittest.TestCase):
             stuck.close()
             sender.close()
 
+    def test_what_somebody_asked_for_and_would_take_very_long_does_not_hold_it(self):
+        with Server() as server:
+            peer = Peer(server.mqtt_port)
+            peer.connect("asks much")
+            count = 3_000
+            peer.send(b"".join(wire.publish(f"r/{i}", b"v", retain=True) for i in range(count)))
+            # Each filter goes through all retained topics, and matches none.
+            peer.subscribe(*(f"+/{i}/x" for i in range(count)))
+            self.assertEqual(server.terminate(), 0)
+            server.wait_for_log("stopped clean=true")
+            peer.expect(wire.DISCONNECT, code=0x8B)
+            peer.close()
+
 
 if __name__ == "__main__":
     main()
