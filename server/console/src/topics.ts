@@ -25,7 +25,8 @@ export const topics: View = (main, status) => {
   let unread = 0
 
   // ---- elements
-  const filter = element('input', { value: '#', spellcheck: false, 'aria-label': 'Topic filter', size: 14 })
+  // A form of two fields and no button is not submitted by Enter; a changed field says so itself.
+  const filter = element('input', { value: '#', spellcheck: false, 'aria-label': 'Topic filter', size: 14, change: () => follow() })
   const search = element('input', { type: 'search', placeholder: 'Search', 'aria-label': 'Search topics' })
   const count = element('span', { class: 'count' })
   const spacer = element('div', { class: 'spacer' })
@@ -33,7 +34,7 @@ export const topics: View = (main, status) => {
   const detail = element('section', { class: 'detail', 'aria-label': 'Topic' })
   main.append(
     element('section', { class: 'list' },
-      element('form', { class: 'bar', submit: event => { event.preventDefault(); follow() } },
+      element('form', { class: 'bar', submit: event => event.preventDefault() },
         element('label', {}, 'Filter ', filter), search, count),
       box),
     detail)
@@ -78,10 +79,11 @@ export const topics: View = (main, status) => {
 
   const paint = (): void => {
     const now = performance.now()
-    const rows = tree.visible()
+    let rows = tree.visible()
     if (first && rows.length > 0) {
       first = false
       if (rows.length === 1) tree.toggle(rows[0]!, true)
+      rows = tree.visible()
     }
     cursor = Math.min(cursor, Math.max(0, rows.length - 1))
     spacer.style.height = rows.length * rowHeight + 'px'
@@ -146,6 +148,7 @@ export const topics: View = (main, status) => {
 
   const scrollToCursor = (): void => {
     const top = cursor * rowHeight
+    spacer.style.height = tree.visible().length * rowHeight + 'px'   // there is room to scroll to it
     if (top < box.scrollTop) box.scrollTop = top
     if (top + rowHeight > box.scrollTop + box.clientHeight) box.scrollTop = top + rowHeight - box.clientHeight
   }
