@@ -14,6 +14,10 @@ using protocol::ReasonCode;
 
 namespace {
 
+// What a message that waits costs: in order, or in its topic's cell. Measured: see FanOut.
+constexpr std::uint64_t queued_units = 1;
+constexpr std::uint64_t conflating_units = 5;
+
 // Is the delivery's packet within the client's Maximum Packet Size [MQTT-3.1.2-24], and within what
 // MQTT can express? Only identifiers without a bound can make a packet that large: what else is
 // added is allowed for in the limit of packet_bytes_max.
@@ -71,7 +75,8 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   entry.since_ns = batch_.now_ns();
   entry.interval_ms = target.interval_ms;
   backlog_.add(session, target.mode, std::move(entry), context);
-  if (!session.connected()) return batch_.spend(1);
+  if (!session.connected()) return batch_.spend(queued_units);
+  batch_.spend(target.mode == Mode::every ? queued_units : conflating_units);
   serve_later(session);
   timers_.reschedule(session, batch_);
 }

@@ -5,15 +5,18 @@
 namespace millrace::broker {
 
 namespace {
-// To bind a message to a connection costs so much less than to look at a node of the index.
-constexpr std::size_t targets_per_unit = 4;
+// Measured against a unit of 2 ms / ProcessorLimits::units_per_batch: so many messages are bound to a
+// connection in its time; and so much of a topic's name is looked at.
+constexpr std::size_t targets_per_unit = 2;
+constexpr std::size_t topic_bytes_per_unit = 512;
 }  // namespace
 
 std::size_t FanOut::publish(Topic& topic, const Route& route, PublishContext& context) {
   if (context.message.request) [[unlikely]]
     deliverer_.before_request(route);
   for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
-  batch_.spend(route.targets.size() / targets_per_unit);
+  batch_.spend(route.targets.size() / targets_per_unit +
+               topic.name().size() / topic_bytes_per_unit);
   // To deliver a message publishes no other one, and makes no route anew.
   MILLRACE_CHECK(topic.sequence == values_.sequence() && &topic.cached_route.route() == &route);
   std::size_t matched = route.targets.size() + route.feeds.size();

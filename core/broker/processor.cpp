@@ -401,7 +401,9 @@ void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
 
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
-  batch_.spend(static_cast<std::uint64_t>(std::ranges::count(wanted.filter, '/')));
+  constexpr std::uint64_t units_per_level = 3;  // of the index
+  batch_.spend(units_per_level *
+               static_cast<std::uint64_t>(std::ranges::count(wanted.filter, '/')));
   const Router::Subscribed subscribed = router_.subscribe(session, wanted, identifier);
   if (subscribed.subscription == nullptr) return ReasonCode::quota_exceeded;
   if (auto cursor = values_.begin_snapshot(*subscribed.subscription, wanted, subscribed.is_new)) {
