@@ -122,7 +122,8 @@ class Backlog {
   Batch& batch_;
   const Disconnect disconnect_;
   std::unordered_map<const Session*, Spool> spools_;  // of links: few
-  // What waited for sessions that ended, or for connections, until it is freed; so much in all.
+  // What waited for sessions or connections that ended. It is freed in slices, at the end of batches;
+  // discarded_size_ counts its messages.
   std::deque<PendingQueue> discarded_;
   std::size_t discarded_size_ = 0;
   std::uint64_t limits_ = 0;  // RateLimits of all sessions

@@ -17,7 +17,7 @@ std::size_t FanOut::publish(Topic& topic, const Route& route, PublishContext& co
   for (const RouteTarget& target : route.targets) deliverer_.deliver(target, context);
   batch_.spend(route.targets.size() / targets_per_unit +
                topic.name().size() / topic_bytes_per_unit);
-  // To deliver a message publishes no other one, and makes no route anew.
+  // Delivering a message neither publishes another one nor computes a route.
   MILLRACE_CHECK(topic.sequence == values_.sequence() && &topic.cached_route.route() == &route);
   std::size_t matched = route.targets.size() + route.feeds.size();
   if (!route.feeds.empty()) {

@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint32_t expiry_within_bytes = 64;
 constexpr std::ptrdiff_t expiry_bytes = 5;  // identifier and four bytes
 
-// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; nobody else is to see that
+// A 3.x client may set DUP at QoS 0, and pad the Remaining Length; neither is passed on
 // [MQTT-3.3.1-2], [MQTT-3.3.1-3]. (The lengths within a packet are in their shortest form, or it was
 // refused.)
 bool may_pass_unchanged(const protocol::PublishView& view, std::uint32_t packet_bytes) {

@@ -215,8 +215,8 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   void set_asks_much(bool much) { asks_much_.store(much, std::memory_order_relaxed); }
   void set_binding(Binding binding) { binding_.store(binding, std::memory_order_relaxed); }
 
-  std::uint32_t outstanding_bytes = 0;  // bound and not reported as drained
-  std::uint32_t credit_raise = 0;       // what it may have bound beyond the configured credit
+  std::uint32_t outstanding_bytes = 0;  // Deliverer's: bound, not reported as drained
+  std::uint32_t credit_raise = 0;       // Deliverer's: beyond the configured credit
   // While `latest` is the binding: the credit as the connection told it last; else nothing.
   std::optional<std::uint32_t> late_credit_bytes;
 

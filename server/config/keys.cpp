@@ -330,10 +330,10 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
            "The most subscriptions of one client", Takes::reload)
       .key(FIELD(session.scope),
-           "Whose client identifiers must differ. `server`: those of all users; who names the "
-           "session of another user is refused (0x85), but the session of a client without a user "
-           "name ends when a user names it. `user`: each user has identifiers of its own, and "
-           "clients without a user name have theirs")
+           "Among which clients an identifier must be unique. `server`: among all; a client that "
+           "names the session of another user is refused (0x85), but the session of a client "
+           "without a user name ends when a user names it. `user`: among those of one user; clients "
+           "without a user name count as one user")
       .key(FIELD(store.path),
            "The folder that keeps sessions and retained messages when the server ends; it is made "
            "if it is not there. Unset: they end with the server")

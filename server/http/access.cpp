@@ -35,7 +35,8 @@ HttpResponse busy() {
   return response;
 }
 
-// Null: not who he says, or nobody, where nobody may come in. Any thread.
+// Null: the name, password or token is wrong, or none was sent and anonymous clients are refused.
+// Any thread.
 std::shared_ptr<const Grants> grants_of(const Access& access, const HttpRequest& request) {
   const std::string_view authorization = request.header("authorization");
   const broker::Arrival arrival{{}, request.peer, http_listener};
@@ -67,7 +68,7 @@ HttpAccess::Verdict verdict(const std::shared_ptr<const Access>& access,
   if (auto rules = grants->subscription(filter)) {
     return {std::nullopt, std::move(*rules), access, grants};
   }
-  // Somebody who has not said who he is may be somebody who may.
+  // Without credentials: 401 asks for them, as a user may be allowed what the anonymous are not.
   if (authorization.empty() && access->verifies_names()) {
     return {unauthorized(), nullptr, access, nullptr};
   }
@@ -152,7 +153,7 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   if (credentials) {
     login.user = verified_by_->name_to_prove(credentials->user, credentials->password);
   }
-  // Half of the line: whatever HTTP clients do, MQTT clients find room.
+  // Half of the checks that may wait, so that HTTP requests never use up the places for MQTT clients.
   const std::size_t limit = verified_by_->password_checks_max() / 2;
   const auto refused = [this, then] {
     boost::asio::post(http_, [this, then] {

@@ -240,7 +240,7 @@ void HttpServer::Connection::set_head(Response& response, HttpResponse& answer) 
   response.set(http::field::server, "millrace");
   if (answer.status != 304) response.set(http::field::content_type, answer.content_type);
   for (const auto& [name, value] : answer.headers) response.insert(name, value);
-  // What it is, is said above: a browser shall not find something else in it.
+  // The content type above holds: a browser must not guess another one from the content.
   response.set("X-Content-Type-Options", "nosniff");
   response.keep_alive(keep_alive_);
 }

@@ -95,7 +95,7 @@ void HttpExchange::gone() {
   if (std::exchange(gone_, true)) return;
   {
     const std::lock_guard lock(mutex_);
-    if (!deliver_ && body_.expired()) return;  // answered: nobody needs to know
+    if (!deliver_ && body_.expired()) return;  // answered already
     deliver_ = nullptr;
   }
   if (on_gone_) std::exchange(on_gone_, nullptr)();

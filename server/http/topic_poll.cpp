@@ -108,7 +108,7 @@ HttpResponse TopicQuestion::found(const TopicValue& value) const {
   headers.emplace_back("X-Millrace-Age-Seconds", seconds_text(value.age_ns));
   headers.emplace_back("X-Millrace-Retained", message.retain ? "true" : "false");
   headers.emplace_back("X-Millrace-QoS", std::to_string(message.qos));
-  // The content and its type are some publisher's: a browser shall not run it as this server's.
+  // Content and type come from a publisher: a browser must not run them as a page of this server.
   headers.emplace_back("Content-Security-Policy", "sandbox; default-src 'none'");
   return response;
 }

@@ -15,7 +15,8 @@
 // thread for each who waits for a topic of its batch.
 //
 // Threads: constructed before http.start(); set_access() and the numbers any thread; everything
-// else the HTTP thread. The processor, the worker and the HttpServer rest before this is destroyed.
+// else the HTTP thread. The processor and the worker are stopped, and then the HttpServer, before this
+// is destroyed.
 #pragma once
 
 #include <cstdint>

@@ -189,7 +189,6 @@ class Connection final : public StreamUser,
   std::size_t control_bytes() const;
 
   // --- connection_subscribe.cpp ---
-  bool handle(protocol::Unsubscribe& packet);
   bool handle(protocol::Subscribe& packet);
   bool handle(protocol::Unsubscribe& packet);
   template <class Request>

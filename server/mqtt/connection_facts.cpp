@@ -25,8 +25,8 @@ std::string_view word(Transport transport) {
 }  // namespace
 
 void Connection::describe(broker::ConnectionFacts& facts) const {
-  if (const int fd = stream_->fd(); fd >= 0) {
-    PeerAddress peer = peer_address(fd);
+  if (stream_->fd() >= 0) {
+    PeerAddress peer = stream_->peer();
     facts.address = std::move(peer.host);
     facts.port = static_cast<std::uint16_t>(peer.port);
   }

@@ -11,8 +11,6 @@
 
 namespace millrace::server {
 
-namespace command = broker::command;
-
 namespace {
 
 // So much a request may take at any time.

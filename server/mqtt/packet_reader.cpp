@@ -17,23 +17,6 @@ constexpr std::uint32_t first_client_bytes = 64 * 1024;
 
 }  // namespace
 
-// --- ReceivedBytes -------------------------------------------------------------------------------
-
-// Before the first message of a read.
-void ReceivedBytes::prepare_holder(protocol::Version version) {
-  if (holder_ == nullptr) {
-    const auto count = static_cast<std::uint32_t>(bytes_.size());
-    own_ = broker::Buffer::allocate(count);
-    std::copy(bytes_.begin(), bytes_.end(), own_->data());
-    holder_ = own_.get();
-  }
-  holder_->received_ns = broker::Inbox::now_ns();
-  holder_->holds_v5 = version == protocol::Version::v5;
-  holder_->origin = origin_;
-}
-
-// --- Receiving -----------------------------------------------------------------------------------
-
 IoResult PacketReader::receive(Stream& stream, ReceivedBytes& received) {
   assert(!held_);
   received.origin_ = origin_;

@@ -16,6 +16,7 @@ void ReceivedBytes::prepare_holder(protocol::Version version) {
   }
   holder_->received_ns = broker::Inbox::now_ns();
   holder_->holds_v5 = version == protocol::Version::v5;
+  holder_->origin = origin_;
 }
 
 }  // namespace millrace::server

@@ -21,7 +21,8 @@ namespace millrace::server {
 class ReceivedBytes {
  public:
   bool empty() const { return bytes_.empty(); }
-  // The budget of unauthenticated peers is used up: the rest of this packet cannot be read.
+  // The budget of unauthenticated peers, or all memory, is used up: the rest of this packet cannot
+  // be read.
   bool is_over_budget() const { return is_over_budget_; }
   // What is not taken yet.
   std::span<const std::uint8_t> rest() const { return bytes_.subspan(at_); }
@@ -66,6 +67,7 @@ class ReceivedBytes {
   std::uint32_t slices_ = 0;
   std::uint32_t slice_bytes_ = 0;
   broker::BufferRef own_;
+  std::uint16_t origin_ = 0;  // the reader's
   bool is_over_budget_ = false;
 };
 

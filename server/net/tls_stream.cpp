@@ -92,6 +92,7 @@ bool TlsStream::set_server(const TlsServer& server) {
 
 void TlsStream::begin() {
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd()) != 1) {
+    if (is_client_) failure_ = std::make_unique<std::string>("TLS: the name cannot be checked");
     return user().on_open_failed();
   }
   handshaking_ = true;

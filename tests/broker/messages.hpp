@@ -11,6 +11,9 @@
 
 namespace millrace::broker {
 
+// A message of this payload takes all of the `latest` credit.
+inline const std::string big(20'000, 'x');
+
 // A message with a Message Expiry Interval.
 inline Message expiring(std::string_view topic, std::uint8_t seconds, std::uint8_t qos,
                         std::int64_t now_ns) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/broker/processor.hpp"
+#include "tests/broker/messages.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::broker {
@@ -11,13 +12,6 @@ namespace {
 using protocol::ReasonCode;
 using protocol::Version;
 using testing::ElementsAre;
-
-// A message of this payload takes all of the `latest` credit.
-const std::string big(20'000, 'x');
-
-std::uint64_t dropped(const World& world, Drop why) {
-  return world.processor.stats().dropped[static_cast<std::size_t>(why)].value();
-}
 
 TEST(Every, DropsTheOldestAtItsLimit) {
   ProcessorLimits limits;

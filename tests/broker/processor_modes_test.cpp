@@ -15,13 +15,6 @@ namespace {
 using protocol::Version;
 using testing::ElementsAre;
 
-// A message of this payload takes all of the `latest` credit.
-const std::string big(20'000, 'x');
-
-std::uint64_t dropped(const World& world, Drop why) {
-  return world.processor.stats().dropped[static_cast<std::size_t>(why)].value();
-}
-
 TEST(Latest, BeginsWithTheNewestValueRetainedOrNot) {
   World world;
   Peer& writer = world.peer("writer").connect();

@@ -41,7 +41,7 @@ class Owner final : public LinkOwner {
 UpstreamPlanRef make_plan() {
   UpstreamConfig config;
   config.name = "north";
-  config.client_id = "me";
+  config.client_id = "edge-of-north";
   config.addresses = {"mqtt://127.0.0.1"};
   config.hops_max = 2;
   UpstreamRule both;

@@ -485,11 +485,10 @@ void expect_fault(LinkTest& test, const std::vector<std::uint8_t>& bytes, Reason
 }
 
 std::vector<std::uint8_t> publish_bytes(const std::string& topic) {
-  std::vector<std::uint8_t> bytes = {0x30, static_cast<std::uint8_t>(topic.size() + 3), 0,
-                                     static_cast<std::uint8_t>(topic.size())};
-  bytes.insert(bytes.end(), topic.begin(), topic.end());
-  bytes.push_back(0);
-  return bytes;
+  std::string bytes = {0x30, static_cast<char>(topic.size() + 3), 0,
+                       static_cast<char>(topic.size())};
+  bytes += topic + '\0';
+  return {bytes.begin(), bytes.end()};
 }
 
 TEST_F(LinkTest, EndsForWhateverBreaksTheProtocolAndComesAgain) {
