@@ -47,6 +47,10 @@ function(millrace_library name)
   if(ARG_SOURCES)
     add_library(${name} STATIC ${ARG_SOURCES})
     target_link_libraries(${name} PUBLIC $<BUILD_INTERFACE:millrace_options> ${ARG_LINK})
+    # The code is position-independent for the shared libraries' sake; nobody replaces its functions
+    # when it is loaded, so those of one file may be inlined into each other, as clang does anyway.
+    target_compile_options(${name} PRIVATE
+      $<$<AND:$<CXX_COMPILER_ID:GNU>,$<CONFIG:Release>>:-fno-semantic-interposition>)
   else()
     add_library(${name} INTERFACE)
     target_link_libraries(${name} INTERFACE $<BUILD_INTERFACE:millrace_options> ${ARG_LINK})

@@ -25,10 +25,18 @@ void CommandTurns::begin() {
   slice_units_ = processor_.slice_units();
   if (held_.empty()) return;
   std::deque<Command> before = std::exchange(held_, {});
+  note_who_waits();
   for (Command& command : before) admit(command);
 }
 
+void CommandTurns::admit_beside_others(Command& command) {
+  if (!waiting_.empty()) join_line(command);
+  if (held_.empty() && !has_line(command) && !slice_is_used_up() && apply(command)) return;
+  put_off(command);
+}
+
 void CommandTurns::put_off(Command& command) {
+  nobody_waits_ = false;
   if (!has_line(command)) return held_.push_back(std::move(command));
   CommandLine& line = *command.outbox->line;
   if (line.commands.empty()) waiting_.splice(waiting_.end(), idle_, line.place);
@@ -58,6 +66,7 @@ void CommandTurns::note_costly(const Command& command) {
     line.outboxes.push_back(&outbox);
     line.place = std::prev(idle_.end());
     outbox.line = &line;
+    nobody_waits_ = false;
   }
   outbox.set_asks_much(true);
   outbox.line->costly_at_ns = processor_.now_ns();
@@ -90,6 +99,7 @@ void CommandTurns::finish() {
     }
   }
   close_idle_lines();
+  note_who_waits();
 }
 
 void CommandTurns::drop_requests(CommandLine& line) {

@@ -45,13 +45,10 @@ class CommandTurns {
   // comes out of the queue; then the lines.
   void begin();
   void admit(Command& command) {
-    if (!waiting_.empty()) [[unlikely]]
-      join_line(command);
-    if (held_.empty() && !has_line(command) && !slice_is_used_up()) [[likely]] {
-      if (apply(command)) [[likely]]
-        return;
-    }
-    put_off(command);
+    if (!nobody_waits_) [[unlikely]]
+      return admit_beside_others(command);
+    if (slice_is_used_up() || !apply(command)) [[unlikely]]
+      put_off(command);
   }
   void finish();
   // The server ends, and does not do any more what lines ask of it. What they are not told to be done
@@ -83,17 +80,20 @@ class CommandTurns {
       note_costly(command);
     return is_over;
   }
+  void admit_beside_others(Command& command);
   void put_off(Command& command);
   void join_line(const Command& command);
   void note_costly(const Command& command);
   void leave_line(CommandLine& line, Outbox& outbox);
   void drop_requests(CommandLine& line);
   void close_idle_lines();
+  void note_who_waits() { nobody_waits_ = held_.empty() && waiting_.empty() && idle_.empty(); }
 
   Processor& processor_;
   std::deque<Command> held_;        // in the order of the queue; none of them has a line
   std::list<CommandLine> waiting_;  // lines with commands, the next in turn first
   std::list<CommandLine> idle_;     // without
+  bool nobody_waits_ = true;        // held_ is empty, and there are no lines
   std::uint64_t spent_units_ = 0;   // in this batch
   std::uint64_t slice_units_ = 0;
   std::uint64_t applied_bytes_ = 0;

@@ -109,6 +109,7 @@ class Deliverer {
     return outbox.outstanding_bytes < credit;
   }
   bool has_window(const Session& session) const;
+  // A power of two: counts lie in the same multiple of it if they differ in lower bits alone.
   static constexpr std::uint64_t noted_bytes = 32 * 1024;
   // Bound to its connection from now on, which may never read it: much of it is worth noting.
   void charge(Session& session, std::uint32_t bytes) {
@@ -116,12 +117,12 @@ class Deliverer {
     MILLRACE_CHECK(outbox.outstanding_bytes <= UINT32_MAX - bytes);
     const std::uint32_t before = outbox.outstanding_bytes;
     outbox.outstanding_bytes = before + bytes;
-    if (before / noted_bytes != outbox.outstanding_bytes / noted_bytes) [[unlikely]]
+    if ((before ^ outbox.outstanding_bytes) >= noted_bytes) [[unlikely]]
       batch_.largest().note(session);
   }
   // The messages that are inflight took so much before; once in a while it is worth noting.
   void note_inflight(Session& session, std::uint64_t bytes_before) {
-    if (bytes_before / noted_bytes != session.inflight.bytes() / noted_bytes) [[unlikely]]
+    if ((bytes_before ^ session.inflight.bytes()) >= noted_bytes) [[unlikely]]
       batch_.largest().note(session);
   }
   // Some credit: the larger one, whatever the mode.

@@ -134,9 +134,9 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
   protocol::Version version = protocol::Version::v3_1_1;
   // The writer assigns topic aliases (the peer allowed some) or edits headers, so no byte passes
   // unchanged.
-  bool encodes_anew = false;
+  bool encodes_anew : 1 = false;
   // The connection is told how far it has everything: see Handover::complete_to.
-  bool wants_sequence = false;
+  bool wants_sequence : 1 = false;
 
   // --- The processor (its flag stands here to fill padding) -------------------------------------
 

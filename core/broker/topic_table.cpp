@@ -32,9 +32,13 @@ bool TopicTable::lists_agree() const {
 
 // What the topic takes of bytes_max: its values and, roughly, its entry.
 std::uint64_t TopicTable::cost_bytes(const Topic& topic) {
-  std::uint64_t bytes = sizeof(Topic) + topic.name().size();
-  if (const Buffer* newest = topic.newest()) bytes += newest->capacity();
-  if (topic.retained && topic.retained != topic.newest()) bytes += topic.retained->capacity();
+  return sizeof(Topic) + topic.name().size() + value_bytes(topic);
+}
+
+std::uint64_t TopicTable::value_bytes(const Topic& topic) {
+  const Buffer* const newest = topic.newest();
+  std::uint64_t bytes = newest != nullptr ? newest->capacity() : 0;
+  if (topic.retained && topic.retained != newest) bytes += topic.retained->capacity();
   return bytes;
 }
 
@@ -58,9 +62,9 @@ void TopicTable::store_newest(Topic& topic, BufferRef value) {
 
 void TopicTable::set_newest(Topic& topic, BufferRef value) {
   MILLRACE_CHECK(bytes_ >= cost_bytes(topic));
-  bytes_ -= cost_bytes(topic);
+  bytes_ -= value_bytes(topic);
   topic.newest_slot.store(std::move(value));
-  bytes_ += cost_bytes(topic);
+  bytes_ += value_bytes(topic);
 }
 
 bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,

@@ -159,6 +159,7 @@ class TopicTable {
   // A name's hash outlives its topic: one that is evicted and comes back wakes its waiters.
   static const void* wait_key(std::uint64_t hash) { return reinterpret_cast<const void*>(hash); }
   static std::uint64_t cost_bytes(const Topic& topic);
+  static std::uint64_t value_bytes(const Topic& topic);
   static bool is_evictable(const Topic& topic) {
     return !topic.retained || topic.retained != topic.newest();
   }
