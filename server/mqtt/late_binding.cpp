@@ -44,6 +44,7 @@ bool LateBinding::written(std::uint32_t unreported_bytes) {
   const bool on_time = std::exchange(on_time_, false);
   written_since_look_bytes_ += unreported_bytes - unreported_bytes_;
   unreported_bytes_ = unreported_bytes;
+  if (!is_told_) return true;
   if (told_room_bytes() >= window_.lump_bytes()) return false;
   const std::int64_t now_ns = broker::Inbox::now_ns();
   if (told_room_bytes() > 0 && now_ns - window_.looked_at_ns() < look_interval_ns) return false;
@@ -56,6 +57,7 @@ bool LateBinding::written(std::uint32_t unreported_bytes) {
 
 void LateBinding::report(broker::command::Drained& drained) {
   unreported_bytes_ = 0;
+  is_told_ = true;
   if (!works_) return;
   const std::int64_t room = std::max<std::int64_t>(room_bytes(), trickles_ ? 1 : 0);
   drained.late_credit_bytes = told_credit_bytes_ = static_cast<std::uint32_t>(room);

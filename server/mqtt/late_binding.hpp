@@ -45,7 +45,8 @@ class LateBinding final : private Look {
   LateBinding& operator=(const LateBinding&) = delete;
 
   // So many bytes are written since the last report. True: the processor should hear of the credit
-  // that there is now.
+  // that there is now. It should at the first call: what the one before this said may reach it only
+  // now, when a connection ceases to bind late and begins again at once, and would hold for good.
   bool written(std::uint32_t unreported_bytes);
   // All that was written is being reported: adds the credit.
   void report(broker::command::Drained& drained);
@@ -79,6 +80,7 @@ class LateBinding final : private Look {
   std::uint32_t told_credit_bytes_;         // to the processor, with the last report
   std::uint32_t counted_unread_bytes_ = 0;  // in the thread's gauge
   bool works_ = true;                       // the kernel tells what is needed
+  bool is_told_ = false;                    // the processor, what this says; see written()
   bool was_full_ = false;                   // the reader, since the last report
   bool on_time_ = false;                    // the time of a look has come
   bool trickles_ = false;                   // one value may go out although the reader seems full

@@ -83,8 +83,17 @@ struct LateBindingTest : testing::Test {
   }
 };
 
+// The processor may have heard, just now, of no credit from one that was there before it.
+TEST_F(LateBindingTest, TellsItsCreditAtOnceAndThenNotUntilItIsNearlyUsedUp) {
+  LateBinding late(front.thread, user, ours);
+  EXPECT_TRUE(late.written(0));
+  EXPECT_GT(credit(late), 0u);
+  EXPECT_FALSE(late.written(0));
+}
+
 TEST_F(LateBindingTest, LooksOnlyWhenTheCreditIsNearlyUsedUp) {
   LateBinding late(front.thread, user, ours);
+  credit(late);
   EXPECT_FALSE(late.written(1000));
   EXPECT_FALSE(late.written(2000));
   EXPECT_TRUE(front.thread.looks().empty());
