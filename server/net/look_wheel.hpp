@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/intrusive/list.hpp>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -40,7 +41,7 @@ class LookWheel {
     const auto crowd = static_cast<std::int64_t>(count_) * 1'000'000'000 / looks_per_s_max;
     at_ns = std::max(at_ns, now_ns + crowd);
     const std::int64_t away = (at_ns + tick_ns - 1) / tick_ns - tick_;
-    slot(tick_ + std::clamp<std::int64_t>(away, 1, slot_count - 1)).push_back(look);
+    slots_[index(tick_ + std::clamp<std::int64_t>(away, 1, slot_count - 1))].push_back(look);
     ++count_;
   }
   void cancel(Look& look) {
@@ -50,15 +51,20 @@ class LookWheel {
   }
 
   bool empty() const { return count_ == 0; }
-  // When the next look is due, or later while the slots before it are empty.
-  std::int64_t next_due_ns() const { return (tick_ + 1) * tick_ns; }
+  // When the next look is due. Requires that there is one.
+  std::int64_t next_due_ns() const {
+    assert(!empty());
+    std::int64_t tick = tick_ + 1;
+    while (slots_[index(tick)].empty()) ++tick;
+    return tick * tick_ns;
+  }
 
   void advance(std::int64_t now_ns) {
     while (count_ > 0 && (tick_ + 1) * tick_ns <= now_ns) {
       // After a pause of the process, no more than a turn is made up for.
       tick_ = std::max(tick_ + 1, now_ns / tick_ns - slot_count + 1);
       Slot due;
-      due.swap(slot(tick_));
+      due.swap(slots_[index(tick_)]);
       while (!due.empty()) {
         Look& look = due.front();
         due.pop_front();
@@ -72,7 +78,9 @@ class LookWheel {
   static constexpr std::int64_t slot_count = 128;  // a power of two
   using Slot = boost::intrusive::list<Look, boost::intrusive::constant_time_size<false>>;
 
-  Slot& slot(std::int64_t tick) { return slots_[static_cast<std::size_t>(tick % slot_count)]; }
+  static std::size_t index(std::int64_t tick) {
+    return static_cast<std::size_t>(tick % slot_count);
+  }
 
   std::array<Slot, slot_count> slots_;
   std::int64_t tick_ = 0;

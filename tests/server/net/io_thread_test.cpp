@@ -105,6 +105,34 @@ TEST(LookWheel, CallsInTheMillisecondAfterTheTimeThatWasAskedFor) {
   EXPECT_TRUE(wheel.empty());
 }
 
+// The thread sleeps until then: it must not be woken each millisecond for what is due in twenty.
+TEST(LookWheel, TellsWhenTheNextLookIsDue) {
+  LookWheel wheel;
+  Watcher soon;
+  Watcher later;
+  wheel.schedule(later, 1020 * ms, 1000 * ms);
+  EXPECT_EQ(wheel.next_due_ns(), 1020 * ms);
+  wheel.schedule(soon, 1007 * ms, 1000 * ms);
+  EXPECT_EQ(wheel.next_due_ns(), 1007 * ms);
+  wheel.advance(1010 * ms);
+  EXPECT_EQ(soon.called_at_ns.size(), 1u);
+  EXPECT_EQ(wheel.next_due_ns(), 1020 * ms);
+  wheel.advance(1020 * ms);
+  EXPECT_EQ(later.called_at_ns.size(), 1u);
+}
+
+// The process stood still for longer than a turn of the wheel.
+TEST(LookWheel, CallsEveryoneOnceAfterAPauseOfTheProcess) {
+  LookWheel wheel;
+  std::vector<Watcher> watchers(50);
+  for (std::size_t i = 0; i < watchers.size(); ++i) {
+    wheel.schedule(watchers[i], static_cast<std::int64_t>(1000 + 2 * i) * ms, 1000 * ms);
+  }
+  wheel.advance(5000 * ms);
+  for (const Watcher& watcher : watchers) EXPECT_EQ(watcher.called_at_ns.size(), 1u);
+  EXPECT_TRUE(wheel.empty());
+}
+
 TEST(LookWheel, ForgetsWhatIsCancelled) {
   LookWheel wheel;
   Watcher watcher;
