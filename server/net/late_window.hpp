@@ -36,8 +36,8 @@
 // each time that one was full, and has nothing left before it was given more, it may have a quarter
 // more, up to what it reads in 30 ms or half more than the limit.
 //
-// What always holds: a reader that seems full is sent a value at least twice a second;
-// allowance_bytes() is never above Limits::allowance_bytes_max.
+// What always holds: a reader that seems full is sent a value at least twice a second, or each round
+// trip if that is longer; allowance_bytes() is never above Limits::allowance_bytes_max.
 //
 // A pure state machine: samples in, figures out; no clock, no socket. Threads: one.
 #pragma once

@@ -340,7 +340,8 @@ void Simulator::read(Client& client, bool acknowledge_all) {
   if (!fault_.empty()) return;
   if (!chance(70) && !acknowledge_all) return;
   std::optional<std::uint32_t> late_credit;
-  if (chance(30) && !acknowledge_all) late_credit = pick(20'000);  // none is without it for good
+  // None is without it for good, and none is told more than any connection may have.
+  if (chance(30) && !acknowledge_all) late_credit = pick(limits_.credit_max_bytes + 1);
   client.peer->report_drained(/*blocked=*/chance(30), late_credit);
 }
 
