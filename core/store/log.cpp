@@ -163,30 +163,55 @@ void Log::read_segments(Tail& tail, Mode mode, Recovery& recovery) {
     const bool is_last = i + 1 == segments_.size();
     const std::uint64_t before = recovery.batches;
     const bool has_head = this->has_head(segments_[i].name);
-    const Damage torn = read_segment(segments_[i], tail, mode, recovery);
+    const Damage torn = read_segment(i, tail, mode, recovery);
     // A segment of which no batch reached the disk may have no head either.
     if (!has_head && recovery.batches > before) {
       set_aside(segments_[i].name, {0, FileHead::size}, mode, recovery);
     }
     // A write that failed is in the next segment once more, and here it was not flushed.
     const bool unflushed = is_last || segments_[i + 1].first < next_number_;
-    if (unflushed && mode == Mode::use) {
-      rewrite(segments_[i].name, torn.bytes == 0 ? segments_[i].bytes : torn.offset);
-    }
-    if (torn.bytes == 0) continue;
-    if (is_last) {
+    if (torn.bytes > 0 && is_last) {
       recovery.torn_bytes += torn.bytes;
-    } else if (segments_[i + 1].first > next_number_) {
+    } else if (torn.bytes > 0 && segments_[i + 1].first > next_number_) {
       set_aside(segments_[i].name, torn, mode, recovery);
+    }
+    // What is not shown now must not come back by the next compaction.
+    if ((unflushed || torn.bytes > 0) && mode == Mode::use) {
+      rewrite(segments_[i].name, torn.bytes == 0 ? segments_[i].bytes : torn.offset);
     }
   }
   written_number_ = flushed_number_ = last_number();
 }
 
+// Up to where everything had been flushed when this segment, or the next one, was written last.
+std::uint64_t Log::flushed_by(std::size_t segment) {
+  std::uint64_t flushed = 0;
+  // A segment is begun when all before it is flushed; after a write that failed, with that once more.
+  if (segment + 1 < segments_.size()) flushed = segments_[segment + 1].first - 1;
+  BatchReader reader(files_, segments_[segment].name);
+  for (auto step = reader.next(); step != BatchReader::Step::end; step = reader.next()) {
+    if (step == BatchReader::Step::failed) {
+      must(reader.error(), "cannot read " + segments_[segment].name);
+    }
+    if (step == BatchReader::Step::batch) flushed = std::max(flushed, reader.head().flushed);
+  }
+  return flushed;
+}
+
 // Returns what is torn at its end: what was written by the last write before a crash.
-Damage Log::read_segment(const Segment& segment, Tail& tail, Mode mode, Recovery& recovery) {
+Damage Log::read_segment(std::size_t index, Tail& tail, Mode mode, Recovery& recovery) {
+  const Segment& segment = segments_[index];
   BatchReader reader(files_, segment.name);
   std::vector<Damage> damaged;  // since the last batch
+  std::optional<std::uint64_t> flushed;
+  const auto skip_to = [&](std::uint64_t number) {
+    // A file that is gone leaves no bytes to keep.
+    if (damaged.empty() && number > next_number_) ++recovery.damaged_places;
+    for (const Damage& damage : damaged) set_aside(segment.name, damage, mode, recovery);
+    damaged.clear();
+    recovery.missing_batches += number - next_number_;
+    next_number_ = number;
+  };
   for (auto step = reader.next(); step != BatchReader::Step::end; step = reader.next()) {
     if (step == BatchReader::Step::failed) must(reader.error(), "cannot read " + segment.name);
     if (step != BatchReader::Step::batch) {
@@ -196,13 +221,16 @@ Damage Log::read_segment(const Segment& segment, Tail& tail, Mode mode, Recovery
     }
     const BatchHead& head = reader.head();
     if (head.number < next_number_) continue;  // in the snapshot, or written twice
-    if (head.number > next_number_ && head.flushed < next_number_) {
-      if (damaged.empty()) damaged.push_back({reader.offset(), 0});
-      break;  // written together with what is not there
+    if (head.number > next_number_ && head.flushed + 1 < head.number) {
+      // Written together with what is not there. Were both on the disk, what came later says so.
+      if (!flushed) flushed = flushed_by(index);
+      if (*flushed >= next_number_) skip_to(std::min(*flushed + 1, head.number));
+      if (head.number > next_number_) {
+        if (damaged.empty()) damaged.push_back({reader.offset(), 0});
+        break;
+      }
     }
-    for (const Damage& damage : damaged) set_aside(segment.name, damage, mode, recovery);
-    damaged.clear();
-    recovery.missing_batches += head.number - next_number_;
+    skip_to(head.number);
     next_number_ = head.number + 1;
     ++recovery.batches;
     if (!tail.add(reader.payload())) {
@@ -240,6 +268,7 @@ void Log::set_aside(const std::string& name, const Damage& damage, Mode mode, Re
   must(files_.read(name, damage.offset, damage.bytes, content), "cannot read " + name);
   must(files_.create(kept, file), "cannot write " + kept);
   must(file->append(content), "cannot write " + kept);
+  must(file->flush(), "cannot write " + kept);  // the next compaction removes the original
 }
 
 // --- Writing -------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ struct Recovery {
   std::uint64_t last_number = 0;  // of the last batch
   std::uint64_t torn_bytes = 0;   // cut off: a write that a crash interrupted
   std::uint64_t damaged_bytes = 0;
-  std::uint64_t damaged_places = 0;
+  std::uint64_t damaged_places = 0;        // or places where a file is missing
   std::uint64_t missing_batches = 0;       // that must have been in damaged places
   std::vector<std::string> damaged_files;  // where their bytes are kept now
   std::uint64_t snapshot_bytes = 0, log_bytes = 0;
@@ -104,7 +104,8 @@ class Log {
   void find_files(Mode mode);
   bool has_head(const std::string& name);
   void read_segments(Tail& tail, Mode mode, Recovery& recovery);
-  Damage read_segment(const Segment& segment, Tail& tail, Mode mode, Recovery& recovery);
+  std::uint64_t flushed_by(std::size_t segment);
+  Damage read_segment(std::size_t index, Tail& tail, Mode mode, Recovery& recovery);
   void set_aside(const std::string& name, const Damage& damage, Mode mode, Recovery& recovery);
   void rewrite(const std::string& name, std::uint64_t bytes);
   std::error_code open_segment();

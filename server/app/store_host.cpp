@@ -68,11 +68,12 @@ void StoreHost::log_damage() const {
                             {"note", "a write that was interrupted is cut off"}});
   }
   if (recovery_.damaged_places == 0) return;
+  const auto& kept = recovery_.damaged_files;
   log_error("store.damaged", {{"path", path_},
                               {"places", recovery_.damaged_places},
                               {"bytes", recovery_.damaged_bytes},
                               {"missing_batches", recovery_.missing_batches},
-                              {"kept", recovery_.damaged_files.front()}});
+                              {"kept", kept.empty() ? "" : kept.front()}});
 }
 
 void StoreHost::start(broker::Inbox& inbox) {

@@ -152,6 +152,96 @@ TEST_F(DamageTest, ASearchForTheNextBatchTakesNoneFromInsideAPayload) {
   EXPECT_EQ(found.recovery.missing_batches, 1u);
 }
 
+// Three batches that one flush made durable, and one that came later.
+class DamageOfGroups : public testing::Test {
+ protected:
+  static Batch batch(int number) {
+    Batch batch;
+    batch.put({3, 0, "topic" + std::to_string(number)}, "value");
+    return batch;
+  }
+  static bool has(const State& state, int number) {
+    return state.contains({3, 0, "topic" + std::to_string(number)});
+  }
+  void append(Log& log, int from, int to) {
+    for (int number = from; number <= to; ++number) {
+      log.append(1, batch(number).bytes());
+    }
+    ASSERT_FALSE(log.write());
+    ASSERT_FALSE(log.flush());
+  }
+  void flip(const char* name, std::size_t index) {
+    const std::size_t bytes = BatchHead::size + batch(1).bytes().size();
+    Bytes content = files_.contents().at(name);
+    content.at(FileHead::size + index * bytes + BatchHead::size + 2) ^= 1;
+    files_.set_content(name, content);
+  }
+
+  FaultyFiles files_;
+};
+
+TEST_F(DamageOfGroups, CostsTheBatchThatItIsInWhereALaterWriteSaysThatAllWereFlushed) {
+  {
+    Log log(files_, {});
+    open_and_read(log);
+    append(log, 1, 1);
+    append(log, 2, 4);
+    append(log, 5, 5);
+  }
+  flip("log-0000000000000001", 1);
+  for (int start = 0; start < 2; ++start) {
+    Log log(files_, {});
+    const Found found = open_and_read(log);
+    EXPECT_EQ(found.recovery.last_number, 5u);
+    EXPECT_EQ(found.recovery.missing_batches, 1u);
+    EXPECT_EQ(found.recovery.torn_bytes, 0u);
+    for (const int number : {1, 3, 4, 5}) EXPECT_TRUE(has(found.state, number)) << number;
+    EXPECT_FALSE(has(found.state, 2));
+  }
+}
+
+TEST_F(DamageOfGroups, CostsTheBatchThatItIsInWhereAnotherSegmentFollows) {
+  const LogOptions options{FileHead::size + 3 * (BatchHead::size + batch(1).bytes().size()),
+                           1 << 20};
+  {
+    Log log(files_, options);
+    open_and_read(log);
+    append(log, 1, 3);
+    append(log, 4, 4);
+  }
+  ASSERT_TRUE(files_.has("log-0000000000000004"));
+  flip("log-0000000000000001", 0);
+  Log log(files_, options);
+  const Found found = open_and_read(log);
+  EXPECT_EQ(found.recovery.missing_batches, 1u);
+  for (const int number : {2, 3, 4}) EXPECT_TRUE(has(found.state, number)) << number;
+}
+
+TEST_F(DamageOfGroups, InTheLastWriteIsCutOffAsIfThatHadBeenTorn) {
+  {
+    Log log(files_, {});
+    open_and_read(log);
+    append(log, 1, 1);
+    append(log, 2, 4);
+  }
+  flip("log-0000000000000001", 1);
+  Log log(files_, {});
+  const Found found = open_and_read(log);
+  EXPECT_EQ(found.recovery.last_number, 1u);
+  EXPECT_EQ(found.recovery.damaged_places, 0u);
+  EXPECT_GT(found.recovery.torn_bytes, 0u);
+}
+
+TEST_F(DamageTest, AFileThatIsMissingIsNoticed) {
+  FaultyFiles files;
+  files.set_content(log_name, files_.contents().at(log_name));
+  Log log(files, {});
+  const Found found = open_and_read(log);
+  EXPECT_EQ(found.recovery.missing_batches, 1u);
+  EXPECT_EQ(found.recovery.damaged_places, 1u);
+  EXPECT_EQ(found.state, state_without(1, 2));
+}
+
 TEST_F(DamageTest, ToInspectChangesNothing) {
   Bytes content = files_.contents().at(log_name);
   content.pop_back();
