@@ -20,7 +20,13 @@ void Journal::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
 
 void Journal::seal() {
   for (Session* session : std::exchange(to_renumber_, {})) renumber(*session);
-  if (retained_due_ns_ != 0 && retained_due_ns_ <= now_ns_) write_retained();
+  if (retained_due_ns_ != 0 && retained_due_ns_ <= now_ns_) {
+    if (log_.is_behind()) {
+      retained_due_ns_ = now_ns_ + options_.retained_interval_ns;  // the newest ones, later
+    } else {
+      write_retained();
+    }
+  }
   last_body_.reset();
   if (!records_.empty()) appended_ = log_.append(records_);
   assert(records_.empty());

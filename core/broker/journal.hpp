@@ -58,10 +58,11 @@ class Journal {
 
   // --- What may not leave before it is on the disk ---
 
-  bool acknowledgements_wait() const { return log_.acknowledgements_wait(); }
+  // Behind one that waits already the next one does, too: they leave in order [MQTT-4.6.0-2].
+  bool acknowledgements_wait() const { return log_.acknowledgements_wait() || gate_.size() > 0; }
   // Something is not on the disk that an answer may depend on.
   bool answers_wait() const {
-    return log_.acknowledgements_wait() && (!records_.empty() || committed_ < appended_);
+    return acknowledgements_wait() && (!records_.empty() || committed_ < appended_);
   }
   bool failed() const { return log_.failed(); }
   CommitGate& gate() { return gate_; }

@@ -16,8 +16,10 @@ class CommitLog {
 
   // Takes the records, and leaves `batch` empty. Returns its number: they rise by one.
   virtual std::uint64_t append(Batch& batch) = 0;
-  // Whether acknowledgements wait until their batch is on the disk.
+  // Whether acknowledgements wait until their batch is on the disk. May change at any time.
   virtual bool acknowledgements_wait() const = 0;
+  // More waits for the disk than is good: what can be left for later is to be left.
+  virtual bool is_behind() const { return false; }
   // Nothing that is appended will be on the disk any more.
   virtual bool failed() const = 0;
 };

@@ -54,19 +54,27 @@ std::uint64_t Store::append(Batch& batch) {
   figures_.batches.add();
   const std::uint64_t number = appended_.load(std::memory_order_relaxed) + 1;
   appended_.store(number, std::memory_order_release);
+  bool wake = false;
   if (!failed()) {
     std::lock_guard lock(mutex_);
+    const std::size_t before = waiting_.bytes.size();
     const Bytes& bytes = batch.bytes();
     waiting_.bytes.insert(waiting_.bytes.end(), bytes.begin(), bytes.end());
     waiting_.batches.push_back({batch.count(), bytes.size()});
-    figures_.waiting_bytes.set(waiting_.bytes.size());
-    if (waiting_.bytes.size() > options_.waiting_bytes_max && state() == State::failing) {
-      state_.store(State::failed, std::memory_order_release);
+    const std::size_t after = waiting_.bytes.size();
+    figures_.waiting_bytes.set(after);
+    // The thread takes all that waits: it need not be told of each batch.
+    wake = before == 0 || (before < write_early_bytes() && after >= write_early_bytes());
+    State state = this->state();
+    const std::uint64_t limit = options_.waiting_bytes_max * (state == State::failing ? 1 : 4);
+    if (after > limit && state_.compare_exchange_strong(state, State::failed)) {
       waiting_.clear();
+      figures_.waiting_bytes.set(0);
+      wake = overflowed_ = true;
     }
   }
   batch.clear();
-  wake_.notify_one();
+  if (wake) wake_.notify_one();
   return number;
 }
 
@@ -76,9 +84,11 @@ void Store::run() {
   Waiting batches;
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+    wake_.wait(lock, [this] { return stopping_ || overflowed_ || !waiting_.empty(); });
+    if (std::exchange(overflowed_, false)) report("store.failed", "too much waits for the disk");
     if (options_.durability == Durability::interval) {
-      wake_.wait_for(lock, options_.interval, [this] { return stopping_; });
+      wake_.wait_for(lock, options_.interval,
+                     [this] { return stopping_ || waiting_.bytes.size() >= write_early_bytes(); });
     }
     if (waiting_.empty()) {
       if (stopping_) return;
@@ -102,7 +112,10 @@ void Store::commit(const Waiting& batches) {
   }
   const std::size_t written_bytes = log_.appended_bytes();
   const auto started = std::chrono::steady_clock::now();
-  if (write_until_it_works()) return;
+  if (const auto error = write_until_it_works()) {
+    if (!failed()) fail("it ended before it could write: " + error.message());
+    return;
+  }
   if (const auto error = log_.flush()) return fail("the flush of the store: " + error.message());
   figures_.flush_us.record(microseconds_since(started));
   figures_.flush_batches.record(batches.batches.size());
@@ -128,11 +141,8 @@ std::error_code Store::write_until_it_works() {
       report("store.failing", error.message());
     }
     std::unique_lock lock(mutex_);
-    wake_.wait_for(lock, options_.retry_interval, [this] { return stopping_; });
-    if (stopping_ || failed()) {
-      if (failed()) report("store.failed", "too much waits for the disk");
-      return error;
-    }
+    wake_.wait_for(lock, options_.retry_interval, [this] { return stopping_ || failed(); });
+    if (stopping_ || failed()) return error;
   }
 }
 

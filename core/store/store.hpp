@@ -28,13 +28,14 @@ namespace millrace::store {
 
 enum class Durability : std::uint8_t {
   commit,   // an acknowledgement waits until what it acknowledges is on the disk
-  interval  // flushed each interval; acknowledgements do not wait
+  interval  // flushed each interval; acknowledgements do not wait while the disk keeps up
 };
 
 struct StoreOptions {
   Durability durability = Durability::commit;
   std::chrono::milliseconds interval{1000};
-  // What may wait while the disk takes nothing; beyond it the store has failed.
+  // What may wait while writes fail; beyond it the store has failed. While they do not fail, but take
+  // long: four times as much; acknowledgements wait from a quarter on, with `interval`, too.
   std::uint64_t waiting_bytes_max = 256ull << 20;
   std::chrono::milliseconds retry_interval{1000};
   LogOptions log;
@@ -66,7 +67,12 @@ class Store final : public CommitLog {
   void stop();
 
   std::uint64_t append(Batch& batch) override;
-  bool acknowledgements_wait() const override { return options_.durability == Durability::commit; }
+  bool acknowledgements_wait() const override {
+    return options_.durability == Durability::commit || is_behind();
+  }
+  bool is_behind() const override {
+    return figures_.waiting_bytes.value() > options_.waiting_bytes_max / 4;
+  }
   bool failed() const override { return state() == State::failed; }
 
   enum class State : std::uint8_t { good, failing, failed };
@@ -91,6 +97,8 @@ class Store final : public CommitLog {
     void clear();
   };
 
+  // With `interval`: so much does not wait for it.
+  std::uint64_t write_early_bytes() const { return options_.waiting_bytes_max / 16; }
   void run();
   void commit(const Waiting& batches);
   std::error_code write_until_it_works();
@@ -105,8 +113,9 @@ class Store final : public CommitLog {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  Waiting waiting_;        // under mutex_
-  bool stopping_ = false;  // under mutex_
+  Waiting waiting_;          // under mutex_
+  bool stopping_ = false;    // under mutex_
+  bool overflowed_ = false;  // under mutex_: to be reported
   std::atomic<std::uint64_t> appended_{0};
   std::atomic<std::uint64_t> committed_{0};
   std::atomic<State> state_{State::good};

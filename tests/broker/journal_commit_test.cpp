@@ -164,6 +164,31 @@ TEST_F(CommitTest, NothingWaitsWhereTheStoreIsFlushedByInterval) {
   EXPECT_THAT(reader.payloads(), ElementsAre("x", "y"));
 }
 
+TEST_F(CommitTest, WhereTheDiskIsBehindAcknowledgementsWaitAndStayInOrder) {
+  world.log->waits = true;
+  sender.publish("a", "1", 1);
+  EXPECT_THAT(types(sender), IsEmpty());
+  world.log->waits = false;  // it has caught up: what was not to wait does, behind the first
+  sender.publish("a", "2", 1);
+  EXPECT_THAT(types(sender), IsEmpty());
+  world.commit();
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback, PacketType::puback));
+  sender.publish("a", "3", 1);
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback));
+}
+
+TEST_F(CommitTest, ARetainedMessageAtQoS0IsNotWrittenWhileTheDiskIsBehind) {
+  sender.publish("r", "1", 0, true);
+  world.log->behind = true;
+  const std::uint64_t before = world.log->appended();
+  for (int second = 0; second < 3; ++second) world.advance_ms(1000);
+  EXPECT_EQ(world.log->appended(), before);
+  sender.publish("r", "2", 0, true);
+  world.log->behind = false;
+  world.advance_ms(1000);
+  EXPECT_EQ(world.log->appended(), before + 1);
+}
+
 TEST_F(CommitTest, AfterAFailureNothingIsAcknowledgedAndQoS0GoesOn) {
   sender.publish("a", "x", 1);
   world.log->has_failed = true;

@@ -21,6 +21,7 @@ class MemoryLog final : public store::CommitLog {
     return ++appended_;
   }
   bool acknowledgements_wait() const override { return waits; }
+  bool is_behind() const override { return behind; }
   bool failed() const override { return has_failed; }
 
   std::uint64_t appended() const { return appended_; }
@@ -41,6 +42,7 @@ class MemoryLog final : public store::CommitLog {
 
   bool waits = true;
   bool has_failed = false;
+  bool behind = false;
   bool frozen = false;  // what comes now is not recorded: the process is dead
   std::uint64_t committed = 0;
   std::uint64_t records = 0;

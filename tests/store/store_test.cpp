@@ -151,6 +151,104 @@ TEST(Store, FailsWhereTooMuchWaits) {
   EXPECT_EQ(heard.committed(), 0u);
 }
 
+TEST(Store, WritesBeforeItsIntervalWhereMuchWaits) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.durability = Durability::interval;
+  options.interval = std::chrono::hours(1);
+  options.waiting_bytes_max = 16'000;
+  Store store(files, options);
+  store.open([](const Record&) {});
+  store.start(heard.listener());
+  heard.wait_for_commit(put(store, "a", std::string(1000, 'x')));
+  EXPECT_FALSE(store.is_behind());
+}
+
+// From slow_down() on the next change of the folder takes as long as the test says.
+class SlowDisk {
+ public:
+  void slow_down(FaultyFiles& files) {
+    files.before_change = [this] {
+      std::unique_lock lock(mutex_);
+      is_used_ = true;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return goes_on_; });
+      return std::error_code();
+    };
+  }
+  void wait_until_it_is_used() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return is_used_; });
+  }
+  void go_on() {
+    std::lock_guard lock(mutex_);
+    goes_on_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_used_ = false;
+  bool goes_on_ = false;
+};
+
+TEST(Store, LetsAcknowledgementsWaitWhereTheDiskDoesNotKeepUpWithTheInterval) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.durability = Durability::interval;
+  options.interval = std::chrono::milliseconds(1);
+  options.waiting_bytes_max = 4000;
+  SlowDisk disk;
+  Store store(files, options);
+  store.open([](const Record&) {});
+  disk.slow_down(files);
+  store.start(heard.listener());
+  put(store, "a");
+  disk.wait_until_it_is_used();
+  EXPECT_FALSE(store.acknowledgements_wait());
+  const std::uint64_t last = put(store, "b", std::string(2000, 'x'));
+  EXPECT_TRUE(store.acknowledgements_wait());
+  disk.go_on();
+  heard.wait_for_commit(last);
+  EXPECT_FALSE(store.acknowledgements_wait());
+}
+
+TEST(Store, FailsWhereTheDiskTakesNothingAndSaysNothing) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.waiting_bytes_max = 1000;
+  SlowDisk disk;
+  Store store(files, options);
+  store.open([](const Record&) {});
+  disk.slow_down(files);
+  store.start(heard.listener());
+  put(store, "a");
+  disk.wait_until_it_is_used();
+  put(store, "b", std::string(2000, 'x'));
+  EXPECT_FALSE(store.failed());
+  put(store, "c", std::string(2000, 'x'));
+  EXPECT_TRUE(store.failed());
+  disk.go_on();
+  heard.wait_for_event("store.failed");
+}
+
+TEST(Store, SaysThatItEndedBeforeItCouldWrite) {
+  FaultyFiles files;
+  Heard heard;
+  Store store(files, quick());
+  store.open([](const Record&) {});
+  files.before_change = [] { return std::make_error_code(std::errc::no_space_on_device); };
+  store.start(heard.listener());
+  put(store, "a");
+  heard.wait_for_event("store.failing");
+  store.stop();
+  heard.wait_for_event("store.failed");
+}
+
 TEST(Store, WritesWhatWaitsBeforeItStops) {
   FaultyFiles files;
   StoreOptions options = quick();
