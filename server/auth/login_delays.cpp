@@ -22,7 +22,9 @@ std::uint32_t remembered(std::uint32_t failures, LoginDelays::Clock::duration si
 
 std::string address_group(const std::string& address) {
   in6_addr v6{};
-  if (inet_pton(AF_INET6, address.c_str(), &v6) != 1) return address;
+  // Without the interface behind a link-local one: "fe80::1%eth0".
+  const std::string digits = address.substr(0, address.find('%'));
+  if (inet_pton(AF_INET6, digits.c_str(), &v6) != 1) return address;
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (IN6_IS_ADDR_V4MAPPED(&v6)) {
     return inet_ntop(AF_INET, v6.s6_addr + 12, text.data(), text.size());

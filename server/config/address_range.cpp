@@ -57,7 +57,8 @@ std::optional<AddressRange> AddressRange::parse(std::string_view text) {
 
 bool AddressRange::contains(std::string_view address) const {
   bool is_v4 = false;
-  const auto bytes = bytes_of(address, is_v4);
+  // A link-local peer comes with its interface: "fe80::1%eth0".
+  const auto bytes = bytes_of(address.substr(0, address.find('%')), is_v4);
   if (!bytes) return false;
   const unsigned whole = length_ / 8, rest = length_ % 8;
   if (!std::equal(bytes->begin(), bytes->begin() + whole, bytes_.begin())) return false;

@@ -103,6 +103,7 @@ TEST(AddressGroup, IsAllThatOneOwnerHas) {
   EXPECT_EQ(address_group("::ffff:10.0.0.1"), "10.0.0.1");
   EXPECT_EQ(address_group("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
   EXPECT_EQ(address_group("2001:db8:1:2::9"), address_group("2001:db8:1:2:3:4:5:6"));
+  EXPECT_EQ(address_group("fe80::1%eth0"), "fe80::/64");
   EXPECT_EQ(address_group("::1"), "::1");
 }
 

@@ -32,6 +32,14 @@ TEST(AddressRange, KnowsIPv4AddressesInIPv6Form) {
   EXPECT_TRUE(contains("::ffff:10.0.0.0/104", "10.1.2.3"));
 }
 
+TEST(AddressRange, ContainsLinkLocalAddressesWhateverTheirInterface) {
+  EXPECT_TRUE(contains("fe80::/10", "fe80::1%eth0"));
+  EXPECT_TRUE(contains("fe80::1", "fe80::1%2"));
+  EXPECT_FALSE(contains("fe80::1", "fe80::2%2"));
+  EXPECT_FALSE(contains("::/0", "%eth0"));
+  EXPECT_FALSE(AddressRange::parse("fe80::1%eth0"));
+}
+
 TEST(AddressRange, ContainsNothingThatIsNoAddress) {
   for (const char* address : {"", "unknown", "10.1.2", "10.1.2.3:80", "localhost"}) {
     EXPECT_FALSE(contains("0.0.0.0/0", address)) << address;
