@@ -195,8 +195,8 @@ void add_front_end(Schema<Config>& schema) {
            "The most connections of one address (of IPv6: one /64) at once; further ones are told "
            "`quota exceeded`, or closed before TLS begins. 0: no limit")
       .key(FIELD(connection.per_user_max), Limits{0, 10'000'000},
-           "The most connections of one user at once, clients without a user name excepted; "
-           "further ones are told `quota exceeded`. 0: no limit")
+           "The most clients of one user at once, those without a user name excepted; further "
+           "ones are told `quota exceeded`. 0: no limit")
       .key(
           FIELD(connection.per_second_max), Limits{0, 10'000'000},
           "The most new connections in a second; further ones are told `connection rate exceeded`, "
@@ -329,11 +329,12 @@ void add_protocol(Schema<Config>& schema) {
            Takes::reload)
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
            "The most subscriptions of one client", Takes::reload)
-      .key(FIELD(session.scope),
-           "Among which clients an identifier must be unique. `server`: among all; a client that "
-           "names the session of another user is refused (0x85), but the session of a client "
-           "without a user name ends when a user names it. `user`: among those of one user; clients "
-           "without a user name count as one user")
+      .key(
+          FIELD(session.scope),
+          "Among which clients an identifier must be unique. `server`: among all; a client that "
+          "names the session of another user is refused (0x85), but the session of a client "
+          "without a user name ends when a user names it. `user`: among those of one user; clients "
+          "without a user name count as one user")
       .key(FIELD(store.path),
            "The folder that keeps sessions and retained messages when the server ends; it is made "
            "if it is not there. Unset: they end with the server")

@@ -48,7 +48,8 @@ bool Connection::follow(Handshake::Step step) {
       answer(step.auth, PacketType::auth);
       return true;
     case Handshake::Step::Kind::admitted:
-      if (guest() != nullptr && !guest()->enter_user(handshake_->grants()->user())) {
+      if (guest() != nullptr &&
+          !guest()->enter_user(handshake_->grants()->user(), handshake_->client_id().view())) {
         close({ReasonCode::quota_exceeded, CloseCause::limit, true});
         return false;
       }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "protocol/reason_code.hpp"
@@ -27,7 +28,7 @@ class Guest {
         bytes_(static_cast<double>(limits.bytes_per_second), Clock::now()) {}
   ~Guest() {
     if (address_) guests_.leave(*address_, listener_);
-    if (user_) guests_.leave_user(*user_);
+    if (user_) guests_.leave_user(*user_, client_id_);
   }
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
@@ -47,9 +48,10 @@ class Guest {
   }
   const std::optional<protocol::ReasonCode>& refusal() const { return refusal_; }
   // Once. False: there are too many of that user.
-  bool enter_user(const std::string& user) {
+  bool enter_user(const std::string& user, std::string_view client_id) {
     if (!guests_.limit_users()) return true;
-    if (!guests_.enter_user(user)) return false;
+    client_id_ = client_id;
+    if (!guests_.enter_user(user, client_id_)) return false;
     user_ = user;
     return true;
   }
@@ -78,6 +80,7 @@ class Guest {
   RateBucket bytes_;
   std::optional<std::string> address_;  // as it is counted
   std::optional<std::string> user_;
+  std::string client_id_;
   std::optional<protocol::ReasonCode> refusal_;
 };
 

@@ -82,23 +82,27 @@ void Guests::leave(const std::string& address, std::size_t listener) {
   if (listener < listener_connections_.size()) --listener_connections_[listener];
 }
 
-bool Guests::enter_user(const std::string& user) {
+bool Guests::enter_user(const std::string& user, const std::string& client_id) {
   if (user.empty()) return true;
   const std::lock_guard lock(mutex_);
-  std::uint32_t& count = users_[user];
-  if (count >= connection_.per_user_max) {
+  Connections& clients = users_[user];
+  if (clients.size() >= connection_.per_user_max && !clients.contains(client_id)) {
     user_too_many_.add();
     return false;
   }
-  ++count;
+  ++clients[client_id];
   return true;
 }
 
-void Guests::leave_user(const std::string& user) {
+void Guests::leave_user(const std::string& user, const std::string& client_id) {
   if (user.empty()) return;
   const std::lock_guard lock(mutex_);
   const auto found = users_.find(user);
-  if (found != users_.end() && --found->second == 0) users_.erase(found);
+  if (found == users_.end()) return;
+  Connections& clients = found->second;
+  const auto client = clients.find(client_id);
+  if (client != clients.end() && --client->second == 0) clients.erase(client);
+  if (clients.empty()) users_.erase(found);
 }
 
 // A proxy in front of the server makes everybody come from its own machine.

@@ -99,9 +99,10 @@ class Guests {
   // A connection of that address comes; `listener`: its number. If it is welcome, it leaves later.
   Verdict enter(const std::string& address, std::size_t listener, Clock::time_point now);
   void leave(const std::string& address, std::size_t listener);
-  // A client of that user comes; false: there are too many. The anonymous are not counted.
-  bool enter_user(const std::string& user);
-  void leave_user(const std::string& user);
+  // A client of that user comes; false: there are too many. The anonymous are not counted, and
+  // connections with the same client identifier are one: the newer one takes the place of the other.
+  bool enter_user(const std::string& user, const std::string& client_id);
+  void leave_user(const std::string& user, const std::string& client_id);
 
   // A login from that address failed.
   void note_failure(const std::string& address, Clock::time_point now);
@@ -143,7 +144,8 @@ class Guests {
   BanConfig ban_;
   std::unordered_map<std::string, Address> addresses_;
   std::list<const std::string*> without_connection_;  // the names in addresses_, the oldest first
-  std::unordered_map<std::string, std::uint32_t> users_;
+  using Connections = std::unordered_map<std::string, std::uint32_t>;  // by client identifier
+  std::unordered_map<std::string, Connections> users_;
   std::vector<std::uint32_t> listener_connections_;
   RateBucket rate_;
   // Written under the mutex: one thread at a time.

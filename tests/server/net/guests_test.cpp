@@ -50,12 +50,24 @@ TEST(Guests, OfOneUserAreSoManyAtOnce) {
   Config config;
   config.connection.per_user_max = 1;
   Guests guests(config);
-  EXPECT_TRUE(guests.enter_user("ann"));
-  EXPECT_FALSE(guests.enter_user("ann"));
-  EXPECT_TRUE(guests.enter_user("bob"));
-  guests.leave_user("ann");
-  EXPECT_TRUE(guests.enter_user("ann"));
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(guests.enter_user(""));
+  EXPECT_TRUE(guests.enter_user("ann", "a1"));
+  EXPECT_FALSE(guests.enter_user("ann", "a2"));
+  EXPECT_TRUE(guests.enter_user("bob", "b1"));
+  guests.leave_user("ann", "a1");
+  EXPECT_TRUE(guests.enter_user("ann", "a2"));
+  for (const char* id : {"1", "2", "3"}) EXPECT_TRUE(guests.enter_user("", id));
+}
+
+TEST(Guests, WhoComesAgainWithItsIdentifierTakesThePlaceThatItHas) {
+  Config config;
+  config.connection.per_user_max = 1;
+  Guests guests(config);
+  EXPECT_TRUE(guests.enter_user("ann", "a1"));
+  EXPECT_TRUE(guests.enter_user("ann", "a1"));
+  guests.leave_user("ann", "a1");  // the older one, which was taken over
+  EXPECT_FALSE(guests.enter_user("ann", "a2"));
+  guests.leave_user("ann", "a1");
+  EXPECT_TRUE(guests.enter_user("ann", "a2"));
 }
 
 TEST(Guests, ComeSoManyInASecond) {
