@@ -82,6 +82,12 @@ void ApiRights::publish(const HttpExchange::Ptr& exchange, std::string topic,
 
 void ApiRights::manage(const HttpExchange::Ptr& exchange, Then then) {
   change(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
+    // Such a token was made to give less than its user may do.
+    if (grants->rights()->carried) {
+      return exchange->answer(problem(
+          403,
+          "this token lists what it allows (access.jwt.acl_claim), and managing is not of it"));
+    }
     if (!access_.current()->is_administrator(grants->user())) {
       return exchange->answer(problem(
           403, "\"" + grants->user() + "\" is none of the administrators (access.administrators)"));

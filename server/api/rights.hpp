@@ -3,7 +3,8 @@
 //
 //   read     whoever may subscribe to $SYS/#; who gave no password only from this machine
 //   publish  a user who gave his password and may publish to that topic
-//   manage   a user who gave his password and is one of access.administrators
+//   manage   a user who gave his password and is one of access.administrators; a token that lists
+//            what it allows does not allow this
 //
 // What changes something is refused to pages of other origins, whatever password their browser adds
 // by itself: such a request names its origin, which is not this server's.

@@ -234,6 +234,24 @@ class Tokens(Case):
         self.assertEqual(self.over_http(short), 200)
         eventually(lambda: self.over_http(short) == 401, "it ends")
 
+    def test_a_token_that_lists_what_it_allows_manages_nothing(self):
+        server = Server({"access": {"jwt": {**self.jwt, "acl_claim": "acl"}, "administrators": ["ann"]}})
+        self.addCleanup(server.stop)
+
+        def reload_by(text):
+            request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1/reload", method="POST",
+                                             headers={"Authorization": "Bearer " + text})
+            try:
+                answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                return answer.status
+
+        self.assertEqual(reload_by(token()), 200)
+        self.assertEqual(reload_by(token("bob")), 403)
+        self.assertEqual(reload_by(token(acl={"all": ["#"]})), 403)
+
     def test_who_waits_over_http_longer_than_its_token_holds_gets_nothing(self):
         text = token(exp=int(time.time()) + 3)
         ends = self.peer(password=text)
