@@ -116,6 +116,31 @@ describe('the page', { skip }, () => {
     assert.equal(await page.locator('#sign-in').textContent(), 'Sign in')
   })
 
+  test('publishes to the topic that was named, whatever its levels are', async () => {
+    await open()
+    await page.locator('.publish input').first().fill('dots/x/../y%2f/.')
+    await page.locator('.publish textarea').fill('here')
+    await page.locator('.publish button').click()
+    await signIn('user', 'u')
+    await row('dots').waitFor()
+    await page.locator('[type=search]').fill('dots')
+    await shows('dots/x/../y%2f/.', 'here')
+  })
+
+  test('copies a line for a shell in which a topic is one word, whatever is in it', async () => {
+    const topic = "it's \u0015\u001b[201~\\ \u0085"
+    await server.publish(topic, 'x')
+    await open()
+    await page.evaluate(() => Object.defineProperty(navigator, 'clipboard', { value: { writeText: async line => { window.copied = line } } }))
+    await row("it's").click()
+    await page.locator('button', { hasText: 'mosquitto_sub' }).click()
+    await page.locator('button', { hasText: 'Copied' }).waitFor()
+    const line = await page.evaluate(() => window.copied)
+    assert.doesNotMatch(line, /[\u0000-\u001f\u007f-\u009f]/)
+    const words = execFileSync('bash', ['-c', line.replace('mosquitto_sub', "printf '%s\\0'")]).toString().split('\0')
+    assert.deepEqual(words.slice(0, 5), ['-h', '127.0.0.1', '-t', topic, '-v'])
+  })
+
   test('takes names and payloads as text, whatever they are', async () => {
     const names = ['<script>window.hurt=1</script>', '<img src=x onerror=window.hurt=1>', 'bidi\u202egnp.exe', 'tab\u0001control', '__proto__', 'constructor']
     for (const name of names) await server.publish(name, `<b>${name}</b>`)

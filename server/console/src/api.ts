@@ -55,4 +55,6 @@ export async function change(path: string, init: RequestInit): Promise<void> {
   }
 }
 
-export const topicPath = (topic: string) => topic.split('/').map(encodeURIComponent).join('/')
+// As one part of a path: the browser would take `..` between slashes for the way up, and so ask for
+// another topic.
+export const topicPath = (topic: string) => encodeURIComponent(topic)

@@ -38,6 +38,8 @@ export const clients: View = (main, status) => {
   const stop = new AbortController()
   let after = ''
   let next: string | null = null
+  let asked = 0        // the number of the newest question; answers to older ones are not shown
+  let asking = false
 
   const option = (value: string, text: string) => element('option', { value }, text)
   const again = () => { after = ''; void refresh() }
@@ -75,8 +77,11 @@ export const clients: View = (main, status) => {
     const query = new URLSearchParams({ sort: sort.value, prefix: prefix.value })
     if (state.value) query.set('state', state.value)
     if (after) query.set('after', after)
+    const number = ++asked
+    asking = true
     try {
       const page = await getJson<{ clients: Client[]; next: string | null }>('/api/v1/clients?' + query, stop.signal)
+      if (number !== asked) return
       next = page.next
       more.disabled = next === null && after === ''
       more.textContent = next === null && after !== '' ? 'First page' : 'Next page'
@@ -87,8 +92,10 @@ export const clients: View = (main, status) => {
       said.textContent = page.clients.length === 0 ? 'No client.' : ''
       status('Live', true)
     } catch (error) {
-      if (stop.signal.aborted) return
+      if (stop.signal.aborted || number !== asked) return
       status(error instanceof Refused ? error.message : 'The server does not answer.', false)
+    } finally {
+      if (number === asked) asking = false
     }
   }
 
@@ -131,7 +138,7 @@ export const clients: View = (main, status) => {
   }
 
   void refresh()
-  const timer = setInterval(() => { if (after === '' && !document.querySelector('dialog[open]')) void refresh() }, refreshMs)
+  const timer = setInterval(() => { if (after === '' && !asking && !document.querySelector('dialog[open]')) void refresh() }, refreshMs)
   return () => {
     clearInterval(timer)
     stop.abort()

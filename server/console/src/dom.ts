@@ -49,6 +49,14 @@ export function duration(ms: number): string {
   return Math.round(s / 86400) + ' d'
 }
 
+// Text as one word of a shell's line. A control character would be a key to the terminal that it is pasted
+// into, so it is spelled out, as bash, ksh and zsh know it.
+export function shellWord(text: string): string {
+  if (!/[\u0000-\u001f\u007f-\u009f]/.test(text)) return "'" + text.replaceAll("'", "'\\''") + "'"
+  const escape = (c: string) => [...new TextEncoder().encode(c)].map(byte => '\\x' + byte.toString(16).padStart(2, '0')).join('')
+  return "$'" + text.replace(/[\\']/g, c => '\\' + c).replace(/[\u0000-\u001f\u007f-\u009f]/g, escape) + "'"
+}
+
 // Control characters and those that turn the direction of text shall not pass for something else.
 export function visible(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,

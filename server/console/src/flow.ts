@@ -118,7 +118,10 @@ export const flow: View = (main, status) => {
   }
 
   let before: Metrics | undefined
+  let asking = false   // one question at a time, however slow the link is
   const refresh = async (): Promise<void> => {
+    if (asking) return
+    asking = true
     try {
       const text = await (await request('/metrics', { signal: stop.signal })).text()
       const now = new Metrics(text, performance.now())
@@ -127,6 +130,8 @@ export const flow: View = (main, status) => {
       status('Live', true)
     } catch {
       if (!stop.signal.aborted) status('The server does not answer.', false)
+    } finally {
+      asking = false
     }
   }
   void refresh()

@@ -2,7 +2,7 @@
 import type uPlot from 'uplot'
 import { change, getJson, topicPath } from './api'
 import { timeChart } from './chart'
-import { bytes, duration, element, short, visible } from './dom'
+import { bytes, duration, element, short, shellWord, visible } from './dom'
 import { Events, type Value } from './events'
 import { bytesOf, parsedJson, render, type Form } from './payload'
 import { Topic, Tree } from './tree'
@@ -204,8 +204,8 @@ export const topics: View = (main, status) => {
   }
 
   const copyLine = async (path: string, button: HTMLElement): Promise<void> => {
-    const quoted = "'" + path.replaceAll("'", "'\\''") + "'"
-    const line = `mosquitto_sub -h ${location.hostname} -t ${quoted} -v`
+    const host = location.hostname.replace(/^\[(.*)\]$/, '$1')
+    const line = `mosquitto_sub -h ${host} -t ${shellWord(path)} -v`
     try {
       await navigator.clipboard.writeText(line)
       button.textContent = 'Copied'
