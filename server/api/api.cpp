@@ -13,6 +13,7 @@
 #include "server/api/subscribers.hpp"
 #include "server/api/topic_values.hpp"
 #include "server/http/problem.hpp"
+#include "server/observe/log.hpp"
 
 namespace millrace::server {
 
@@ -182,11 +183,15 @@ void ApiRoutes::expel_client(const Ptr& exchange) {
   const bool known = request.query.empty() ||
                      (request.query.size() == 1 && (session == "keep" || session == "end"));
   if (!known) return exchange->answer(problem(400, "?session=keep or ?session=end"));
-  rights_.manage(exchange, [=, this](const auto&) {
+  rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
     auto expel = std::make_unique<broker::ExpelRequest>();
     expel->client_id = exchange->request().rest;
     expel->with_session = session == "end";
     const AskerRef asker_here = keep(exchange);
+    log_info("api.disconnect", {{"client", expel->client_id},
+                                {"session", expel->with_session ? "end" : "keep"},
+                                {"user", grants->user()},
+                                {"peer", exchange->request().peer}});
     expel->done = [this, asker = WeakAsker(asker_here), id = expel->client_id](bool found) {
       resume(asker, [found, id](const Ptr& waiting) {
         if (!found) return waiting->answer(problem(404, "no client \"" + id + "\""));
@@ -244,8 +249,28 @@ void ApiRoutes::publish(const Ptr& exchange, bool retain) {
     return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
   }
   rights_.publish(exchange, request.rest, {query->qos, query->retain}, [=, this](const auto&) {
-    submit_publish(exchange, make_message(exchange->request(), *query));
+    broker::Message message = make_message(exchange->request(), *query);
+    auto refusal = refusal_of({query->qos, query->retain}, message.packet_bytes);
+    if (refusal) return exchange->answer(std::move(*refusal));
+    submit_publish(exchange, std::move(message));
   });
+}
+
+// What an MQTT client is told in its CONNACK holds for publishing over HTTP, too.
+std::optional<HttpResponse> ApiRoutes::refusal_of(broker::PublishedHow how,
+                                                  std::size_t packet_bytes) const {
+  const auto now = settings();
+  const Config& config = now->config;
+  if (how.qos > config.mqtt.qos_max) {
+    return problem(403, "QoS " + std::to_string(how.qos) + " is not taken (mqtt.qos_max)");
+  }
+  if (how.retain && !config.mqtt.retain_available) {
+    return problem(403, "retained messages are not taken (mqtt.retain_available)");
+  }
+  if (packet_bytes > config.packet_bytes_max) {
+    return problem(413, "larger than any message may be (packet_bytes_max)");
+  }
+  return std::nullopt;
 }
 
 void ApiRoutes::clear_topic(const Ptr& exchange) {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -96,6 +97,8 @@ class ApiRoutes {
   void publish(const Ptr& exchange, bool retain);
   void clear_topic(const Ptr& exchange);
   void submit_publish(const Ptr& exchange, broker::Message message);
+  // Why the server takes no such message from anybody; nothing: it does.
+  std::optional<HttpResponse> refusal_of(broker::PublishedHow how, std::size_t packet_bytes) const;
   void lift_ban(const Ptr& exchange);
   void reload(const Ptr& exchange);
   void drain(const Ptr& exchange);

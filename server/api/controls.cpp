@@ -26,7 +26,8 @@ void ApiRoutes::reload(const Ptr& exchange) {
   if (!exchange->request().query.empty()) {
     return exchange->answer(problem(400, "it takes no parameters"));
   }
-  rights_.manage(exchange, [=, this](const auto&) {
+  rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
+    log_info("api.reload", {{"user", grants->user()}, {"peer", exchange->request().peer}});
     const std::lock_guard lock(mutex_);  // who carries it out is there until it is set anew
     if (!reload_) return exchange->answer(problem(503, "the server starts, or ends"));
     reload_([this, asker = WeakAsker(keep(exchange))](ReloadResult result) {

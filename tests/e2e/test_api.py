@@ -272,6 +272,16 @@ class Api(Case):
         self.refused(403, "PUT", "/topics/a", body=b"x", **arguments)
         self.refused(403, "DELETE", "/topics/a", **arguments)
 
+    def test_what_no_client_may_publish_is_not_taken_here_either(self):
+        server = Server({"access": {"password_file": self.password_file()}, "packet_bytes_max": 1000,
+                         "mqtt": {"qos_max": 1, "retain_available": False}})
+        self.addCleanup(server.stop)
+        arguments = {"user": "user", "server": server}
+        self.assertEqual(self.ask("POST", "/topics/a?qos=1", b"x", **arguments)[0], 204)
+        self.assertIn("mqtt.qos_max", self.refused(403, "POST", "/topics/a?qos=2", body=b"x", **arguments)["detail"])
+        self.assertIn("retain", self.refused(403, "PUT", "/topics/a", body=b"x", **arguments)["detail"])
+        self.assertIn("packet_bytes_max", self.refused(413, "POST", "/topics/a", body=b"x" * 1000, **arguments)["detail"])
+
     def test_who_may_not_come_in_reads_nothing(self):
         server = self.with_users()
         for path in ("/server", "/clients", "/slow", "/clients/a", "/subscriptions?topic=a", "/topics", "/queue", "/rings",
