@@ -40,8 +40,7 @@ void Batch::begin(std::int64_t now_ns) {
   now_ns_ = now_ns;
   now_s_ = clock_seconds(now_ns);
   has_more_ = false;
-  spent_ = 0;
-  work_before_ = stats_.work_units.value();
+  spent_ = 0 - stats_.work_units.value();
 }
 
 void Batch::finish() {

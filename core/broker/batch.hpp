@@ -46,7 +46,7 @@ class Batch {
 
   // Work of this batch, in units of ProcessorStats::work_units: those, and what else is spent.
   void spend(std::uint64_t units) { spent_ += units; }
-  std::uint64_t spent() const { return spent_ + stats_.work_units.value() - work_before_; }
+  std::uint64_t spent() const { return spent_ + stats_.work_units.value(); }
 
   void touch(Outbox& outbox) {
     if (outbox.in_batch) return;
@@ -73,8 +73,7 @@ class Batch {
   ProcessorStats stats_;
   Ledger ledger_;
   LargestSessions largest_;
-  std::uint64_t spent_ = 0;
-  std::uint64_t work_before_ = 0;  // of stats().work_units, as the batch began
+  std::uint64_t spent_ = 0;  // less the work units of the batches before; it wraps around
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;
   bool has_more_ = false;

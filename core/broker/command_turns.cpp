@@ -10,6 +10,8 @@ namespace millrace::broker {
 
 namespace {
 
+constexpr std::uint64_t costly_part = 8;
+
 // What may be left undone without harm when the server ends: nobody has been told that it is done.
 bool is_request(const Command& command) {
   return command.get_if<command::Publish>() != nullptr ||
@@ -23,6 +25,7 @@ bool is_request(const Command& command) {
 void CommandTurns::begin() {
   spent_units_ = 0;
   slice_units_ = processor_.slice_units();
+  costly_units_ = slice_units_ / costly_part;
   if (held_.empty()) return;
   std::deque<Command> before = std::exchange(held_, {});
   note_who_waits();
@@ -105,7 +108,6 @@ void CommandTurns::finish() {
 void CommandTurns::drop_requests(CommandLine& line) {
   std::erase_if(line.commands, [&](Command& command) {
     if (!is_request(command)) return false;
-    applied_bytes_ += command.charged_bytes();
     processor_.discard(command);
     return true;
   });
@@ -118,10 +120,6 @@ void CommandTurns::close_idle_lines() {
     while (!line.outboxes.empty()) leave_line(line, *line.outboxes.back());
     idle_.pop_front();
   }
-}
-
-std::uint64_t CommandTurns::take_applied_bytes() {
-  return std::exchange(applied_bytes_, 0);
 }
 
 }  // namespace millrace::broker

@@ -59,12 +59,9 @@ class CommandTurns {
   bool is_behind() const { return !held_.empty(); }
   // False: commands wait here, and another batch is needed.
   bool empty() const { return held_.empty() && waiting_.empty(); }
-  // Of the queue's limit, what has been applied since the last call.
-  std::uint64_t take_applied_bytes();
 
  private:
   static constexpr std::int64_t costly_ns = 1'000'000'000;
-  static constexpr std::uint64_t costly_part = 8;  // of a slice. Most commands cost none or a few
 
   static bool has_line(const Command& command) {
     return command.outbox != nullptr && command.outbox->line != nullptr;
@@ -73,10 +70,8 @@ class CommandTurns {
   // False: it goes on in a later turn. Then it has a line.
   bool apply(Command& command) {
     const bool is_over = processor_.apply_some(command);
-    if (is_over) [[likely]]
-      applied_bytes_ += command.charged_bytes();
     const std::uint64_t before = std::exchange(spent_units_, processor_.spent_units());
-    if (spent_units_ - before >= slice_units_ / costly_part || !is_over) [[unlikely]]
+    if (spent_units_ - before >= costly_units_ || !is_over) [[unlikely]]
       note_costly(command);
     return is_over;
   }
@@ -96,7 +91,7 @@ class CommandTurns {
   bool nobody_waits_ = true;        // held_ is empty, and there are no lines
   std::uint64_t spent_units_ = 0;   // in this batch
   std::uint64_t slice_units_ = 0;
-  std::uint64_t applied_bytes_ = 0;
+  std::uint64_t costly_units_ = 0;  // a part of a slice; most commands cost none or a few
   bool hurries_ = false;
 };
 

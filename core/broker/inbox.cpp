@@ -183,7 +183,7 @@ bool Inbox::run_batch() {
   turns_->finish();
   processor_.finish();
   has_put_off_.store(!turns_->empty(), std::memory_order_release);
-  if (const std::uint64_t bytes = turns_->take_applied_bytes()) {
+  if (const std::uint64_t bytes = processor_.take_applied_bytes()) {
     const std::uint64_t charged = queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
     MILLRACE_CHECK(charged >= bytes);
   }

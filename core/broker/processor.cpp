@@ -176,38 +176,47 @@ void Processor::update_gauges() {
 
 bool Processor::apply_some(Command& command) {
   MILLRACE_CHECK(holder_.held_here());
+  const std::uint32_t bytes = command.charged_bytes();
   ++commands_;
+  applied_bytes_ += bytes;
   bool is_over = true;
   if (command.outbox == nullptr) {
     apply_of_server(command);
   } else {
-    const std::uint32_t bytes = command.charged_bytes();
-    batch_.touch(*command.outbox);
-    command.outbox->count_applied(bytes);
-    is_over = apply_of_connection(*command.outbox, command);
-    if (!is_over) [[unlikely]]
-      command.outbox->uncount_applied(bytes);
+    Outbox& outbox = *command.outbox;
+    batch_.touch(outbox);
+    outbox.count_applied(bytes);
+    auto* const publish = command.get_if<command::Publish>();
+    if (publish != nullptr && outbox.attached()) [[likely]] {
+      apply_publish(outbox.session, std::move(publish->message));
+    } else {
+      is_over = apply_of_connection(outbox, command);
+      if (!is_over) [[unlikely]]
+        count_as_left(outbox, bytes);
+    }
   }
   if (sessions_.has_due_wills()) [[unlikely]]
     publish_due_wills();
   return is_over;
 }
 
+// It goes on later, and is counted then.
+void Processor::count_as_left(Outbox& outbox, std::uint32_t bytes) {
+  outbox.uncount_applied(bytes);
+  applied_bytes_ -= bytes;
+}
+
 void Processor::discard(Command& command) {
   MILLRACE_CHECK(holder_.held_here() && command.outbox != nullptr);
   batch_.touch(*command.outbox);
-  command.outbox->count_applied(command.charged_bytes());
+  const std::uint32_t bytes = command.charged_bytes();
+  command.outbox->count_applied(bytes);
+  applied_bytes_ += bytes;
   batch_.stats().stale_commands.add();
 }
 
 bool Processor::apply_of_connection(Outbox& outbox, Command& command) {
-  if (outbox.attached()) [[likely]] {
-    MILLRACE_CHECK(outbox.session->outbox == &outbox);
-    if (auto* publish = command.get_if<command::Publish>()) {
-      apply_publish(outbox.session, std::move(publish->message));
-      return true;
-    }
-  }
+  MILLRACE_CHECK(!outbox.attached() || outbox.session->outbox == &outbox);
   if (auto* connect = command.get_if<command::Connect>()) {
     sessions_.connect(outbox, *connect->request);
     return true;

@@ -84,6 +84,8 @@ class Processor {
   std::uint64_t spent_units() const { return batch_.spent(); }
   std::uint64_t slice_units() const { return batch_.limits().units_per_batch; }
   std::int64_t now_ns() const { return batch_.now_ns(); }
+  // What the commands that were applied since the last call are charged to the queue's limit.
+  std::uint64_t take_applied_bytes() { return std::exchange(applied_bytes_, 0); }
 
   // There is work left and no command has to come for it: run another batch soon.
   bool has_more() const { return batch_.has_more(); }
@@ -135,6 +137,7 @@ class Processor {
  private:
   // Each says whether it is over.
   bool apply_of_connection(Outbox& outbox, Command& command);
+  void count_as_left(Outbox& outbox, std::uint32_t bytes);
   bool apply_control(Session& session, command::Control& control);
   void apply_of_server(Command& command);
 
@@ -180,6 +183,7 @@ class Processor {
   std::unique_ptr<Journal> journal_;  // null: nothing is stored
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
   std::uint64_t commands_ = 0;        // in this batch
+  std::uint64_t applied_bytes_ = 0;   // see take_applied_bytes()
   std::uint64_t restore_time_of_day_ns_ = 0;
 };
 
