@@ -1,7 +1,7 @@
 // LargestSessions: which sessions hold most, so that memory can be taken back from those first.
 //
-// Sessions are listed by the power of two of what they hold in all; and those without a connection
-// also by that of what waits in them, which can be dropped. Who holds little is not listed. Within a
+// Sessions are listed by the power of two of what they hold in all, those without a connection apart;
+// and these also by that of what waits in them, which can be dropped. Who holds little is not listed. Within a
 // power of two the session that was made first comes first, so that a replay takes the same one.
 //
 // What always holds: a session is listed where it belonged at its last note(); one that ended is not
@@ -28,8 +28,13 @@ class LargestSessions {
 
   // After a change of what the session holds, or of whether it has a connection; and once it ended.
   void note(Session& session) {
-    const bool may_shed = !session.ended && !session.connected();
-    move(holders_, session, session.holding_rank,
+    const bool offline = !session.connected();
+    const bool may_shed = !session.ended && offline;
+    if (offline != session.listed_offline) [[unlikely]] {
+      move(holders_of(session), session, session.holding_rank, 0);
+      session.listed_offline = offline;
+    }
+    move(holders_of(session), session, session.holding_rank,
          session.ended ? 0 : rank_of(session.held_bytes()));
     move(waiting_, session, session.waiting_rank,
          may_shed ? rank_of(session.pending.memory_bytes()) : 0);
@@ -41,10 +46,18 @@ class LargestSessions {
   }
   // By all that they hold.
   Session* largest() {
-    return up_to_date([this] { return first_of(holders_); });
+    return up_to_date([this] {
+      Session* const connected = first_of(connected_holders_);
+      Session* const offline = first_of(offline_holders_);
+      if (connected == nullptr || offline == nullptr) return connected ? connected : offline;
+      if (connected->holding_rank != offline->holding_rank) {
+        return connected->holding_rank > offline->holding_rank ? connected : offline;
+      }
+      return connected->number < offline->number ? connected : offline;
+    });
   }
   Session* largest_offline() {
-    return up_to_date([this] { return first_offline(); });
+    return up_to_date([this] { return first_of(offline_holders_); });
   }
 
  private:
@@ -71,13 +84,8 @@ class LargestSessions {
     }
     return nullptr;
   }
-  Session* first_offline() const {
-    for (std::size_t rank = holders_.size(); rank-- > 0;) {
-      for (const auto& [number, session] : holders_[rank]) {
-        if (!session->connected()) return session;
-      }
-    }
-    return nullptr;
+  Lists& holders_of(const Session& session) {
+    return session.listed_offline ? offline_holders_ : connected_holders_;
   }
   static void move(Lists& lists, Session& session, std::uint8_t& from, std::uint8_t to) {
     if (from == to) [[likely]]
@@ -87,7 +95,8 @@ class LargestSessions {
     from = to;
   }
 
-  Lists holders_;
+  Lists connected_holders_;
+  Lists offline_holders_;
   Lists waiting_;
 };
 

@@ -117,8 +117,9 @@ struct Session {
   bool sent_unjudged : 1 = false;  // inflight messages were sent before a reload that may deny them
   std::uint8_t holding_rank = 0;   // LargestSessions', as the next one
   std::uint8_t waiting_rank = 0;
-  bool stored : 1 = false;         // Journal's: it is in the store
-  std::uint32_t last_stored = 0;   // Journal's: the number that it gave last to one of its messages
+  bool listed_offline : 1 = false;  // LargestSessions', too
+  bool stored : 1 = false;          // Journal's: it is in the store
+  std::uint32_t last_stored = 0;  // Journal's: the number that it gave last to one of its messages
 
   bool connected() const { return outbox != nullptr; }
   // What the server would have more of without the session, if nobody else held its messages.
