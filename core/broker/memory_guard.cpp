@@ -48,10 +48,8 @@ void MemoryGuard::finish_batch() {
 void MemoryGuard::give_up() {
   const Ledger& ledger = batch_.ledger();
   const std::uint64_t limit = ledger.bytes_max();
-  if (const std::size_t dropped = values_.topics().routes().drop_to(0)) {
-    batch_.stats().routes_dropped.add(dropped);
-    update_ledger();
-  }
+  const bool all_routes_went = drop_routes(limit / routes_part);
+  if (!all_routes_went && ledger.level() == MemoryLevel::scarce) return batch_.ask_for_more();
   // What is on its way out counts until it is freed: nobody else has to go for it.
   const bool frees = backlog_.has_discarded() || sessions_.has_ended();
   if (ledger.level() == MemoryLevel::exhausted && !frees) {
@@ -71,6 +69,16 @@ void MemoryGuard::give_up() {
   }
   // Where nothing is left to give up, the next command brings the next look.
   if (gave && ledger.is_scarce()) batch_.ask_for_more();
+}
+
+bool MemoryGuard::drop_routes(std::uint64_t bytes_max) {
+  const std::size_t count_max = batch_.limits().removals_per_batch;
+  const std::size_t dropped = values_.topics().routes().drop_to(bytes_max, count_max);
+  if (dropped == 0) return true;
+  batch_.stats().routes_dropped.add(dropped);
+  batch_.stats().work_units.add(dropped);
+  update_ledger();
+  return dropped < count_max;
 }
 
 // As much as came since the last time, twice, and a slice.

@@ -1,10 +1,11 @@
 // MemoryGuard: keeps what the server holds for its clients within memory.bytes_max, by giving up
 // what can be given up, in this order:
 //
-//   scarce (80 %):     cached routes; the older half of what waits in the session without a connection
-//                      in which most waits, then in the next one; where nothing waits, sessions
-//                      without a connection that hold much end, then one that holds a large part of
-//                      the limit; then the newest values of topics that are not retained go
+//   scarce (80 %):     cached routes, but for a small part of the limit, without which each message
+//                      would be routed anew; the older half of what waits in the session without a
+//                      connection in which most waits, then in the next one; where nothing waits,
+//                      sessions without a connection that hold much end, then one that holds a large
+//                      part of the limit; then the newest values of topics that are not retained go
 //   exhausted (100 %): beside that, the session that holds most ends, and its connection with it, if
 //                      it holds more than little
 //
@@ -75,9 +76,12 @@ class MemoryGuard {
   // session without a connection may hold at any time.
   static constexpr std::uint64_t ending_bytes_min = 64 * 1024;
   static constexpr std::uint64_t hoarding_part = 64;
+  static constexpr std::uint64_t routes_part = 64;  // of the limit: as much of routes is left
   static constexpr std::uint64_t offline_bytes_min = 16 * 1024;
 
   void give_up();
+  // In slices; true: no more can go.
+  bool drop_routes(std::uint64_t bytes_max);
   std::size_t budget() const;
   // How many messages went; 0: nothing is left to shed.
   std::size_t shed_queue(std::size_t budget);

@@ -64,16 +64,20 @@ void RouteCache::remove(const CachedRoute::Routed& routed) {
   memory_bytes_ -= routed.memory_bytes();
 }
 
-std::size_t RouteCache::drop_to(std::uint64_t bytes_max) {
+std::size_t RouteCache::drop_to(std::uint64_t bytes_max, std::size_t count_max) {
   std::size_t dropped = 0;
-  while (memory_bytes_ > bytes_max && !places_.empty()) {
+  std::size_t spared = 0;
+  while (memory_bytes_ > bytes_max && dropped < count_max && !places_.empty()) {
     CachedRoute::Place& place = places_.front();
     places_.pop_front();
-    if (place.seen_use != *place.last_use) {  // a second chance, until it is the first again
+    // A second chance, until it is the first again.
+    if (place.seen_use != *place.last_use && spared < spared_max) {
+      ++spared;
       place.seen_use = *place.last_use;
       places_.push_back(place);
       continue;
     }
+    spared = 0;
     CachedRoute::Routed& routed = *place.routed;
     remove(routed);
     routed.version = CachedRoute::no_version;

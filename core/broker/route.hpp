@@ -150,14 +150,18 @@ class RouteCache {
   RouteCache& operator=(const RouteCache&) = delete;
 
   std::uint64_t memory_bytes() const { return memory_bytes_; }
-  // Drops routes until what is left takes no more than that, or is small. Returns how many went.
-  // No route may be in use.
-  std::size_t drop_to(std::uint64_t bytes_max);
+  // Drops routes until what is left takes no more than that, or is small, but `count_max` at most.
+  // Returns how many went. No route may be in use.
+  std::size_t drop_to(std::uint64_t bytes_max, std::size_t count_max = SIZE_MAX);
 
  private:
   friend class CachedRoute;
   using Places =
       boost::intrusive::list<CachedRoute::Place, boost::intrusive::constant_time_size<false>>;
+
+  // So many in a row are spared for having been used: with all in use, the one that is dropped is not
+  // found by going through all.
+  static constexpr std::size_t spared_max = 64;
 
   void add(CachedRoute::Routed& routed, const std::uint64_t& last_use);
   void remove(const CachedRoute::Routed& routed);

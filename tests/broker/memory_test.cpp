@@ -323,6 +323,30 @@ TEST_F(Memory, OfCachedRoutesIsWithinItsBudget) {
   EXPECT_EQ(small.processor.stats().routes_computed.value() - before, 101u);
 }
 
+// What makes it scarce may stay for long; to route each message anew meanwhile would take the time
+// of everybody.
+TEST_F(Memory, ThatIsScarceLeavesTheRoutesInUse) {
+  for (int i = 0; i < 20; ++i) {
+    world.peer("reader" + std::to_string(i)).connect().subscribe("hot");
+  }
+  Peer& writer = world.peer("writer").connect();
+  writer.publish("hot", "v", 0, /*retain=*/true);  // so that the topic is not given up
+  std::vector<Message> held;                       // as by a front-end, which nobody can take away
+  while (ledger().total() < ledger().scarce_bytes()) {
+    held.push_back(message("b", large));
+    world.processor.update_ledger();
+  }
+  look();
+  ASSERT_EQ(ledger().level(), MemoryLevel::scarce);
+  const std::uint64_t before = stats().routes_computed.value();
+  for (int i = 0; i < 50; ++i) {
+    writer.publish("hot", "v");
+    look();
+  }
+  ASSERT_EQ(ledger().level(), MemoryLevel::scarce);
+  EXPECT_EQ(stats().routes_computed.value(), before);
+}
+
 // One list for all the subscriptions of a client that match, in each topic's route.
 TEST_F(Memory, OfCachedIdentifiersIsWithinTheBudgetToo) {
   ProcessorLimits limits;

@@ -103,6 +103,27 @@ TEST(RouteCache, DropsWhatWasComputedLongestAgoUnlessItIsUsed) {
   EXPECT_LE(routes.cache.memory_bytes(), 1000U);
 }
 
+TEST(RouteCache, DropsNoMoreAtATimeThanItIsTold) {
+  Routes routes(100, 10);
+  EXPECT_EQ(routes.cache.drop_to(0, 4), 4U);
+  EXPECT_TRUE(routes.all[3].never_computed());
+  EXPECT_FALSE(routes.all[4].never_computed());
+  EXPECT_EQ(routes.cache.drop_to(0, 7), 6U);
+}
+
+// All are in use: the one that goes is not found by looking at each of them.
+TEST(RouteCache, SparesFewInARow) {
+  Routes routes(100, 200);
+  for (std::uint64_t& use : routes.uses) use = 2;
+  EXPECT_EQ(routes.cache.drop_to(0, 1), 1U);
+  std::size_t dropped = 200;
+  for (std::size_t i = 0; i < routes.all.size(); ++i) {
+    if (routes.all[i].never_computed()) dropped = i;
+  }
+  EXPECT_GT(dropped, 0U) << "it was used";
+  EXPECT_LT(dropped, 100U);
+}
+
 TEST(RouteCache, LeavesSmallRoutesAlone) {
   Routes routes(2);
   EXPECT_EQ(routes.cache.drop_to(0), 0U);
