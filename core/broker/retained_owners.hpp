@@ -9,6 +9,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,7 +27,7 @@ class RetainedOwners {
 
   // Of a user that has retained something; nobody: he has not.
   Id find(std::string_view user) const {
-    const auto found = ids_.find(std::string(user));
+    const auto found = ids_.find(user);
     return found == ids_.end() ? nobody : found->second;
   }
   Id obtain(std::string_view user) {
@@ -75,7 +76,11 @@ class RetainedOwners {
     std::uint64_t values = 0;
   };
 
-  std::unordered_map<std::string, Id, TopicHash> ids_;
+  struct HashOfUser : TopicHash {
+    using is_transparent = void;
+  };
+
+  std::unordered_map<std::string, Id, HashOfUser, std::equal_to<>> ids_;
   std::vector<Entry> entries_{Entry{}};  // by number; the first is nobody's
   std::vector<Id> free_;
 };
