@@ -321,7 +321,8 @@ void Backlog::clear(Session& session) {
   batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
   discard(session.pending.take_all());
   update_gauges(session);
-  if (session.origin != 0) spools_.erase(&session);
+  // Whether it is a link's or not: the connection that ends it may be another's.
+  if (!spools_.empty()) spools_.erase(&session);
 }
 
 void Backlog::discard(PendingQueue queue) {

@@ -320,6 +320,7 @@ void Upstream::finish_removal() {
   outbox->forget_owner();
   auto request = std::make_unique<broker::ConnectRequest>();
   request->client_id = plan_->session;
+  request->origin = plan_->origin;
   request->keeps = outbox;
   farewell_.emplace(thread_);
   farewell_->open(std::move(outbox), std::move(request));

@@ -177,6 +177,18 @@ TEST(UpstreamSession, ShowsWhatWaitsAndWhatBecameOfIt) {
   EXPECT_EQ(figures.since_ns.value(), 0u);
 }
 
+TEST(UpstreamSession, LeavesNothingOfItsSpoolWhenItEnds) {
+  World world;
+  Peer& peer = link(world);
+  peer.figures = std::make_shared<SpoolFigures>();
+  const std::weak_ptr<SpoolFigures> figures = peer.figures;
+  peer.connect(true, 100).subscribe(everything(Mode::every)).close();
+  peer.figures.reset();
+  EXPECT_FALSE(figures.expired()) << "the session is kept";
+  world.peer("link", Version::v5).connect(false).close();  // takes it over, and ends it
+  EXPECT_TRUE(figures.expired());
+}
+
 TEST(UpstreamSession, IsNotSentThemAfterARestartWithTheStoreEither) {
   World world;
   world.open_store();
