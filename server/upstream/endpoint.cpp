@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -64,8 +65,12 @@ Resolving::Resolving(IoThread& thread, const std::string& host, std::uint16_t po
   };
   if (is_address(host)) {
     answer(resolve(host, port));  // that needs nobody else
-  } else {
+    return;
+  }
+  try {
     std::thread([answer, host, port] { answer(resolve(host, port)); }).detach();
+  } catch (const std::system_error& error) {  // the system has no thread to spare
+    answer({{}, error.what()});
   }
 }
 
