@@ -45,6 +45,10 @@ void Batch::begin(std::int64_t now_ns) {
 
 void Batch::finish() {
   for (Outbox* outbox : touched_) {
+    // Its reader may never read that.
+    if (outbox->outstanding_bytes >= LargestSessions::noted_bytes && outbox->attached())
+        [[unlikely]]
+      largest_.note(*outbox->session);
     if (!hand_over(*outbox)) continue;
     const auto wake_up = std::find_if(
         wake_ups_.begin(), wake_ups_.end(),

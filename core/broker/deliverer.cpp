@@ -55,7 +55,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
       has_credit(session, target.mode)) {
     if (message.may_pass_unchanged && retain == message.retain && target.identifier == 0 &&
         session.bytes_may_pass && session.is_v5 == message.is_v5) {
-      return stage_unchanged(session, message);
+      return stage_unchanged(*session.outbox, message);
     }
     if (qos == 0 || has_window(session)) {
       Delivery delivery;
@@ -281,7 +281,7 @@ void Deliverer::stage(Session& session, Delivery&& delivery) {
   MILLRACE_CHECK((delivery.qos == 0) == (delivery.packet_id == 0));
   Outbox& outbox = *session.outbox;
   MILLRACE_CHECK(outbox.session == &session && has_any_credit(outbox));
-  charge(session, delivery.charge_bytes());
+  charge(outbox, delivery.charge_bytes());
   // If the process ended before the store has its identifier, another message could get that, and
   // the client would take it for this one, sent again.
   if (delivery.qos == 2 && session.stored && batch_.journal()->answers_wait() &&
@@ -292,12 +292,11 @@ void Deliverer::stage(Session& session, Delivery&& delivery) {
   batch_.touch(outbox);
 }
 
-void Deliverer::stage_unchanged(Session& session, const Message& message) {
-  Outbox& outbox = *session.outbox;
+void Deliverer::stage_unchanged(Outbox& outbox, const Message& message) {
   MILLRACE_CHECK(message.qos == 0 && !message.duplicate && message.expires_at_s == 0);
   MILLRACE_CHECK(outbox.attached() && has_any_credit(outbox));
   batch_.stats().delivered[0].add();
-  charge(session, message.packet_bytes);
+  charge(outbox, message.packet_bytes);
   auto& deliveries = outbox.staged().deliveries;
   if (!deliveries.empty()) {
     auto* const run = boost::variant2::get_if<PacketRun>(&deliveries.back());

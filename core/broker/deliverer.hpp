@@ -109,20 +109,15 @@ class Deliverer {
     return outbox.outstanding_bytes < credit;
   }
   bool has_window(const Session& session) const;
-  // A power of two: counts lie in the same multiple of it if they differ in lower bits alone.
-  static constexpr std::uint64_t noted_bytes = 32 * 1024;
-  // Bound to its connection from now on, which may never read it: much of it is worth noting.
-  void charge(Session& session, std::uint32_t bytes) {
-    Outbox& outbox = *session.outbox;
+  // Bound to its connection from now on.
+  static void charge(Outbox& outbox, std::uint32_t bytes) {
     MILLRACE_CHECK(outbox.outstanding_bytes <= UINT32_MAX - bytes);
-    const std::uint32_t before = outbox.outstanding_bytes;
-    outbox.outstanding_bytes = before + bytes;
-    if ((before ^ outbox.outstanding_bytes) >= noted_bytes) [[unlikely]]
-      batch_.largest().note(session);
+    outbox.outstanding_bytes += bytes;
   }
-  // The messages that are inflight took so much before; once in a while it is worth noting.
+  // The messages that are inflight took so much before; each time that the bits from that of
+  // noted_bytes on change, it is worth noting.
   void note_inflight(Session& session, std::uint64_t bytes_before) {
-    if ((bytes_before ^ session.inflight.bytes()) >= noted_bytes) [[unlikely]]
+    if ((bytes_before ^ session.inflight.bytes()) >= LargestSessions::noted_bytes) [[unlikely]]
       batch_.largest().note(session);
   }
   // Some credit: the larger one, whatever the mode.
@@ -145,7 +140,7 @@ class Deliverer {
     return message.expires_at_s != 0 && message.expires_at_s <= batch_.now_s();
   }
   void stage(Session& session, Delivery&& delivery);
-  void stage_unchanged(Session& session, const Message& message);
+  void stage_unchanged(Outbox& outbox, const Message& message);
   void redeliver(Session& session);
   void settle(Session& session, Inflight& entry);
 

@@ -25,6 +25,8 @@ class LargestSessions {
  public:
   // Who holds less is not listed.
   static constexpr std::uint64_t listed_bytes_min = 4096;
+  // What is bound to a connection or inflight is noted in such steps. A power of two.
+  static constexpr std::uint64_t noted_bytes = 32 * 1024;
 
   // After a change of what the session holds, or of whether it has a connection; and once it ended.
   void note(Session& session) {
