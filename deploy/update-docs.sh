@@ -1,20 +1,24 @@
 #!/bin/sh
 # Writes into docs/ what is made elsewhere: the tables of keys and metrics, as the built program prints
-# them, and the text of the examples that the pages show. deploy/update-docs.sh [PROGRAM]
+# them, that of attacks, and the text of the examples that the pages show.
+# deploy/update-docs.sh [PROGRAM]
 set -eu
 cd "$(dirname "$0")/.."
 program=${1:-build/release/bin/millrace}
 
-# table PAGE NAME OPTION: what stands between <!-- NAME:begin --> and <!-- NAME:end -->.
+# table PAGE NAME COMMAND...: what stands between <!-- NAME:begin --> and <!-- NAME:end -->.
 table() {
+  page=$1 name=$2
+  shift 2
   text=$(mktemp)
-  "$program" check "$3" >"$text"
-  sed -i -e "/<!-- $2:begin -->/,/<!-- $2:end -->/{/<!-- $2:begin -->/{p;r $text
-  };/<!-- $2:end -->/p;d}" "$1"
+  "$@" >"$text"
+  sed -i -e "/<!-- $name:begin -->/,/<!-- $name:end -->/{/<!-- $name:begin -->/{p;r $text
+  };/<!-- $name:end -->/p;d}" "$page"
   rm -f "$text"
 }
-table docs/configuration.md config --print-table
-table docs/metrics.md metrics --print-metrics
+table docs/configuration.md config "$program" check --print-table
+table docs/metrics.md metrics "$program" check --print-metrics
+table docs/security.md attacks loadtest/attacks.py --table docs/figures/attacks.json
 
 # A block of code behind a remark <!-- examples/FILE --> is that file.
 for page in README.md docs/*.md; do

@@ -5,6 +5,7 @@ table in Markdown.
 
     SERVER_BINARY=build/release/bin/millrace loadtest/attacks.py            # all, 30 s each
     SERVER_BINARY=... loadtest/attacks.py --seconds 5 wills partial_packets
+    SERVER_BINARY=... loadtest/attacks.py --save docs/figures/attacks.json  # then deploy/update-docs.sh
     loadtest/attacks.py --list
 
 The server has its default configuration, but memory.bytes_max (1 GiB) and what an attack needs besides.
@@ -15,6 +16,7 @@ limit, nothing of the attackers is left, and the server ended in order.
 
 import argparse
 import itertools
+import json
 import multiprocessing
 import os
 import resource
@@ -433,6 +435,34 @@ def absent_members(me):
             writer = me.dial()
 
 
+@attack(leaves_sessions=True)
+def heirs_in_turn(me):
+    """Two members of a shared group that leave a full queue to each other, by Clean Start."""
+    names = [me.name("heir"), me.name("heir")]
+
+    def join(name, lasting):
+        sock = me.dial(name, lasting=lasting)
+        me.send(sock, wire.subscribe(1, [("$share/g/left", 1)]))
+        if sock is not None:
+            me.drain([sock])
+            sock.close()
+
+    join(names[0], lasting=True)
+    writer, pid = me.dial(), 0
+    for _ in range(100):
+        burst = b""
+        for _ in range(1_000):
+            pid = pid % 60_000 + 1
+            burst += wire.publish("left", b"v", 1, pid)
+        if not me.send(writer, burst) or not me.drain([writer]) or not me.going():
+            break
+    join(names[1], lasting=True)
+    while me.going():
+        for name in names:
+            me.leave(me.dial(name))  # its session is a new one, and what waited is the other's
+            join(name, lasting=True)
+
+
 @attack()
 def filters_over_retained(me):
     """One SUBSCRIBE of 99 KB, each of whose filters goes through all retained topics."""
@@ -707,15 +737,55 @@ class Result:
     def __init__(self, name):
         self.name, self.faults = name, []
 
+    def figures(self):
+        return {"p99_ms": round(self.p99 * 1e3, 1), "worst_ms": round(self.worst * 1e3),
+                "peak_mib": round(self.peak / MIB), "after_mib": round(self.after / MIB),
+                "charged_mib": round(self.charged / MIB), "connections": self.connections,
+                "sessions": self.sessions, "end_s": round(self.end_s, 1)}
+
     def row(self):
-        return (f"| {self.name} | {self.p99 * 1e3:.1f} | {self.worst * 1e3:.0f} | "
-                f"{self.peak / MIB:.0f} | {self.after / MIB:.0f} | {self.charged / MIB:.0f} | "
-                f"{self.connections} | {self.sessions} | {self.end_s:.1f} |")
+        return f"| {self.name} | " + " | ".join(str(one) for one in self.figures().values()) + " |"
 
 
-HEAD = ("| attack | healthy p99, ms | worst, ms | peak, MiB | 10 s after, MiB | of it in the ledger, MiB "
-        "| connections left | sessions left | SIGTERM, s |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+COLUMNS = ("healthy p99, ms", "worst, ms", "peak, MiB", "10 s after, MiB", "of it in the ledger, MiB",
+           "connections left", "sessions left", "SIGTERM, s")
+HEAD = f"| attack | {' | '.join(COLUMNS)} |\n|{' --- |' * (1 + len(COLUMNS))}"
+
+
+def table(path):
+    """What each attack does, and what came of it where that was saved."""
+    saved = {}
+    if os.path.exists(path):
+        with open(path) as file:
+            saved = json.load(file)
+    columns = COLUMNS if saved else ()
+    print(f"| attack | {' | '.join(('what it is', *columns))} |\n|{' --- |' * (2 + len(columns))}")
+    for name, function in ATTACKS.items():
+        cells = [" ".join(function.__doc__.split())]
+        if saved:
+            figures = saved["attacks"].get(name)
+            cells += [str(one) for one in figures.values()] if figures else [""] * len(COLUMNS)
+        print(f"| `{name}` | {' | '.join(cells)} |")
+    if saved:
+        print(f"\nEach for {saved['seconds']:g} s, on a machine of {saved['machine']} that the attackers share "
+              f"with the server, version {saved['version']}.")
+
+
+def save(path, results, seconds):
+    """Adds to what was saved before, if that was measured in the same way."""
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    version = subprocess.run([binary(), "--version"], check=True, capture_output=True, text=True).stdout
+    saved = {"machine": f"{os.cpu_count()} cores and {gib:.0f} GiB", "seconds": seconds,
+             "version": version.split()[-1], "attacks": {}}
+    if os.path.exists(path):
+        with open(path) as file:
+            before = json.load(file)
+        if {**before, "attacks": {}} == saved:
+            saved = before
+    saved["attacks"].update({one.name: one.figures() for one in results})
+    with open(path, "w") as file:
+        json.dump(saved, file, indent=1)
+        file.write("\n")
 
 
 def _configuration(function, folder):
@@ -788,6 +858,8 @@ def main():
     parser.add_argument("attacks", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--table", metavar="FILE", help="print the table of docs/security.md")
+    parser.add_argument("--save", metavar="FILE", help="keep the figures for the table")
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--settle", type=float, default=10, metavar="SECONDS")
     given = parser.parse_args()
@@ -798,14 +870,20 @@ def main():
         for name, function in ATTACKS.items():
             print(f"{name:24} {' '.join(function.__doc__.split())}")
         return 0
+    if given.table:
+        table(given.table)
+        return 0
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     multiprocessing.set_start_method("fork")
     print(HEAD, flush=True)
-    faults = []
+    faults, results = [], []
     for name in given.attacks or ATTACKS:
         result = run(ATTACKS[name], given.seconds, given.settle, given.check)
         print(result.row(), flush=True)
+        results.append(result)
+        if given.save:
+            save(given.save, results, given.seconds)
         faults += [f"{name}: {fault}" for fault in result.faults]
     for fault in faults:
         print(f"fault: {fault}")

@@ -36,6 +36,11 @@ class Pages(unittest.TestCase):
         self.assertEqual(between_markers(DOCS / "metrics.md", "metrics"),
                          printed(BINARY, "check", "--print-metrics"), "run deploy/update-docs.sh")
 
+    def test_the_table_of_attacks_is_what_their_program_prints(self):
+        self.assertEqual(between_markers(DOCS / "security.md", "attacks"),
+                         printed(sys.executable, ROOT / "loadtest" / "attacks.py", "--table",
+                                 DOCS / "figures" / "attacks.json"), "run deploy/update-docs.sh")
+
     def test_every_link_leads_somewhere(self):
         for page in LINKING:
             for link in LINK.findall(prose(page)):
