@@ -11,7 +11,9 @@ constexpr std::uint64_t large_bytes = 16 * sizeof(RouteTarget);
 
 template <class T>
 std::uint64_t memory_of(const std::vector<T>& list) {
-  return list.capacity() == 0 ? 0 : base::malloc_bytes(list.capacity() * sizeof(T));
+  constexpr std::uint64_t item_bytes =
+      sizeof(T);  // NOLINT(bugprone-sizeof-expression): pointers, too
+  return list.capacity() == 0 ? 0 : base::malloc_bytes(list.capacity() * item_bytes);
 }
 
 // A list of one is the subscription's; a longer one was made for the route.

@@ -8,7 +8,6 @@
 namespace millrace::broker {
 namespace {
 
-using protocol::PacketType;
 using protocol::ReasonCode;
 using protocol::Version;
 using ::testing::ElementsAre;

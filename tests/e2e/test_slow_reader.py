@@ -116,15 +116,16 @@ class LateBinding(SlowReader):
 
     CONFIG = {"outbox": {"unread_bytes": 8192}}
 
+    # How much it is depends on how busy the machine is: 60 to 120 KB have been seen.
     def test_latest_takes_300_kb_to_the_newest_values(self):
-        self.bytes_until_newest("$latest/" + self.topic("#"), 90_000)
+        self.bytes_until_newest("$latest/" + self.topic("#"), 200_000)
 
-    def test_latest_over_websocket_takes_90_kb_to_the_newest_values(self):
+    def test_latest_over_websocket_takes_200_kb_to_the_newest_values(self):
         websocket = WebSocket(self.server.ws_port)
         self.addCleanup(websocket.close)
         stalled = Peer(None, version=4, sock=websocket)
         stalled.connect(f"{self.unique}ws")
-        self.bytes_until_newest("$latest/" + self.topic("#"), 90_000, stalled)
+        self.bytes_until_newest("$latest/" + self.topic("#"), 200_000, stalled)
         metrics = self.server.metrics()
         self.assertGreater(metrics["millrace_age_seconds_count"], 0)
         self.assertEqual(metrics["millrace_late_binding_unknown_total"], 0)

@@ -97,8 +97,9 @@ TEST(Check, SaysThatACertificateCannotBeUsed) {
                     certificate + R"(", "key_file": ")" + key + R"("}}]})");
   const Finished finished = millrace("check --config " + file);
   EXPECT_EQ(finished.code, 1);
-  EXPECT_THAT(finished.output, HasSubstr("listeners[0].tls.certificate_file: cannot be used: " +
-                                         certificate + ": "));
+  EXPECT_THAT(
+      finished.output,
+      HasSubstr("listeners[0].tls.certificate_file: cannot be used: " + certificate + ": "));
 }
 
 TEST(Check, SuggestsSectionsAndSizes) {
