@@ -85,8 +85,8 @@ std::uint32_t Fleet::source_for(std::size_t index) const {
 Client& Fleet::add(const std::string& role, const Endpoint& endpoint) {
   const std::size_t index = members_.size();
   auto member = std::make_unique<Member>();
-  member->client = std::make_unique<Client>(loop_, endpoint, *this,
-                                            name_prefix_ + role + std::to_string(index));
+  member->client =
+      std::make_unique<Client>(loop_, endpoint, *this, name_prefix_ + role + std::to_string(index));
   member->client->tag = member.get();
   member->client->bind_source(source_for(index));
   members_.push_back(std::move(member));

@@ -109,7 +109,8 @@ void add_connection_options(po::options_description& all, Options& o, Raw& raw) 
   add("host", po::value(&o.host)->default_value("127.0.0.1"), "the broker's name or address");
   add("port,p", po::value(&o.port), "its port (1883; tls 8883; ws 8083; wss 8084)");
   add("publish-port", po::value(&o.publish_port),
-      "the publishers' port, if it is another server's: messages cross from there (default: --port)");
+      "the publishers' port, if it is another server's: messages cross from there (default: "
+      "--port)");
   add("transport", po::value(&raw.transport)->default_value("tcp"), "tcp, tls, ws or wss");
   add("mqtt", po::value(&raw.mqtt)->default_value("3.1.1"), "protocol version: 3.1.1 or 5");
   add("client-id", po::value(&o.client_id_prefix)->default_value("millrace-load"),

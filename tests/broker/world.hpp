@@ -102,7 +102,7 @@ class Peer : public OutboxOwner {
   OutboxRef outbox;
   std::uint16_t receive_maximum = 65535;
   std::uint32_t packet_bytes_max = 0;
-  RightsRef rights;  // by which it connects and subscribes
+  RightsRef rights;          // by which it connects and subscribes
   std::uint16_t origin = 0;  // of a link to another broker; see ConnectRequest
   bool peer_forgot = false;
   std::optional<QueueLimits> queue;

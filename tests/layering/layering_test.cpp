@@ -72,7 +72,8 @@ std::vector<std::string> without_adapters(std::vector<std::string> found) {
 }
 
 TEST(Layering, SeesTheIncludesOfEveryLayer) {
-  for (const char* folder : {"protocol", "core/base", "core/queue", "core/store", "core/broker", "server"}) {
+  for (const char* folder :
+       {"protocol", "core/base", "core/queue", "core/store", "core/broker", "server"}) {
     EXPECT_FALSE(includes_below(folder).empty()) << folder;
   }
 }
