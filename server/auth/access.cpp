@@ -165,10 +165,9 @@ protocol::Result<std::shared_ptr<const Grants>> Access::authenticate_token(
   if (!claims) {
     const auto verdict =
         peer_log_limiter().ask(std::string(arrival.address) + " token " + std::string(fault));
-    if (verdict.log) {
-      log_warn("token.refused",
-               {{"reason", fault}, {"peer", arrival.address}, {"suppressed", verdict.suppressed}});
-    }
+    log(LogLevel::warn, "token.refused",
+        {{"reason", fault}, {"peer", arrival.address}, {"suppressed", verdict.suppressed}},
+        !verdict.log);
     return protocol::ReasonCode::bad_user_name_or_password;
   }
   const std::string credential = TokenCredential::text(claims->key, claims->rules);

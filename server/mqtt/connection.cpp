@@ -322,6 +322,8 @@ void Connection::say_farewell() {
   writer_.add_control(bytes);
   const auto type = greeted_ ? protocol::PacketType::disconnect : protocol::PacketType::connack;
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
+  if (tracing()) [[unlikely]]
+    trace_packet(TraceKind::sent, type, bytes.size());
 }
 
 LogClient Connection::log_client() const {

@@ -23,7 +23,7 @@
 //
 // The definitions stand by subject: connection.cpp (life and time), connection_read.cpp (a read and
 // its packets), connection_handshake.cpp, connection_backpressure.cpp, connection_publish.cpp,
-// connection_subscribe.cpp, connection_write.cpp.
+// connection_subscribe.cpp, connection_write.cpp, connection_trace.cpp.
 #pragma once
 
 #include <array>
@@ -53,6 +53,7 @@
 #include "server/mqtt/writer.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/net/stream.hpp"
+#include "server/observe/trace.hpp"
 
 namespace millrace::server {
 
@@ -204,6 +205,20 @@ class Connection final : public StreamUser,
   void refuse_publish(const protocol::PublishView& view, ReasonCode reason);
   bool count_unacknowledged();
   void submit_spelled_out(const protocol::PublishView& view);
+
+  // --- connection_trace.cpp: for the traces that run; asked only if tracing() ---
+  template <class TextOf>
+  void trace(TraceKind kind, std::string_view topic, TextOf&& text_of) const {
+    const auto address_of = [this] {
+      return stream_->fd() >= 0 ? stream_->peer().host : std::string();
+    };
+    traces().record(kind, log_client().id, topic, address_of, text_of);
+  }
+  void trace_packet(TraceKind kind, protocol::PacketType type, std::size_t bytes) const;
+  void trace_packets(TraceKind kind, Bytes packets) const;
+  void trace_publish(TraceKind kind, const protocol::PublishView& view) const;
+  void trace_filter(std::string_view packet, std::string_view filter) const;
+  void trace_handover(const broker::Handover& handover) const;
 
   // --- connection_write.cpp ---
   void on_outbox_ready() override;

@@ -64,7 +64,6 @@ void log_connected(Stream& stream, const ListenerConfig& listener, protocol::Ver
   if (!logs(LogLevel::info)) return;
   const PeerAddress peer = stream.peer();
   const auto verdict = ask(peer, client, "connected");
-  if (!verdict.log) return;
   log(LogLevel::info, "connected",
       {{"client", quoted(client.id)},
        {"user", quoted(client.user)},
@@ -72,7 +71,8 @@ void log_connected(Stream& stream, const ListenerConfig& listener, protocol::Ver
        {"peer", peer.host},
        {"port", peer.port},
        {"mqtt", protocol::to_string(version)},
-       {"suppressed", verdict.suppressed}});
+       {"suppressed", verdict.suppressed}},
+      !verdict.log);
 }
 
 void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol::Version version,
@@ -87,7 +87,6 @@ void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol
   const LogClient whom = had_come_in ? client : LogClient{};
   const auto verdict =
       ask(peer, whom, std::string(word(cause)) + ' ' + std::string(protocol::to_string(reason)));
-  if (!verdict.log) return;
   log(level, "connection.end",
       {{"cause", word(cause)},
        {"reason", protocol::to_string(reason)},
@@ -97,7 +96,8 @@ void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol
        {"peer", peer.host},
        {"port", peer.port},
        {"mqtt", protocol::to_string(version)},
-       {"suppressed", verdict.suppressed}});
+       {"suppressed", verdict.suppressed}},
+      !verdict.log);
 }
 
 void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const LogClient& client,
@@ -105,7 +105,6 @@ void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const 
   if (!logs(LogLevel::warn)) return;
   const PeerAddress peer = stream.peer();
   const auto verdict = ask(peer, client, "subscribe denied");
-  if (!verdict.log) return;
   log(LogLevel::warn, "subscribe.denied",
       {{"client", quoted(client.id)},
        {"user", quoted(client.user)},
@@ -113,19 +112,20 @@ void log_subscribe_denied(Stream& stream, const ListenerConfig& listener, const 
        {"listener", listener.name},
        {"peer", peer.host},
        {"port", peer.port},
-       {"suppressed", verdict.suppressed}});
+       {"suppressed", verdict.suppressed}},
+      !verdict.log);
 }
 
 void log_receive_maximum_exceeded(Stream& stream, const ListenerConfig& listener) {
   if (!logs(LogLevel::warn)) return;
   const PeerAddress peer = stream.peer();
   const auto verdict = peer_log_limiter().ask(peer.host + " receive maximum");
-  if (!verdict.log) return;
   log(LogLevel::warn, "connection.receive_maximum",
       {{"listener", listener.name},
        {"peer", peer.host},
        {"port", peer.port},
-       {"suppressed", verdict.suppressed}});
+       {"suppressed", verdict.suppressed}},
+      !verdict.log);
 }
 
 }  // namespace millrace::server

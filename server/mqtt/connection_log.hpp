@@ -1,6 +1,6 @@
 // What the log says about connections: who came, who was refused and why, who left, who was denied
 // what. Each line names address, client identifier and user as far as they are known, and is
-// repeated at most once in log.repeat_seconds for the same client.
+// repeated at most once in log.repeat_seconds for the same client; a trace gets every one.
 #pragma once
 
 #include <string_view>

@@ -37,6 +37,8 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   if (view.topic_alias != 0) {
     if (const auto reason = resolve_alias(view)) return fault(*reason);
   }
+  if (tracing()) [[unlikely]]
+    trace_publish(TraceKind::received, view);
   if (view.qos != QoS::at_most_once && !count_unacknowledged()) {
     return fault(ReasonCode::receive_maximum_exceeded);  // [MQTT-3.3.4-9]
   }
@@ -111,6 +113,9 @@ std::optional<protocol::ReasonCode> Connection::refusal_of(const protocol::Publi
 // was submitted before it, with the reason if the client's version has reason codes.
 void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode reason) {
   thread_.counters().publish_denied.add();
+  if (tracing()) [[unlikely]]
+    trace(TraceKind::received, view.topic,
+          [&] { return "refused: " + std::string(to_string(reason)); });
   if (view.qos == QoS::at_most_once) return;
   submission_.add(
       broker::command::RefusedPublish{view.packet_id, static_cast<std::uint8_t>(view.qos), reason});

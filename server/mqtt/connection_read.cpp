@@ -167,14 +167,21 @@ bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, Recei
     return handle_publish(frame, packet, received, counts);
   }
   thread_.counters().packets_received[static_cast<std::size_t>(frame.type)].add();
+  // Who the client is, CONNECT says itself.
+  if (tracing() && frame.type != PacketType::connect) [[unlikely]]
+    trace_packet(TraceKind::received, frame.type, packet.size());
   switch (frame.type) {
     case PacketType::puback:
     case PacketType::pubrec:
     case PacketType::pubrel:
     case PacketType::pubcomp:
       return handle_ack(frame, packet);
-    case PacketType::connect:
-      return handle_connect(frame, packet);
+    case PacketType::connect: {
+      const bool goes_on = handle_connect(frame, packet);
+      if (tracing()) [[unlikely]]
+        trace_packet(TraceKind::received, frame.type, packet.size());
+      return goes_on;
+    }
     default:
       return handle_other(frame, packet);
   }

@@ -52,6 +52,8 @@ bool Connection::handle(protocol::Subscribe& packet) {
     bytes += sizeof resolved + 2 * wanted.filter.size();
     if (!wish) resolved.refused = wish.error();
     resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
+    if (tracing()) [[unlikely]]
+      trace_filter("SUBSCRIBE", wanted.filter);
     resolved.name = std::move(wanted.filter);
   }
   return add_request(std::move(request), bytes);
@@ -111,7 +113,11 @@ bool Connection::handle(protocol::Unsubscribe& packet) {
   auto request = std::make_unique<broker::UnsubscribeRequest>();
   request->packet_id = packet.packet_id;
   std::uint64_t bytes = 0;
-  for (const std::string& name : packet.filters) bytes += sizeof name + name.size();
+  for (const std::string& name : packet.filters) {
+    bytes += sizeof name + name.size();
+    if (tracing()) [[unlikely]]
+      trace_filter("UNSUBSCRIBE", name);
+  }
   request->names = std::move(packet.filters);
   return add_request(std::move(request), bytes);
 }

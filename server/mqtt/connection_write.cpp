@@ -46,6 +46,8 @@ bool Connection::take_handover() {
   if (!handover) return false;
   if (handover->connected && !greeted_) send_connack(handover->connected->session_present);
   count_control(handover->control);
+  if (tracing()) [[unlikely]]
+    trace_handover(*handover);
   const auto end = handover->close;
   writer_.add(std::move(handover), outbox);
   if (outbox.binding() != binding_) apply_binding();
@@ -64,7 +66,10 @@ void Connection::send_connack(bool session_present) {
   log_connected(*stream_, listener_, version_, log_client());
   thread_.counters().connected[version_index(static_cast<std::uint8_t>(version_))].add();
   thread_.counters().packets_sent[static_cast<std::size_t>(PacketType::connack)].add();
-  writer_.add_control(handshake_->connack(session_present));
+  const auto connack = handshake_->connack(session_present);
+  if (tracing()) [[unlikely]]
+    trace_packet(TraceKind::sent, PacketType::connack, connack.size());
+  writer_.add_control(connack);
   if (handshake_->is_over()) handshake_.reset();
 }
 
@@ -87,6 +92,8 @@ void Connection::count_control(protocol::ControlPackets& control) {
 // is applied: it may wait for the disk.
 void Connection::answer(Bytes packet, PacketType type) {
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();
+  if (tracing()) [[unlikely]]
+    trace_packet(TraceKind::sent, type, packet.size());
   if (!past_connect() || (greeted_ && !held_ && submission_.all_applied() && !take_handover())) {
     return writer_.add_control(packet);
   }

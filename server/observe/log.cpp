@@ -13,6 +13,7 @@
 
 #include "server/config/words.hpp"
 #include "server/observe/log_writer.hpp"
+#include "server/observe/trace.hpp"
 
 namespace millrace::server {
 
@@ -24,20 +25,6 @@ constexpr std::size_t lines_max = 2048;  // that wait for the reader of standard
 
 std::atomic<LogFormat> format_in_use{LogFormat::text};
 std::atomic<LogLevel> level_in_use{LogLevel::info};
-
-// 2026-11-21T03:35:01.123Z
-std::string time_text(std::chrono::system_clock::time_point time) {
-  using std::chrono::duration_cast;
-  const auto since_epoch = time.time_since_epoch();
-  const auto ms = duration_cast<std::chrono::milliseconds>(since_epoch).count();
-  const std::time_t seconds = static_cast<std::time_t>(ms / 1000);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  char day[32], text[48];
-  std::strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(text, sizeof text, "%s.%03dZ", day, static_cast<int>(ms % 1000));
-  return text;
-}
 
 Json json_of(const LogValue& value) {
   return std::visit([](const auto& inner) { return Json(inner); }, value.value());
@@ -69,7 +56,50 @@ LogWriter& writer() {
   return instance;
 }
 
+bool writes(LogLevel level) {
+  const LogLevel least = level_in_use.load(std::memory_order_relaxed);
+  return level >= least && least != LogLevel::off;
+}
+
+std::string_view text_field(LogFields fields, std::string_view name) {
+  for (const LogField& field : fields) {
+    const auto* text = std::get_if<std::string_view>(&field.value.value());
+    if (text != nullptr && field.name == name) return *text;
+  }
+  return "";
+}
+
+// What the entry has fields for is not said again in its text.
+std::string text_for_trace(LogLevel level, std::string_view event, LogFields fields) {
+  std::string text = std::string(word_of(level)) + " " + std::string(event);
+  for (const LogField& field : fields) {
+    if (field.name == "client" || field.name == "peer" || field.name == "topic") continue;
+    text.append(" ").append(field.name).append("=").append(text_of(field.value));
+  }
+  return text;
+}
+
+void trace(LogLevel level, std::string_view event, LogFields fields) {
+  traces().record(
+      TraceKind::log, text_field(fields, "client"), text_field(fields, "topic"),
+      [&] { return std::string(text_field(fields, "peer")); },
+      [&] { return text_for_trace(level, event, fields); });
+}
+
 }  // namespace
+
+std::string time_text(std::chrono::system_clock::time_point time) {
+  using std::chrono::duration_cast;
+  const auto since_epoch = time.time_since_epoch();
+  const auto ms = duration_cast<std::chrono::milliseconds>(since_epoch).count();
+  const std::time_t seconds = static_cast<std::time_t>(ms / 1000);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char day[32], text[48];
+  std::strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(text, sizeof text, "%s.%03dZ", day, static_cast<int>(ms % 1000));
+  return text;
+}
 
 std::string format_log_line(LogFormat format, std::chrono::system_clock::time_point time,
                             LogLevel level, std::string_view event, LogFields fields) {
@@ -95,13 +125,14 @@ void setup_log(const LogConfig& config) {
 }
 
 bool logs(LogLevel level) {
-  const LogLevel least = level_in_use.load(std::memory_order_relaxed);
-  return level >= least && least != LogLevel::off;
+  return writes(level) || tracing();
 }
 
-void log(LogLevel level, std::string_view event, LogFields fields) {
-  if (level == LogLevel::off || !logs(level)) return;
-  writer().write(line_of_now(level, event, fields));
+void log(LogLevel level, std::string_view event, LogFields fields, bool repeated) {
+  if (level == LogLevel::off) return;
+  if (tracing()) [[unlikely]]
+    trace(level, event, fields);
+  if (!repeated && writes(level)) writer().write(line_of_now(level, event, fields));
 }
 
 void flush_log() {

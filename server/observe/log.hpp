@@ -10,8 +10,11 @@
 // No thread waits for a line to be written (log_writer.hpp): when its reader stalls, the oldest lines
 // that wait are lost, and counted.
 //
+// While a trace runs (trace.hpp), the lines of its client, topic or address go to it, too, whatever
+// their level, and those that LogLimiter holds back from standard error.
+//
 // Threads: setup_log at start-up and at reload, by one thread; all else by any thread. A line whose
-// level is off costs one comparison.
+// level is off costs two comparisons.
 #pragma once
 
 #include <chrono>
@@ -53,8 +56,10 @@ struct LogField {
 using LogFields = std::initializer_list<LogField>;
 
 void setup_log(const LogConfig& config);
+// Standard error takes such a line, or a trace may.
 bool logs(LogLevel level);
-void log(LogLevel level, std::string_view event, LogFields fields = {});
+// `repeated`: standard error is to be spared it (LogLimiter).
+void log(LogLevel level, std::string_view event, LogFields fields = {}, bool repeated = false);
 // Until what was logged before has been written, or lost; ten seconds at most.
 void flush_log();
 // Lines that could not be written, as their reader did not take them.
@@ -73,6 +78,8 @@ inline void log_error(std::string_view event, LogFields fields = {}) {
   if (logs(LogLevel::error)) log(LogLevel::error, event, fields);
 }
 
+// 2026-11-21T03:35:01.123Z
+std::string time_text(std::chrono::system_clock::time_point time);
 // One line of the log, without its end. Pure.
 std::string format_log_line(LogFormat format, std::chrono::system_clock::time_point time,
                             LogLevel level, std::string_view event, LogFields fields);
