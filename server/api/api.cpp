@@ -14,6 +14,7 @@
 #include "server/api/topic_values.hpp"
 #include "server/http/problem.hpp"
 #include "server/observe/log.hpp"
+#include "server/observe/trace.hpp"
 
 namespace millrace::server {
 
@@ -44,6 +45,10 @@ void ApiRoutes::add_routes() {
   route("GET", "/topics", &ApiRoutes::list_topics);
   route("DELETE", "/topics/*", &ApiRoutes::clear_topic);
   route("DELETE", "/bans/*", &ApiRoutes::lift_ban);
+  route("GET", "/trace", &ApiRoutes::list_traces);
+  route("POST", "/trace", &ApiRoutes::start_trace);
+  route("GET", "/trace/*", &ApiRoutes::read_trace);
+  route("DELETE", "/trace/*", &ApiRoutes::forget_trace);
   route("POST", "/reload", &ApiRoutes::reload);
   route("POST", "/drain", &ApiRoutes::drain);
   http.route("PUT", "/api/v1/topics/*", "",
@@ -288,6 +293,14 @@ void ApiRoutes::clear_topic(const Ptr& exchange) {
 
 // Answered when the value is stored, so that who reads it then finds it.
 void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message) {
+  if (tracing()) [[unlikely]] {
+    traces().record(
+        TraceKind::received, "", message.topic(), [&] { return exchange->request().peer; },
+        [&] {
+          return "published over HTTP, payload of " + std::to_string(message.payload_bytes()) +
+                 " bytes";
+        });
+  }
   const std::uint32_t bytes = message.packet_bytes;
   std::vector<broker::Command> commands(2);
   commands[0].body = broker::command::Publish{std::move(message), bytes};

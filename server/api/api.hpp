@@ -100,6 +100,12 @@ class ApiRoutes {
   // Why the server takes no such message from anybody; nothing: it does.
   std::optional<HttpResponse> refusal_of(broker::PublishedHow how, std::size_t packet_bytes) const;
   void lift_ban(const Ptr& exchange);
+  // server/api/traces.cpp
+  void start_trace(const Ptr& exchange);
+  void list_traces(const Ptr& exchange);
+  void read_trace(const Ptr& exchange);
+  void forget_trace(const Ptr& exchange);
+  void watch_traces();
   void reload(const Ptr& exchange);
   void drain(const Ptr& exchange);
 
@@ -131,6 +137,7 @@ class ApiRoutes {
   using Ticket = std::shared_ptr<const int>;
   const Ticket ticket_ = std::make_shared<const int>();
   boost::asio::steady_timer drain_timer_{parts_.http.context()};
+  boost::asio::steady_timer trace_timer_{parts_.http.context()};  // runs while a trace does
 };
 
 }  // namespace millrace::server

@@ -25,6 +25,7 @@ constexpr const char* usage =
     "       millrace topics [FILTER]     list its topics with their newest values\n"
     "       millrace kick CLIENT         disconnect a client\n"
     "       millrace publish TOPIC       publish over its management API\n"
+    "       millrace trace               show what happens to a client, a topic or an address\n"
     "       millrace import FILE         make a configuration of a mosquitto.conf\n"
     "       millrace COMMAND --help      print the options of a command\n"
     "       millrace --version\n";
@@ -120,9 +121,10 @@ int run_cli(const Arguments& arguments) {
   if (first == "topics") return run_topics(rest);
   if (first == "kick") return run_kick(rest);
   if (first == "publish") return run_publish(rest);
+  if (first == "trace") return run_trace(rest);
   throw UsageError("unknown command \"" + first + "\"" +
                    suggestion(first, {"serve", "check", "passwd", "store", "tap", "pub", "top",
-                                      "clients", "topics", "kick", "publish", "import"}));
+                                      "clients", "topics", "kick", "publish", "trace", "import"}));
 }
 
 }  // namespace millrace::server

@@ -37,6 +37,7 @@ int run_clients(const Arguments& arguments);
 int run_topics(const Arguments& arguments);
 int run_kick(const Arguments& arguments);
 int run_publish(const Arguments& arguments);
+int run_trace(const Arguments& arguments);
 
 // --- What the subcommands share ---
 

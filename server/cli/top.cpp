@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "server/cli/api_client.hpp"
+#include "server/cli/interrupts.hpp"
 
 namespace millrace::server {
 
@@ -197,11 +198,12 @@ int run_top(const Arguments& arguments) {
   if (values->count("count") > 0) left = (*values)["count"].as<std::uint32_t>();
   ApiClient api(*values);
   Top top(api, is_terminal);
+  const Interrupts interrupts;  // the terminal is put back
   const KeyTerminal keys;
   top.begin();
   for (; left > 0; --left) {
     const char key = keys.wait(static_cast<int>(interval * 1000));
-    if (key == 'q') break;
+    if (key == 'q' || interrupts.came()) break;
     top.press(key);
     top.look();
   }

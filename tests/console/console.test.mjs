@@ -208,6 +208,49 @@ describe('the page', { skip }, () => {
     await line.waitFor({ state: 'detached' })
   })
 
+  test('picks clients by their address', async () => {
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
+    await open('#clients')
+    const line = page.locator('tr', { hasText: 'lamp' })
+    await line.waitFor()
+    await page.locator('[aria-label="Address or range"]').fill('10.0.0.0/8')
+    await page.keyboard.press('Enter')
+    await line.waitFor({ state: 'detached' })
+    await page.locator('[aria-label="Address or range"]').fill('127.0.0.0/8')
+    await page.keyboard.press('Enter')
+    await line.waitFor()
+    await client.endAsync()
+  })
+
+  test('traces a client that one comes from', async () => {
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp <1>' })
+    await open('#clients')
+    await page.locator('#sign-in').click()
+    await signIn('boss', 'b')
+    await page.locator('tr', { hasText: 'lamp <1>' }).getByRole('button', { name: 'lamp' }).click()
+    await page.getByRole('link', { name: 'Trace this client' }).click()
+    await page.locator('main.trace button.primary').click()
+    await page.locator('.traces li', { hasText: 'client lamp <1>' }).waitFor()
+    await client.subscribeAsync('a/#')
+    await server.publish('a/<b>', 'secret')
+    await page.locator('tr.received', { hasText: 'SUBSCRIBE: a/#' }).waitFor()
+    await page.locator('tr.sent', { hasText: 'a/<b>' }).waitFor()
+    await client.endAsync()
+    await page.locator('tr.log', { hasText: 'connection.end' }).waitFor()
+    assert.equal(await page.getByText('secret').count(), 0)
+    await page.getByRole('button', { name: /^Remove/ }).click()
+    await page.locator('.traces li').waitFor({ state: 'detached' })
+    assert.equal(await page.locator('main.trace tbody tr').count(), 0)
+  })
+
+  test('shows traces to administrators alone', async () => {
+    await open('#trace')
+    await page.locator('#status.bad', { hasText: 'sign in' }).waitFor()
+    await page.locator('#sign-in').click()
+    await signIn('user', 'u')
+    await page.locator('#status.bad', { hasText: 'administrators' }).waitFor()
+  })
+
   test('draws the flow', async () => {
     await open('#flow')
     await until(() => document.querySelectorAll('.steps dd').length > 15)
@@ -224,9 +267,16 @@ describe('the page', { skip }, () => {
     for (const colorScheme of ['light', 'dark']) {
       for (const viewport of [{ width: 1200, height: 800 }, { width: 390, height: 800 }]) {
         await open('', { colorScheme, viewport })
-        for (const view of ['topics', 'clients', 'flow']) {
+        for (const view of ['topics', 'clients', 'flow', 'trace']) {
           await page.evaluate(name => { location.hash = name }, view)
           await page.locator(`main.${view}`).waitFor()
+          if (view === 'trace') {
+            await page.locator('#sign-in').click()
+            await signIn('boss', 'b')
+            await page.locator('[aria-label="Its name"]').fill('x')
+            await page.locator('main.trace button.primary').click()
+            await page.locator('.traces li').first().waitFor()
+          }
           await page.locator('#status.ok').waitFor()
           await page.evaluate(axe)
           const found = await page.evaluate(() => window.axe.run())

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(binary()).resolve().parents[1]
 MANUAL = ROOT / "deploy" / "man" / "millrace.1"
 COMPLETION = ROOT / "deploy" / "completion" / "millrace"
-COMMANDS = ("serve", "check", "passwd", "store", "tap", "pub", "top", "clients", "topics", "kick", "publish", "import")
+COMMANDS = ("serve", "check", "passwd", "store", "tap", "pub", "top", "clients", "topics", "kick", "publish", "trace", "import")
 
 
 def printed(*command, **options):

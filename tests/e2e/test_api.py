@@ -1,119 +1,25 @@
-"""The management API against the real server: every route, and every answer held against the OpenAPI
+"""The management API against the real server: every route but traces, and every answer held against the OpenAPI
 document that the server serves."""
 
-import base64
-import json
 import re
 import signal
 import subprocess
-import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
-import jsonschema
-
 import wire
-from case import EVENT_TIMEOUT_S, Case, eventually, main
+from api_case import ApiCase
+from case import EVENT_TIMEOUT_S, eventually, main
 from peer import Peer
 from server import Server, binary
 
-PASSWORDS = {"boss": "b", "user": "u"}
 
-
-class Api(Case):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.covered = set()
-        with urllib.request.urlopen(f"http://127.0.0.1:{cls.server.http_port}/api/v1/openapi.json",
-                                    timeout=EVENT_TIMEOUT_S) as answer:
-            cls.document = json.load(answer)
-
-    # ---- requests, each answer of which is held against the document --------------------------------
-
-    def ask(self, method, path, body=None, user=None, server=None, **headers):
-        """Returns (status, headers, JSON or None). `path` is below /api/v1; `-` in the names of headers is
-        given as `_`."""
-        server = server or self.server
-        request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1{path}", body,
-                                         {name.replace("_", "-"): value for name, value in headers.items()},
-                                         method=method)
-        if user:
-            word = base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
-            request.add_header("Authorization", f"Basic {word}")
-        try:
-            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            text = answer.read()
-            self.check(method, path.partition("?")[0], answer.status, answer.headers, text)
-            return answer.status, answer.headers, json.loads(text) if text else None
-
-    def operation(self, method, path):
-        for pattern, methods in self.document["paths"].items():
-            expression = re.sub(r"\\\{\w+\\\}", ".+", re.escape(pattern))
-            if re.fullmatch(expression, path) and method.lower() in methods:
-                return pattern, methods[method.lower()]
-        return None, None
-
-    def check(self, method, path, status, headers, text):
-        pattern, operation = self.operation(method, path)
-        if operation is None or status == 421:
-            self.assertIn(status, (404, 405, 421))
-            answer = self.document["components"]["responses"]["Problem"]
-        else:
-            self.covered.add((pattern, method.lower()))
-            self.assertIn(str(status), operation["responses"], f"{method} {path} is not to answer {status}")
-            answer = operation["responses"][str(status)]
-        if "$ref" in answer:
-            answer = self.document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-        if "content" not in answer:
-            self.assertEqual(text, b"")
-            return
-        kind = headers["Content-Type"]
-        self.assertIn(kind, answer["content"])
-        schema = {**answer["content"][kind]["schema"], "components": self.document["components"]}
-        jsonschema.Draft202012Validator(schema).validate(json.loads(text))
-
-    def get(self, path, **arguments):
-        status, _, json_ = self.ask("GET", path, **arguments)
-        self.assertEqual(status, 200, json_)
-        return json_
-
-    def refused(self, status, method, path, **arguments):
-        got, headers, problem = self.ask(method, path, **arguments)
-        self.assertEqual(got, status, problem)
-        self.assertEqual(headers["Content-Type"], "application/problem+json")
-        return problem
-
-    def values(self, filter_, **arguments):
-        query = urllib.parse.urlencode({"filter": filter_})
-        return self.get("/topics?" + query, **arguments)["topics"]
-
-    def with_users(self, **keys):
-        """A server that knows two users."""
-        server = Server({"access": {"password_file": self.password_file(), **keys}})
-        self.addCleanup(server.stop)
-        return server
-
-    def victim(self, server, client_id, *arguments):
-        """A client that can be stopped, so that it does not come again."""
-        process = subprocess.Popen(["mosquitto_sub", "-p", str(server.mqtt_port), "-u", "user", "-P", "u", "-i",
-                                    client_id, "-t", "x", *arguments],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        return process
-
-    def password_file(self):
-        path = f"{self.server.folder.name}/passwords-{self.id()}"
-        for user, password in PASSWORDS.items():
-            subprocess.run([binary(), "passwd", path, user], input=password + "\n", text=True, check=True,
-                           stdout=subprocess.DEVNULL)
-        return path
+class Api(ApiCase):
+    @staticmethod
+    def must_ask(path):
+        return not path.startswith("/trace")  # test_api_traces.py
 
     # ---- clients ------------------------------------------------------------------------------------
 
@@ -400,56 +306,6 @@ class Api(Case):
         self.assertIn("log.level", result["faults"][0])
         self.refused(403, "POST", "/reload", user="user", server=server)
 
-    # ---- the program's own subcommands --------------------------------------------------------------
-
-    def command(self, *arguments, server=None, code=0, **options):
-        done = subprocess.run([binary(), arguments[0], "--port", str((server or self.server).http_port), *arguments[1:]],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=EVENT_TIMEOUT_S,
-                              **{"stdin": subprocess.DEVNULL, **options})
-        self.assertEqual(done.returncode, code, done.stdout)
-        return done.stdout
-
-    def test_the_program_lists_clients_and_topics(self):
-        peer = self.peer(self.topic("id"))
-        peer.publish(self.topic("v"), b"a\x1b[2Jb", qos=1)
-        peer.publish(self.topic("bin"), b"\xff", qos=1)
-        self.assertRegex(self.command("clients", self.topic()[:-1]), rf"CLIENT .*\n{self.topic('id')} .*connected")
-        [line] = self.command("clients", self.topic("id"), "--json").splitlines()
-        self.assertEqual(json.loads(line)["id"], self.topic("id"))
-        self.assertEqual(sorted(self.command("topics", self.topic("+")).splitlines()),
-                         [f"{self.topic('bin')} (1 bytes)", f"{self.topic('v')} a\\x1b[2Jb"])
-        self.assertIn("400: filter", self.command("topics", "a#", code=1))
-
-    def test_the_program_publishes_and_kicks(self):
-        server = self.with_users(administrators=["boss"])
-        secret = f"{server.folder.name}/secret"
-        with open(secret, "w") as file:
-            file.write("b\n")
-        login = ["--user", "boss", "--password-file", secret]
-        self.command("publish", "a/b c", "-m", "21.5", "--retain", *login, server=server)
-        self.command("publish", "a/stdin", *login, server=server, stdin=None, input="from stdin")
-        self.assertEqual(sorted(self.command("topics", "a/#", *login, server=server).splitlines()),
-                         ["a/b c 21.5", "a/stdin from stdin"])
-        self.assertIn("401", self.command("publish", "a", "-m", "x", server=server, code=1))
-        self.assertIn("no client", self.command("kick", "nobody", *login, server=server, code=1))
-        client = self.victim(server, "x/y")
-        eventually(lambda: "x/y" in self.command("clients", *login, server=server), "it connects")
-        client.send_signal(signal.SIGSTOP)
-        self.command("kick", "x/y", "--end-session", *login, server=server)
-        self.assertNotIn("x/y", self.command("clients", *login, server=server))
-
-    def test_top_prints_once_where_there_is_no_terminal(self):
-        server = Server()
-        self.addCleanup(server.stop)
-        peer = Peer(server.mqtt_port)
-        self.addCleanup(peer.close)
-        peer.connect("client")
-        peer.publish(self.topic(), b"x", qos=1)
-        text = self.command("top", "--interval", "0.1", server=server)
-        for word in ("millrace ", "clients ", "messages ", "queue ", "NEWEST", self.topic()):
-            self.assertIn(word, text)
-        self.assertNotIn("\x1b", text)
-
     # ---- what makes no sense ------------------------------------------------------------------------
 
     def test_faulty_queries_are_problems(self):
@@ -489,14 +345,6 @@ class Api(Case):
 
         with ThreadPoolExecutor(64) as pool:
             self.assertEqual(set(pool.map(ask, range(256))), {len(peers)})
-
-    @classmethod
-    def tearDownClass(cls):
-        every = {(path, method) for path, methods in cls.document["paths"].items() for method in methods}
-        missing = every - cls.covered - {("/openapi.json", "get")}
-        super().tearDownClass()
-        if missing:
-            raise AssertionError(f"no test asks for {sorted(missing)}")
 
 
 if __name__ == "__main__":

@@ -46,12 +46,12 @@ export async function getJson<Type>(path: string, signal?: AbortSignal): Promise
 }
 
 // For what a user asked for: whoever needs a password for it is asked for one, once.
-export async function change(path: string, init: RequestInit): Promise<void> {
+export async function change(path: string, init: RequestInit): Promise<Response> {
   try {
-    await request(path, init)
+    return await request(path, init)
   } catch (error) {
     if (!(error instanceof Refused) || error.status !== 401 || !await signIn()) throw error
-    await request(path, init)
+    return await request(path, init)
   }
 }
 

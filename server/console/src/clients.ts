@@ -117,7 +117,8 @@ export const clients: View = (main, status) => {
           element('tbody', {}, ...client.subscribed.map(one => element('tr', {},
             element('td', {}, visible(one.filter)), element('td', {}, String(one.qos)), element('td', {}, one.mode),
             element('td', {}, one.interval_ms ? one.interval_ms + ' ms' : ''))))),
-        client.more_subscriptions ? 'And more.' : '')
+        client.more_subscriptions ? 'And more.' : '',
+        element('p', {}, element('a', { href: '#trace=' + encodeURIComponent(client.id) }, 'Trace this client')))
       detail.scrollIntoView({ block: 'nearest' })
     } catch (error) {
       if (!stop.signal.aborted) said.textContent = (error as Error).message

@@ -5,15 +5,17 @@ import { byId } from './dom'
 import { clients } from './clients'
 import { flow } from './flow'
 import { topics } from './topics'
+import { trace } from './trace'
 
 // A view fills the element, and returns how to leave it.
 export type View = (main: HTMLElement, status: (text: string, ok: boolean) => void) => () => void
-const views: Record<string, View> = { topics, clients, flow }
+const views: Record<string, View> = { topics, clients, flow, trace }
 
 let leave = () => {}
 
 function show(): void {
-  const name = location.hash.slice(1) in views ? location.hash.slice(1) : 'topics'
+  const asked = location.hash.slice(1).split('=')[0]!   // what follows is the view's
+  const name = Object.hasOwn(views, asked) ? asked : 'topics'
   leave()
   const main = byId('view')
   main.replaceChildren()

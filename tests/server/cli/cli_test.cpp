@@ -31,7 +31,7 @@ TEST(Cli, SaysItsVersion) {
 TEST(Cli, HelpsWithEachCommand) {
   EXPECT_THAT(millrace("--help").output, HasSubstr("millrace passwd FILE USER"));
   for (const char* command :
-       {"serve", "check", "passwd", "top", "clients", "topics", "kick", "publish"}) {
+       {"serve", "check", "passwd", "top", "clients", "topics", "kick", "publish", "trace"}) {
     const Finished finished = millrace(std::string(command) + " --help");
     EXPECT_EQ(finished.code, 0) << command;
     EXPECT_THAT(finished.output, HasSubstr("usage: millrace")) << command;

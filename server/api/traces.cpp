@@ -1,0 +1,167 @@
+// Traces (server/observe/trace.hpp) over the API: /trace. They show what clients other than the one
+// that asks say and are told, so only administrators have them.
+#include <charconv>
+#include <chrono>
+#include <utility>
+
+#include "server/api/answers.hpp"
+#include "server/api/api.hpp"
+#include "server/http/problem.hpp"
+#include "server/observe/log.hpp"
+#include "server/observe/trace.hpp"
+
+namespace millrace::server {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Kind = TraceSubject::Kind;
+
+constexpr std::uint32_t minutes_default = 5;
+constexpr std::size_t entries_in_answer_max = 1000;
+
+template <class Number>
+bool parse_number(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+struct TraceQuery {
+  std::optional<TraceSubject> subject;
+  std::uint32_t minutes = minutes_default;
+};
+
+std::string fault_of(const std::string& name, const std::string& value, TraceQuery& query) {
+  if (name == "minutes") {
+    const bool is_number = parse_number(value, query.minutes);
+    const bool fits = is_number && query.minutes > 0 && query.minutes <= Traces::time_max.count();
+    return fits ? "" : "minutes: 1 to " + std::to_string(Traces::time_max.count());
+  }
+  for (const Kind kind : {Kind::client, Kind::topic, Kind::address}) {
+    if (name != word_of(kind)) continue;
+    if (query.subject) return "one of client, topic and address";
+    query.subject = TraceSubject{kind, value};
+    return Traces::fault_of(*query.subject);
+  }
+  return "unknown parameter: " + name + " (there are client, topic, address, minutes)";
+}
+
+std::string fault_of(const HttpRequest& request, TraceQuery& query) {
+  for (const auto& [name, value] : request.query) {
+    if (auto fault = fault_of(name, value, query); !fault.empty()) return fault;
+  }
+  return query.subject ? "" : "?client=, ?topic= or ?address=";
+}
+
+Json json_of(const Trace& trace) {
+  const auto left = trace.ends_at - Trace::Clock::now();
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(left).count();
+  const Trace::Counts counts = trace.counts();
+  return {{"id", trace.id},
+          {"kind", word_of(trace.subject.kind)},
+          {"subject", trace.subject.text},
+          {"running", seconds > 0},
+          {"seconds_left", std::max<std::int64_t>(0, seconds)},
+          {"recorded", counts.recorded},
+          {"skipped", counts.skipped}};
+}
+
+Json json_of(const TraceEntry& entry) {
+  const auto or_null = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+  };
+  return {{"sequence", entry.sequence},
+          {"time", time_text(entry.at)},
+          {"kind", word_of(entry.kind)},
+          {"client", or_null(entry.client)},
+          {"address", or_null(entry.address)},
+          {"topic", or_null(entry.topic)},
+          {"text", entry.text}};
+}
+
+// Of the path's rest; null: there is none, and the exchange is answered.
+Traces::Ref find_trace(const HttpExchange::Ptr& exchange) {
+  std::uint64_t id = 0;
+  const std::string& text = exchange->request().rest;
+  auto found = parse_number(text, id) ? traces().find(id) : nullptr;
+  if (!found) exchange->answer(problem(404, "no trace \"" + text + "\""));
+  return found;
+}
+
+}  // namespace
+
+void ApiRoutes::start_trace(const Ptr& exchange) {
+  TraceQuery query;
+  if (const auto fault = fault_of(exchange->request(), query); !fault.empty()) {
+    return exchange->answer(problem(400, fault));
+  }
+  rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
+    const auto trace = traces().start(*query.subject, std::chrono::minutes(query.minutes));
+    if (!trace) {
+      return exchange->answer(
+          problem(503, "as many traces run as may (DELETE /trace/ID ends one)"));
+    }
+    log_info("api.trace", {{"kind", word_of(trace->subject.kind)},
+                           {"subject", trace->subject.text},
+                           {"minutes", query.minutes},
+                           {"user", grants->user()},
+                           {"peer", exchange->request().peer}});
+    watch_traces();
+    answer_json(*exchange, json_of(*trace), 201);
+  });
+}
+
+// Those whose time is over cost nothing any more.
+void ApiRoutes::watch_traces() {
+  if (!traces().end_due()) return;
+  trace_timer_.expires_after(std::chrono::seconds(1));
+  trace_timer_.async_wait([this](boost::system::error_code error) {
+    if (!error) watch_traces();
+  });
+}
+
+void ApiRoutes::list_traces(const Ptr& exchange) {
+  if (!exchange->request().query.empty()) {
+    return exchange->answer(problem(400, "it takes no parameters"));
+  }
+  rights_.manage(exchange, [exchange](const auto&) {
+    Json list = Json::array();
+    for (const auto& trace : traces().all()) list.push_back(json_of(*trace));
+    answer_json(*exchange, {{"traces", std::move(list)}});
+  });
+}
+
+void ApiRoutes::read_trace(const Ptr& exchange) {
+  const HttpRequest& request = exchange->request();
+  std::uint64_t after = 0;
+  const bool known =
+      request.query.empty() || (request.query.size() == 1 && request.query[0].first == "after" &&
+                                parse_number(request.query[0].second, after));
+  if (!known) return exchange->answer(problem(400, "?after=, and the `next` of the answer before"));
+  rights_.manage(exchange, [exchange, after](const auto&) {
+    const auto trace = find_trace(exchange);
+    if (!trace) return;
+    Json list = Json::array();
+    std::uint64_t next = after;
+    for (const TraceEntry& entry : trace->entries(after, entries_in_answer_max)) {
+      list.push_back(json_of(entry));
+      next = entry.sequence;
+    }
+    answer_json(*exchange,
+                {{"trace", json_of(*trace)}, {"entries", std::move(list)}, {"next", next}});
+  });
+}
+
+void ApiRoutes::forget_trace(const Ptr& exchange) {
+  if (!exchange->request().query.empty()) {
+    return exchange->answer(problem(400, "it takes no parameters"));
+  }
+  rights_.manage(exchange, [exchange](const auto&) {
+    const auto trace = find_trace(exchange);
+    if (!trace) return;
+    traces().forget(trace->id);
+    answer_nothing(*exchange);
+  });
+}
+
+}  // namespace millrace::server
