@@ -239,8 +239,9 @@ void ApiRoutes::list_topics(const Ptr& exchange) {
     if (exchange->request().method == "HEAD") {
       return exchange->answer(200, "application/json", "");
     }
+    auto may_go_on = [this, verdict] { return parts_.topics.access().is_current(verdict); };
     std::make_shared<TopicValues>(parts_.http.context(), parts_.processor.topics(), *query,
-                                  std::move(verdict.rules), exchange)
+                                  verdict.rules, std::move(may_go_on), exchange)
         ->start();
   });
 }

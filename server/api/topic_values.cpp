@@ -55,11 +55,12 @@ std::optional<TopicValuesQuery> parse_topic_values_query(const HttpRequest& requ
 
 TopicValues::TopicValues(boost::asio::io_context& context, const broker::TopicTable& topics,
                          TopicValuesQuery query, Grants::ReadRules rules,
-                         HttpExchange::Ptr exchange)
+                         std::function<bool()> may_go_on, HttpExchange::Ptr exchange)
     : context_(context),
       topics_(topics),
       query_(std::move(query)),
       rules_(std::move(rules)),
+      may_go_on_(std::move(may_go_on)),
       exchange_(std::move(exchange)) {}
 
 void TopicValues::start() {
@@ -83,6 +84,7 @@ void TopicValues::start() {
 // Sends the next piece; or leaves the thread to others after a slice without one.
 void TopicValues::go_on() {
   if (gone_) return;
+  if (!may_go_on_()) return body_->abort();
   if (fill()) return body_->write(std::exchange(piece_, {}));
   boost::asio::post(context_, [self = shared_from_this()] { self->go_on(); });
 }

@@ -1,7 +1,8 @@
 // GET /api/v1/topics?filter=a/%23: the topics that match with their values, however many, in one
 // answer that is made while it is sent: what it keeps is one segment of the index and one piece.
 //
-// The order is that of the index. A topic that comes or goes meanwhile may be in it or not.
+// The order is that of the index. A topic that comes or goes meanwhile may be in it or not. A slow
+// reader may take long: when its rights are not those of the beginning any more, the answer breaks off.
 //
 // Threads: the HTTP thread. It goes beside the processor.
 #pragma once
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,8 +34,10 @@ std::optional<TopicValuesQuery> parse_topic_values_query(const HttpRequest& requ
 
 class TopicValues : public std::enable_shared_from_this<TopicValues> {
  public:
+  // `may_go_on`: what `rules` were granted by still holds.
   TopicValues(boost::asio::io_context& context, const broker::TopicTable& topics,
-              TopicValuesQuery query, Grants::ReadRules rules, HttpExchange::Ptr exchange);
+              TopicValuesQuery query, Grants::ReadRules rules, std::function<bool()> may_go_on,
+              HttpExchange::Ptr exchange);
 
   void start();
 
@@ -50,6 +54,7 @@ class TopicValues : public std::enable_shared_from_this<TopicValues> {
   const broker::TopicTable& topics_;
   const TopicValuesQuery query_;
   const Grants::ReadRules rules_;  // asked about each topic; null: none
+  const std::function<bool()> may_go_on_;
   HttpExchange::Ptr exchange_;
   std::shared_ptr<HttpBody> body_;
   latest::IndexCursor cursor_;

@@ -43,6 +43,9 @@ class HttpServer::Connection::Body final : public HttpBody {
   void end() override {
     if (const auto connection = connection_.lock()) connection->end_body();
   }
+  void abort() override {
+    if (const auto connection = connection_.lock()) connection->close();
+  }
 
  private:
   const std::weak_ptr<Connection> connection_;  // has no other body, and no answer after it

@@ -65,6 +65,8 @@ class HttpBody {
   virtual void write(std::string piece) = 0;
   // After the last piece was taken.
   virtual void end() = 0;
+  // Ends the connection so that the client can see that this was not all.
+  virtual void abort() = 0;
 };
 
 // One request and its one answer. Any thread may answer; only the first answer counts.

@@ -1,6 +1,8 @@
 """The management API against the real server: every route but traces, and every answer held against the OpenAPI
 document that the server serves."""
 
+import base64
+import http.client
 import re
 import signal
 import subprocess
@@ -117,6 +119,18 @@ class Api(ApiCase):
         values = self.values(self.topic("+"))
         self.assertEqual(len(values), 5001)
         self.assertEqual({value["payload"] for value in values}, {*(str(n) for n in range(5000)), "x"})
+
+    def test_a_long_answer_breaks_off_when_the_rules_change(self):
+        server = self.with_users(administrators=["boss"])
+        for number in range(400):
+            self.ask("PUT", f"/topics/long/{number}", b"x" * 60_000, user="user", server=server)
+        request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1/topics",
+                                         headers={"Authorization": "Basic " + base64.b64encode(b"user:u").decode()})
+        with urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S) as answer:
+            answer.read(1000)  # far more is on its way than the sockets hold
+            self.assertEqual(self.ask("POST", "/reload", user="boss", server=server)[0], 200)
+            with self.assertRaises((http.client.IncompleteRead, ConnectionError)):
+                answer.read()
 
     def test_payloads_come_as_asked_for(self):
         self.peer().publish(self.topic(), b"\xffab", qos=1)
