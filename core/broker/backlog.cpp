@@ -81,10 +81,10 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
     add_limited(session, std::move(entry));
   } else if (mode == Mode::latest) {
     write_down(session, entry, Waits::cell);
-    if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
+    if (session.pending.push_cell(std::move(entry))) count_conflated(session);
   } else {
     write_down(session, entry, session.pending.collapsed() ? Waits::cell : Waits::adaptive);
-    if (session.pending.push_adaptive(std::move(entry))) batch_.stats().conflated.add();
+    if (session.pending.push_adaptive(std::move(entry))) count_conflated(session);
     const bool over = session.pending.newest_bytes() > batch_.limits().adaptive_backlog_bytes;
     if (over && !session.pending.collapsed()) collapse(session);
   }
@@ -180,17 +180,23 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
 // newer ones that the client's other subscriptions to the topic bring.
 void Backlog::add_limited(Session& session, PendingEntry entry) {
   write_down(session, entry, Waits::cell);
-  if (session.pending.replace_cell(entry)) return batch_.stats().conflated.add();
+  if (session.pending.replace_cell(entry)) return count_conflated(session);
   if (!session.deferred.read().rate_limits.empty()) {
     MILLRACE_CHECK(session.connected());  // they begin anew with each connection
     RateLimits& limits = session.deferred.write().rate_limits;
     if (const auto held = limits.take_held(key_of(entry))) {
       dropped(session, *held);
-      batch_.stats().conflated.add();
+      count_conflated(session);
     }
     if (limits.hold(entry, batch_.now_ns(), batch_.limits().slots.bytes_max)) return;
   }
-  if (session.pending.push_cell(std::move(entry))) batch_.stats().conflated.add();
+  if (session.pending.push_cell(std::move(entry))) count_conflated(session);
+}
+
+void Backlog::count_conflated(Session& session, std::uint64_t count) {
+  batch_.stats().conflated.add(count);
+  session.conflated = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(UINT32_MAX, std::uint64_t{session.conflated} + count));
 }
 
 // At most one value of each topic waits, but a client may use any number of topics, and values that
@@ -210,7 +216,7 @@ void Backlog::bound_newest(Session& session) {
 
 void Backlog::collapse(Session& session) {
   assert(!session.pending.collapsed());
-  batch_.stats().conflated.add(session.pending.collapse());
+  count_conflated(session, session.pending.collapse());
   assert(!session.pending.has_adaptive());
 }
 
@@ -235,7 +241,7 @@ void Backlog::on_timer(Session& session) {
   if (!session.deferred.read().rate_limits.empty()) {
     assert(session.connected());
     session.deferred.write().rate_limits.end_due(batch_.now_ns(), [&](PendingEntry held) {
-      if (session.pending.push_cell(std::move(held))) batch_.stats().conflated.add();
+      if (session.pending.push_cell(std::move(held))) count_conflated(session);
     });
     bound_newest(session);
   }

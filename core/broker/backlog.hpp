@@ -115,6 +115,7 @@ class Backlog {
   void add_limited(Session& session, PendingEntry entry);
   void release_held(Session& session);
   void release_held_of(Session& session, std::span<const Subscription* const> ended);
+  void count_conflated(Session& session, std::uint64_t count = 1);
   void bound_newest(Session& session);
   void collapse(Session& session);
   void discard(PendingQueue queue);

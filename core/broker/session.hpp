@@ -120,6 +120,7 @@ struct Session {
   bool listed_offline : 1 = false;  // LargestSessions', too
   bool stored : 1 = false;          // Journal's: it is in the store
   std::uint32_t last_stored = 0;  // Journal's: the number that it gave last to one of its messages
+  std::uint32_t conflated = 0;  // Backlog's: values replaced since it connected; stays at its most
 
   bool connected() const { return outbox != nullptr; }
   // What the server would have more of without the session, if nobody else held its messages.

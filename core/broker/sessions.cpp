@@ -161,6 +161,7 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
   session.receive_maximum = request.receive_maximum;
   session.packet_bytes_max = request.packet_bytes_max;
   session.expiry_s = request.session_expiry_s;
+  session.conflated = 0;
   session.origin = request.origin;
   if (request.origin != 0) {
     deliverer_.make_spool(session, request.queue, std::move(request.figures));

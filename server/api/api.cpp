@@ -102,39 +102,75 @@ void ApiRoutes::list_slow(const Ptr& exchange) {
 }
 
 void ApiRoutes::begin_list(const Ptr& exchange, ClientQuery query) {
-  const AskerRef asker = keep(exchange);
-  auto done = [this, asker = WeakAsker(asker), ticket = ticket_](ClientPage page) {
-    describe_rows(asker, std::move(page));
+  if (query.asks_for_connection()) return begin_list_by_connection(exchange, std::move(query));
+  const AskerRef asker_here = keep(exchange);
+  auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_](ClientPage page) {
+    describe_rows(asker, std::move(page.rows),
+                  [this, asker, next = std::move(page.next)](std::vector<ClientRow> rows) {
+                    answer_page(asker, {std::move(rows), next});
+                  });
   };
   std::vector<broker::Command> commands(1);
   commands[0].body = broker::command::Inquire{
-      std::make_unique<ClientListInquiry>(std::move(query), asker, std::move(done))};
-  submit(asker, std::move(commands));
+      std::make_unique<ClientListInquiry>(std::move(query), asker_here, std::move(done))};
+  submit(asker_here, std::move(commands));
 }
 
-// The processor's side. Each I/O thread describes what is its own; the last one answers. Whoever
-// reads events is described on the HTTP thread.
-void ApiRoutes::describe_rows(const WeakAsker& asker, ClientPage page) {
+// The page is kept here; each slice of the processor's walk comes by way of the I/O threads, and
+// after all of them its end.
+void ApiRoutes::begin_list_by_connection(const Ptr& exchange, ClientQuery query) {
+  struct Kept {
+    ClientPageMaker page;
+    std::uint32_t begun = 0;
+  };
+  const AskerRef asker_here = keep(exchange);
+  const auto kept = std::make_shared<Kept>(Kept{ClientPageMaker(query), 0});
+  auto sift = [this, asker = WeakAsker(asker_here), kept](std::vector<ClientRow> slice,
+                                                          std::uint32_t begun) {
+    describe_rows(asker, std::move(slice), [kept, begun](std::vector<ClientRow> rows) {
+      if (kept->begun != begun) kept->page.clear();
+      kept->begun = begun;
+      for (ClientRow& row : rows) kept->page.consider(std::move(row));
+    });
+  };
+  auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_, kept](const ClientPage&) {
+    describe_rows(asker, {}, [this, asker, kept](const std::vector<ClientRow>&) {
+      answer_page(asker, kept->page.finish());
+    });
+  };
+  std::vector<broker::Command> commands(1);
+  commands[0].body = broker::command::Inquire{std::make_unique<ClientListInquiry>(
+      std::move(query), asker_here, std::move(done), std::move(sift))};
+  submit(asker_here, std::move(commands));
+}
+
+// Each I/O thread describes what is its own; the last one hands on. Whoever reads events is described
+// on the HTTP thread.
+void ApiRoutes::describe_rows(const WeakAsker& asker, std::vector<ClientRow> rows,
+                              std::function<void(std::vector<ClientRow>)> then) {
   struct Shared {
-    ClientPage page;
+    std::vector<ClientRow> rows;
+    std::function<void(std::vector<ClientRow>)> then;
     std::atomic<std::size_t> left;
   };
   const auto shared = std::make_shared<Shared>();
-  shared->page = std::move(page);
+  shared->rows = std::move(rows);
+  shared->then = std::move(then);
   shared->left = parts_.threads.size();
   const auto finish = [this, asker, shared] {
-    resume(asker, [this, shared](const Ptr& exchange) {
-      for (ClientRow& row : shared->page.rows) {
+    boost::asio::post(parts_.http.context(), [this, asker, shared] {
+      if (asker.expired()) return;
+      for (ClientRow& row : shared->rows) {
         if (!row.outbox || !parts_.events.owns(*row.outbox)) continue;
         broker::ConnectionFacts facts;
         if (row.outbox->describe(facts)) row.connection = std::move(facts);
       }
-      answer_json(*exchange, json_of(shared->page));
+      shared->then(std::move(shared->rows));
     });
   };
   for (IoThread* thread : parts_.threads) {
     thread->post([thread, shared, finish] {
-      for (ClientRow& row : shared->page.rows) {
+      for (ClientRow& row : shared->rows) {
         if (!row.outbox || &row.outbox->ready_list() != &thread->ready_list()) continue;
         broker::ConnectionFacts facts;
         if (row.outbox->describe(facts)) row.connection = std::move(facts);
@@ -143,6 +179,13 @@ void ApiRoutes::describe_rows(const WeakAsker& asker, ClientPage page) {
       if (shared->left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish();
     });
   }
+}
+
+void ApiRoutes::answer_page(const WeakAsker& asker, const ClientPage& page) {
+  const AskerRef waiting = asker.lock();
+  if (!waiting) return;
+  answer_json(*waiting->exchange, json_of(page));
+  forget(waiting);
 }
 
 void ApiRoutes::get_client(const Ptr& exchange) {

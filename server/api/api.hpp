@@ -89,7 +89,13 @@ class ApiRoutes {
   void list_clients(const Ptr& exchange);
   void list_slow(const Ptr& exchange);
   void begin_list(const Ptr& exchange, ClientQuery query);
-  void describe_rows(const WeakAsker& asker, ClientPage page);
+  void begin_list_by_connection(const Ptr& exchange, ClientQuery query);
+  // Runs `then` with the rows and their connections on the HTTP thread, if the asker still waits.
+  // Any thread; what one thread hands in is answered in that order.
+  void describe_rows(const WeakAsker& asker, std::vector<ClientRow> rows,
+                     std::function<void(std::vector<ClientRow>)> then);
+  // To an asker that still waits. The HTTP thread.
+  void answer_page(const WeakAsker& asker, const ClientPage& page);
   void get_client(const Ptr& exchange);
   void expel_client(const Ptr& exchange);
   void list_subscribers(const Ptr& exchange);

@@ -14,11 +14,14 @@ using Sort = ClientQuery::Sort;
 
 constexpr std::array<std::pair<std::string_view, State>, 3> state_words = {
     {{"connected", State::connected}, {"away", State::away}, {"slow", State::slow}}};
-constexpr std::array<std::pair<std::string_view, Sort>, 4> sort_words = {
+constexpr std::array<std::pair<std::string_view, Sort>, 7> sort_words = {
     {{"id", Sort::id},
      {"waiting", Sort::waiting},
      {"waiting_bytes", Sort::waiting_bytes},
-     {"age", Sort::age}}};
+     {"age", Sort::age},
+     {"connected", Sort::connected},
+     {"received", Sort::received},
+     {"sent", Sort::sent}}};
 
 template <class Words, class Value>
 bool find_word(const Words& words, std::string_view word, Value& value) {
@@ -49,11 +52,16 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
     query.prefix = value;
   } else if (name == "user") {
     query.user = value;
+  } else if (name == "address") {
+    query.address = AddressRange::parse(value);
+    if (!query.address) return "address: not an address, and not a range as 10.0.0.0/8";
+  } else if (name == "listener") {
+    query.listener = value;
   } else if (name == "state") {
     if (!find_word(state_words, value, query.state)) return "state: connected, away or slow";
   } else if (name == "sort") {
     if (!find_word(sort_words, value, query.sort)) {
-      return "sort: id, waiting, waiting_bytes or age";
+      return "sort: id, waiting, waiting_bytes, age, connected, received or sent";
     }
   } else if (name == "limit") {
     const bool ok = parse_number(value, query.limit) && query.limit > 0;
@@ -61,7 +69,8 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
   } else if (name == "after") {
     if (!parse_place(value, query.after)) return "after: not the next of a page";
   } else {
-    return "unknown parameter: " + name + " (there are prefix, user, state, sort, limit, after)";
+    return "unknown parameter: " + name +
+           " (there are prefix, user, address, listener, state, sort, limit, after)";
   }
   return "";
 }
@@ -69,6 +78,7 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
 bool fits(const ClientQuery& query, const broker::Session& session) {
   if (!std::string_view(session.client_id).starts_with(query.prefix)) return false;
   if (query.user && session.owner() != *query.user) return false;
+  if (query.asks_for_connection() && !session.connected()) return false;
   switch (query.state) {
     case State::any:
       return true;
@@ -98,8 +108,33 @@ std::uint64_t value_of(Sort sort, const broker::Session& session, std::int64_t n
       return session.pending.bytes();
     case Sort::age:
       return oldest_ms(session, now_ns).value_or(0);
+    default:
+      return 0;  // the connection's
+  }
+}
+
+std::uint64_t value_of(Sort sort, const ClientRow& row) {
+  switch (sort) {
+    case Sort::id:
+      return 0;
+    case Sort::waiting:
+      return row.waiting;
+    case Sort::waiting_bytes:
+      return row.waiting_bytes;
+    case Sort::age:
+      return row.oldest_ms.value_or(0);
+    case Sort::connected:
+      return row.connection->connected_seconds;
+    case Sort::received:
+      return row.connection->bytes_received;
+    case Sort::sent:
+      return row.connection->bytes_sent;
   }
   return 0;
+}
+
+ClientQuery::Place place_of(Sort sort, std::uint64_t value, std::string_view id) {
+  return {sort == Sort::id ? 0 : ~value, std::string(id)};
 }
 
 Json json_of(const broker::ConnectionFacts& facts) {
@@ -151,6 +186,7 @@ ClientRow row_of(const broker::Session& session, std::int64_t now_ns) {
   row.waiting = session.pending.size();
   row.waiting_bytes = session.pending.bytes();
   row.unwritten_bytes = session.outbox ? session.outbox->outstanding_bytes : 0;
+  row.conflated = session.conflated;
   row.oldest_ms = oldest_ms(session, now_ns);
   row.expiry_seconds = session.expiry_s;
   return row;
@@ -167,6 +203,7 @@ Json json_of(const ClientRow& row) {
   json["waiting"] = row.waiting;
   json["waiting_bytes"] = row.waiting_bytes;
   json["unwritten_bytes"] = row.unwritten_bytes;
+  json["conflated"] = row.conflated;
   json["oldest_waiting_ms"] = row.oldest_ms ? Json(*row.oldest_ms) : Json(nullptr);
   const bool expires = row.expiry_seconds != broker::never_expires;
   json["session_expiry_seconds"] = expires ? Json(row.expiry_seconds) : Json(nullptr);
@@ -196,16 +233,28 @@ Json json_of(const ClientDetail& detail) {
   return json;
 }
 
-// --- Inquiries -----------------------------------------------------------------------------------
+// --- Pages ---------------------------------------------------------------------------------------
 
-bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
-  if (asker_.expired()) return true;
-  scope.sessions.walk(cursor_, budget, [&](const broker::Session& session) {
-    if (cursor_.begun != begun_) rows_.clear();
-    begun_ = cursor_.begun;
-    consider(session, scope.now_ns);
-  });
-  if (!cursor_.done) return false;
+bool ClientPageMaker::wants(const ClientQuery::Place& place) const {
+  if (place <= query_.after) return false;
+  return rows_.size() <= query_.limit || place < rows_.rbegin()->first;
+}
+
+void ClientPageMaker::add(ClientQuery::Place place, ClientRow row) {
+  rows_.emplace(std::move(place), std::move(row));
+  if (rows_.size() > query_.limit + std::size_t{1}) rows_.erase(std::prev(rows_.end()));
+}
+
+void ClientPageMaker::consider(ClientRow row) {
+  if (!row.connection) return;  // it has just gone
+  const broker::ConnectionFacts& facts = *row.connection;
+  if (query_.address && !query_.address->contains(facts.address)) return;
+  if (query_.listener && facts.listener != *query_.listener) return;
+  auto place = place_of(query_.sort, value_of(query_.sort, row), row.id);
+  if (wants(place)) add(std::move(place), std::move(row));
+}
+
+ClientPage ClientPageMaker::finish() {
   ClientPage page;
   const bool more = rows_.size() > query_.limit;
   if (more) rows_.erase(std::prev(rows_.end()));
@@ -214,22 +263,34 @@ bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
     page.next = std::to_string(value) + "/" + id;
   }
   for (auto& [place, row] : rows_) page.rows.push_back(std::move(row));
-  done_(std::move(page));
+  rows_.clear();
+  return page;
+}
+
+// --- Inquiries -----------------------------------------------------------------------------------
+
+bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
+  if (asker_.expired()) return true;
+  scope.sessions.walk(cursor_, budget, [&](const broker::Session& session) {
+    if (cursor_.begun != begun_) {
+      page_.clear();
+      slice_.clear();
+    }
+    begun_ = cursor_.begun;
+    consider(session, scope.now_ns);
+  });
+  if (!slice_.empty()) sift_(std::exchange(slice_, {}), begun_);
+  if (!cursor_.done) return false;
+  done_(page_.finish());
   return true;
 }
 
 void ClientListInquiry::consider(const broker::Session& session, std::int64_t now_ns) {
   if (!fits(query_, session)) return;
-  const std::uint64_t value = value_of(query_.sort, session, now_ns);
-  ClientQuery::Place place{query_.sort == Sort::id ? 0 : ~value,
-                           std::string(session.client_id.view())};
-  if (place <= query_.after) return;
-  if (rows_.size() > query_.limit) {
-    const auto last = std::prev(rows_.end());
-    if (place >= last->first) return;
-    rows_.erase(last);
-  }
-  rows_.emplace(std::move(place), row_of(session, now_ns));
+  if (query_.asks_for_connection()) return slice_.push_back(row_of(session, now_ns));
+  auto place =
+      place_of(query_.sort, value_of(query_.sort, session, now_ns), session.client_id.view());
+  if (page_.wants(place)) page_.add(std::move(place), row_of(session, now_ns));
 }
 
 bool ClientInquiry::step(const Scope& scope, std::uint32_t) {

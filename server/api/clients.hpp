@@ -1,7 +1,9 @@
 // What the management API tells of clients: GET /clients, /slow, /clients/{id}.
 //
 // The processor walks its sessions a slice a batch (core/broker/inquiry.hpp) and keeps the rows of
-// one page; then each I/O thread adds what it knows of the connections that are its own.
+// one page; then each I/O thread adds what it knows of the connections that are its own. A query that
+// asks for what only they know (ClientQuery::asks_for_connection) is answered by a walk whose slices
+// go to the I/O threads as they are, and from there to the HTTP thread, which keeps the page.
 //
 // Threads: a query is parsed and a page rendered on the HTTP thread; the inquiries are the
 // processor's.
@@ -21,6 +23,7 @@
 #include "core/broker/connection_facts.hpp"
 #include "core/broker/inquiry.hpp"
 #include "core/broker/sessions.hpp"
+#include "server/config/address_range.hpp"
 #include "server/http/server.hpp"
 
 namespace millrace::server {
@@ -31,16 +34,21 @@ struct ClientQuery {
 
   enum class State : std::uint8_t { any, connected, away, slow };
   // All but `id`: the greatest first.
-  enum class Sort : std::uint8_t { id, waiting, waiting_bytes, age };
+  enum class Sort : std::uint8_t { id, waiting, waiting_bytes, age, connected, received, sent };
   // The place of a row in the order: the value that is sorted by, turned round, and the identifier.
   using Place = std::pair<std::uint64_t, std::string>;
 
   std::string prefix;               // of the client identifier
   std::optional<std::string> user;  // "": the anonymous
+  std::optional<AddressRange> address;
+  std::optional<std::string> listener;
   State state = State::any;
   Sort sort = Sort::id;
   std::uint32_t limit = limit_default;
   Place after{0, ""};  // only rows behind this place
+
+  // Of connected clients alone then.
+  bool asks_for_connection() const { return address || listener || sort >= Sort::connected; }
 };
 // The query of a request; if it makes no sense, `fault` says why.
 std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::string& fault);
@@ -56,6 +64,7 @@ struct ClientRow {
   std::uint64_t waiting = 0;
   std::uint64_t waiting_bytes = 0;
   std::uint64_t unwritten_bytes = 0;
+  std::uint64_t conflated = 0;             // replaced by newer ones since it connected
   std::optional<std::uint64_t> oldest_ms;  // that may be replaced and waits
   std::uint32_t expiry_seconds = 0;
   std::optional<broker::ConnectionFacts> connection;
@@ -69,6 +78,24 @@ struct ClientPage {
   std::optional<std::string> next;  // `after` of the next page
 };
 nlohmann::ordered_json json_of(const ClientPage& page);
+
+// Keeps the first rows behind a place, as many as the query's limit.
+class ClientPageMaker {
+ public:
+  explicit ClientPageMaker(const ClientQuery& query) : query_(query) {}
+
+  // A row of that place would be kept now.
+  bool wants(const ClientQuery::Place& place) const;
+  void add(ClientQuery::Place place, ClientRow row);
+  // A row whose connection is described, if the query picks it.
+  void consider(ClientRow row);
+  void clear() { rows_.clear(); }
+  ClientPage finish();
+
+ private:
+  const ClientQuery query_;
+  std::map<ClientQuery::Place, ClientRow> rows_;  // one more than the limit
+};
 
 struct ClientDetail {
   struct Subscription {
@@ -87,8 +114,15 @@ nlohmann::ordered_json json_of(const ClientDetail& detail);
 class ClientListInquiry final : public broker::Inquiry {
  public:
   using Done = std::function<void(ClientPage)>;
-  ClientListInquiry(ClientQuery query, std::weak_ptr<void> asker, Done done)
-      : query_(std::move(query)), asker_(std::move(asker)), done_(std::move(done)) {}
+  // What a slice picked, if the query asks for connections; the page stays empty then. `begun`: the
+  // number of the walk, before which nothing counts.
+  using Sift = std::function<void(std::vector<ClientRow>, std::uint32_t begun)>;
+  ClientListInquiry(ClientQuery query, std::weak_ptr<void> asker, Done done, Sift sift = {})
+      : query_(std::move(query)),
+        asker_(std::move(asker)),
+        done_(std::move(done)),
+        sift_(std::move(sift)),
+        page_(query_) {}
   bool step(const Scope& scope, std::uint32_t budget) override;
 
  private:
@@ -97,9 +131,11 @@ class ClientListInquiry final : public broker::Inquiry {
   const ClientQuery query_;
   const std::weak_ptr<void> asker_;
   const Done done_;
+  const Sift sift_;
   broker::SessionCursor cursor_;
   std::uint32_t begun_ = 0;
-  std::map<ClientQuery::Place, ClientRow> rows_;  // the first of them, one more than the limit
+  ClientPageMaker page_;
+  std::vector<ClientRow> slice_;  // for sift_
 };
 
 class ClientInquiry final : public broker::Inquiry {

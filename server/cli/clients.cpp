@@ -31,10 +31,11 @@ void print_client(const Json& client) {
   const bool slow = client.at("slow").get<bool>();
   const std::string address =
       connection.is_null() ? "" : connection.at("address").get<std::string>();
-  std::printf("%-24s %-12s %-16s %-10s %8s %8s %6s\n",
+  std::printf("%-24s %-12s %-16s %-10s %8s %8s %9s %6s\n",
               printable(client.at("id").get<std::string>()).c_str(), printable(user).c_str(),
               address.c_str(), slow ? "slow" : client.at("state").get<std::string>().c_str(),
               lag_of(client).c_str(), short_number(client.at("waiting").get<double>()).c_str(),
+              short_number(client.at("conflated").get<double>()).c_str(),
               short_number(client.at("subscriptions").get<double>()).c_str());
 }
 
@@ -44,23 +45,28 @@ int run_clients(const Arguments& arguments) {
   po::options_description options("Options");
   options.add_options()("state", po::value<std::string>(), "connected, away or slow");
   options.add_options()("sort", po::value<std::string>()->default_value("id"),
-                        "id, waiting, waiting_bytes or age");
+                        "id, waiting, waiting_bytes, age, connected, received or sent");
+  options.add_options()("address", po::value<std::string>(),
+                        "connected from that address, or range as 10.0.0.0/8");
+  options.add_options()("listener", po::value<std::string>(),
+                        "connected to the listener of that name");
   options.add_options()("json", "one JSON object a line");
   const auto values = parse_api_command(arguments, "millrace clients [PREFIX] [options]", "prefix",
                                         1, std::move(options));
   if (!values) return 0;
   ApiClient api(*values);
   std::string query = "limit=1000&sort=" + percent_encode((*values)["sort"].as<std::string>());
-  if (values->count("state") > 0) {
-    query += "&state=" + percent_encode((*values)["state"].as<std::string>());
+  for (const char* name : {"state", "address", "listener"}) {
+    if (values->count(name) == 0) continue;
+    query += "&" + std::string(name) + "=" + percent_encode((*values)[name].as<std::string>());
   }
   if (values->count("prefix") > 0) {
     query += "&prefix=" + percent_encode(positional(*values, "prefix", ""));
   }
   const bool json = values->count("json") > 0;
   if (!json) {
-    std::printf("%-24s %-12s %-16s %-10s %8s %8s %6s\n", "CLIENT", "USER", "ADDRESS", "STATE",
-                "LAG", "WAITING", "SUBS");
+    std::printf("%-24s %-12s %-16s %-10s %8s %8s %9s %6s\n", "CLIENT", "USER", "ADDRESS", "STATE",
+                "LAG", "WAITING", "CONFLATED", "SUBS");
   }
   for (std::string after;;) {
     const Json page = api.get("/api/v1/clients?" + query + after);

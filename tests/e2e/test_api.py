@@ -51,6 +51,33 @@ class Api(ApiCase):
                 after = "&after=" + urllib.parse.quote(page["next"], safe="")
             self.assertEqual(ids, [self.topic(f"{number:02}") for number in range(len(peers))])
 
+    def test_clients_are_picked_and_ordered_by_their_connections(self):
+        peers = [self.peer(self.topic(f"{number:02}")) for number in range(5)]
+        prefix = urllib.parse.quote(self.topic(''))
+        wanted = [peer.client_id for peer in peers]
+
+        def ids(query):
+            return [row["id"] for row in self.get(f"/clients?prefix={prefix}&{query}")["clients"]]
+
+        self.assertEqual(ids("address=127.0.0.1"), wanted)
+        self.assertEqual(ids("address=127.0.0.0/8&listener=tcp"), wanted)
+        self.assertEqual(ids("address=10.0.0.0/8"), [])
+        self.assertEqual(ids("listener=ws"), [])
+        self.assertEqual(ids("listener=tcp&state=away"), [])
+        for _ in range(3):
+            peers[3].publish(self.topic(), b"x" * 1000, qos=1)
+        peers[1].publish(self.topic(), b"x" * 1000, qos=1)
+        self.assertEqual(ids("sort=received")[:2], [peers[3].client_id, peers[1].client_id])
+        self.assertEqual(set(ids("sort=sent")), set(wanted))
+        ids_of_pages, after = [], ""
+        while True:
+            page = self.get(f"/clients?prefix={prefix}&sort=received&limit=2{after}")
+            ids_of_pages += [row["id"] for row in page["clients"]]
+            if page["next"] is None:
+                break
+            after = "&after=" + urllib.parse.quote(page["next"], safe="")
+        self.assertEqual(ids_of_pages, ids("sort=received"))
+
     def test_states_tell_clients_apart(self):
         away = self.peer(self.topic("away"), properties=[(0x11, 600)])
         away.disconnect()
@@ -72,6 +99,8 @@ class Api(ApiCase):
             events.readline()
             rows = self.get("/clients?prefix=events-")["clients"]
             self.assertIn("http", [row["connection"] and row["connection"]["transport"] for row in rows])
+            rows = self.get("/clients?prefix=events-&listener=http&address=127.0.0.1")["clients"]
+            self.assertTrue(rows)
 
     def test_an_administrator_ends_a_connection_and_a_session(self):
         server = self.with_users(administrators=["boss"])
@@ -323,7 +352,7 @@ class Api(ApiCase):
     # ---- what makes no sense ------------------------------------------------------------------------
 
     def test_faulty_queries_are_problems(self):
-        for path in ("/clients?limit=0", "/clients?limit=1001", "/clients?limit=x", "/clients?sort=x", "/clients?state=x",
+        for path in ("/clients?limit=0", "/clients?limit=1001", "/clients?limit=x", "/clients?sort=x", "/clients?address=10", "/clients?state=x",
                      "/clients?after=x", "/clients?after=x/y", "/clients?x=1", "/topics?filter=a%23", "/topics?payload=x",
                      "/topics?filter=$share/g/a", "/topics?payload_bytes_max=-1", "/topics?x=1", "/queue?x=1",
                      "/server?x=1", "/rings?x=1", "/limits?x=1", "/config?x=1", "/slow?x=1", "/clients/a?x=1",
@@ -341,8 +370,8 @@ class Api(ApiCase):
 
     def test_whatever_is_asked_is_answered_by_the_document(self):
         random = Random(18)
-        names = ["prefix", "user", "topic", "state", "sort", "limit", "after", "filter", "payload", "payload_bytes_max", "x", ""]
-        values = ["", "a", "#", "+", "a/#", "0", "1", "-1", "99999999999999999999", "id", "waiting", "slow", "text", "none",
+        names = ["prefix", "user", "address", "listener", "topic", "state", "sort", "limit", "after", "filter", "payload", "payload_bytes_max", "x", ""]
+        values = ["", "a", "#", "+", "a/#", "0", "1", "-1", "99999999999999999999", "id", "waiting", "sent", "slow", "127.0.0.1", "::/0", "http", "text", "none",
                   "18446744073709551615/", "1/a", "/", "\u202e", "\x01", "\x7f", "%", "$share/a/b", "é" * 500]
         for _ in range(300):
             query = [(random.choice(names), random.choice(values)) for _ in range(random.randint(0, 4))]

@@ -33,6 +33,12 @@ class ApiPrograms(ApiCase):
                          [f"{self.topic('bin')} (1 bytes)", f"{self.topic('v')} a\\x1b[2Jb"])
         self.assertIn("400: filter", self.command("topics", "a#", code=1))
 
+    def test_the_program_lists_clients_by_their_connections(self):
+        peer = self.peer(self.topic("here"))
+        self.assertIn(peer.client_id, self.command("clients", self.topic(""), "--address", "127.0.0.0/8", "--listener", "tcp",
+                                                   "--sort", "sent"))
+        self.assertNotIn(peer.client_id, self.command("clients", self.topic(""), "--address", "10.0.0.0/8"))
+
     def test_the_program_publishes_and_kicks(self):
         server = self.with_users(administrators=["boss"])
         secret = f"{server.folder.name}/secret"

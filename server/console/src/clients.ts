@@ -24,6 +24,7 @@ interface Client {
   inflight: number
   waiting: number
   waiting_bytes: number
+  conflated: number
   oldest_waiting_ms: number | null
   connection: Connection | null
 }
@@ -46,15 +47,17 @@ export const clients: View = (main, status) => {
   const prefix = element('input', { type: 'search', placeholder: 'Client begins with', 'aria-label': 'Client begins with', input: again })
   const state = element('select', { 'aria-label': 'State', change: again },
     option('', 'All'), option('connected', 'Connected'), option('away', 'Away'), option('slow', 'Slow'))
+  const address = element('input', { type: 'search', placeholder: 'Address or range', 'aria-label': 'Address or range', change: again })
   const sort = element('select', { 'aria-label': 'Order', change: again },
-    option('age', 'Slowest first'), option('waiting', 'Most waiting'), option('waiting_bytes', 'Most bytes waiting'), option('id', 'By name'))
+    option('age', 'Slowest first'), option('waiting', 'Most waiting'), option('waiting_bytes', 'Most bytes waiting'),
+    option('sent', 'Most sent'), option('received', 'Most received'), option('connected', 'Connected for longest'), option('id', 'By name'))
   const more = element('button', { type: 'button', click: () => { after = next ?? ''; void refresh() } }, 'Next page')
-  const head = ['Client', 'User', 'Address', 'State', 'Lag', 'Waiting', 'Subscriptions', 'Received', 'Sent', 'Connected', 'Action']
+  const head = ['Client', 'User', 'Address', 'State', 'Lag', 'Conflated', 'Waiting', 'Subscriptions', 'Received', 'Sent', 'Connected', 'Action']
   const body = element('tbody')
   const said = element('p', { role: 'status' })
   const detail = element('section', { class: 'detail', 'aria-label': 'Client', hidden: true })
   main.append(
-    element('div', { class: 'bar' }, prefix, state, sort, more),
+    element('div', { class: 'bar' }, prefix, address, state, sort, more),
     said,
     element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Clients' },
       element('table', {}, element('thead', {}, element('tr', {}, ...head.map(one => element('th', { scope: 'col' }, one)))), body)),
@@ -67,6 +70,7 @@ export const clients: View = (main, status) => {
     const cells: (Node | string)[] = [
       open, visible(client.user ?? ''), connection ? connection.address : '', client.slow ? 'slow' : client.state,
       client.oldest_waiting_ms === null ? '' : duration(client.oldest_waiting_ms),
+      client.conflated === 0 ? '' : short(client.conflated),
       client.waiting === 0 ? '' : `${short(client.waiting)} (${bytes(client.waiting_bytes)})`,
       short(client.subscriptions), connection ? bytes(connection.bytes_received) : '', connection ? bytes(connection.bytes_sent) : '',
       connection ? duration(connection.connected_seconds * 1000) : '', client.state === 'connected' ? kick : '']
@@ -75,6 +79,7 @@ export const clients: View = (main, status) => {
 
   const refresh = async (): Promise<void> => {
     const query = new URLSearchParams({ sort: sort.value, prefix: prefix.value })
+    if (address.value) query.set('address', address.value)
     if (state.value) query.set('state', state.value)
     if (after) query.set('after', after)
     const number = ++asked

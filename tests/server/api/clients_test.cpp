@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,8 +42,16 @@ TEST(ClientQuery, IsWhatTheRequestSays) {
   EXPECT_FALSE(parsed({})->user);
 }
 
+TEST(ClientQuery, AsksForConnectionsWhereOnlyTheyKnow) {
+  EXPECT_FALSE(parsed({{"sort", "age"}, {"prefix", "a"}})->asks_for_connection());
+  EXPECT_TRUE(parsed({{"address", "10.0.0.0/8"}})->asks_for_connection());
+  EXPECT_TRUE(parsed({{"listener", "tcp"}})->asks_for_connection());
+  EXPECT_TRUE(parsed({{"sort", "connected"}})->asks_for_connection());
+  EXPECT_TRUE(parsed({{"sort", "sent"}})->asks_for_connection());
+}
+
 TEST(ClientQuery, NamesWhatMakesNoSense) {
-  for (const char* name : {"state", "sort", "limit", "after", "nothing"}) {
+  for (const char* name : {"address", "state", "sort", "limit", "after", "nothing"}) {
     std::string fault;
     EXPECT_FALSE(parsed({{name, "-1"}}, &fault));
     EXPECT_NE(fault.find(name), std::string::npos) << fault;
@@ -109,6 +118,95 @@ TEST(ClientList, ShowsWhoHasMostWaitingFirst) {
   EXPECT_GT(page->rows[1].waiting, 0u);
   some.read();
   more.read();
+}
+
+TEST(ClientList, HandsOutEveryConnectedClientWhereOnlyConnectionsKnow) {
+  broker::ProcessorLimits limits;
+  limits.inquiry_sessions_per_batch = 3;
+  World world(limits);
+  std::vector<std::string> wanted;
+  for (char name = 'a'; name <= 'k'; ++name) {
+    world.peer(std::string(1, name)).connect();
+    wanted.emplace_back(1, name);
+  }
+  world.peer("away").connect(false, 100).close();
+  std::vector<std::string> seen;
+  std::size_t slices = 0;
+  bool done = false;
+  const auto asker = std::make_shared<int>();
+  world.apply({nullptr, broker::command::Inquire{std::make_unique<ClientListInquiry>(
+                            *parsed({{"listener", "tcp"}}), asker,
+                            [&](const ClientPage& page) { done = page.rows.empty(); },
+                            [&](std::vector<ClientRow> slice, std::uint32_t begun) {
+                              EXPECT_FALSE(done);
+                              EXPECT_EQ(begun, 1u);
+                              ++slices;
+                              for (const ClientRow& row : slice) seen.push_back(row.id);
+                            })}});
+  world.run_until_idle();
+  EXPECT_TRUE(done);
+  EXPECT_GT(slices, 1u);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, wanted);
+}
+
+ClientRow row_from(std::string id, std::string address, std::uint64_t bytes_sent,
+                   std::string listener = "tcp") {
+  ClientRow row;
+  row.id = std::move(id);
+  row.connection.emplace();
+  row.connection->address = std::move(address);
+  row.connection->listener = std::move(listener);
+  row.connection->bytes_sent = bytes_sent;
+  return row;
+}
+
+std::vector<ClientRow> some_rows() {
+  std::vector<ClientRow> rows = {row_from("a", "10.0.0.1", 7), row_from("b", "11.0.0.1", 9),
+                                 row_from("c", "10.0.0.2", 8, "ws"), row_from("d", "10.0.0.3", 7),
+                                 ClientRow()};
+  rows.back().id = "gone";
+  return rows;
+}
+
+ClientPage page_of(Query query) {
+  ClientPageMaker maker(*parsed(std::move(query)));
+  for (ClientRow& row : some_rows()) maker.consider(std::move(row));
+  return maker.finish();
+}
+
+TEST(ClientPageMaker, PicksByAddressAndListener) {
+  using Ids = std::vector<std::string>;
+  EXPECT_EQ(ids(page_of({{"address", "10.0.0.0/8"}})), (Ids{"a", "c", "d"}));
+  EXPECT_EQ(ids(page_of({{"address", "11.0.0.1"}})), Ids{"b"});
+  EXPECT_EQ(ids(page_of({{"listener", "ws"}})), Ids{"c"});
+  EXPECT_EQ(ids(page_of({{"listener", "ws"}, {"address", "11.0.0.1"}})), Ids{});
+}
+
+TEST(ClientPageMaker, KeepsTheGreatestFirstInPages) {
+  const ClientPage first = page_of({{"sort", "sent"}, {"limit", "2"}});
+  EXPECT_EQ(ids(first), (std::vector<std::string>{"b", "c"}));
+  ASSERT_TRUE(first.next);
+  const ClientPage second = page_of({{"sort", "sent"}, {"limit", "2"}, {"after", *first.next}});
+  EXPECT_EQ(ids(second), (std::vector<std::string>{"a", "d"}));
+  EXPECT_FALSE(second.next);
+}
+
+TEST(ClientList, TellsHowManyValuesAClientHasNotSeen) {
+  broker::ProcessorLimits limits;
+  limits.credit_bytes = limits.credit_latest_bytes = 50;
+  World world(limits);
+  auto& reader = world.peer("reader").connect(false, 100).subscribe("a", 0, broker::Mode::latest);
+  auto& writer = world.peer("writer").connect();
+  for (int i = 0; i < 10; ++i) writer.publish("a", std::string(40, 'x'));
+  const auto rows = ask(world, {})->rows;
+  ASSERT_EQ(rows[0].id, "reader");
+  EXPECT_GE(rows[0].conflated, 7u);
+  EXPECT_EQ(rows[1].conflated, 0u);
+  EXPECT_EQ(world.processor.stats().conflated.value(), rows[0].conflated);
+  reader.close();
+  world.peer("reader").connect(false, 100);
+  EXPECT_EQ(ask(world, {})->rows[0].conflated, 0u);  // of this connection
 }
 
 TEST(ClientList, TellsThoseWhoAreAwayFromThoseWhoAreHere) {
