@@ -169,7 +169,7 @@ export const topics: View = (main, status) => {
       ArrowRight: () => { if (topic.open) cursor++; else if (topic.children.size > 0) tree.toggle(topic, true) },
       ArrowLeft: () => {
         if (topic.open) tree.toggle(topic, false)
-        else if (topic.parent) cursor = Math.max(0, rows.indexOf(topic.parent))
+        else if (topic.level > 0) cursor = Math.max(0, rows.indexOf(topic.parent!))
       },
       Enter: () => choose(cursor, true),
       ' ': () => choose(cursor, true),
@@ -221,9 +221,12 @@ export const topics: View = (main, status) => {
   const paintDetail = (topic: Topic, now: number): void => {
     const value = topic.value
     if (!value) {
-      setText(facts, 'It has no value any more.')
+      if (shownValue || facts.childElementCount === 0) facts.replaceChildren(element('dt', {}, 'Value'), element('dd', {}, 'none any more'))
+      if (shownValue) content.replaceChildren()
+      shownValue = undefined
       return
     }
+    if (facts.childElementCount === 2) facts.replaceChildren()   // it has one again
     const rows: [string, string][] = [
       ['Age', duration(now - topic.receivedAt)], ['Rate', rateText(topic, now) || '0/s'], ['Size', bytes(value.size)],
       ['QoS', String(value.qos)], ['Retained', value.retained ? 'yes' : 'no'], ['Updates seen', short(topic.changes)]]

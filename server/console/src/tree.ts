@@ -16,13 +16,41 @@ export class Topic {
   rate = 0          // a second
   rateAt = 0
   count = 0         // of the topics below that have a value
+  private ordered: Topic[] = []   // the children by name, once they are asked for
+  private added = false           // since then: at its end
+  private removed = false
   samples: Sample[] = []
 
   constructor(readonly name: string, readonly level: number, readonly parent: Topic | undefined) {}
 
   get path(): string {
-    if (this.level === 0) return this.name
+    if (this.level <= 0) return this.name
     return this.parent!.path + '/' + this.name
+  }
+
+  child(name: string): Topic {
+    let found = this.children.get(name)
+    if (!found) {
+      found = new Topic(name, this.level + 1, this)
+      this.children.set(name, found)
+      this.ordered.push(found)
+      this.added = true
+    }
+    return found
+  }
+
+  removeChild(name: string): void {
+    this.children.delete(name)
+    this.removed = true
+  }
+
+  // What is in order already is not compared again with all else, so that a hundred thousand topics may
+  // come in many parts.
+  inOrder(): Topic[] {
+    if (this.removed) this.ordered = [...this.children.values()]
+    if (this.removed || this.added) this.ordered.sort((a, b) => a.name < b.name ? -1 : 1)
+    this.removed = this.added = false
+    return this.ordered
   }
 }
 
@@ -30,33 +58,24 @@ const samplesMax = 300
 const rateSeconds = 5
 
 export class Tree {
-  readonly roots = new Map<string, Topic>()
+  private top = new Topic('', -1, undefined)   // above all topics
   size = 0
   private rows: Topic[] = []
   private stale = true
   private search = ''
 
   clear(): void {
-    this.roots.clear()
+    this.top = new Topic('', -1, undefined)
     this.size = 0
     this.stale = true
   }
 
   set(value: Value, now: number): Topic {
-    let topic: Topic | undefined
-    let siblings = this.roots
-    const names = value.topic.split('/')
-    names.forEach((name, level) => {
-      let next = siblings.get(name)
-      if (!next) {
-        next = new Topic(name, level, topic)
-        siblings.set(name, next)
-        this.stale = true
-      }
-      topic = next
-      siblings = next.children
-    })
-    const found = topic!
+    let found = this.top
+    for (const name of value.topic.split('/')) {
+      if (!found.children.has(name)) this.stale = true
+      found = found.child(name)
+    }
     if (!found.value) this.add(found, 1)
     found.value = value
     found.receivedAt = now - value.age_ms
@@ -75,19 +94,15 @@ export class Tree {
   }
 
   remove(path: string): void {
-    let topic: Topic | undefined
-    let siblings = this.roots
+    let topic: Topic | undefined = this.top
     for (const name of path.split('/')) {
-      topic = siblings.get(name)
+      topic = topic.children.get(name)
       if (!topic) return
-      siblings = topic.children
     }
-    if (!topic!.value) return
-    topic!.value = undefined
-    this.add(topic!, -1)
-    for (let at = topic; at && !at.value && at.children.size === 0; at = at.parent) {
-      (at.parent ? at.parent.children : this.roots).delete(at.name)
-    }
+    if (!topic.value) return
+    topic.value = undefined
+    this.add(topic, -1)
+    for (let at = topic; at.parent && !at.value && at.children.size === 0; at = at.parent) at.parent.removeChild(at.name)
     this.stale = true
   }
 
@@ -106,20 +121,18 @@ export class Tree {
     if (!this.stale) return this.rows
     this.stale = false
     this.rows = []
-    const sorted = (topics: Map<string, Topic>) =>
-      [...topics.values()].sort((a, b) => a.name < b.name ? -1 : 1)
-    const visit = (topics: Map<string, Topic>): void => {
-      for (const topic of sorted(topics)) {
+    const visit = (parent: Topic): void => {
+      for (const topic of parent.inOrder()) {
         if (this.search === '') {
           this.rows.push(topic)
-          if (topic.open) visit(topic.children)
+          if (topic.open) visit(topic)
         } else {
           if (topic.value && topic.path.toLowerCase().includes(this.search)) this.rows.push(topic)
-          visit(topic.children)
+          visit(topic)
         }
       }
     }
-    visit(this.roots)
+    visit(this.top)
     return this.rows
   }
 
