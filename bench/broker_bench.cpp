@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -18,7 +20,10 @@
 #include <vector>
 
 #include "bench/table.hpp"
+#include "core/broker/inquiry.hpp"
 #include "core/broker/processor.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/sessions.hpp"
 
 namespace millrace::bench {
 namespace {
@@ -218,6 +223,48 @@ double subscription_bytes() {
   return crowd().subscriptions_bytes / kMillion;
 }
 
+// What a page of the management API's list of clients takes of the processor: the rows of those that
+// have most waiting, out of all sessions.
+class Listing final : public Inquiry {
+ public:
+  static constexpr std::size_t kRows = 1000;
+
+  explicit Listing(bool& done) : done_(done) {}
+  bool step(const Scope& scope, std::uint32_t budget) override {
+    scope.sessions.walk(cursor_, budget, [this](const Session& session) {
+      Place place{~session.pending.size(), std::string(session.client_id.view())};
+      if (rows_.size() == kRows && place >= rows_.rbegin()->first) return;
+      rows_.emplace(std::move(place), session.pending.bytes());
+      if (rows_.size() > kRows) rows_.erase(std::prev(rows_.end()));
+    });
+    return done_ = cursor_.done;
+  }
+
+ private:
+  using Place = std::pair<std::uint64_t, std::string>;
+
+  bool& done_;
+  SessionCursor cursor_;
+  std::map<Place, std::uint64_t> rows_;
+};
+
+// Another client publishes one message in each batch. Returns the longest time of a batch.
+double longest_batch_of_list_ms() {
+  Crowd& all = crowd();
+  bool done = false;
+  std::vector<Command> commands;
+  commands.push_back({nullptr, command::Inquire{std::make_unique<Listing>(done)}});
+  Clock::duration longest{};
+  while (!done) {
+    commands.push_back(all.publisher->publish("other", "value", false, Broker::now_ns()));
+    const auto start = Clock::now();
+    all.broker.apply_all(commands);
+    longest = std::max(longest, Clock::now() - start);
+    commands.clear();
+  }
+  return nanoseconds(longest) / 1e6;
+}
+
 // --- Retained topics ---
 
 struct Library {
@@ -299,6 +346,11 @@ const bool added = add_comparison({"broker: publish among 1 M subscriptions, mat
                                    Better::lower,
                                    subscription_bytes,
                                    {goal(200)}}) &&
+                   add_comparison({"broker: longest batch while 100 k clients are listed",
+                                   "ms",
+                                   Better::lower,
+                                   longest_batch_of_list_ms,
+                                   {goal(2)}}) &&
                    add_comparison({"broker: 1 M retained topics with 64-byte payloads",
                                    "MB",
                                    Better::lower,
