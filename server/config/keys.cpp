@@ -188,8 +188,8 @@ void add_front_end(Schema<Config>& schema) {
            "The most MQTT connections at once; further ones are told `quota exceeded`",
            Takes::reload)
       .key(FIELD(connection.turned_away_max), Limits{0, 1'000'000},
-           "The most connections beyond that limit that are kept until they have been told so; "
-           "further ones are closed at once",
+           "The most connections beyond that limit that are kept until they have been told so, and "
+           "as many beyond the limits below; further ones are closed at once",
            Takes::reload)
       .key(FIELD(connection.per_address_max), Limits{0, 10'000'000},
            "The most connections of one address (of IPv6: one /64) at once; further ones are told "

@@ -90,7 +90,10 @@ bool Connection::is_welcome() {
   const auto verdict = guest->enter(address_group(stream_->peer().host));
   if (verdict == Guest::Verdict::welcome) return true;
   const bool before_tls = state_ == State::opening && listener_.uses_tls();
-  if (verdict != Guest::Verdict::banned && !before_tls) return true;  // CONNECT will be told
+  if (verdict != Guest::Verdict::banned && !before_tls &&
+      guest->begin_telling(thread_.config().connection.turned_away_max)) {
+    return true;  // its CONNECT will be told
+  }
   close({*guest->refusal(), CloseCause::limit});
   return false;
 }

@@ -29,6 +29,7 @@ class Guest {
   ~Guest() {
     if (address_) guests_.leave(*address_, listener_);
     if (user_) guests_.leave_user(*user_, client_id_);
+    if (telling_) guests_.end_telling();
   }
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
@@ -47,6 +48,8 @@ class Guest {
     return verdict;
   }
   const std::optional<protocol::ReasonCode>& refusal() const { return refusal_; }
+  // Once, of who is not welcome: whether it may stay until it was told. See Guests.
+  bool begin_telling(std::uint32_t max) { return telling_ = guests_.begin_telling(max); }
   // Once. False: there are too many of that user.
   bool enter_user(const std::string& user, std::string_view client_id) {
     if (!guests_.limit_users()) return true;
@@ -82,6 +85,7 @@ class Guest {
   std::optional<std::string> user_;
   std::string client_id_;
   std::optional<protocol::ReasonCode> refusal_;
+  bool telling_ = false;
 };
 
 }  // namespace millrace::server

@@ -82,6 +82,18 @@ void Guests::leave(const std::string& address, std::size_t listener) {
   if (listener < listener_connections_.size()) --listener_connections_[listener];
 }
 
+bool Guests::begin_telling(std::uint32_t max) {
+  const std::lock_guard lock(mutex_);
+  if (telling_ >= max) return false;
+  ++telling_;
+  return true;
+}
+
+void Guests::end_telling() {
+  const std::lock_guard lock(mutex_);
+  --telling_;
+}
+
 bool Guests::enter_user(const std::string& user, const std::string& client_id) {
   if (user.empty()) return true;
   const std::lock_guard lock(mutex_);

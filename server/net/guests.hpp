@@ -99,6 +99,10 @@ class Guests {
   // A connection of that address comes; `listener`: its number. If it is welcome, it leaves later.
   Verdict enter(const std::string& address, std::size_t listener, Clock::time_point now);
   void leave(const std::string& address, std::size_t listener);
+  // Who is not welcome may stay until its CONNECT was answered. False: `max` do so already, of all
+  // addresses together.
+  bool begin_telling(std::uint32_t max);
+  void end_telling();
   // A client of that user comes; false: there are too many. The anonymous are not counted, and
   // connections with the same client identifier are one: the newer one takes the place of the other.
   bool enter_user(const std::string& user, const std::string& client_id);
@@ -147,6 +151,7 @@ class Guests {
   using Connections = std::unordered_map<std::string, std::uint32_t>;  // by client identifier
   std::unordered_map<std::string, Connections> users_;
   std::vector<std::uint32_t> listener_connections_;
+  std::uint32_t telling_ = 0;
   RateBucket rate_;
   // Written under the mutex: one thread at a time.
   Counter too_many_;

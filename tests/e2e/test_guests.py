@@ -55,6 +55,29 @@ class Guests(Case):
                     peer.close()
                 eventually(lambda: told(server) == 0, "their places are free")
 
+    def test_whoever_is_refused_keeps_no_place(self):
+        """Not even the little time until its CONNECT: there are only so many such places."""
+        with Server({"listeners": [{**NEAR, "name": "tcp"}],
+                     "connection": {"per_address_max": 1, "turned_away_max": 2}}) as server:
+            self.at("192.0.2.1", server=server).connect("here")
+            silent = [self.at("192.0.2.1", server=server) for _ in range(20)]
+
+            def closed():
+                return server.metrics().get('millrace_connections_closed_total{cause="limit"}', 0)
+            eventually(lambda: closed() >= len(silent) - 2, "the others are closed at once")
+            self.at("192.0.2.2", server=server).connect("other")
+
+    def test_one_user_reconnects_at_its_limit(self):
+        config = {"connection": {"per_user_max": 1},
+                  "access": {"password_file": self.users(), "allow_anonymous": True}}
+        with Server(config) as server:
+            old, new = Peer(server.mqtt_port), Peer(server.mqtt_port)
+            self.addCleanup(old.close)
+            self.addCleanup(new.close)
+            old.connect("one", username="ann", password="secret")
+            new.connect("one", username="ann", password="secret")
+            old.expect(wire.DISCONNECT, code=0x8E)
+
     def test_one_listener_has_so_many(self):
         one = self.at("192.0.2.20", "small")
         one.connect(self.unique)
@@ -65,19 +88,16 @@ class Guests(Case):
         self.assertGreaterEqual(refused, 1)
 
     def test_one_user_has_so_many(self):
-        with tempfile.TemporaryDirectory(prefix="millrace-guests-") as folder:
-            path = os.path.join(folder, "users")
-            with open(path, "w") as out:
-                out.write("ann:$6$c2FsdHNhbHRzYWx0$" + _sha512("secret", b"saltsaltsalt") + "\n")
-            with Server({"connection": {"per_user_max": 1},
-                         "access": {"password_file": path, "allow_anonymous": True}}) as server:
-                one, two, three = (Peer(server.mqtt_port) for _ in range(3))
-                for peer in (one, two, three):
-                    self.addCleanup(peer.close)
-                one.connect("one", username="ann", password="secret")
-                two.send(wire.connect("two", username="ann", password="secret"))
-                two.expect_refused(0x97)
-                three.connect("three")
+        config = {"connection": {"per_user_max": 1},
+                  "access": {"password_file": self.users(), "allow_anonymous": True}}
+        with Server(config) as server:
+            one, two, three = (Peer(server.mqtt_port) for _ in range(3))
+            for peer in (one, two, three):
+                self.addCleanup(peer.close)
+            one.connect("one", username="ann", password="secret")
+            two.send(wire.connect("two", username="ann", password="secret"))
+            two.expect_refused(0x97)
+            three.connect("three")
 
     def test_one_address_comes_so_often(self):
         with Server({"listeners": [{**NEAR, "name": "tcp"}],
@@ -110,13 +130,19 @@ class Guests(Case):
             self.assertEqual(server.reload(), "reloaded")
             self.at("192.0.2.1", server=server).connect("honest")
 
-    def secret(self):
+    def file(self, text):
         folder = tempfile.TemporaryDirectory(prefix="millrace-guests-")
         self.addCleanup(folder.cleanup)
-        path = os.path.join(folder.name, "secret")
+        path = os.path.join(folder.name, "file")
         with open(path, "w") as out:
-            out.write("s" * 32)
+            out.write(text)
         return path
+
+    def secret(self):
+        return self.file("s" * 32)
+
+    def users(self):
+        return self.file("ann:$6$c2FsdHNhbHRzYWx0$" + _sha512("secret", b"saltsaltsalt") + "\n")
 
     def publish_too_fast(self, config, count=300):
         """Sends more than a second's share at once: the rest waits, and all comes in order."""

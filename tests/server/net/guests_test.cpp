@@ -133,6 +133,16 @@ TEST(Guests, AreForgivenByAReload) {
   EXPECT_EQ(guests.enter("10.0.0.1", 0, start), Verdict::welcome);
 }
 
+TEST(Guests, SoManyOfTheUnwelcomeStayUntilTheyAreTold) {
+  Guests guests(with_addresses(1));
+  EXPECT_TRUE(guests.begin_telling(2));
+  EXPECT_TRUE(guests.begin_telling(2));
+  EXPECT_FALSE(guests.begin_telling(2));
+  guests.end_telling();
+  EXPECT_TRUE(guests.begin_telling(2));
+  EXPECT_FALSE(guests.begin_telling(0));
+}
+
 TEST(Guests, ThatHaveLeftTakeNoMemoryForEver) {
   Guests guests(with_addresses(1));
   for (std::size_t i = 0; i < 3 * Guests::addresses_max; ++i) {
