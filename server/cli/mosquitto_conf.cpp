@@ -125,6 +125,7 @@ class Import {
     if (listeners_.qos_max() < 2) set("mqtt.qos_max", listeners_.qos_max());
     if (const auto count = listeners_.connections_max()) set("connection.count_max", *count);
     if (level_) set("log.level", *level_);
+    if (persists_) set("store.path", (fs::path(location_) / "millrace-store").string());
     config.update(keys_);
     imported_.config = std::move(config);
     return std::move(imported_);
@@ -262,8 +263,7 @@ class Import {
         {"memory_limit", &Import::take_memory_limit},
         {"message_size_limit", &Import::take_message_size},
         {"persistence", &Import::take_persistence},
-        {"persistence_file", &Import::take_persistence_file},
-        {"persistence_location", &Import::take_persistence_file},
+        {"persistence_location", &Import::take_persistence_location},
         {"persistent_client_expiration", &Import::take_expiration},
         {"retain_available", &Import::take_retain}};
     const auto found = own.find(line.name);
@@ -303,10 +303,11 @@ class Import {
   }
 
   void take_memory_limit(const Directive& line) {
-    if (number(line.value).value_or(0) <= 0) return;
-    note(line,
-         "limits are those of queues, sessions and slots; the service or the container limits the "
-         "whole");
+    const auto bytes = number(line.value);
+    if (!bytes || *bytes < 0) return note(line, "is no number");
+    if (*bytes == 0) return;
+    set("memory.bytes_max", *bytes);
+    note(line, "memory.bytes_max limits what is held for clients, not the program itself");
   }
 
   void take_message_size(const Directive& line) {
@@ -319,11 +320,11 @@ class Import {
   }
 
   void take_persistence(const Directive& line) {
-    if (boolean(line.value) != true) return;
-    note(line, "state is in memory, and lost when the server ends");
+    persists_ = boolean(line.value) == true;
+    if (persists_) note(line, "it is kept in store.path; what is in mosquitto.db is not read");
   }
 
-  void take_persistence_file(const Directive&) {}  // `persistence` says it
+  void take_persistence_location(const Directive& line) { location_ = line.value; }
 
   void take_expiration(const Directive& line) {
     const auto time = seconds(line.value);
@@ -371,6 +372,8 @@ class Import {
   std::optional<bool> anonymous_;
   std::size_t anonymous_listeners_ = 0;  // that have a line of their own about it
   std::set<std::string> included_;       // folders
+  std::string location_;                 // of what persists
+  bool persists_ = false;
   int log_types_ = 0;
   bool per_listener_ = false;
 };

@@ -99,6 +99,21 @@ TEST(Import, LimitsAreKeys) {
   EXPECT_EQ(made.notes, "");
 }
 
+TEST(Import, WhatPersistsIsKeptInTheStore) {
+  const Made made(
+      "persistence true\npersistence_location /var/lib/mosquitto/\nautosave_interval 9\n");
+  EXPECT_EQ(made.at("/store/path"), "/var/lib/mosquitto/millrace-store");
+  EXPECT_THAT(made.notes, HasSubstr("mosquitto.db is not read"));
+  EXPECT_EQ(Made("persistence true\n").at("/store/path"), "millrace-store");
+  const Made none("persistence false\npersistence_location /var/lib/mosquitto/\n");
+  EXPECT_FALSE(none.config.contains("store"));
+}
+
+TEST(Import, TheMemoryLimitIsTheServers) {
+  EXPECT_EQ(Made("memory_limit 1000000000\n").at("/memory/bytes_max"), 1'000'000'000);
+  EXPECT_FALSE(Made("memory_limit 0\n").config.contains("memory"));
+}
+
 TEST(Import, LogTypesAddUpToALevel) {
   EXPECT_EQ(Made("log_type error\nlog_type warning\n").at("/log/level"), "warn");
   EXPECT_EQ(Made("log_type error\nlog_type notice\n").at("/log/level"), "info");
@@ -113,7 +128,7 @@ TEST(Import, NamesEachLineWithoutACounterpartAndWhy) {
       "connection other\naddress broker.example.com\ntopic # both 0\nremote_password secret\n"
       "auth_plugin /usr/lib/x.so\nauth_opt_backends files\nlistener 0 /run/mosquitto.sock\n"
       "nonsense 1\ntls_version tlsv1.1\n");
-  EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:1: persistence true: state is in memory"),
+  EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:1: persistence true: it is kept in"),
                                 HasSubstr("mosquitto.conf:3: pid_file /run/x.pid: "),
                                 HasSubstr("mosquitto.conf:4: connection other: "),
                                 HasSubstr("mosquitto.conf:6: topic # both 0: ")));
