@@ -27,6 +27,9 @@ constexpr std::size_t client_bytes_max = 200;
 std::vector<std::string> listener_names(const Config& config) {
   std::vector<std::string> names;
   for (const ListenerConfig& listener : config.listeners) names.push_back(listener.name);
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    names.push_back(http_listener_label(i));
+  }
   return names;
 }
 
@@ -74,7 +77,10 @@ Server::Server(std::shared_ptr<const Settings> settings)
       memory_watch_(processor_.ledger()),
       guests_(config()),
       certificate_ends_(listener_names(config())),
-      http_(config().http, takes_ipv4_too(config(), config().http.host, config().http.port)),
+      http_(config().http,
+            [this](const std::string& host, std::uint16_t port) {
+              return takes_ipv4_too(config(), host, port);
+            }),
       topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access),
       events_http_(http_, inbox_, topics_http_, event_options(config()),
                    delivery_of_events(settings_)) {
@@ -161,6 +167,15 @@ void Server::start() {
                          {"port", http_.port()},
                          {"listener", "http"},
                          {"tls", "off"}});
+  for (std::size_t i = 0; i < config().http.listeners.size(); ++i) {
+    const HttpListenerConfig& listener = config().http.listeners[i];
+    const bool tls = listener.uses_tls();
+    log_info("listening", {{"transport", tls ? "https" : "http"},
+                           {"address", listener.host},
+                           {"port", http_.port(i + 1)},
+                           {"listener", http_listener_label(i)},
+                           {"tls", tls ? to_string(listener.tls.version_min) : "off"}});
+  }
   for (const auto& listener : listeners_) {
     listener->start(clients_of(config(), listener->config()));
   }
@@ -236,6 +251,12 @@ void Server::apply_settings() {
     listeners_[i]->set_tls(settings_->tls.at(i).context);
     certificate_ends_.set(i, settings_->tls.at(i).certificate_ends_s);
   }
+  HttpServer::TlsContexts http_tls;
+  for (const TlsSetup& tls : settings_->http_tls) {
+    certificate_ends_.set(listeners_.size() + http_tls.size(), tls.certificate_ends_s);
+    http_tls.push_back(tls.context);
+  }
+  http_.set_tls(std::move(http_tls));
   guests_.set_ban(config().access.ban);
   worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }

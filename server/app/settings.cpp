@@ -59,14 +59,20 @@ std::shared_ptr<const Settings> make_settings(const Config& config,
     tls.push_back(make_tls_setup(config.listeners[i], found));
     add_faults(found, "listeners[" + std::to_string(i) + "].", faults);
   }
+  std::vector<TlsSetup> http_tls;
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    std::vector<TlsFault> found;
+    http_tls.push_back(make_tls_setup(config.http.listeners[i].as_listener(), found));
+    add_faults(found, "http.listeners[" + std::to_string(i) + "].", faults);
+  }
   std::vector<UpstreamFiles> upstreams;
   for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
     const std::string path = "upstreams[" + std::to_string(i) + "].";
     upstreams.push_back(read_files_of(config.upstreams[i], path, faults));
   }
   if (faults.size() > before) return nullptr;
-  return std::make_shared<const Settings>(
-      Settings{config, std::move(access), std::move(tls), std::move(upstreams)});
+  return std::make_shared<const Settings>(Settings{config, std::move(access), std::move(tls),
+                                                   std::move(upstreams), std::move(http_tls)});
 }
 
 }  // namespace millrace::server

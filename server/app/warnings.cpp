@@ -21,10 +21,17 @@ class Warnings {
         look_at_certificate(settings_.tls[i].certificate_ends_s, path + ".tls.certificate_file");
       }
     }
-    if (!is_loopback(config.http.host) && config.access.anonymous_allowed()) {
-      add("http.host", "beyond loopback, anyone who reaches " +
-                           address_text(config.http.host, config.http.port) +
-                           " may read metrics and topics");
+    look_at_http(config.http.host, config.http.port, TlsConfig(), "http.host");
+    for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+      const HttpListenerConfig& listener = config.http.listeners[i];
+      const std::string path = "http.listeners[" + std::to_string(i) + "]";
+      look_at_http(listener.host, listener.port, listener.tls, path);
+      look_at_secret(listener.tls.key_file, path + ".tls.key_file");
+      look_at_secret(listener.tls.key_password_file, path + ".tls.key_password_file");
+      if (i < settings_.http_tls.size() && settings_.http_tls[i].context) {
+        look_at_certificate(settings_.http_tls[i].certificate_ends_s,
+                            path + ".tls.certificate_file");
+      }
     }
     for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
       look_at(config.upstreams[i], "upstreams[" + std::to_string(i) + "]");
@@ -63,6 +70,20 @@ class Warnings {
     }
     if (!listener.uses_tls() && (!access.password_file.empty() || access.jwt.is_set())) {
       add(path, "passwords cross the network to " + address + " in clear: there is no TLS");
+    }
+  }
+
+  void look_at_http(const std::string& host, std::uint16_t port, const TlsConfig& tls,
+                    const std::string& path) {
+    if (is_loopback(host)) return;
+    const AccessConfig& access = settings_.config.access;
+    if (access.anonymous_allowed() && tls.client_certificate != ClientCertificate::required) {
+      add(path, "beyond loopback, anyone who reaches " + address_text(host, port) +
+                    " may read metrics and topics");
+    }
+    if (tls.certificate_file.empty() && (!access.password_file.empty() || access.jwt.is_set())) {
+      add(path, "passwords cross the network to " + address_text(host, port) +
+                    " in clear: there is no TLS");
     }
   }
 

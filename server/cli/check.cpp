@@ -19,6 +19,14 @@ std::string paths_of(const ListenerConfig& listener) {
   return text;
 }
 
+// Nothing of what serves everything.
+std::string serves(const std::vector<std::string>& parts) {
+  std::string text;
+  if (parts.size() == HttpConfig().serves.size()) return text;
+  for (const std::string& part : parts) text += (text.empty() ? ": " : ", ") + part;
+  return text;
+}
+
 int report(LoadedConfig loaded) {
   std::shared_ptr<const Settings> settings;
   if (loaded.ok()) settings = make_settings(loaded.config, loaded.faults);
@@ -35,7 +43,11 @@ int report(LoadedConfig loaded) {
               << ", clients: " << clients_of(loaded.config, listener) << "\n";
   }
   const HttpConfig& http = loaded.config.http;
-  std::cout << "http on " << address_text(http.host, http.port) << "\n";
+  std::cout << "http on " << address_text(http.host, http.port) << serves(http.serves) << "\n";
+  for (const HttpListenerConfig& listener : http.listeners) {
+    std::cout << (listener.uses_tls() ? "https on " : "http on ")
+              << address_text(listener.host, listener.port) << serves(listener.serves) << "\n";
+  }
   for (const Warning& warning : warnings_of(*settings, std::time(nullptr))) {
     std::cout << "warning: " << warning.path << ": " << warning.message << "\n";
   }

@@ -107,9 +107,31 @@ struct ListenerConfig {
   bool uses_websocket() const { return transport == Transport::ws || transport == Transport::wss; }
 };
 
+// A further address of HTTP.
+struct HttpListenerConfig {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 9465;
+  std::vector<std::string> serves = {"metrics", "topics", "api"};
+  TlsConfig tls;  // in clear, unless it names a certificate
+
+  bool uses_tls() const { return !tls.certificate_file.empty(); }
+  ListenerConfig as_listener() const {
+    ListenerConfig listener;
+    listener.transport = uses_tls() ? Transport::wss : Transport::ws;  // they begin as HTTP does
+    listener.host = host;
+    listener.port = port;
+    listener.tls = tls;
+    return listener;
+  }
+};
+// What logs and metrics call an entry of http.listeners: "http-2".
+std::string http_listener_label(std::size_t index);
+
 struct HttpConfig {
   std::string host = "127.0.0.1";
   std::uint16_t port = 9464;
+  std::vector<std::string> serves = {"metrics", "topics", "api"};
+  std::vector<HttpListenerConfig> listeners;
   std::uint32_t connections_max = 256;
   std::uint32_t header_bytes_max = 16 * 1024;
   std::uint32_t body_bytes_max = 64 * 1024;

@@ -90,6 +90,28 @@ Schema<ListenerConfig> listener_schema() {
   return schema;
 }
 
+Schema<HttpListenerConfig> http_listener_schema() {
+  Schema<HttpListenerConfig> schema;
+  schema.key(FIELD(host), "The address to listen on: one of this machine, or `localhost`")
+      .key(FIELD(port), Limits{0, 65535}, "The port; 0: any free port, which the log names")
+      .key(FIELD(serves), "What is served there, as `http.serves` has it")
+      .key(FIELD(tls.certificate_file),
+           "The certificate chain, PEM; with it, HTTP is inside TLS there. The file is read again "
+           "on SIGHUP, as are the other ones of this entry")
+      .key(FIELD(tls.key_file), "The private key of the certificate, PEM")
+      .key(FIELD(tls.key_password_file),
+           "A file whose first line is the pass phrase of an encrypted key")
+      .key(FIELD(tls.version_min), "The oldest version of TLS that a client may use")
+      .key(FIELD(tls.client_certificate),
+           "Whether clients are asked for a certificate: `optional` also accepts clients without "
+           "one, `required` does not. It lets them in, but gives them no name")
+      .key(FIELD(tls.client_ca_file),
+           "The certificates of the authorities that sign clients' certificates, PEM")
+      .key(FIELD(tls.crl_file),
+           "The lists of revoked client certificates (CRL), PEM, one of each authority");
+  return schema;
+}
+
 Schema<AccessRule> access_rule_schema() {
   Schema<AccessRule> schema;
   schema.key(FIELD(effect), "Whether the rule allows or denies")
@@ -151,6 +173,11 @@ void add_front_end(Schema<Config>& schema) {
       .key(FIELD(http.host), "The address at which HTTP (metrics, health, topics) is served")
       .key(FIELD(http.port), Limits{0, 65535},
            "The port of HTTP; 0: any free port, which the log names")
+      .key(FIELD(http.serves),
+           "What is served there: `metrics` (with health), `topics` (with `/events`), `api` (with "
+           "the page). What is not served is answered with 404")
+      .list(FIELD(http.listeners), http_listener_schema(), 16,
+            "Further addresses and ports of HTTP, each with TLS or without")
       .key(FIELD(http.hosts),
            "The host names that a request may be addressed to (`Host`), besides `localhost` and "
            "numeric addresses; `*`: any name. Requests to other names are answered with 421, since "

@@ -91,6 +91,11 @@ void check_any_addresses(const Config& config, const FaultSink& faults) {
     std::uint16_t port;
   };
   std::vector<Place> places = {{"http", "http", config.http.host, config.http.port}};
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    const HttpListenerConfig& listener = config.http.listeners[i];
+    places.push_back(
+        {item("http.listeners", i), http_listener_label(i), listener.host, listener.port});
+  }
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
     places.push_back({item("listeners", i), listener.name, listener.host, listener.port});
@@ -143,13 +148,51 @@ void check_paths(const ListenerConfig& listener, const FaultSink& faults) {
   }
 }
 
+void check_served(const std::vector<std::string>& parts, const FaultSink& faults) {
+  if (parts.empty()) faults.at("serves").add("at least one is needed");
+  for (const std::string& part : parts) {
+    if (part != "metrics" && part != "topics" && part != "api") {
+      faults.at("serves").add("must be metrics, topics or api, not \"" + part + "\"");
+    }
+  }
+}
+
+using Places = std::map<std::pair<std::string, std::uint16_t>, std::string>;
+
+// Notes in `places` where HTTP listens.
+void check_http(const HttpConfig& http, Places& places, const FaultSink& faults) {
+  check_host(http.host, faults);
+  check_origins(http.origins, faults);
+  check_served(http.serves, faults);
+  places[{http.host, http.port}] = "http";
+  for (std::size_t i = 0; i < http.listeners.size(); ++i) {
+    const HttpListenerConfig& listener = http.listeners[i];
+    const TlsConfig& tls = listener.tls;
+    const FaultSink here = faults.at(item("listeners", i));
+    check_host(listener.host, here);
+    check_served(listener.serves, here);
+    if (listener.uses_tls()) {
+      check_tls(listener.as_listener(), here);
+    } else if (!tls.key_file.empty() || !tls.key_password_file.empty() ||
+               !tls.client_ca_file.empty() || !tls.crl_file.empty() ||
+               tls.client_certificate != ClientCertificate::none) {
+      here.at("tls.certificate_file").add("is needed for TLS");
+    }
+    const auto [place, is_new] =
+        places.insert({{listener.host, listener.port}, http_listener_label(i)});
+    if (!is_new && listener.port != 0) {
+      here.at("port").add("is taken by \"" + place->second + "\" on the same host");
+    }
+  }
+}
+
 void check_listeners(const Config& config, const FaultSink& faults) {
   if (config.listeners.empty() && config.local.socket.empty()) {
     faults.at("listeners").add("at least one is needed, unless local.socket is set");
   }
   std::set<std::string> names;
-  std::map<std::pair<std::string, std::uint16_t>, std::string> places;
-  places[{config.http.host, config.http.port}] = "http";
+  Places places;
+  check_http(config.http, places, faults.at("http"));
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
     const FaultSink here = faults.at(item("listeners", i));
@@ -169,8 +212,6 @@ void check_listeners(const Config& config, const FaultSink& faults) {
       here.at("port").add("is taken by \"" + place->second + "\" on the same host");
     }
   }
-  check_host(config.http.host, faults.at("http"));
-  check_origins(config.http.origins, faults.at("http"));
   check_any_addresses(config, faults);
 }
 
@@ -192,6 +233,13 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     check(listener.host, faults.at(item("listeners", i)));
   }
   check(config.http.host, faults.at("http"));
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    const HttpListenerConfig& listener = config.http.listeners[i];
+    if (listener.uses_tls() && listener.tls.client_certificate == ClientCertificate::required) {
+      continue;
+    }
+    check(listener.host, faults.at("http").at(item("listeners", i)));
+  }
 }
 
 void check_filter(const std::string& filter, const Config& config, const FaultSink& faults) {
@@ -384,12 +432,18 @@ bool is_any_address(const std::string& host) {
   return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&v6);
 }
 
+std::string http_listener_label(std::size_t index) {
+  return "http-" + std::to_string(index + 2);
+}
+
 bool takes_ipv4_too(const Config& config, const std::string& host, std::uint16_t port) {
   if (is_ipv4(host) || !is_any_address(host)) return false;
   if (port == 0) return true;
-  if (config.http.port == port && is_ipv4(config.http.host)) return false;
-  return std::none_of(config.listeners.begin(), config.listeners.end(),
-                      [&](const auto& other) { return other.port == port && is_ipv4(other.host); });
+  const auto takes_it = [&](const auto& other) {
+    return other.port == port && is_ipv4(other.host);
+  };
+  return !takes_it(config.http) && std::ranges::none_of(config.listeners, takes_it) &&
+         std::ranges::none_of(config.http.listeners, takes_it);
 }
 
 bool is_loopback(const std::string& host) {

@@ -51,9 +51,12 @@ class HttpServer::Connection::Body final : public HttpBody {
   const std::weak_ptr<Connection> connection_;  // has no other body, and no answer after it
 };
 
-HttpServer::Connection::Connection(HttpServer& server, boost::asio::ip::tcp::socket socket,
-                                   bool reserved)
-    : server_(server), reserved_(reserved), stream_(std::move(socket)) {
+HttpServer::Connection::Connection(HttpServer& server, const Listener& listener,
+                                   boost::asio::ip::tcp::socket socket, bool reserved)
+    : server_(server),
+      listener_(listener),
+      reserved_(reserved),
+      stream_(std::move(socket), listener.tls) {
   // A request fits, and what may be pipelined behind it.
   buffer_.max_size(server.config_.header_bytes_max + server.config_.body_bytes_max +
                    pipelined_bytes_max + read_bytes);
@@ -61,6 +64,16 @@ HttpServer::Connection::Connection(HttpServer& server, boost::asio::ip::tcp::soc
 
 HttpServer::Connection::~Connection() {
   server_.forget(this);
+}
+
+void HttpServer::Connection::start() {
+  if (!stream_.uses_tls()) return do_read();
+  stage_ = Stage::handshake;
+  stream_.expires_after(std::chrono::seconds(server_.config_.header_seconds));
+  stream_.async_handshake([self = shared_from_this()](beast::error_code error) {
+    if (error || self->stage_ == Stage::closed) return self->close();
+    self->do_read();
+  });
 }
 
 // Waits for the first bytes of a request.
@@ -193,7 +206,7 @@ void HttpServer::Connection::hand_over() {
   auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(deliver), begin);
   exchange_ = exchange;
   do_watch();
-  server_.dispatch(std::move(exchange), reserved_);
+  server_.dispatch(std::move(exchange), listener_, reserved_);
 }
 
 // Reads on while a handler works, to learn that the client went; its next requests stay in the

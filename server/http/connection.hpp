@@ -1,8 +1,8 @@
 // One HTTP connection: reads a request, hands it over, writes the answer, and so on. Internal to
 // server/http/; everything runs on the HTTP thread.
 //
-// Each stage has its own time: waiting for a request (http.idle_seconds), for the rest of its header
-// (http.header_seconds), for its body and for the answer to be taken (http.timeout_seconds); how
+// Each stage has its own time: the handshake of TLS (http.header_seconds), waiting for a request
+// (http.idle_seconds), for the rest of its header (http.header_seconds), for its body and for the answer to be taken (http.timeout_seconds); how
 // long a handler takes is its own affair. While it does, the connection reads on, so that a client
 // that goes away is noticed at once (HttpExchange::on_gone), whatever it sent ahead; a client that
 // sends more than pipelined_bytes_max ahead is closed. The same holds while a body is sent in pieces
@@ -10,7 +10,6 @@
 #pragma once
 
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
@@ -21,6 +20,7 @@
 #include <string_view>
 
 #include "server/http/server.hpp"
+#include "server/http/stream.hpp"
 
 namespace millrace::server {
 
@@ -30,10 +30,11 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
 
   // `reserved`: it came when all ordinary places were taken, and is served what a monitor asks
   // for, nothing else.
-  Connection(HttpServer& server, boost::asio::ip::tcp::socket socket, bool reserved);
+  Connection(HttpServer& server, const Listener& listener, boost::asio::ip::tcp::socket socket,
+             bool reserved);
   ~Connection();
 
-  void start() { do_read(); }
+  void start();
   void close();
 
   bool is_reserved() const { return reserved_; }
@@ -49,6 +50,7 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
   using Response = boost::beast::http::response<boost::beast::http::string_body>;
   enum class Stage : std::uint8_t {
+    handshake,
     idle,
     header,
     body,
@@ -82,8 +84,9 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   bool make_request(HttpRequest& request) const;
 
   HttpServer& server_;
+  const Listener& listener_;
   const bool reserved_;
-  boost::beast::tcp_stream stream_;
+  HttpStream stream_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;  // a new one for each request
   std::optional<Response> response_;

@@ -101,8 +101,14 @@ void HttpExchange::gone() {
   if (on_gone_) std::exchange(on_gone_, nullptr)();
 }
 
-HttpServer::HttpServer(const HttpConfig& config, bool takes_ipv4_too)
-    : config_(config), takes_ipv4_too_(takes_ipv4_too) {
+HttpServer::HttpServer(const HttpConfig& config, const TakesIpv4Too& takes_ipv4_too)
+    : config_(config) {
+  std::vector<HttpListenerConfig> all = {{config.host, config.port, config.serves, {}}};
+  all.insert(all.end(), config.listeners.begin(), config.listeners.end());
+  for (HttpListenerConfig& one : all) {
+    const bool ipv4_too = !takes_ipv4_too || takes_ipv4_too(one.host, one.port);
+    listeners_.push_back(std::make_unique<Listener>(context_, std::move(one), ipv4_too));
+  }
   route("GET", "/", "", [this](HttpExchange::Ptr exchange) {
     exchange->answer(200, "text/html; charset=utf-8", start_page());
   });
@@ -125,20 +131,30 @@ void HttpServer::route_for_monitors(std::string pattern, std::string about, Http
   routes_.push_back({"GET", std::move(pattern), std::move(about), std::move(handler), true});
 }
 
-const HttpServer::Route* HttpServer::find(std::string_view method, std::string_view path) const {
+// Of http.serves.
+bool HttpServer::serves(const Listener& listener, const Route& route) {
+  const bool is_topics =
+      route.pattern.starts_with("/topics") || route.pattern.starts_with("/events");
+  const char* const part = route.for_monitors ? "metrics" : is_topics ? "topics" : "api";
+  const auto& parts = listener.config.serves;
+  return std::find(parts.begin(), parts.end(), part) != parts.end();
+}
+
+const HttpServer::Route* HttpServer::find(std::string_view method, std::string_view path,
+                                          const Listener& listener) const {
   const Route* best = nullptr;
   for (const Route& route : routes_) {
-    if (route.method != method || !fits(route.pattern, path)) continue;
+    if (route.method != method || !fits(route.pattern, path) || !serves(listener, route)) continue;
     if (!is_prefix_pattern(route.pattern)) return &route;
     if (best == nullptr || route.pattern.size() > best->pattern.size()) best = &route;
   }
   return best;
 }
 
-std::string HttpServer::allowed_methods(std::string_view path) const {
+std::string HttpServer::allowed_methods(std::string_view path, const Listener& listener) const {
   std::set<std::string> methods;
   for (const Route& route : routes_) {
-    if (!fits(route.pattern, path)) continue;
+    if (!fits(route.pattern, path) || !serves(listener, route)) continue;
     methods.insert(route.method);
     if (route.method == "GET") methods.insert("HEAD");
   }
@@ -147,11 +163,11 @@ std::string HttpServer::allowed_methods(std::string_view path) const {
   return joined;
 }
 
-void HttpServer::dispatch(HttpExchange::Ptr exchange, bool reserved) {
+void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, bool reserved) {
   HttpRequest& request = exchange->request_;
   std::string_view method = request.method;
   if (method == "HEAD") method = "GET";
-  const Route* route = find(method, request.path);
+  const Route* route = find(method, request.path, listener);
   const bool is_api = request.path.starts_with("/api/");
   if (reserved && (route == nullptr || !route->for_monitors)) {
     const std::string why = "too many connections (http.connections_max)";
@@ -165,7 +181,7 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, bool reserved) {
     return route->handler(std::move(exchange));
   }
   HttpResponse response;
-  const std::string methods = allowed_methods(request.path);
+  const std::string methods = allowed_methods(request.path, listener);
   response.status = methods.empty() ? 404 : 405;
   response.body = methods.empty() ? "not found\n" : "method not allowed\n";
   if (is_api) {
@@ -191,39 +207,57 @@ std::string HttpServer::start_page() const {
 }
 
 void HttpServer::start() {
-  namespace asio = boost::asio;
-  boost::system::error_code error;
-  const auto address = asio::ip::make_address(config_.host, error);
-  const asio::ip::tcp::endpoint endpoint(address, config_.port);
-  if (!error) acceptor_.open(endpoint.protocol(), error);
-  if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error && address.is_v6()) acceptor_.set_option(asio::ip::v6_only(!takes_ipv4_too_), error);
-  if (!error) acceptor_.bind(endpoint, error);
-  if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
-  if (error) {
-    throw std::runtime_error("http: cannot listen on " + config_.host + " port " +
-                             std::to_string(config_.port) + ": " + error.message());
-  }
-  port_ = acceptor_.local_endpoint().port();
-  accept();
+  for (const auto& listener : listeners_) open(*listener);
+  for (const auto& listener : listeners_) accept(*listener);
   thread_ = std::thread([this] { context_.run(); });
 }
 
-void HttpServer::accept() {
-  acceptor_.async_accept(
-      [this](boost::system::error_code error, boost::asio::ip::tcp::socket socket) {
-        if (error == boost::asio::error::operation_aborted || !acceptor_.is_open()) return;
-        if (!error) take(std::move(socket));
-        if (error) return pause_accepting();
-        accept();
+void HttpServer::open(Listener& listener) {
+  namespace asio = boost::asio;
+  const HttpListenerConfig& config = listener.config;
+  asio::ip::tcp::acceptor& acceptor = listener.acceptor;
+  boost::system::error_code error;
+  const auto address = asio::ip::make_address(config.host, error);
+  const asio::ip::tcp::endpoint endpoint(address, config.port);
+  if (!error) acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error && address.is_v6()) {
+    acceptor.set_option(asio::ip::v6_only(!listener.takes_ipv4_too), error);
+  }
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) {
+    throw std::runtime_error("http: cannot listen on " + config.host + " port " +
+                             std::to_string(config.port) + ": " + error.message());
+  }
+  listener.port = acceptor.local_endpoint().port();
+}
+
+void HttpServer::set_tls(TlsContexts contexts) {
+  const auto set = [this, contexts = std::move(contexts)] {
+    for (std::size_t i = 0; i < contexts.size() && i + 1 < listeners_.size(); ++i) {
+      listeners_[i + 1]->tls = contexts[i];
+    }
+  };
+  // Before start() there is nobody else.
+  thread_.joinable() ? boost::asio::post(context_, set) : set();
+}
+
+void HttpServer::accept(Listener& listener) {
+  listener.acceptor.async_accept(
+      [this, &listener](boost::system::error_code error, boost::asio::ip::tcp::socket socket) {
+        if (error == boost::asio::error::operation_aborted || !listener.acceptor.is_open()) return;
+        if (error) return pause_accepting(listener);
+        take(listener, std::move(socket));
+        accept(listener);
       });
 }
 
 // Out of descriptors, most likely: trying again at once would spin.
-void HttpServer::pause_accepting() {
-  accept_timer_.expires_after(std::chrono::milliseconds(100));
-  accept_timer_.async_wait([this](boost::system::error_code error) {
-    if (!error) accept();
+void HttpServer::pause_accepting(Listener& listener) {
+  listener.timer.expires_after(std::chrono::milliseconds(100));
+  listener.timer.async_wait([this, &listener](boost::system::error_code error) {
+    if (!error) accept(listener);
   });
 }
 
@@ -247,7 +281,7 @@ bool HttpServer::make_room(bool reserved) {
   return true;
 }
 
-void HttpServer::take(boost::asio::ip::tcp::socket socket) {
+void HttpServer::take(Listener& listener, boost::asio::ip::tcp::socket socket) {
   counters_.connections_accepted.add();
   const bool reserved = count(false) >= config_.connections_max && !make_room(false);
   if (reserved && count(true) >= reserved_places && !make_room(true)) {
@@ -255,7 +289,8 @@ void HttpServer::take(boost::asio::ip::tcp::socket socket) {
     counters_.connections_closed.add();
     return;
   }
-  const auto connection = std::make_shared<Connection>(*this, std::move(socket), reserved);
+  const auto connection =
+      std::make_shared<Connection>(*this, listener, std::move(socket), reserved);
   connections_.emplace(connection.get(), connection);
   connection->start();
 }
@@ -277,8 +312,10 @@ void HttpServer::stop() {
   if (!thread_.joinable()) return;
   boost::asio::post(context_, [this] {
     boost::system::error_code ignored;
-    acceptor_.close(ignored);
-    accept_timer_.cancel();
+    for (const auto& listener : listeners_) {
+      listener->acceptor.close(ignored);
+      listener->timer.cancel();
+    }
     const auto connections = connections_;  // close() takes them out one by one
     for (const auto& [key, connection] : connections) {
       if (const auto alive = connection.lock()) alive->close();

@@ -12,13 +12,17 @@
 // dropped unanswered is answered 500. A route that ends in "/*" takes every path below it; the
 // longest match wins. HEAD is answered by GET's handler. Anything else: 404, or 405 with Allow.
 //
-// Threads: route() before start(); start() and stop() from one thread. Whoever answers from another
+// It listens at http.host, and wherever http.listeners says; each of these may serve a part of the
+// routes, and speak TLS.
+//
+// Threads: route() before start(); start() and stop() from one thread; set_tls() any. Whoever answers from another
 // thread stops doing so before the server is destroyed.
 #pragma once
 
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <functional>
@@ -125,8 +129,9 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters);
 
 class HttpServer {
  public:
-  // `takes_ipv4_too`: a socket on `::` does.
-  explicit HttpServer(const HttpConfig& config, bool takes_ipv4_too = true);
+  // Whether a socket on `::` does.
+  using TakesIpv4Too = std::function<bool(const std::string& host, std::uint16_t port)>;
+  explicit HttpServer(const HttpConfig& config, const TakesIpv4Too& takes_ipv4_too = {});
   ~HttpServer();
 
   // `about` stands on the start page; empty: not listed there. It takes the place of an earlier one of
@@ -135,6 +140,10 @@ class HttpServer {
   // The same for what a monitor asks: it is served when all ordinary places are taken, too.
   void route_for_monitors(std::string pattern, std::string about, HttpHandler handler);
 
+  // For new connections: those of http.listeners, in their order; null: in clear.
+  using TlsContexts = std::vector<std::shared_ptr<boost::asio::ssl::context>>;
+  void set_tls(TlsContexts contexts);
+
   // Binds and listens; throws std::runtime_error with the address and the reason.
   void start();
   void stop();  // closes everything, joins the thread; unanswered exchanges are told on_gone
@@ -142,7 +151,8 @@ class HttpServer {
   // The routes as links.
   std::string start_page() const;
 
-  std::uint16_t port() const { return port_; }  // after start()
+  // After start(). 0: http.port; from 1 on: http.listeners.
+  std::uint16_t port(std::size_t listener = 0) const { return listeners_.at(listener)->port; }
   const HttpCounters& counters() const { return counters_; }
   boost::asio::io_context& context() { return context_; }  // for timers of long polls
 
@@ -153,32 +163,43 @@ class HttpServer {
     HttpHandler handler;
     bool for_monitors = false;
   };
+  struct Listener {
+    Listener(boost::asio::io_context& context, HttpListenerConfig from, bool ipv4_too)
+        : config(std::move(from)), takes_ipv4_too(ipv4_too), acceptor(context), timer(context) {}
+
+    const HttpListenerConfig config;
+    const bool takes_ipv4_too;
+    boost::asio::ip::tcp::acceptor acceptor;
+    boost::asio::steady_timer timer;                 // while accepting pauses
+    std::shared_ptr<boost::asio::ssl::context> tls;  // the HTTP thread's; null: in clear
+    std::uint16_t port = 0;
+  };
   static constexpr std::size_t reserved_places = 16;  // beyond http.connections_max
 
-  void accept();
-  void pause_accepting();
-  void take(boost::asio::ip::tcp::socket socket);
+  void open(Listener& listener);
+  void accept(Listener& listener);
+  void pause_accepting(Listener& listener);
+  void take(Listener& listener, boost::asio::ip::tcp::socket socket);
   void forget(Connection* connection);
   // Closes the connection that has been silent for longest; false: there is none.
   bool make_room(bool reserved);
   std::size_t count(bool reserved) const;
   // `reserved`: on a reserved place, where only monitors are served.
-  void dispatch(HttpExchange::Ptr exchange, bool reserved);
+  void dispatch(HttpExchange::Ptr exchange, const Listener& listener, bool reserved);
+  static bool serves(const Listener& listener, const Route& route);
   // Whether a request for that host is meant for this server.
   bool answers_for(const std::string& host) const;
-  std::string allowed_methods(std::string_view path) const;
-  const Route* find(std::string_view method, std::string_view path) const;
+  std::string allowed_methods(std::string_view path, const Listener& listener) const;
+  const Route* find(std::string_view method, std::string_view path, const Listener& listener) const;
 
   const HttpConfig config_;
-  const bool takes_ipv4_too_;
   std::vector<Route> routes_;  // constant after start()
   HttpCounters counters_;
   // The HTTP thread's. Outlives the context, whose last handlers hold connections.
   std::map<Connection*, std::weak_ptr<Connection>> connections_;
   boost::asio::io_context context_{1};
-  boost::asio::ip::tcp::acceptor acceptor_{context_};
-  boost::asio::steady_timer accept_timer_{context_};
-  std::uint16_t port_ = 0;
+  std::vector<std::unique_ptr<Listener>>
+      listeners_;  // the first is that of http.host and http.port
   std::thread thread_;
 };
 

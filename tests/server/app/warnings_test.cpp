@@ -39,10 +39,14 @@ TEST(Warnings, NameWhoMayComeInFromElsewhere) {
   EXPECT_THAT(warnings(of(config)), HasSubstr("listeners[0]: beyond loopback, anyone"));
   config.http.host = "::";
   EXPECT_THAT(warnings(of(config)), HasSubstr("http.host: beyond loopback, anyone"));
+  config.http.listeners.resize(1);
+  config.http.listeners[0].host = "0.0.0.0";
+  EXPECT_THAT(warnings(of(config)), HasSubstr("http.listeners[0]: beyond loopback, anyone"));
   config.access.allow_anonymous = false;
   config.access.password_file = "/nonexistent";
-  EXPECT_THAT(warnings(of(config)), AllOf(HasSubstr("listeners[0]: passwords cross the network"),
-                                          Not(HasSubstr("anyone"))));
+  EXPECT_THAT(warnings(of(config)),
+              AllOf(HasSubstr("listeners[0]: passwords cross the network"),
+                    HasSubstr("http.host: passwords cross the network"), Not(HasSubstr("anyone"))));
 }
 
 TEST(Warnings, NameSecretsThatEverybodyMayRead) {

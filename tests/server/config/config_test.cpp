@@ -283,6 +283,27 @@ TEST(Config, IgnoresTheVariablesThatKubernetesInjects) {
   EXPECT_EQ(load_config(sources).config.http.port, 4321);
 }
 
+TEST(Config, FurtherAddressesOfHttpAreJudgedLikeTheFirst) {
+  const auto with_listeners = [](const std::string& list) {
+    return faults_of(with_sets({"http.listeners=" + list}));
+  };
+  EXPECT_THAT(with_listeners(R"([{"port":9001,"serves":["metrics"]},{"port":9002}])"), IsEmpty());
+  EXPECT_THAT(with_listeners(R"([{"port":9001},{"port":9001}])"),
+              HasSubstr("http.listeners[1].port: is taken by \"http-2\""));
+  EXPECT_THAT(with_listeners(R"([{"port":1883}])"),
+              HasSubstr("listeners[0].port: is taken by \"http-2\""));
+  EXPECT_THAT(with_listeners(R"([{"host":"0.0.0.0"}])"),
+              HasSubstr("http.listeners[0].host: 0.0.0.0 is beyond"));
+  EXPECT_THAT(with_listeners(R"([{"serves":["page"]}])"),
+              HasSubstr("http.listeners[0].serves: must be metrics, topics or api"));
+  EXPECT_THAT(with_listeners(R"([{"serves":[]}])"),
+              HasSubstr("http.listeners[0].serves: at least one is needed"));
+  EXPECT_THAT(with_listeners(R"([{"tls":{"key_file":"/k"}}])"),
+              HasSubstr("http.listeners[0].tls.certificate_file: is needed"));
+  EXPECT_THAT(with_listeners(R"([{"tls":{"certificate_file":"/nonexistent"}}])"),
+              HasSubstr("http.listeners[0].tls.key_file: is needed"));
+}
+
 TEST(Config, RefusesToListenBeyondLoopbackWithoutAuthentication) {
   const std::string open = "listeners[0].host=0.0.0.0";
   EXPECT_THAT(faults_of(with_sets({open})), HasSubstr("listeners[0].host: 0.0.0.0 is beyond"));

@@ -1,0 +1,64 @@
+// HttpStream: the bytes of one HTTP connection, in clear or inside TLS: an AsyncStream of Asio, for
+// Beast. Time-outs, cancelling and the end are those of the TCP stream below, whichever it is.
+//
+// The end is that of TCP, without a close alert of TLS: an answer says how long it is, or comes in
+// chunks, so that nobody can cut it off unnoticed.
+//
+// Threads: the HTTP thread.
+#pragma once
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <utility>
+
+namespace millrace::server {
+
+class HttpStream {
+ public:
+  using executor_type = boost::beast::tcp_stream::executor_type;
+
+  // `tls`: null: in clear.
+  HttpStream(boost::asio::ip::tcp::socket socket, std::shared_ptr<boost::asio::ssl::context> tls)
+      : tcp_(std::move(socket)), context_(std::move(tls)) {
+    if (context_) tls_.emplace(tcp_, *context_);
+  }
+  HttpStream(const HttpStream&) = delete;
+  HttpStream& operator=(const HttpStream&) = delete;
+
+  bool uses_tls() const { return tls_.has_value(); }
+  template <class Handler>
+  void async_handshake(Handler&& handler) {
+    tls_->async_handshake(boost::asio::ssl::stream_base::server, std::forward<Handler>(handler));
+  }
+
+  template <class Buffers, class Handler>
+  void async_read_some(const Buffers& into, Handler&& handler) {
+    if (tls_) return tls_->async_read_some(into, std::forward<Handler>(handler));
+    tcp_.async_read_some(into, std::forward<Handler>(handler));
+  }
+  template <class Buffers, class Handler>
+  void async_write_some(const Buffers& from, Handler&& handler) {
+    if (tls_) return tls_->async_write_some(from, std::forward<Handler>(handler));
+    tcp_.async_write_some(from, std::forward<Handler>(handler));
+  }
+
+  executor_type get_executor() { return tcp_.get_executor(); }
+  void expires_after(std::chrono::nanoseconds time) { tcp_.expires_after(time); }
+  void expires_never() { tcp_.expires_never(); }
+  void cancel() { tcp_.cancel(); }
+  void close() { tcp_.close(); }
+  boost::asio::ip::tcp::socket& socket() { return tcp_.socket(); }
+  const boost::asio::ip::tcp::socket& socket() const { return tcp_.socket(); }
+
+ private:
+  boost::beast::tcp_stream tcp_;
+  const std::shared_ptr<boost::asio::ssl::context> context_;
+  std::optional<boost::asio::ssl::stream<boost::beast::tcp_stream&>> tls_;  // unset: in clear
+};
+
+}  // namespace millrace::server
