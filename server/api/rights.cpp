@@ -55,44 +55,50 @@ void ApiRights::read_topics(const HttpExchange::Ptr& exchange, std::string filte
   });
 }
 
-void ApiRights::change(const HttpExchange::Ptr& exchange, Then then) {
+void ApiRights::change(const HttpExchange::Ptr& exchange, HttpScope needed,
+                       std::function<void(HttpAccess::Verdict)> then) {
   if (is_cross_origin(exchange->request())) {
     return exchange->answer(problem(403, "not from a page of another origin"));
   }
-  access_.identify(exchange, [exchange, then](HttpAccess::Verdict verdict) {
+  access_.identify(exchange, [exchange, needed, then](HttpAccess::Verdict verdict) {
     if (verdict.refusal) return exchange->answer(problem_of(std::move(*verdict.refusal)));
+    if (!verdict.has(needed)) {
+      return exchange->answer(
+          problem(403, "the token has not the scope " + std::string(to_string(needed))));
+    }
     if (verdict.grants->user().empty()) {
       return exchange->answer(
           sign_in("to change something, a user name and a password are needed "
                   "(access.password_file)"));
     }
-    then(verdict.grants);
+    then(std::move(verdict));
   });
 }
 
 void ApiRights::publish(const HttpExchange::Ptr& exchange, std::string topic,
                         broker::PublishedHow how, Then then) {
-  change(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
-    if (protocol::is_reserved_topic(topic) || grants->publish_refusal(topic, how)) {
+  change(exchange, HttpScope::publish, [=](const HttpAccess::Verdict& verdict) {
+    if (protocol::is_reserved_topic(topic) || verdict.grants->publish_refusal(topic, how)) {
       return exchange->answer(problem(403, "not allowed to publish to " + topic));
     }
-    then(grants);
+    then(verdict.grants);
   });
 }
 
 void ApiRights::manage(const HttpExchange::Ptr& exchange, Then then) {
-  change(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
-    // Such a token was made to give less than its user may do.
-    if (grants->rights()->carried) {
+  change(exchange, HttpScope::manage, [=, this](const HttpAccess::Verdict& verdict) {
+    const std::string& user = verdict.grants->user();
+    // A token with rules of its own was made to give less than its user may do.
+    if (!verdict.token && verdict.grants->rights()->carried) {
       return exchange->answer(problem(
           403,
           "this token lists what it allows (access.jwt.acl_claim), and managing is not of it"));
     }
-    if (!access_.current()->is_administrator(grants->user())) {
-      return exchange->answer(problem(
-          403, "\"" + grants->user() + "\" is none of the administrators (access.administrators)"));
+    if (!verdict.token && !access_.current()->is_administrator(user)) {
+      return exchange->answer(
+          problem(403, "\"" + user + "\" is none of the administrators (access.administrators)"));
     }
-    then(grants);
+    then(verdict.grants);
   });
 }
 

@@ -6,6 +6,9 @@
 //   manage   a user who gave his password and is one of access.administrators; a token that lists
 //            what it allows does not allow this
 //
+// A token of access.http_tokens needs the scope of that name for each, and with `manage` may what an
+// administrator may.
+//
 // What changes something is refused to pages of other origins, whatever password their browser adds
 // by itself: such a request names its origin, which is not this server's.
 //
@@ -38,7 +41,9 @@ class ApiRights {
   void manage(const HttpExchange::Ptr& exchange, Then then);
 
  private:
-  void change(const HttpExchange::Ptr& exchange, Then then);
+  // `needed`: the scope, of a token.
+  void change(const HttpExchange::Ptr& exchange, HttpScope needed,
+              std::function<void(HttpAccess::Verdict)> then);
 
   HttpAccess& access_;
 };

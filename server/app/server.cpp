@@ -114,7 +114,8 @@ Server::Server(std::shared_ptr<const Settings> settings)
   apply_settings();
   add_metrics();
   add_console_routes(http_);
-  add_standard_routes(http_, metrics_, [this] { return readiness(); });
+  add_standard_routes(
+      http_, metrics_, [this] { return readiness(); }, metrics_guard());
 }
 
 Server::~Server() {
@@ -138,6 +139,15 @@ std::unique_ptr<Heartbeat> Server::make_heartbeat() {
   Heartbeat::Processor processor{[this] { return inbox_.idle(); },
                                  [this] { return processor_.stats().batches.value(); }};
   return std::make_unique<Heartbeat>(std::move(posts), std::move(processor));
+}
+
+MetricsGuard Server::metrics_guard() {
+  if (config().http.metrics_public) return {};
+  return [this](const HttpExchange::Ptr& exchange, std::function<void()> then) {
+    topics_http_.access().judge_metrics(exchange, [=](HttpAccess::Verdict verdict) {
+      verdict.refusal ? exchange->answer(std::move(*verdict.refusal)) : then();
+    });
+  };
 }
 
 void Server::add_metrics() {

@@ -75,6 +75,7 @@ class Server {
 
   std::unique_ptr<Heartbeat> make_heartbeat();
   void add_metrics();
+  MetricsGuard metrics_guard();
   bool submit_unsubmitted();
   void limit_processor();
   void begin_review();

@@ -39,6 +39,10 @@ class Warnings {
     look_at_secret(config.access.password_file, "access.password_file");
     look_at_secret(config.access.scram_file, "access.scram_file");
     look_at_secret(config.access.jwt.secret_file, "access.jwt.secret_file");
+    for (std::size_t i = 0; i < config.access.http_tokens.size(); ++i) {
+      look_at_secret(config.access.http_tokens[i].token_file,
+                     "access.http_tokens[" + std::to_string(i) + "].token_file");
+    }
     // Public keys may be read by anybody; a set with a secret in it may not.
     if (settings_.access && settings_.access->has_secrets_in_key_set()) {
       look_at_secret(config.access.jwt.keys_file, "access.jwt.keys_file");

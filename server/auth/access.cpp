@@ -113,12 +113,14 @@ Grants::Grants(std::string user, const AccessConfig& config, const broker::Arriv
 // --- Users ---------------------------------------------------------------------------------------
 
 Access::Access(const AccessConfig& config, const std::vector<std::string>& listeners,
-               PasswordFile passwords, ScramFile scram, std::shared_ptr<const JwtVerifier> jwt)
+               PasswordFile passwords, ScramFile scram, std::shared_ptr<const JwtVerifier> jwt,
+               HttpTokens http_tokens)
     : revision_(next_revision()),
       config_(config),
       passwords_(std::move(passwords)),
       scram_(std::move(scram)),
       jwt_(std::move(jwt)),
+      http_tokens_(std::move(http_tokens)),
       rules_(config, listeners) {}
 
 std::shared_ptr<const Access> Access::make(const AccessConfig& config,
@@ -128,9 +130,11 @@ std::shared_ptr<const Access> Access::make(const AccessConfig& config,
   auto passwords = read_users<PasswordFile>(config.password_file, "access.password_file", faults);
   auto scram = read_users<ScramFile>(config.scram_file, "access.scram_file", faults);
   auto jwt = JwtVerifier::make(config.jwt, faults);
+  auto http_tokens = HttpTokens::read(config.http_tokens, faults);
   if (faults.size() > before) return nullptr;
-  return std::shared_ptr<const Access>(
-      new Access(config, listeners, std::move(passwords), std::move(scram), std::move(jwt)));
+  return std::shared_ptr<const Access>(new Access(config, listeners, std::move(passwords),
+                                                  std::move(scram), std::move(jwt),
+                                                  std::move(http_tokens)));
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(

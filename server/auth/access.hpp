@@ -28,6 +28,7 @@
 #include "core/broker/rights.hpp"
 #include "core/broker/topic_rules.hpp"
 #include "protocol/reason_code.hpp"
+#include "server/auth/http_tokens.hpp"
 #include "server/auth/jwt.hpp"
 #include "server/auth/password_file.hpp"
 #include "server/auth/scram.hpp"
@@ -103,6 +104,8 @@ class Access final : public broker::Authority {
   std::size_t password_checks_max() const { return config_.password_checks_max; }
   // Whether this user, verified, may disconnect clients and reload the configuration.
   bool is_administrator(std::string_view user) const;
+  // What programs show over HTTP.
+  const HttpTokens& http_tokens() const { return http_tokens_; }
   // Null: SCRAM is not offered.
   const ScramFile* scram() const { return config_.scram_file.empty() ? nullptr : &scram_; }
 
@@ -129,7 +132,8 @@ class Access final : public broker::Authority {
 
  private:
   Access(const AccessConfig& config, const std::vector<std::string>& listeners,
-         PasswordFile passwords, ScramFile scram, std::shared_ptr<const JwtVerifier> jwt);
+         PasswordFile passwords, ScramFile scram, std::shared_ptr<const JwtVerifier> jwt,
+         HttpTokens http_tokens);
 
   using CarriedRef = std::shared_ptr<const broker::CarriedRules>;
   std::shared_ptr<const Grants> grants_of(std::string_view user, std::string_view credential,
@@ -144,6 +148,7 @@ class Access final : public broker::Authority {
   const PasswordFile passwords_;
   const ScramFile scram_;
   const std::shared_ptr<const JwtVerifier> jwt_;  // null: no tokens are taken
+  const HttpTokens http_tokens_;
   const UserRules rules_;
   // One Grants a user and credential, made when the user first comes: asked once a connection and
   // reload, so a lock is fine. Empty where rules ask how a client came.

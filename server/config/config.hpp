@@ -132,6 +132,7 @@ struct HttpConfig {
   std::uint16_t port = 9464;
   std::vector<std::string> serves = {"metrics", "topics", "api"};
   std::vector<HttpListenerConfig> listeners;
+  bool metrics_public = true;
   std::uint32_t connections_max = 256;
   std::uint32_t header_bytes_max = 16 * 1024;
   std::uint32_t body_bytes_max = 64 * 1024;
@@ -286,6 +287,13 @@ struct BanConfig {
   std::uint32_t seconds = 300;
 };
 
+// What a program shows over HTTP.
+struct HttpTokenConfig {
+  std::string name;        // whose rights it has
+  std::string token_file;  // its first line
+  std::vector<std::string> scopes;
+};
+
 struct AccessConfig {
   std::optional<bool> allow_anonymous;  // unset: allowed as long as no file names users
   std::string password_file;            // mosquitto's format, made by `millrace passwd`
@@ -295,8 +303,9 @@ struct AccessConfig {
   std::uint32_t login_delay_max_ms = 5000;   // after failures; 0: none
   BanConfig ban;
   std::vector<std::string> administrators;  // users who may manage the server over HTTP
-  std::vector<AccessRule> rules;            // first match wins
-  std::optional<AccessEffect> otherwise;    // when none matches; see unmatched()
+  std::vector<HttpTokenConfig> http_tokens;
+  std::vector<AccessRule> rules;          // first match wins
+  std::optional<AccessEffect> otherwise;  // when none matches; see unmatched()
 
   bool verifies_anyone() const {
     return !password_file.empty() || !scram_file.empty() || jwt.is_set();

@@ -112,6 +112,21 @@ Schema<HttpListenerConfig> http_listener_schema() {
   return schema;
 }
 
+Schema<HttpTokenConfig> http_token_schema() {
+  Schema<HttpTokenConfig> schema;
+  schema
+      .key(FIELD(name),
+           "The token's name, which access.rules take for a user's: they say which topics it may "
+           "read and publish to")
+      .key(FIELD(token_file),
+           "A file whose first line is the token: at least 32 characters of `A-Z a-z 0-9 -._~+/=`, "
+           "as `openssl rand -hex 32` makes it")
+      .key(FIELD(scopes),
+           "What it may be used for: `metrics`; `read` topics and what the API shows; `publish`; "
+           "`manage`, as access.administrators do");
+  return schema;
+}
+
 Schema<AccessRule> access_rule_schema() {
   Schema<AccessRule> schema;
   schema.key(FIELD(effect), "Whether the rule allows or denies")
@@ -178,6 +193,9 @@ void add_front_end(Schema<Config>& schema) {
            "the page). What is not served is answered with 404")
       .list(FIELD(http.listeners), http_listener_schema(), 16,
             "Further addresses and ports of HTTP, each with TLS or without")
+      .key(FIELD(http.metrics_public),
+           "Whether anybody may read `/metrics`. `false`: a token with the scope `metrics`, or a "
+           "user who may subscribe to `$SYS/#`. Health asks nobody")
       .key(FIELD(http.hosts),
            "The host names that a request may be addressed to (`Host`), besides `localhost` and "
            "numeric addresses; `*`: any name. Requests to other names are answered with 421, since "
@@ -620,6 +638,11 @@ void add_operator(Schema<Config>& schema) {
            "The users of access.password_file who may disconnect clients and reload the "
            "configuration over HTTP. None: nobody may",
            Takes::reload)
+      .list(
+          FIELD(access.http_tokens), http_token_schema(), 100,
+          "Tokens that programs show over HTTP (`Authorization: Bearer`), each for some purposes. "
+          "They are no way into MQTT",
+          Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. A rule matches a subscription "
             "if it covers its whole filter. A denying rule that covers only a part of it takes out "

@@ -27,6 +27,13 @@ HttpResponse forbidden(std::string_view filter) {
   return response;
 }
 
+HttpResponse lacks(HttpScope scope) {
+  HttpResponse response;
+  response.status = 403;
+  response.body = "the token has not the scope " + std::string(to_string(scope)) + "\n";
+  return response;
+}
+
 HttpResponse busy() {
   HttpResponse response;
   response.status = 503;
@@ -99,6 +106,22 @@ std::optional<BasicCredentials> parse_basic_credentials(std::string_view authori
   return BasicCredentials{text->substr(0, colon), text->substr(colon + 1)};
 }
 
+namespace {
+
+HttpAccess::Verdict verdict_of_token(const std::shared_ptr<const Access>& access,
+                                     const HttpToken& token, const HttpRequest& request,
+                                     std::string_view filter) {
+  if (!filter.empty() && !token.has(HttpScope::read)) {
+    return {lacks(HttpScope::read), nullptr, access, nullptr, token};
+  }
+  const auto grants = access->grants_of(token.name, {{}, request.peer, http_listener});
+  auto made = verdict(access, grants, request.header("authorization"), filter);
+  made.token = token;
+  return made;
+}
+
+}  // namespace
+
 void HttpAccess::set(std::shared_ptr<const Access> access) {
   const std::lock_guard lock(mutex_);
   access_ = std::move(access);
@@ -120,6 +143,11 @@ void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Th
     verified_by_ = access;
   }
   const std::string_view authorization = exchange->request().header("authorization");
+  if (const auto bearer = parse_bearer_token(authorization)) {
+    if (const HttpToken* token = access->http_tokens().find(*bearer)) {
+      return then(verdict_of_token(access, *token, exchange->request(), filter));
+    }
+  }
   if (authorization.empty() || !access->verifies_names()) {
     return then(verdict(access, grants_of(*access, exchange->request()), authorization, filter));
   }
@@ -133,6 +161,20 @@ void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Th
     verified_.erase(found);
   }
   check(exchange, std::move(hash), std::move(filter), std::move(then));
+}
+
+void HttpAccess::judge_metrics(const HttpExchange::Ptr& exchange, Then then) {
+  identify(exchange, [then](Verdict verdict) {
+    if (verdict.refusal) return then(std::move(verdict));
+    if (verdict.grants->user().empty()) {
+      verdict.refusal = unauthorized();
+    } else if (!verdict.has(HttpScope::metrics)) {
+      verdict.refusal = lacks(HttpScope::metrics);
+    } else if (!verdict.token && !verdict.grants->subscription("$SYS/#")) {
+      verdict.refusal = forbidden("$SYS/#");
+    }
+    then(std::move(verdict));
+  });
 }
 
 void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std::string filter,

@@ -1,6 +1,7 @@
 // May this HTTP client read those topics? HTTP Basic authentication (RFC 7617), or a token (RFC 6750),
-// in front of Access,
-// the one place that knows users and rules: reading over HTTP needs the rights of a subscription.
+// in front of Access, the one place that knows users and rules: reading over HTTP needs the rights
+// of a subscription. A token is a JWT, as in MQTT, or one of access.http_tokens, which has scopes
+// beside the rights of its name.
 //
 // A password costs milliseconds of CPU to verify, so the worker does it, beside the HTTP thread:
 // who tries many holds up neither a scrape nor a health check. HTTP clients send it with every
@@ -50,6 +51,10 @@ class HttpAccess {
     Grants::ReadRules rules;
     std::shared_ptr<const Access> by;
     std::shared_ptr<const Grants> grants = nullptr;  // null if refused
+    std::optional<HttpToken> token = std::nullopt;   // of access.http_tokens, if it came by one
+
+    // Whether it did not come by a token without that scope.
+    bool has(HttpScope scope) const { return !token || token->has(scope); }
   };
   // The rules of a reload. A request that waits is to be judged anew before it is answered.
   void set(std::shared_ptr<const Access> access);
@@ -59,6 +64,8 @@ class HttpAccess {
   // `then` is called on the HTTP thread: at once, or when the password was checked.
   using Then = std::function<void(Verdict)>;
   void judge(const HttpExchange::Ptr& exchange, std::string filter, Then then);
+  // Whether it may read the metrics, where they are not for everybody (http.metrics_public).
+  void judge_metrics(const HttpExchange::Ptr& exchange, Then then);
   // Who the client is, whatever it may read.
   void identify(const HttpExchange::Ptr& exchange, Then then) { judge(exchange, "", then); }
 

@@ -326,11 +326,15 @@ void HttpServer::stop() {
 }
 
 void add_standard_routes(HttpServer& http, const Metrics& metrics,
-                         std::function<std::string()> ready) {
-  http.route_for_monitors("/metrics", "what Prometheus scrapes",
-                          [&metrics](HttpExchange::Ptr exchange) {
-                            exchange->answer(200, metrics_content_type, scrape(metrics));
-                          });
+                         std::function<std::string()> ready, MetricsGuard may_read_metrics) {
+  http.route_for_monitors(
+      "/metrics", "what Prometheus scrapes",
+      [&metrics, guard = std::move(may_read_metrics)](HttpExchange::Ptr exchange) {
+        const auto answer = [&metrics, exchange] {
+          exchange->answer(200, metrics_content_type, scrape(metrics));
+        };
+        guard ? guard(exchange, answer) : answer();
+      });
   http.route_for_monitors("/healthz", "200 while the process is alive",
                           [](HttpExchange::Ptr exchange) {
                             exchange->answer(200, "text/plain; charset=utf-8", "ok\n");

@@ -204,8 +204,9 @@ class HttpServer {
 };
 
 // /metrics, /healthz and /readyz. `ready` is asked on the HTTP thread: empty means ready, else why
-// not.
+// not. `may_read_metrics` calls `then`, or answers the exchange; none: everybody may.
+using MetricsGuard = std::function<void(const HttpExchange::Ptr&, std::function<void()> then)>;
 void add_standard_routes(HttpServer& http, const Metrics& metrics,
-                         std::function<std::string()> ready);
+                         std::function<std::string()> ready, MetricsGuard may_read_metrics = {});
 
 }  // namespace millrace::server
