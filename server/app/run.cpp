@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "core/broker/topic_hash.hpp"
+#include "server/app/file_watch.hpp"
 #include "server/app/server.hpp"
 #include "server/app/service_manager.hpp"
 #include "server/app/settings.hpp"
@@ -114,20 +115,69 @@ ReloadResult reload(Server& server, const ConfigSources& sources, UnfinishedRelo
   return {{}, loaded.applied, loaded.needs_restart};
 }
 
+// Reads the files of TLS again when they have changed.
+class TlsWatch {
+ public:
+  TlsWatch(Server& server, boost::asio::io_context& context) : server_(server), timer_(context) {
+    files_.set_files(tls_files_of(server_.config()));
+  }
+
+  void start() {
+    if (server_.config().tls_files.watch_seconds > 0) wait();
+  }
+  // Around a reload, which reads them too, unless it is refused.
+  void before_reload() {
+    before_ = files_;
+    files_.note_read();
+  }
+  void after_reload(bool refused) {
+    if (refused) {
+      files_ = before_;
+    } else {
+      files_.set_files(tls_files_of(server_.config()));
+    }
+  }
+
+ private:
+  void wait() {
+    timer_.expires_after(std::chrono::seconds(server_.config().tls_files.watch_seconds));
+    timer_.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      if (files_.have_changed()) read_again();
+      wait();
+    });
+  }
+  void read_again() {
+    std::vector<ConfigFault> faults;
+    auto settings = read_tls_again(server_.settings(), faults);
+    if (!settings) return log_faults("tls.fault", faults);
+    server_.renew_tls(std::move(settings));
+    log_info("tls.reloaded", {});
+    log_warnings(server_.settings());
+  }
+
+  Server& server_;
+  boost::asio::steady_timer timer_;
+  FileWatch files_, before_;
+};
+
 // What the service manager is told while the server serves.
 class Announcer {
  public:
   Announcer(Server& server, ServiceManager& manager, boost::asio::io_context& context)
-      : server_(server), manager_(manager), timer_(context) {}
+      : server_(server), manager_(manager), timer_(context), tls_watch_(server, context) {}
 
   void start() {
+    tls_watch_.start();
     if (!manager_.is_there()) return;
     manager_.ready(status());
     tick();
   }
   ReloadResult reload(const ConfigSources& sources) {
     manager_.reloading();
+    tls_watch_.before_reload();
     ReloadResult result = server::reload(server_, sources, unfinished_, end_request_);
+    tls_watch_.after_reload(!result.faults.empty());
     reload_refused_ = !result.faults.empty();
     manager_.ready(status());
     return result;
@@ -162,6 +212,7 @@ class Announcer {
   Server& server_;
   ServiceManager& manager_;
   boost::asio::steady_timer timer_;
+  TlsWatch tls_watch_;
   bool reload_refused_ = false;
   UnfinishedReload unfinished_;
   EndRequest end_request_;

@@ -256,7 +256,24 @@ bool Server::finish_reload() {
   return submit_unsubmitted() && (!reviewed_ || reviewed_->load(std::memory_order_acquire));
 }
 
+void Server::renew_tls(std::shared_ptr<const Settings> settings) {
+  settings_ = std::move(settings);
+  apply_tls();
+  api_->set_settings(settings_);
+  on_each_thread([&](IoThread& thread) {
+    thread.set_settings(settings_);
+    thread.wheel().for_each([](Resident& resident) { resident.apply_settings(); });
+  });
+  upstreams_->apply(*settings_);
+}
+
 void Server::apply_settings() {
+  apply_tls();
+  guests_.set_ban(config().access.ban);
+  worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
+}
+
+void Server::apply_tls() {
   for (std::size_t i = 0; i < listeners_.size(); ++i) {
     listeners_[i]->set_tls(settings_->tls.at(i).context);
     certificate_ends_.set(i, settings_->tls.at(i).certificate_ends_s);
@@ -267,8 +284,6 @@ void Server::apply_settings() {
     http_tls.push_back(tls.context);
   }
   http_.set_tls(std::move(http_tls));
-  guests_.set_ban(config().access.ban);
-  worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }
 
 // Limits and rights take their turn in the queue like everything that concerns sessions. What it does

@@ -50,6 +50,9 @@ class Server {
   // finish_reload). The listeners are those of before: they change with a restart alone.
   using GivesUp = std::function<bool()>;
   [[nodiscard]] bool reload(std::shared_ptr<const Settings> settings, const GivesUp& gives_up = {});
+  // Gives new TLS handshakes the certificates of these settings, which differ in nothing else, and
+  // ends the connections whose client certificates do not hold any more.
+  void renew_tls(std::shared_ptr<const Settings> settings);
   // Offers the processor once more what its full queue did not take of a reload. True: all has been
   // taken, and every session is judged.
   bool finish_reload();
@@ -81,6 +84,7 @@ class Server {
   void begin_review();
   // What of the settings others hold copies of.
   void apply_settings();
+  void apply_tls();
   std::string readiness() const;
   // Nothing that was submitted waits for the processor, and no answer for the disk.
   bool at_rest() const;

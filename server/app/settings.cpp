@@ -45,34 +45,66 @@ UpstreamFiles read_files_of(const UpstreamConfig& upstream, const std::string& p
   return files;
 }
 
+// Reads all that stands in `settings` beside the configuration and the access rules.
+void read_tls(Settings& settings, std::vector<ConfigFault>& faults) {
+  const Config& config = settings.config;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    std::vector<TlsFault> found;
+    settings.tls.push_back(make_tls_setup(config.listeners[i], found));
+    add_faults(found, "listeners[" + std::to_string(i) + "].", faults);
+  }
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    std::vector<TlsFault> found;
+    settings.http_tls.push_back(make_tls_setup(config.http.listeners[i].as_listener(), found));
+    add_faults(found, "http.listeners[" + std::to_string(i) + "].", faults);
+  }
+  for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
+    const std::string path = "upstreams[" + std::to_string(i) + "].";
+    settings.upstreams.push_back(read_files_of(config.upstreams[i], path, faults));
+  }
+}
+
+void add_files_of(const TlsConfig& tls, std::vector<std::string>& files) {
+  files.insert(files.end(), {tls.certificate_file, tls.key_file, tls.key_password_file,
+                             tls.client_ca_file, tls.crl_file});
+  files.insert(files.end(), tls.more_certificate_files.begin(), tls.more_certificate_files.end());
+  files.insert(files.end(), tls.more_key_files.begin(), tls.more_key_files.end());
+}
+
 }  // namespace
+
+std::vector<std::string> tls_files_of(const Config& config) {
+  std::vector<std::string> files;
+  for (const ListenerConfig& listener : config.listeners) add_files_of(listener.tls, files);
+  for (const HttpListenerConfig& listener : config.http.listeners)
+    add_files_of(listener.tls, files);
+  for (const UpstreamConfig& upstream : config.upstreams) {
+    const UpstreamTlsConfig& tls = upstream.tls;
+    files.insert(files.end(), {tls.ca_file, tls.certificate_file, tls.key_file,
+                               tls.key_password_file, upstream.password_file});
+  }
+  std::erase(files, "");
+  return files;
+}
+
+std::shared_ptr<const Settings> read_tls_again(const Settings& settings,
+                                               std::vector<ConfigFault>& faults) {
+  const std::size_t before = faults.size();
+  Settings made{settings.config, settings.access};
+  read_tls(made, faults);
+  if (faults.size() > before) return nullptr;
+  return std::make_shared<const Settings>(std::move(made));
+}
 
 std::shared_ptr<const Settings> make_settings(const Config& config,
                                               std::vector<ConfigFault>& faults) {
   const std::size_t before = faults.size();
   std::vector<std::string> listeners;
   for (const ListenerConfig& listener : config.listeners) listeners.push_back(listener.name);
-  auto access = Access::make(config.access, faults, listeners);
-  std::vector<TlsSetup> tls;
-  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    std::vector<TlsFault> found;
-    tls.push_back(make_tls_setup(config.listeners[i], found));
-    add_faults(found, "listeners[" + std::to_string(i) + "].", faults);
-  }
-  std::vector<TlsSetup> http_tls;
-  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
-    std::vector<TlsFault> found;
-    http_tls.push_back(make_tls_setup(config.http.listeners[i].as_listener(), found));
-    add_faults(found, "http.listeners[" + std::to_string(i) + "].", faults);
-  }
-  std::vector<UpstreamFiles> upstreams;
-  for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
-    const std::string path = "upstreams[" + std::to_string(i) + "].";
-    upstreams.push_back(read_files_of(config.upstreams[i], path, faults));
-  }
+  Settings settings{config, Access::make(config.access, faults, listeners)};
+  read_tls(settings, faults);
   if (faults.size() > before) return nullptr;
-  return std::make_shared<const Settings>(Settings{config, std::move(access), std::move(tls),
-                                                   std::move(upstreams), std::move(http_tls)});
+  return std::make_shared<const Settings>(std::move(settings));
 }
 
 }  // namespace millrace::server

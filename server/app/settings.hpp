@@ -17,4 +17,11 @@ namespace millrace::server {
 std::shared_ptr<const Settings> make_settings(const Config& config,
                                               std::vector<ConfigFault>& faults);
 
+// `settings` with the files of TLS, and the passwords of upstreams, as they are now; null: they cannot
+// be used, and `faults` says why.
+std::shared_ptr<const Settings> read_tls_again(const Settings& settings,
+                                               std::vector<ConfigFault>& faults);
+// Those files.
+std::vector<std::string> tls_files_of(const Config& config);
+
 }  // namespace millrace::server

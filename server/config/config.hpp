@@ -87,6 +87,11 @@ struct TlsConfig {
   CertificateUser user_from = CertificateUser::none;
 };
 
+// Of everything that TlsConfig and UpstreamTlsConfig name.
+struct TlsFilesConfig {
+  std::uint32_t watch_seconds = 10;  // 0: they are read again on SIGHUP alone
+};
+
 struct ListenerConfig {
   std::string name;  // unique; what delivery rules, logs and metrics call it
   Transport transport = Transport::tcp;
@@ -441,6 +446,7 @@ struct UpstreamConfig {
 struct Config {
   std::vector<ListenerConfig> listeners;  // default: MQTT on 1883, WebSocket on 8083, loopback
   HttpConfig http;
+  TlsFilesConfig tls_files;
   MemoryConfig memory;
   ThreadsConfig threads;
   ProcessorConfig processor;

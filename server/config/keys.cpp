@@ -185,6 +185,10 @@ void add_front_end(Schema<Config>& schema) {
       .list(FIELD(listeners), listener_schema(), 64,
             "Addresses and ports at which the server accepts MQTT. A list given here replaces the "
             "default one: `tcp` on 1883 and `ws` on 8083, both on 127.0.0.1")
+      .key(FIELD(tls_files.watch_seconds), Limits{0, 86'400},
+           "How often it is looked whether the files of TLS have changed: certificates, keys, "
+           "authorities, revocation lists, and the passwords of upstreams. They are then read "
+           "again, together, and nothing else. 0: on SIGHUP alone")
       .key(FIELD(http.host), "The address at which HTTP (metrics, health, topics) is served")
       .key(FIELD(http.port), Limits{0, 65535},
            "The port of HTTP; 0: any free port, which the log names")

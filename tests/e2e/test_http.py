@@ -31,6 +31,7 @@ class Http(Case):
                 out.write(token(scope) + "\n")
         tls = {"certificate_file": cls.file("cert.pem"), "key_file": cls.file("key.pem")}
         cls.CONFIG = {
+            "tls_files": {"watch_seconds": 0},
             "http": {
                 "metrics_public": False,
                 "listeners": [{"port": 0, "serves": ["topics", "api"], "tls": tls},

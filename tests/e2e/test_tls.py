@@ -31,7 +31,7 @@ class Tls(Case):
             {"name": "tcp", "transport": "tcp", "port": 0},
             {"name": "tls", "transport": "tls", "port": 0, "tls": tls},
             {"name": "wss", "transport": "wss", "port": 0, "tls": tls}],
-            "outbox": {"unread_bytes": 8192}}
+            "outbox": {"unread_bytes": 8192}, "tls_files": {"watch_seconds": 0}}
         super().setUpClass()
 
     @classmethod
@@ -58,6 +58,30 @@ class Tls(Case):
         self.assertEqual(self.server.reload(), "reloaded")
         self.shown_certificates()
         before.publish(self.topic(), b"", qos=1)
+
+    def test_new_files_are_taken_by_themselves(self):
+        config = {**self.CONFIG, "tls_files": {"watch_seconds": 1}}
+        with Server(config) as server:
+            port = server.port("tls")
+            before = Peer(None, sock=self.tls_socket(port))
+            before.connect(self.unique)
+            server.http_port  # By now the files have been read, and are looked at.
+            self.make_certificate()
+            server.wait_for_log(r"\btls\.reloaded\b")
+            self.tls_socket(port)
+            with open(self.key) as file:
+                key = file.read()
+            with open(self.key, "w") as file:
+                file.write(key[:100])
+            server.wait_for_log(r"\btls\.fault\b.*listeners\[1\]\.tls\.key_file")
+            self.tls_socket(port)
+            seen = len(server.lines)
+            with open(self.key, "w") as file:
+                file.write(key)
+            server.wait_for_log(r"\btls\.reloaded\b", seen)
+            before.publish(self.topic(), b"", qos=1)
+        # Those of the other tests' server, which reads them on its own.
+        self.assertEqual(self.server.reload(), "reloaded")
 
     def test_a_certificate_that_cannot_be_used_changes_nothing(self):
         self.shown_certificates()  # After this, the server has read the files.
