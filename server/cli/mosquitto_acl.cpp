@@ -91,10 +91,11 @@ class Reader {
     if (filter.starts_with("$share/") || filter.starts_with("$latest/")) {
       return note("must be the plain filter: here the rule for it decides, without its prefix");
     }
-    if (for_everybody && has_placeholder(filter)) {
-      return note(std::string("rules have nothing that stands for a user name or a client "
-                              "identifier: make a rule for each user") +
-                  (*action == nullptr ? "; until then more is allowed than was" : ""));
+    if (!for_everybody && has_placeholder(filter)) {
+      return note(
+          std::string("%u and %c stand for user name and client identifier in every rule here, "
+                      "while a topic line means them literally") +
+          (*action == nullptr ? "; until there is a rule, more is allowed than was" : ""));
     }
     add(for_everybody ? everybody_ : users_[user_], filter, *action, for_everybody);
   }

@@ -3,7 +3,8 @@
 //
 //     topic [read|write|readwrite|deny] FILTER     before any `user`: for clients without a name
 //     user NAME                                    the lines that follow are this user's
-//     pattern [read|write|readwrite|deny] FILTER   for everybody, wherever it stands
+//     pattern [read|write|readwrite|deny] FILTER   for everybody, wherever it stands; %u and %c are
+//                                                  the client's user name and identifier
 //
 // mosquitto asks a user's denials first, then what that user is allowed, then the patterns in the
 // same order; what nothing allows is denied.

@@ -151,6 +151,7 @@ Json Listeners::json_of(const Listener& listener) {
   if (!listener.host.empty() && !is_address(listener.host) && listener.host != "localhost") {
     note_(listener.began, "\"" + listener.host + "\" is a name: put its address there");
   }
+  if (listener.connections_max > 0) json["connections_max"] = listener.connections_max;
   if (listener.websocket) json["path"] = {"/", "/mqtt"};  // mosquitto takes any
   if (tls) json["tls"] = tls_of(listener);
   return json;

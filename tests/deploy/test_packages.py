@@ -188,8 +188,11 @@ class Packages(unittest.TestCase):
         self.assertEqual(self.inside("stat -c '%U:%G %a' /etc/millrace/millrace.json"), "root:millrace 640\n")
         self.assertTrue(self.started().startswith("a/b a message\n"))
 
+        store = self.root / "var/lib/millrace/store"  # made by systemd, which is not here
+        store.mkdir(parents=True)
         self.inside("dpkg -r millrace")
         self.assertTrue(own.exists(), "removed, not purged: the configuration stays")
+        self.assertTrue(store.exists(), "removed, not purged: what is stored stays")
         self.inside("dpkg -P millrace libmillrace-local libmillrace-core-dev")
         self.assertEqual(self.files() - bare, set())
         self.inside("getent passwd millrace")  # a user identifier is not given to somebody else

@@ -95,6 +95,7 @@ TEST(Import, LimitsAreKeys) {
             R"({"keep_alive_max_seconds":600,"retain_available":false,"qos_max":1})");
   EXPECT_EQ(made.at("/sys/interval_seconds"), 0);
   EXPECT_EQ(made.at("/connection/count_max"), 50);
+  EXPECT_EQ(made.at("/listeners/0/connections_max"), 50);
   EXPECT_EQ(made.at("/topic_alias_maximum/in"), 3);
   EXPECT_EQ(made.notes, "");
 }

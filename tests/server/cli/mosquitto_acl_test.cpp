@@ -50,6 +50,16 @@ TEST(MosquittoAcl, DenialsOfAUserComeFirstAndPatternsLast) {
 )");
 }
 
+TEST(MosquittoAcl, PatternsStandForTheClientsOwnTopics) {
+  EXPECT_EQ(rules("pattern readwrite devices/%c/#\npattern deny %u/secret\n"),
+            R"({"effect":"deny","filter":"%u/secret"}
+{"effect":"allow","filter":"devices/%c/#"}
+)");
+  EXPECT_THAT(notes("user ann\ntopic write a/%u\n"), HasSubstr("means them literally"));
+  EXPECT_THAT(notes("topic deny %c\n"), HasSubstr("more is allowed than was"));
+  EXPECT_EQ(rules("user ann\ntopic write a/%u\n"), "");
+}
+
 TEST(MosquittoAcl, KeepsTheSpacesOfAFilterAndSkipsThoseAround) {
   EXPECT_EQ(rules("  user   ann b  \r\n topic   write   my topic/#  \r\n"),
             R"({"effect":"allow","user":"ann b","action":"publish","filter":"my topic/#"})"
