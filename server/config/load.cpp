@@ -195,6 +195,9 @@ void finish(Config& config) {
     }
   }
   if (config.http.host == "localhost") config.http.host = "127.0.0.1";
+  for (HttpListenerConfig& listener : config.http.listeners) {
+    if (listener.host == "localhost") listener.host = "127.0.0.1";
+  }
 }
 
 }  // namespace

@@ -288,6 +288,7 @@ TEST(Config, FurtherAddressesOfHttpAreJudgedLikeTheFirst) {
     return faults_of(with_sets({"http.listeners=" + list}));
   };
   EXPECT_THAT(with_listeners(R"([{"port":9001,"serves":["metrics"]},{"port":9002}])"), IsEmpty());
+  EXPECT_THAT(with_listeners(R"([{"host":"localhost"}])"), IsEmpty());
   EXPECT_THAT(with_listeners(R"([{"port":9001},{"port":9001}])"),
               HasSubstr("http.listeners[1].port: is taken by \"http-2\""));
   EXPECT_THAT(with_listeners(R"([{"port":1883}])"),
