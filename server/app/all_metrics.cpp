@@ -10,6 +10,7 @@
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
 #include "server/net/guests.hpp"
+#include "server/net/http_hook.hpp"
 #include "server/observe/broker_metrics.hpp"
 #include "server/observe/metrics.hpp"
 #include "server/upstream/upstreams.hpp"
@@ -28,6 +29,7 @@ std::string all_metrics_markdown() {
   const CertificateEnds certificate_ends({});
   metrics.add(io_metric_rows({}));
   metrics.add(worker_metric_rows(worker));
+  metrics.add(HttpHook::metric_rows(nullptr));
   metrics.add(broker_metric_rows(processor.stats(), inbox));
   metrics.add(memory_metric_rows(processor.stats(), processor.ledger()));
   metrics.add(store_metric_rows(nullptr, processor.stats()));

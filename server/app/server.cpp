@@ -84,12 +84,14 @@ Server::Server(std::shared_ptr<const Settings> settings)
       topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access),
       events_http_(http_, inbox_, topics_http_, event_options(config()),
                    delivery_of_events(settings_)) {
+  if (config().access.http.is_set()) hook_ = std::make_unique<HttpHook>(config().access.http);
   for (std::uint32_t i = 0; i < config().io_threads(); ++i) {
     threads_.push_back(std::make_unique<IoThread>(inbox_, worker_, settings_));
   }
   std::vector<IoThread*> all;
   for (const auto& thread : threads_) {
     thread->set_guests(&guests_);
+    thread->set_hook(hook_.get());
     all.push_back(thread.get());
   }
   for (const ListenerConfig& listener : config().listeners) {
@@ -124,7 +126,8 @@ Server::~Server() {
   if (local_host_) local_host_->stop();
   for (const auto& thread : threads_) thread->stop();
   for (const auto& thread : threads_) thread->join();
-  worker_.stop();  // it posts to the threads' objects
+  if (hook_) hook_->stop();
+  worker_.stop();  // it posts to the threads' objects, as the hook does
   http_.stop();    // readers of events submit, too
   if (store_) store_->end_reports();
   inbox_.stop();
@@ -153,6 +156,7 @@ MetricsGuard Server::metrics_guard() {
 void Server::add_metrics() {
   metrics_.add(io_metric_rows(counters()));
   metrics_.add(worker_metric_rows(worker_));
+  if (hook_) metrics_.add(HttpHook::metric_rows(hook_.get()));
   metrics_.add(guests_.metric_rows());
   metrics_.add(certificate_ends_.metric_rows());
   metrics_.add(process_metric_rows());
@@ -269,6 +273,7 @@ void Server::renew_tls(std::shared_ptr<const Settings> settings) {
 
 void Server::apply_settings() {
   apply_tls();
+  if (hook_) hook_->forget();
   guests_.set_ban(config().access.ban);
   worker_.set_delay_max(std::chrono::milliseconds(config().access.login_delay_max_ms));
 }
@@ -284,6 +289,7 @@ void Server::apply_tls() {
     http_tls.push_back(tls.context);
   }
   http_.set_tls(std::move(http_tls));
+  if (hook_) hook_->set_tls(settings_->hook_tls.context);
 }
 
 // Limits and rights take their turn in the queue like everything that concerns sessions. What it does

@@ -26,6 +26,7 @@
 #include "server/local/local_host.hpp"
 #include "server/mqtt/listener.hpp"
 #include "server/net/guests.hpp"
+#include "server/net/http_hook.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/observe/metrics.hpp"
 #include "server/observe/sys_topics.hpp"
@@ -108,6 +109,7 @@ class Server {
   std::unique_ptr<SysTopics> sys_topics_;
   CertificateEnds certificate_ends_;
   Metrics metrics_;
+  std::unique_ptr<HttpHook> hook_;  // null: there is none
   HttpServer http_;
   TopicRoutes topics_http_;
   std::unique_ptr<Heartbeat> heartbeat_;

@@ -58,6 +58,16 @@ void read_tls(Settings& settings, std::vector<ConfigFault>& faults) {
     settings.http_tls.push_back(make_tls_setup(config.http.listeners[i].as_listener(), found));
     add_faults(found, "http.listeners[" + std::to_string(i) + "].", faults);
   }
+  const HttpHookConfig& hook = config.access.http;
+  if (hook.authenticate_url.starts_with("https:") || hook.authorize_url.starts_with("https:")) {
+    UpstreamTlsConfig tls;
+    tls.ca_file = hook.ca_file;
+    std::vector<TlsFault> found;
+    settings.hook_tls = make_client_tls_setup(tls, found);
+    for (TlsFault& fault : found) {
+      faults.push_back({"access.http.ca_file", std::move(fault.message), ""});
+    }
+  }
   for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
     const std::string path = "upstreams[" + std::to_string(i) + "].";
     settings.upstreams.push_back(read_files_of(config.upstreams[i], path, faults));
@@ -83,6 +93,7 @@ std::vector<std::string> tls_files_of(const Config& config) {
     files.insert(files.end(), {tls.ca_file, tls.certificate_file, tls.key_file,
                                tls.key_password_file, upstream.password_file});
   }
+  files.push_back(config.access.http.ca_file);
   std::erase(files, "");
   return files;
 }

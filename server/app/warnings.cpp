@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include "server/config/hook_url.hpp"
 #include "server/config/upstream_address.hpp"
 
 namespace millrace::server {
@@ -36,6 +37,7 @@ class Warnings {
     for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
       look_at(config.upstreams[i], "upstreams[" + std::to_string(i) + "]");
     }
+    look_at_hook(config.access.http);
     look_at_secret(config.access.password_file, "access.password_file");
     look_at_secret(config.access.scram_file, "access.scram_file");
     look_at_secret(config.access.jwt.secret_file, "access.jwt.secret_file");
@@ -72,7 +74,8 @@ class Warnings {
       add(path, "beyond loopback, anyone who reaches " + address +
                     " may connect without a name (access.allow_anonymous)");
     }
-    if (!listener.uses_tls() && (!access.password_file.empty() || access.jwt.is_set())) {
+    if (!listener.uses_tls() &&
+        (!access.password_file.empty() || access.jwt.is_set() || access.http.is_set())) {
       add(path, "passwords cross the network to " + address + " in clear: there is no TLS");
     }
   }
@@ -88,6 +91,19 @@ class Warnings {
     if (tls.certificate_file.empty() && (!access.password_file.empty() || access.jwt.is_set())) {
       add(path, "passwords cross the network to " + address_text(host, port) +
                     " in clear: there is no TLS");
+    }
+  }
+
+  void look_at_hook(const HttpHookConfig& hook) {
+    std::string fault;
+    const auto url = parse_hook_url(hook.authenticate_url, fault);
+    if (url && !url->uses_tls && url->host != "localhost" && !is_loopback(url->host)) {
+      add("access.http.authenticate_url",
+          "passwords cross the network to " + url->host + " in clear: there is no TLS");
+    }
+    if (hook.is_set() && hook.on_failure == AccessEffect::allow) {
+      add("access.http.on_failure",
+          "while the service does not answer, anyone may come in under any name");
     }
   }
 
@@ -152,6 +168,7 @@ std::string clients_of(const Config& config, const ListenerConfig& listener) {
   add(!named_by_certificate && !config.access.password_file.empty(), "password");
   add(!config.access.scram_file.empty(), "scram");
   add(config.access.jwt.is_set(), "jwt");
+  add(!named_by_certificate && config.access.http.is_set(), "http");
   add(!required && config.access.anonymous_allowed(), "anonymous");
   return text;
 }

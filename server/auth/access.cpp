@@ -51,6 +51,7 @@ constexpr std::string_view by_certificate = "certificate";
 constexpr std::string_view by_password = "password ";  // and a hash of the line of the file
 constexpr std::string_view by_scram = "scram ";        // and a hash of the line of the file
 constexpr std::string_view by_token = "token ";        // JwtClaims::key, a space, JwtClaims::rules
+constexpr std::string_view hook_key = "access.http";   // in the key's place: the hook's word
 constexpr std::string_view lost_key = "-";             // in its place: of a key that is gone
 
 std::string credential_of(const PasswordHash& hash) {
@@ -195,6 +196,25 @@ protocol::Result<std::shared_ptr<const Grants>> Access::grants_of_scram(
   return grants_of(user, credential, arrival);
 }
 
+bool Access::asks_hook(std::optional<std::string_view> user_name,
+                       std::optional<std::string_view> password) const {
+  if (!config_.http.is_set() || !user_name || user_name->empty()) return false;
+  if (jwt_ && password && JwtVerifier::looks_like_token(*password)) return false;
+  return passwords_.find(*user_name) == nullptr;
+}
+
+std::shared_ptr<const Grants> Access::grants_of_hook(std::string_view user, std::string_view rules,
+                                                     CarriedRef carried,
+                                                     const Arrival& arrival) const {
+  const std::string credential = TokenCredential::text(hook_key, rules);
+  return std::make_shared<const Grants>(
+      make_rights(std::string(user), credential, arrival, std::move(carried)));
+}
+
+bool Access::knows_key(std::string_view key) const {
+  return key == hook_key ? config_.http.is_set() : jwt_ != nullptr && jwt_->knows(key);
+}
+
 bool Access::is_administrator(std::string_view user) const {
   const auto& users = config_.administrators;
   return !user.empty() && std::find(users.begin(), users.end(), user) != users.end();
@@ -271,11 +291,10 @@ std::optional<std::string> Access::credential_of(const broker::Rights& rights) c
     return std::nullopt;
   }
   if (before.starts_with(by_token)) {
-    if (!jwt_) return std::nullopt;
+    if (!jwt_ && !config_.http.is_set()) return std::nullopt;
     // Sessions stay the user's, whatever the key is; by another one a connection did not come.
     const auto token = TokenCredential::of(before);
-    return jwt_->knows(token.key) ? rights.credential
-                                  : TokenCredential::text(lost_key, token.rules);
+    return knows_key(token.key) ? rights.credential : TokenCredential::text(lost_key, token.rules);
   }
   const bool anonymous = rights.owner.empty();
   if (anonymous && !config_.anonymous_allowed()) return std::nullopt;

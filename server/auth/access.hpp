@@ -104,6 +104,14 @@ class Access final : public broker::Authority {
   std::size_t password_checks_max() const { return config_.password_checks_max; }
   // Whether this user, verified, may disconnect clients and reload the configuration.
   bool is_administrator(std::string_view user) const;
+  // Whether access.http is to be asked about a client with this name and password.
+  bool asks_hook(std::optional<std::string_view> user_name,
+                 std::optional<std::string_view> password) const;
+  // Of a user for whom access.http vouched, and the rules that it gave: as text, and parsed; null:
+  // none.
+  std::shared_ptr<const Grants> grants_of_hook(std::string_view user, std::string_view rules,
+                                               std::shared_ptr<const broker::CarriedRules> carried,
+                                               const broker::Arrival& arrival) const;
   // What programs show over HTTP.
   const HttpTokens& http_tokens() const { return http_tokens_; }
   // Null: SCRAM is not offered.
@@ -142,6 +150,7 @@ class Access final : public broker::Authority {
   broker::RightsRef make_rights(const std::string& user, std::string_view credential,
                                 const broker::Arrival& arrival, const CarriedRef& carried) const;
   std::optional<std::string> credential_of(const broker::Rights& rights) const;
+  bool knows_key(std::string_view key) const;
 
   const std::uint64_t revision_;
   const AccessConfig config_;

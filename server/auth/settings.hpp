@@ -28,6 +28,7 @@ struct Settings {
   std::vector<TlsSetup> tls = {};             // of config.listeners, in their order
   std::vector<UpstreamFiles> upstreams = {};  // of config.upstreams, in their order
   std::vector<TlsSetup> http_tls = {};        // of config.http.listeners, in their order
+  TlsSetup hook_tls = {};                     // of config.access.http; none: it uses none
 
   // Of the listener of that name; null: it has none.
   const TlsSetup* tls_of(std::string_view listener) const {

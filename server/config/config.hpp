@@ -299,11 +299,27 @@ struct HttpTokenConfig {
   std::vector<std::string> scopes;
 };
 
+// A service of the operator's that says who a client of MQTT is.
+struct HttpHookConfig {
+  std::string authenticate_url;  // empty: there is none
+  std::string authorize_url;     // empty: it says nothing of topics
+  std::string ca_file;           // PEM: who may have signed its certificate; empty: the system's
+  std::uint32_t timeout_ms = 2000;
+  std::uint32_t connections_max = 8;
+  std::uint32_t waiting_max = 1024;
+  std::uint32_t cache_seconds = 30;
+  std::uint32_t cache_max = 10'000;
+  AccessEffect on_failure = AccessEffect::deny;
+
+  bool is_set() const { return !authenticate_url.empty(); }
+};
+
 struct AccessConfig {
   std::optional<bool> allow_anonymous;  // unset: allowed as long as no file names users
   std::string password_file;            // mosquitto's format, made by `millrace passwd`
   std::string scram_file;               // made by `millrace passwd --scram`
   JwtConfig jwt;
+  HttpHookConfig http;
   std::uint32_t password_checks_max = 1024;  // that wait at once
   std::uint32_t login_delay_max_ms = 5000;   // after failures; 0: none
   BanConfig ban;
@@ -313,7 +329,7 @@ struct AccessConfig {
   std::optional<AccessEffect> otherwise;  // when none matches; see unmatched()
 
   bool verifies_anyone() const {
-    return !password_file.empty() || !scram_file.empty() || jwt.is_set();
+    return !password_file.empty() || !scram_file.empty() || jwt.is_set() || http.is_set();
   }
   bool anonymous_allowed() const { return allow_anonymous.value_or(!verifies_anyone()); }
   // What no rule matches: unset, it is allowed only as long as there are no rules at all.

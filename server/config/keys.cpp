@@ -622,6 +622,34 @@ void add_operator(Schema<Config>& schema) {
            "[filters], \"all\": [filters]}`: what it does not name is denied, and so is what "
            "access.rules deny. A token without it is refused. Empty: tokens carry no rules",
            Takes::reload)
+      .key(FIELD(access.http.authenticate_url),
+           "The URL (`http://127.0.0.1:8080/login`, or https) of a service that is asked whether "
+           "name "
+           "and password of a client of MQTT are right, by a POST of JSON. It is not asked for "
+           "users of access.password_file, nor for tokens")
+      .key(FIELD(access.http.authorize_url),
+           "The URL that is then asked what the client may publish and subscribe to. Empty: "
+           "access.rules alone say it; else they say it too, and what either denies is denied")
+      .key(
+          FIELD(access.http.ca_file),
+          "For https: the certificates of the authorities that may have signed the service's, PEM; "
+          "the file is read again on SIGHUP. Empty: the system's")
+      .key(FIELD(access.http.timeout_ms), Limits{10, 60'000},
+           "The time in which the service has to answer, waiting included")
+      .key(FIELD(access.http.connections_max), Limits{1, 1000},
+           "The most requests to the service at once; further ones wait")
+      .key(
+          FIELD(access.http.waiting_max), Limits{1, 1'000'000},
+          "The most clients that wait for the service, a quarter of them from one address; further "
+          "ones are told `server busy`")
+      .key(FIELD(access.http.cache_seconds), Limits{0, 86'400},
+           "How long an answer is remembered, for the same client with the same password from the "
+           "same address; SIGHUP forgets all. 0: not at all")
+      .key(FIELD(access.http.cache_max), Limits{0, 1'000'000},
+           "The most answers that are remembered")
+      .key(FIELD(access.http.on_failure),
+           "What happens to a client if the service does not answer as it should: `deny` refuses "
+           "it; `allow` lets it in as whom it says it is, unproven")
       .key(FIELD(access.password_checks_max), Limits{1, 1'000'000},
            "The most clients whose password waits to be checked, at most half of them over HTTP, "
            "and three quarters from one address; further ones are told `server busy`, or 503",

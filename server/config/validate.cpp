@@ -11,6 +11,7 @@
 
 #include "protocol/topic.hpp"
 #include "server/config/address_range.hpp"
+#include "server/config/hook_url.hpp"
 #include "server/config/schema.hpp"
 
 namespace millrace::server {
@@ -242,6 +243,19 @@ void check_exposure(const Config& config, const FaultSink& faults) {
   }
 }
 
+void check_hook(const HttpHookConfig& hook, const FaultSink& faults) {
+  const auto check = [&](const std::string& text, const char* key) {
+    std::string fault;
+    if (!text.empty() && !parse_hook_url(text, fault)) faults.at(key).add(fault);
+  };
+  check(hook.authenticate_url, "authenticate_url");
+  check(hook.authorize_url, "authorize_url");
+  if (!hook.authorize_url.empty() && !hook.is_set()) {
+    faults.at("authenticate_url").add("is needed: clients are not known without it");
+  }
+  if (!hook.ca_file.empty()) check_readable(hook.ca_file, faults.at("ca_file"));
+}
+
 void check_filter(const std::string& filter, const Config& config, const FaultSink& faults) {
   if (!protocol::valid_topic_filter(filter, config.mqtt.topic_levels_max)) {
     faults.at("filter").add("is not a topic filter: \"" + filter + "\"");
@@ -317,6 +331,7 @@ void check_jwt(const JwtConfig& jwt, const FaultSink& faults) {
 }
 
 void check_access(const Config& config, const FaultSink& faults) {
+  check_hook(config.access.http, faults.at("access").at("http"));
   const AccessConfig& access = config.access;
   check_jwt(access.jwt, faults.at("access.jwt"));
   const auto check_users = [&](const std::string& file, std::string_view key) {

@@ -70,10 +70,11 @@ void HttpServer::Connection::start() {
   if (!stream_.uses_tls()) return do_read();
   stage_ = Stage::handshake;
   stream_.expires_after(std::chrono::seconds(server_.config_.header_seconds));
-  stream_.async_handshake([self = shared_from_this()](beast::error_code error) {
-    if (error || self->stage_ == Stage::closed) return self->close();
-    self->do_read();
-  });
+  stream_.async_handshake(boost::asio::ssl::stream_base::server,
+                          [self = shared_from_this()](beast::error_code error) {
+                            if (error || self->stage_ == Stage::closed) return self->close();
+                            self->do_read();
+                          });
 }
 
 // Waits for the first bytes of a request.

@@ -20,7 +20,7 @@
 #include <string_view>
 
 #include "server/http/server.hpp"
-#include "server/http/stream.hpp"
+#include "server/net/http_stream.hpp"
 
 namespace millrace::server {
 

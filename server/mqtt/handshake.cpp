@@ -79,6 +79,9 @@ Step Handshake::connect(const protocol::Frame& frame, std::span<const std::uint8
   if (const auto user = user_.certified_user()) {
     return admit(connect, access.grants_of_certified(*user, arrival()));
   }
+  if (thread_.hook() != nullptr && access.asks_hook(connect.user_name, connect.password)) {
+    return ask_hook(connect);
+  }
   // Who has a token needs no user name.
   const bool shows_something = connect.user_name || (connect.password && access.takes_tokens());
   if (shows_something && access.verifies_names()) return check_password(connect);

@@ -114,6 +114,8 @@ class Handshake {
   Step refuse_undecoded(protocol::ReasonCode reason, const protocol::Frame& frame,
                         std::span<const std::uint8_t> packet);
   Step check_password(protocol::Connect& connect);
+  Step ask_hook(protocol::Connect& connect);
+  Step conclude_hook(PasswordCheck& check);
   Step wait_in_line(std::shared_ptr<PasswordCheck> check, Login login,
                     bool (*is_right)(PasswordCheck&));
   Step begin_authentication(protocol::Connect& connect);

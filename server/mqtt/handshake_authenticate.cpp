@@ -16,7 +16,7 @@ Handshake::Handshake(IoThread& thread, HandshakeUser& user, bool turned_away)
 Handshake::~Handshake() {
   if (!check_) return;
   check_->owner = nullptr;
-  thread_.worker().cancel(check_->ticket);
+  if (check_->ticket) thread_.worker().cancel(check_->ticket);
 }
 
 // --- Passwords -----------------------------------------------------------------------------------
@@ -68,9 +68,52 @@ Step Handshake::password_checked() {
     thread_.counters().password_checks_refused.add();
     return refuse(ReasonCode::server_busy);
   }
+  if (check->said) return conclude_hook(*check);
   if (check->exchange) return conclude_with(std::move(check->last_data));
   if (check->token) return conclude_token(std::move(check->answer));
   return admit(check->connect, std::move(check->answer));
+}
+
+// --- The hook ------------------------------------------------------------------------------------
+
+// Whose address or name has failed before has to come again later: the hook has no line to wait in.
+Step Handshake::ask_hook(protocol::Connect& connect) {
+  const Login login{address_, *connect.user_name};
+  const auto refuse_busy = [&] {
+    thread_.counters().password_checks_refused.add();
+    return refuse(ReasonCode::server_busy);
+  };
+  if (thread_.worker().must_wait(login)) return refuse_busy();
+  const std::uint16_t listener = user_.listener_number();
+  const auto& listeners = thread_.config().listeners;
+  HttpHook::Question question{connect.client_id, *connect.user_name, connect.password.value_or(""),
+                              address_,
+                              listener < listeners.size() ? listeners[listener].name : ""};
+  auto check = std::make_shared<PasswordCheck>();
+  check->owner = this;
+  check->connect = std::move(connect);
+  const bool asked = thread_.hook()->ask(
+      std::move(question), [check, login, &thread = thread_](HttpHook::Answer answer) {
+        if (!answer.failed) thread.worker().note(login, answer.allowed);
+        check->said = std::move(answer);
+        thread.post([check] {
+          if (check->owner != nullptr) check->owner->user_.on_password_checked();
+        });
+      });
+  if (!asked) return refuse_busy();
+  check_ = std::move(check);
+  return {Step::Kind::checking, {}, {}, false, {}};
+}
+
+Step Handshake::conclude_hook(PasswordCheck& check) {
+  if (!check.said->allowed) {
+    // Of a service that does not answer nobody is guilty: the client may try again.
+    if (check.said->failed) return refuse(ReasonCode::server_unavailable);
+    return admit(check.connect, ReasonCode::bad_user_name_or_password);
+  }
+  return admit(check.connect,
+               thread_.settings().access->grants_of_hook(
+                   *check.connect.user_name, check.said->rules, check.said->carried, arrival()));
 }
 
 // --- Enhanced authentication ---------------------------------------------------------------------

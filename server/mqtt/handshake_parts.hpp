@@ -10,6 +10,7 @@
 #include "server/auth/scram.hpp"
 #include "server/mqtt/handshake.hpp"
 #include "server/net/guests.hpp"
+#include "server/net/http_hook.hpp"
 
 namespace millrace::server {
 
@@ -18,18 +19,19 @@ inline constexpr std::string_view jwt_method = "JWT";
 // How often a client may renew its token: each time costs the I/O thread a signature.
 inline constexpr double renewals_per_second = 4;
 
-// What waits in the worker's line. The worker's thread has everything but `owner` and `ticket`, and
-// the I/O thread all of it once the answer was posted back.
+// What waits in the worker's line, or for the hook. Their thread has everything but `owner` and
+// `ticket`, and the I/O thread all of it once the answer was posted back.
 struct Handshake::PasswordCheck {
   Handshake* owner = nullptr;  // null: the connection ended meanwhile
-  Worker::Ticket ticket;
-  bool refused = false;  // not looked at: its place was needed
+  Worker::Ticket ticket;       // null: the hook has it
+  bool refused = false;        // not looked at: its place was needed
   // A CONNECT with a password.
   std::shared_ptr<const Access> access;
   protocol::Connect connect;
   std::string address;  // of its arrival
   std::uint16_t listener = 0;
   protocol::Result<std::shared_ptr<const Grants>> answer = protocol::ReasonCode::unspecified_error;
+  std::optional<HttpHook::Answer> said;  // by the hook
   // Or a token alone.
   std::optional<std::string> token;
   std::string client_id;

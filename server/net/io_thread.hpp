@@ -34,6 +34,7 @@
 namespace millrace::server {
 
 class Guests;
+class HttpHook;
 
 class IoThread {
  public:
@@ -52,6 +53,8 @@ class IoThread {
 
   // Before start(): who is counted, with the other threads' connections. Null: nobody is.
   void set_guests(Guests* guests) { guests_ = guests; }
+  // Before start(): who says who clients are. Null: nobody.
+  void set_hook(HttpHook* hook) { hook_ = hook; }
   void start();
   void stop();
   void join();
@@ -73,6 +76,7 @@ class IoThread {
   broker::Inbox& inbox() { return inbox_; }
   Worker& worker() { return worker_; }
   Guests* guests() { return guests_; }
+  HttpHook* hook() { return hook_; }
   broker::ReadyList& ready_list() { return ready_list_; }
   const Settings& settings() const { return *settings_; }
   const Config& config() const { return settings_->config; }
@@ -131,6 +135,7 @@ class IoThread {
   broker::Inbox& inbox_;
   Worker& worker_;
   Guests* guests_ = nullptr;
+  HttpHook* hook_ = nullptr;
   std::shared_ptr<const Settings> settings_;
   IoCounters counters_;
   ReadMemory read_memory_;

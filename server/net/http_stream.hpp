@@ -1,10 +1,10 @@
 // HttpStream: the bytes of one HTTP connection, in clear or inside TLS: an AsyncStream of Asio, for
 // Beast. Time-outs, cancelling and the end are those of the TCP stream below, whichever it is.
 //
-// The end is that of TCP, without a close alert of TLS: an answer says how long it is, or comes in
+// The end is that of TCP, without a close alert of TLS: a message says how long it is, or comes in
 // chunks, so that nobody can cut it off unnoticed.
 //
-// Threads: the HTTP thread.
+// Threads: that of its io_context.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
@@ -21,6 +21,7 @@ namespace millrace::server {
 class HttpStream {
  public:
   using executor_type = boost::beast::tcp_stream::executor_type;
+  using Side = boost::asio::ssl::stream_base::handshake_type;
 
   // `tls`: null: in clear.
   HttpStream(boost::asio::ip::tcp::socket socket, std::shared_ptr<boost::asio::ssl::context> tls)
@@ -32,9 +33,10 @@ class HttpStream {
 
   bool uses_tls() const { return tls_.has_value(); }
   template <class Handler>
-  void async_handshake(Handler&& handler) {
-    tls_->async_handshake(boost::asio::ssl::stream_base::server, std::forward<Handler>(handler));
+  void async_handshake(Side side, Handler&& handler) {
+    tls_->async_handshake(side, std::forward<Handler>(handler));
   }
+  SSL* ssl() { return tls_->native_handle(); }
 
   template <class Buffers, class Handler>
   void async_read_some(const Buffers& into, Handler&& handler) {
@@ -52,6 +54,7 @@ class HttpStream {
   void expires_never() { tcp_.expires_never(); }
   void cancel() { tcp_.cancel(); }
   void close() { tcp_.close(); }
+  boost::beast::tcp_stream& tcp() { return tcp_; }
   boost::asio::ip::tcp::socket& socket() { return tcp_.socket(); }
   const boost::asio::ip::tcp::socket& socket() const { return tcp_.socket(); }
 
