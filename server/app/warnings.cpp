@@ -66,7 +66,7 @@ class Warnings {
     look_at_proxies(listener.proxy_protocol_from, path + ".proxy_protocol_from");
     look_at_proxies(listener.forwarded_from, path + ".forwarded_from");
     look_at_secret(listener.tls.key_password_file, path + ".tls.key_password_file");
-    if (is_loopback(listener.host)) return;
+    if (listener.uses_unix() || is_loopback(listener.host)) return;
     const std::string address = address_text(listener.host, listener.port);
     const AccessConfig& access = settings_.config.access;
     if (listener.tls.client_certificate != ClientCertificate::required &&
@@ -164,6 +164,7 @@ std::string clients_of(const Config& config, const ListenerConfig& listener) {
   };
   const bool required = listener.tls.client_certificate == ClientCertificate::required;
   const bool named_by_certificate = required && listener.tls.user_from != CertificateUser::none;
+  if (listener.peer_user) return "process";
   add(listener.tls.client_certificate != ClientCertificate::none, "certificate");
   add(!named_by_certificate && !config.access.password_file.empty(), "password");
   add(!config.access.scram_file.empty(), "scram");

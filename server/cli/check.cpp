@@ -37,8 +37,9 @@ int report(LoadedConfig loaded) {
   }
   for (const ListenerConfig& listener : loaded.config.listeners) {
     std::cout << "listener " << listener.name << ": " << to_string(listener.transport) << " on "
-              << address_text(listener.host, listener.port) << paths_of(listener)
-              << (listener.uses_tls() ? ", TLS " : "")
+              << (listener.uses_unix() ? listener.socket
+                                       : address_text(listener.host, listener.port))
+              << paths_of(listener) << (listener.uses_tls() ? ", TLS " : "")
               << (listener.uses_tls() ? to_string(listener.tls.version_min) : "")
               << ", clients: " << clients_of(loaded.config, listener) << "\n";
   }

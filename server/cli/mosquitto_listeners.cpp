@@ -76,8 +76,11 @@ void Listeners::begin(const Directive& line) {
   address.erase(0, address.find_first_not_of(" \t"));
   all_.emplace_back();
   now().began = line;
-  if (*port == 0) return note_(line, "clients do not connect through Unix sockets");
   now().named = true;
+  if (*port == 0) {
+    now().socket = address;
+    return;
+  }
   now().port = *port;
   now().host = address;
 }
@@ -144,6 +147,12 @@ Json Listeners::json() {
 Json Listeners::json_of(const Listener& listener) {
   const bool tls = !listener.certificate.empty() || !listener.key.empty();
   Json json;
+  if (!listener.socket.empty()) {
+    json["transport"] = "unix";
+    json["socket"] = listener.socket;
+    if (listener.connections_max > 0) json["connections_max"] = listener.connections_max;
+    return json;
+  }
   json["transport"] = listener.websocket ? (tls ? "wss" : "ws") : (tls ? "tls" : "tcp");
   // No address: every one, of both families.
   json["host"] = listener.host.empty() ? "::" : listener.host;

@@ -37,6 +37,7 @@ class Listeners {
     bool named = false;  // it exists
     bool websocket = false, verifies = false;
     std::string host;
+    std::string socket;  // of this machine; empty: TCP
     std::int64_t port = 1883;
     std::int64_t connections_max = -1;
     int qos_max = 2;

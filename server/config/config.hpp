@@ -23,7 +23,7 @@
 
 namespace millrace::server {
 
-enum class Transport : std::uint8_t { tcp, tls, ws, wss };
+enum class Transport : std::uint8_t { tcp, tls, ws, wss, unix_socket };
 enum class WaitStrategy : std::uint8_t { spin, yield, block };
 using DeliveryMode = broker::Mode;
 using OverflowPolicy = broker::Overflow;
@@ -105,8 +105,12 @@ struct ListenerConfig {
   std::uint32_t messages_per_second = 0;         // PUBLISH packets of all its clients
   std::uint64_t bytes_per_second = 0;            // in them
   TlsConfig tls;                                 // tls and wss alone
+  std::string socket;                            // unix alone, as the next two: its path
+  std::string socket_mode = "0660";              // octal
+  bool peer_user = false;                        // whether "uid:N" of the peer is its user name
 
   bool uses_tls() const { return transport == Transport::tls || transport == Transport::wss; }
+  bool uses_unix() const { return transport == Transport::unix_socket; }
   // Who a client is may be said by somebody in front of it.
   bool is_behind_proxies() const { return !proxy_protocol_from.empty() || !forwarded_from.empty(); }
   bool uses_websocket() const { return transport == Transport::ws || transport == Transport::wss; }

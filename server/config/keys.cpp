@@ -22,11 +22,18 @@ Schema<ListenerConfig> listener_schema() {
            "The listener's name in rules, logs and metrics. If unset, its transport, with a number "
            "from the second one on: `tcp`, `tcp-2`")
       .key(FIELD(transport),
-           "What MQTT is carried by: TCP, TLS, WebSocket, or WebSocket inside TLS (`wss`)")
+           "What MQTT is carried by: TCP, TLS, WebSocket, WebSocket inside TLS (`wss`), or a Unix "
+           "socket for processes of this machine (`unix`)")
       .key(FIELD(host), "The address to listen on: one of this machine, or `localhost`")
       .key(FIELD(port), Limits{0, 65535},
            "The port to listen on; 0: any free port, which the log names. If unset, by transport: "
            "1883, 8883 (`tls`), 8083 (`ws`), 8084 (`wss`)")
+      .key(FIELD(socket),
+           "For `unix`: the path of the socket's file; host and port have no meaning")
+      .key(FIELD(socket_mode), "For `unix`: the file's mode, which says who may connect")
+      .key(FIELD(peer_user),
+           "For `unix`: whether the user whose process connects is the client's user name, as the "
+           "kernel says it: `uid:1000`. It then counts as verified")
       .key(FIELD(path),
            "For `ws` and `wss`: the paths at which a request is upgraded to WebSocket, with or "
            "without a `/` at the end")
@@ -710,6 +717,7 @@ void prepare_item(ListenerConfig& listener, const Json& value) {
   if (*transport == "tls") listener.port = 8883;
   if (*transport == "ws") listener.port = 8083;
   if (*transport == "wss") listener.port = 8084;
+  if (*transport == "unix") listener.port = 0;
 }
 
 const Schema<Config>& config_schema() {

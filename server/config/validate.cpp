@@ -23,6 +23,8 @@ bool is_ipv4(const std::string& host) {
   return inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
+constexpr std::size_t socket_bytes_max = 107;  // sockaddr_un
+
 std::string item(std::string_view list, std::size_t index) {
   return std::string(list) + "[" + std::to_string(index) + "]";
 }
@@ -99,6 +101,7 @@ void check_any_addresses(const Config& config, const FaultSink& faults) {
   }
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
+    if (listener.uses_unix()) continue;
     places.push_back({item("listeners", i), listener.name, listener.host, listener.port});
   }
   for (const Place& one : places) {
@@ -187,6 +190,24 @@ void check_http(const HttpConfig& http, Places& places, const FaultSink& faults)
   }
 }
 
+void check_socket(const ListenerConfig& listener, const FaultSink& faults) {
+  if (!listener.uses_unix()) {
+    if (!listener.socket.empty()) faults.at("socket").add("has a meaning for unix alone");
+    if (listener.peer_user) faults.at("peer_user").add("has a meaning for unix alone");
+    return;
+  }
+  if (listener.socket.empty()) faults.at("socket").add("is needed for unix");
+  if (listener.socket.size() > socket_bytes_max) faults.at("socket").add("is too long a path");
+  const std::string& mode = listener.socket_mode;
+  if (mode.size() < 3 || mode.size() > 4 || (mode.size() == 4 && mode.front() != '0') ||
+      mode.find_first_not_of("01234567") != std::string::npos) {
+    faults.at("socket_mode").add("must be like \"0660\", not \"" + mode + "\"");
+  }
+  if (!listener.proxy_protocol_from.empty()) {
+    faults.at("proxy_protocol_from").add("has no meaning for unix");
+  }
+}
+
 void check_listeners(const Config& config, const FaultSink& faults) {
   if (config.listeners.empty() && config.local.socket.empty()) {
     faults.at("listeners").add("at least one is needed, unless local.socket is set");
@@ -197,7 +218,8 @@ void check_listeners(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
     const FaultSink here = faults.at(item("listeners", i));
-    check_host(listener.host, here);
+    check_socket(listener, here);
+    if (!listener.uses_unix()) check_host(listener.host, here);
     check_tls(listener, here);
     if (!names.insert(listener.name).second) {
       here.at("name").add("\"" + listener.name + "\" is another listener's name already");
@@ -208,8 +230,11 @@ void check_listeners(const Config& config, const FaultSink& faults) {
     if (!listener.forwarded_from.empty() && !listener.uses_websocket()) {
       here.at("forwarded_from").add("has no meaning without WebSocket");
     }
-    const auto [place, is_new] = places.insert({{listener.host, listener.port}, listener.name});
-    if (!is_new && listener.port != 0) {
+    const std::string& where = listener.uses_unix() ? listener.socket : listener.host;
+    const auto [place, is_new] = places.insert({{where, listener.port}, listener.name});
+    if (!is_new && listener.uses_unix()) {
+      here.at("socket").add("is that of \"" + place->second + "\" too");
+    } else if (!is_new && listener.port != 0) {
       here.at("port").add("is taken by \"" + place->second + "\" on the same host");
     }
   }
@@ -231,6 +256,7 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     const ListenerConfig& listener = config.listeners[i];
     // A client of this listener has shown a certificate of an authority that the configuration trusts.
     if (listener.tls.client_certificate == ClientCertificate::required) continue;
+    if (listener.uses_unix()) continue;
     check(listener.host, faults.at(item("listeners", i)));
   }
   check(config.http.host, faults.at("http"));
@@ -378,7 +404,6 @@ void check_local(const Config& config, const FaultSink& faults) {
         .add("must not exceed a quarter of local.publisher_ring_bytes (" +
              std::to_string(local.publisher_ring_bytes / 4) + ")");
   }
-  constexpr std::size_t socket_bytes_max = 107;  // sockaddr_un
   if (local.socket.size() > socket_bytes_max) faults.at("local.socket").add("is too long a path");
   for (std::size_t i = 0; i < local.allow.size(); ++i) {
     const FaultSink here = faults.at(item("local.allow", i));

@@ -18,10 +18,11 @@ using WordList = std::array<std::pair<std::string_view, Enum>, N>;
 
 template <>
 struct Words<Transport> {
-  static constexpr WordList<Transport, 4> list = {{{"tcp", Transport::tcp},
+  static constexpr WordList<Transport, 5> list = {{{"tcp", Transport::tcp},
                                                    {"tls", Transport::tls},
                                                    {"ws", Transport::ws},
-                                                   {"wss", Transport::wss}}};
+                                                   {"wss", Transport::wss},
+                                                   {"unix", Transport::unix_socket}}};
 };
 
 template <>

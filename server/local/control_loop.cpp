@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "server/local/control_loop_client.hpp"
-#include "server/local/control_socket.hpp"
+#include "server/net/unix_socket.hpp"
 
 namespace millrace::server {
 namespace {
@@ -39,7 +39,8 @@ ControlLoop::~ControlLoop() {
 }
 
 bool ControlLoop::listen(std::string& error) {
-  listener_ = listen_at(options_.path, options_.mode, error);
+  constexpr int backlog = 64;
+  listener_ = listen_at(options_.path, options_.mode, backlog, error);
   if (!listener_) return false;
   poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   wake_up_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -18,6 +18,8 @@ std::string_view word(Transport transport) {
       return "ws";
     case Transport::wss:
       return "wss";
+    case Transport::unix_socket:
+      return "unix";
   }
   return "";
 }

@@ -15,6 +15,7 @@
 
 #include "server/mqtt/connection.hpp"
 #include "server/net/make_stream.hpp"
+#include "server/net/unix_socket.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
@@ -51,6 +52,10 @@ Listener::Listener(const ListenerConfig& config, std::vector<IoThread*> threads,
       home_(home),
       pause_(*this),
       tls_(std::move(tls)) {
+  if (config.uses_unix()) {
+    open_unix();
+    return;
+  }
   try {
     open();
   } catch (const boost::system::system_error& error) {
@@ -73,6 +78,14 @@ void Listener::open() {
   acceptor.listen(asio::socket_base::max_listen_connections);
   port_ = acceptor.local_endpoint().port();
   socket_.emplace(*this, acceptor.release());
+}
+
+void Listener::open_unix() {
+  std::string error;
+  const auto mode = static_cast<unsigned>(std::stoul(config_.socket_mode, nullptr, 8));
+  shm::UniqueFd socket = listen_at(config_.socket, mode, SOMAXCONN, error);
+  if (!socket) throw std::runtime_error("cannot listen (" + config_.name + "): " + error);
+  socket_.emplace(*this, socket.release());
 }
 
 // What is accepted inherits all of them.
@@ -102,7 +115,7 @@ void Listener::set_socket_options(int fd, bool is_ipv6) const {
 
 void Listener::start(const std::string& clients) {
   log_info("listening", {{"transport", to_string(config_.transport)},
-                         {"address", config_.host},
+                         {"address", config_.uses_unix() ? config_.socket : config_.host},
                          {"port", port_},
                          {"listener", config_.name},
                          {"tls", config_.uses_tls() ? to_string(config_.tls.version_min) : "off"},
@@ -125,6 +138,7 @@ Listener::Socket::~Socket() {
   const int socket = fd();
   unwatch();
   ::close(socket);
+  if (listener_.config_.uses_unix()) ::unlink(listener_.config_.socket.c_str());
 }
 
 int Listener::Socket::accept() {

@@ -1,4 +1,4 @@
-// Listener: one listening socket. It accepts on one I/O thread and hands the connections out to all
+// Listener: one listening socket, of TCP or of this machine. It accepts on one I/O thread and hands the connections out to all
 // of them in turn.
 //
 // When the process runs out of descriptors or memory it stops accepting for a moment instead of
@@ -66,6 +66,7 @@ class Listener {
   };
 
   void open();
+  void open_unix();
   void set_socket_options(int fd, bool is_ipv6) const;
   void accept_some();
   void pause(int error);

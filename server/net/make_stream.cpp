@@ -6,6 +6,7 @@
 #include "server/net/behind_proxy.hpp"
 #include "server/net/tcp_stream.hpp"
 #include "server/net/tls_stream.hpp"
+#include "server/net/unix_stream.hpp"
 #include "server/net/websocket_stream.hpp"
 
 namespace millrace::server {
@@ -39,6 +40,8 @@ std::unique_ptr<Stream> make_stream(const ListenerConfig& listener, boost::asio:
       return make_websocket_stream(poller, fd, listener, from_proxy);
     case Transport::wss:
       return make_secure_websocket_stream(poller, fd, *tls, listener, from_proxy);
+    case Transport::unix_socket:
+      return std::make_unique<UnixStream>(poller, fd, listener.peer_user);
   }
   return nullptr;
 }

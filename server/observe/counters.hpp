@@ -46,7 +46,7 @@ class Histogram {
   Counter sum_;
 };
 
-inline constexpr std::size_t transport_count = 4;  // indexed by server::Transport
+inline constexpr std::size_t transport_count = 5;  // indexed by server::Transport
 inline constexpr std::size_t version_count = 3;    // see version_index()
 inline constexpr std::size_t qos_count = 3;
 inline constexpr std::size_t packet_type_count = 16;  // indexed by protocol::PacketType

@@ -160,6 +160,8 @@ std::unique_ptr<Stream> Upstream::make_stream(int fd) {
       return std::make_unique<TlsStream>(poller, fd, *plan_->tls, &server);
     case Transport::ws:
       return make_websocket_client(poller, fd, target());
+    case Transport::unix_socket:  // no address of an upstream names it
+      break;
     case Transport::wss:
       return make_secure_websocket_client(poller, fd, *plan_->tls, server, target());
   }

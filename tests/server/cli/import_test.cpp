@@ -100,6 +100,13 @@ TEST(Import, LimitsAreKeys) {
   EXPECT_EQ(made.notes, "");
 }
 
+TEST(Import, AListenerOfNoPortIsAUnixSocket) {
+  const Made made("listener 0 /run/mosquitto.sock\nallow_anonymous true\n");
+  EXPECT_EQ(made.at("/listeners").dump(),
+            R"([{"transport":"unix","socket":"/run/mosquitto.sock"}])");
+  EXPECT_EQ(made.notes, "");
+}
+
 TEST(Import, WhatPersistsIsKeptInTheStore) {
   const Made made(
       "persistence true\npersistence_location /var/lib/mosquitto/\nautosave_interval 9\n");
@@ -135,7 +142,6 @@ TEST(Import, NamesEachLineWithoutACounterpartAndWhy) {
                                 HasSubstr("mosquitto.conf:6: topic # both 0: ")));
   EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:8: auth_plugin /usr/lib/x.so: "),
                                 HasSubstr("mosquitto.conf:9: auth_opt_backends files: "),
-                                HasSubstr("mosquitto.conf:10: listener 0 /run/mosquitto.sock: "),
                                 HasSubstr("mosquitto.conf:11: nonsense 1: mosquitto 2.0 has no"),
                                 HasSubstr("mosquitto.conf:12: tls_version tlsv1.1: TLS 1.2")));
   EXPECT_THAT(made.notes, AllOf(HasSubstr("mosquitto.conf:7: remote_password ...:"),

@@ -283,6 +283,24 @@ TEST(Config, IgnoresTheVariablesThatKubernetesInjects) {
   EXPECT_EQ(load_config(sources).config.http.port, 4321);
 }
 
+TEST(Config, AUnixListenerHasAPathAndNeedsNoPort) {
+  const auto with_listeners = [](const std::string& list) {
+    return faults_of(with_sets({"listeners=" + list}));
+  };
+  EXPECT_THAT(with_listeners(R"([{"transport":"unix","socket":"/run/a"},
+                                 {"transport":"unix","socket":"/run/b","socket_mode":"600"}])"),
+              IsEmpty());
+  EXPECT_THAT(with_listeners(R"([{"transport":"unix"}])"),
+              HasSubstr("listeners[0].socket: is needed"));
+  EXPECT_THAT(with_listeners(R"([{"socket":"/run/a"}])"),
+              HasSubstr("listeners[0].socket: has a meaning for unix alone"));
+  EXPECT_THAT(with_listeners(R"([{"transport":"unix","socket":"/run/a","socket_mode":"rw"}])"),
+              HasSubstr("listeners[0].socket_mode: must be like"));
+  EXPECT_THAT(with_listeners(R"([{"transport":"unix","socket":"/run/a"},
+                                 {"transport":"unix","socket":"/run/a"}])"),
+              HasSubstr("listeners[1].socket: is that of \"unix\" too"));
+}
+
 TEST(Config, FurtherAddressesOfHttpAreJudgedLikeTheFirst) {
   const auto with_listeners = [](const std::string& list) {
     return faults_of(with_sets({"http.listeners=" + list}));

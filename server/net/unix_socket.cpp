@@ -1,4 +1,4 @@
-#include "server/local/control_socket.hpp"
+#include "server/net/unix_socket.hpp"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -32,11 +32,11 @@ bool is_stale(const std::string& path) {
 
 }  // namespace
 
-shm::UniqueFd listen_at(const std::string& path, unsigned mode, std::string& error) {
+shm::UniqueFd listen_at(const std::string& path, unsigned mode, int backlog, std::string& error) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return error = "the control socket's path is empty or too long", shm::UniqueFd();
+    return error = "the socket's path is empty or too long", shm::UniqueFd();
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   shm::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -46,22 +46,21 @@ shm::UniqueFd listen_at(const std::string& path, unsigned mode, std::string& err
   };
   if (!bind()) {
     if (errno != EADDRINUSE)
-      return error = with_errno("cannot open the control socket at " + path), shm::UniqueFd();
+      return error = with_errno("cannot open the socket at " + path), shm::UniqueFd();
     // A file of another kind refuses connections too, but it is not ours to remove.
     if (!is_socket(path)) return error = path + " is not a socket", shm::UniqueFd();
     if (!is_stale(path)) {
       return error = "another server listens at " + path, shm::UniqueFd();
     }
     ::unlink(path.c_str());
-    if (!bind())
-      return error = with_errno("cannot open the control socket at " + path), shm::UniqueFd();
+    if (!bind()) return error = with_errno("cannot open the socket at " + path), shm::UniqueFd();
   }
   // Clients cannot send descriptors (Linux 6.16; accepted connections inherit it). On older kernels
-  // the control loop closes them.
+  // they are closed: by the control loop, or, where nobody asks for them, by the kernel.
   const int off = 0;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof off);
   if (::chmod(path.c_str(), mode) != 0) return error = with_errno("chmod"), shm::UniqueFd();
-  if (::listen(socket.get(), 64) != 0) return error = with_errno("listen"), shm::UniqueFd();
+  if (::listen(socket.get(), backlog) != 0) return error = with_errno("listen"), shm::UniqueFd();
   return socket;
 }
 
