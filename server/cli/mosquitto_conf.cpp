@@ -16,6 +16,7 @@
 #include "server/auth/password_file.hpp"
 #include "server/auth/user_file.hpp"
 #include "server/cli/mosquitto_acl.hpp"
+#include "server/cli/mosquitto_bridges.hpp"
 #include "server/cli/mosquitto_listeners.hpp"
 #include "server/cli/mosquitto_words.hpp"
 #include "server/config/config.hpp"
@@ -127,6 +128,7 @@ class Import {
     if (level_) set("log.level", *level_);
     if (persists_) set("store.path", (fs::path(location_) / "millrace-store").string());
     config.update(keys_);
+    if (Json upstreams = bridges_.json(); !upstreams.empty()) config["upstreams"] = upstreams;
     imported_.config = std::move(config);
     return std::move(imported_);
   }
@@ -148,7 +150,9 @@ class Import {
 
   void take(const Directive& line) {
     if (line.name == "include_dir") return include(line);
-    if (listeners_.take(line) || take_access(line) || take_number(line) || take_own(line)) return;
+    if (bridges_.take(line) || listeners_.take(line) || take_access(line) || take_number(line) ||
+        take_own(line))
+      return;
     const auto is_named = [&](std::string_view word) { return mosquitto::names(word, line.name); };
     for (const std::string_view word : mosquitto::without_effect) {
       if (is_named(word)) return;
@@ -365,6 +369,8 @@ class Import {
   const Files files_;
   Imported imported_;
   Json keys_ = Json::object();
+  mosquitto::Bridges bridges_{
+      [this](const Directive& line, std::string why) { note(line, std::move(why)); }};
   mosquitto::Listeners listeners_{
       [this](const Directive& line, std::string why) { note(line, std::move(why)); }};
   Json rules_ = Json::array();

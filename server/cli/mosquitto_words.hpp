@@ -33,6 +33,9 @@ struct Reason {
   std::string_view name, why;
 };
 
+inline constexpr std::string_view outside_a_bridge =
+    "belongs to a bridge, and no `connection` stands before it";
+
 // Names that end in * stand for all that begin so.
 inline constexpr Reason without_counterpart[] = {
     {"auth_opt_*", "there are no plugins"},
@@ -66,26 +69,25 @@ inline constexpr Reason without_counterpart[] = {
     {"user", "the service's unit, or the container, says whose process it is"},
     {"websockets_headers_size", "the size of a WebSocket's request has a fixed limit"},
     {"websockets_log_level", "log.level is for all"},
-    // Bridges.
-    {"address", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"addresses", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"bridge_*", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"cleansession", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"clientid", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"connection", "bridges are not imported; write an entry of `upstreams` for it"},
-    {"idle_timeout", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"keepalive_interval", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"local_*", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"notification*", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"password", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"remote_*", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"restart_timeout", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"round_robin", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"start_type", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"threshold", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"topic", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"try_private", "bridges are not imported; `upstreams` connects to other brokers"},
-    {"username", "bridges are not imported; `upstreams` connects to other brokers"},
+    // Of bridges (mosquitto_bridges.hpp).
+    {"address", outside_a_bridge},
+    {"addresses", outside_a_bridge},
+    {"bridge_*", outside_a_bridge},
+    {"cleansession", outside_a_bridge},
+    {"clientid", outside_a_bridge},
+    {"idle_timeout", outside_a_bridge},
+    {"keepalive_interval", outside_a_bridge},
+    {"local_*", outside_a_bridge},
+    {"notification*", outside_a_bridge},
+    {"password", outside_a_bridge},
+    {"remote_*", outside_a_bridge},
+    {"restart_timeout", outside_a_bridge},
+    {"round_robin", outside_a_bridge},
+    {"start_type", outside_a_bridge},
+    {"threshold", outside_a_bridge},
+    {"topic", outside_a_bridge},
+    {"try_private", outside_a_bridge},
+    {"username", outside_a_bridge},
 };
 
 // So anyway, or without anything that could be lost.
