@@ -320,19 +320,42 @@ void Backlog::part(Session& session) {
   batch_.largest().note(session);
 }
 
-void Backlog::clear(Session& session) {
+void Backlog::clear(Session& session, SharedHeirs heirs) {
   assert(session.ended && session.deferred.read().rate_limits.empty());
   const std::size_t lasting = session.pending.lasting_size();
   batch_.stats().drop(Drop::session_ended, lasting);
   batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
-  discard(session.pending.take_all());
+  if (heirs.empty() || session.pending.every_size() == 0) {
+    discard(session.pending.take_all());
+  } else {
+    discarded_size_ += session.pending.size();
+    heritable_.push_back({session.pending.take_all(), std::move(heirs)});
+  }
   update_gauges(session);
   // Whether it is a link's or not: the connection that ends it may be another's.
   if (!spools_.empty()) spools_.erase(&session);
 }
 
+// A shared subscription's messages wait in the lane `every`.
+std::optional<Backlog::Heritable> Backlog::next_heritable() {
+  while (!heritable_.empty()) {
+    auto& [queue, heirs] = heritable_.front();
+    if (queue.every_size() == 0) {
+      discarded_size_ -= queue.size();
+      discard(std::move(queue));
+      heritable_.pop_front();
+      continue;
+    }
+    --discarded_size_;
+    PendingEntry entry = queue.drop_oldest();
+    const auto heir = heirs.find(entry.subscription);
+    const bool goes_on = heir != heirs.end() && entry.delivery.qos == 1;
+    return Heritable{std::move(entry), goes_on ? &heir->second : nullptr};
+  }
+  return std::nullopt;
+}
+
 void Backlog::discard(PendingQueue queue) {
-  assert(discarded_.empty() == (discarded_size_ == 0));
   if (queue.empty()) return;
   discarded_size_ += queue.size();
   discarded_.push_back(std::move(queue));
@@ -350,7 +373,7 @@ void Backlog::free_discarded() {
     discarded_size_ -= freed;
     if (discarded_.front().empty()) discarded_.pop_front();
   }
-  assert(discarded_.empty() == (discarded_size_ == 0));
+  assert(discarded_.empty() || discarded_size_ > 0);
   if (!discarded_.empty()) batch_.ask_for_more();
 }
 

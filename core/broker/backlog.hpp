@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -26,6 +27,10 @@
 #include "core/broker/session.hpp"
 
 namespace millrace::broker {
+
+// Who gets what waits in a session that ends, at QoS 1: by the number of its shared subscription, the
+// key of the group (Router::find_group()).
+using SharedHeirs = std::unordered_map<std::uint32_t, std::string>;
 
 class Backlog {
  public:
@@ -64,8 +69,8 @@ class Backlog {
   // The connection went: QoS 0 does not wait for the next one, and rate limits begin anew. A session
   // that ends with it is cleared next.
   void part(Session& session);
-  // The session ends: nothing waits any more.
-  void clear(Session& session);
+  // The session ends: nothing waits any more. With heirs, next_heritable() shows what waited.
+  void clear(Session& session, SharedHeirs heirs);
 
   // A timer of the session went off: rate limits that are over, a backlog that is too old.
   void on_timer(Session& session);
@@ -76,6 +81,15 @@ class Backlog {
   // messages have gone. Returns how many went.
   std::size_t shed(Session& session, std::uint64_t bytes, std::size_t count);
 
+  // What waited in sessions that ended, in their order and in its own; each is gone with the next
+  // call. Null: nothing is left.
+  struct Heritable {
+    PendingEntry entry;
+    const std::string* group = nullptr;  // its heir
+  };
+  std::optional<Heritable> next_heritable();
+  bool has_heritable() const { return !heritable_.empty(); }
+
   // At the end of the batch: frees what was discarded, as much as a batch may.
   void free_discarded();
   // What the entries of all sessions take, those which are not freed yet among them.
@@ -83,7 +97,7 @@ class Backlog {
     return (batch_.stats().pending.value() + discarded_size_) * PendingQueue::entry_bytes +
            limits_ * RateLimits::limit_bytes;
   }
-  bool has_discarded() const { return !discarded_.empty(); }
+  bool has_discarded() const { return !discarded_.empty() || has_heritable(); }
 
   // After anything was taken out of, or put into, session.pending. Where the session has become
   // slow, or is so no more, the connection is told too (Session::update_binding).
@@ -120,12 +134,18 @@ class Backlog {
   void collapse(Session& session);
   void discard(PendingQueue queue);
 
+  struct Heritage {
+    PendingQueue queue;
+    SharedHeirs heirs;
+  };
+
   Batch& batch_;
   const Disconnect disconnect_;
   std::unordered_map<const Session*, Spool> spools_;  // of links: few
   // What waited for sessions or connections that ended. It is freed in slices, at the end of batches;
-  // discarded_size_ counts its messages.
+  // discarded_size_ counts its messages, and those of heritable_.
   std::deque<PendingQueue> discarded_;
+  std::deque<Heritage> heritable_;
   std::size_t discarded_size_ = 0;
   std::uint64_t limits_ = 0;  // RateLimits of all sessions
 };

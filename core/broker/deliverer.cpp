@@ -476,13 +476,13 @@ void Deliverer::on_timer(Session& session) {
   serve_later(session);
 }
 
-void Deliverer::clear(Session& session) {
+void Deliverer::clear(Session& session, SharedHeirs heirs) {
   assert(session.ended && !session.connected());
   assert(!session.deferred.read().snapshot_turn);
   assert(batch_.stats().inflight.value() >= session.inflight.unsettled());
   batch_.stats().drop(Drop::session_ended, session.inflight.unsettled());
   batch_.stats().inflight.subtract(session.inflight.unsettled());
-  backlog_.clear(session);
+  backlog_.clear(session, std::move(heirs));
 }
 
 }  // namespace millrace::broker

@@ -82,7 +82,7 @@ class Deliverer {
   // A timer of it is due.
   void on_timer(Session& session);
   // It ends: nothing is inflight any more.
-  void clear(Session& session);
+  void clear(Session& session, SharedHeirs heirs);
   // Stored values for a subscription, from the first on; and no more for those that ended.
   void add_snapshot(Session& session, SnapshotCursor cursor);
   void drop_snapshots(Session& session, std::span<const Subscription* const> ended);

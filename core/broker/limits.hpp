@@ -48,6 +48,8 @@ struct ProcessorLimits {
   std::uint32_t units_per_batch = 16'384;          // work of commands: see CommandTurns; about 2 ms
   std::uint32_t inquiry_sessions_per_batch = 1024;
 
+  // Messages of a shared group that a session which ended leaves to others. Each is routed anew.
+  std::uint32_t handed_on_per_batch() const { return removals_per_batch / 4 + 1; }
   std::int64_t stale_ns() const { return std::int64_t{adaptive_stale_after_ms} * 1'000'000; }
 };
 

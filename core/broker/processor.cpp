@@ -103,6 +103,8 @@ void Processor::finish() {
   sessions_.review_some();
   sessions_.fire_timers();
   memory_guard_.finish_batch();
+  if (backlog_.has_heritable()) [[unlikely]]
+    sessions_.hand_on_some(backlog_);
   publish_due_wills();
   values_.store_noted(local_.get());
   if (local_ && local_->finish(batch_.now_ns(), values_.sequence())) batch_.ask_for_more();

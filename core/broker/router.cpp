@@ -76,6 +76,15 @@ void Router::add_to_group(Subscription& subscription, const std::string& group_n
   ++subscription.session->subscriptions.write().shared_count;
 }
 
+std::string Router::key_of(const SharedGroup& group) {
+  return group_key(group.name(), group.filter());
+}
+
+SharedGroup* Router::find_group(const std::string& key) const {
+  const auto found = groups_.find(key);
+  return found == groups_.end() ? nullptr : found->second.get();
+}
+
 // The group ends with its last member.
 void Router::leave_group(Subscription& subscription) {
   if (subscription.extras.read().group == nullptr) return;
@@ -86,7 +95,7 @@ void Router::leave_group(Subscription& subscription) {
   --subscription.session->subscriptions.write().shared_count;
   if (!group.empty()) return;
   remove_from_index(group.in_index());
-  const auto found = groups_.find(group_key(group.name(), group.filter()));
+  const auto found = groups_.find(key_of(group));
   assert(found != groups_.end() && found->second.get() == &group);
   ended_groups_.push_back(std::move(found->second));
   groups_.erase(found);

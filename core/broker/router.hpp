@@ -55,6 +55,9 @@ class Router {
   RouteGroup route_to(SharedGroup& group, std::string_view /*topic*/) const {
     return RouteGroup(group);
   }
+  // A group by its key, as long as there is one; null: there is none.
+  static std::string key_of(const SharedGroup& group);
+  SharedGroup* find_group(const std::string& key) const;
   // The session has got a connection, or lost it.
   void update_groups(Session& session);
 

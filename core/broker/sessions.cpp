@@ -261,9 +261,9 @@ void Sessions::end(Session& session) {
   make_will_due(session);  // [MQTT-3.1.2-8]
   session.ended = true;
   if (session.stored) batch_.journal()->ended(session);
-  hand_on_shared(session);
+  SharedHeirs heirs = hand_on_shared(session);
   assert(session.subscriptions.read().shared_count == 0);
-  deliverer_.clear(session);
+  deliverer_.clear(session, std::move(heirs));
   batch_.largest().note(session);
   timers_.cancel(session);
   const auto found = by_client_id_.find(session.client_id);
@@ -315,17 +315,43 @@ void Sessions::forget_ended() {
   }
   if (!ended_.empty()) batch_.ask_for_more();
   removals_left_ = batch_.limits().removals_per_batch;
+  hand_on_left_ = batch_.limits().handed_on_per_batch();
 }
 
-void Sessions::hand_on_shared(Session& session) {
+// What is inflight goes at once, and so does what waits if it is little. Else it has the heirs that
+// this returns.
+SharedHeirs Sessions::hand_on_shared(Session& session) {
   SharedLeftovers leftovers(session);
-  if (leftovers.never()) return;
+  if (leftovers.never()) return {};
   session.inflight.for_each_unsettled(
       [&](Inflight& entry) { leftovers.add(entry.subscription, entry.delivery); });
-  session.pending.for_each(
-      [&](const PendingEntry& entry) { leftovers.add(entry.subscription, entry.delivery); });
+  SharedHeirs heirs;
+  if (session.pending.size() <= hand_on_left_) {
+    hand_on_left_ -= session.pending.size();
+    session.pending.for_each(
+        [&](const PendingEntry& entry) { leftovers.add(entry.subscription, entry.delivery); });
+  } else {
+    heirs = leftovers.heirs();
+  }
   router_.leave_groups(session);
   leftovers.hand_on(router_, fan_out_);
+  return heirs;
+}
+
+// A member that gets one may end by it, and leave more.
+void Sessions::hand_on_some(Backlog& backlog) {
+  for (std::uint32_t budget = batch_.limits().handed_on_per_batch();
+       budget > 0 && backlog.has_heritable(); --budget) {
+    auto next = backlog.next_heritable();
+    if (!next) break;
+    batch_.stats().work_units.add();
+    SharedGroup* const group = next->group == nullptr ? nullptr : router_.find_group(*next->group);
+    if (group == nullptr) continue;
+    Message& message = next->entry.delivery.message;
+    PublishContext context(message);
+    fan_out_.to_group(router_.route_to(*group, message.topic()), context);
+  }
+  if (backlog.has_heritable()) batch_.ask_for_more();
 }
 
 // --- Time ----------------------------------------------------------------------------------------
@@ -354,8 +380,10 @@ Message Sessions::take_due_will() {
 
 void Sessions::fire_timers() {
   std::uint32_t budget = batch_.limits().timers_per_batch;
+  // A session that ends may leave much to others.
+  const std::uint64_t last_unit = batch_.spent() + batch_.limits().units_per_batch / 4 + 1;
   while (timers_.next_ns() <= batch_.now_ns()) {
-    if (budget-- == 0) return batch_.ask_for_more();
+    if (budget-- == 0 || batch_.spent() >= last_unit) return batch_.ask_for_more();
     fire(*timers_.take_due(batch_.now_ns()));
   }
 }

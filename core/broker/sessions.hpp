@@ -53,7 +53,8 @@ class Sessions {
         deliverer_(parts.deliverer),
         fan_out_(parts.fan_out),
         revoker_(parts.revoker),
-        removals_left_(batch_.limits().removals_per_batch) {}
+        removals_left_(batch_.limits().removals_per_batch),
+        hand_on_left_(batch_.limits().handed_on_per_batch()) {}
 
   void connect(Outbox& outbox, ConnectRequest& request);
   void close(Outbox& outbox, const command::Close& close);
@@ -88,6 +89,9 @@ class Sessions {
   // Of the newest authority; 0: there was no reload.
   std::uint64_t rights_revision() const { return authority_ ? authority_->revision() : 0; }
 
+  // Before the end of the batch: what waited in sessions that ended, for shared subscriptions, goes to
+  // others, as much as a batch may.
+  void hand_on_some(Backlog& backlog);
   // At the end of the batch: takes sessions that ended apart, as much as a batch may.
   void forget_ended();
   // At its very end: what came of a review has been handed over.
@@ -155,7 +159,7 @@ class Sessions {
   struct Ended;
   void remove_subscriptions(Ended& ended);
   static bool is_forgotten(const Session& session);
-  void hand_on_shared(Session& session);
+  SharedHeirs hand_on_shared(Session& session);
   void make_will_due(Session& session);
   void fire(Session& session);
 
@@ -178,6 +182,7 @@ class Sessions {
   std::deque<Ended> ended_;
   std::uint64_t ended_left_ = 0;     // about what ended_ still has of slots and inflight messages
   std::uint32_t removals_left_ = 0;  // in this batch
+  std::size_t hand_on_left_ = 0;     // in this batch, of what waits: SharedLeftovers
   std::shared_ptr<const Authority> authority_;  // null: rights are as each CONNECT brought them
   std::optional<ReviewUnderWay> review_;
 };

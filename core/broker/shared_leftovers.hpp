@@ -2,6 +2,10 @@
 // it ends or may not read them any more. At QoS 1 they go to another member of their group; QoS 2
 // does not [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 //
+// What waits in a session may be very much: then its queue itself is kept, with the names of the
+// groups, and handed on in slices (Backlog::next_heritable()). A group that ended by then, and was
+// not made anew, gets none of it.
+//
 // Threads: the processor's holder alone, within one batch.
 #pragma once
 
@@ -27,6 +31,12 @@ class SharedLeftovers {
   }
   // The session has no shared subscription.
   bool never() const { return groups_.empty(); }
+  // For what is handed on later, when a group may have ended.
+  SharedHeirs heirs() const {
+    SharedHeirs heirs;
+    for (const auto& [number, group] : groups_) heirs.emplace(number, Router::key_of(*group));
+    return heirs;
+  }
 
   // What the session will not get; `subscription` is the number of the one that it came by.
   void add(std::uint32_t subscription, const Delivery& delivery) {

@@ -151,7 +151,7 @@ TEST_F(Queue, OfALinkHasItsOwnLimitsAndShowsWhatWaits) {
   EXPECT_EQ(figures->messages.value(), 0u);
   client.lose_connection();
   client.session.ended = true;
-  parts.backlog.clear(client.session);
+  parts.backlog.clear(client.session, {});
   EXPECT_EQ(parts.backlog.limits_of(client.session).messages, 2u);
 }
 
@@ -282,7 +282,7 @@ TEST_F(Waiting, NothingIsLeftOfASessionThatEnds) {
   client.session.expiry_s = 0;
   lose_connection();
   client.session.ended = true;
-  parts.backlog.clear(client.session);
+  parts.backlog.clear(client.session, {});
   EXPECT_EQ(stats().pending.value(), 0u);
   EXPECT_EQ(stats().pending_bytes.value(), 0u);
   EXPECT_EQ(parts.dropped(Drop::session_ended), 3u);

@@ -287,6 +287,40 @@ TEST(Slices, FreeWhatASessionThatEndsHadNotAcknowledged) {
             1000u);
 }
 
+// Two clients that take turns with Clean Start had the processor hand on a full queue for each CONNECT.
+TEST(Slices, HandOnWhatWaitedForAMemberOfASharedGroup) {
+  constexpr std::size_t count = 1000;
+  World world(few_removals());
+  world.peer("first").connect(true, 100).subscribe(shared(1)).close();
+  Peer& writer = world.peer("writer").connect();
+  for (std::size_t i = 0; i < count; ++i) writer.publish("a/b", std::to_string(i), 1);
+  ASSERT_EQ(world.processor.find_session("first")->pending.size(), count);
+  world.peer("second").connect(true, 100).subscribe(shared(1)).close();
+  const Slices slices = slices_of(world, [&] { world.peer("first").connect(true, 100); });
+  EXPECT_LE(slices.most, 100u);
+  EXPECT_GE(slices.batches, 10);
+  EXPECT_EQ(world.processor.find_session("second")->pending.size(), count);
+  EXPECT_EQ(world.processor.stats().pending.value(), count);
+  Peer& second = world.peer("second").connect(false, 100).read();
+  ASSERT_EQ(second.got.size(), count);
+  for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(second.got[i].payload, std::to_string(i));
+}
+
+TEST(Slices, DropWhatWaitedForAGroupThatEndsMeanwhile) {
+  World world(few_removals());
+  world.peer("first").connect(true, 100).subscribe(shared(1)).close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < 1000; ++i) writer.publish("a/b", "v", 1);
+  Peer& second = world.peer("second").connect().subscribe(shared(1));
+  world.peer("first").connect(true, 100);
+  ASSERT_TRUE(world.processor.has_more());
+  second.close();
+  world.run_until_idle();
+  EXPECT_EQ(world.processor.stats().pending.value(), 0u);
+  world.processor.update_ledger();
+  EXPECT_EQ(world.processor.ledger().bytes(Holding::queues), 0u);
+}
+
 TEST(Slices, EvictTheTopicsThatALowerLimitHasNoRoomFor) {
   World world(few_removals());
   Peer& writer = world.peer("writer").connect();
