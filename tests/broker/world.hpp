@@ -131,6 +131,7 @@ class World {
   ~World();
 
   void apply(Command command) {
+    if (gathered != nullptr) return gathered->push_back(std::move(command));
     if (!in_batch_) processor.begin(now_ns, unix_ns());
     in_batch_ = true;
     processor.apply(command);
@@ -212,6 +213,8 @@ class World {
   std::function<bool()> commits;
   RestoreFigures restored;
   std::uint64_t epoch_ns = 1'700'000'000'000'000'000;
+  // Where commands go that the test brings to the processor by itself; null: they are applied at once.
+  std::vector<Command>* gathered = nullptr;
   // Whether what comes next joins the batch of the command that was just applied; unset: never.
   std::function<bool()> joins;
 
