@@ -71,7 +71,7 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
   MILLRACE_CHECK(!session.ended);
   MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
   MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
-  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session)) [[unlikely]]
+  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session, entry)) [[unlikely]]
     return batch_.stats().drop(Drop::memory);
   if (mode == Mode::every) {
     add_every(session, std::move(entry), context);
@@ -93,13 +93,20 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
 }
 
 // Memory is used up: nothing that waits grows any more. False: there is nothing that could make room.
-bool Backlog::makes_room(Session& session) {
-  PendingQueue& pending = session.pending;
+bool Backlog::makes_room(Session& session, const PendingEntry& entry) {
   if (!session.connected()) return false;
-  if (pending.empty()) return true;  // one that waits is no queue
-  const std::size_t dropped = pending.drop_some(1);
-  batch_.stats().drop(Drop::memory, dropped);
-  return true;
+  drop_oldest_for(session, entry, Drop::memory);
+  return true;  // one that waits is no queue
+}
+
+// As many as take what `entry` will take.
+void Backlog::drop_oldest_for(Session& session, const PendingEntry& entry, Drop why) {
+  PendingQueue& pending = session.pending;
+  const std::uint64_t before = pending.memory_bytes();
+  const std::uint64_t needed = entry.bytes() + PendingQueue::entry_bytes;
+  while (!pending.empty() && before - pending.memory_bytes() < needed) {
+    batch_.stats().drop(why, pending.drop_some(1));
+  }
 }
 
 std::size_t Backlog::shed(Session& session, std::uint64_t bytes, std::size_t count) {

@@ -337,6 +337,18 @@ TEST_F(Waiting, NothingGrowsWhenMemoryIsUsedUp) {
   EXPECT_THAT(payloads(), ElementsAre("3", "4", "5", "6", "7"));
 }
 
+TEST_F(Waiting, ALargeOneMakesRoomByMoreThanOneWhenMemoryIsUsedUp) {
+  for (int i = 0; i < 9; ++i) add(Mode::every, value(std::to_string(i), 1));
+  parts.batch.ledger().set_limit(1);
+  parts.batch.ledger().set_other(1);
+  parts.batch.ledger().update();
+  const std::uint64_t before = pending().memory_bytes();
+  add(Mode::every, value(std::string(500, 'x'), 1));
+  EXPECT_LE(pending().memory_bytes(), before);
+  EXPECT_GT(pending().size(), 1u);
+  EXPECT_EQ(parts.dropped(Drop::memory), 10 - pending().size());
+}
+
 // --- What always holds ---
 
 // Whatever comes in whatever order, under each policy: queues are within their limits, and the
