@@ -73,6 +73,8 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
   MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
   if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session, entry)) [[unlikely]]
     return batch_.stats().drop(Drop::memory);
+  if (session.user_is_full && !makes_room_for_user(session, entry)) [[unlikely]]
+    return batch_.stats().drop(Drop::user_memory);
   if (mode == Mode::every) {
     add_every(session, std::move(entry), context);
   } else if (entry.delivery.message.request) {
@@ -97,6 +99,16 @@ bool Backlog::makes_room(Session& session, const PendingEntry& entry) {
   if (!session.connected()) return false;
   drop_oldest_for(session, entry, Drop::memory);
   return true;  // one that waits is no queue
+}
+
+// The same where the user's clients hold as much as they may. For one without a connection, too, what
+// is older makes room.
+bool Backlog::makes_room_for_user(Session& session, const PendingEntry& entry) {
+  batch_.note_held(session);
+  if (!session.user_is_full) return true;
+  if (session.pending.empty()) return session.connected();
+  drop_oldest_for(session, entry, Drop::user_memory);
+  return true;
 }
 
 // As many as take what `entry` will take.
@@ -324,7 +336,7 @@ void Backlog::part(Session& session) {
   assert(session.expiry_s == 0 || pending.size() == pending.lasting_size());
   assert(session.deferred.read().rate_limits.empty());
   update_gauges(session);
-  batch_.largest().note(session);
+  batch_.note_held(session);
 }
 
 void Backlog::clear(Session& session, SharedHeirs heirs) {
@@ -393,11 +405,12 @@ void Backlog::update_gauges(Session& session) {
     const std::int64_t limits = session.deferred.write().rate_limits.take_change();
     limits_ += static_cast<std::uint64_t>(limits);
     MILLRACE_CHECK(limits_ <= INT64_MAX);
+    batch_.note_held(session);
   }
   if (session.origin != 0) [[unlikely]]
     show(session);
   const PendingQueue::Change change = session.pending.take_change();
-  if (change.messages != 0 || change.bytes != 0) batch_.largest().note(session);
+  if (change.messages != 0 || change.bytes != 0) batch_.note_held(session);
   stats.pending.add(static_cast<std::uint64_t>(change.messages));
   stats.pending_bytes.add(static_cast<std::uint64_t>(change.bytes));
   // What waits in all is no less than what waits here; a gauge below zero is very large.

@@ -121,6 +121,7 @@ class Backlog {
 
   void add_entry(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
   bool makes_room(Session& session, const PendingEntry& entry);
+  bool makes_room_for_user(Session& session, const PendingEntry& entry);
   void drop_oldest_for(Session& session, const PendingEntry& entry, Drop why);
   // It is about to be put into the queue; it was taken out of it and is not sent.
   void write_down(Session& session, PendingEntry& entry, Waits waits);

@@ -48,7 +48,7 @@ void Batch::finish() {
     // Its reader may never read that.
     if (outbox->outstanding_bytes >= LargestSessions::noted_bytes && outbox->attached())
         [[unlikely]]
-      largest_.note(*outbox->session);
+      note_held(*outbox->session);
     if (!hand_over(*outbox)) continue;
     const auto wake_up = std::find_if(
         wake_ups_.begin(), wake_ups_.end(),

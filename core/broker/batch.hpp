@@ -18,6 +18,7 @@
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/stats.hpp"
+#include "core/broker/user_accounts.hpp"
 
 namespace millrace::broker {
 
@@ -25,7 +26,9 @@ class Journal;
 
 class Batch {
  public:
-  explicit Batch(const ProcessorLimits& limits) : limits_(limits), ledger_(limits.memory_bytes) {}
+  explicit Batch(const ProcessorLimits& limits) : ledger_(limits.memory_bytes) {
+    set_limits(limits);
+  }
 
   void begin(std::int64_t now_ns);
   // Hands each touched outbox over and wakes each I/O thread that has one of them, once.
@@ -37,12 +40,26 @@ class Batch {
   void set_limits(const ProcessorLimits& limits) {
     limits_ = limits;
     ledger_.set_limit(limits.memory_bytes);
+    users_.set_limit(limits.user_bytes);
   }
   ProcessorStats& stats() { return stats_; }
   const ProcessorStats& stats() const { return stats_; }
   Ledger& ledger() { return ledger_; }
   const Ledger& ledger() const { return ledger_; }
   LargestSessions& largest() { return largest_; }
+  const UserAccounts& users() const { return users_; }
+  // After a change of what the session holds, or of whether it has a connection; and once it ended.
+  void note_held(Session& session) {
+    largest_.note(session);
+    if (users_.counts()) [[unlikely]]
+      users_.note(session);
+  }
+
+  // After it came to hold less, which LargestSessions looks for by itself.
+  void note_less(Session& session) {
+    if (users_.counts()) [[unlikely]]
+      users_.note(session);
+  }
 
   // Work of this batch, in units of ProcessorStats::work_units: those, and what else is spent.
   void spend(std::uint64_t units) { spent_ += units; }
@@ -73,6 +90,7 @@ class Batch {
   ProcessorStats stats_;
   Ledger ledger_;
   LargestSessions largest_;
+  UserAccounts users_;
   std::uint64_t spent_ = 0;  // less the work units of the batches before; it wraps around
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;

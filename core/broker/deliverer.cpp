@@ -175,7 +175,8 @@ bool Deliverer::has_window(const Session& session) const {
   const InflightWindow& inflight = session.inflight;
   MILLRACE_CHECK(inflight.unsent() <= inflight.unsettled());
   return inflight.unsent() == 0 && inflight.unsettled() < session.receive_maximum &&
-         inflight.has_identifier() && inflight.bytes() < batch_.limits().session_bytes / 2;
+         inflight.has_identifier() && inflight.bytes() < batch_.limits().session_bytes / 2 &&
+         (!session.user_is_full || inflight.unsettled() == 0);  // one can always be sent
 }
 
 bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
@@ -382,6 +383,7 @@ void Deliverer::settle(Session& session, Inflight& entry) {
   session.inflight.settle(entry);
   batch_.stats().inflight.subtract();
   note_inflight(session, before);
+  batch_.note_less(session);
   serve_later(session);
 }
 
@@ -420,6 +422,7 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   session.inflight.release_message(*entry);
+  batch_.note_less(session);
   if (session.stored) batch_.journal()->released(session, *entry);
   release(ReasonCode::success);
   return true;
@@ -444,6 +447,7 @@ void Deliverer::apply(Session& session, const command::Drained& drained) {
   if (drained.blocked) session.pending.note_blocked(batch_.now_ns());
   assert(drained.bytes <= outbox.outstanding_bytes);
   outbox.outstanding_bytes -= drained.bytes;
+  batch_.note_less(session);
   MILLRACE_CHECK(limits.credit_bytes <= limits.credit_max_bytes);
   // One that was on its way when the binding changed says nothing about the new one.
   const bool binds_late = outbox.binding() == Outbox::Binding::latest;

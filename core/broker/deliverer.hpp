@@ -118,7 +118,7 @@ class Deliverer {
   // noted_bytes on change, it is worth noting.
   void note_inflight(Session& session, std::uint64_t bytes_before) {
     if ((bytes_before ^ session.inflight.bytes()) >= LargestSessions::noted_bytes) [[unlikely]]
-      batch_.largest().note(session);
+      batch_.note_held(session);
   }
   // Some credit: the larger one, whatever the mode.
   bool has_any_credit(const Outbox& outbox) const {

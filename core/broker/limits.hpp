@@ -41,6 +41,7 @@ struct ProcessorLimits {
   std::uint64_t memory_bytes = UINT64_MAX;  // of all that is held for clients: see ledger.hpp
   std::uint64_t session_bytes = 256ull
                                 << 20;        // of what waits in, and was subscribed by, one client
+  std::uint64_t user_bytes = 0;               // the same of all clients of one user; 0: no limit
   std::uint64_t routes_bytes = 256ull << 20;  // of cached routes
   std::uint32_t snapshot_topics_per_batch = 4096;  // looked at, for snapshots
   std::uint32_t timers_per_batch = 1024;           // and as many wills

@@ -130,6 +130,11 @@ class Processor {
 
   // For tests and the simulator, between batches.
   const SubscriptionIndex& index() const { return router_.index(); }
+  const UserAccounts& users() const { return batch_.users(); }
+  template <class Visit>
+  void for_each_session(Visit&& visit) const {
+    sessions_.for_each(visit);
+  }
   std::array<std::uint64_t, holding_count> recount_memory() const {
     return memory_guard_.recount();
   }

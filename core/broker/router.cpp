@@ -127,10 +127,17 @@ std::uint64_t Router::memory_bytes(std::string_view name) {
   return sizeof(Subscription) + sizeof(SnapshotCursor) + 3 * name.size() + levels * node_bytes;
 }
 
-bool Router::has_room(const SubscriptionSet& set, std::string_view name) {
+bool Router::has_room(Session& session, std::string_view name) {
   const ProcessorLimits& limits = batch_.limits();
+  const SubscriptionSet& set = session.subscriptions.read();
   if (set.of.size() >= limits.subscriptions_max) return false;
   if (set.memory_bytes + memory_bytes(name) > limits.session_bytes / 4) return false;
+  if (restores_) return true;  // it was taken in before
+  if (session.user_is_full) batch_.note_held(session);
+  if (session.user_is_full) {
+    batch_.stats().user_refusals.add();
+    return false;
+  }
   if (!batch_.ledger().is_scarce()) return true;
   batch_.stats().memory_refusals.add();
   return false;
@@ -151,7 +158,7 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
   SubscriptionSet& set = session.subscriptions.write();
   Subscription* const before = set.of.find(wanted.name);
   const bool is_new = before == nullptr;
-  if (is_new && !has_room(set, wanted.name)) return {};
+  if (is_new && !has_room(session, wanted.name)) return {};
   Subscription& subscription =
       is_new ? set.of.add(Subscription::make(wanted.name, wanted.filter)) : *before;
   if (is_new) {
@@ -159,7 +166,7 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
     subscription.number = ++subscription_number_;
     set.memory_bytes += memory_bytes(wanted.name);
     subscription_bytes_ += memory_bytes(subscription);
-    batch_.largest().note(session);
+    batch_.note_held(session);
   } else {
     assert(subscription.session == &session);
     assert(wanted.share_group.empty() == (subscription.extras.read().group == nullptr));
@@ -181,9 +188,11 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
 
 bool Router::restore(Session& session, const SubscriptionRequest& wanted, std::uint32_t identifier,
                      std::uint32_t number) {
+  restores_ = true;
   const std::uint32_t newest = std::exchange(subscription_number_, number - 1);
   const bool made = subscribe(session, wanted, identifier).subscription != nullptr;
   subscription_number_ = std::max(newest, number);
+  restores_ = false;
   return made;
 }
 
@@ -214,7 +223,7 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   if (session.stored) batch_.journal()->unsubscribed(session, name);
   remove(*found);
   uncharge(*found);
-  batch_.largest().note(session);
+  batch_.note_held(session);
   ended_subscriptions_.push_back(set.of.take(*found));
   return found;
 }

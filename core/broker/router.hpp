@@ -114,7 +114,7 @@ class Router {
 
  private:
   void bring_up_to_date(Topic& topic);
-  bool has_room(const SubscriptionSet& set, std::string_view name);
+  bool has_room(Session& session, std::string_view name);
   void uncharge(Subscription& subscription);
   void add_to_index(Subscription& subscription);
   void remove_from_index(Subscription& subscription);
@@ -131,6 +131,7 @@ class Router {
   std::size_t members_ = 0;  // of all groups
   std::uint64_t subscription_bytes_ = 0;
   std::uint32_t subscription_number_ = 0;
+  bool restores_ = false;
   std::vector<std::unique_ptr<Subscription>> ended_subscriptions_;
   std::vector<std::unique_ptr<SharedGroup>> ended_groups_;
 };

@@ -118,7 +118,9 @@ struct Session {
   std::uint8_t holding_rank = 0;   // LargestSessions', as the next one
   std::uint8_t waiting_rank = 0;
   bool listed_offline : 1 = false;  // LargestSessions', too
+  bool user_is_full : 1 = false;    // UserAccounts', as the next one
   bool stored : 1 = false;          // Journal's: it is in the store
+  std::uint32_t user_kib = 0;
   std::uint32_t last_stored = 0;  // Journal's: the number that it gave last to one of its messages
   std::uint32_t conflated = 0;  // Backlog's: values replaced since it connected; stays at its most
 

@@ -67,7 +67,7 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
     revoker_.before_resume(*before);
   } else if (before != nullptr) {
     end(*before);  // [MQTT-3.1.2-4]
-  } else if (!has_room()) {
+  } else if (!has_room(request)) {
     outbox.staged().close = ReasonCode::quota_exceeded;
     return;
   }
@@ -84,8 +84,13 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
 }
 
 // For one more session. Who has one may come back to it: that is how what waits in it gets less.
-bool Sessions::has_room() {
+bool Sessions::has_room(const ConnectRequest& request) {
   if (by_client_id_.size() >= batch_.limits().sessions_max) return false;
+  if (request.origin == 0 &&
+      batch_.users().is_full(request.rights ? std::string_view(request.rights->owner) : "")) {
+    batch_.stats().user_refusals.add();
+    return false;
+  }
   if (!batch_.ledger().is_scarce()) return true;
   batch_.stats().memory_refusals.add();
   return false;
@@ -180,7 +185,7 @@ void Sessions::attach(Session& session, Outbox& outbox, ConnectRequest& request)
   router_.update_groups(session);
   batch_.stats().sessions_connected.add();
   session.update_binding();
-  batch_.largest().note(session);
+  batch_.note_held(session);
 }
 
 // With a new connection nothing is due any more that was due before.
@@ -238,6 +243,7 @@ void Sessions::detach(Session& session, Will will) {
     deadlines.will_at_ns = batch_.now_ns() + delay_s * ns_per_s;
     if (delay_s == 0) make_will_due(session);
   }
+  batch_.note_less(session);
   if (session.stored) batch_.journal()->changed(session);
   timers_.reschedule(session, batch_);
 }
@@ -264,7 +270,7 @@ void Sessions::end(Session& session) {
   SharedHeirs heirs = hand_on_shared(session);
   assert(session.subscriptions.read().shared_count == 0);
   deliverer_.clear(session, std::move(heirs));
-  batch_.largest().note(session);
+  batch_.note_held(session);
   timers_.cancel(session);
   const auto found = by_client_id_.find(session.client_id);
   assert(found != by_client_id_.end() && found->get() == &session);
@@ -289,7 +295,7 @@ bool Sessions::is_forgotten(const Session& session) {
   return session.ended && !session.connected() && session.pending.empty() &&
          session.deadlines.read().timer_ns == 0 && !session.deferred.read().snapshot_turn &&
          !session.waits_for_service && !session.counted_slow && session.holding_rank == 0 &&
-         session.waiting_rank == 0;
+         session.waiting_rank == 0 && session.user_kib == 0;
 }
 
 void Sessions::forget_ended() {
@@ -396,6 +402,7 @@ void Sessions::fire(Session& session) {
   assert(session.connected() || session.expiry_s != 0);  // else it ended with its connection
   if (deadlines.will_at_ns != 0 && deadlines.will_at_ns <= now_ns) {
     make_will_due(session);
+    batch_.note_less(session);
     if (session.stored) batch_.journal()->changed(session);
   }
   if (deadlines.expires_at_ns != 0 && deadlines.expires_at_ns <= now_ns) {

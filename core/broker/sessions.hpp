@@ -144,7 +144,7 @@ class Sessions {
 
   Session* find_present(std::string_view client_id);
   std::optional<protocol::ReasonCode> refusal_of(ConnectRequest& request);
-  bool has_room();
+  bool has_room(const ConnectRequest& request);
   bool is_outdated(const RightsRef& rights) const {
     return authority_ && rights && rights->revision < authority_->revision();
   }

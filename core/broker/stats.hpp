@@ -32,11 +32,12 @@ enum class Drop : std::uint8_t {
   retained_refused,  // no room for one more retained message
   revoked,           // a reload took away the receiver's right to read it, or a will's to be sent
   memory,            // memory is scarce: see MemoryGuard
+  user_memory,       // the receiver's user holds as much as it may: see UserAccounts
   count
 };
 constexpr std::array<std::string_view, static_cast<std::size_t>(Drop::count)> drop_names = {
     "queue_oldest",  "queue_newest", "queue_disconnect", "expired", "too_large", "disconnected",
-    "session_ended", "slot_evicted", "retained_refused", "revoked", "memory"};
+    "session_ended", "slot_evicted", "retained_refused", "revoked", "memory",    "user_memory"};
 
 struct ProcessorStats {
   std::array<Counter, 3> published;  // PUBLISH applied, by QoS
@@ -64,6 +65,7 @@ struct ProcessorStats {
   Counter sessions_revoked;       // ended because their user is gone
   Counter sessions_foreign;       // CONNECTs that named another user's session
   Counter memory_refusals;        // sessions, subscriptions and retained messages: memory is scarce
+  Counter user_refusals;          // sessions and subscriptions: their user's account is full
   Counter memory_sessions_shed;   // of whose queue a part was dropped because memory is scarce
   Counter memory_sessions_ended;  // the largest ones, as memory was used up
   Counter subscriptions_revoked;  // ended because their user may not read there any more

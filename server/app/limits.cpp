@@ -19,6 +19,7 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   limits.identifiers_in_one_copy = config.mqtt.identifiers_in_one_copy;
   limits.memory_bytes = config.memory_bytes_max();
   limits.session_bytes = config.session.bytes_max;
+  limits.user_bytes = config.memory.user_bytes_max;
   limits.routes_bytes = config.memory.routes_bytes_max;
   limits.slots.count_max = config.slots.count_max;
   limits.slots.bytes_max = config.slots.bytes_max;

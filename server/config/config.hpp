@@ -157,7 +157,8 @@ struct HttpConfig {
 
 // Of all that is held for clients.
 struct MemoryConfig {
-  std::uint64_t bytes_max = 0;  // 0: three quarters of what there is; see memory_bytes_max()
+  std::uint64_t bytes_max = 0;       // 0: three quarters of what there is; see memory_bytes_max()
+  std::uint64_t user_bytes_max = 0;  // 0: no limit
   std::uint64_t routes_bytes_max = 256ull << 20;
 };
 

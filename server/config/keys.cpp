@@ -299,6 +299,12 @@ void add_core(Schema<Config>& schema) {
           "holds most ends. 0: three quarters of the memory of the machine, or of the control "
           "group if that is less",
           Takes::reload)
+      .key(FIELD(memory.user_bytes_max), Limits{0, 1024 * gib},
+           "The most memory that all sessions of one user can make the server hold together, where "
+           "clients without a user name are one; beyond it new sessions and subscriptions of that "
+           "user are refused, and what waits for its clients makes room for what comes. 0: no "
+           "limit",
+           Takes::reload)
       .key(FIELD(memory.routes_bytes_max), Limits{mib, 1024 * gib},
            "The most memory for the cached lists of topics' subscribers; beyond it those go that "
            "were not used for longest",

@@ -206,6 +206,10 @@ std::vector<MetricRow> memory_metric_rows(const ProcessorStats& stats,
                  "Sessions, subscriptions and retained messages that were refused because memory "
                  "was scarce.",
                  &ProcessorStats::memory_refusals),
+      of_counter(stats, counter, "millrace_user_refusals_total",
+                 "Sessions and subscriptions that were refused because all sessions of their user "
+                 "hold as much as memory.user_bytes_max.",
+                 &ProcessorStats::user_refusals),
       of_counter(stats, counter, "millrace_memory_sessions_shed_total",
                  "Sessions that lost a part of what waited in them because memory was scarce.",
                  &ProcessorStats::memory_sessions_shed),

@@ -27,6 +27,7 @@ ProcessorLimits limits_for(const SimulatorOptions& options) {
   limits.timers_per_batch = 2;
   limits.removals_per_batch = 2;
   limits.receive_maximum = 65535;
+  limits.user_bytes = 1 << 30;  // counted, and out of reach
   if (options.small_limits) {
     limits.queue_messages = 8;
     limits.queue_bytes = 600;
@@ -506,6 +507,20 @@ void Simulator::check_memory() {
     if (charged == counted[at]) continue;
     return fail(std::string(holding_names[at]) + ": charged " + std::to_string(charged) +
                 " bytes, there are " + std::to_string(counted[at]));
+  }
+  check_accounts();
+}
+
+// Of each user: the sum of what its sessions were noted with, and no account without one.
+void Simulator::check_accounts() {
+  std::map<std::string, std::uint64_t> noted;
+  world_.processor.for_each_session([&](const Session& session) {
+    if (session.user_kib > 0) noted[std::string(session.owner())] += session.user_kib;
+  });
+  const UserAccounts& accounts = world_.processor.users();
+  if (accounts.size() != noted.size()) return fail("an account without a session");
+  for (const auto& [user, kib] : noted) {
+    if (accounts.kib(user) != kib) fail("the account of " + user + " is not what is noted");
   }
 }
 

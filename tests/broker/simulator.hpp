@@ -98,6 +98,7 @@ class Simulator {
 
   void check();
   void check_memory();
+  void check_accounts();
   void check_end();
   void fail(const std::string& what) {
     if (fault_.empty()) fault_ = what;

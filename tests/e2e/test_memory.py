@@ -126,5 +126,31 @@ class Memory(Case):
                    "who keeps many long names has to leave")
 
 
+class UserMemory(Case):
+    """Of all clients of one user together; here of those without a name."""
+    CONFIG = {"memory": {"user_bytes_max": 16 * MIB}}
+
+    def test_clients_of_one_user_that_are_away(self):
+        lasting = [(wire.SESSION_EXPIRY, 0xFFFFFFFF)]
+        names = [f"{self.unique}away{i}" for i in range(20)]
+        for name in names:
+            away = self.peer(name, properties=lasting)
+            away.subscribe(self.topic("a"), qos=1)
+            away.close()
+        writer = self.peer()
+        for _ in range(50):
+            writer.publish(self.topic("a"), LARGE, qos=1)
+        writer.publish(self.topic("a"), b"newest", qos=1)
+        metrics = self.server.metrics()
+        self.assertGreaterEqual(metrics['millrace_messages_dropped_total{reason="user_memory"}'], 1)
+        refused = self.raw()
+        refused.send(wire.connect(f"{self.unique}new", properties=lasting))
+        self.assertEqual(refused.next().code, 0x97)
+        self.assertEqual(self.server.metrics()["millrace_user_refusals_total"], 1)
+        back = self.peer(names[0], properties=lasting, clean=False)
+        while back.receive(topic=self.topic("a")).payload != b"newest":
+            pass
+
+
 if __name__ == "__main__":
     main()
