@@ -21,6 +21,7 @@ struct TopicLimits {
   std::uint64_t count_max = 1'000'000;
   std::uint64_t bytes_max = 256ull << 20;
   std::uint64_t user_bytes_max = UINT64_MAX;  // of retained values of one user
+  std::uint64_t user_count_max = UINT64_MAX;  // so many of them
 };
 
 struct ProcessorLimits {

@@ -48,6 +48,7 @@ class RetainedOwners {
   }
 
   std::uint64_t bytes(Id id) const { return entries_[id].bytes; }
+  std::uint64_t count(Id id) const { return entries_[id].values; }
   // Nothing: nobody.
   std::optional<std::string_view> user(Id id) const {
     return id == nobody ? std::nullopt : std::optional<std::string_view>(entries_[id].user);

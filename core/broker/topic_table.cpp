@@ -73,13 +73,14 @@ bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes, std::string
   if (!has_one && retained_count_ + beside.count >= limits_.count_max) return false;
   const std::uint64_t before = has_one ? topic->retained->capacity() : 0;
   const RetainedOwners::Id owner = owners_.find(user);
-  const std::uint64_t others =
-      owners_.bytes(owner) - (has_one && topic->retained_owner == owner ? before : 0);
+  const bool is_own = has_one && topic->retained_owner == owner;
+  const std::uint64_t others = owners_.bytes(owner) - (is_own ? before : 0);
   // Of nobody's there is no count. What comes beside may be somebody else's, but it is little.
   const std::uint64_t of_user =
       (owner == RetainedOwners::nobody ? 0 : others) + beside.bytes + bytes;
   // What is no larger is taken at any time, so that a topic's value can always be brought up to date.
   if (bytes <= before) return true;
+  if (!is_own && owners_.count(owner) + beside.count >= limits_.user_count_max) return false;
   return of_user <= limits_.user_bytes_max &&
          retained_bytes_ - before + beside.bytes + bytes <= limits_.bytes_max;
 }

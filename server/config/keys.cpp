@@ -365,7 +365,8 @@ void add_core(Schema<Config>& schema) {
            Takes::reload)
       .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
            "The most memory for the retained values of one user, where clients without a user name "
-           "are one; 0: three quarters of slots.bytes_max",
+           "are one; 0: three quarters of slots.bytes_max. There may be as many of them as three "
+           "quarters of slots.count_max",
            Takes::reload);
 }
 

@@ -182,6 +182,27 @@ TEST_F(Stored, ARetainedValueOfAUserHasRoomWithinWhatHeMayHave) {
   EXPECT_TRUE(parts.values.can_retain(second, ann)) << "cleared";
 }
 
+TEST_F(Stored, RetainedValuesOfAUserAreAsManyAsHeMayHave) {
+  ProcessorLimits limits;
+  limits.slots.user_count_max = 2;
+  parts.values.topics().set_limits(limits.slots);
+  Session& ann = parts.client().session;
+  boost::intrusive_ptr<Rights> rights(new Rights);
+  rights->owner = "ann";
+  ann.rights = rights;
+  Session& other = parts.client().session;
+  publish(message("a", "1", 1, true, 1), &ann);
+  publish(message("b", "1", 1, true, 2), &ann);
+  publish(message("c", "1", 1, true, 3), &ann);
+  parts.next_batch();
+  EXPECT_EQ(refused(), 1u) << "also within a batch";
+  EXPECT_FALSE(parts.values.can_retain(message("c", "1", 1, true, 4), ann));
+  EXPECT_TRUE(parts.values.can_retain(message("c", "1", 1, true, 4), other));
+  EXPECT_TRUE(parts.values.can_retain(message("a", "longer", 1, true, 5), ann)) << "its own";
+  publish_now(message("a", "", 1, true, 6), &ann);
+  EXPECT_TRUE(parts.values.can_retain(message("c", "1", 1, true, 7), ann)) << "cleared";
+}
+
 TEST_F(Stored, WhatDoesNotGrowIsRetainedThoughMemoryIsScarce) {
   Session& session = parts.client().session;
   publish_now(message("a", "12345", 1, true, 1));
