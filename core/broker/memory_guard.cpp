@@ -48,7 +48,7 @@ void MemoryGuard::finish_batch() {
 void MemoryGuard::give_up() {
   const Ledger& ledger = batch_.ledger();
   const std::uint64_t limit = ledger.bytes_max();
-  const bool all_routes_went = drop_routes(limit / routes_part);
+  const bool all_routes_went = drop_routes(limit / in_use_part);
   if (!all_routes_went && ledger.level() == MemoryLevel::scarce) return batch_.ask_for_more();
   // What is on its way out counts until it is freed: nobody else has to go for it.
   const bool frees = backlog_.has_discarded() || sessions_.has_ended();
@@ -116,6 +116,8 @@ bool MemoryGuard::end(Session* session, std::uint64_t bytes_min) {
 }
 
 bool MemoryGuard::evict_topics() {
+  const std::uint64_t kept_bytes = batch_.ledger().bytes_max() / in_use_part;
+  if (values_.topics().unretained_bytes() <= kept_bytes) return false;
   const std::size_t evicted = values_.topics().evict_oldest(batch_.limits().removals_per_batch);
   batch_.stats().drop(Drop::slot_evicted, evicted);
   batch_.stats().work_units.add(evicted);

@@ -5,7 +5,8 @@
 //                      would be routed anew; the older half of what waits in the session without a
 //                      connection in which most waits, then in the next one; where nothing waits,
 //                      sessions without a connection that hold much end, then one that holds a large
-//                      part of the limit; then the newest values of topics that are not retained go
+//                      part of the limit; then the newest values of topics that are not retained go,
+//                      but for as small a part
 //   exhausted (100 %): beside that, the session that holds most ends, and its connection with it, if
 //                      it holds more than little
 //
@@ -76,8 +77,9 @@ class MemoryGuard {
   // session without a connection may hold at any time.
   static constexpr std::uint64_t ending_bytes_min = 64 * 1024;
   static constexpr std::uint64_t hoarding_part = 64;
-  static constexpr std::uint64_t routes_part = 64;  // of the limit: as much of routes is left
   static constexpr std::uint64_t offline_bytes_min = 16 * 1024;
+  // Of the limit: as much of routes, and of topics that are not retained, is left.
+  static constexpr std::uint64_t in_use_part = 64;
 
   void give_up();
   // In slices; true: no more can go.

@@ -137,6 +137,8 @@ class TopicTable {
 
   std::size_t size() const { return topics_.size(); }
   std::uint64_t bytes() const { return bytes_; }
+  // Without the retained values: of the topics, and the values that could make room.
+  std::uint64_t unretained_bytes() const { return bytes_ - retained_bytes_; }
   // Of the topics, without their values and routes; and of one.
   std::uint64_t entry_bytes() const { return entry_bytes_; }
   static std::uint64_t entry_bytes(const Topic& topic);
