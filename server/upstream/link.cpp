@@ -1,5 +1,8 @@
 #include "server/upstream/link.hpp"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -15,6 +18,12 @@ constexpr std::uint32_t greeting_ticks = IoThread::ticks(10);
 constexpr std::uint32_t closing_ticks = IoThread::ticks(5);
 constexpr std::uint32_t lingering_ticks = IoThread::ticks(2);
 constexpr std::uint32_t ping_patience_ticks_min = IoThread::ticks(3);
+
+// What was written to the socket, and the other side's system has not acknowledged.
+std::uint64_t untaken_bytes(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCOUTQ, &bytes) == 0 ? static_cast<std::uint64_t>(std::max(bytes, 0)) : 0;
+}
 }  // namespace
 
 Link::Link(IoThread& thread, std::shared_ptr<LinkOwner> owner, std::unique_ptr<Stream> stream,
@@ -110,25 +119,52 @@ void Link::on_due() {
 void Link::keep_alive() {
   const std::uint32_t seconds = terms_.keep_alive_seconds;
   if (seconds == 0) return schedule(TimerWheel::slot_count - 2);
-  const std::uint32_t tick = thread_.wheel().tick();
   const std::uint32_t interval = std::max(1u, IoThread::ticks(seconds) / 4 * 3);
   const std::uint32_t patience =
       std::max(ping_patience_ticks_min, IoThread::ticks(seconds) / 4 * 3);
-  const std::uint32_t since_ping = tick - last_ping_tick_;
   // Nothing is read meanwhile, so its answer may have come.
   if (reading_paused_ || read_stopped_) ping_sent_ns_ = 0;
-  if (ping_sent_ns_ != 0 && since_ping > patience) {
-    schedule(patience);
-    return close({Why::fault, "no answer to PINGREQ in time"});
+  if (ping_sent_ns_ != 0) {
+    const std::uint32_t silent = silent_ticks();
+    schedule(patience - std::min(silent, patience));
+    if (silent > patience) close({Why::fault, "no answer to PINGREQ in time"});
+    return;
   }
-  if (ping_sent_ns_ == 0 && since_ping >= interval) {
-    last_ping_tick_ = tick;
-    ping_sent_ns_ = broker::Inbox::now_ns();
-    schedule(patience);
-    send(protocol::Packet(protocol::Pingreq{}));
-    return write();
+  const std::uint32_t since_ping = thread_.wheel().tick() - last_ping_tick_;
+  if (since_ping < interval) return schedule(interval - since_ping);
+  schedule(patience);
+  send_ping();
+}
+
+void Link::send_ping() {
+  last_ping_tick_ = last_sign_tick_ = thread_.wheel().tick();
+  ping_sent_ns_ = broker::Inbox::now_ns();
+  send(protocol::Packet(protocol::Pingreq{}));
+  write();
+  if (ended()) return;
+  constexpr std::uint64_t of_a_ping = 64;  // in TLS and WebSocket, and no more
+  const std::uint64_t untaken = untaken_bytes(stream_->fd());
+  pinged_at_bytes_ = bytes_sent_;
+  taken_bytes_ = bytes_sent_ - std::min(bytes_sent_, untaken);
+  ping_taken_ = untaken <= of_a_ping;
+}
+
+// For how long there was no sign of the upstream. On a slow link a PINGREQ and its answer stand behind
+// all that was written before them. So whatever comes is a sign, and so is that what was written
+// before the PINGREQ goes on being taken; what is taken after it is none: a system takes bytes for a
+// program that stands still.
+std::uint32_t Link::silent_ticks() {
+  if (static_cast<std::int32_t>(last_received_tick_ - last_sign_tick_) > 0) {
+    last_sign_tick_ = last_received_tick_;
   }
-  schedule(ping_sent_ns_ != 0 ? patience - since_ping : interval - since_ping);
+  if (!ping_taken_) {
+    const std::uint64_t untaken = untaken_bytes(stream_->fd());
+    const std::uint64_t taken = bytes_sent_ - std::min(bytes_sent_, untaken);
+    if (taken > taken_bytes_) last_sign_tick_ = thread_.wheel().tick();
+    taken_bytes_ = taken;
+    ping_taken_ = taken >= pinged_at_bytes_;
+  }
+  return thread_.wheel().tick() - last_sign_tick_;
 }
 
 // --- The end -------------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ class Link final : public StreamUser,
   void schedule(std::uint32_t ticks);
   void set_patience(std::uint32_t ticks);
   void keep_alive();
+  void send_ping();
+  std::uint32_t silent_ticks();
   void close(LinkEnd end, std::optional<ReasonCode> tell = {});
   void finish_closing();
   bool await_answers();
@@ -210,6 +212,10 @@ class Link final : public StreamUser,
   std::uint32_t connected_tick_ = 0;
   std::uint32_t patience_ends_tick_ = 0;  // but for `up`: when the state has taken too long
   std::uint32_t last_ping_tick_ = 0;
+  std::uint32_t last_sign_tick_ = 0;   // of the upstream, since the PINGREQ
+  std::uint64_t pinged_at_bytes_ = 0;  // so many were sent before it
+  std::uint64_t taken_bytes_ = 0;      // so many of all were taken, when it was looked at last
+  bool ping_taken_ = false;
   std::int64_t ping_sent_ns_ = 0;  // 0: none is unanswered
   std::uint32_t unacknowledged_ = 0;
   std::uint16_t receive_maximum_ = 65535;  // ours, as CONNECT said

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+
 #include "server/upstream/hops.hpp"
 #include "tests/server/running_server.hpp"
 #include "tests/server/upstream/scripted_broker.hpp"
@@ -13,6 +16,8 @@ using protocol::Connack;
 using protocol::Connect;
 using protocol::Disconnect;
 using protocol::Packet;
+using protocol::Pingreq;
+using protocol::Pingresp;
 using protocol::Puback;
 using protocol::Pubcomp;
 using protocol::Publish;
@@ -75,6 +80,11 @@ struct LinkTest : testing::Test {
     release.packet_id = 1;
     publisher->send(Packet(release));
     publisher->expect<Pubcomp>();
+  }
+  static protocol::Properties keep_alive_of_a_second() {
+    protocol::Properties properties;
+    properties.server_keep_alive = 1;
+    return properties;
   }
   // Waits until the link has its session here: a client cannot see it, but for its state.
   void wait_until_up() {
@@ -530,6 +540,52 @@ TEST_F(LinkTest, TriesAgainAfterARefusal) {
 }
 
 // Ten seconds: the time that an upstream has for its CONNACK.
+// Its answer to PINGREQ may stand behind all that it sent before, on a slow link for long.
+TEST_F(LinkTest, StaysWithAnUpstreamThatSendsMuchBeforeItAnswers) {
+  start({rule(Direction::in)});
+  auto peer = link(false, keep_alive_of_a_second());
+  peer->grant();
+  auto reader = client("reader", "#");
+  peer->expect<Pingreq>();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(7);
+  while (std::chrono::steady_clock::now() < end) {
+    peer->publish("t", "1");
+    reader->expect<Publish>();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  peer->send(Packet(Pingresp{}));
+  peer->expect<Pingreq>();
+}
+
+// So may the PINGREQ behind what was written before.
+TEST_F(LinkTest, StaysWithAnUpstreamThatTakesLittle) {
+  broker.take_little();
+  start({rule(Direction::out)});
+  auto peer = link(false, keep_alive_of_a_second());
+  wait_until_up();
+  constexpr int count = 100;
+  for (int i = 0; i < count; ++i) publish("t", std::string(8192, 'x'));
+  const auto fast_from = std::chrono::steady_clock::now() + std::chrono::seconds(9);
+  for (int got = 0; got < count;) {
+    const auto packet = peer->receive();
+    ASSERT_TRUE(packet) << "the link ended after " << got;
+    if (std::holds_alternative<Pingreq>(*packet)) peer->send(Packet(Pingresp{}));
+    if (!std::holds_alternative<Publish>(*packet)) continue;
+    ++got;
+    if (std::chrono::steady_clock::now() < fast_from) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    }
+  }
+}
+
+TEST_F(LinkTest, GivesUpAnUpstreamThatAnswersNoPingreq) {
+  start({rule(Direction::out)});
+  auto peer = link(false, keep_alive_of_a_second());
+  peer->expect<Pingreq>();
+  EXPECT_TRUE(peer->ended());
+  link();
+}
+
 TEST_F(LinkTest, GivesUpAnUpstreamThatAcceptsAndSaysNothing) {
   start({rule(Direction::in)});
   {
