@@ -190,11 +190,13 @@ void Server::start() {
                            {"listener", http_listener_label(i)},
                            {"tls", tls ? to_string(listener.tls.version_min) : "off"}});
   }
+  upstreams_->apply(*settings_);
+  // Each thread has run what was posted to it: what upstreams subscribe to goes before any client.
+  on_each_thread([](IoThread&) {});
   for (const auto& listener : listeners_) {
     listener->start(clients_of(config(), listener->config()));
   }
   if (local_host_) local_host_->start();
-  upstreams_->apply(*settings_);
   ready_.store(true, std::memory_order_relaxed);
 }
 

@@ -71,12 +71,6 @@ class LinkOwner {
   virtual void on_rule_refused(std::string_view filter, std::string_view why) = 0;
 };
 
-// What a plan before this one had subscribed to, and this one has not.
-struct StaleFilters {
-  std::vector<std::string> local;
-  std::vector<std::string> remote;
-};
-
 class Link final : public StreamUser,
                    public Resident,
                    private broker::OutboxOwner,
@@ -86,7 +80,7 @@ class Link final : public StreamUser,
     UpstreamPlanRef plan;
     std::shared_ptr<UpstreamStats> stats;
     Dialect dialect = Dialect::v5;
-    StaleFilters stale;
+    std::vector<std::string> stale;  // what plans before this one had subscribed to there
     bool subscribed_before = false;  // by a link of this plan: a session that is resumed has it all
     std::string_view transport = "tcp";
   };

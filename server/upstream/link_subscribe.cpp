@@ -4,9 +4,9 @@
 
 #include "protocol/encode.hpp"
 #include "protocol/topic.hpp"
-#include "server/mqtt/delivery_mode.hpp"
 #include "server/upstream/hops.hpp"
 #include "server/upstream/link.hpp"
+#include "server/upstream/spool_session.hpp"
 
 namespace millrace::server {
 
@@ -14,32 +14,11 @@ using protocol::PacketType;
 
 namespace {
 
-constexpr std::uint32_t never_expires = 0xFFFFFFFF;
 // The processor leaves it free (InflightWindow); one request at a time waits for its answer.
 constexpr std::uint16_t request_id = 65535;
 constexpr std::size_t filters_max = 32;  // in one packet
 // An upstream that takes only smaller packets is of no use.
 constexpr std::uint32_t packet_bytes_min = 64;
-
-broker::SubscriptionRequest subscription_of(const TopicMap::Rule& rule, const LinkTerms& terms) {
-  broker::SubscriptionRequest wanted;
-  wanted.name = wanted.filter = rule.local_filter;
-  wanted.mode = rule.config.mode_out();
-  wanted.qos = static_cast<std::uint8_t>(std::min(rule.config.qos_max, terms.qos_max));
-  // Values that may be replaced cannot be delivered exactly once.
-  if (wanted.mode == broker::Mode::latest && wanted.qos == 2) wanted.qos = 1;
-  wanted.no_local = true;
-  const bool retained = rule.config.retained && terms.takes_retained;
-  wanted.retain_as_published = retained;
-  // Each time the link comes up: what was retained, and with `latest` the newest value of each
-  // topic, so that the far side has them whatever it, or the link, has lost meanwhile.
-  constexpr std::uint8_t send = 0, do_not_send = 2;
-  wanted.retain_handling = retained || wanted.mode == broker::Mode::latest ? send : do_not_send;
-  if (rule.config.max_rate_hz && wanted.mode != broker::Mode::every) {
-    wanted.interval_ms = interval_ms_of(*rule.config.max_rate_hz);
-  }
-  return wanted;
-}
 
 }  // namespace
 
@@ -74,40 +53,25 @@ void Link::open_session() {
   broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), *this));
   outbox->version = version_;
   outbox->encodes_anew = edits_ || terms_.aliases_max > 0;
-  auto request = std::make_unique<broker::ConnectRequest>();
-  request->client_id = plan_.session;
+  auto request = spool_session_request(plan_, stats_);
   request->version = version_;
-  request->clean_start = false;
-  request->session_expiry_s = never_expires;  // it ends when the upstream is removed
   request->receive_maximum = terms_.receive_maximum;
   request->packet_bytes_max = terms_.packet_bytes_max;
-  request->origin = plan_.origin;
-  const SpoolConfig& spool = plan_.config.spool;
-  request->queue = broker::QueueLimits{spool.messages, spool.bytes, spool.overflow};
-  request->figures = stats_.spool;
   request->peer_forgot = !terms_.session_present;
   request->keeps = outbox;
   submission_.open(std::move(outbox), std::move(request));
 }
 
 void Link::subscribe_here() {
-  if (!setting_.stale.local.empty()) {
-    auto request = std::make_unique<broker::UnsubscribeRequest>();
-    request->names = setting_.stale.local;
-    submission_.add(broker::command::Unsubscribe{std::move(request)});
-  }
-  auto request = std::make_unique<broker::SubscribeRequest>();
-  for (const TopicMap::Rule& rule : plan_.map.rules()) {
-    if (rule.config.goes_out()) request->filters.push_back(subscription_of(rule, terms_));
-  }
+  auto request = spool_subscriptions(plan_, terms_, SubscribesAs::link);
   if (!request->filters.empty()) submission_.add(broker::command::Subscribe{std::move(request)});
 }
 
 void Link::queue_requests() {
-  if (!setting_.stale.remote.empty()) {
+  if (!setting_.stale.empty()) {
     protocol::Unsubscribe unsubscribe;
     unsubscribe.packet_id = request_id;
-    unsubscribe.filters = setting_.stale.remote;
+    unsubscribe.filters = setting_.stale;
     Request& request = requests_.emplace_back();
     request.answer = PacketType::unsuback;
     request.filters = unsubscribe.filters;

@@ -12,6 +12,7 @@
 #include "server/net/tls_stream.hpp"
 #include "server/net/websocket_client.hpp"
 #include "server/observe/log.hpp"
+#include "server/upstream/spool_session.hpp"
 
 namespace millrace::server {
 
@@ -72,7 +73,7 @@ Upstream::~Upstream() = default;
 void Upstream::start() {
   thread_.post([self = shared_from_this()] {
     self->announce(Announced::down);
-    self->begin_round();
+    self->prepare();
   });
 }
 
@@ -82,13 +83,64 @@ void Upstream::change(UpstreamPlanRef plan) {
 
 void Upstream::remove() {
   thread_.post([self = shared_from_this()] {
-    if (self->state_ == State::over) return;
+    if (self->state_ == State::over || self->removed_) return;
     self->removed_ = true;
+    self->begins_anew_ = false;
     self->stop_trying();
     log_info("upstream.removed", {{"upstream", self->name()}});
     if (self->link_) return self->link_->leave_politely("it was removed");
     self->finish_removal();
   });
+}
+
+// --- Its session here ----------------------------------------------------------------------------
+
+// Makes it subscribe to what goes out by the present plan, and to nothing else. There is no link.
+void Upstream::prepare() {
+  if (errand_) {
+    prepares_again_ = true;
+    return;
+  }
+  state_ = State::preparing;
+  auto subscribe = spool_subscriptions(*plan_, {}, SubscribesAs::spool);
+  const bool goes_out = !subscribe->filters.empty();
+  if (!goes_out && stale_here_.empty()) return begin_round();
+  auto request = spool_session_request(*plan_, *stats_);
+  request->receive_maximum = 1;  // what waits is left for a link
+  open_errand(std::move(request));
+  if (!stale_here_.empty()) {
+    auto unsubscribe = std::make_unique<broker::UnsubscribeRequest>();
+    unsubscribe->names = std::exchange(stale_here_, {});
+    errand_->add(broker::command::Unsubscribe{std::move(unsubscribe)});
+  }
+  if (goes_out) errand_->add(broker::command::Subscribe{std::move(subscribe)});
+  errand_->add_close(protocol::ReasonCode::normal_disconnection, std::nullopt);
+  run_errand();
+}
+
+// A connection of the session from which nobody reads.
+void Upstream::open_errand(std::unique_ptr<broker::ConnectRequest> request) {
+  class Nobody final : public broker::OutboxOwner {
+    void on_outbox_ready() override {}
+  } nobody;
+  broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), nobody));
+  outbox->forget_owner();
+  request->keeps = outbox;
+  errand_.emplace(thread_);
+  errand_->open(std::move(outbox), std::move(request));
+}
+
+// What the queue does not take now it takes later.
+void Upstream::run_errand() {
+  errand_->submit();
+  if (!errand_->is_over()) return schedule(announce_again_ticks);
+  errand_.reset();
+  const bool again = std::exchange(prepares_again_, false);
+  if (state_ == State::over) return;
+  if (!removed_) return again ? prepare() : begin_round();
+  if (state_ != State::leaving) return finish_removal();
+  state_ = State::removed;
+  if (wanted_ == announced_ && is_linked()) unlink();
 }
 
 // --- Attempts ------------------------------------------------------------------------------------
@@ -138,8 +190,9 @@ void Upstream::begin_link(int fd) {
   link_was_up_ = rule_refused_ = false;
   schedule(TimerWheel::slot_count - 2);
   auto stream = make_stream(fd);
-  link_ = new Link(thread_, shared_from_this(), std::move(stream),
-                   {plan_, stats_, dialect_, stale_, subscribed_, to_string(address().transport)});
+  link_ = new Link(
+      thread_, shared_from_this(), std::move(stream),
+      {plan_, stats_, dialect_, stale_there_, subscribed_, to_string(address().transport)});
   const auto link = link_;  // it may be over before start() returns
   link->start();
 }
@@ -211,6 +264,10 @@ void Upstream::on_due() {
   if (wanted_ != announced_) announce(wanted_);
   if (left > 0 && state_ != State::over) return;
   switch (state_) {
+    case State::preparing:
+    case State::leaving:
+      if (errand_) run_errand();
+      return;
     case State::waiting:
       return begin_round();
     case State::resolving:
@@ -221,8 +278,11 @@ void Upstream::on_due() {
       return attempt_failed(to_string(endpoints_.front()) + ": no answer in time");
     case State::linked:
       return schedule(TimerWheel::slot_count - 2);
+    case State::removed:
+      if (wanted_ == announced_ && is_linked()) unlink();
+      return;
     case State::over:
-      if (farewell_) submit_farewell();
+      if (errand_) errand_->submit();
       return;
   }
 }
@@ -250,7 +310,7 @@ void Upstream::on_link_up(const LinkTerms& terms) {
 // What it refused is asked for again by the next link: it may be allowed by then.
 void Upstream::on_link_subscribed() {
   subscribed_ = !rule_refused_;
-  stale_ = {};
+  stale_there_.clear();
 }
 
 void Upstream::on_link_closed(LinkEnd end) {
@@ -268,7 +328,7 @@ void Upstream::on_link_closed(LinkEnd end) {
   }
   if (removed_) return finish_removal();
   if (state_ == State::over) return;
-  if (std::exchange(begins_anew_, false)) return begin_round();
+  if (std::exchange(begins_anew_, false)) return prepare();
   if (was_up) return wait_a_while();
   if (end.why == LinkEnd::Why::wrong_version) {
     const Dialect refused = std::exchange(dialect_, next_dialect(plan_->config, dialect_));
@@ -285,61 +345,50 @@ void Upstream::on_rule_refused(std::string_view filter, std::string_view why) {
 // --- Changes -------------------------------------------------------------------------------------
 
 void Upstream::apply_change(UpstreamPlanRef plan) {
-  if (state_ == State::over || removed_) return;
+  if (state_ == State::over) return;
+  const bool is_back = std::exchange(removed_, false);
   const UpstreamPlanRef before = std::exchange(plan_, std::move(plan));
   required_.store(plan_->config.required, std::memory_order_relaxed);
-  if (same_link(*before, *plan_)) return;  // new certificates are for the next connection
+  if (!is_back && same_link(*before, *plan_)) return;  // new certificates: for the next connection
   note_stale(*before);
   subscribed_ = false;
   dialect_ = first_dialect(plan_->config);
   back_off_ = BackOff(plan_->config.retry_max_seconds * 1000);
   failures_.clear();
   log_info("upstream.changed", {{"upstream", name()}});
+  if (is_back) announce(Announced::down);
+  begin_anew();
+}
+
+void Upstream::begin_anew() {
   if (link_) {
     begins_anew_ = true;
     return link_->leave_politely("its configuration changed");
   }
   stop_trying();
-  begin_round();
+  prepare();
 }
 
 void Upstream::note_stale(const UpstreamPlan& before) {
-  gather_stale(stale_.local,
+  gather_stale(stale_here_,
                filters_of(before, &UpstreamRule::goes_out, &TopicMap::Rule::local_filter),
                filters_of(*plan_, &UpstreamRule::goes_out, &TopicMap::Rule::local_filter));
-  gather_stale(stale_.remote,
+  gather_stale(stale_there_,
                filters_of(before, &UpstreamRule::comes_in, &TopicMap::Rule::remote_filter),
                filters_of(*plan_, &UpstreamRule::comes_in, &TopicMap::Rule::remote_filter));
 }
 
 // The session goes, with what waits in it, and the state.
 void Upstream::finish_removal() {
+  if (errand_) return;  // and then
   announce(Announced::removed);
-  class Nobody final : public broker::OutboxOwner {
-    void on_outbox_ready() override {}
-  } nobody;
-  broker::OutboxRef outbox(new broker::Outbox(thread_.ready_list(), nobody));
-  outbox->forget_owner();
   auto request = std::make_unique<broker::ConnectRequest>();
   request->client_id = plan_->session;
   request->origin = plan_->origin;
-  request->keeps = outbox;
-  farewell_.emplace(thread_);
-  farewell_->open(std::move(outbox), std::move(request));
-  farewell_->add_close(protocol::ReasonCode::normal_disconnection, std::uint32_t{0});
-  state_ = State::over;
-  submit_farewell();
-}
-
-// What the queue does not take now it takes later; until then this object stays.
-void Upstream::submit_farewell() {
-  farewell_->submit();
-  if (!farewell_->is_over() || wanted_ != announced_) {
-    if (!keep_) keep_ = shared_from_this();
-    return thread_.wheel().schedule(*this, thread_.wheel().tick() + announce_again_ticks);
-  }
-  if (is_linked()) unlink();
-  keep_.reset();
+  open_errand(std::move(request));
+  errand_->add_close(protocol::ReasonCode::normal_disconnection, std::uint32_t{0});
+  state_ = State::leaving;
+  run_errand();
 }
 
 void Upstream::end(Which which) {
@@ -349,12 +398,10 @@ void Upstream::end(Which which) {
 }
 
 void Upstream::abandon() {
-  const auto keep = shared_from_this();
   stop_trying();
   state_ = State::over;
-  if (farewell_) farewell_->give_up();
+  if (errand_) errand_->give_up();
   if (is_linked()) unlink();
-  keep_.reset();
 }
 
 // --- Its state, for everybody --------------------------------------------------------------------

@@ -4,6 +4,9 @@
 //
 //     waiting -> resolving -> dialing -> linked -> waiting ...      an address after the other
 //
+// Its session in the processor (spool_session.hpp) is there before the first link, so that what is
+// published meanwhile waits for it, and ends when the upstream is removed.
+//
 // Its state is at `$SYS/broker/connection/<name>/state`, retained, "1" while the link is up, as
 // mosquitto has it for its bridges.
 //
@@ -40,9 +43,9 @@ class Upstream final : public LinkOwner,
   ~Upstream() override;
 
   void start();
-  // A reload: the link begins anew if it has to.
+  // A reload: the link begins anew if it has to. One that was removed is back with this.
   void change(UpstreamPlanRef plan);
-  // Nothing of it is left here afterwards.
+  // Its link and its session end.
   void remove();
 
   const UpstreamStats& stats() const { return *stats_; }
@@ -63,9 +66,21 @@ class Upstream final : public LinkOwner,
   void abandon() override;
 
  private:
-  enum class State : std::uint8_t { waiting, resolving, dialing, linked, over };
+  enum class State : std::uint8_t {
+    preparing,  // its session is not in the queue to the processor yet
+    waiting,
+    resolving,
+    dialing,
+    linked,
+    leaving,  // it was removed: the end of its session is not in the queue yet
+    removed,
+    over,  // this server ends
+  };
   enum class Announced : std::uint8_t { nothing, down, up, removed };
 
+  void prepare();
+  void open_errand(std::unique_ptr<broker::ConnectRequest> request);
+  void run_errand();
   void begin_round();
   void try_address();
   void on_resolved(Resolved resolved);
@@ -77,9 +92,9 @@ class Upstream final : public LinkOwner,
   void wait_a_while();
   void stop_trying();
   void apply_change(UpstreamPlanRef plan);
+  void begin_anew();
   void note_stale(const UpstreamPlan& before);
   void finish_removal();
-  void submit_farewell();
   void schedule(std::uint32_t ticks);
   void announce(Announced what);
   bool submit_announcement();
@@ -93,7 +108,9 @@ class Upstream final : public LinkOwner,
   UpstreamPlanRef plan_;
   BackOff back_off_;
   Dialect dialect_;
-  StaleFilters stale_;
+  // What plans before this one had subscribed to, and this one has not.
+  std::vector<std::string> stale_here_;
+  std::vector<std::string> stale_there_;
 
   std::size_t address_index_ = 0;
   std::string address_text_;        // of the one that is, or was last, tried
@@ -102,20 +119,21 @@ class Upstream final : public LinkOwner,
   std::unique_ptr<Dial> dial_;
   boost::intrusive_ptr<Link> link_;
 
-  std::optional<Submission> farewell_;  // what ends its session, until the queue has taken it
+  // What makes or ends its session without a link, until the queue has taken it.
+  std::optional<Submission> errand_;
 
   std::set<std::string> failures_;  // since it was up: logged once each
-  std::shared_ptr<Upstream> keep_;  // itself, while nobody else holds it and it is not done
   std::uint32_t due_tick_ = 0;
   std::uint32_t up_since_tick_ = 0;
-  State state_ = State::waiting;
+  State state_ = State::preparing;
   Announced wanted_ = Announced::nothing;
   Announced announced_ = Announced::nothing;
   bool subscribed_ = false;    // by the present plan
   bool rule_refused_ = false;  // a rule of the present link
   bool link_was_up_ = false;
-  bool begins_anew_ = false;  // the link ends for a change of the configuration
-  bool removed_ = false;
+  bool begins_anew_ = false;     // the link ends for a change of the configuration
+  bool prepares_again_ = false;  // after the errand
+  bool removed_ = false;         // from the configuration
 };
 
 }  // namespace millrace::server

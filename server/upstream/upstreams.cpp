@@ -41,7 +41,9 @@ void Upstreams::apply(const Settings& settings) {
   for (std::size_t i = 0; i < configured.size(); ++i) {
     const std::string& name = configured[i].name;
     auto plan = make_upstream_plan(configured[i], settings.upstreams.at(i), origin_of(name));
-    if (auto known = before.extract(name)) {
+    auto known = before.extract(name);
+    if (!known) known = removed_.extract(name);
+    if (known) {
       known.mapped()->change(std::move(plan));
       by_name_.insert(std::move(known));
       continue;
@@ -52,6 +54,7 @@ void Upstreams::apply(const Settings& settings) {
     by_name_.emplace(name, std::move(upstream));
   }
   for (auto& [name, gone] : before) gone->remove();
+  removed_.merge(before);
 }
 
 std::uint16_t Upstreams::origin_of(const std::string& name) {

@@ -45,6 +45,9 @@ class Upstreams {
   std::map<std::string, std::uint16_t> origins_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Upstream>> by_name_;  // under mutex_
+  // Those that were: one that comes back does so after its old link and session have ended, and with
+  // the same counts.
+  std::map<std::string, std::shared_ptr<Upstream>> removed_;
 };
 
 }  // namespace millrace::server

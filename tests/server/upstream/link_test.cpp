@@ -391,6 +391,13 @@ TEST_F(LinkTest, KeepsWhatIsPublishedWhileItIsDown) {
   for (const char* payload : {"1", "2", "3"}) EXPECT_EQ(peer->expect<Publish>().payload, payload);
 }
 
+TEST_F(LinkTest, KeepsWhatIsPublishedBeforeItFirstComesUp) {
+  start({rule(Direction::out)});
+  for (const char* payload : {"1", "2", "3"}) publish("t", payload, 1);
+  auto peer = link();
+  for (const char* payload : {"1", "2", "3"}) EXPECT_EQ(peer->expect<Publish>().payload, payload);
+}
+
 TEST_F(LinkTest, SendsTheNewestOfEachTopicWhenItComesUpInModeLatest) {
   auto latest = rule(Direction::out);
   latest.mode = DeliveryMode::latest;
@@ -606,6 +613,23 @@ TEST_F(LinkTest, GoesWithItsUpstreamAndSaysGoodbye) {
   reload(config);
   EXPECT_EQ(peer->expect<Disconnect>().reason, ReasonCode::normal_disconnection);
   EXPECT_TRUE(peer->ended());
+}
+
+TEST_F(LinkTest, ComesBackAfterTheLinkThatWasRemovedHasLeft) {
+  start({rule(Direction::out)});
+  auto first = link();
+  wait_until_up();
+  const auto upstreams = std::exchange(config.upstreams, {});
+  reload(config);
+  first->expect<Disconnect>();
+  config.upstreams = upstreams;
+  reload(config);
+  auto second = link();
+  wait_until_up();
+  first.reset();  // whatever of the first one is left goes now
+  publish("t", "1", 1);
+  EXPECT_EQ(second->expect<Publish>().payload, "1");
+  wait_until_up();
 }
 
 TEST_F(LinkTest, StaysWhereAReloadChangesAnotherUpstream) {
