@@ -139,6 +139,15 @@ struct ExpelRequest {
   std::function<void(bool found)> done;  // called by the processor
 };
 
+// Somebody who brings messages from elsewhere wants to know for which filters anybody here subscribes to
+// any; see Demand.
+struct WatchRequest {
+  std::uint16_t origin = 0;          // whose own subscriptions do not count: see ConnectRequest
+  std::vector<std::string> filters;  // none: it wants to know no more
+  // Called by the processor: for each filter, whether somebody does.
+  std::function<void(std::vector<bool> wanted)> tell;
+};
+
 namespace command {
 
 struct Publish {
@@ -214,6 +223,9 @@ struct Inquire {
 struct Expel {
   std::unique_ptr<ExpelRequest> request;
 };
+struct Watch {
+  std::unique_ptr<WatchRequest> request;
+};
 // The store has everything up to that batch on the disk.
 struct Committed {
   std::uint64_t number = 0;
@@ -222,7 +234,7 @@ struct Committed {
 // All but publishes: these may use the queue's reserve.
 using Control = boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback, Pubrec, Pubrel,
                                          Pubcomp, Drained, Close, Announce, Local, Limits, Review,
-                                         Inquire, Expel, Committed>;
+                                         Inquire, Expel, Watch, Committed>;
 // In two levels, so that to move and to destroy a publish takes few instructions.
 using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
 

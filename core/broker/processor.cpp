@@ -16,6 +16,7 @@ Processor::Processor(const ProcessorLimits& limits)
     : batch_(limits),
       values_(batch_),
       router_(batch_, values_.topics().routes()),
+      demand_(router_.index()),
       publisher_acks_(batch_),
       backlog_(batch_,
                [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); }),
@@ -112,6 +113,8 @@ void Processor::finish() {
   tell_sequence();
   if (!inquiries_.empty()) [[unlikely]]
     answer_inquiries();
+  if (!demand_.at_rest()) [[unlikely]]
+    tell_demand();
   finish_batch();
 }
 
@@ -160,6 +163,11 @@ void Processor::answer_inquiries() {
   inquiries_.step({sessions_, router_.index(), batch_.now_ns()}, budget);
   batch_.stats().work_units.add(budget);
   if (!inquiries_.empty()) batch_.ask_for_more();
+}
+
+void Processor::tell_demand() {
+  const std::uint32_t budget = batch_.limits().inquiry_sessions_per_batch;
+  if (demand_.step(budget)) batch_.ask_for_more();
 }
 
 void Processor::update_gauges() {
@@ -285,6 +293,8 @@ void Processor::apply_of_server(Command& command) {
     const ExpelRequest& request = *expel->request;
     const bool found = sessions_.expel(request.client_id, request.with_session);
     if (request.done) request.done(found);
+  } else if (auto* watch = command.get_if<command::Watch>()) {
+    demand_.watch(std::move(*watch->request));
   } else {
     assert(!"a command of a connection names its outbox");
   }
@@ -413,6 +423,7 @@ void Processor::judge_anew(const Session& session, SubscribeRequest& request) {
 ReasonCode Processor::subscribe(Session& session, const SubscriptionRequest& wanted,
                                 std::uint32_t identifier) {
   constexpr std::uint64_t units_per_level = 3;  // of the index
+  batch_.spend(demand_.units());
   batch_.spend(units_per_level *
                static_cast<std::uint64_t>(std::ranges::count(wanted.filter, '/')));
   const Router::Subscribed subscribed = router_.subscribe(session, wanted, identifier);

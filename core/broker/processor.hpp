@@ -42,6 +42,7 @@
 #include "core/broker/batch.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/deliverer.hpp"
+#include "core/broker/demand.hpp"
 #include "core/broker/fan_out.hpp"
 #include "core/broker/holder_check.hpp"
 #include "core/broker/inquiry.hpp"
@@ -166,6 +167,7 @@ class Processor {
   void publish_due_wills();
   void tell_sequence();
   void answer_inquiries();
+  void tell_demand();
 
   void finish_batch();
   void set_limits(const ProcessorLimits& limits);
@@ -176,6 +178,7 @@ class Processor {
   SessionTimers timers_;
   Values values_;
   Router router_;
+  Demand demand_;
   PublisherAcks publisher_acks_;
   Backlog backlog_;
   Deliverer deliverer_;

@@ -108,6 +108,8 @@ void SubscriptionIndex::add(std::string_view filter, Subscription* subscription)
   ++size_;
   assert(edges_.size() + 2 == node_count());  // no edge ends at `none` or at the root
   log_change(filter);
+  if (observer_ != nullptr) [[unlikely]]
+    observer_->added(id, *subscription);
 }
 
 void SubscriptionIndex::remove(std::string_view filter, Subscription* subscription) {
@@ -116,6 +118,8 @@ void SubscriptionIndex::remove(std::string_view filter, Subscription* subscripti
   auto& subscriptions = nodes_[id].subscriptions;
   const std::uint32_t at = subscription->index_position;
   assert(at < subscriptions.all().size() && subscriptions.all()[at] == subscription);
+  if (observer_ != nullptr) [[unlikely]]
+    observer_->removed(id, *subscription);
   assert(size_ > 0);
   subscriptions.all().back()->index_position = at;
   subscriptions.erase(at);

@@ -31,6 +31,27 @@ class SubscriptionIndex {
  public:
   SubscriptionIndex();
 
+  // Where subscriptions to one filter stand. A place that has none any more is given to another one.
+  using Place = std::uint32_t;
+  static constexpr Place no_place = 0xFFFFFFFF;  // beyond all that are given out
+  // Hears of each subscription: after it was added, and before it is removed.
+  class Observer {
+   public:
+    virtual void added(Place place, const Subscription& subscription) = 0;
+    virtual void removed(Place place, const Subscription& subscription) = 0;
+
+   protected:
+    ~Observer() = default;
+  };
+  // Null: nobody.
+  void observe(Observer* observer) { observer_ = observer; }
+  // For a walk over all of them, from 0 on.
+  Place place_count() const { return static_cast<Place>(nodes_.size()); }
+  template <class Visit>
+  void visit(Place place, Visit&& visit) const {
+    for (const Subscription* one : nodes_[place].subscriptions.all()) visit(*one);
+  }
+
   // The filter must be valid, without prefixes. A subscription is added once.
   void add(std::string_view filter, Subscription* subscription);
   void remove(std::string_view filter, Subscription* subscription);
@@ -118,6 +139,7 @@ class SubscriptionIndex {
   std::size_t size_ = 0;
   std::uint64_t level_bytes_ = 0;
   std::uint64_t version_ = 0;
+  Observer* observer_ = nullptr;
   std::vector<std::string> log_;  // filter of change v stands at v % log_size
 };
 

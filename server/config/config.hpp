@@ -421,11 +421,14 @@ struct UpstreamRule {
   std::string remote_prefix;
   std::uint32_t qos_max = 2;
   bool retained = true;
+  std::optional<bool> demand;         // see follows_demand()
   std::optional<DeliveryMode> mode;   // of what leaves; see mode_out()
   std::optional<double> max_rate_hz;  // of what leaves
 
   bool goes_out() const { return direction != Direction::in; }
   bool comes_in() const { return direction != Direction::out; }
+  // It is subscribed to there only while somebody subscribes here.
+  bool follows_demand() const { return direction == Direction::in && demand.value_or(true); }
   DeliveryMode mode_out() const {
     if (mode) return *mode;
     if (max_rate_hz) return DeliveryMode::latest;  // a rate limit keeps the newest value only

@@ -480,6 +480,9 @@ Schema<UpstreamRule> upstream_rule_schema() {
       .key(FIELD(retained),
            "Whether retained messages cross when the link comes up, and RETAIN is kept; otherwise "
            "messages arrive with RETAIN 0")
+      .key(FIELD(demand),
+           "For the direction `in`: whether the upstream is asked for these topics only while "
+           "somebody here subscribes to some of them. Unset: `true`")
       .key(FIELD(mode),
            "How what goes out is delivered, as for a client's subscription (docs/delivery.md). "
            "Unset: `latest` if there is a `max_rate_hz`, else `adaptive` if `qos_max` is 0, else "

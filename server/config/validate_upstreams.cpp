@@ -102,6 +102,11 @@ void check_rule(const UpstreamRule& rule, const Config& config, const FaultSink&
   if (rule.comes_in() && (rule.local_prefix + rule.filter).starts_with("$SYS")) {
     faults.at("local_prefix").add("is needed: what comes in cannot be published below $SYS");
   }
+  if (rule.demand && rule.direction != Direction::in) {
+    faults.at("demand").add(
+        "is about rules of the direction `in`; what goes out is never asked "
+        "for, and by `both` each side has all that the other has");
+  }
   if (!rule.goes_out()) {
     if (rule.mode) faults.at("mode").add("is about what goes out; this rule lets nothing out");
     if (rule.max_rate_hz) {

@@ -36,6 +36,7 @@ Link::Link(IoThread& thread, std::shared_ptr<LinkOwner> owner, std::unique_ptr<S
       stream_(std::move(stream)),
       reader_(thread.read_memory(), plan_.origin),
       submission_(thread),
+      demand_(setting_.demand),
       version_(version_of(setting_.dialect)) {}
 
 void Link::start() {

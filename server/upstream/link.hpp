@@ -82,6 +82,8 @@ class Link final : public StreamUser,
     Dialect dialect = Dialect::v5;
     std::vector<std::string> stale;  // what plans before this one had subscribed to there
     bool subscribed_before = false;  // by a link of this plan: a session that is resumed has it all
+    // By rule: whether anybody here subscribes to something of it. Unset: not known yet.
+    std::optional<std::vector<bool>> demand;
     std::string_view transport = "tcp";
   };
   // It holds the owner until it is closed.
@@ -89,6 +91,8 @@ class Link final : public StreamUser,
        Setting setting);
 
   void start();
+  // Of what follows the demand it asks for what is wanted now, and for the rest no more.
+  void set_demand(std::vector<bool> wanted);
   // Writes what was handed over, says goodbye, and leaves.
   void leave_politely(std::string why);
 
@@ -111,6 +115,8 @@ class Link final : public StreamUser,
   using Bytes = std::span<const std::uint8_t>;
   using Why = LinkEnd::Why;
 
+  // What the upstream was asked for, of one rule.
+  enum class Asked : std::uint8_t { unknown, nothing, all, never };
   // A SUBSCRIBE or UNSUBSCRIBE that waits for its turn, or for its answer.
   struct Request {
     protocol::PacketType answer = protocol::PacketType::suback;
@@ -165,6 +171,11 @@ class Link final : public StreamUser,
   void open_session();
   void subscribe_here();
   void queue_requests();
+  void follow_demand();
+  bool is_wanted(std::size_t rule) const;
+  void queue_subscribes(const std::vector<std::size_t>& rules);
+  void queue_unsubscribe(std::vector<std::string> filters);
+  void send_request();
   bool can_serve(const TopicMap::Rule& rule);
   void send_next_request();
   bool handle(const protocol::Suback& suback);
@@ -193,6 +204,8 @@ class Link final : public StreamUser,
   LinkTerms terms_;
   std::vector<std::string> aliases_in_;  // by topic alias - 1
   std::deque<Request> requests_;         // the first one is sent
+  std::optional<std::vector<bool>> demand_;
+  std::vector<Asked> asked_;  // by rule
   std::optional<LinkEnd> end_;
   std::optional<ReasonCode> goodbye_;  // DISCONNECT with this, once all is written
 

@@ -68,28 +68,78 @@ void Link::subscribe_here() {
 }
 
 void Link::queue_requests() {
-  if (!setting_.stale.empty()) {
-    protocol::Unsubscribe unsubscribe;
-    unsubscribe.packet_id = request_id;
-    unsubscribe.filters = setting_.stale;
-    Request& request = requests_.emplace_back();
-    request.answer = PacketType::unsuback;
-    request.filters = unsubscribe.filters;
-    protocol::encode(protocol::Packet(std::move(unsubscribe)), version_, request.packet);
-  }
-  protocol::Subscribe subscribe;
-  const auto add_request = [&] {
-    subscribe.packet_id = request_id;
-    Request& request = requests_.emplace_back();
-    for (const auto& one : subscribe.subscriptions) request.filters.push_back(one.filter);
-    protocol::encode(protocol::Packet(std::exchange(subscribe, {})), version_, request.packet);
-  };
-  for (const TopicMap::Rule& rule : plan_.map.rules()) {
-    if (!rule.config.comes_in() || !can_serve(rule)) continue;
+  std::vector<std::string> unwanted = setting_.stale;
+  std::vector<std::size_t> wanted;
+  const auto& rules = plan_.map.rules();
+  asked_.assign(rules.size(), Asked::never);
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    if (!rules[i].config.comes_in() || !can_serve(rules[i])) continue;
     // A SUBSCRIBE brings what is retained there once more. Where nothing goes out that heals what was
     // missed; else it could bring an older value of this server's own.
     const bool has_it = terms_.session_present && setting_.subscribed_before;
-    if (has_it && rule.config.goes_out()) continue;
+    if (has_it && rules[i].config.goes_out()) continue;
+    if (is_wanted(i)) {
+      wanted.push_back(i);
+    } else if (!demand_) {
+      asked_[i] = Asked::unknown;
+    } else {
+      asked_[i] = Asked::nothing;
+      if (terms_.session_present) unwanted.push_back(rules[i].remote_filter);
+    }
+  }
+  queue_unsubscribe(std::move(unwanted));
+  queue_subscribes(wanted);
+}
+
+bool Link::is_wanted(std::size_t rule) const {
+  return !plan_.map.rules()[rule].config.follows_demand() || (demand_ && (*demand_)[rule]);
+}
+
+void Link::set_demand(std::vector<bool> wanted) {
+  demand_ = std::move(wanted);
+  if (state_ != State::up) return;
+  const StreamUserRef keep(this);
+  follow_demand();
+  write();
+}
+
+// One request at a time, so that whoever comes and goes all the time asks no more of the upstream than
+// it answers.
+void Link::follow_demand() {
+  if (!requests_.empty() || !demand_) return;
+  std::vector<std::string> unwanted;
+  std::vector<std::size_t> wanted;
+  const auto& rules = plan_.map.rules();
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    if (!rules[i].config.follows_demand() || asked_[i] == Asked::never) continue;
+    if (is_wanted(i)) {
+      if (asked_[i] != Asked::all) wanted.push_back(i);
+    } else if (asked_[i] != Asked::nothing) {
+      unwanted.push_back(rules[i].remote_filter);
+      asked_[i] = Asked::nothing;
+    }
+  }
+  queue_unsubscribe(std::move(unwanted));
+  queue_subscribes(wanted);
+  if (!requests_.empty()) send_request();
+}
+
+void Link::queue_unsubscribe(std::vector<std::string> filters) {
+  if (filters.empty()) return;
+  protocol::Unsubscribe unsubscribe;
+  unsubscribe.packet_id = request_id;
+  unsubscribe.filters = filters;
+  Request& request = requests_.emplace_back();
+  request.answer = PacketType::unsuback;
+  request.filters = std::move(filters);
+  protocol::encode(protocol::Packet(std::move(unsubscribe)), version_, request.packet);
+}
+
+void Link::queue_subscribes(const std::vector<std::size_t>& rules) {
+  protocol::Subscribe subscribe;
+  for (const std::size_t i : rules) {
+    const TopicMap::Rule& rule = plan_.map.rules()[i];
+    asked_[i] = Asked::all;
     protocol::Subscription& wanted = subscribe.subscriptions.emplace_back();
     wanted.filter = rule.remote_filter;
     wanted.qos = static_cast<protocol::QoS>(std::min(rule.config.qos_max, terms_.qos_max));
@@ -97,9 +147,12 @@ void Link::queue_requests() {
     wanted.retain_as_published = rule.config.retained;
     wanted.retain_handling = rule.config.retained ? protocol::RetainHandling::send
                                                   : protocol::RetainHandling::do_not_send;
-    if (subscribe.subscriptions.size() == filters_max) add_request();
+    if (subscribe.subscriptions.size() < filters_max && i != rules.back()) continue;
+    subscribe.packet_id = request_id;
+    Request& request = requests_.emplace_back();
+    for (const auto& one : subscribe.subscriptions) request.filters.push_back(one.filter);
+    protocol::encode(protocol::Packet(std::exchange(subscribe, {})), version_, request.packet);
   }
-  if (!subscribe.subscriptions.empty()) add_request();
 }
 
 bool Link::can_serve(const TopicMap::Rule& rule) {
@@ -120,7 +173,12 @@ bool Link::can_serve(const TopicMap::Rule& rule) {
 }
 
 void Link::send_next_request() {
-  if (requests_.empty()) return owner_->on_link_subscribed();
+  if (!requests_.empty()) return send_request();
+  owner_->on_link_subscribed();
+  follow_demand();
+}
+
+void Link::send_request() {
   const auto& packet = requests_.front().packet;
   writer_.add_control(packet);
   thread_.counters().packets_sent[packet[0] >> 4].add();

@@ -102,6 +102,7 @@ void Upstream::prepare() {
     return;
   }
   state_ = State::preparing;
+  watch_demand();
   auto subscribe = spool_subscriptions(*plan_, {}, SubscribesAs::spool);
   const bool goes_out = !subscribe->filters.empty();
   if (!goes_out && stale_here_.empty()) return begin_round();
@@ -116,6 +117,43 @@ void Upstream::prepare() {
   if (goes_out) errand_->add(broker::command::Subscribe{std::move(subscribe)});
   errand_->add_close(protocol::ReasonCode::normal_disconnection, std::nullopt);
   run_errand();
+}
+
+// The processor answers when it has counted, and whenever the answer changes.
+void Upstream::watch_demand() {
+  demand_.reset();
+  watch_ = std::make_unique<broker::WatchRequest>();
+  watch_->origin = plan_->origin;
+  if (!removed_) {
+    for (const TopicMap::Rule& rule : plan_->map.rules()) {
+      if (rule.config.follows_demand()) watch_->filters.push_back(rule.local_filter);
+    }
+  }
+  watch_->tell = [weak = weak_from_this(), number = ++watch_number_](std::vector<bool> wanted) {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->thread_.post([self, number, wanted] { self->on_demand(number, wanted); });
+  };
+  submit_watch();
+}
+
+void Upstream::submit_watch() {
+  broker::Command command{nullptr, broker::command::Watch{std::move(watch_)}};
+  if (thread_.inbox().submit({&command, 1}) == 1) return;
+  // The queue is full: later.
+  watch_ = std::move(command.get_if<broker::command::Watch>()->request);
+  if (is_linked()) thread_.wheel().schedule(*this, thread_.wheel().tick() + announce_again_ticks);
+}
+
+void Upstream::on_demand(std::uint64_t watch, const std::vector<bool>& wanted) {
+  if (watch != watch_number_ || state_ == State::over || removed_) return;  // of another plan
+  std::vector<bool> by_rule;
+  std::size_t next = 0;
+  for (const TopicMap::Rule& rule : plan_->map.rules()) {
+    by_rule.push_back(!rule.config.follows_demand() || wanted[next++]);
+  }
+  demand_ = by_rule;
+  if (link_ && !begins_anew_) link_->set_demand(std::move(by_rule));
 }
 
 // A connection of the session from which nobody reads.
@@ -190,9 +228,9 @@ void Upstream::begin_link(int fd) {
   link_was_up_ = rule_refused_ = false;
   schedule(TimerWheel::slot_count - 2);
   auto stream = make_stream(fd);
-  link_ = new Link(
-      thread_, shared_from_this(), std::move(stream),
-      {plan_, stats_, dialect_, stale_there_, subscribed_, to_string(address().transport)});
+  link_ = new Link(thread_, shared_from_this(), std::move(stream),
+                   {plan_, stats_, dialect_, stale_there_, subscribed_, demand_,
+                    to_string(address().transport)});
   const auto link = link_;  // it may be over before start() returns
   link->start();
 }
@@ -262,6 +300,7 @@ void Upstream::on_due() {
   // Scheduled anew in any case; what follows may change it.
   thread_.wheel().schedule(*this, left > 0 ? due_tick_ : thread_.wheel().tick() + 400);
   if (wanted_ != announced_) announce(wanted_);
+  if (watch_) submit_watch();
   if (left > 0 && state_ != State::over) return;
   switch (state_) {
     case State::preparing:
@@ -351,6 +390,8 @@ void Upstream::apply_change(UpstreamPlanRef plan) {
   required_.store(plan_->config.required, std::memory_order_relaxed);
   if (!is_back && same_link(*before, *plan_)) return;  // new certificates: for the next connection
   note_stale(*before);
+  ++watch_number_;  // what is answered now is about the plan before
+  demand_.reset();
   subscribed_ = false;
   dialect_ = first_dialect(plan_->config);
   back_off_ = BackOff(plan_->config.retry_max_seconds * 1000);
@@ -382,6 +423,7 @@ void Upstream::note_stale(const UpstreamPlan& before) {
 void Upstream::finish_removal() {
   if (errand_) return;  // and then
   announce(Announced::removed);
+  watch_demand();
   auto request = std::make_unique<broker::ConnectRequest>();
   request->client_id = plan_->session;
   request->origin = plan_->origin;

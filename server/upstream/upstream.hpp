@@ -81,6 +81,9 @@ class Upstream final : public LinkOwner,
   void prepare();
   void open_errand(std::unique_ptr<broker::ConnectRequest> request);
   void run_errand();
+  void watch_demand();
+  void submit_watch();
+  void on_demand(std::uint64_t watch, const std::vector<bool>& wanted);
   void begin_round();
   void try_address();
   void on_resolved(Resolved resolved);
@@ -121,6 +124,12 @@ class Upstream final : public LinkOwner,
 
   // What makes or ends its session without a link, until the queue has taken it.
   std::optional<Submission> errand_;
+
+  // What it asks of the processor (broker::Demand), until the queue has taken it; and the answer: by
+  // rule, whether anybody here subscribes to something of it.
+  std::unique_ptr<broker::WatchRequest> watch_;
+  std::uint64_t watch_number_ = 0;
+  std::optional<std::vector<bool>> demand_;
 
   std::set<std::string> failures_;  // since it was up: logged once each
   std::uint32_t due_tick_ = 0;

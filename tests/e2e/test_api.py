@@ -293,7 +293,7 @@ class Api(ApiCase):
 
     def test_links_to_other_brokers_are_told(self):
         link = {"name": "far", "addresses": [f"mqtt://127.0.0.1:{self.server.mqtt_port}"],
-                "rules": [{"direction": "in", "filter": self.topic("#")}]}
+                "rules": [{"direction": "in", "filter": self.topic("#"), "demand": False}]}
         server = Server({"upstreams": [link]})
         self.addCleanup(server.stop)
         self.assertEqual(self.get("/upstreams")["upstreams"], [])

@@ -37,7 +37,9 @@ def free_port():
 
 
 def rule(direction, filter="#", **more):
-    return {"direction": direction, "filter": filter, **more}
+    # What comes in is there whether anybody has subscribed yet or not, but where the test says else.
+    always = {"demand": False} if direction == "in" else {}
+    return {"direction": direction, "filter": filter, **always, **more}
 
 
 ALL_WAYS = [rule("in", "in/#"), rule("out", "out/#"), rule("both", "both/#")]
@@ -440,6 +442,18 @@ class WithMillrace(Edges):
         self.assertEqual(got.one(wire.CORRELATION), b"7")
         self.assertLessEqual(got.one(wire.MESSAGE_EXPIRY), 100)
         self.assertEqual(got.props[wire.USER], [("k", "v"), ("millrace-hops", "02")])
+
+    def test_a_link_asks_for_what_somebody_subscribes_to(self):
+        core = self.edge()
+        edge = self.edge(self.upstream(core.mqtt_port, [rule("in", "wanted/#", demand=True)]))
+        self.wait_until_up(edge)
+
+        def subscriptions():
+            return core.metrics()["millrace_subscriptions"]
+        before = subscriptions()
+        for _ in range(2):
+            self.meet(core.mqtt_port, edge.mqtt_port, "wanted")  # Its reader has left afterwards.
+            eventually(lambda: subscriptions() == before, "nobody subscribes there any more")
 
     def test_a_ring_of_three_comes_to_rest(self):
         ports = [free_port() for _ in range(3)]

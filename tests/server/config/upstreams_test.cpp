@@ -102,6 +102,16 @@ TEST(Upstreams, ConflateWhatGoesOutAlone) {
               HasSubstr("has no effect with the mode `every`"));
 }
 
+TEST(Upstreams, FollowTheDemandInwardAlone) {
+  EXPECT_EQ(faults_with("", R"([{"direction": "in", "demand": true}])"), "");
+  EXPECT_EQ(faults_with("", R"([{"direction": "in", "demand": false}])"), "");
+  for (const char* direction : {"out", "both"}) {
+    const std::string rule = std::string(R"([{"direction": ")") + direction;
+    EXPECT_THAT(faults_with("", rule + R"(", "demand": false}])"),
+                HasSubstr("upstreams[0].rules[0].demand: is about rules of the direction `in`"));
+  }
+}
+
 TEST(Upstreams, UseTlsWithWhatBelongsToIt) {
   EXPECT_THAT(faults_with(R"("tls": {"ca_file": "/nowhere"})"),
               HasSubstr("upstreams[0].tls.ca_file: cannot read \"/nowhere\""));

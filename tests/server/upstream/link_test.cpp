@@ -40,6 +40,7 @@ UpstreamRule rule(Direction direction, std::string filter = "#", std::string loc
   made.filter = std::move(filter);
   made.local_prefix = std::move(local);
   made.remote_prefix = std::move(remote);
+  if (direction == Direction::in) made.demand = false;
   return made;
 }
 
@@ -601,6 +602,85 @@ TEST_F(LinkTest, GivesUpAnUpstreamThatAcceptsAndSaysNothing) {
     EXPECT_TRUE(peer->ended());
   }
   link();
+}
+
+// --- Demand --------------------------------------------------------------------------------------
+
+UpstreamRule rule_on_demand(std::string filter, std::string local = "", std::string remote = "") {
+  UpstreamRule made = rule(Direction::in, std::move(filter), std::move(local), std::move(remote));
+  made.demand.reset();
+  return made;
+}
+
+TEST_F(LinkTest, AsksForARuleWhileSomebodyHereSubscribesToSomethingOfIt) {
+  start({rule_on_demand("a/#", "here/", "there/"), rule_on_demand("b/#")});
+  auto peer = link();
+  wait_until_up();
+  auto one = client("one", "here/a/1");
+  EXPECT_EQ(peer->grant().subscriptions.at(0).filter, "there/a/#");
+  peer->publish("there/a/1", "1");
+  EXPECT_EQ(one->expect<Publish>().payload, "1");
+  auto two = client("two", "here/+/2");
+  one.reset();
+  two.reset();
+  EXPECT_THAT(peer->expect<Unsubscribe>().filters, ElementsAre("there/a/#"));
+  auto all = client("all", "#");  // before the answer: it is asked for again after it
+  protocol::Unsuback unsuback;
+  unsuback.packet_id = 65535;
+  unsuback.reasons = {ReasonCode::success};
+  peer->send(Packet(unsuback));
+  const Subscribe again = peer->grant();
+  ASSERT_EQ(again.subscriptions.size(), 2u);
+  EXPECT_EQ(again.subscriptions[0].filter, "there/a/#");
+  EXPECT_EQ(again.subscriptions[1].filter, "b/#");
+}
+
+TEST_F(LinkTest, AsksForWhatWasWantedBeforeItCameUp) {
+  start({rule_on_demand("a/#"), rule_on_demand("b/#")});
+  auto reader = client("reader", "b/1");
+  auto peer = link();
+  const Subscribe subscribe = peer->grant();
+  ASSERT_EQ(subscribe.subscriptions.size(), 1u);
+  EXPECT_EQ(subscribe.subscriptions[0].filter, "b/#");
+}
+
+TEST_F(LinkTest, GivesUpWhatItsSessionThereHasAndNobodyHereWants) {
+  start({rule_on_demand("a/#")});
+  auto peer = link(true);
+  EXPECT_THAT(peer->expect<Unsubscribe>().filters, ElementsAre("a/#"));
+}
+
+TEST_F(LinkTest, IsNotAskedByItsOwnSubscriptions) {
+  start({rule_on_demand("a/#", "", "there/"), rule(Direction::out, "#", "", "out/")});
+  auto peer = link();
+  wait_until_up();
+  publish("t", "1");
+  peer->expect<Publish>();  // and not SUBSCRIBE
+  auto reader = client("reader", "a/1");
+  EXPECT_EQ(peer->grant().subscriptions.at(0).filter, "there/a/#");
+}
+
+TEST_F(LinkTest, WatchesTheDemandForItsNewRules) {
+  start({rule_on_demand("a/#")});
+  auto peer = link();
+  auto reader = client("reader", "b/1");
+  wait_until_up();
+  config.upstreams[0].rules = {rule_on_demand("b/#")};
+  reload(config);
+  peer->expect<Disconnect>();
+  peer = link();
+  for (;;) {  // what the rules before it had asked for goes
+    const auto packet = peer->receive();
+    ASSERT_TRUE(packet);
+    if (const auto* subscribe = std::get_if<Subscribe>(&*packet)) {
+      EXPECT_EQ(subscribe->subscriptions.at(0).filter, "b/#");
+      break;
+    }
+    protocol::Unsuback unsuback;
+    unsuback.packet_id = std::get<Unsubscribe>(*packet).packet_id;
+    unsuback.reasons = {ReasonCode::success};
+    peer->send(Packet(unsuback));
+  }
 }
 
 // --- Reload --------------------------------------------------------------------------------------
