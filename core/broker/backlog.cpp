@@ -71,10 +71,14 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
   MILLRACE_CHECK(!session.ended);
   MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
   MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
-  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session, entry)) [[unlikely]]
+  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session, entry)) [[unlikely]] {
+    dropped(session, entry);
     return batch_.stats().drop(Drop::memory);
-  if (session.user_is_full && !makes_room_for_user(session, entry)) [[unlikely]]
+  }
+  if (session.user_is_full && !makes_room_for_user(session, entry)) [[unlikely]] {
+    dropped(session, entry);
     return batch_.stats().drop(Drop::user_memory);
+  }
   if (mode == Mode::every) {
     add_every(session, std::move(entry), context);
   } else if (entry.delivery.message.request) {
@@ -140,7 +144,13 @@ void Backlog::write_down(Session& session, PendingEntry& entry, Waits waits) {
 }
 
 void Backlog::dropped(Session& session, const PendingEntry& entry) {
+  dropped(session, entry.delivery.stored);
   if (session.stored) batch_.journal()->gone(session, entry.delivery);
+}
+
+// By its number alone: it has no identifier yet.
+void Backlog::dropped(const Session& session, std::uint32_t stored) {
+  if (!session.stored) batch_.awaited().settle(stored, ReasonCode::quota_exceeded);
 }
 
 void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& context) {
@@ -164,7 +174,10 @@ void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& co
     if (policy == Overflow::disconnect) policy = Overflow::drop_oldest;
     const bool can_withhold = context.can_withhold && session.connected() && entry.delivery.qos > 0;
     if (policy == Overflow::backpressure && !can_withhold) policy = Overflow::drop_oldest;
-    if (policy == Overflow::drop_newest) return stats.drop(Drop::queue_newest);
+    if (policy == Overflow::drop_newest) {
+      dropped(session, entry);
+      return stats.drop(Drop::queue_newest);
+    }
     if (policy == Overflow::backpressure) {
       MILLRACE_CHECK(context.from != nullptr && context.from->connected());
       context.withholder = &session;
@@ -400,6 +413,7 @@ void Backlog::update_gauges(Session& session) {
   ProcessorStats& stats = batch_.stats();
   for (const std::uint32_t replaced : session.pending.take_replaced()) {
     if (session.stored) batch_.journal()->gone(session, replaced);
+    dropped(session, replaced);
   }
   if (!session.deferred.read().rate_limits.is_told()) {
     const std::int64_t limits = session.deferred.write().rate_limits.take_change();

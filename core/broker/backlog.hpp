@@ -126,6 +126,7 @@ class Backlog {
   // It is about to be put into the queue; it was taken out of it and is not sent.
   void write_down(Session& session, PendingEntry& entry, Waits waits);
   void dropped(Session& session, const PendingEntry& entry);
+  void dropped(const Session& session, std::uint32_t stored);
   void add_every(Session& session, PendingEntry entry, PublishContext& context);
   void add_request(Session& session, PendingEntry entry);
   void add_limited(Session& session, PendingEntry entry);

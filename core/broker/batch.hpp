@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/broker/awaited_acks.hpp"
 #include "core/broker/check.hpp"
 #include "core/broker/largest_sessions.hpp"
 #include "core/broker/ledger.hpp"
@@ -60,6 +61,7 @@ class Batch {
     if (users_.counts()) [[unlikely]]
       users_.note(session);
   }
+  AwaitedAcks& awaited() { return awaited_; }
 
   // Work of this batch, in units of ProcessorStats::work_units: those, and what else is spent.
   void spend(std::uint64_t units) { spent_ += units; }
@@ -91,6 +93,7 @@ class Batch {
   Ledger ledger_;
   LargestSessions largest_;
   UserAccounts users_;
+  AwaitedAcks awaited_;
   std::uint64_t spent_ = 0;  // less the work units of the batches before; it wraps around
   std::int64_t now_ns_ = 0;
   ExpirySeconds now_s_ = 1;

@@ -85,6 +85,9 @@ struct SubscriptionRequest {
   bool no_local = false;
   bool retain_as_published = false;
   std::uint8_t retain_handling = 0;
+  // Of a link, in the mode `every`: who publishes at QoS 1 or 2 is acknowledged when the link's peer
+  // has acknowledged. See AwaitedAcks.
+  bool confirms = false;
   Mode mode = Mode::adaptive;
   std::uint32_t interval_ms = 0;  // at least this long between two values of a topic; 0: no limit
   // The subscriber has had everything up to this publish (Handover::complete_to): of the stored

@@ -49,6 +49,8 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   const std::uint8_t qos = std::min(message.qos, target.qos);
   // A session that ended while this message was routed is still listed, without a connection.
   if (!session.connected() && (qos == 0 || session.ended)) return;
+  const bool is_awaited = target.confirms && context.can_withhold && qos > 0;
+  const std::uint32_t number = is_awaited ? number_of_copy(session, context) : 0;
   // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; in 3.1.1 the flag is never set on a live message.
   const bool retain = message.retain && target.retain_as_published;
   if (session.connected() && session.pending.empty() && target.interval_ms == 0 &&
@@ -63,6 +65,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
       delivery.identifiers = target.identifiers;
       delivery.qos = qos;
       delivery.retain = retain;
+      delivery.stored = number;
       return bind(session, std::move(delivery), target.subscription);
     }
   }
@@ -71,6 +74,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   entry.delivery.identifiers = target.identifiers;
   entry.delivery.qos = qos;
   entry.delivery.retain = retain;
+  entry.delivery.stored = number;
   entry.subscription = target.subscription;
   entry.since_ns = batch_.now_ns();
   entry.interval_ms = target.interval_ms;
@@ -79,6 +83,13 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   batch_.spend(target.mode == Mode::every ? queued_units : conflating_units);
   serve_later(session);
   timers_.reschedule(session, batch_);
+}
+
+// Its acknowledgement is the link's peer's.
+std::uint32_t Deliverer::number_of_copy(const Session& session, PublishContext& context) {
+  MILLRACE_CHECK(context.from != nullptr && !session.stored);
+  context.is_awaited = true;
+  return batch_.awaited().add(session);
 }
 
 void Deliverer::before_request(const Route& route) {
@@ -264,6 +275,8 @@ void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscr
   MILLRACE_CHECK(delivery.qos == 0 || has_window(session));
   if (!is_deliverable(session, delivery)) {
     if (session.stored) batch_.journal()->gone(session, delivery);
+    batch_.awaited().settle(number_of_awaited(session, delivery),
+                            ReasonCode::implementation_specific_error);
     return;
   }
   if (delivery.qos > 0) {
@@ -366,7 +379,7 @@ void Deliverer::redeliver(Session& session) {
     // the connection before took larger packets.
     if (delivery.qos == 2 ? !is_small_enough(session, delivery)
                           : !is_deliverable(session, delivery)) {
-      settle(session, *entry);
+      settle(session, *entry, ReasonCode::implementation_specific_error);
       continue;
     }
     inflight.set_unsent(*entry, false);
@@ -376,8 +389,10 @@ void Deliverer::redeliver(Session& session) {
   }
 }
 
-void Deliverer::settle(Session& session, Inflight& entry) {
+// `result`: what became of it, for a publisher that waits for that.
+void Deliverer::settle(Session& session, Inflight& entry, ReasonCode result) {
   MILLRACE_CHECK(batch_.stats().inflight.value() > 0);
+  batch_.awaited().settle(number_of_awaited(session, entry.delivery), result);
   const std::uint64_t before = session.inflight.bytes();
   if (session.stored) batch_.journal()->gone(session, entry.delivery);
   session.inflight.settle(entry);
@@ -391,7 +406,8 @@ bool Deliverer::apply(Session& session, const command::Puback& puback) {
   Inflight* entry = session.inflight.find(puback.packet_id);
   if (entry == nullptr) return true;  // settled before: nothing to say for PUBACK
   if (entry->state != InflightState::awaits_puback) return false;
-  settle(session, *entry);  // whatever the reason: it has arrived, or is refused for good
+  // Whatever the reason: it has arrived, or is refused for good.
+  settle(session, *entry, puback.reason);
   return true;
 }
 
@@ -415,10 +431,14 @@ bool Deliverer::apply(Session& session, const command::Pubrec& pubrec) {
   }
   if (entry->state == InflightState::awaits_puback) return false;
   if (refused) {
-    settle(session, *entry);
+    settle(session, *entry, pubrec.reason);
     return true;
   }
   MILLRACE_CHECK(entry->delivery.qos == 2);
+  if (const auto number = number_of_awaited(session, entry->delivery); number != 0) [[unlikely]] {
+    batch_.awaited().settle(number, ReasonCode::success);
+    entry->delivery.stored = 0;
+  }
   session.inflight.set_unsent(*entry, false);
   entry->state = InflightState::awaits_pubcomp;
   session.inflight.release_message(*entry);
@@ -432,7 +452,7 @@ bool Deliverer::apply(Session& session, const command::Pubcomp& pubcomp) {
   Inflight* entry = session.inflight.find(pubcomp.packet_id);
   if (entry == nullptr) return true;
   if (entry->state != InflightState::awaits_pubcomp) return false;
-  settle(session, *entry);
+  settle(session, *entry, ReasonCode::success);
   return true;
 }
 
@@ -486,6 +506,7 @@ void Deliverer::clear(Session& session, SharedHeirs heirs) {
   assert(batch_.stats().inflight.value() >= session.inflight.unsettled());
   batch_.stats().drop(Drop::session_ended, session.inflight.unsettled());
   batch_.stats().inflight.subtract(session.inflight.unsettled());
+  publisher_acks_.clear(session);
   backlog_.clear(session, std::move(heirs));
 }
 

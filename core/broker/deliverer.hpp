@@ -134,6 +134,10 @@ class Deliverer {
   bool bind_from_snapshot(Session& session);
   // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2.
   void bind(Session& session, Delivery&& delivery, std::uint32_t subscription);
+  static std::uint32_t number_of_awaited(const Session& session, const Delivery& delivery) {
+    return session.stored ? 0 : delivery.stored;
+  }
+  std::uint32_t number_of_copy(const Session& session, PublishContext& context);
   bool is_deliverable(const Session& session, const Delivery& delivery);
   bool is_small_enough(const Session& session, const Delivery& delivery);
   bool has_expired(const Message& message) const {
@@ -142,7 +146,7 @@ class Deliverer {
   void stage(Session& session, Delivery&& delivery);
   void stage_unchanged(Outbox& outbox, const Message& message);
   void redeliver(Session& session);
-  void settle(Session& session, Inflight& entry);
+  void settle(Session& session, Inflight& entry, protocol::ReasonCode result);
 
   Batch& batch_;
   SessionTimers& timers_;

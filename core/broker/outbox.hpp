@@ -60,7 +60,9 @@ struct Delivery {
   bool duplicate : 1 = false;
   bool replayed : 1 = false;  // a stored value, or sent again: no publish-to-write latency to tell
   bool bound_apart : 1 = false;  // Journal's: the store has its identifier in a record of its own
-  std::uint32_t stored = 0;      // Journal's: its number in the store, in its session; 0: none
+  // Its number in the store, in its session (Journal); of a link, which is not stored, its number in
+  // AwaitedAcks. 0: none.
+  std::uint32_t stored = 0;
 
   // What it takes of its connection's credit; reported back by `drained`.
   std::uint32_t charge_bytes() const { return message.packet_bytes; }

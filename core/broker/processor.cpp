@@ -106,6 +106,8 @@ void Processor::finish() {
   memory_guard_.finish_batch();
   if (backlog_.has_heritable()) [[unlikely]]
     sessions_.hand_on_some(backlog_);
+  if (batch_.awaited().has_done()) [[unlikely]]
+    tell_awaited();
   publish_due_wills();
   values_.store_noted(local_.get());
   if (local_ && local_->finish(batch_.now_ns(), values_.sequence())) batch_.ask_for_more();
@@ -115,6 +117,9 @@ void Processor::finish() {
     answer_inquiries();
   if (!demand_.at_rest()) [[unlikely]]
     tell_demand();
+  // Serving may have dropped some.
+  if (batch_.awaited().has_done()) [[unlikely]]
+    batch_.ask_for_more();
   finish_batch();
 }
 
@@ -205,6 +210,8 @@ bool Processor::apply_some(Command& command) {
         count_as_left(outbox, bytes);
     }
   }
+  if (batch_.awaited().has_done()) [[unlikely]]
+    tell_awaited();
   if (sessions_.has_due_wills()) [[unlikely]]
     publish_due_wills();
   return is_over;
@@ -306,6 +313,11 @@ void Processor::apply_ack(Session& session, const Ack& ack) {
   if (!deliverer_.apply(session, ack)) sessions_.disconnect(session, ReasonCode::protocol_error);
 }
 
+void Processor::tell_awaited() {
+  publisher_acks_.tell_awaited(
+      [this](Session& session, ReasonCode why) { sessions_.disconnect(session, why); });
+}
+
 // --- Publishing ----------------------------------------------------------------------------------
 
 void Processor::apply_publish(Session* from, Message&& message) {
@@ -328,6 +340,7 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
       case PublisherAcks::Received::first:
         break;
       case PublisherAcks::Received::again:
+        if (publisher_acks_.await_again(from, packet_id)) return;
         return publisher_acks_.acknowledge(from, qos, packet_id, ReasonCode::success);
       case PublisherAcks::Received::too_many:
         return sessions_.disconnect(from, ReasonCode::receive_maximum_exceeded);
@@ -341,6 +354,10 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
   context.can_withhold = true;
   const std::size_t matched = publish(context);
   MILLRACE_CHECK(context.withholder == nullptr || context.withholder->connected());
+  if (context.is_awaited) [[unlikely]] {
+    if (publisher_acks_.await(from, qos, packet_id)) return;
+    return sessions_.disconnect(from, ReasonCode::receive_maximum_exceeded);
+  }
   if (!from.connected()) return;  // its own overflow policy ended it
   if (context.withholder != nullptr) {
     if (!publisher_acks_.withhold(*context.withholder, from, qos, packet_id)) {

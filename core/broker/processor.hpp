@@ -165,6 +165,7 @@ class Processor {
   // The same, and a message without a subscriber is counted.
   std::size_t publish(PublishContext& context);
   void publish_due_wills();
+  void tell_awaited();
   void tell_sequence();
   void answer_inquiries();
   void tell_demand();

@@ -18,6 +18,7 @@ struct PublishContext {
   Message& message;
   Session* const from;
   bool can_withhold = false;      // a client's, and it is to be acknowledged
+  bool is_awaited = false;        // a link's copy has a number: AwaitedAcks has the acknowledgement
   Session* withholder = nullptr;  // whose full queue withholds the acknowledgement
   Message kept;                   // see to_keep()
 

@@ -47,6 +47,7 @@ bool PublisherAcks::forget_received(Session& publisher, std::uint16_t packet_id)
   if (publisher.deferred.read().received_qos2.empty()) return false;
   if (publisher.deferred.write().received_qos2.erase(packet_id) == 0) return false;
   batch_.ledger().release(Holding::sessions, received_bytes);
+  batch_.awaited().forget(publisher, packet_id);
   if (publisher.stored) batch_.journal()->released_qos2(publisher, packet_id);
   return true;
 }
@@ -88,6 +89,77 @@ void PublisherAcks::release(Session& receiver) {
     assert(publisher.deferred.read().withheld_from_me > 0);
     --publisher.deferred.write().withheld_from_me;
     acknowledge(publisher, ack.qos, ack.packet_id, ReasonCode::success);
+  }
+}
+
+// --- What another broker acknowledges first ------------------------------------------------------
+
+bool PublisherAcks::await(Session& publisher, std::uint8_t qos, std::uint16_t packet_id) {
+  AwaitedAcks& awaited = batch_.awaited();
+  const AwaitedAcks::PublishRef publish = awaited.take_routed();
+  MILLRACE_CHECK(publish != nullptr);
+  publish->session = publisher.number;
+  publish->packet_id = packet_id;
+  publish->qos = qos;
+  if (qos == 2 && !publisher.ended) {
+    awaited.remember(publish);
+    // A process after this one knows nothing of the wait: it takes the message anew.
+    if (publisher.stored) batch_.journal()->released_qos2(publisher, packet_id);
+  }
+  if (publish->done()) awaited.note_done(publish);
+  if (!publisher.connected()) return true;
+  publish->publisher = publisher.outbox;
+  publish->withheld = true;
+  return ++publisher.deferred.write().withheld_from_me <= batch_.limits().receive_maximum;
+}
+
+bool PublisherAcks::await_again(Session& publisher, std::uint16_t packet_id) {
+  const AwaitedAcks::PublishRef publish = batch_.awaited().find(publisher, packet_id);
+  if (publish == nullptr) return false;
+  if (publish->publisher == publisher.outbox) return true;  // it is told when it is done
+  publish->publisher = publisher.outbox;
+  publish->withheld = true;
+  ++publisher.deferred.write().withheld_from_me;
+  if (publish->done()) batch_.awaited().note_done(publish);
+  return true;
+}
+
+void PublisherAcks::tell_awaited(const Disconnect& disconnect) {
+  for (const auto& publish : batch_.awaited().take_done()) tell(publish, disconnect);
+}
+
+void PublisherAcks::tell(const AwaitedAcks::PublishRef& publish, const Disconnect& disconnect) {
+  const bool refused = protocol::is_failure(publish->result);
+  if (!refused) batch_.awaited().forget(publish);
+  // It went: that it was refused it hears when it sends the message again.
+  if (publish->publisher == nullptr || !publish->publisher->attached()) return;
+  batch_.awaited().forget(publish);
+  Session& publisher = *publish->publisher->session;
+  if (std::exchange(publish->withheld, false)) {
+    MILLRACE_CHECK(publisher.deferred.read().withheld_from_me > 0);
+    --publisher.deferred.write().withheld_from_me;
+  }
+  const std::uint8_t qos = publish->qos;
+  const std::uint16_t packet_id = publish->packet_id;
+  if (!refused) {
+    const bool is_received =
+        qos == 2 && publisher.deferred.read().received_qos2.contains(packet_id);
+    if (is_received && publisher.stored) batch_.journal()->received_qos2(publisher, packet_id);
+    acknowledge(publisher, qos, packet_id, ReasonCode::success);
+  } else if (publisher.is_v5) {
+    refuse(publisher, qos, packet_id, publish->result);
+  } else {
+    if (qos == 2) forget_received(publisher, packet_id);
+    disconnect(publisher, ReasonCode::quota_exceeded);
+  }
+}
+
+void PublisherAcks::clear(const Session& session) {
+  assert(session.ended);
+  AwaitedAcks& awaited = batch_.awaited();
+  if (session.origin != 0) awaited.settle_all(session, ReasonCode::implementation_specific_error);
+  for (const std::uint16_t packet_id : session.deferred.read().received_qos2) {
+    awaited.forget(session, packet_id);
   }
 }
 

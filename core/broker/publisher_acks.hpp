@@ -1,7 +1,8 @@
 // PublisherAcks: what a publisher is told about its QoS 1 and 2 messages, and when.
 //
 // Acknowledgements leave in the order in which their messages were applied [MQTT-4.6.0-2], but for
-// those that the overflow policy `backpressure` withholds until the receiver's queue has room again.
+// those that the overflow policy `backpressure` withholds until the receiver's queue has room again,
+// and those that wait for another broker's (AwaitedAcks).
 //
 // What always holds: a PUBLISH at QoS 2 is routed once between its first arrival and its PUBREL;
 // a publisher has no more than receive_maximum acknowledgements withheld.
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "core/broker/batch.hpp"
 #include "core/broker/command.hpp"
@@ -40,6 +42,20 @@ class PublisherAcks {
   [[nodiscard]] bool withhold(Session& receiver, Session& publisher, std::uint8_t qos,
                               std::uint16_t packet_id);
   void release(Session& receiver);
+  // --- What another broker acknowledges first; see AwaitedAcks ---
+
+  // The publish that was routed now. False: the publisher has too many of them, and its connection
+  // must end.
+  [[nodiscard]] bool await(Session& publisher, std::uint8_t qos, std::uint16_t packet_id);
+  // It came again, at QoS 2, on this connection perhaps. False: it is not awaited.
+  bool await_again(Session& publisher, std::uint16_t packet_id);
+  // Tells the publishers of those that are done. A client of MQTT 3.1.1 cannot be told that its
+  // message was refused: `disconnect` ends its connection, and it sends the message again.
+  using Disconnect = std::function<void(Session&, protocol::ReasonCode)>;
+  void tell_awaited(const Disconnect& disconnect);
+  // The session ends: what waits in it for a link will not cross, and it is told nothing any more.
+  void clear(const Session& session);
+
   // The session's connection went: as a receiver it withholds nothing any more, and what others
   // withhold from it cannot be sent any more.
   void part(Session& session);
@@ -51,6 +67,7 @@ class PublisherAcks {
   // True: it was there.
   bool forget_received(Session& publisher, std::uint16_t packet_id);
   protocol::ControlPackets& answers(Outbox& outbox, bool depends);
+  void tell(const AwaitedAcks::PublishRef& publish, const Disconnect& disconnect);
 
   Batch& batch_;
 };

@@ -32,10 +32,13 @@ struct RouteTarget {
   std::uint32_t interval_ms = 0;   // rate limit; 0: none
   std::uint8_t qos = 0;
   Mode mode = Mode::adaptive;
-  bool retain_as_published = false;
-  bool no_local = false;
+  bool retain_as_published : 1 = false;
+  bool no_local : 1 = false;
+  bool confirms : 1 = false;  // one of the subscriptions: see SubscriptionRequest
   boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // all of them; null: none
 };
+
+static_assert(sizeof(RouteTarget) == 32, "all of a topic's are gone through for each message");
 
 // A group of shared subscriptions, of which perhaps not every member may read the topic.
 struct RouteGroup {

@@ -98,6 +98,7 @@ void RouteBuilder::add_target(Subscription& subscription) {
   target.qos = subscription.qos;
   target.no_local = subscription.no_local;
   target.retain_as_published = subscription.retain_as_published;
+  target.confirms = subscription.confirms;
   target.interval_ms = interval_ms;
   target.mode = set.route_mode;
   route_.targets.push_back(std::move(target));
@@ -107,6 +108,7 @@ void RouteBuilder::merge(RouteTarget& target, const Subscription& subscription,
                          std::uint32_t interval_ms) {
   MILLRACE_CHECK(target.session == subscription.session);
   target.qos = std::max(target.qos, subscription.qos);
+  target.confirms = target.confirms || subscription.confirms;
   target.interval_ms = std::min(target.interval_ms, interval_ms);
   // Names the cell in which a value waits: the same whatever the order of the matches.
   target.subscription = std::min(target.subscription, subscription.number);

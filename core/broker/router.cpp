@@ -26,6 +26,7 @@ void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
   subscription.mode = wanted.mode;
   subscription.no_local = wanted.no_local;
   subscription.retain_as_published = wanted.retain_as_published;
+  subscription.confirms = wanted.confirms;
   const SubscriptionExtras before = subscription.extras.read();
   subscription.extras.reset();
   if (before.group == nullptr && identifier == 0 && wanted.interval_ms == 0 && !wanted.rules) {

@@ -70,6 +70,7 @@ struct Subscription {
   Mode mode = Mode::adaptive;
   bool no_local : 1 = false;
   bool retain_as_published : 1 = false;
+  bool confirms : 1 = false;  // see SubscriptionRequest
   bool in_index : 1 = false;  // as all but the members of a SharedGroup
 
  private:

@@ -42,6 +42,8 @@ enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 using RingPolicy = shm::Policy;
 // What crosses a link to another broker: from there to here, from here to there.
 enum class Direction : std::uint8_t { in, out, both };
+// When a publisher's message that goes out counts as taken: here, or when the upstream has it.
+enum class AckBy : std::uint8_t { edge, upstream };
 enum class UpstreamType : std::uint8_t { mqtt };
 enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
 // What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
@@ -422,6 +424,7 @@ struct UpstreamRule {
   std::uint32_t qos_max = 2;
   bool retained = true;
   std::optional<bool> demand;         // see follows_demand()
+  AckBy ack = AckBy::edge;            // of what leaves
   std::optional<DeliveryMode> mode;   // of what leaves; see mode_out()
   std::optional<double> max_rate_hz;  // of what leaves
 

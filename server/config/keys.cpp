@@ -483,6 +483,10 @@ Schema<UpstreamRule> upstream_rule_schema() {
       .key(FIELD(demand),
            "For the direction `in`: whether the upstream is asked for these topics only while "
            "somebody here subscribes to some of them. Unset: `true`")
+      .key(FIELD(ack),
+           "When somebody who publishes at QoS 1 or 2 what goes out has its acknowledgement: `edge`: "
+           "when the message is taken here; `upstream`: when the upstream has acknowledged it, "
+           "however long that takes")
       .key(FIELD(mode),
            "How what goes out is delivered, as for a client's subscription (docs/delivery.md). "
            "Unset: `latest` if there is a `max_rate_hz`, else `adaptive` if `qos_max` is 0, else "

@@ -107,6 +107,17 @@ void check_rule(const UpstreamRule& rule, const Config& config, const FaultSink&
         "is about rules of the direction `in`; what goes out is never asked "
         "for, and by `both` each side has all that the other has");
   }
+  if (rule.ack == AckBy::upstream) {
+    if (!rule.goes_out()) {
+      faults.at("ack").add("is about what goes out; this rule lets nothing out");
+    } else if (rule.qos_max == 0) {
+      faults.at("ack").add("needs a `qos_max` of 1 or 2: nobody acknowledges QoS 0");
+    } else if (rule.mode_out() != DeliveryMode::every) {
+      faults.at("ack").add(
+          "needs the mode `every`: a value that a newer one replaces never has "
+          "an acknowledgement");
+    }
+  }
   if (!rule.goes_out()) {
     if (rule.mode) faults.at("mode").add("is about what goes out; this rule lets nothing out");
     if (rule.max_rate_hz) {

@@ -127,6 +127,12 @@ struct Words<Direction> {
 };
 
 template <>
+struct Words<AckBy> {
+  static constexpr WordList<AckBy, 2> list = {
+      {{"edge", AckBy::edge}, {"upstream", AckBy::upstream}}};
+};
+
+template <>
 struct Words<MqttVersion> {
   static constexpr WordList<MqttVersion, 2> list = {
       {{"3.1.1", MqttVersion::v3_1_1}, {"5", MqttVersion::v5}}};

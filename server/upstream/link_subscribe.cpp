@@ -33,6 +33,14 @@ void Link::come_up(const protocol::Connack& connack) {
     }
     terms_.packet_bytes_max -= added;
   }
+  // QoS 0 has no acknowledgement, and a rule says that there is one. What waits goes on waiting.
+  const bool needs_acks = std::ranges::any_of(plan_.map.rules(), [](const TopicMap::Rule& rule) {
+    return rule.config.goes_out() && rule.config.ack == AckBy::upstream;
+  });
+  if (terms_.qos_max == 0 && needs_acks) {
+    return close({Why::fault, "it takes QoS 0 alone, and a rule has `ack: upstream`"},
+                 ReasonCode::implementation_specific_error);
+  }
   state_ = State::up;
   last_ping_tick_ = connected_tick_ = thread_.wheel().tick();
   keep_alive();

@@ -72,10 +72,12 @@ void Link::remove_what_may_not_cross(broker::Handover& handover) {
     if (!why) return false;
     stats_.refused[static_cast<std::size_t>(*why)].add();
     bytes += delivery.charge_bytes();
-    if (!ended() && delivery.qos == 1) submission_.add(command::Puback{delivery.packet_id, {}});
+    constexpr auto refused = ReasonCode::implementation_specific_error;
+    if (!ended() && delivery.qos == 1) {
+      submission_.add(command::Puback{delivery.packet_id, refused});
+    }
     if (!ended() && delivery.qos == 2) {
-      submission_.add(
-          command::Pubrec{delivery.packet_id, ReasonCode::implementation_specific_error});
+      submission_.add(command::Pubrec{delivery.packet_id, refused});
     }
     return true;
   });

@@ -19,6 +19,7 @@ broker::SubscriptionRequest subscription_of(const TopicMap::Rule& rule, const Li
   // Values that may be replaced cannot be delivered exactly once.
   if (wanted.mode == broker::Mode::latest && wanted.qos == 2) wanted.qos = 1;
   wanted.no_local = true;
+  wanted.confirms = rule.config.ack == AckBy::upstream;
   const bool retained = rule.config.retained && terms.takes_retained;
   wanted.retain_as_published = retained;
   // Each time the link comes up: what was retained, and with `latest` the newest value of each

@@ -259,6 +259,45 @@ class WithMosquitto(Edges):
         got = [int(watcher.receive().payload) for _ in range(count)]
         self.assertEqual(got, list(range(count)), "in order, each exactly once")
 
+    def start_with_acks(self):
+        self.start()
+        return self.edge(self.upstream(self.broker.port, [rule("out", "acked/#", ack="upstream")],
+                                       name="ack", client_id="ack"))
+
+    def test_no_acknowledgement_comes_before_the_upstreams(self):
+        server = self.start_with_acks()
+        publisher = self.client(server.mqtt_port)
+        for qos in (1, 2):
+            publisher.publish("acked/a", b"1", qos=qos)  # It waits for the link, and has its answer.
+        self.broker.process.send_signal(signal.SIGSTOP)
+        try:
+            pid = publisher.pid()
+            publisher.send(wire.publish("acked/a", b"2", 1, pid, version=publisher.version))
+            publisher.publish("other", b"", qos=1)  # Its acknowledgement is the next packet.
+        finally:
+            self.broker.process.send_signal(signal.SIGCONT)
+        publisher.answer(wire.PUBACK, pid=pid, code=0)
+
+    def test_nothing_that_the_upstream_acknowledged_is_lost_with_the_edge(self):
+        server = self.start_with_acks()
+        watcher = self.client(self.broker.port)
+        watcher.subscribe(("acked/#", 1))
+        publisher = self.client(server.mqtt_port)
+        pids = [publisher.pid() for _ in range(400)]
+        for pid in pids:
+            publisher.send(wire.publish("acked/a", str(pid).encode(), 1, pid,
+                                        version=publisher.version))
+        acked = {publisher.answer(wire.PUBACK).pid for _ in range(100)}
+        server.process.kill()
+        server.process.wait()
+        while (got := publisher.next()) is not None:
+            acked.add(got.pid)
+        self.client(self.broker.port).publish("acked/fence", b"", qos=1)
+        arrived = set()
+        while (got := watcher.receive()).topic != "acked/fence":
+            arrived.add(int(got.payload))
+        self.assertEqual(acked - arrived, set())
+
     def test_an_upstream_that_stands_still_is_given_up_and_nothing_is_lost(self):
         self.start()
         server = self.edge(self.upstream(self.broker.port, ALL_WAYS, name="still", client_id="still",

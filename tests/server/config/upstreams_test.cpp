@@ -102,6 +102,20 @@ TEST(Upstreams, ConflateWhatGoesOutAlone) {
               HasSubstr("has no effect with the mode `every`"));
 }
 
+TEST(Upstreams, AcknowledgeForTheUpstreamWhatItAcknowledges) {
+  const auto faults = [](const std::string& more) {
+    return faults_with("", R"([{"ack": "upstream", )" + more + "}]");
+  };
+  EXPECT_EQ(faults(R"("direction": "out")"), "");
+  EXPECT_EQ(faults(R"("direction": "both", "qos_max": 1)"), "");
+  EXPECT_THAT(faults(R"("direction": "in")"), HasSubstr("rules[0].ack: is about what goes out"));
+  EXPECT_THAT(faults(R"("direction": "out", "qos_max": 0)"), HasSubstr("ack: needs a `qos_max`"));
+  EXPECT_THAT(faults(R"("direction": "out", "mode": "latest")"),
+              HasSubstr("ack: needs the mode `every`"));
+  EXPECT_THAT(faults(R"("direction": "out", "max_rate_hz": 1)"),
+              HasSubstr("ack: needs the mode `every`"));
+}
+
 TEST(Upstreams, FollowTheDemandInwardAlone) {
   EXPECT_EQ(faults_with("", R"([{"direction": "in", "demand": true}])"), "");
   EXPECT_EQ(faults_with("", R"([{"direction": "in", "demand": false}])"), "");

@@ -604,6 +604,70 @@ TEST_F(LinkTest, GivesUpAnUpstreamThatAcceptsAndSaysNothing) {
   link();
 }
 
+// --- Acknowledged by the upstream ----------------------------------------------------------------
+
+UpstreamRule rule_with_ack(std::string filter = "#", std::string local = "",
+                           std::string remote = "") {
+  UpstreamRule made = rule(Direction::out, std::move(filter), std::move(local), std::move(remote));
+  made.ack = AckBy::upstream;
+  return made;
+}
+
+TEST_F(LinkTest, AcknowledgesWhenTheUpstreamDoes) {
+  start({rule_with_ack("a/#")});
+  publisher = client("publisher");
+  Publish packet = publisher->publish_packet("a/1", "1");
+  packet.qos = QoS::at_least_once;
+  packet.packet_id = 7;
+  publisher->send(Packet(packet));  // before there is a link
+  packet.topic = "b";
+  packet.packet_id = 8;
+  publisher->send(Packet(packet));
+  EXPECT_EQ(publisher->expect<Puback>().packet_id, 8) << "no rule is about it";
+  auto peer = link();
+  Puback puback;
+  puback.packet_id = peer->expect<Publish>().packet_id;
+  peer->send(Packet(puback));
+  const Puback got = publisher->expect<Puback>();
+  EXPECT_EQ(got.packet_id, 7);
+  EXPECT_EQ(got.reason, ReasonCode::success);
+}
+
+TEST_F(LinkTest, TellsThePublisherWhatTheUpstreamRefuses) {
+  start({rule_with_ack()});
+  auto peer = link();
+  publisher = client("publisher");
+  Publish packet = publisher->publish_packet("t", "1");
+  packet.qos = QoS::exactly_once;
+  packet.packet_id = 7;
+  publisher->send(Packet(packet));
+  Pubrec refusal;
+  refusal.packet_id = peer->expect<Publish>().packet_id;
+  refusal.reason = ReasonCode::not_authorized;
+  peer->send(Packet(refusal));
+  EXPECT_EQ(publisher->expect<Pubrec>().reason, ReasonCode::not_authorized);
+}
+
+TEST_F(LinkTest, AcknowledgesNothingThatHasNoNameThere) {
+  start({rule_with_ack("#", "", std::string(60'000, 'x') + "/")});
+  auto peer = link();
+  wait_until_up();
+  publisher = client("publisher");
+  Publish packet = publisher->publish_packet(std::string(6'000, 'y'), "1");
+  packet.qos = QoS::at_least_once;
+  packet.packet_id = 7;
+  publisher->send(Packet(packet));
+  EXPECT_EQ(publisher->expect<Puback>().reason, ReasonCode::implementation_specific_error);
+}
+
+TEST_F(LinkTest, HasNoUseForAnUpstreamThatNeverAcknowledges) {
+  start({rule_with_ack()});
+  protocol::Properties properties;
+  properties.maximum_qos = 0;
+  auto peer = link(false, properties);
+  EXPECT_TRUE(peer->ended());
+}
+
 // --- Demand --------------------------------------------------------------------------------------
 
 UpstreamRule rule_on_demand(std::string filter, std::string local = "", std::string remote = "") {
