@@ -81,6 +81,7 @@ class Link final : public StreamUser,
     std::shared_ptr<UpstreamStats> stats;
     Dialect dialect = Dialect::v5;
     std::vector<std::string> stale;  // what plans before this one had subscribed to there
+    bool rules_changed = false;      // what waits may be by rules that are no more
     bool subscribed_before = false;  // by a link of this plan: a session that is resumed has it all
     // By rule: whether anybody here subscribes to something of it. Unset: not known yet.
     std::optional<std::vector<bool>> demand;

@@ -52,7 +52,7 @@ void Link::come_up(const protocol::Connack& connack) {
 
 void Link::open_session() {
   const auto& rules = plan_.map.rules();
-  edits_ = is_v5() || !terms_.takes_retained ||
+  edits_ = is_v5() || !terms_.takes_retained || setting_.rules_changed ||
            std::ranges::any_of(rules, [](const TopicMap::Rule& rule) {
              return rule.config.goes_out() && (rule.renames() || !rule.config.retained);
            });

@@ -229,7 +229,7 @@ void Upstream::begin_link(int fd) {
   schedule(TimerWheel::slot_count - 2);
   auto stream = make_stream(fd);
   link_ = new Link(thread_, shared_from_this(), std::move(stream),
-                   {plan_, stats_, dialect_, stale_there_, subscribed_, demand_,
+                   {plan_, stats_, dialect_, stale_there_, rules_changed_, subscribed_, demand_,
                     to_string(address().transport)});
   const auto link = link_;  // it may be over before start() returns
   link->start();
@@ -390,6 +390,7 @@ void Upstream::apply_change(UpstreamPlanRef plan) {
   required_.store(plan_->config.required, std::memory_order_relaxed);
   if (!is_back && same_link(*before, *plan_)) return;  // new certificates: for the next connection
   note_stale(*before);
+  rules_changed_ = true;
   ++watch_number_;  // what is answered now is about the plan before
   demand_.reset();
   subscribed_ = false;

@@ -137,6 +137,7 @@ class Upstream final : public LinkOwner,
   State state_ = State::preparing;
   Announced wanted_ = Announced::nothing;
   Announced announced_ = Announced::nothing;
+  bool rules_changed_ = false;
   bool subscribed_ = false;    // by the present plan
   bool rule_refused_ = false;  // a rule of the present link
   bool link_was_up_ = false;

@@ -811,5 +811,30 @@ TEST_F(LinkTest, TakesItsNewRulesAndKeepsWhatWaits) {
   EXPECT_THAT(peer->expect<Unsubscribe>().filters, ElementsAre("a/#"));
 }
 
+struct LinkWhoseRulesChange : LinkTest {
+  void check(MqttVersion version) {
+    upstream.version = version;
+    start({rule(Direction::out, "a/#")});
+    auto peer = link();
+    wait_until_up();
+    publish("a/1", "1", 1);
+    peer->expect<Publish>();  // it is not acknowledged there
+    config.upstreams[0].rules = {rule(Direction::out, "b/#")};
+    reload(config);
+    peer.reset();
+    peer = link(true);
+    publish("b/1", "2", 1);
+    EXPECT_EQ(peer->expect<Publish>().topic, "b/1");
+  }
+};
+
+TEST_F(LinkWhoseRulesChange, SendsNothingOfARuleThatIsGoneIn5) {
+  check(MqttVersion::v5);
+}
+
+TEST_F(LinkWhoseRulesChange, SendsNothingOfARuleThatIsGoneIn3_1_1) {
+  check(MqttVersion::v3_1_1);
+}
+
 }  // namespace
 }  // namespace millrace::server
