@@ -35,10 +35,12 @@ protocol::ControlPackets& PublisherAcks::answers(Outbox& outbox, bool depends) {
 PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uint16_t packet_id) {
   assert(packet_id != 0);
   auto& received = publisher.deferred.write().received_qos2;
-  if (!received.insert(packet_id).second) return Received::again;  // [MQTT-4.3.3-10]
+  if (received.contains(packet_id)) return Received::again;  // [MQTT-4.3.3-10]
+  // [MQTT-3.3.4-9]. It is not noted: when it is sent again, on another connection, it is the first.
+  const bool is_full = received.size() >= batch_.limits().receive_maximum;
+  if (publisher.is_v5 && is_full) return Received::too_many;
+  received.insert(packet_id);
   batch_.ledger().charge(Holding::sessions, received_bytes);
-  const bool over = received.size() > batch_.limits().receive_maximum;
-  if (publisher.is_v5 && over) return Received::too_many;  // [MQTT-3.3.4-9]
   if (publisher.stored) batch_.journal()->received_qos2(publisher, packet_id);
   return Received::first;
 }

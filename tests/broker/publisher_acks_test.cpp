@@ -111,6 +111,18 @@ TEST_F(Acks, TakeNoMoreAtQoS2ThanTheReceiveMaximumOfWhoWasToldIt) {
   }
 }
 
+TEST_F(Acks, TakeWhatWasOneTooManyWhenItIsSentAgain) {
+  Client& client = parts.client();
+  for (std::uint16_t packet_id = 1; packet_id <= 3; ++packet_id) {
+    ASSERT_EQ(acks.receive_qos2(client.session, packet_id), Received::first);
+  }
+  ASSERT_EQ(acks.receive_qos2(client.session, 4), Received::too_many);
+  lose_connection(client);
+  client.connect();
+  acks.apply(client.session, command::Pubrel{1, {}});
+  EXPECT_EQ(acks.receive_qos2(client.session, 4), Received::first) << "nobody got it";
+}
+
 TEST_F(Acks, RefuseAMessageAndForgetThatItCame) {
   Client& client = parts.client();
   ASSERT_EQ(acks.receive_qos2(client.session, 7), Received::first);
