@@ -32,12 +32,19 @@ protocol::ControlPackets& PublisherAcks::answers(Outbox& outbox, bool depends) {
   return outbox.staged().control;
 }
 
+// Of a link's peer, which is a server, as many as there are identifiers. mosquitto 2.0 sends the next
+// message at QoS 2 as soon as it has PUBREC for one, against [MQTT-3.3.4-9], so that after a while
+// without the link more come at once than the link has asked for.
+std::uint32_t PublisherAcks::unacknowledged_max(const Session& publisher) const {
+  return publisher.origin != 0 ? UINT16_MAX : batch_.limits().receive_maximum;
+}
+
 PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uint16_t packet_id) {
   assert(packet_id != 0);
   auto& received = publisher.deferred.write().received_qos2;
   if (received.contains(packet_id)) return Received::again;  // [MQTT-4.3.3-10]
   // [MQTT-3.3.4-9]. It is not noted: when it is sent again, on another connection, it is the first.
-  const bool is_full = received.size() >= batch_.limits().receive_maximum;
+  const bool is_full = received.size() >= unacknowledged_max(publisher);
   if (publisher.is_v5 && is_full) return Received::too_many;
   received.insert(packet_id);
   batch_.ledger().charge(Holding::sessions, received_bytes);
@@ -75,9 +82,7 @@ bool PublisherAcks::withhold(Session& receiver, Session& publisher, std::uint8_t
                              std::uint16_t packet_id) {
   assert(receiver.connected() && publisher.connected());
   assert((qos == 1 || qos == 2) && packet_id != 0);
-  if (++publisher.deferred.write().withheld_from_me > batch_.limits().receive_maximum) {
-    return false;
-  }
+  if (++publisher.deferred.write().withheld_from_me > unacknowledged_max(publisher)) return false;
   receiver.deferred.write().withheld.push_back({publisher.outbox, packet_id, qos});
   return true;
 }
@@ -112,7 +117,7 @@ bool PublisherAcks::await(Session& publisher, std::uint8_t qos, std::uint16_t pa
   if (!publisher.connected()) return true;
   publish->publisher = publisher.outbox;
   publish->withheld = true;
-  return ++publisher.deferred.write().withheld_from_me <= batch_.limits().receive_maximum;
+  return ++publisher.deferred.write().withheld_from_me <= unacknowledged_max(publisher);
 }
 
 bool PublisherAcks::await_again(Session& publisher, std::uint16_t packet_id) {

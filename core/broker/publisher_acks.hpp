@@ -5,7 +5,7 @@
 // and those that wait for another broker's (AwaitedAcks).
 //
 // What always holds: a PUBLISH at QoS 2 is routed once between its first arrival and its PUBREL;
-// a publisher has no more than receive_maximum acknowledgements withheld.
+// a publisher has no more than receive_maximum acknowledgements withheld, unless it is a link.
 //
 // The state is kept in the sessions: DeferredWork::withheld, withheld_from_me, received_qos2.
 //
@@ -64,6 +64,7 @@ class PublisherAcks {
   static constexpr std::uint64_t received_bytes = 48;
 
  private:
+  std::uint32_t unacknowledged_max(const Session& publisher) const;
   // True: it was there.
   bool forget_received(Session& publisher, std::uint16_t packet_id);
   protocol::ControlPackets& answers(Outbox& outbox, bool depends);

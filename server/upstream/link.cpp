@@ -53,7 +53,6 @@ void Link::on_open() {
   state_ = State::greeting;
   writer_.add_control(encode_link_connect(plan_, config(), setting_.dialect));
   thread_.counters().packets_sent[static_cast<std::size_t>(protocol::PacketType::connect)].add();
-  receive_maximum_ = static_cast<std::uint16_t>(std::min(config().receive_maximum, 65535u));
   write();
   if (!ended()) stream_->wait_readable();
 }

@@ -225,8 +225,6 @@ class Link final : public StreamUser,
   std::uint64_t taken_bytes_ = 0;      // so many of all were taken, when it was looked at last
   bool ping_taken_ = false;
   std::int64_t ping_sent_ns_ = 0;  // 0: none is unanswered
-  std::uint32_t unacknowledged_ = 0;
-  std::uint16_t receive_maximum_ = 65535;  // ours, as CONNECT said
   const protocol::Version version_;
   State state_ = State::opening;
   bool edits_ : 1 = false;  // deliveries are not written as they are

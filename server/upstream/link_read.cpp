@@ -227,12 +227,6 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
   if (view.topic_alias != 0) {
     if (const auto reason = resolve_alias(view)) return fault(*reason, "a topic alias");
   }
-  if (view.qos != protocol::QoS::at_most_once && is_v5()) {
-    if (unacknowledged_ >= receive_maximum_) {
-      return fault(ReasonCode::receive_maximum_exceeded, "PUBLISH");  // [MQTT-3.3.4-9]
-    }
-    ++unacknowledged_;
-  }
   const TopicMap::Rule* rule = plan_.map.inbound(view.topic);
   const bool renames = rule != nullptr && rule->renames();
   const std::string renamed = renames ? TopicMap::to_local(*rule, view.topic) : std::string();

@@ -45,7 +45,6 @@ bool Link::take_handover() {
        {PacketType::puback, PacketType::pubrec, PacketType::pubrel, PacketType::pubcomp}) {
     counters.packets_sent[static_cast<std::size_t>(type)].add(handover->control.count_of(type));
   }
-  unacknowledged_ -= std::min(unacknowledged_, handover->control.exchanges_ended());
   handover->control.forget_counts();
   remove_what_may_not_cross(*handover);
   for (const broker::HandoverItem& item : handover->deliveries) {

@@ -176,6 +176,17 @@ TEST(UpstreamSession, ShowsWhatWaitsAndWhatBecameOfIt) {
   EXPECT_EQ(figures.since_ns.value(), 0u);
 }
 
+TEST(UpstreamSession, IsTakenMoreFromThanItAskedFor) {
+  ProcessorLimits limits;
+  limits.receive_maximum = 2;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("t", 2, Mode::every);
+  Peer& peer = link(world).connect(true, 100);
+  for (std::uint16_t id = 1; id <= 5; ++id) bring(peer, "t", std::to_string(id), 2, false, id);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("1", "2", "3", "4", "5"));
+  EXPECT_FALSE(peer.read().closed);
+}
+
 TEST(UpstreamSession, LeavesNothingOfItsSpoolWhenItEnds) {
   World world;
   Peer& peer = link(world);
