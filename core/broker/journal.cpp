@@ -4,8 +4,6 @@
 #include <cassert>
 #include <utility>
 
-#include "core/broker/shared_group.hpp"
-
 namespace millrace::broker {
 
 using records::Part;
@@ -14,15 +12,14 @@ using records::Rest;
 // --- The batch -----------------------------------------------------------------------------------
 
 void Journal::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
-  now_ns_ = now_ns;
-  time_of_day_ns_ = time_of_day_ns;
+  clock_ = {now_ns, time_of_day_ns};
 }
 
 void Journal::seal() {
   for (Session* session : std::exchange(to_renumber_, {})) renumber(*session);
-  if (retained_due_ns_ != 0 && retained_due_ns_ <= now_ns_) {
+  if (retained_due_ns_ != 0 && retained_due_ns_ <= clock_.now_ns) {
     if (log_.is_behind()) {
-      retained_due_ns_ = now_ns_ + options_.retained_interval_ns;  // the newest ones, later
+      retained_due_ns_ = clock_.now_ns + options_.retained_interval_ns;  // the newest ones, later
     } else {
       write_retained();
     }
@@ -46,11 +43,6 @@ void Journal::go_on(std::uint64_t last_body, std::uint64_t last_number) {
   appended_ = committed_ = last_number;
 }
 
-std::uint64_t Journal::unix_ns(std::int64_t monotonic_ns) const {
-  const std::int64_t since_now = monotonic_ns - now_ns_;
-  return static_cast<std::uint64_t>(static_cast<std::int64_t>(time_of_day_ns_) + since_now);
-}
-
 void Journal::put(const Session& session, std::string_view rest, std::string_view value,
                   std::uint64_t body) {
   assert(session.stored);
@@ -60,8 +52,7 @@ void Journal::put(const Session& session, std::string_view rest, std::string_vie
 // --- Sessions ------------------------------------------------------------------------------------
 
 void Journal::connected(Session& session) {
-  // What waits for a link to another broker is not kept: see docs/upstreams.md.
-  if (session.expiry_s == 0 || session.origin != 0) {
+  if (!outlives_the_process(session)) {
     if (session.stored) ended(session);
     return;
   }
@@ -70,28 +61,7 @@ void Journal::connected(Session& session) {
 }
 
 void Journal::changed(const Session& session) {
-  records::SessionState state;
-  state.client_id = session.client_id.view();
-  state.has_rights = session.rights != nullptr;
-  if (session.rights) {
-    state.owner = session.rights->owner;
-    state.credential = session.rights->credential;
-  }
-  const ArrivedFrom& arrived = session.arrived.read();
-  state.address = arrived.address;
-  state.listener = arrived.listener;
-  state.is_v5 = session.is_v5;
-  state.connected = session.connected();
-  state.expiry_s = session.expiry_s;
-  const Deadlines& deadlines = session.deadlines.read();
-  if (deadlines.expires_at_ns != 0) state.expires_at_ns = unix_ns(deadlines.expires_at_ns);
-  if (deadlines.will) {
-    const Message& will = deadlines.will->message;
-    if (deadlines.will_at_ns != 0) state.will_at_ns = unix_ns(deadlines.will_at_ns);
-    state.will_delay_s = deadlines.will->delay_s;
-    state.will = encode(packet_of(*will.buffer, store::text_of(will.packet_span())));
-  }
-  put(session, Rest(Part::session), encode(state));
+  put(session, Rest(Part::session), encode(state_of(session, clock_)));
 }
 
 void Journal::ended(Session& session) {
@@ -102,18 +72,8 @@ void Journal::ended(Session& session) {
 }
 
 void Journal::subscribed(const Subscription& subscription) {
-  const SubscriptionExtras& extras = subscription.extras.read();
-  records::SubscriptionState state;
-  state.number = subscription.number;
-  state.filter_bytes = static_cast<std::uint32_t>(subscription.filter().size());
-  state.identifier = extras.identifier;
-  state.interval_ms = extras.interval_ms;
-  state.qos = subscription.qos;
-  state.mode = subscription.mode;
-  state.no_local = subscription.no_local;
-  state.retain_as_published = subscription.retain_as_published;
-  if (extras.group != nullptr) state.share_group = extras.group->name();
-  put(*subscription.session, Rest(Part::subscription, subscription.name()), encode(state));
+  put(*subscription.session, Rest(Part::subscription, subscription.name()),
+      encode(state_of(subscription)));
 }
 
 void Journal::unsubscribed(const Session& session, std::string_view name) {
@@ -130,18 +90,12 @@ void Journal::released_qos2(const Session& session, std::uint16_t packet_id) {
 
 // --- Messages ------------------------------------------------------------------------------------
 
-records::Packet Journal::packet_of(const Buffer& buffer, std::string_view bytes) const {
-  return {buffer.holds_v5, buffer.origin, unix_ns(buffer.received_ns), bytes};
-}
-
 // One body for all who get the message.
 std::uint64_t Journal::body_of(const Message& message) {
   assert(!message.is_slice());
   if (last_body_ == message.buffer) return body_number_;
   last_body_ = message.buffer;
-  records::Packet packet = packet_of(*message.buffer, store::text_of(message.packet_span()));
-  packet.is_v5 = message.is_v5;
-  records_.put({store::body_space, ++body_number_, {}}, encode(packet));
+  records_.put({store::body_space, ++body_number_, {}}, encode(packet_of(message, clock_)));
   return body_number_;
 }
 
@@ -155,11 +109,8 @@ std::uint32_t Journal::next_number(Session& session) {
   return ++session.last_stored;
 }
 
-void Journal::put_entry(const Session& session, const Delivery& delivery, records::Entry entry) {
-  entry.qos = delivery.qos;
-  entry.retain = delivery.retain;
-  entry.packet_id = delivery.packet_id;
-  if (delivery.identifiers) entry.identifiers = delivery.identifiers->values;
+void Journal::put_entry(const Session& session, const Delivery& delivery,
+                        const records::Entry& entry) {
   const std::uint64_t body = delivery.message ? body_of(delivery.message) : 0;
   put(session, Rest(Part::entry, delivery.stored), encode(entry), body);
 }
@@ -168,12 +119,12 @@ void Journal::queued(Session& session, PendingEntry& entry, Waits waits) {
   Delivery& delivery = entry.delivery;
   assert(delivery.stored == 0 && delivery.qos > 0 && delivery.packet_id == 0);
   delivery.stored = next_number(session);
-  records::Entry written;
+  records::Entry written = entry_of(delivery);
   written.subscription = entry.subscription;
   written.interval_ms = entry.interval_ms;
   written.epoch = entry.epoch;
   written.waits = waits;
-  put_entry(session, delivery, std::move(written));
+  put_entry(session, delivery, written);
 }
 
 void Journal::number(Session& session, Delivery& delivery) {
@@ -194,10 +145,10 @@ void Journal::bound(Session& session, const Delivery& delivery, std::uint32_t su
     const records::Bound bound{delivery.packet_id, next_number(session), state};
     return put(session, Rest(Part::bound, delivery.stored), encode(bound));
   }
-  records::Entry entry;
+  records::Entry entry = entry_of(delivery);
   entry.subscription = subscription;
   entry.state = state;
-  put_entry(session, delivery, std::move(entry));
+  put_entry(session, delivery, entry);
 }
 
 void Journal::released(const Session& session, const Inflight& entry) {
@@ -206,10 +157,10 @@ void Journal::released(const Session& session, const Inflight& entry) {
     const records::Bound bound{entry.delivery.packet_id, session.last_stored, entry.state};
     return put(session, Rest(Part::bound, entry.delivery.stored), encode(bound));
   }
-  records::Entry written;
+  records::Entry written = entry_of(entry.delivery);
   written.subscription = entry.subscription;
   written.state = entry.state;
-  put_entry(session, entry.delivery, std::move(written));
+  put_entry(session, entry.delivery, written);
 }
 
 void Journal::gone(const Session& session, std::uint32_t stored, bool bound_apart) {
@@ -240,10 +191,10 @@ void Journal::renumber(Session& session) {
   for_each_held([&](PendingEntry& entry) { erase(entry.delivery); });
   session.inflight.for_each_unsettled([&](Inflight& entry) {
     entry.delivery.stored = next_number(session);
-    records::Entry written;
+    records::Entry written = entry_of(entry.delivery);
     written.subscription = entry.subscription;
     written.state = entry.state;
-    put_entry(session, entry.delivery, std::move(written));
+    put_entry(session, entry.delivery, written);
   });
   session.pending.for_each_lasting(
       [&](PendingEntry& entry, Waits waits) { queued(session, entry, waits); });
@@ -254,7 +205,7 @@ void Journal::renumber(Session& session) {
 
 void Journal::retained(std::string_view topic, const BufferRef& value,
                        std::optional<std::string_view> user, bool at_once) {
-  if (topic.starts_with("$SYS/")) return;  // figures of a process that is gone
+  if (!outlives_the_process(topic)) return;
   if (at_once) {
     if (!retained_.empty()) retained_.erase(std::string(topic));
     return put_retained(topic, value, user);
@@ -263,18 +214,14 @@ void Journal::retained(std::string_view topic, const BufferRef& value,
   later.value = value;
   later.user.reset();
   if (user) later.user = std::string(*user);
-  if (retained_due_ns_ == 0) retained_due_ns_ = now_ns_ + options_.retained_interval_ns;
+  if (retained_due_ns_ == 0) retained_due_ns_ = clock_.now_ns + options_.retained_interval_ns;
 }
 
 void Journal::put_retained(std::string_view topic, const BufferRef& value,
                            std::optional<std::string_view> user) {
   const store::Key key{records::retained_space, 0, topic};
   if (!value) return records_.erase(key);
-  records::Retained kept;
-  kept.has_user = user.has_value();
-  kept.user = user.value_or("");
-  kept.packet = packet_of(*value, store::text_of({value->data(), value->capacity()}));
-  records_.put(key, encode(kept));
+  records_.put(key, encode(retained_of(value, user, clock_)));
 }
 
 void Journal::write_retained() {

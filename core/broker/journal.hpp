@@ -28,6 +28,7 @@
 #include "core/broker/journal_records.hpp"
 #include "core/broker/pending.hpp"
 #include "core/broker/session.hpp"
+#include "core/broker/stored_state.hpp"
 #include "core/store/commit_log.hpp"
 
 namespace millrace::broker {
@@ -113,13 +114,11 @@ class Journal {
   }
 
  private:
-  std::uint64_t unix_ns(std::int64_t monotonic_ns) const;
-  records::Packet packet_of(const Buffer& buffer, std::string_view bytes) const;
   std::uint64_t body_of(const Message& message);
   std::uint32_t next_number(Session& session);
   void put(const Session& session, std::string_view rest, std::string_view value,
            std::uint64_t body = 0);
-  void put_entry(const Session& session, const Delivery& delivery, records::Entry entry);
+  void put_entry(const Session& session, const Delivery& delivery, const records::Entry& entry);
   void put_retained(std::string_view topic, const BufferRef& value,
                     std::optional<std::string_view> user);
   void renumber(Session& session);
@@ -130,8 +129,7 @@ class Journal {
   CommitGate gate_;
 
   store::Batch records_;
-  std::int64_t now_ns_ = 0;
-  std::uint64_t time_of_day_ns_ = 0;
+  WallClock clock_;
   std::uint64_t appended_ = 0;
   std::uint64_t committed_ = 0;
   std::uint64_t body_number_ = 0;

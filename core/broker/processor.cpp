@@ -61,7 +61,11 @@ RestoreFigures Processor::finish_restore(store::CommitLog& log, std::uint64_t la
   batch_.set_journal(journal_.get());
   journal_->begin(batch_.now_ns(), restore_time_of_day_ns_);
   journal_->go_on(restore_->last_body(), last_number);
-  const RestoreFigures figures = restore_->finish(*journal_);
+  return finish_restore();
+}
+
+RestoreFigures Processor::finish_restore() {
+  const RestoreFigures figures = restore_->finish(journal_.get());
   restore_.reset();
   // What fell due meanwhile happens before anybody can connect.
   while (timers_.next_ns() <= batch_.now_ns() || sessions_.has_due_wills()) {
@@ -79,6 +83,12 @@ void Processor::close_journal() {
   journal_->gate().discard();  // nobody is left whom it could be said to
   journal_->write_retained();
   journal_->seal();
+}
+
+void Processor::write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns,
+                            const std::function<void(const store::Record&)>& visit) {
+  assert(!journal_);
+  broker::write_state(sessions_, values_, {now_ns, time_of_day_ns}, visit);
 }
 
 // Topics beyond a lowered limit go as new ones come; sessions and subscriptions stay.

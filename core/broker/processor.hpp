@@ -34,6 +34,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -116,8 +117,13 @@ class Processor {
   // From now on changes go to `log`, whose last batch had that number.
   RestoreFigures finish_restore(store::CommitLog& log, std::uint64_t last_number,
                                 const Journal::Options& options = {});
+  // Or: no change is written down from now on.
+  RestoreFigures finish_restore();
   // After the last batch.
   void close_journal();
+  // After the last batch: shows all that outlives the process, in the order of keys.
+  void write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns,
+                   const std::function<void(const store::Record&)>& visit);
 
   const ProcessorStats& stats() const { return batch_.stats(); }
   ProcessorStats& stats() { return batch_.stats(); }

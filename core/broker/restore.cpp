@@ -307,12 +307,14 @@ void Restore::end_session() {
   session_ = nullptr;
 }
 
-RestoreFigures Restore::finish(Journal& journal) {
+RestoreFigures Restore::finish(Journal* journal) {
   end_session();
   bodies_.clear();
-  for (Session* session : restored_) session->stored = true;
-  for (const std::uint64_t group : forgotten_) journal.forget(group);
-  for (const Session* session : were_connected_) journal.changed(*session);
+  if (journal != nullptr) {
+    for (Session* session : restored_) session->stored = true;
+    for (const std::uint64_t group : forgotten_) journal->forget(group);
+    for (const Session* session : were_connected_) journal->changed(*session);
+  }
   // By the journal, as this may drop what waits.
   for (auto& [session, rights] : to_judge_) parts_.revoker.apply(*session, std::move(rights));
   parts_.revoker.forget_compared();

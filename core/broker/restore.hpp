@@ -62,8 +62,8 @@ class Restore {
 
   // In the order of keys.
   void add(const store::Record& record);
-  // After the last one.
-  RestoreFigures finish(Journal& journal);
+  // After the last one. Null: no change is written down from now on.
+  RestoreFigures finish(Journal* journal);
 
   std::uint64_t last_body() const { return last_body_; }
 

@@ -368,31 +368,17 @@ std::error_code Log::compact() {
   };
   if (const auto error = merge(files_, snapshot_, tail, note_body, ignore_damage)) return error;
 
-  const std::string unfinished = name_of("new-", sealed_number_);
-  const std::string finished = name_of("snapshot-", sealed_number_);
-  std::unique_ptr<OutputFile> file;
-  std::error_code failed = files_.create(unfinished, file);
-  if (failed) return failed;
-  SnapshotWriter writer(*file, sealed_number_);
-  const auto write = [&](const Record& record) {
-    if (record.key.space == body_space && !bodies.contains(record.key.group)) return;
-    if (!failed) failed = writer.add(record);
+  const std::uint64_t number = sealed_number_;
+  std::uint64_t bytes = 0;
+  const auto show = [&](const Visit& visit) {
+    const auto live = [&](const Record& record) {
+      if (record.key.space != body_space || bodies.contains(record.key.group)) visit(record);
+    };
+    return merge(files_, snapshot_, tail, live, ignore_damage);
   };
-  const auto error = merge(files_, snapshot_, tail, write, ignore_damage);
-  if (!failed) failed = error;
-  if (!failed) failed = writer.finish();
-  if (!failed) failed = files_.rename(unfinished, finished);
-  if (!failed) failed = files_.flush_names();
-  if (failed) {
-    files_.remove(unfinished);
-    return failed;
-  }
+  if (const auto error = write_snapshot(number, show, bytes)) return error;
   std::lock_guard lock(segments_mutex_);
-  const std::string before = std::exchange(snapshot_, finished);
-  snapshot_number_ = sealed_number_;
-  snapshot_bytes_ = writer.written_bytes();
-  // An error here leaves files that the next start removes.
-  if (!before.empty() && before != finished) files_.remove(before);
+  take_over(number, bytes);
   for (const Segment& segment : sealed_) {
     files_.remove(segment.name);
     std::erase_if(segments_, [&](const Segment& one) { return one.name == segment.name; });
@@ -400,6 +386,50 @@ std::error_code Log::compact() {
   }
   compactions_.fetch_add(1, std::memory_order_relaxed);
   return {};
+}
+
+std::error_code Log::replace(const Show& show) {
+  assert(appended_.empty());
+  const std::uint64_t number = next_number_;  // it takes the place of all batches before
+  std::uint64_t bytes = 0;
+  if (const auto error = write_snapshot(number, show, bytes)) return error;
+  current_.reset();
+  std::lock_guard lock(segments_mutex_);
+  take_over(number, bytes);
+  for (const Segment& segment : segments_) files_.remove(segment.name);
+  segments_.clear();
+  log_bytes_ = 0;
+  written_number_ = flushed_number_ = next_number_++;
+  return {};
+}
+
+// All or nothing: it has its name when all of it is on the disk.
+std::error_code Log::write_snapshot(std::uint64_t number, const Show& show, std::uint64_t& bytes) {
+  const std::string unfinished = name_of("new-", number);
+  std::unique_ptr<OutputFile> file;
+  std::error_code failed = files_.create(unfinished, file);
+  if (failed) return failed;
+  SnapshotWriter writer(*file, number);
+  const auto write = [&](const Record& record) {
+    if (!failed) failed = writer.add(record);
+  };
+  const auto error = show(write);
+  if (!failed) failed = error;
+  if (!failed) failed = writer.finish();
+  if (!failed) failed = files_.rename(unfinished, name_of("snapshot-", number));
+  if (!failed) failed = files_.flush_names();
+  if (failed) files_.remove(unfinished);
+  bytes = writer.written_bytes();
+  return failed;
+}
+
+// The snapshot of that number is the newest one. An error here leaves a file that the next start
+// removes.
+void Log::take_over(std::uint64_t number, std::uint64_t bytes) {
+  const std::string before = std::exchange(snapshot_, name_of("snapshot-", number));
+  if (!before.empty() && before != snapshot_) files_.remove(before);
+  snapshot_number_ = number;
+  snapshot_bytes_ = bytes;
 }
 
 }  // namespace millrace::store

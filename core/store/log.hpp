@@ -88,6 +88,10 @@ class Log {
   void seal();
   // One at a time. An error leaves everything as it was.
   std::error_code compact();
+  // Shows records that are put, in the order of keys.
+  using Show = std::function<std::error_code(const Visit&)>;
+  // What `show` shows takes the place of all that is there: all or nothing. Beside nothing else.
+  std::error_code replace(const Show& show);
 
   // Any thread.
   std::uint64_t snapshot_bytes() const { return snapshot_bytes_.load(std::memory_order_relaxed); }
@@ -109,6 +113,8 @@ class Log {
   void set_aside(const std::string& name, const Damage& damage, Mode mode, Recovery& recovery);
   void rewrite(const std::string& name, std::uint64_t bytes);
   std::error_code open_segment();
+  std::error_code write_snapshot(std::uint64_t number, const Show& show, std::uint64_t& bytes);
+  void take_over(std::uint64_t number, std::uint64_t bytes);
 
   Files& files_;
   const LogOptions options_;

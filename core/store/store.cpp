@@ -46,6 +46,13 @@ void Store::stop() {
   if (compactor_.joinable()) compactor_.join();
 }
 
+std::error_code Store::replace(const Log::Show& show) {
+  assert(!thread_.joinable() && idle());
+  const std::error_code error = log_.replace(show);
+  if (!error) appended_ = committed_ = log_.last_number();
+  return error;
+}
+
 // --- The processor -------------------------------------------------------------------------------
 
 std::uint64_t Store::append(Batch& batch) {

@@ -27,8 +27,9 @@
 namespace millrace::store {
 
 enum class Durability : std::uint8_t {
-  commit,   // an acknowledgement waits until what it acknowledges is on the disk
-  interval  // flushed each interval; acknowledgements do not wait while the disk keeps up
+  commit,    // an acknowledgement waits until what it acknowledges is on the disk
+  interval,  // flushed each interval; acknowledgements do not wait while the disk keeps up
+  off        // nothing is appended: what there is takes the place of what was, by replace()
 };
 
 struct StoreOptions {
@@ -65,6 +66,8 @@ class Store final : public CommitLog {
   void start(Listener listener);
   // Writes what waits, and flushes it.
   void stop();
+  // See Log::replace(). Instead of start(), append() and stop().
+  std::error_code replace(const Log::Show& show);
 
   std::uint64_t append(Batch& batch) override;
   bool acknowledgements_wait() const override {

@@ -28,6 +28,7 @@ store::StoreOptions options_of(const StoreConfig& config) {
 StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
                      std::shared_ptr<const broker::Authority> authority)
     : path_(config.path),
+      durability_(config.durability),
       processor_(processor),
       files_(config.path),
       store_(files_, options_of(config)) {
@@ -42,23 +43,23 @@ void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
   const auto started = std::chrono::steady_clock::now();
   processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), unix_ns());
   recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
-  const broker::RestoreFigures restored = processor_.finish_restore(store_, recovery_.last_number);
+  const broker::RestoreFigures restored =
+      durability_ == Durability::off ? processor_.finish_restore()
+                                     : processor_.finish_restore(store_, recovery_.last_number);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
   recovery_seconds_ = took.count();
   log_damage();
   if (restored.orphans > 0) {
     log_warn("store.incomplete", {{"path", path_}, {"records", restored.orphans}});
   }
-  log_info("store.opened",
-           {{"path", path_},
-            {"durability",
-             to_string(store_.acknowledgements_wait() ? Durability::commit : Durability::interval)},
-            {"sessions", restored.sessions},
-            {"subscriptions", restored.subscriptions},
-            {"messages", restored.messages},
-            {"retained", restored.retained},
-            {"revoked", restored.revoked},
-            {"seconds", recovery_seconds_}});
+  log_info("store.opened", {{"path", path_},
+                            {"durability", to_string(durability_)},
+                            {"sessions", restored.sessions},
+                            {"subscriptions", restored.subscriptions},
+                            {"messages", restored.messages},
+                            {"retained", restored.retained},
+                            {"revoked", restored.revoked},
+                            {"seconds", recovery_seconds_}});
 }
 
 void StoreHost::log_damage() const {
@@ -77,6 +78,7 @@ void StoreHost::log_damage() const {
 }
 
 void StoreHost::start(broker::Inbox& inbox) {
+  if (durability_ == Durability::off) return;
   inbox_ = &inbox;
   store_.start({[this](std::uint64_t number) { submit(number); }, &StoreHost::report});
 }
@@ -104,8 +106,29 @@ void StoreHost::end_reports() {
 }
 
 void StoreHost::stop() {
+  if (durability_ == Durability::off) return write_all();
   processor_.close_journal();
   store_.stop();
+}
+
+void StoreHost::write_all() {
+  const auto started = std::chrono::steady_clock::now();
+  std::uint64_t records = 0;
+  const auto show = [&](const store::Log::Visit& visit) {
+    processor_.write_state(broker::Inbox::now_ns(), unix_ns(), [&](const store::Record& record) {
+      ++records;
+      visit(record);
+    });
+    return std::error_code();
+  };
+  if (const auto error = store_.replace(show)) {
+    log_error("store.failed", {{"path", path_},
+                               {"error", error.message()},
+                               {"note", "the store has what the end before this one left"}});
+    return;
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
+  log_info("store.written", {{"path", path_}, {"records", records}, {"seconds", took.count()}});
 }
 
 std::string StoreHost::fault() const {

@@ -29,7 +29,7 @@ class StoreHost {
   void start(broker::Inbox& inbox);
   // Before the inbox stops: the processor is told nothing any more.
   void end_reports();
-  // After the inbox: writes what is left.
+  // After the inbox: writes what is left; with `off`, everything.
   void stop();
 
   // No answer waits for the disk, or it would wait for ever.
@@ -47,10 +47,12 @@ class StoreHost {
  private:
   void restore(std::shared_ptr<const broker::Authority> authority);
   void log_damage() const;
+  void write_all();
   void submit(std::uint64_t number);
   static void report(std::string_view event, const std::string& detail);
 
   const std::string path_;
+  const Durability durability_;
   broker::Processor& processor_;
   store::PosixFiles files_;
   store::Store store_;

@@ -404,7 +404,8 @@ void add_protocol(Schema<Config>& schema) {
       .key(
           FIELD(store.durability),
           "When an acknowledgement leaves: with `commit` when what it acknowledges is on the disk, "
-          "with `interval` at once; what came since the last interval may then be lost")
+          "with `interval` at once; what came since the last interval may then be lost. `off`: the "
+          "store is written at a clean end alone; all that came since the one before may be lost")
       .key(FIELD(store.interval_ms), Limits{1, 3'600'000},
            "With `interval`: how often the store is written and flushed")
       .key(FIELD(receive_maximum), Limits{1, 65535},

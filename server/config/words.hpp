@@ -41,8 +41,9 @@ struct Words<DeliveryMode> {
 
 template <>
 struct Words<Durability> {
-  static constexpr WordList<Durability, 2> list = {
-      {{"commit", Durability::commit}, {"interval", Durability::interval}}};
+  static constexpr WordList<Durability, 3> list = {{{"commit", Durability::commit},
+                                                    {"interval", Durability::interval},
+                                                    {"off", Durability::off}}};
 };
 
 template <>

@@ -285,6 +285,41 @@ TEST_F(JournalTest, WhatNobodyHoldsIsNotHeldAfterARestartEither) {
   EXPECT_EQ(world.restored.messages, waits + inflight);
 }
 
+// What is written at the end alone.
+TEST(WrittenState, HasSessionsWithAllThatTheyHoldAndRetainedMessages) {
+  World world;
+  const auto durable = [&](const char* name) -> Peer& {
+    return world.peer(name, protocol::Version::v5).connect(false, hour_s);
+  };
+  Peer& reader = durable("reader");
+  reader.subscribe("a/#", 2, Mode::every).subscribe("b", 1);
+  durable("other").subscribe("a/#", 1, Mode::every).close();
+  world.peer("plain").connect().subscribe("a/#", 1);
+  Peer& sender = durable("sender");
+  sender.publish("a/1", "sent at 1", 1).publish("a/1", "sent at 2", 2);
+  reader.take();
+  reader.close();
+  sender.publish("a/1", "waits at 1", 1, true).publish("a/1", "waits at 2", 2);
+  sender.publish("r", "retained", 0, true).publish("$SYS/x", "figures", 0, true);
+  for (int life = 0; life < 3; ++life) {
+    world.end_and_restart(second_ns);
+    EXPECT_EQ(world.restored.sessions, 3u);
+    EXPECT_EQ(world.restored.subscriptions, 3u);
+    EXPECT_EQ(world.restored.messages, 8u);
+    EXPECT_EQ(world.restored.retained, 2u);
+    EXPECT_EQ(world.restored.orphans, 0u);
+  }
+  Peer& again = durable("reader").read();
+  EXPECT_EQ(again.session_present, true);
+  EXPECT_THAT(again.payloads(), ElementsAre("sent at 1", "sent at 2", "waits at 1", "waits at 2"));
+  // The identifiers of QoS 2 messages that were not released are known, too.
+  Peer& publisher = durable("sender");
+  world.apply(publish_command(message("a/1", "sent at 2", 2, false, 2, world.now_ns),
+                              publisher.outbox.get()));
+  again.read();
+  EXPECT_EQ(again.got.size(), 4u);
+}
+
 // --- Whose it is ---------------------------------------------------------------------------------
 
 class JournalUsers : public JournalTest {

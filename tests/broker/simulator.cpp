@@ -52,7 +52,7 @@ Simulator::Simulator(SimulatorOptions options)
     clients_.push_back(std::move(client));
   }
   if (options_.users) reload();
-  if (options_.restarts) {
+  if (options_.restarts && !options_.stores_at_end) {
     world_.open_store({/*retained_interval_ns=*/1'000'000'000, /*renumber_at=*/20});
     world_.commits = [this] { return chance(30); };
   }
@@ -186,10 +186,14 @@ void Simulator::reload() {
 // Everything is on the disk by then: the model knows no other end.
 void Simulator::restart() {
   world_.end_batch();
-  world_.processor.close_journal();
-  world_.commit();
-  world_.restart(pick(3000) * 1'000'000, users_, world_.log->appended(),
-                 {/*retained_interval_ns=*/1'000'000'000, /*renumber_at=*/20});
+  if (options_.stores_at_end) {
+    world_.end_and_restart(pick(3000) * 1'000'000, users_);
+  } else {
+    world_.processor.close_journal();
+    world_.commit();
+    world_.restart(pick(3000) * 1'000'000, users_, world_.log->appended(),
+                   {/*retained_interval_ns=*/1'000'000'000, /*renumber_at=*/20});
+  }
   ghosts_.clear();
   for (Client& client : clients_) {
     client.peer = nullptr;

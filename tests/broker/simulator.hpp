@@ -27,6 +27,7 @@ struct SimulatorOptions {
   bool requests = false;      // some messages have a Response Topic
   // The process is killed now and then, and starts again from its store.
   bool restarts = false;
+  bool stores_at_end = false;  // with restarts: its end alone fills the store
   // Each client is a user of its own. Strangers name its session, and reloads change what it may read.
   bool users = false;
 };

@@ -43,6 +43,12 @@ TEST(Simulator, LosesNothingWhenTheProcessIsKilledAndStartsAgain) {
   }
 }
 
+TEST(Simulator, LosesNothingWhenTheProcessEndsAndWritesAllThen) {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 40; ++seed) {
+    ASSERT_EQ(Simulator({.seed = seed, .restarts = true, .stores_at_end = true}).run(), "");
+  }
+}
+
 TEST(Simulator, KeepsUsersApartThroughRestarts) {
   for (std::uint64_t seed = first_seed(); seed < first_seed() + 20; ++seed) {
     ASSERT_EQ(Simulator({.seed = seed, .restarts = true, .users = true}).run(), "");

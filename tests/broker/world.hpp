@@ -1,11 +1,13 @@
 // A processor without sockets: peers that speak to it in commands and read their hand-overs.
 #pragma once
 
+#include <cassert>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -186,6 +188,34 @@ class World {
     log->go_on_after(number);
     log->committed = number;
     restore(number, std::move(authority), options);
+  }
+  // The process ends and writes then what is to outlive it (Processor::write_state); another one
+  // starts with that. Without open_store().
+  void end_and_restart(std::int64_t down_ns = 0, std::shared_ptr<const Authority> authority = {}) {
+    end_batch();
+    store::Batch written;
+    std::optional<std::tuple<std::uint8_t, std::uint64_t, std::string>> last;
+    bool rises = true;
+    processor.write_state(now_ns, unix_ns(), [&](const store::Record& record) {
+      const store::Key& key = record.key;
+      std::tuple next(key.space, key.group, std::string(key.rest));
+      rises = rises && (!last || *last < next);
+      last = std::move(next);
+      written.put(key, record.value, record.body);
+    });
+    assert(rises);
+    static_cast<void>(rises);
+    for (auto& peer : peers) {
+      if (peer->is_open) peer->close();
+    }
+    end_batch();
+    std::destroy_at(&processor);
+    std::construct_at(&processor, limits_);
+    now_ns += down_ns;
+    processor.begin_restore(std::move(authority), now_ns, unix_ns());
+    store::RecordReader reader(written.bytes());
+    for (store::Record record; reader.next(record);) processor.restore(record);
+    restored = processor.finish_restore();
   }
   void advance_ms(std::int64_t ms) {
     end_batch();

@@ -96,6 +96,15 @@ class Store(StoreCase):
         self.assertEqual(server.terminate(), 0)
         self.check(self.start())
 
+    def test_the_same_where_only_a_clean_end_writes(self):
+        server = self.start(durability="off")
+        self.fill(server)
+        self.assertEqual(server.metrics()["millrace_store_written_bytes_total"], 0)
+        self.assertEqual(server.terminate(), 0)
+        server = self.start(durability="off")
+        server.stop()  # a kill leaves what the clean end has written
+        self.check(self.start())
+
     def test_nothing_overtakes_a_connack_that_waits_for_the_disk(self):
         server = self.start()
         for number in range(20):

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <random>
 #include <string>
 
 #include "tests/store/faulty_files.hpp"
@@ -214,6 +215,72 @@ TEST(Log, WritesOnInANewSegmentWhereAWriteFailed) {
     const Found found = open_and_read(again);
     EXPECT_EQ(found.state, model);
     EXPECT_EQ(found.recovery.damaged_places + found.recovery.missing_batches, 0u);
+  }
+}
+
+// Some records, in the order of keys.
+std::error_code show_two(const Log::Visit& visit) {
+  visit({RecordKind::put, {2, 7, "new"}, "one", 0});
+  visit({RecordKind::put, {3, 0, "new"}, "two", 0});
+  return {};
+}
+
+TEST_F(LogTest, WhatReplacesTheStoreIsAllThatIsThereFromThenOn) {
+  State model;
+  {
+    PosixFiles files(folder_);
+    Log log(files, {2000, 6000});
+    open_and_read(log);
+    RandomBatches batches(1);
+    for (int i = 0; i < 50; ++i) write(log, batches.next());
+    ASSERT_FALSE(log.replace(show_two));
+    EXPECT_EQ(log.log_bytes(), 0u);
+    Batch batch;  // and it goes on from there
+    batch.put({3, 0, "later"}, "three");
+    write(log, batch);
+    ASSERT_FALSE(show_two([&](const Record& record) { take_in(model, record); }));
+    take_in(model, batch.bytes());
+  }
+  PosixFiles files(folder_);
+  Log log(files, {});
+  const Found found = open_and_read(log);
+  EXPECT_EQ(found.state, model);
+  EXPECT_EQ(found.recovery.damaged_places + found.recovery.missing_batches, 0u);
+}
+
+// At every change of the folder.
+TEST(Log, ReplacesAllOrNothing) {
+  std::mt19937_64 random(1);
+  State before;
+  State after;
+  ASSERT_FALSE(show_two([&](const Record& record) { take_in(after, record); }));
+  for (const auto unflushed : {FaultyFiles::Unflushed::lost, FaultyFiles::Unflushed::kept,
+                               FaultyFiles::Unflushed::torn, FaultyFiles::Unflushed::in_part}) {
+    FaultyFiles files;
+    Log log(files, {700, 2500});
+    open_and_read(log);
+    before.clear();
+    RandomBatches batches(2);
+    for (int i = 0; i < 30; ++i) {
+      const Batch batch = batches.next();
+      take_in(before, batch.bytes());
+      write(log, batch);
+    }
+    int crashes = 0;
+    files.before_change = [&] {
+      ++crashes;
+      const auto left = files.after_crash(unflushed, random);
+      Log found(*left, {});
+      const State state = open_and_read(found).state;
+      EXPECT_TRUE(state == after || without_dead_bodies(state) == without_dead_bodies(before));
+      return std::error_code();
+    };
+    ASSERT_FALSE(log.replace(show_two));
+    files.before_change = nullptr;
+    EXPECT_GT(crashes, 5);
+    const auto left = files.after_crash(unflushed, random);
+    Log found(*left, {});
+    EXPECT_EQ(open_and_read(found).state, after);
   }
 }
 
