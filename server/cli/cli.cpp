@@ -17,7 +17,7 @@ constexpr const char* usage =
     "usage: millrace [serve] [options]   run the server\n"
     "       millrace check [options]     print all faults of a configuration\n"
     "       millrace passwd FILE USER    set a user's password\n"
-    "       millrace store info FOLDER   print what a durable store holds\n"
+    "       millrace store WHAT FOLDER   info, check, compact, export, import, backup of a store\n"
     "       millrace tap [FILTER]        print messages from shared memory on this host\n"
     "       millrace pub TOPIC           publish through shared memory on this host\n"
     "       millrace top                 show what a running server does\n"

@@ -166,9 +166,9 @@ class Store(StoreCase):
         reader = self.peer(server, "reader")
         self.assertEqual(self.take(reader, 9), [(str(n), 1 + n % 2) for n in range(10) if n != 2])
 
-    def store(self, what):
-        return subprocess.run([binary(), "store", what, self.path], capture_output=True,
-                              text=True, timeout=60)
+    def store(self, what, *more, path=None, **options):
+        return subprocess.run([binary(), "store", what, path or self.path, *more],
+                              capture_output=True, text=True, timeout=60, **options)
 
     def test_the_command_line_says_what_a_store_holds(self):
         server = self.start()
@@ -178,9 +178,59 @@ class Store(StoreCase):
         info = self.store("info")
         self.assertEqual(info.returncode, 0, info.stderr)
         for line in ("sessions: 3", "subscriptions: 2", "retained messages: 1",
-                     "queued and inflight messages: 20", "no damage"):
+                     "queued or inflight messages: 20", "no damage"):
             self.assertIn(line, info.stdout)
         self.assertEqual(self.store("check").returncode, 0)
+
+    def test_an_export_makes_the_same_store_again(self):
+        server = self.start()
+        self.fill(server)
+        server.stop()
+        export = self.store("export")
+        self.assertEqual(export.returncode, 0, export.stderr)
+        self.assertIn('"kind":"retained message","topic":"a/0"', export.stdout)
+        self.assertIn('"client_id":"old reader"', export.stdout)
+        self.assertIn("has a store already", self.store("import", input=export.stdout).stderr)
+        cut = "".join(export.stdout.splitlines(keepends=True)[:-1])
+        for text, error in ((cut, "the end is missing"), ("{}", "no export"), ("", "no export")):
+            refused = self.store("import", path=os.path.join(self.folder, "none"), input=text)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn(error, refused.stderr)
+        self.path = os.path.join(self.folder, "again")
+        self.assertEqual(self.store("import", input=export.stdout).returncode, 0)
+        self.assertEqual(self.store("export").stdout, export.stdout)
+        self.check(self.start())
+
+    def test_a_compaction_gives_back_the_space_and_loses_nothing(self):
+        server = self.start()
+        writer = self.peer(server, "writer of one value")
+        for number in range(200):
+            writer.publish("r", f"{number} " + "x" * 1000, qos=1, retain=True)
+        writer.publish("r", "", qos=1, retain=True)
+        self.fill(server)
+        server.stop()
+        size = sum(entry.stat().st_size for entry in os.scandir(self.path))
+        compact = self.store("compact")
+        self.assertEqual(compact.returncode, 0, compact.stderr)
+        self.assertLess(sum(entry.stat().st_size for entry in os.scandir(self.path)), size / 10)
+        self.assertEqual(self.store("check").returncode, 0)
+        self.check(self.start())
+
+    def test_a_backup_of_a_running_server_has_what_was_acknowledged_before(self):
+        server = self.start()
+        self.fill(server)
+        publisher = Publisher("load")  # goes on meanwhile
+        publisher.begin(server.mqtt_port, Enough(50))
+        self.assertTrue(publisher.enough.wait())
+        copy = os.path.join(self.folder, "copy")
+        made = self.store("backup", copy)
+        self.assertEqual(made.returncode, 0, made.stdout + made.stderr)
+        self.assertIn("no damage", made.stdout)
+        self.assertIn("is not empty", self.store("backup", copy).stderr)
+        server.stop()
+        publisher.join()
+        self.path = copy
+        self.check(self.start())
 
     def test_a_full_disk_stops_acknowledgements_and_nothing_else(self):
         if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode != 0:

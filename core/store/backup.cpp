@@ -1,0 +1,116 @@
+#include "core/store/backup.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace millrace::store {
+
+namespace {
+
+constexpr int attempts_max = 20;
+constexpr std::size_t copied_bytes = 1 << 20;
+
+[[noreturn]] void fail(const std::string& what, std::error_code error) {
+  throw StoreError(what + ": " + error.message());
+}
+std::error_code last_error() {
+  return {errno, std::generic_category()};
+}
+
+class OpenFile {
+ public:
+  explicit OpenFile(const std::string& path)
+      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  OpenFile(OpenFile&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  OpenFile& operator=(OpenFile&&) = delete;
+  ~OpenFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  bool is_open() const { return descriptor_ >= 0; }
+  int descriptor() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+struct Source {
+  std::string name;
+  OpenFile file;
+};
+
+// The files of a store: what is being written as a whole has another name.
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  if (const auto error = PosixFiles(folder).list(names)) fail("cannot read " + folder, error);
+  std::erase_if(names, [](const std::string& name) {
+    return !name.starts_with("snapshot-") && !name.starts_with("log-");
+  });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// What is open stays readable when a compaction removes its name.
+std::vector<Source> open_all(const std::string& folder) {
+  for (int attempt = 0; attempt < attempts_max; ++attempt) {
+    std::vector<Source> sources;
+    const std::vector<std::string> names = names_in(folder);
+    for (const std::string& name : names) {
+      sources.push_back({name, OpenFile(folder + "/" + name)});
+      if (sources.back().file.is_open()) continue;
+      if (errno != ENOENT) fail("cannot read " + name, last_error());
+      break;
+    }
+    if (!sources.empty() && !sources.back().file.is_open()) continue;
+    // Segments go only when a newer snapshot is there. If none came, these belong together; what was
+    // begun meanwhile comes after all of it.
+    const std::vector<std::string> now = names_in(folder);
+    if (std::includes(now.begin(), now.end(), names.begin(), names.end())) return sources;
+  }
+  throw StoreError("the store in " + folder + " changes too quickly to be copied");
+}
+
+std::uint64_t copy(const Source& from, Files& to) {
+  std::unique_ptr<OutputFile> file;
+  if (const auto error = to.create(from.name, file)) fail("cannot write " + from.name, error);
+  Bytes bytes(copied_bytes);
+  std::uint64_t copied = 0;
+  for (;;) {
+    const ssize_t got = ::read(from.file.descriptor(), bytes.data(), bytes.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("cannot read " + from.name, last_error());
+    if (got == 0) break;
+    const BytesView part = BytesView(bytes).first(static_cast<std::size_t>(got));
+    if (const auto error = file->append(part)) fail("cannot write " + from.name, error);
+    copied += part.size();
+  }
+  if (const auto error = file->flush()) fail("cannot write " + from.name, error);
+  return copied;
+}
+
+}  // namespace
+
+BackUp back_up(const std::string& from, const std::string& to) {
+  const std::vector<Source> sources = open_all(from);
+  if (sources.empty()) throw StoreError("there is no store in " + from);
+  PosixFiles target(to);
+  if (const auto error = target.lock()) fail("cannot use " + to, error);
+  std::vector<std::string> there;
+  if (const auto error = target.list(there)) fail("cannot read " + to, error);
+  if (!there.empty()) throw StoreError(to + " is not empty");
+  BackUp made;
+  for (const Source& source : sources) {
+    made.bytes += copy(source, target);
+    ++made.files;
+  }
+  if (const auto error = target.flush_names()) fail("cannot write " + to, error);
+  return made;
+}
+
+}  // namespace millrace::store
