@@ -99,7 +99,7 @@ Recovery Log::open(const Visit& visit, Mode mode) {
     visit(record);
   };
   const auto damaged = [&](const Damage& damage) { set_aside(snapshot_, damage, mode, recovery); };
-  must(merge(files_, snapshot_, tail, count, damaged), "cannot read " + snapshot_);
+  must(merge(files_, snapshot_, tail, count, damaged, stops_), "cannot read " + snapshot_);
   recovery.last_number = last_number();
   recovery.snapshot_bytes = snapshot_bytes();
   recovery.log_bytes = log_bytes();
@@ -366,7 +366,8 @@ std::error_code Log::compact() {
   const auto note_body = [&](const Record& record) {
     if (record.body != 0) bodies.insert(record.body);
   };
-  if (const auto error = merge(files_, snapshot_, tail, note_body, ignore_damage)) return error;
+  if (const auto error = merge(files_, snapshot_, tail, note_body, ignore_damage, stops_))
+    return error;
 
   const std::uint64_t number = sealed_number_;
   std::uint64_t bytes = 0;
@@ -374,7 +375,7 @@ std::error_code Log::compact() {
     const auto live = [&](const Record& record) {
       if (record.key.space != body_space || bodies.contains(record.key.group)) visit(record);
     };
-    return merge(files_, snapshot_, tail, live, ignore_damage);
+    return merge(files_, snapshot_, tail, live, ignore_damage, stops_);
   };
   if (const auto error = write_snapshot(number, show, bytes)) return error;
   std::lock_guard lock(segments_mutex_);

@@ -88,6 +88,9 @@ class Log {
   void seal();
   // One at a time. An error leaves everything as it was.
   std::error_code compact();
+  // Any thread: the compaction that is under way ends soon, with operation_canceled, and so does
+  // each later one.
+  void stop_compacting() { stops_.store(true, std::memory_order_relaxed); }
   // Shows records that are put, in the order of keys.
   using Show = std::function<std::error_code(const Visit&)>;
   // What `show` shows takes the place of all that is there: all or nothing. Beside nothing else.
@@ -133,6 +136,7 @@ class Log {
   std::vector<Segment> sealed_;  // compact() takes in those
   std::uint64_t sealed_number_ = 0;
 
+  std::atomic<bool> stops_{false};
   std::atomic<std::uint64_t> snapshot_bytes_{0};
   std::atomic<std::uint64_t> log_bytes_{0};
   std::atomic<std::uint64_t> compactions_{0};

@@ -35,13 +35,17 @@ class Merger {
 
 std::error_code merge(Files& files, const std::string& snapshot, const Tail& tail,
                       const std::function<void(const Record&)>& visit,
-                      const std::function<void(const Damage&)>& damaged) {
+                      const std::function<void(const Damage&)>& damaged,
+                      const std::atomic<bool>& stops) {
   Merger merger(tail, visit);
   bool whole = snapshot.empty();
   if (!snapshot.empty()) {
     BatchReader reader(files, snapshot);
     for (auto step = reader.next(); step != BatchReader::Step::end; step = reader.next()) {
       if (step == BatchReader::Step::failed) return reader.error();
+      if (stops.load(std::memory_order_relaxed)) {
+        return std::make_error_code(std::errc::operation_canceled);
+      }
       if (step != BatchReader::Step::batch) {
         damaged({reader.offset(), reader.damaged_bytes()});
         if (step == BatchReader::Step::torn) whole = true;  // told already

@@ -3,6 +3,7 @@
 // Threads: one.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -17,9 +18,11 @@ struct Damage {
 };
 
 // Calls visit(Record) with each; `damaged` with what of the snapshot cannot be read. `snapshot`
-// empty: there is none. A snapshot without its last batch is damaged up to its end.
+// empty: there is none. A snapshot without its last batch is damaged up to its end. Ends early, with
+// operation_canceled, when `stops` becomes true.
 std::error_code merge(Files& files, const std::string& snapshot, const Tail& tail,
                       const std::function<void(const Record&)>& visit,
-                      const std::function<void(const Damage&)>& damaged);
+                      const std::function<void(const Damage&)>& damaged,
+                      const std::atomic<bool>& stops);
 
 }  // namespace millrace::store

@@ -42,6 +42,7 @@ void Store::stop() {
     stopping_ = true;
   }
   wake_.notify_one();
+  log_.stop_compacting();  // the next start finds the log as it is
   if (thread_.joinable()) thread_.join();
   if (compactor_.joinable()) compactor_.join();
 }
@@ -169,7 +170,8 @@ void Store::compact_if_worth_it() {
   log_.seal();
   compacting_.store(true, std::memory_order_relaxed);
   compactor_ = std::thread([this] {
-    if (const auto error = log_.compact()) {
+    const auto error = log_.compact();
+    if (error && error != std::errc::operation_canceled) {
       report("store.compaction_failed", error.message());
       next_compaction_ = std::chrono::steady_clock::now() + after_failed_compaction;
     }

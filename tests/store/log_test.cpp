@@ -218,6 +218,33 @@ TEST(Log, WritesOnInANewSegmentWhereAWriteFailed) {
   }
 }
 
+TEST_F(LogTest, ACompactionThatIsStoppedLeavesEverythingAsItWas) {
+  State model;
+  {
+    PosixFiles files(folder_);
+    Log log(files, {2000, 6000});
+    open_and_read(log);
+    RandomBatches batches(3);
+    const auto write_some = [&] {
+      for (int i = 0; i < 50; ++i) {
+        const Batch batch = batches.next();
+        take_in(model, batch.bytes());
+        write(log, batch);
+      }
+      log.seal();
+    };
+    write_some();
+    ASSERT_FALSE(log.compact());
+    write_some();
+    log.stop_compacting();
+    EXPECT_EQ(log.compact(), std::errc::operation_canceled);
+    EXPECT_EQ(log.compactions(), 1u);
+  }
+  PosixFiles files(folder_);
+  Log log(files, {});
+  EXPECT_EQ(without_dead_bodies(open_and_read(log).state), without_dead_bodies(model));
+}
+
 // Some records, in the order of keys.
 std::error_code show_two(const Log::Visit& visit) {
   visit({RecordKind::put, {2, 7, "new"}, "one", 0});
