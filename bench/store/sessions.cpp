@@ -110,7 +110,7 @@ void recover_sessions(const std::string& folder) {
               running / 1e6, peak / running);
   const auto ended = Clock::now();
   const std::error_code error = log.replace([&](const store::Log::Visit& visit) {
-    processor.write_state(now_ns, long_ago_ns, visit);
+    processor.write_state(now_ns, long_ago_ns, false, visit);
     return std::error_code();
   });
   if (error) throw store::StoreError(error.message());

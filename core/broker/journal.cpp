@@ -17,11 +17,11 @@ void Journal::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
 
 void Journal::seal() {
   for (Session* session : std::exchange(to_renumber_, {})) renumber(*session);
-  if (retained_due_ns_ != 0 && retained_due_ns_ <= clock_.now_ns) {
+  if (values_due_ns_ != 0 && values_due_ns_ <= clock_.now_ns) {
     if (log_.is_behind()) {
-      retained_due_ns_ = clock_.now_ns + options_.retained_interval_ns;  // the newest ones, later
+      values_due_ns_ = clock_.now_ns + options_.values_interval_ns;  // the newest ones, later
     } else {
-      write_retained();
+      write_values();
     }
   }
   last_body_.reset();
@@ -214,7 +214,22 @@ void Journal::retained(std::string_view topic, const BufferRef& value,
   later.value = value;
   later.user.reset();
   if (user) later.user = std::string(*user);
-  if (retained_due_ns_ == 0) retained_due_ns_ = clock_.now_ns + options_.retained_interval_ns;
+  expect_values();
+}
+
+void Journal::expect_values() {
+  if (values_due_ns_ == 0) values_due_ns_ = clock_.now_ns + options_.values_interval_ns;
+}
+
+void Journal::newest(std::string_view topic, const BufferRef& value) {
+  if (!outlives_the_process(topic)) return;
+  newest_[std::string(topic)] = value;
+  expect_values();
+}
+
+void Journal::newest_gone(std::string_view topic) {
+  if (!newest_.empty()) newest_.erase(std::string(topic));
+  records_.erase({records::newest_space, 0, topic});
 }
 
 void Journal::put_retained(std::string_view topic, const BufferRef& value,
@@ -224,10 +239,13 @@ void Journal::put_retained(std::string_view topic, const BufferRef& value,
   records_.put(key, encode(retained_of(value, user, clock_)));
 }
 
-void Journal::write_retained() {
-  retained_due_ns_ = 0;
+void Journal::write_values() {
+  values_due_ns_ = 0;
   for (auto& [topic, later] : std::exchange(retained_, {})) {
     put_retained(topic, later.value, later.user);
+  }
+  for (auto& [topic, value] : std::exchange(newest_, {})) {
+    records_.put({records::newest_space, 0, topic}, encode(packet_of(message_of(value), clock_)));
   }
 }
 

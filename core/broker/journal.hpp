@@ -36,8 +36,11 @@ namespace millrace::broker {
 class Journal {
  public:
   struct Options {
-    // A retained message at QoS 0 is written at most once in this time, however often it changes.
-    std::int64_t retained_interval_ns = 1'000'000'000;
+    // The newest values of topics are kept, too.
+    bool newest_values = false;
+    // A retained message at QoS 0, or a newest value, is written at most once in this time, however
+    // often it changes.
+    std::int64_t values_interval_ns = 1'000'000'000;
     // A session's entries are numbered anew from here on.
     std::uint32_t renumber_at = 0xF0000000;
   };
@@ -52,10 +55,10 @@ class Journal {
   void seal();
   // A command: everything up to that batch is on the disk.
   void committed(std::uint64_t number);
-  // Retained messages that wait are due. 0: none waits.
-  std::int64_t next_deadline_ns() const { return retained_due_ns_; }
+  // Values that wait are due. 0: none waits.
+  std::int64_t next_deadline_ns() const { return values_due_ns_; }
   // Nothing waits for its interval any more: the end of the process.
-  void write_retained();
+  void write_values();
 
   // --- What may not leave before it is on the disk ---
 
@@ -104,6 +107,11 @@ class Journal {
   void retained(std::string_view topic, const BufferRef& value,
                 std::optional<std::string_view> user, bool at_once);
 
+  bool keeps_newest() const { return options_.newest_values; }
+  void newest(std::string_view topic, const BufferRef& value);
+  // It is retained, is empty, or made room: there is none to keep.
+  void newest_gone(std::string_view topic);
+
   // --- The start ---
 
   // Numbers go on after those that were found in the store.
@@ -119,6 +127,7 @@ class Journal {
   void put(const Session& session, std::string_view rest, std::string_view value,
            std::uint64_t body = 0);
   void put_entry(const Session& session, const Delivery& delivery, const records::Entry& entry);
+  void expect_values();
   void put_retained(std::string_view topic, const BufferRef& value,
                     std::optional<std::string_view> user);
   void renumber(Session& session);
@@ -140,7 +149,8 @@ class Journal {
     std::optional<std::string> user;
   };
   std::unordered_map<std::string, RetainedLater> retained_;  // that wait for their interval
-  std::int64_t retained_due_ns_ = 0;
+  std::unordered_map<std::string, BufferRef> newest_;        // likewise
+  std::int64_t values_due_ns_ = 0;
 };
 
 }  // namespace millrace::broker

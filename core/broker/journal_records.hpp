@@ -9,6 +9,7 @@
 //                 D entry          the identifier that a message of its queue was sent with
 //                 E entry          a message of its queue, waiting or inflight
 //     space 3  retained    `rest`: the topic
+//     space 4  newest      `rest`: the topic whose newest value is not retained
 //
 // In this order a session's own record comes before what belongs to it.
 //
@@ -30,6 +31,7 @@ namespace millrace::broker::records {
 
 inline constexpr std::uint8_t session_space = 2;
 inline constexpr std::uint8_t retained_space = 3;
+inline constexpr std::uint8_t newest_space = 4;
 
 enum class Part : char {
   session = 'A',

@@ -81,14 +81,14 @@ RestoreFigures Processor::finish_restore() {
 void Processor::close_journal() {
   if (!journal_) return;
   journal_->gate().discard();  // nobody is left whom it could be said to
-  journal_->write_retained();
+  journal_->write_values();
   journal_->seal();
 }
 
-void Processor::write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns,
+void Processor::write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns, bool newest_values,
                             const std::function<void(const store::Record&)>& visit) {
   assert(!journal_);
-  broker::write_state(sessions_, values_, {now_ns, time_of_day_ns}, visit);
+  broker::write_state(sessions_, values_, {now_ns, time_of_day_ns}, newest_values, visit);
 }
 
 // Topics beyond a lowered limit go as new ones come; sessions and subscriptions stay.

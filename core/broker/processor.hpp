@@ -122,7 +122,7 @@ class Processor {
   // After the last batch.
   void close_journal();
   // After the last batch: shows all that outlives the process, in the order of keys.
-  void write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns,
+  void write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns, bool newest_values,
                    const std::function<void(const store::Record&)>& visit);
 
   const ProcessorStats& stats() const { return batch_.stats(); }

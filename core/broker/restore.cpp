@@ -37,6 +37,8 @@ void Restore::add(const store::Record& record) {
       return add_of_session(record);
     case records::retained_space:
       return add_retained(record);
+    case records::newest_space:
+      return add_newest(record);
     default:
       ++figures_.orphans;
   }
@@ -75,6 +77,17 @@ void Restore::add_retained(const store::Record& record) {
   std::optional<std::string_view> user;
   if (retained->has_user) user = retained->user;
   if (parts_.values.restore(std::move(buffer), user)) ++figures_.retained;
+}
+
+void Restore::add_newest(const store::Record& record) {
+  const auto packet = records::decode_packet(record.value);
+  BufferRef buffer = packet ? packet_of(*packet, true) : nullptr;
+  if (!buffer || message_of(buffer).topic() != record.key.rest) {
+    ++figures_.orphans;
+    return;
+  }
+  parts_.values.restore_newest(std::move(buffer));
+  ++figures_.newest;
 }
 
 // --- Sessions ------------------------------------------------------------------------------------
@@ -314,6 +327,7 @@ RestoreFigures Restore::finish(Journal* journal) {
     for (Session* session : restored_) session->stored = true;
     for (const std::uint64_t group : forgotten_) journal->forget(group);
     for (const Session* session : were_connected_) journal->changed(*session);
+    if (figures_.newest > 0 && !journal->keeps_newest()) parts_.values.forget_stored_newest();
   }
   // By the journal, as this may drop what waits.
   for (auto& [session, rights] : to_judge_) parts_.revoker.apply(*session, std::move(rights));

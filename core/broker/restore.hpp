@@ -36,6 +36,7 @@ struct RestoreFigures {
   std::uint64_t subscriptions = 0;
   std::uint64_t messages = 0;  // queued and inflight
   std::uint64_t retained = 0;
+  std::uint64_t newest = 0;   // values that are not retained
   std::uint64_t revoked = 0;  // sessions whose owner is gone
   std::uint64_t orphans = 0;  // records that were passed over
 };
@@ -70,6 +71,7 @@ class Restore {
  private:
   void add_body(const store::Record& record);
   void add_retained(const store::Record& record);
+  void add_newest(const store::Record& record);
   void add_of_session(const store::Record& record);
   bool begin_session(const store::Record& record);
   void end_session();

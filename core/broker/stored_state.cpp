@@ -136,9 +136,14 @@ class StateWriter {
       put(Rest(Part::entry, ++number), encode(entry), body);
     });
   }
-  void write(const Topic& topic, std::optional<std::string_view> user) {
+  void write_retained(const Topic& topic, std::optional<std::string_view> user) {
     put({records::retained_space, 0, topic.name()},
         encode(retained_of(topic.retained, user, clock_)));
+  }
+  void write_newest(const Topic& topic) {
+    const Message newest = message_of(BufferRef(topic.newest()));
+    if (newest.payload_bytes() == 0) return;
+    put({records::newest_space, 0, topic.name()}, encode(packet_of(newest, clock_)));
   }
 
  private:
@@ -168,7 +173,7 @@ class StateWriter {
 }  // namespace
 
 void write_state(const Sessions& sessions, Values& values, const WallClock& clock,
-                 const std::function<void(const store::Record&)>& visit) {
+                 bool newest_values, const std::function<void(const store::Record&)>& visit) {
   std::vector<Session*> kept;
   sessions.for_each([&](Session& session) {
     if (!session.ended && outlives_the_process(session)) kept.push_back(&session);
@@ -179,11 +184,18 @@ void write_state(const Sessions& sessions, Values& values, const WallClock& cloc
   for (Session* session : kept) writer.write_bodies(*session);
   for (Session* session : kept) writer.write(*session);
   TopicTable& topics = values.topics();
-  for (Topic* topic = topics.next("", true); topic != nullptr;
-       topic = topics.next(topic->name(), false)) {
-    if (!topic->retained || !outlives_the_process(topic->name())) continue;
-    writer.write(*topic, topics.retained_user(*topic));
-  }
+  const auto for_each_topic = [&](auto f) {
+    for (Topic* topic = topics.next("", true); topic; topic = topics.next(topic->name(), false)) {
+      if (outlives_the_process(topic->name())) f(*topic);
+    }
+  };
+  for_each_topic([&](const Topic& topic) {
+    if (topic.retained) writer.write_retained(topic, topics.retained_user(topic));
+  });
+  if (!newest_values) return;
+  for_each_topic([&](const Topic& topic) {
+    if (topic.newest() && topic.retained != topic.newest()) writer.write_newest(topic);
+  });
 }
 
 }  // namespace millrace::broker

@@ -47,9 +47,10 @@ records::Packet packet_of(const Message& message, const WallClock& clock);
 records::Retained retained_of(const BufferRef& value, std::optional<std::string_view> user,
                               const WallClock& clock);
 
-// Shows everything that outlives the process as records that are put, in the order of their keys.
+// Shows everything that outlives the process as records that are put, in the order of their keys;
+// with `newest_values` also the newest value of each topic.
 // Takes memory for one entry a message that waits, and for a list of the sessions.
 void write_state(const Sessions& sessions, Values& values, const WallClock& clock,
-                 const std::function<void(const store::Record&)>& visit);
+                 bool newest_values, const std::function<void(const store::Record&)>& visit);
 
 }  // namespace millrace::broker

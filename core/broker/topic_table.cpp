@@ -128,6 +128,7 @@ std::size_t TopicTable::evict_oldest(std::size_t count) {
   for (; evicted < count && !by_age_.empty(); ++evicted) {
     Topic& oldest = by_age_.front();
     if (oldest.batch_value != 0) break;
+    if (oldest.newest_stored) newest_gone_(oldest);
     if (oldest.retained) {
       by_age_.pop_front();
       set_newest(oldest, oldest.retained);

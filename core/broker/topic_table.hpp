@@ -16,10 +16,12 @@
 #include <boost/intrusive/set.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "core/broker/buffer.hpp"
 #include "core/broker/limits.hpp"
@@ -59,6 +61,7 @@ class Topic {
   boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>> name_hook;
   std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
   RetainedOwners::Id retained_owner = RetainedOwners::nobody;
+  bool newest_stored = false;  // Values': the store has, or is to have, the newest value
 
   // What deletes a topic goes by this size, not by that of the allocation.
   static void operator delete(void* memory) { ::operator delete(memory); }
@@ -132,6 +135,9 @@ class TopicTable {
     return (topics_.size() > limits_.count_max || bytes_ > limits_.bytes_max) && !by_age_.empty();
   }
 
+  // Called where a newest value that is `newest_stored` goes to make room. Before the first topic.
+  void set_newest_gone(std::function<void(Topic&)> gone) { newest_gone_ = std::move(gone); }
+
   // The first topic whose name is greater than `after` (or not less, if `inclusive`).
   Topic* next(std::string_view after, bool inclusive);
 
@@ -175,6 +181,7 @@ class TopicTable {
   Index topics_;
   mutable latest::WaitRoom waiters_;
   NameSet by_name_;
+  std::function<void(Topic&)> newest_gone_;
   AgeList by_age_;  // those that can make room, the least recently published first
   std::uint64_t bytes_ = 0;
   std::uint64_t entry_bytes_ = 0;

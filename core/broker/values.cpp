@@ -14,6 +14,13 @@ namespace {
 constexpr std::uint32_t turns_per_batch = 8;
 }
 
+Values::Values(Batch& batch) : batch_(batch), topics_(batch.limits().slots) {
+  topics_.set_newest_gone([this](Topic& topic) {
+    topic.newest_stored = false;
+    if (Journal* const journal = batch_.journal()) journal->newest_gone(topic.name());
+  });
+}
+
 void Values::note(Topic& topic, PublishContext& context) {
   MILLRACE_CHECK(topic.sequence == sequence_);  // publishes end in the order in which they began
   MILLRACE_CHECK(context.message);
@@ -83,6 +90,22 @@ bool Values::restore(BufferRef value, std::optional<std::string_view> user) {
   return has_room;
 }
 
+void Values::restore_newest(BufferRef value) {
+  const Message message = message_of(value);
+  Topic& topic = topics_.obtain(message.topic_hash, message.topic(), ++sequence_);
+  topic.sequence = sequence_;
+  topics_.store_newest(topic, std::move(value));
+  topic.newest_stored = true;
+}
+
+void Values::forget_stored_newest() {
+  for (Topic* topic = topics_.next("", true); topic; topic = topics_.next(topic->name(), false)) {
+    if (!topic->newest_stored) continue;
+    topic->newest_stored = false;
+    batch_.journal()->newest_gone(topic->name());
+  }
+}
+
 void Values::store_noted(LocalSide* local) {
   for (Noted& noted : noted_) store(noted, local);
   releases_.flush();
@@ -126,6 +149,7 @@ void Values::store(Noted& noted, LocalSide* local) {
   MILLRACE_CHECK(local != nullptr || route.feeds.empty());
   if (!route.feeds.empty()) local->store(route.feeds, newest);
   topics_.store_newest(topic, std::move(newest.buffer));
+  write_newest_down(topic);
   topic.batch_value = 0;
   releases_.add(std::move(noted.newest.buffer));
 }
@@ -135,6 +159,20 @@ void Values::write_down(const Noted& noted) {
     const Topic& topic = *noted.topic;
     journal->retained(topic.name(), topic.retained, topics_.retained_user(topic),
                       noted.retained_is_awaited);
+  }
+}
+
+// One that is retained is written as that.
+void Values::write_newest_down(Topic& topic) {
+  Journal* const journal = batch_.journal();
+  if (journal == nullptr || !journal->keeps_newest()) return;
+  const BufferRef newest(topic.newest());
+  if (newest != topic.retained && message_of(newest).payload_bytes() > 0) {
+    journal->newest(topic.name(), newest);
+    topic.newest_stored = true;
+  } else if (topic.newest_stored) {
+    journal->newest_gone(topic.name());
+    topic.newest_stored = false;
   }
 }
 

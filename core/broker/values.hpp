@@ -26,7 +26,7 @@ namespace millrace::broker {
 
 class Values {
  public:
-  explicit Values(Batch& batch) : batch_(batch), topics_(batch.limits().slots) {}
+  explicit Values(Batch& batch);
 
   void begin_batch() {
     MILLRACE_CHECK(noted_.empty() && last_topic_ == nullptr);
@@ -52,6 +52,11 @@ class Values {
 
   // At the start: the retained value of its topic. False: there is no room for it.
   bool restore(BufferRef value, std::optional<std::string_view> user);
+
+  // At the start: the newest value of its topic, after all retained ones.
+  void restore_newest(BufferRef value);
+  // They are not to be kept any more: out of the store.
+  void forget_stored_newest();
 
   // Stores what was noted, here and in the tables of local readers. `local` may be null.
   void store_noted(LocalSide* local);
@@ -96,6 +101,7 @@ class Values {
                   TopicTable::RetainedRoom beside) const;
   bool reserve(Noted& noted, std::uint32_t bytes, const Session* from);
   void write_down(const Noted& noted);
+  void write_newest_down(Topic& topic);
   bool value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const;
 
   Batch& batch_;

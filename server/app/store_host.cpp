@@ -29,6 +29,7 @@ StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
                      std::shared_ptr<const broker::Authority> authority)
     : path_(config.path),
       durability_(config.durability),
+      newest_values_(config.newest_values),
       processor_(processor),
       files_(config.path),
       store_(files_, options_of(config)) {
@@ -43,22 +44,25 @@ void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
   const auto started = std::chrono::steady_clock::now();
   processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), unix_ns());
   recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
-  const broker::RestoreFigures restored =
-      durability_ == Durability::off ? processor_.finish_restore()
-                                     : processor_.finish_restore(store_, recovery_.last_number);
+  broker::Journal::Options options;
+  options.newest_values = newest_values_;
+  restored_ = durability_ == Durability::off
+                  ? processor_.finish_restore()
+                  : processor_.finish_restore(store_, recovery_.last_number, options);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
   recovery_seconds_ = took.count();
   log_damage();
-  if (restored.orphans > 0) {
-    log_warn("store.incomplete", {{"path", path_}, {"records", restored.orphans}});
+  if (restored_.orphans > 0) {
+    log_warn("store.incomplete", {{"path", path_}, {"records", restored_.orphans}});
   }
   log_info("store.opened", {{"path", path_},
                             {"durability", to_string(durability_)},
-                            {"sessions", restored.sessions},
-                            {"subscriptions", restored.subscriptions},
-                            {"messages", restored.messages},
-                            {"retained", restored.retained},
-                            {"revoked", restored.revoked},
+                            {"sessions", restored_.sessions},
+                            {"subscriptions", restored_.subscriptions},
+                            {"messages", restored_.messages},
+                            {"retained", restored_.retained},
+                            {"newest", restored_.newest},
+                            {"revoked", restored_.revoked},
                             {"seconds", recovery_seconds_}});
 }
 
@@ -115,10 +119,11 @@ void StoreHost::write_all() {
   const auto started = std::chrono::steady_clock::now();
   std::uint64_t records = 0;
   const auto show = [&](const store::Log::Visit& visit) {
-    processor_.write_state(broker::Inbox::now_ns(), unix_ns(), [&](const store::Record& record) {
+    const auto count = [&](const store::Record& record) {
       ++records;
       visit(record);
-    });
+    };
+    processor_.write_state(broker::Inbox::now_ns(), unix_ns(), newest_values_, count);
     return std::error_code();
   };
   if (const auto error = store_.replace(show)) {

@@ -42,6 +42,7 @@ class StoreHost {
 
   const store::Store& engine() const { return store_; }
   const store::Recovery& recovery() const { return recovery_; }
+  const broker::RestoreFigures& restored() const { return restored_; }
   double recovery_seconds() const { return recovery_seconds_; }
 
  private:
@@ -53,10 +54,12 @@ class StoreHost {
 
   const std::string path_;
   const Durability durability_;
+  const bool newest_values_;
   broker::Processor& processor_;
   store::PosixFiles files_;
   store::Store store_;
   store::Recovery recovery_;
+  broker::RestoreFigures restored_;
   double recovery_seconds_ = 0;
   broker::Inbox* inbox_ = nullptr;
   std::mutex submit_mutex_;

@@ -40,6 +40,7 @@ std::string decoded(const Json& line, const char* key, std::uint64_t number) {
 const char* kind_of(const store::Record& record) {
   if (record.key.space == store::body_space) return "queued packet";
   if (record.key.space == records::retained_space) return "retained message";
+  if (record.key.space == records::newest_space) return "newest value";
   if (record.key.space != records::session_space || record.key.rest.empty()) return "other record";
   switch (static_cast<records::Part>(record.key.rest.front())) {
     case records::Part::session:
@@ -62,7 +63,9 @@ StoreExport::StoreExport(std::ostream& out) : out_(out) {
 
 void StoreExport::add(const store::Record& record) {
   Json line{{"kind", kind_of(record)}};
-  if (record.key.space == records::retained_space) line["topic"] = record.key.rest;
+  const bool is_value =
+      record.key.space == records::retained_space || record.key.space == records::newest_space;
+  if (is_value) line["topic"] = record.key.rest;
   if (is_session(record)) {
     if (const auto state = records::decode_session(record.value)) {
       line["client_id"] = state->client_id;

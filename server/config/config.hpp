@@ -232,6 +232,7 @@ struct StoreConfig {
   std::string path;  // of its folder; empty: nothing is stored
   Durability durability = Durability::commit;
   std::uint32_t interval_ms = 1000;
+  bool newest_values = false;  // not retained ones, too
 };
 
 struct SlotsConfig {

@@ -408,6 +408,9 @@ void add_protocol(Schema<Config>& schema) {
           "store is written at a clean end alone; all that came since the one before may be lost")
       .key(FIELD(store.interval_ms), Limits{1, 3'600'000},
            "With `interval`: how often the store is written and flushed")
+      .key(FIELD(store.newest_values),
+           "Whether the newest value of each topic is kept though it is not retained, within the "
+           "limits of `slots`; it is written at most once a second, however often it changes")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "
            "acknowledged; it is told this as Receive Maximum")

@@ -285,6 +285,57 @@ TEST_F(JournalTest, WhatNobodyHoldsIsNotHeldAfterARestartEither) {
   EXPECT_EQ(world.restored.messages, waits + inflight);
 }
 
+TEST(Journal, KeepsTheNewestValueOfEachTopicWhereItIsTold) {
+  const Journal::Options newest{.newest_values = true};
+  World world;
+  world.open_store(newest);
+  const auto writer = [&]() -> Peer& { return world.peer("writer").connect(); };
+  Peer& sender = writer();
+  const std::uint64_t before = world.log->records;
+  for (int i = 0; i < 100; ++i) sender.publish("a", std::to_string(i), i % 2);
+  sender.publish("b", "retained", 0, true).publish("c", "x").publish("c", "");
+  EXPECT_EQ(world.log->records, before + 1);  // of "c" nothing is to be kept
+  world.advance_ms(1000);
+  EXPECT_EQ(world.log->records, before + 3);
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 1u);
+  EXPECT_EQ(world.restored.retained, 1u);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("99", "retained"));
+  EXPECT_FALSE(reader.got[0].retain);
+  EXPECT_TRUE(reader.got[1].retain);
+  writer().publish("a", "retained, too", 0, true).publish("b", "newer");
+  world.advance_ms(1000);
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 1u);  // of "b", which has a retained one beside
+  EXPECT_EQ(world.restored.retained, 2u);
+  Peer& again = world.peer("again").connect().subscribe("b", 0, Mode::latest);
+  EXPECT_THAT(again.read().payloads(), testing::Contains("newer"));
+  world.restart();  // not told
+  world.run_until_idle();
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 0u);
+}
+
+TEST(Journal, ANewestValueThatMadeRoomIsNotKept) {
+  const Journal::Options newest{.newest_values = true};
+  ProcessorLimits limits;
+  limits.slots.count_max = 2;
+  World world(limits);
+  world.open_store(newest);
+  Peer& sender = world.peer("writer").connect();
+  for (const char* topic : {"a", "b"}) sender.publish(topic, "x");
+  world.advance_ms(1000);
+  for (const char* topic : {"c", "d", "e"}) sender.publish(topic, "x");
+  world.advance_ms(1000);
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 2u);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest).read();
+  ASSERT_EQ(reader.got.size(), 2u);
+  EXPECT_EQ(reader.got[0].topic, "d");
+  EXPECT_EQ(reader.got[1].topic, "e");
+}
+
 // What is written at the end alone.
 TEST(WrittenState, HasSessionsWithAllThatTheyHoldAndRetainedMessages) {
   World world;
@@ -309,6 +360,12 @@ TEST(WrittenState, HasSessionsWithAllThatTheyHoldAndRetainedMessages) {
     EXPECT_EQ(world.restored.retained, 2u);
     EXPECT_EQ(world.restored.orphans, 0u);
   }
+  world.peer("plain").connect().publish("n", "newest");
+  world.end_and_restart();
+  EXPECT_EQ(world.restored.newest, 0u);
+  world.peer("plain").connect().publish("n", "newest");
+  world.end_and_restart(0, nullptr, true);
+  EXPECT_EQ(world.restored.newest, 1u);
   Peer& again = durable("reader").read();
   EXPECT_EQ(again.session_present, true);
   EXPECT_THAT(again.payloads(), ElementsAre("sent at 1", "sent at 2", "waits at 1", "waits at 2"));
@@ -403,7 +460,7 @@ TEST(Journal, HasExactlyWhatTheQueuesHave) {
     limits.credit_latest_bytes = 100;
     limits.adaptive_backlog_bytes = 400;
     World world(limits);
-    world.open_store({1'000'000'000, 40});
+    world.open_store({.renumber_at = 40});
     std::mt19937_64 random(seed);
     Peer* reader = &world.peer("reader", protocol::Version::v5).connect(false, hour_s);
     Peer& sender = world.peer("writer").connect();

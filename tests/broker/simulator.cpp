@@ -53,7 +53,7 @@ Simulator::Simulator(SimulatorOptions options)
   }
   if (options_.users) reload();
   if (options_.restarts && !options_.stores_at_end) {
-    world_.open_store({/*retained_interval_ns=*/1'000'000'000, /*renumber_at=*/20});
+    world_.open_store({.renumber_at = 20});
     world_.commits = [this] { return chance(30); };
   }
   watcher_ = &world_.peer("watcher").connect().subscribe("status/#", 0, Mode::every);
@@ -191,8 +191,7 @@ void Simulator::restart() {
   } else {
     world_.processor.close_journal();
     world_.commit();
-    world_.restart(pick(3000) * 1'000'000, users_, world_.log->appended(),
-                   {/*retained_interval_ns=*/1'000'000'000, /*renumber_at=*/20});
+    world_.restart(pick(3000) * 1'000'000, users_, world_.log->appended(), {.renumber_at = 20});
   }
   ghosts_.clear();
   for (Client& client : clients_) {

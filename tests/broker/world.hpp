@@ -165,10 +165,19 @@ class World {
   void commit(std::uint64_t number) {
     if (number <= log->committed) return;
     log->committed = number;
+    tell_committed(number);
+  }
+  void tell_committed(std::uint64_t number) {
     processor.begin(now_ns, unix_ns());
     Command command{nullptr, command::Committed{number}};
     processor.apply(command);
     processor.finish();
+  }
+  // Instead of open_store(): with what another store holds, to which changes go from now on.
+  void start_with(const store::State& found, store::CommitLog& to, std::uint64_t last_number) {
+    processor.begin_restore(nullptr, now_ns, unix_ns());
+    restore(found);
+    restored = processor.finish_restore(to, last_number);
   }
   void commit() { commit(log->appended()); }
   // The process is killed, and another one starts `down_ns` later, with the batches that the disk
@@ -191,12 +200,13 @@ class World {
   }
   // The process ends and writes then what is to outlive it (Processor::write_state); another one
   // starts with that. Without open_store().
-  void end_and_restart(std::int64_t down_ns = 0, std::shared_ptr<const Authority> authority = {}) {
+  void end_and_restart(std::int64_t down_ns = 0, std::shared_ptr<const Authority> authority = {},
+                       bool newest_values = false) {
     end_batch();
     store::Batch written;
     std::optional<std::tuple<std::uint8_t, std::uint64_t, std::string>> last;
     bool rises = true;
-    processor.write_state(now_ns, unix_ns(), [&](const store::Record& record) {
+    processor.write_state(now_ns, unix_ns(), newest_values, [&](const store::Record& record) {
       const store::Key& key = record.key;
       std::tuple next(key.space, key.group, std::string(key.rest));
       rises = rises && (!last || *last < next);
@@ -252,7 +262,11 @@ class World {
   void restore(std::uint64_t number, std::shared_ptr<const Authority> authority,
                const Journal::Options& options) {
     processor.begin_restore(std::move(authority), now_ns, unix_ns());
-    for (const auto& [key, value] : log->state(number)) {
+    restore(log->state(number));
+    restored = processor.finish_restore(*log, number, options);
+  }
+  void restore(const store::State& state) {
+    for (const auto& [key, value] : state) {
       store::Record record;
       record.key = {static_cast<std::uint8_t>(std::get<0>(key)), std::get<1>(key),
                     std::get<2>(key)};
@@ -260,7 +274,6 @@ class World {
       record.body = value.second;
       processor.restore(record);
     }
-    restored = processor.finish_restore(*log, number, options);
   }
 
   bool in_batch_ = false;
