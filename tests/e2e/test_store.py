@@ -1,24 +1,20 @@
 """The durable store with the real server: what was acknowledged is there after kill -9."""
 
-import collections
 import os
 import random
 import shutil
 import subprocess
 import tempfile
-import threading
 import unittest
 import urllib.error
 
 import wire
+from kill_load import LONG, Churner, Enough, Publisher, Subscriber
 from peer import Peer
 from server import Server, binary
 from suite import main
 
-LONG = [(wire.SESSION_EXPIRY, 3600)]
-# The suite runs few. A long run is many of these, each with a seed of its own, so it can be
-# interrupted and resumed: for seed in $(seq 1 250); do MILLRACE_SEED=$seed MILLRACE_KILL_CYCLES=60
-# python3 tests/e2e/test_store.py KillCycles || break; done
+# The suite runs few; kill_cycles.py runs many.
 CYCLES = int(os.environ.get("MILLRACE_KILL_CYCLES", "24"))
 SEED = int(os.environ.get("MILLRACE_SEED", "1"))
 # In which the server may mount what nobody else sees.
@@ -269,170 +265,27 @@ class Store(StoreCase):
         server.http("/readyz")
 
 
-class Publisher(threading.Thread):
-    """Publishes at QoS 1 and 2, a few at once, until its server is gone; knows what was acknowledged,
-    and sends again what was not."""
-
-    WINDOW = 12
-    peer = None
-
-    def __init__(self, name):
-        self.client_id = name
-        self.count = 0
-        self.unsettled = {}  # by packet identifier: topic, payload, qos, released
-        self.acknowledged = set()
-        self.retained = 0  # the last one that was acknowledged
-        self.has_session = False  # CONNACK has said so
-        self.error = None
-
-    def begin(self, port, enough):
-        super().__init__(daemon=True)
-        self.port, self.enough = port, enough
-        self.start()
-
-    def run(self):
-        try:
-            self._run()
-        except (ConnectionError, OSError, AssertionError):
-            pass  # the server was killed
-        finally:
-            if self.peer:
-                self.peer.close()
-
-    def _run(self):
-        peer = self.peer = Peer(self.port)
-        connack = peer.connect(self.client_id, clean=False, properties=LONG)
-        if self.has_session and not connack.session_present:
-            self.error = f"the session of {self.client_id} is gone"
-            return
-        self.has_session = True
-        for pid, one in sorted(self.unsettled.items(), key=lambda item: item[1]["number"]):
-            if one["released"]:
-                peer.send(wire.ack(wire.PUBREL, pid))
-            else:
-                self._send(peer, pid, one, dup=True)
-        while True:
-            while len(self.unsettled) < self.WINDOW:
-                self._publish(peer)
-            got = peer.next()
-            if got is None:
-                return
-            one = self.unsettled.get(got.pid)
-            if one is None:
-                continue
-            self.acknowledged.add(one["payload"])
-            if one["retain"]:
-                self.retained = max(self.retained, one["number"])
-            if got.kind == wire.PUBREC:
-                one["released"] = True
-                peer.send(wire.ack(wire.PUBREL, got.pid))
-            else:
-                del self.unsettled[got.pid]
-                self.enough.add()
-
-    def _publish(self, peer):
-        self.count += 1
-        pid = next(p for p in range(1, 65536) if p not in self.unsettled)
-        qos = 1 + self.count % 2
-        one = {"number": self.count, "payload": f"{self.client_id}-{self.count}", "qos": qos,
-               "retain": self.count % 10 == 1, "released": False}
-        self.unsettled[pid] = one
-        self._send(peer, pid, one)
-
-    def _send(self, peer, pid, one, dup=False):
-        topic = f"load/{self.client_id}/{one['qos']}"
-        peer.send(wire.publish(topic, one["payload"], one["qos"], pid, dup=dup, retain=one["retain"],
-                               version=5))
-
-
-class Subscriber(threading.Thread):
-    """Keeps what a client keeps: the QoS 2 identifiers that were not released yet."""
-
-    peer = None
-
-    def __init__(self):
-        self.seen = collections.Counter()
-        self.received = set()
-        self.error = None
-
-    def begin(self, port, done=None):
-        super().__init__(daemon=True)
-        self.port, self.done = port, done
-        self.start()
-
-    def run(self):
-        try:
-            self._run()
-        except (ConnectionError, OSError):
-            pass  # the server was killed
-        except AssertionError as error:
-            if "inside a packet" not in str(error):
-                self.error = error
-        finally:
-            if self.peer:
-                self.peer.close()
-
-    def _run(self):
-        peer = self.peer = Peer(self.port)
-        peer.send(wire.connect("subscriber", clean=False, properties=LONG))
-        connack = peer.next()
-        if connack is None:
-            return
-        assert connack.kind == wire.CONNACK and connack.session_present, f"no session: {connack}"
-        while not (self.done and self.done(self)):
-            got = peer.next()
-            if got is None:
-                return
-            if got.kind == wire.PUBREL:
-                self.received.discard(got.pid)
-                peer.send(wire.ack(wire.PUBCOMP, got.pid))
-            elif got.kind == wire.PUBLISH and got.qos == 1:
-                self.seen[got.payload.decode()] += 1
-                peer.send(wire.ack(wire.PUBACK, got.pid))
-            elif got.kind == wire.PUBLISH:
-                if got.pid not in self.received:
-                    self.received.add(got.pid)
-                    self.seen[got.payload.decode()] += 1
-                peer.send(wire.ack(wire.PUBREC, got.pid))
-
-
-class Enough:
-    """Counts events; one thread waits for so many."""
-
-    def __init__(self, count):
-        self._left = count
-        self._changed = threading.Condition()
-
-    def add(self):
-        with self._changed:
-            self._left -= 1
-            self._changed.notify()
-
-    def wait(self):
-        with self._changed:
-            return self._changed.wait_for(lambda: self._left <= 0, 60)
-
-
 class KillCycles(StoreCase):
     def test_nothing_acknowledged_is_lost_through_kills_under_load(self):
         random_ = random.Random(SEED)
         publishers = [Publisher(f"p{number}") for number in range(3)]
         subscriber = Subscriber()
+        churner = Churner(SEED)
         server = self.start()
         self.peer(server, "subscriber").subscribe("load/#", qos=2)
         for cycle in range(CYCLES):
             enough = Enough(random_.randrange(20, 400))
             port = server.mqtt_port
             subscriber.begin(port)
-            for publisher in publishers:
-                publisher.begin(port, enough)
+            for thread in (churner, *publishers):
+                thread.begin(port, enough)
             self.assertTrue(enough.wait(), f"cycle {cycle}: the load stands still")
             server.stop()  # SIGKILL
-            for thread in (subscriber, *publishers):
+            for thread in (subscriber, churner, *publishers):
                 thread.join()
-            for one in (subscriber, *publishers):
-                self.assertIsNone(one.error, f"cycle {cycle}")
+                self.assertIsNone(thread.error, f"cycle {cycle}")
             server = self.start()
+            churner.check(server.mqtt_port, f"cycle {cycle}")
         acknowledged = set().union(*(publisher.acknowledged for publisher in publishers))
         subscriber.begin(server.mqtt_port, lambda one: acknowledged <= set(one.seen))
         subscriber.join(60)
@@ -446,7 +299,8 @@ class KillCycles(StoreCase):
             reader.subscribe(f"load/{publisher.client_id}/2")
             got = reader.receive(retain=True)
             self.assertGreaterEqual(int(got.payload.decode().split("-")[1]), publisher.retained)
-        print(f"{CYCLES} kills, {len(acknowledged)} messages acknowledged, none lost")
+        print(f"{CYCLES} kills, {len(acknowledged)} messages acknowledged, none lost; "
+              f"{churner.count} changes of subscriptions and retained messages, each as acknowledged")
 
 
 if __name__ == "__main__":
