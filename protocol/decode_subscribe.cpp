@@ -9,8 +9,8 @@ namespace {
 
 std::string read_filter(Reader& reader) {
   const std::string_view filter = reader.text();  // [MQTT-3.8.3-1], [MQTT-3.10.3-1]
-  // The filter after `$latest/` is checked by parse_filter, which can refuse a single entry.
-  if (reader.ok() && !filter.starts_with("$latest/") && !valid_topic_filter(filter)) {
+  // The filter after such a prefix is checked by parse_filter, which can refuse a single entry.
+  if (reader.ok() && !is_latest_topic(filter) && !valid_topic_filter(filter)) {
     reader.fail(ReasonCode::topic_filter_invalid);
   }
   return std::string(filter);

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::string_view share_prefix = "$share/";
 constexpr std::string_view latest_prefix = "$latest/";
+constexpr std::string_view latest_with_options = "$latest;";
 
 // Iterates over the levels of a name or filter. "a/" has two; the empty string has one, which is
 // empty.
@@ -100,6 +101,17 @@ Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_ma
   } else if (filter.starts_with(latest_prefix)) {
     parsed.latest = true;
     parsed.filter = filter.substr(latest_prefix.size());
+  } else if (filter.starts_with(latest_with_options)) {
+    filter.remove_prefix(latest_with_options.size());
+    const std::size_t slash = filter.find('/');
+    if (slash == std::string_view::npos) return ReasonCode::topic_filter_invalid;
+    parsed.latest = true;
+    parsed.options = filter.substr(0, slash);
+    parsed.filter = filter.substr(slash + 1);
+    if (parsed.options.empty() || !valid_utf8(parsed.options) ||
+        parsed.options.find_first_of("+#") != std::string_view::npos) {
+      return ReasonCode::topic_filter_invalid;
+    }
   }
   if (parsed.latest || parsed.shared()) {
     // A second prefix is not allowed.
@@ -113,7 +125,7 @@ Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_ma
 }
 
 bool is_latest_topic(std::string_view topic) noexcept {
-  return is_or_under("$latest", topic);
+  return is_or_under("$latest", topic) || topic.starts_with(latest_with_options);
 }
 
 bool is_sys_topic(std::string_view topic) noexcept {

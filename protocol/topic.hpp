@@ -33,18 +33,20 @@ struct ParsedFilter {
   std::string_view filter;       // the filter without prefixes
   std::string_view share_group;  // empty: not shared
   bool latest = false;           // `$latest/<filter>`
+  std::string_view options;      // `$latest;<options>/<filter>`; what they may be is the server's
 
   [[nodiscard]] bool shared() const noexcept { return !share_group.empty(); }
 };
 
-// `$share/group/filter` [MQTT-4.8.2-1], [MQTT-4.8.2-2]; `$latest/filter`. TopicFilterInvalid: a
+// `$share/group/filter` [MQTT-4.8.2-1], [MQTT-4.8.2-2]; `$latest/filter`, `$latest;options/filter`.
+// TopicFilterInvalid: a
 // malformed filter or prefix, more than `levels_max` levels (prefixes not counted), or both
 // prefixes at once, in either order. `$share/` is accepted in MQTT 3 too, since existing 3.1.1
 // clients use it.
 [[nodiscard]] Result<ParsedFilter> parse_filter(std::string_view filter,
                                                 std::size_t levels_max = levels_unlimited) noexcept;
 
-// `$latest` or `$latest/...`: names to which no client may publish.
+// `$latest`, `$latest/...` or `$latest;...`: names to which no client may publish.
 [[nodiscard]] bool is_latest_topic(std::string_view topic) noexcept;
 
 // `$SYS` or below it.

@@ -83,7 +83,7 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
     add_every(session, std::move(entry), context);
   } else if (entry.delivery.message.request) {
     add_request(session, std::move(entry));
-  } else if (entry.interval_ms != 0) {
+  } else if (entry.shape) {
     add_limited(session, std::move(entry));
   } else if (mode == Mode::latest) {
     write_down(session, entry, Waits::cell);

@@ -31,6 +31,7 @@
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/rights.hpp"
+#include "core/broker/shape.hpp"
 #include "core/broker/spool_figures.hpp"
 #include "core/broker/topic_rules.hpp"
 #include "core/shm/wire/wire.hpp"
@@ -89,7 +90,7 @@ struct SubscriptionRequest {
   // has acknowledged. See AwaitedAcks.
   bool confirms = false;
   Mode mode = Mode::adaptive;
-  std::uint32_t interval_ms = 0;  // at least this long between two values of a topic; 0: no limit
+  ShapeRef shape;  // null: none
   // The subscriber has had everything up to this publish (Handover::complete_to): of the stored
   // values it gets only later ones, and learns which topics were cleared since. 0: it has nothing.
   std::uint64_t newer_than = 0;
@@ -110,6 +111,10 @@ struct SubscribeRequest {
   std::uint64_t rights_revision = 0;  // Rights::revision by which `filters` were allowed
   std::vector<SubscriptionRequest> filters;
   std::uint32_t beyond = 0;  // so many more were asked for than a client may have
+  // Of SUBACK, where an MQTT 5 client has room for them: user properties `granted`, one for all
+  // filters or one for each; and what is wrong with what was asked for.
+  std::vector<std::string> granted;
+  std::string fault;
   RequestSize size;
   std::vector<protocol::ReasonCode> answers;  // the processor's: to the first of them
 };

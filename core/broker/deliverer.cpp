@@ -53,10 +53,11 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   const std::uint32_t number = is_awaited ? number_of_copy(session, context) : 0;
   // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; in 3.1.1 the flag is never set on a live message.
   const bool retain = message.retain && target.retain_as_published;
-  if (session.connected() && session.pending.empty() && target.interval_ms == 0 &&
-      has_credit(session, target.mode)) {
-    if (message.may_pass_unchanged && retain == message.retain && target.identifier == 0 &&
+  if (session.connected() && session.pending.empty() && target.shape == nullptr &&
+      has_credit(session, target.mode) && !is_held_back(session, target.mode, message)) {
+    if (message.may_pass_unchanged && retain == message.retain && !target.identifiers &&
         session.bytes_may_pass && session.is_v5 == message.is_v5) {
+      spend(session, target.mode, message);
       return stage_unchanged(*session.outbox, message);
     }
     if (qos == 0 || has_window(session)) {
@@ -66,7 +67,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
       delivery.qos = qos;
       delivery.retain = retain;
       delivery.stored = number;
-      return bind(session, std::move(delivery), target.subscription);
+      return bind(session, std::move(delivery), target.subscription, target.mode);
     }
   }
   PendingEntry entry;
@@ -77,7 +78,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   entry.delivery.stored = number;
   entry.subscription = target.subscription;
   entry.since_ns = batch_.now_ns();
-  entry.interval_ms = target.interval_ms;
+  entry.shape = target.shape;
   backlog_.add(session, target.mode, std::move(entry), context);
   if (!session.connected()) return batch_.spend(queued_units);
   batch_.spend(target.mode == Mode::every ? queued_units : conflating_units);
@@ -95,7 +96,7 @@ std::uint32_t Deliverer::number_of_copy(const Session& session, PublishContext& 
 void Deliverer::before_request(const Route& route) {
   for (const RouteTarget& target : route.targets) {
     Session& session = *target.session;
-    if (target.interval_ms == 0 || !session.connected()) continue;
+    if (target.shape == nullptr || !session.connected()) continue;
     backlog_.before_request(session);
     serve_later(session);
   }
@@ -107,7 +108,6 @@ void Deliverer::deliver_to_member(const Subscription& member, PublishContext& co
   RouteTarget target;
   target.session = member.session;
   target.subscription = member.number;
-  target.identifier = extras.identifier;
   target.identifiers = extras.identifiers;
   target.qos = member.qos;
   target.retain_as_published = member.retain_as_published;
@@ -197,15 +197,20 @@ bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
                          (session.pending.collapsed() || session.pending.front_is_cell());
   if (!has_credit(session, conflates ? Mode::latest : Mode::every)) return false;
   if (front->delivery.qos > 0 && !has_window(session)) return false;
+  const Mode mode = lane == PendingQueue::Lane::newest ? Mode::latest : Mode::every;
+  if (is_held_back(session, mode, front->delivery.message)) {
+    session.pending.note_blocked(batch_.now_ns());  // as by its socket: it does not keep up
+    return false;
+  }
   PendingEntry entry = session.pending.pop(lane);
-  if (entry.interval_ms != 0) {
-    const std::int64_t next_ns = batch_.now_ns() + std::int64_t{entry.interval_ms} * 1'000'000;
+  if (entry.interval_ms() != 0) {
+    const std::int64_t next_ns = batch_.now_ns() + std::int64_t{entry.interval_ms()} * 1'000'000;
     const ProcessorLimits& limits = batch_.limits();
     const std::uint64_t of_session = limits.session_bytes / 4 / RateLimits::limit_bytes;
     session.deferred.write().rate_limits.note_sent(key_of(entry), next_ns,
                                                    std::min(limits.slots.count_max, of_session));
   }
-  bind(session, std::move(entry.delivery), entry.subscription);
+  bind(session, std::move(entry.delivery), entry.subscription, mode);
   return true;
 }
 
@@ -213,7 +218,9 @@ bool Deliverer::may_send_snapshot(Session& session) const {
   if (session.deferred.read().snapshots.empty()) return false;
   const Subscription& subscription = *session.deferred.read().snapshots.front().subscription;
   assert(subscription.session == &session);
-  return has_credit(session, subscription.mode) && (subscription.qos == 0 || has_window(session));
+  const bool held_back = subscription.mode != Mode::every && session.is_held_back(batch_.now_ns());
+  return !held_back && has_credit(session, subscription.mode) &&
+         (subscription.qos == 0 || has_window(session));
 }
 
 bool Deliverer::bind_from_snapshot(Session& session) {
@@ -234,7 +241,7 @@ bool Deliverer::bind_from_snapshot(Session& session) {
     delivery.replayed = true;
     delivery.identifiers = subscription.extras.read().identifiers;
     delivery.message = std::move(value.message);
-    bind(session, std::move(delivery), subscription.number);
+    bind(session, std::move(delivery), subscription.number, subscription.mode);
     return true;
   }
   session.forget_empty_deferred();
@@ -270,7 +277,7 @@ bool Deliverer::is_small_enough(const Session& session, const Delivery& delivery
   return false;
 }
 
-void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription) {
+void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode) {
   MILLRACE_CHECK(delivery.packet_id == 0 && delivery.qos <= 2);
   MILLRACE_CHECK(delivery.qos == 0 || has_window(session));
   if (!is_deliverable(session, delivery)) {
@@ -288,6 +295,7 @@ void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscr
     note_inflight(session, before);
   }
   batch_.stats().delivered[delivery.qos].add();
+  spend(session, mode, delivery.message);
   stage(session, std::move(delivery));
 }
 

@@ -4,7 +4,8 @@
 // may be replaced, the connection says how many, after what its reader has room for. Window: how many
 // QoS 1 and 2 messages it may have unsettled. What both allow is bound: it gets its packet
 // identifier and is staged in the outbox; all else waits in the Backlog, and is served at the end of
-// the batch, in turn with the stored values that new subscriptions begin with.
+// the batch, in turn with the stored values that new subscriptions begin with. A client's Pace keeps
+// back what may be replaced, as used-up credit does, until its time has come (shape.hpp).
 //
 // What always holds: what is bound is never replaced, dropped or reordered; a connection has at most
 // its credit and one message bound, and at most its Receive Maximum unsettled [MQTT-3.3.4-9], which
@@ -108,6 +109,18 @@ class Deliverer {
                                      : limits.credit_bytes + outbox.credit_raise;
     return outbox.outstanding_bytes < credit;
   }
+  // A request is no value: it neither waits for the client's pace nor counts for it.
+  static bool is_paced(const Session& session, Mode mode, const Message& message) {
+    return session.is_paced && mode != Mode::every && !message.request;
+  }
+  bool is_held_back(const Session& session, Mode mode, const Message& message) const {
+    return is_paced(session, mode, message) && session.is_held_back(batch_.now_ns());
+  }
+  void spend(Session& session, Mode mode, const Message& message) {
+    if (!is_paced(session, mode, message)) [[likely]]
+      return;
+    session.deferred.write().pace.spend(message.packet_bytes, batch_.now_ns());
+  }
   bool has_window(const Session& session) const;
   // Bound to its connection from now on.
   static void charge(Outbox& outbox, std::uint32_t bytes) {
@@ -132,8 +145,9 @@ class Deliverer {
   bool bind_front(Session& session, PendingQueue::Lane lane);
   bool may_send_snapshot(Session& session) const;
   bool bind_from_snapshot(Session& session);
-  // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2.
-  void bind(Session& session, Delivery&& delivery, std::uint32_t subscription);
+  // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2. With
+  // `every` it neither waits for the client's pace nor counts for it.
+  void bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode);
   static std::uint32_t number_of_awaited(const Session& session, const Delivery& delivery) {
     return session.stored ? 0 : delivery.stored;
   }

@@ -121,7 +121,7 @@ void Journal::queued(Session& session, PendingEntry& entry, Waits waits) {
   delivery.stored = next_number(session);
   records::Entry written = entry_of(delivery);
   written.subscription = entry.subscription;
-  written.interval_ms = entry.interval_ms;
+  written.interval_ms = entry.interval_ms();
   written.epoch = entry.epoch;
   written.waits = waits;
   put_entry(session, delivery, written);

@@ -55,6 +55,7 @@ class Reader {
     bytes_.remove_prefix(size);
     return *this;
   }
+  bool at_end() const { return bytes_.empty(); }
   std::string_view rest() { return std::exchange(bytes_, {}); }
 
   // What came later and is not known here is passed over.
@@ -152,12 +153,13 @@ std::string encode(const SubscriptionState& state) {
       .number(state.number)
       .number(state.filter_bytes)
       .number(state.identifier)
-      .number(state.interval_ms)
+      .number(state.shape.interval_ms)
       .number(state.qos)
       .number(state.mode)
       .number(state.no_local)
       .number(state.retain_as_published)
       .text(state.share_group)
+      .number(state.shape.budget_bytes_per_s)
       .take();
 }
 std::optional<SubscriptionState> decode_subscription(std::string_view value) {
@@ -166,12 +168,14 @@ std::optional<SubscriptionState> decode_subscription(std::string_view value) {
   reader.number(state.number)
       .number(state.filter_bytes)
       .number(state.identifier)
-      .number(state.interval_ms)
+      .number(state.shape.interval_ms)
       .number(state.qos)
       .number(state.mode)
       .number(state.no_local)
       .number(state.retain_as_published)
       .text(state.share_group);
+  // Stores of a server before this have no more.
+  if (!reader.at_end()) reader.number(state.shape.budget_bytes_per_s);
   if (state.number == 0 || state.qos > 2 || state.mode > Mode::every) return std::nullopt;
   return reader.result(std::move(state));
 }

@@ -25,6 +25,7 @@
 #include "core/broker/command.hpp"
 #include "core/broker/inflight.hpp"
 #include "core/broker/pending.hpp"
+#include "core/broker/shape.hpp"
 #include "core/store/format.hpp"
 
 namespace millrace::broker::records {
@@ -84,7 +85,7 @@ struct SubscriptionState {
   std::uint32_t number = 0;
   std::uint32_t filter_bytes = 0;  // at the end of the name
   std::uint32_t identifier = 0;
-  std::uint32_t interval_ms = 0;
+  ShapeFields shape;
   std::uint8_t qos = 0;
   Mode mode = Mode::adaptive;
   bool no_local = false;

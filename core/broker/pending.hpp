@@ -26,6 +26,7 @@
 #include "core/broker/check.hpp"
 #include "core/broker/outbox.hpp"
 #include "core/broker/rare.hpp"
+#include "core/broker/shape.hpp"
 
 namespace millrace::broker {
 
@@ -34,8 +35,9 @@ struct PendingEntry {
   std::uint32_t subscription = 0;  // Subscription::number
   std::uint32_t epoch = 0;         // of seal()
   std::int64_t since_ns = 0;       // when the position was taken
-  std::uint32_t interval_ms = 0;   // rate limit of the subscription
+  ShapeRef shape;                  // of the subscription, if it says something of each topic
 
+  std::uint32_t interval_ms() const { return shape ? shape->interval_ms : 0; }
   std::uint32_t bytes() const { return delivery.message.packet_bytes; }
 };
 

@@ -423,6 +423,7 @@ bool Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
     suback.packet_id = request.packet_id;
     suback.reasons = std::move(answers);
     suback.reasons.insert(suback.reasons.end(), request.beyond, ReasonCode::quota_exceeded);
+    explain(session, request, suback);
     answer(session, suback);
   }
   if (!session.connected()) return true;
@@ -430,6 +431,22 @@ bool Processor::apply_subscribe(Session& session, SubscribeRequest& request) {
   values_.store_noted(local_.get());
   deliverer_.serve(session);
   return is_over;
+}
+
+// Only as far as the client takes packets of that size [MQTT-3.9.2-1], [MQTT-3.9.2-2].
+void Processor::explain(const Session& session, SubscribeRequest& request,
+                        protocol::Suback& suback) {
+  if (request.granted.empty() && request.fault.empty()) return;
+  protocol::Properties properties;
+  for (std::string& granted : request.granted) {
+    properties.user_properties.emplace_back("granted", std::move(granted));
+  }
+  if (!request.fault.empty()) properties.reason_string = std::move(request.fault);
+  suback.properties = std::move(properties);
+  if (session.packet_bytes_max == 0) return;
+  std::vector<std::uint8_t> bytes;
+  protocol::encode(suback, session.outbox->version, bytes);
+  if (bytes.size() > session.packet_bytes_max) suback.properties = {};
 }
 
 // It was allowed before a reload that is applied already.

@@ -157,6 +157,7 @@ class Processor {
   void apply_acknowledged(Session& from, PublishContext& context);
   bool apply_subscribe(Session& session, SubscribeRequest& request);
   void judge_anew(const Session& session, SubscribeRequest& request);
+  static void explain(const Session& session, SubscribeRequest& request, protocol::Suback& suback);
   protocol::ReasonCode subscribe(Session& session, const SubscriptionRequest& wanted,
                                  std::uint32_t identifier);
   bool apply_unsubscribe(Session& session, UnsubscribeRequest& request);

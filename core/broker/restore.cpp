@@ -231,7 +231,7 @@ bool Restore::add_subscription(std::string_view name, std::string_view value) {
   wanted.no_local = state->no_local;
   wanted.retain_as_published = state->retain_as_published;
   wanted.mode = state->mode;
-  wanted.interval_ms = state->interval_ms;
+  wanted.shape = make_shape(state->shape);
   if (!parts_.router.restore(*session_, wanted, state->identifier, state->number)) return false;
   ++figures_.subscriptions;
   return true;
@@ -266,7 +266,7 @@ bool Restore::add_entry(std::uint32_t number, const store::Record& record) {
     pending.subscription = entry->subscription;
     pending.epoch = entry->epoch;
     pending.since_ns = now_ns_;
-    pending.interval_ms = entry->interval_ms;
+    pending.shape = rate_limit(entry->interval_ms);
     pending_.emplace_back(std::move(pending), entry->waits);
   } else {
     if (!is_sent_state(state, delivery.qos)) return false;

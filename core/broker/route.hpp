@@ -15,6 +15,7 @@
 
 #include "core/broker/check.hpp"
 #include "core/broker/session.hpp"
+#include "core/broker/shape.hpp"
 #include "core/broker/topic_rules.hpp"
 
 namespace millrace::shm {
@@ -27,15 +28,16 @@ namespace millrace::broker {
 // a session's strongest mode counts for all of its subscriptions to the topic.
 struct RouteTarget {
   Session* session = nullptr;
+  const Shape* shape = nullptr;  // a subscription's, which says something of each topic; null: none
+  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // all of them; null: none
   std::uint32_t subscription = 0;  // Subscription::number; the lowest of those that are merged
-  std::uint32_t identifier = 0;    // Subscription Identifier, one of them; 0: none
-  std::uint32_t interval_ms = 0;   // rate limit; 0: none
   std::uint8_t qos = 0;
   Mode mode = Mode::adaptive;
   bool retain_as_published : 1 = false;
   bool no_local : 1 = false;
   bool confirms : 1 = false;  // one of the subscriptions: see SubscriptionRequest
-  boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // all of them; null: none
+
+  std::uint32_t interval_ms() const { return shape != nullptr ? shape->interval_ms : 0; }
 };
 
 static_assert(sizeof(RouteTarget) == 32, "all of a topic's are gone through for each message");

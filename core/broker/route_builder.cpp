@@ -12,10 +12,16 @@ namespace {
 // Up to so many targets of a session are looked through, which is faster than a hash table.
 constexpr std::uint32_t looked_through_max = 8;
 
-// A rate limit is a promise to skip values; `every` skips none.
+// To be shaped is to be spared values; `every` skips none.
 Mode mode_of(const Subscription& subscription) {
-  const bool limited = subscription.extras.read().interval_ms != 0;
-  return limited && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
+  const bool shaped = subscription.extras.read().is_shaped_per_topic();
+  return shaped && subscription.mode == Mode::adaptive ? Mode::latest : subscription.mode;
+}
+
+// What both of two that are merged have agreed to. Null is no shape: nothing is kept back.
+const Shape* weaker(const Shape* one, const Shape* other) {
+  if (one == nullptr || other == nullptr) return nullptr;
+  return Shape::keeps_less(*other, *one) ? other : one;
 }
 
 }  // namespace
@@ -33,7 +39,7 @@ std::size_t RouteBuilder::KeyHash::operator()(const Key& key) const {
 }
 
 Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic) {
-  assert(route_.empty() && matches_.empty() && previous_.empty());
+  assert(route_.empty() && matches_.empty() && previous_.empty() && identifiers_.empty());
   assert(merged_.empty() && places_.empty());
   ++stamp_;
   const std::size_t nodes =
@@ -48,6 +54,7 @@ Route RouteBuilder::build(const SubscriptionIndex& index, std::string_view topic
   assert(previous_.size() == route_.targets.size() && matches_.size() >= previous_.size());
   matches_.clear();
   previous_.clear();
+  identifiers_.clear();
   merged_.clear();
   // clear() would go through all the buckets of the largest match so far.
   if (!places_.empty()) places_ = decltype(places_)();
@@ -84,44 +91,45 @@ void RouteBuilder::add_target(Subscription& subscription) {
   SubscriptionSet& set = session.subscriptions.write();
   const SubscriptionExtras& extras = subscription.extras.read();
   // Beside one that is to get each message, in order, a limit would break the topic's order.
-  const std::uint32_t interval_ms = set.route_mode == Mode::latest ? extras.interval_ms : 0;
+  const bool is_shaped = set.route_mode == Mode::latest && extras.is_shaped_per_topic();
+  const Shape* const shape = is_shaped ? extras.shape.get() : nullptr;
   const Key key = key_of(subscription);
   if (const Place found = find_target(set, key); found != nowhere) {
-    return merge(route_.targets[found], subscription, interval_ms);
+    return merge(found, subscription, shape);
   }
   add_to_lists(set, key);
   RouteTarget target;
   target.session = &session;
   target.subscription = subscription.number;
-  target.identifier = extras.identifier;
   target.identifiers = extras.identifiers;
   target.qos = subscription.qos;
   target.no_local = subscription.no_local;
   target.retain_as_published = subscription.retain_as_published;
   target.confirms = subscription.confirms;
-  target.interval_ms = interval_ms;
+  target.shape = shape;
   target.mode = set.route_mode;
   route_.targets.push_back(std::move(target));
+  identifiers_.push_back(extras.identifier);
 }
 
-void RouteBuilder::merge(RouteTarget& target, const Subscription& subscription,
-                         std::uint32_t interval_ms) {
+void RouteBuilder::merge(Place place, const Subscription& subscription, const Shape* shape) {
+  RouteTarget& target = route_.targets[place];
   MILLRACE_CHECK(target.session == subscription.session);
   target.qos = std::max(target.qos, subscription.qos);
   target.confirms = target.confirms || subscription.confirms;
-  target.interval_ms = std::min(target.interval_ms, interval_ms);
+  target.shape = weaker(target.shape, shape);
   // Names the cell in which a value waits: the same whatever the order of the matches.
   target.subscription = std::min(target.subscription, subscription.number);
   // All of them are named [MQTT-3.3.4-4]. A list that is a subscription's own is left as it is.
   const std::uint32_t identifier = subscription.extras.read().identifier;
-  if (identifier == 0 || identifier == target.identifier) return;
-  target.identifier = identifier;
+  if (identifier == 0 || identifier == identifiers_[place]) return;
+  identifiers_[place] = identifier;
   if (!target.identifiers || target.identifiers->use_count() > 1) {
     boost::intrusive_ptr<SubscriptionIdentifiers> own(new SubscriptionIdentifiers);
     if (target.identifiers) own->values = target.identifiers->values;
     batch_.stats().work_units.add(own->values.size());
     target.identifiers = std::move(own);
-    merged_.push_back(static_cast<Place>(&target - route_.targets.data()));
+    merged_.push_back(place);
   }
   target.identifiers->values.push_back(identifier);
 }
@@ -139,9 +147,10 @@ bool RouteBuilder::share_copies(const Subscription& left, const Subscription& ri
   return !shared && key_of(left) == key_of(right);
 }
 
-RouteBuilder::Key RouteBuilder::key_of(const RouteTarget& target) const {
+RouteBuilder::Key RouteBuilder::key_of(Place place) const {
   const bool apart = !batch_.limits().identifiers_in_one_copy;
-  return {target.session, apart ? target.identifier : 0, target.no_local,
+  const RouteTarget& target = route_.targets[place];
+  return {target.session, apart ? identifiers_[place] : 0, target.no_local,
           target.retain_as_published};
 }
 
@@ -154,7 +163,7 @@ RouteBuilder::Place RouteBuilder::find_target(const SubscriptionSet& set, const 
   for (Place place = set.route_newest; place != nowhere; place = previous_[place]) {
     batch_.stats().work_units.add();
     MILLRACE_CHECK(route_.targets[place].session == key.session);
-    if (key_of(route_.targets[place]) == key) return place;
+    if (key_of(place) == key) return place;
   }
   return nowhere;
 }
@@ -164,7 +173,7 @@ void RouteBuilder::add_to_lists(SubscriptionSet& set, const Key& key) {
   const auto place = static_cast<Place>(route_.targets.size());
   if (set.route_targets == looked_through_max) {
     for (Place one = set.route_newest; one != nowhere; one = previous_[one]) {
-      places_.emplace(key_of(route_.targets[one]), one);
+      places_.emplace(key_of(one), one);
     }
   }
   if (set.route_targets >= looked_through_max) places_.emplace(key, place);

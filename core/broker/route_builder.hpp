@@ -47,9 +47,9 @@ class RouteBuilder {
 
   void add_match(Subscription* subscription, std::string_view topic);
   void add_target(Subscription& subscription);
-  void merge(RouteTarget& target, const Subscription& subscription, std::uint32_t interval_ms);
+  void merge(Place place, const Subscription& subscription, const Shape* shape);
   Key key_of(const Subscription& subscription) const;
-  Key key_of(const RouteTarget& target) const;
+  Key key_of(Place place) const;
   Place find_target(const SubscriptionSet& set, const Key& key);
   void add_to_lists(SubscriptionSet& set, const Key& key);
 
@@ -60,6 +60,8 @@ class RouteBuilder {
   Route route_;
   std::vector<Subscription*> matches_;
   std::vector<Place> previous_;  // of the same session; one for each target
+  // Subscription Identifier of each target, one of them; 0: none.
+  std::vector<std::uint32_t> identifiers_;
   // The targets of those sessions that have too many to look through.
   std::unordered_map<Key, Place, KeyHash> places_;
   std::vector<Place> merged_;  // targets with a list of identifiers of their own

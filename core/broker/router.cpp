@@ -29,14 +29,12 @@ void set_options(Subscription& subscription, const SubscriptionRequest& wanted,
   subscription.confirms = wanted.confirms;
   const SubscriptionExtras before = subscription.extras.read();
   subscription.extras.reset();
-  if (before.group == nullptr && identifier == 0 && wanted.interval_ms == 0 && !wanted.rules) {
-    return;
-  }
+  if (before.group == nullptr && identifier == 0 && !wanted.shape && !wanted.rules) return;
   SubscriptionExtras& extras = subscription.extras.write();
   extras.group = before.group;
   extras.group_place = before.group_place;
   extras.group_list = before.group_list;
-  extras.interval_ms = wanted.interval_ms;
+  extras.shape = wanted.shape;
   extras.rules = wanted.rules;
   if (identifier == 0) return;
   extras.identifier = identifier;
@@ -175,7 +173,9 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
     --set.mode_counts[static_cast<std::size_t>(subscription.mode)];
   }
   ++set.mode_counts[static_cast<std::size_t>(wanted.mode)];
+  remove_from_pace(subscription);
   set_options(subscription, wanted, identifier);
+  add_to_pace(subscription);
   if (!is_new) {
     index_.touch(subscription.filter());  // [MQTT-3.8.4-3]
   } else if (wanted.share_group.empty()) {
@@ -185,6 +185,22 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
   }
   if (session.stored) batch_.journal()->subscribed(subscription);
   return {&subscription, is_new};
+}
+
+// The client's budget is the smallest one of its subscriptions.
+void Router::add_to_pace(const Subscription& subscription) {
+  const std::uint32_t bytes_per_s = subscription.extras.read().budget_bytes_per_s();
+  if (bytes_per_s == 0) return;
+  subscription.session->deferred.write().pace.add_budget(bytes_per_s);
+  subscription.session->is_paced = true;
+}
+
+void Router::remove_from_pace(const Subscription& subscription) {
+  if (subscription.extras.read().budget_bytes_per_s() == 0) return;
+  Session& session = *subscription.session;
+  assert(session.is_paced);
+  session.deferred.write().pace.remove_budget();
+  session.is_paced = session.deferred.read().pace.is_set();
 }
 
 bool Router::restore(Session& session, const SubscriptionRequest& wanted, std::uint32_t identifier,
@@ -222,6 +238,7 @@ const Subscription* Router::unsubscribe(Session& session, std::string_view name)
   assert(mode_count > 0 && found->session == &session);
   --mode_count;
   if (session.stored) batch_.journal()->unsubscribed(session, name);
+  remove_from_pace(*found);
   remove(*found);
   uncharge(*found);
   batch_.note_held(session);

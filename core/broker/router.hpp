@@ -121,6 +121,8 @@ class Router {
   void add_to_group(Subscription& subscription, const std::string& group_name);
   void leave_group(Subscription& subscription);
   void remove(Subscription& subscription);
+  void add_to_pace(const Subscription& subscription);
+  void remove_from_pace(const Subscription& subscription);
 
   Batch& batch_;
   RouteCache& routes_;

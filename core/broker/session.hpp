@@ -20,6 +20,7 @@
 #include "core/broker/command.hpp"
 #include "core/broker/inflight.hpp"
 #include "core/broker/outbox.hpp"
+#include "core/broker/pace.hpp"
 #include "core/broker/pending.hpp"
 #include "core/broker/rare.hpp"
 #include "core/broker/rate_limits.hpp"
@@ -59,6 +60,7 @@ struct DeferredWork {
   // SnapshotTurns': the place of the session.
   std::optional<std::list<Session*>::iterator> snapshot_turn;
   RateLimits rate_limits;  // Backlog's; Deliverer notes what it sent
+  Pace pace;               // Router's; Deliverer spends it. Set: Session::is_paced
   // PublisherAcks'. Acknowledgements of others that this session's full queue withholds; how many
   // of its own are withheld; PUBLISH at QoS 2 that came, and PUBREL has not.
   std::vector<WithheldAck> withheld;
@@ -68,7 +70,7 @@ struct DeferredWork {
   bool empty() const {
     return redeliver.empty() && snapshots.empty() && !snapshot_turn && rate_limits.empty() &&
            rate_limits.is_told() && withheld.empty() && withheld_from_me == 0 &&
-           received_qos2.empty();
+           received_qos2.empty() && !pace.is_set();
   }
 };
 
@@ -120,6 +122,7 @@ struct Session {
   bool listed_offline : 1 = false;  // LargestSessions', too
   bool user_is_full : 1 = false;    // UserAccounts', as the next one
   bool stored : 1 = false;          // Journal's: it is in the store
+  bool is_paced : 1 = false;        // Router's: DeferredWork::pace is set
   std::uint32_t user_kib = 0;
   std::uint32_t last_stored = 0;  // Journal's: the number that it gave last to one of its messages
   std::uint32_t conflated = 0;  // Backlog's: values replaced since it connected; stays at its most
@@ -134,6 +137,14 @@ struct Session {
     return bytes + deferred.read().rate_limits.memory_bytes();
   }
   Arrival arrival() const { return {client_id, arrived.read().address, arrived.read().listener}; }
+  // Something waits that may be replaced, or a stored value.
+  bool has_replaceable() const {
+    return pending.newest_size() > 0 || !deferred.read().snapshots.empty();
+  }
+  // Such things wait for the client's pace.
+  bool is_held_back(std::int64_t now_ns) const {
+    return is_paced && !deferred.read().pace.is_open(now_ns);
+  }
   // Nothing waits in it: of all that was published, what is for it is bound to its connection.
   bool has_everything() const {
     const DeferredWork& waits = deferred.read();

@@ -17,6 +17,11 @@ std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
   consider(deadlines.expires_at_ns);
   consider(session.deferred.read().rate_limits.next_ns().value_or(0));
   if (!session.connected()) return due;
+  if (session.is_held_back(batch.now_ns()) && session.has_replaceable()) {
+    // In steps: more goes out in one write, and Pace makes up for them.
+    constexpr std::int64_t step_ns = 5'000'000;
+    due = std::min(due, std::max(session.deferred.read().pace.open_ns(), batch.now_ns() + step_ns));
+  }
   const std::int64_t stale_ns = batch.limits().stale_ns();
   if (session.pending.collapsed()) {
     // Later than that, it is looked at again when it has drained.

@@ -45,7 +45,7 @@ records::SubscriptionState state_of(const Subscription& subscription) {
   state.number = subscription.number;
   state.filter_bytes = static_cast<std::uint32_t>(subscription.filter().size());
   state.identifier = extras.identifier;
-  state.interval_ms = extras.interval_ms;
+  if (extras.shape) state.shape = *extras.shape;
   state.qos = subscription.qos;
   state.mode = subscription.mode;
   state.no_local = subscription.no_local;
@@ -94,7 +94,7 @@ void for_each_message(Session& session, F&& f) {
   const auto waiting = [&](PendingEntry& one, Waits waits) {
     records::Entry entry = entry_of(one.delivery);
     entry.subscription = one.subscription;
-    entry.interval_ms = one.interval_ms;
+    entry.interval_ms = one.interval_ms();
     entry.epoch = one.epoch;
     entry.waits = waits;
     f(one.delivery, entry);

@@ -18,6 +18,7 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/probe_table.hpp"
 #include "core/broker/rare.hpp"
+#include "core/broker/shape.hpp"
 #include "core/broker/topic_hash.hpp"
 
 namespace millrace::shm {
@@ -35,9 +36,13 @@ struct SubscriptionExtras {
   std::uint8_t group_list = 0;    // and in which list
   shm::Feed* feed = nullptr;      // a ring or table of local readers: then there is no session
   std::uint32_t identifier = 0;   // MQTT 5 Subscription Identifier; 0: none
-  std::uint32_t interval_ms = 0;  // rate limit
+  ShapeRef shape;                 // null: none
   std::shared_ptr<const TopicRules> rules;  // which of its topics may be read; null: all
   boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // of `identifier`, shared
+
+  std::uint32_t interval_ms() const { return shape ? shape->interval_ms : 0; }
+  std::uint32_t budget_bytes_per_s() const { return shape ? shape->budget_bytes_per_s : 0; }
+  bool is_shaped_per_topic() const { return shape && shape->is_per_topic(); }
 };
 
 struct Subscription {

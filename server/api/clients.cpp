@@ -302,7 +302,8 @@ bool ClientInquiry::step(const Scope& scope, std::uint32_t) {
     while (slot < subscriptions.slot_count() && detail.subscriptions.size() < subscriptions_max) {
       slot = subscriptions.for_some(slot, 64, [&](const broker::Subscription& subscription) {
         detail.subscriptions.push_back({std::string(subscription.name()), subscription.qos,
-                                        subscription.mode, subscription.extras.read().interval_ms});
+                                        subscription.mode,
+                                        subscription.extras.read().interval_ms()});
       });
     }
     detail.more_subscriptions = detail.subscriptions.size() < subscriptions.size();

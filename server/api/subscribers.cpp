@@ -30,7 +30,7 @@ Subscriber describe(const broker::Subscription& subscription, std::string_view t
   found.qos = subscription.qos;
   found.connected = subscription.session->connected();
   found.may_read = subscription.may_read(topic);
-  found.interval_ms = extras.interval_ms;
+  found.interval_ms = extras.interval_ms();
   return found;
 }
 

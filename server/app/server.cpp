@@ -53,10 +53,11 @@ EventRoutes::ChooseDelivery delivery_of_events(std::shared_ptr<const Settings> s
     protocol::ParsedFilter latest;
     latest.filter = filter;
     latest.latest = true;
-    const DeliveryWish wish{std::nullopt, max_rate_hz};
+    DeliveryWish wish;
+    wish.max_rate_hz = max_rate_hz;
     const DeliveryChoice choice =
         choose_delivery(latest, 0, wish, settings->config.delivery, user, "http");
-    return EventRoutes::Delivery{choice.mode, choice.interval_ms};
+    return EventRoutes::Delivery{choice.mode, broker::make_shape(choice.shape)};
   };
 }
 

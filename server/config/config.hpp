@@ -354,6 +354,7 @@ struct DeliveryRule {
   std::optional<std::string> listener;  // a listener's name
   std::optional<DeliveryMode> mode;
   std::optional<double> max_rate_hz;
+  std::optional<std::uint32_t> budget_bytes_per_s;  // of the client that has such a subscription
 };
 
 // What is published under $SYS/broker/.

@@ -183,7 +183,12 @@ Schema<DeliveryRule> delivery_rule_schema() {
            "The delivery mode of these subscriptions. Unset: what the client asked for")
       .key(FIELD(max_rate_hz), Limits{0.001, 100'000},
            "The most values of one topic that are sent in a second. Unset: what the client asked "
-           "for");
+           "for")
+      .key(
+          FIELD(budget_bytes_per_s), Limits{1, gib},
+          "The most bytes a second of values that may be replaced (`latest` and `adaptive`) which "
+          "a "
+          "client with such a subscription is sent; it may ask for less. Unset: what it asked for");
   return schema;
 }
 

@@ -423,7 +423,9 @@ void check_delivery(const Config& config, const FaultSink& faults) {
     const FaultSink here = faults.at(item("delivery.rules", i));
     if (rule.filter) check_filter(*rule.filter, config, here);
     check_user(rule.user, config, here);
-    if (!rule.mode && !rule.max_rate_hz) here.add("says neither mode nor max_rate_hz");
+    if (!rule.mode && !rule.max_rate_hz && !rule.budget_bytes_per_s) {
+      here.add("says neither mode nor max_rate_hz nor budget_bytes_per_s");
+    }
     if (!rule.listener) continue;
     check_listener_name(*rule.listener, {}, config, here);
   }

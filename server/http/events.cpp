@@ -131,7 +131,7 @@ void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
     wanted.filter = filter;
     wanted.retain_as_published = true;
     wanted.mode = delivery.mode;
-    wanted.interval_ms = delivery.interval_ms;
+    wanted.shape = delivery.shape;
     wanted.newer_than = newer_than.value_or(0);
     wanted.rules = std::move(*rules);
   }

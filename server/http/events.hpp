@@ -39,11 +39,11 @@ std::vector<MetricRow> event_metric_rows(const EventCounters& counters);
 
 class EventRoutes {
  public:
-  // How a filter is served to a user who asks for `latest` at that rate (0: any); operators' rules
+  // How a filter is served to a user who asks for `latest` at that rate (unset: any); operators' rules
   // have the last word.
   struct Delivery {
     broker::Mode mode = broker::Mode::latest;
-    std::uint32_t interval_ms = 0;
+    broker::ShapeRef shape;
   };
   using ChooseDelivery = std::function<Delivery(std::string_view filter, std::string_view user,
                                                 std::optional<double> max_rate_hz)>;

@@ -194,8 +194,9 @@ class Connection final : public StreamUser,
   bool handle(protocol::Unsubscribe& packet);
   template <class Request>
   bool add_request(std::unique_ptr<Request> request, std::uint64_t bytes);
-  void resolve(const protocol::Subscription& wanted, const DeliveryWish& wish, bool has_identifier,
-               broker::SubscriptionRequest& resolved);
+  // Returns what is wrong with how it was asked for; empty: nothing that needs words.
+  std::string resolve(const protocol::Subscription& wanted, const DeliveryWish& wish,
+                      bool has_identifier, broker::SubscriptionRequest& resolved);
 
   // --- connection_publish.cpp ---
   bool handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
@@ -262,9 +263,10 @@ class Connection final : public StreamUser,
   std::uint32_t packet_bytes_max_ = 0;    // the client's Maximum Packet Size; 0: none
   std::uint16_t receive_maximum_ = 0;     // the server's, as CONNACK said
   bool turned_away_ : 1 = false;
-  bool is_bridge_ : 1 = false;    // another broker's, as CONNECT said
-  bool zero_expiry_ : 1 = false;  // CONNECT asked for no session after the connection
-  bool greeted_ : 1 = false;      // CONNACK with success is written, or about to be
+  bool is_bridge_ : 1 = false;      // another broker's, as CONNECT said
+  bool takes_reasons_ : 1 = false;  // Reason String and user properties in any packet
+  bool zero_expiry_ : 1 = false;    // CONNECT asked for no session after the connection
+  bool greeted_ : 1 = false;        // CONNACK with success is written, or about to be
   bool reading_paused_ : 1 = false;
   bool read_stopped_ : 1 = false;   // the server drains
   bool write_blocked_ : 1 = false;  // waits for writability

@@ -97,6 +97,7 @@ void Connection::accept() {
   client_id_ = terms.request->client_id;
   receive_maximum_ = static_cast<std::uint16_t>(std::min(thread_.config().receive_maximum, 65535u));
   is_bridge_ = terms.is_bridge;
+  takes_reasons_ = terms.takes_reasons;
   zero_expiry_ = terms.zero_expiry;
   if (terms.state_topic) uncommon_.write().state_topic = std::move(terms.state_topic);
   has_will_ = terms.request->will.has_value();

@@ -2,7 +2,10 @@
 // offered and allowed, and how it will be served; and UNSUBSCRIBE. Source: MQTT 5.0 sections 3.8
 // and 3.10.
 #include <algorithm>
+#include <functional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "core/broker/ledger.hpp"
 #include "protocol/topic.hpp"
@@ -31,6 +34,20 @@ std::optional<protocol::ReasonCode> not_offered(const protocol::ParsedFilter& fi
   return std::nullopt;
 }
 
+// One for all filters, if all were granted the same; else one for each, empty where it was refused.
+std::vector<std::string> granted_by(const broker::SubscribeRequest& request) {
+  std::vector<std::string> granted;
+  for (const broker::SubscriptionRequest& one : request.filters) {
+    granted.push_back(one.refused ? "" : granted_text(one.mode, one.shape.get()));
+  }
+  if (std::ranges::adjacent_find(granted, std::ranges::not_equal_to()) != granted.end()) {
+    return granted;
+  }
+  granted.resize(std::min<std::size_t>(granted.size(), 1));
+  if (!granted.empty() && granted.front().empty()) granted.clear();
+  return granted;
+}
+
 }  // namespace
 
 bool Connection::handle(protocol::Subscribe& packet) {
@@ -40,7 +57,9 @@ bool Connection::handle(protocol::Subscribe& packet) {
   if (!packet.properties.subscription_identifiers.empty()) {
     request->identifier = packet.properties.subscription_identifiers.front();
   }
-  const auto wish = parse_delivery_wish(packet.properties);
+  const ParsedWish wish = parse_delivery_wish(packet.properties);
+  bool asks = wish.wish.is_any();
+  request->fault = wish.fault;
   // A session has no room for more, so more are not looked at: access rules take their time.
   const std::size_t count = std::min<std::size_t>(packet.subscriptions.size(),
                                                   thread_.config().session.subscriptions_max);
@@ -50,11 +69,19 @@ bool Connection::handle(protocol::Subscribe& packet) {
   for (protocol::Subscription& wanted : std::span(packet.subscriptions).first(count)) {
     broker::SubscriptionRequest& resolved = request->filters.emplace_back();
     bytes += sizeof resolved + 2 * wanted.filter.size();
-    if (!wish) resolved.refused = wish.error();
-    resolve(wanted, wish ? *wish : DeliveryWish{}, request->identifier != 0, resolved);
+    if (!wish.fault.empty()) resolved.refused = ReasonCode::implementation_specific_error;
+    std::string fault = resolve(wanted, wish.wish, request->identifier != 0, resolved);
+    if (request->fault.empty()) request->fault = std::move(fault);
+    asks = asks || wanted.filter.starts_with("$latest;");
     if (tracing()) [[unlikely]]
       trace_filter("SUBSCRIBE", wanted.filter);
     resolved.name = std::move(wanted.filter);
+  }
+  if (!takes_reasons_) {
+    request->fault.clear();
+  } else if (asks) {
+    request->granted = granted_by(*request);
+    for (const std::string& one : request->granted) bytes += sizeof one + one.size();
   }
   return add_request(std::move(request), bytes);
 }
@@ -72,24 +99,29 @@ bool Connection::add_request(std::unique_ptr<Request> request, std::uint64_t byt
 template bool Connection::add_request(std::unique_ptr<broker::SubscribeRequest>, std::uint64_t);
 template bool Connection::add_request(std::unique_ptr<broker::UnsubscribeRequest>, std::uint64_t);
 
-void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWish& wish,
-                         bool has_identifier, broker::SubscriptionRequest& resolved) {
+std::string Connection::resolve(const protocol::Subscription& wanted, const DeliveryWish& wish,
+                                bool has_identifier, broker::SubscriptionRequest& resolved) {
   const Config& config = thread_.config();
   const auto filter = protocol::parse_filter(wanted.filter, config.mqtt.topic_levels_max);
   if (!filter) {
     resolved.refused = filter.error();
-    return;
+    return {};
   }
   if (const auto reason = not_offered(*filter, has_identifier, config.mqtt)) {
     resolved.refused = *reason;
-    return;
+    return {};
+  }
+  const ParsedWish own = parse_prefix_options(filter->options, wish);
+  if (!own.fault.empty()) {
+    resolved.refused = ReasonCode::topic_filter_invalid;
+    return own.fault;
   }
   auto rules = grants_->subscription(filter->filter);
   if (!rules) {
     thread_.counters().subscribe_denied.add();
     log_subscribe_denied(*stream_, listener_, log_client(), wanted.filter);
     resolved.refused = rules.error();
-    return;
+    return {};
   }
   resolved.rules = std::move(*rules);
   resolved.filter = filter->filter;
@@ -101,12 +133,13 @@ void Connection::resolve(const protocol::Subscription& wanted, const DeliveryWis
   resolved.retain_as_published = wanted.retain_as_published || is_bridge_;
   resolved.retain_handling = static_cast<std::uint8_t>(wanted.retain_handling);
 
-  const DeliveryChoice choice = choose_delivery(*filter, resolved.qos, wish, config.delivery,
+  const DeliveryChoice choice = choose_delivery(*filter, resolved.qos, own.wish, config.delivery,
                                                 grants_->user(), listener_.name);
   resolved.mode = choice.mode;
-  resolved.interval_ms = choice.interval_ms;
+  resolved.shape = broker::make_shape(choice.shape);
   // Values that may be replaced cannot be delivered exactly once.
   if (choice.mode == broker::Mode::latest && resolved.qos == 2) resolved.qos = 1;
+  return {};
 }
 
 bool Connection::handle(protocol::Unsubscribe& packet) {

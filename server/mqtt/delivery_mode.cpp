@@ -1,31 +1,15 @@
 #include "server/mqtt/delivery_mode.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace millrace::server {
 
 using broker::Mode;
-using protocol::ReasonCode;
 
 namespace {
-
-std::optional<Mode> mode_of(std::string_view word) {
-  if (word == "every") return Mode::every;
-  if (word == "adaptive") return Mode::adaptive;
-  if (word == "latest") return Mode::latest;
-  return std::nullopt;
-}
-
-std::optional<double> rate_of(std::string_view word) {
-  double hz = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), hz);
-  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
-  if (!std::isfinite(hz) || hz <= 0) return std::nullopt;
-  return hz;
-}
 
 const DeliveryRule* first_match(const DeliveryConfig& config, std::string_view filter,
                                 std::string_view user, std::string_view listener) {
@@ -38,6 +22,25 @@ const DeliveryRule* first_match(const DeliveryConfig& config, std::string_view f
   return nullptr;
 }
 
+// What applies of the two: the rule's where it speaks.
+template <class Value>
+void override_by(const std::optional<Value>& rules, std::optional<Value>& wished) {
+  if (rules) wished = rules;
+}
+
+// The wish as the rule leaves it, but for the mode.
+DeliveryWish ruled(const DeliveryWish& wish, const DeliveryRule* rule) {
+  DeliveryWish wanted = wish;
+  if (rule == nullptr) return wanted;
+  override_by(rule->max_rate_hz, wanted.max_rate_hz);
+  if (rule->budget_bytes_per_s) {
+    constexpr std::uint32_t any = std::numeric_limits<std::uint32_t>::max();
+    wanted.budget_bytes_per_s =
+        std::min(*rule->budget_bytes_per_s, wanted.budget_bytes_per_s.value_or(any));
+  }
+  return wanted;
+}
+
 }  // namespace
 
 std::uint32_t interval_ms_of(double hz) {
@@ -46,41 +49,27 @@ std::uint32_t interval_ms_of(double hz) {
   return static_cast<std::uint32_t>(std::clamp(ms, 1.0, max));
 }
 
-protocol::Result<DeliveryWish> parse_delivery_wish(const protocol::Properties& properties) {
-  DeliveryWish wish;
-  for (const auto& [name, value] : properties.user_properties) {
-    if (name == "delivery") {
-      wish.mode = mode_of(value);
-      if (!wish.mode) return ReasonCode::implementation_specific_error;
-    } else if (name == "max-rate-hz") {
-      wish.max_rate_hz = rate_of(value);
-      if (!wish.max_rate_hz) return ReasonCode::implementation_specific_error;
-    }
-  }
-  return wish;
-}
-
 DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_t qos,
                                const DeliveryWish& wish, const DeliveryConfig& rules,
                                std::string_view user, std::string_view listener) {
   if (filter.shared()) return {};
-  std::optional<Mode> mode;
-  std::optional<double> max_rate_hz = wish.max_rate_hz;
   const DeliveryRule* rule = first_match(rules, filter.filter, user, listener);
-  if (rule != nullptr && rule->max_rate_hz) max_rate_hz = rule->max_rate_hz;
+  const DeliveryWish wanted = ruled(wish, rule);
+  DeliveryChoice choice;
+  if (wanted.max_rate_hz) choice.shape.interval_ms = interval_ms_of(*wanted.max_rate_hz);
   if (rule != nullptr && rule->mode) {
-    mode = rule->mode;
+    choice.mode = *rule->mode;
   } else if (filter.latest) {
-    mode = Mode::latest;
-  } else if (wish.mode) {
-    mode = wish.mode;
-  } else if (max_rate_hz) {
-    mode = Mode::latest;
+    choice.mode = Mode::latest;
+  } else if (wanted.mode) {
+    choice.mode = *wanted.mode;
+  } else if (choice.shape.is_per_topic()) {
+    choice.mode = Mode::latest;
   } else {
-    mode = qos == 0 ? Mode::adaptive : Mode::every;
+    choice.mode = qos == 0 ? Mode::adaptive : Mode::every;
   }
-  DeliveryChoice choice{*mode, 0};
-  if (max_rate_hz && choice.mode != Mode::every) choice.interval_ms = interval_ms_of(*max_rate_hz);
+  if (choice.mode == Mode::every) choice.shape = {};
+  choice.shape.budget_bytes_per_s = wanted.budget_bytes_per_s.value_or(0);
   return choice;
 }
 

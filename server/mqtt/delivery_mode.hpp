@@ -3,35 +3,27 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string_view>
 
 #include "core/broker/command.hpp"
-#include "protocol/packet.hpp"
 #include "protocol/topic.hpp"
 #include "server/config/config.hpp"
+#include "server/mqtt/delivery_options.hpp"
 
 namespace millrace::server {
-
-// What the user properties `delivery` and `max-rate-hz` of one SUBSCRIBE ask for, for every filter
-// in it. ImplementationSpecificError: a value that means nothing.
-struct DeliveryWish {
-  std::optional<broker::Mode> mode;
-  std::optional<double> max_rate_hz;
-};
-protocol::Result<DeliveryWish> parse_delivery_wish(const protocol::Properties& properties);
 
 // The least time between two values at that rate.
 std::uint32_t interval_ms_of(double hz);
 
 struct DeliveryChoice {
   broker::Mode mode = broker::Mode::every;
-  std::uint32_t interval_ms = 0;
+  broker::ShapeFields shape;
 };
 
 // A rate limit keeps the newest value only, so it needs a mode that may replace values: where no
-// mode was chosen, the limit chooses `latest`; with `every` it has no effect. Shared subscriptions
-// are always `every`.
+// mode was chosen, the limit chooses `latest`; with `every` it has no effect. A budget is the
+// client's, whatever the mode; of the rule's and the wish's the smaller one applies. Shared
+// subscriptions are always `every`, and have no shape.
 DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_t qos,
                                const DeliveryWish& wish, const DeliveryConfig& rules,
                                std::string_view user, std::string_view listener);

@@ -212,6 +212,9 @@ Step Handshake::agree(protocol::Connect& connect) {
   request->receive_maximum = static_cast<std::uint16_t>(
       std::min<std::uint32_t>(properties.receive_maximum.value_or(65535), config.inflight_max));
   terms_.is_bridge = connect.bridge;
+  // [MQTT-3.1.2-29]
+  terms_.takes_reasons = connect.version == Version::v5 &&
+                         connect.properties.request_problem_information.value_or(1) != 0;
   terms_.zero_expiry = properties.session_expiry_interval.value_or(0) == 0;
   if (connect.will) {
     const std::uint32_t delay_s = connect.will->properties.will_delay_interval.value_or(0);

@@ -77,6 +77,7 @@ class Handshake {
     std::uint32_t keep_alive_seconds = 0;
     std::uint16_t aliases_max = 0;  // towards the client
     bool is_bridge = false;         // No Local and Retain As Published for all it subscribes to
+    bool takes_reasons = true;      // Reason String and user properties in any packet
     bool zero_expiry = false;       // no session after the connection was asked for
   };
 

@@ -28,7 +28,7 @@ broker::SubscriptionRequest subscription_of(const TopicMap::Rule& rule, const Li
   const bool sends = retained || wanted.mode == broker::Mode::latest;
   wanted.retain_handling = sends && as == SubscribesAs::link ? send : do_not_send;
   if (rule.config.max_rate_hz && wanted.mode != broker::Mode::every) {
-    wanted.interval_ms = interval_ms_of(*rule.config.max_rate_hz);
+    wanted.shape = broker::rate_limit(interval_ms_of(*rule.config.max_rate_hz));
   }
   return wanted;
 }

@@ -389,7 +389,7 @@ TEST(Backlog, IsWithinItsLimitsAndItsGaugesAgree) {
           for (const Lane lane : {Lane::every, Lane::newest}) {
             if (session.connected() && session.pending.front(lane) != nullptr) {
               const PendingEntry sent = session.pending.pop(lane);
-              if (sent.interval_ms != 0) {
+              if (sent.interval_ms() != 0) {
                 session.deferred.write().rate_limits.note_sent(key_of(sent),
                                                                parts.now_ns + 100'000'000, 4);
               }

@@ -472,7 +472,7 @@ TEST(Journal, HasExactlyWhatTheQueuesHave) {
           SubscriptionRequest wanted = limited(random() % 2 == 0 ? "a/+" : "a/1", 50);
           wanted.mode = static_cast<Mode>(random() % 3);
           wanted.qos = wanted.mode == Mode::latest ? 1 : qos;
-          if (wanted.mode != Mode::latest) wanted.interval_ms = 0;
+          if (wanted.mode != Mode::latest) wanted.shape = nullptr;
           wanted.name = (wanted.mode == Mode::latest ? "$latest/" : "") + wanted.filter;
           reader->subscribe(wanted, 1 + random() % 2);
           break;

@@ -46,7 +46,7 @@ inline PendingEntry waiting(const Message& what, int qos = 0, std::uint32_t subs
   entry.delivery.message = what;
   entry.delivery.qos = static_cast<std::uint8_t>(qos);
   entry.subscription = subscription;
-  entry.interval_ms = interval_ms;
+  entry.shape = rate_limit(interval_ms);
   return entry;
 }
 

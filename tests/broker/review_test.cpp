@@ -200,7 +200,7 @@ TEST_F(Review, WhatARateLimitHoldsBackIsNotSent) {
   wanted.name = "$latest/a";
   wanted.filter = "a";
   wanted.mode = Mode::latest;
-  wanted.interval_ms = 1000;
+  wanted.shape = rate_limit(1000);
   Peer& reader = ann().connect().subscribe(wanted);
   publish("a", "first", 0);
   publish("a", "held", 0);

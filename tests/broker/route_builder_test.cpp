@@ -66,14 +66,14 @@ TEST_F(Build, LimitsTheRateByTheSmallestIntervalUnlessEachMessageIsWanted) {
   subscribe(client, limited("a/b", 300));
   subscribe(client, limited("a/+", 100));
   ASSERT_EQ(route().targets.size(), 1u);
-  EXPECT_EQ(route().targets[0].interval_ms, 100u);
+  EXPECT_EQ(route().targets[0].interval_ms(), 100u);
   SubscriptionRequest adaptive = limited("#", 200);
   adaptive.mode = Mode::adaptive;
   subscribe(client, adaptive);
   EXPECT_EQ(route().targets[0].mode, Mode::latest) << "with a limit it skips values all the same";
-  EXPECT_EQ(route().targets[0].interval_ms, 100u);
+  EXPECT_EQ(route().targets[0].interval_ms(), 100u);
   subscribe(client, to("+/b", 0, Mode::adaptive));
-  EXPECT_EQ(route().targets[0].interval_ms, 0u);
+  EXPECT_EQ(route().targets[0].interval_ms(), 0u);
   EXPECT_EQ(route().targets[0].mode, Mode::adaptive);
 }
 
@@ -82,7 +82,7 @@ TEST_F(Build, DoesNotLimitTheRateWhereOneOfTheMergedHasNone) {
   subscribe(client, limited("a/b", 300));
   subscribe(client, to("a/+", 0, Mode::latest));
   ASSERT_EQ(route().targets.size(), 1u);
-  EXPECT_EQ(route().targets[0].interval_ms, 0u);
+  EXPECT_EQ(route().targets[0].interval_ms(), 0u);
 }
 
 TEST_F(Build, KeepsApartWhatOptionsTellApart) {
@@ -111,8 +111,9 @@ TEST_F(Build, FindsWhatToMergeAmongManyTargets) {
   ASSERT_EQ(built.targets.size(), identifiers + 1);
   std::vector<std::uint32_t> seen;
   for (const RouteTarget& target : built.targets) {
-    seen.push_back(target.identifier);
-    EXPECT_EQ(target.qos, target.identifier == 0 ? 0 : 2);
+    ASSERT_TRUE(!target.identifiers || target.identifiers->values.size() == 1);
+    seen.push_back(target.identifiers ? target.identifiers->values.front() : 0);
+    EXPECT_EQ(target.qos, seen.back() == 0 ? 0 : 2);
   }
   std::ranges::sort(seen);
   for (std::uint32_t i = 0; i <= identifiers; ++i) ASSERT_EQ(seen[i], i);

@@ -235,6 +235,14 @@ void Simulator::vanish(Client& client) {
   if (!client.persistent) forget_session(client);
 }
 
+// A budget is so small that it is used up all the time.
+ShapeRef Simulator::any_shape(Mode mode) {
+  ShapeFields fields;
+  if (mode == Mode::latest && chance(40)) fields.interval_ms = rate_interval_ms;
+  if (chance(20)) fields.budget_bytes_per_s = 500 + pick(3000);
+  return make_shape(fields);
+}
+
 void Simulator::subscribe(Client& client) {
   SubscriptionRequest wanted;
   wanted.filter = filter();
@@ -248,7 +256,7 @@ void Simulator::subscribe(Client& client) {
   wanted.mode = kind < 4 ? Mode::every : kind < 7 ? Mode::adaptive : Mode::latest;
   wanted.name = (wanted.mode == Mode::latest ? "$latest/" : "") + wanted.filter;
   if (wanted.mode == Mode::latest) wanted.qos = std::min<std::uint8_t>(wanted.qos, 1);
-  if (wanted.mode == Mode::latest && chance(40)) wanted.interval_ms = rate_interval_ms;
+  wanted.shape = any_shape(wanted.mode);
   if (kind == 0) {
     wanted.share_group = "g";
     client.has_shared = true;
@@ -451,7 +459,7 @@ void Simulator::settle() {
     }
   }
   bool waited = false;  // for what rate limits hold back
-  for (int round = 0; round < 2000 && fault_.empty(); ++round) {
+  for (int round = 0; round < 5000 && fault_.empty(); ++round) {
     bool moved = false;
     world_.run_until_idle();
     for (Client& client : clients_) {
@@ -467,7 +475,8 @@ void Simulator::settle() {
       continue;
     }
     if (std::exchange(waited, true)) return;
-    world_.advance_ms(rate_interval_ms);
+    // A message of 200 bytes takes 400 ms of the smallest budget, and so long may wait already.
+    world_.advance_ms(2 * rate_interval_ms);
   }
   fail("the server never came to rest");
 }

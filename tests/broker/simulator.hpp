@@ -83,6 +83,7 @@ class Simulator {
   void forget_denied(Client& client);
   void connect(Client& client);
   void vanish(Client& client);
+  ShapeRef any_shape(Mode mode);
   void subscribe(Client& client);
   void unsubscribe(Client& client);
   void publish();

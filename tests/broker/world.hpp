@@ -51,7 +51,7 @@ inline SubscriptionRequest limited(std::string filter, std::uint32_t interval_ms
   SubscriptionRequest wanted;
   wanted.name = wanted.filter = std::move(filter);
   wanted.mode = Mode::latest;
-  wanted.interval_ms = interval_ms;
+  wanted.shape = rate_limit(interval_ms);
   return wanted;
 }
 

@@ -174,13 +174,13 @@ class Run {
     SubscriptionRequest wanted;
     wanted.mode = modes[how % 4];
     wanted.qos = how >> 2 & 1;
-    wanted.interval_ms = (how & 8) != 0 ? 1000 : 0;
+    wanted.shape = rate_limit((how & 8) != 0 ? 1000 : 0);
     wanted.filter = filter;
     wanted.name = filter;
     if (how % 4 == 3) {
       wanted.share_group = "g";
       wanted.name = "$share/g/" + filter;
-      wanted.interval_ms = 0;
+      wanted.shape = nullptr;
     } else if (how % 4 == 2) {
       wanted.name = "$latest/" + filter;
     }

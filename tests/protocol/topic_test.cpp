@@ -69,6 +69,16 @@ TEST(Topic, ParsesPrefixes) {
   }
 }
 
+TEST(Topic, KeepsTheOptionsOfAPrefixApartFromItsFilter) {
+  const auto parsed = parse_filter("$latest;x=1;y=%2F/a/#");
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_TRUE(parsed->latest);
+  EXPECT_EQ(parsed->options, "x=1;y=%2F");
+  EXPECT_EQ(parsed->filter, "a/#");
+  EXPECT_EQ(parse_filter("$latest/a")->options, "");
+  EXPECT_TRUE(parse_filter("$latest;x=1/a/b", 2).has_value()) << "it is no level";
+}
+
 TEST(Topic, RefusesMalformedPrefixes) {
   for (const char* bad : {"",
                           "a#",
@@ -88,6 +98,16 @@ TEST(Topic, RefusesMalformedPrefixes) {
                           "$latest/$latest",
                           "$latest/$share/g/a",
                           "$latest/$share",
+                          "$latest;",
+                          "$latest;x=1",
+                          "$latest;/a",
+                          "$latest;x=1/",
+                          "$latest;x=+/a",
+                          "$latest;x=1/a#",
+                          "$latest;x=1/$latest/a",
+                          "$latest/$latest;x=1/a",
+                          "$latest;x=1/$share/g/a",
+                          "$share/g/$latest;x=1/a",
                           "$share/g/$latest/a",
                           "$share/g/$latest",
                           "$share/g/$share/h/a"}) {
@@ -106,6 +126,7 @@ TEST(Topic, DoesNotCountPrefixesAsLevels) {
 TEST(Topic, RecognisesNamesUnderLatest) {
   EXPECT_TRUE(is_latest_topic("$latest"));
   EXPECT_TRUE(is_latest_topic("$latest/a"));
+  EXPECT_TRUE(is_latest_topic("$latest;x=1/a"));
   EXPECT_FALSE(is_latest_topic("$latestx"));
   EXPECT_FALSE(is_latest_topic("a/$latest"));
 }

@@ -428,7 +428,12 @@ TEST(Config, RulesAreChecked) {
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "tpc"}])"})),
               HasSubstr("no listener is called \"tpc\"; did you mean \"tcp\"?"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"filter": "a"}])"})),
-              HasSubstr("says neither mode nor max_rate_hz"));
+              HasSubstr("says neither mode nor max_rate_hz nor budget_bytes_per_s"));
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"budget_bytes_per_s": 0}])"})),
+              HasSubstr("delivery.rules[0].budget_bytes_per_s"));
+  const auto budget = with_sets({R"(delivery.rules=[{"budget_bytes_per_s": 20000}])"});
+  EXPECT_THAT(faults_of(budget), IsEmpty());
+  EXPECT_EQ(budget.config.delivery.rules[0].budget_bytes_per_s, 20'000u);
   const auto good = with_sets({R"(delivery.rules=[{"filter": "a/#", "mode": "latest",
                                                    "max_rate_hz": 0.5, "listener": "ws"}])"});
   EXPECT_THAT(faults_of(good), IsEmpty());

@@ -52,7 +52,7 @@ TEST(DeliveryMode, NeverConflatesSharedSubscriptions) {
   wish.max_rate_hz = 1;
   const DeliveryChoice choice = choose("$share/g/a", 0, wish);
   EXPECT_EQ(choice.mode, Mode::every);
-  EXPECT_EQ(choice.interval_ms, 0u);
+  EXPECT_TRUE(choice.shape.empty());
 }
 
 TEST(DeliveryMode, TurnsARateIntoAnIntervalAndLatest) {
@@ -60,27 +60,28 @@ TEST(DeliveryMode, TurnsARateIntoAnIntervalAndLatest) {
   wish.max_rate_hz = 4;
   const DeliveryChoice choice = choose("a", 1, wish);
   EXPECT_EQ(choice.mode, Mode::latest);
-  EXPECT_EQ(choice.interval_ms, 250u);
+  EXPECT_EQ(choice.shape.interval_ms, 250u);
 }
 
-TEST(DeliveryMode, RefusesWishesThatMeanNothing) {
-  protocol::Properties properties;
-  properties.user_properties = {{"delivery", "sometimes"}};
-  EXPECT_EQ(parse_delivery_wish(properties).error(),
-            protocol::ReasonCode::implementation_specific_error);
-  for (const char* rate : {"0", "-1", "nan", "inf", "fast", "1 ", ""}) {
-    properties.user_properties = {{"max-rate-hz", rate}};
-    EXPECT_TRUE(parse_delivery_wish(properties).has_error()) << rate;
-  }
+TEST(DeliveryMode, TakesTheSmallerBudgetOfTheRuleAndTheWish) {
+  DeliveryConfig rules;
+  rules.rules.emplace_back();
+  rules.rules.back().budget_bytes_per_s = 5000;
+  DeliveryWish wish;
+  EXPECT_EQ(choose("a", 0, wish, rules).shape.budget_bytes_per_s, 5000u);
+  wish.budget_bytes_per_s = 9000;
+  EXPECT_EQ(choose("a", 0, wish, rules).shape.budget_bytes_per_s, 5000u);
+  wish.budget_bytes_per_s = 1000;
+  EXPECT_EQ(choose("a", 0, wish, rules).shape.budget_bytes_per_s, 1000u);
+  EXPECT_EQ(choose("a", 0, wish).shape.budget_bytes_per_s, 1000u);
 }
 
-TEST(DeliveryMode, ReadsItsUserPropertiesAndLeavesOthersAlone) {
-  protocol::Properties properties;
-  properties.user_properties = {{"x", "y"}, {"delivery", "latest"}, {"max-rate-hz", "0.5"}};
-  const auto wish = parse_delivery_wish(properties);
-  ASSERT_TRUE(wish);
-  EXPECT_EQ(wish->mode, Mode::latest);
-  EXPECT_EQ(wish->max_rate_hz, 0.5);
+TEST(DeliveryMode, LeavesTheModeToTheQosWhereOnlyABudgetIsAskedFor) {
+  DeliveryWish wish;
+  wish.budget_bytes_per_s = 1000;
+  EXPECT_EQ(choose("a", 0, wish).mode, Mode::adaptive);
+  EXPECT_EQ(choose("a", 1, wish).mode, Mode::every);
+  EXPECT_EQ(choose("a", 1, wish).shape.budget_bytes_per_s, 1000u) << "for its other subscriptions";
 }
 
 }  // namespace

@@ -1,0 +1,59 @@
+// Shape: what a reader asks for beyond the mode of its subscription, so that it is sent what it can
+// use, and as much as it can take.
+//
+// The design. A value is shaped in one place: where it is bound to a connection under its credit
+// (deliverer.hpp). Until then it may be replaced, so whatever a Shape keeps back ends as the newest
+// value of its topic, and nothing that was bound is ever taken back. Two things can keep it:
+//
+//     its topic    a rate limit: not yet, something of this topic was sent a moment ago
+//     its client   a budget: not yet, the client's connection has been sent enough for now (Pace)
+//
+// What a topic keeps back waits in RateLimits, one value for each (subscription, topic). What the
+// client keeps back waits in the lane `newest` of its PendingQueue, as all that waits for credit
+// does; a Pace that is closed is like credit that is used up, but that time brings it back, and not
+// the reader.
+//
+// A Shape conflates. So a subscription that has something to say of each topic is served as `latest`
+// is, beside no subscription of the same client that is to get each message (RouteBuilder). Requests
+// and shared subscriptions are never shaped.
+//
+// Threads: constant once it is shared.
+#pragma once
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/smart_ptr/intrusive_ref_counter.hpp>
+#include <cstdint>
+
+namespace millrace::broker {
+
+struct ShapeFields {
+  std::uint32_t interval_ms = 0;         // at least this long between two values of a topic; 0: any
+  std::uint32_t budget_bytes_per_s = 0;  // of the client, see Pace; 0: any
+
+  bool empty() const { return *this == ShapeFields{}; }
+  // It says something of each topic, and not of the client alone.
+  bool is_per_topic() const { return interval_ms != 0; }
+  // Of two subscriptions that bring one copy, the one that keeps less back.
+  static bool keeps_less(const ShapeFields& one, const ShapeFields& other) {
+    return one.interval_ms < other.interval_ms;
+  }
+
+  friend bool operator==(const ShapeFields&, const ShapeFields&) = default;
+};
+
+struct Shape : ShapeFields, boost::intrusive_ref_counter<Shape, boost::thread_safe_counter> {
+  explicit Shape(const ShapeFields& fields) : ShapeFields(fields) {}
+};
+using ShapeRef = boost::intrusive_ptr<const Shape>;
+
+// Null: it asks for nothing.
+inline ShapeRef make_shape(const ShapeFields& fields) {
+  return fields.empty() ? nullptr : ShapeRef(new Shape(fields));
+}
+inline ShapeRef rate_limit(std::uint32_t interval_ms) {
+  ShapeFields fields;
+  fields.interval_ms = interval_ms;
+  return make_shape(fields);
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,168 @@
+#include "server/mqtt/delivery_options.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <system_error>
+
+namespace millrace::server {
+
+using broker::Mode;
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, Mode>, 3> mode_words{
+    {{"every", Mode::every}, {"adaptive", Mode::adaptive}, {"latest", Mode::latest}}};
+
+// Longer ones are nobody's (a JSON pointer is the longest).
+constexpr std::size_t options_bytes_max = 512;
+
+std::optional<Mode> mode_of(std::string_view word) {
+  for (const auto& [name, mode] : mode_words) {
+    if (name == word) return mode;
+  }
+  return std::nullopt;
+}
+
+template <class Number>
+std::optional<Number> number_of(std::string_view word) {
+  Number number{};
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
+  return number;
+}
+
+// Finite, and above 0.
+std::optional<double> positive(std::string_view word) {
+  const auto number = number_of<double>(word);
+  return number && std::isfinite(*number) && *number > 0 ? number : std::nullopt;
+}
+
+std::optional<std::uint32_t> positive_whole(std::string_view word) {
+  const auto number = number_of<std::uint32_t>(word);
+  return number && *number > 0 ? number : std::nullopt;
+}
+
+struct Option {
+  std::string_view name;
+  std::string_view values;  // what it may be, for who wrote something else
+  bool (*take)(std::string_view value, DeliveryWish& wish);
+};
+
+// Takes the value if there is one.
+template <class Value, class Wanted>
+bool put(const std::optional<Value>& value, std::optional<Wanted>& into) {
+  if (value) into = *value;
+  return value.has_value();
+}
+
+constexpr std::array options{
+    Option{
+        "delivery", "every, adaptive or latest",
+        [](std::string_view value, DeliveryWish& wish) { return put(mode_of(value), wish.mode); }},
+    Option{"max-rate-hz", "a number above 0",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(positive(value), wish.max_rate_hz);
+           }},
+    Option{"budget-bytes-per-s", "a whole number above 0",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(positive_whole(value), wish.budget_bytes_per_s);
+           }},
+};
+
+const Option* find_option(std::string_view name) {
+  const auto found = std::ranges::find(options, name, &Option::name);
+  return found == options.end() ? nullptr : &*found;
+}
+
+std::string fault_of(const Option& option) {
+  return std::string(option.name) + " must be " + std::string(option.values);
+}
+
+// `%2F` and the like; nothing: a `%` without two hexadecimal digits.
+std::optional<std::string> unescaped(std::string_view text) {
+  std::string plain;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] != '%') {
+      plain += text[at];
+      continue;
+    }
+    unsigned code = 0;
+    const char* const digits = text.data() + at + 1;
+    if (text.size() - at < 3) return std::nullopt;
+    const auto [end, error] = std::from_chars(digits, digits + 2, code, 16);
+    if (error != std::errc() || end != digits + 2) return std::nullopt;
+    plain += static_cast<char>(code);
+    at += 2;
+  }
+  return plain;
+}
+
+// In so few digits that it reads back as the same.
+std::string text_of(double number) {
+  std::array<char, 32> digits;
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+  return error == std::errc() ? std::string(digits.data(), end) : std::string();
+}
+
+}  // namespace
+
+ParsedWish parse_delivery_wish(const protocol::Properties& properties) {
+  ParsedWish parsed;
+  for (const auto& [name, value] : properties.user_properties) {
+    const Option* const option = find_option(name);
+    if (option == nullptr || option->take(value, parsed.wish)) continue;
+    parsed.fault = fault_of(*option);
+    return parsed;
+  }
+  return parsed;
+}
+
+ParsedWish parse_prefix_options(std::string_view text, const DeliveryWish& wish) {
+  ParsedWish parsed{wish, {}};
+  const auto fault = [&parsed](std::string what) {
+    parsed.fault = std::move(what);
+    return parsed;
+  };
+  if (text.size() > options_bytes_max) return fault("the options of the prefix are too long");
+  std::array<bool, options.size()> seen{};
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(';'), text.size());
+    const std::string_view one = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::size_t equals = std::min(one.find('='), one.size());
+    const Option* const option = find_option(one.substr(0, equals));
+    if (option == nullptr || option->name == "delivery" || equals == one.size()) {
+      return fault("there is no such option of the prefix: " + std::string(one));
+    }
+    bool& is_seen = seen[static_cast<std::size_t>(option - options.data())];
+    if (is_seen) return fault(std::string(option->name) + " is there twice");
+    is_seen = true;
+    const auto value = unescaped(one.substr(equals + 1));
+    if (!value || !option->take(*value, parsed.wish)) return fault(fault_of(*option));
+  }
+  return parsed;
+}
+
+std::string_view word_of(Mode mode) {
+  for (const auto& [name, one] : mode_words) {
+    if (one == mode) return name;
+  }
+  return {};
+}
+
+std::string granted_text(Mode mode, const broker::Shape* shape) {
+  std::string text = "delivery=";
+  text += word_of(mode);
+  if (shape == nullptr) return text;
+  if (shape->interval_ms != 0) text += ";max-rate-hz=" + text_of(1000.0 / shape->interval_ms);
+  if (shape->budget_bytes_per_s != 0) {
+    text += ";budget-bytes-per-s=" + std::to_string(shape->budget_bytes_per_s);
+  }
+  return text;
+}
+
+}  // namespace millrace::server

@@ -1,0 +1,51 @@
+// What a client asks for of its deliveries, and what it is granted: the words for it, the same in
+// the user properties of an MQTT 5 SUBSCRIBE, in the prefix of a filter, and in SUBACK.
+//
+//     user properties    max-rate-hz = 2, budget-bytes-per-s = 20000    for every filter of the packet
+//     prefix             $latest;max-rate-hz=2;budget-bytes-per-s=20000/<filter>    for this one
+//     SUBACK             granted = delivery=latest;max-rate-hz=2;budget-bytes-per-s=20000
+//
+// In a prefix `%` and two hexadecimal digits stand for a character, as `/` ends the prefix.
+//
+// Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/broker/command.hpp"
+#include "protocol/properties.hpp"
+
+namespace millrace::server {
+
+struct DeliveryWish {
+  std::optional<broker::Mode> mode;
+  std::optional<double> max_rate_hz;
+  std::optional<std::uint32_t> budget_bytes_per_s;
+
+  // It asks for something.
+  bool is_any() const { return mode || max_rate_hz || budget_bytes_per_s; }
+  friend bool operator==(const DeliveryWish&, const DeliveryWish&) = default;
+};
+
+// A wish, or what is wrong with how it was put: then `fault` is a sentence for its author.
+struct ParsedWish {
+  DeliveryWish wish;
+  std::string fault;  // empty: none
+};
+
+// Of properties that repeat the last one counts; others than these say nothing here.
+ParsedWish parse_delivery_wish(const protocol::Properties& properties);
+
+// The options of a prefix, without the first `;`: `wish` with what they ask for in its place. Each
+// may stand there once, and `delivery` not at all.
+ParsedWish parse_prefix_options(std::string_view options, const DeliveryWish& wish);
+
+// As SUBACK says it.
+std::string granted_text(broker::Mode mode, const broker::Shape* shape);
+
+std::string_view word_of(broker::Mode mode);
+
+}  // namespace millrace::server

@@ -1,0 +1,84 @@
+#include "server/mqtt/delivery_options.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace millrace::server {
+namespace {
+
+using broker::Mode;
+
+ParsedWish of_property(std::string name, std::string value) {
+  protocol::Properties properties;
+  properties.user_properties = {{std::move(name), std::move(value)}};
+  return parse_delivery_wish(properties);
+}
+
+TEST(DeliveryOptions, RefuseValuesThatMeanNothingAndSayWhatOnesWould) {
+  EXPECT_EQ(of_property("delivery", "sometimes").fault,
+            "delivery must be every, adaptive or latest");
+  for (const char* rate : {"0", "-1", "nan", "inf", "1e400", "fast", "1 ", ""}) {
+    EXPECT_EQ(of_property("max-rate-hz", rate).fault, "max-rate-hz must be a number above 0")
+        << rate;
+  }
+  for (const char* budget : {"0", "-1", "1.5", "4294967296", "nan", " 1", ""}) {
+    EXPECT_EQ(of_property("budget-bytes-per-s", budget).fault,
+              "budget-bytes-per-s must be a whole number above 0")
+        << budget;
+  }
+}
+
+TEST(DeliveryOptions, AreReadFromUserPropertiesThatLeaveOthersAlone) {
+  protocol::Properties properties;
+  properties.user_properties = {
+      {"x", "y"}, {"delivery", "latest"}, {"max-rate-hz", "0.5"}, {"budget-bytes-per-s", "20000"}};
+  const ParsedWish parsed = parse_delivery_wish(properties);
+  EXPECT_EQ(parsed.fault, "");
+  EXPECT_TRUE(parsed.wish.is_any());
+  EXPECT_EQ(parsed.wish.mode, Mode::latest);
+  EXPECT_EQ(parsed.wish.max_rate_hz, 0.5);
+  EXPECT_EQ(parsed.wish.budget_bytes_per_s, 20'000u);
+  EXPECT_FALSE(of_property("x", "y").wish.is_any());
+}
+
+TEST(DeliveryOptions, OfAPrefixStandAboveThoseOfThePacket) {
+  DeliveryWish wish;
+  wish.max_rate_hz = 1;
+  wish.budget_bytes_per_s = 1000;
+  const ParsedWish parsed = parse_prefix_options("max-rate-hz=2", wish);
+  EXPECT_EQ(parsed.fault, "");
+  EXPECT_EQ(parsed.wish.max_rate_hz, 2);
+  EXPECT_EQ(parsed.wish.budget_bytes_per_s, 1000u);
+  EXPECT_EQ(parse_prefix_options("", wish).wish, wish);
+}
+
+TEST(DeliveryOptions, OfAPrefixMayBeEscaped) {
+  EXPECT_EQ(parse_prefix_options("max-rate-hz=%32", {}).wish.max_rate_hz, 2);
+  for (const char* bad :
+       {"max-rate-hz=%", "max-rate-hz=%3", "max-rate-hz=%3g", "max-rate-hz=%-1"}) {
+    EXPECT_NE(parse_prefix_options(bad, {}).fault, "") << bad;
+  }
+}
+
+TEST(DeliveryOptions, OfAPrefixAreKnownOnesEachOnce) {
+  for (const char* bad : {"rate=2", "max-rate-hz", "max-rate-hz=", "=2", ";", "max-rate-hz=1;;",
+                          "max-rate-hz=1;max-rate-hz=1", "delivery=every", "max-rate-hz=0"}) {
+    EXPECT_NE(parse_prefix_options(bad, {}).fault, "") << bad;
+  }
+  std::string many;
+  for (int i = 0; i < 10'000; ++i) many += "max-rate-hz=1;";
+  EXPECT_EQ(parse_prefix_options(many, {}).fault, "the options of the prefix are too long");
+}
+
+TEST(DeliveryOptions, AreToldAsTheyWereGranted) {
+  EXPECT_EQ(granted_text(Mode::adaptive, nullptr), "delivery=adaptive");
+  broker::ShapeFields fields;
+  fields.interval_ms = 400;
+  fields.budget_bytes_per_s = 20'000;
+  EXPECT_EQ(granted_text(Mode::latest, broker::make_shape(fields).get()),
+            "delivery=latest;max-rate-hz=2.5;budget-bytes-per-s=20000");
+}
+
+}  // namespace
+}  // namespace millrace::server
