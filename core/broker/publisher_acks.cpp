@@ -36,9 +36,12 @@ PublisherAcks::Received PublisherAcks::receive_qos2(Session& publisher, std::uin
   assert(packet_id != 0);
   auto& received = publisher.deferred.write().received_qos2;
   if (!received.insert(packet_id).second) return Received::again;  // [MQTT-4.3.3-10]
+  // [MQTT-3.3.4-9]. It is not taken, so it must not count as received when it is sent again.
+  if (publisher.is_v5 && received.size() > batch_.limits().receive_maximum) {
+    received.erase(packet_id);
+    return Received::too_many;
+  }
   batch_.ledger().charge(Holding::sessions, received_bytes);
-  const bool over = received.size() > batch_.limits().receive_maximum;
-  if (publisher.is_v5 && over) return Received::too_many;  // [MQTT-3.3.4-9]
   if (publisher.stored) batch_.journal()->received_qos2(publisher, packet_id);
   return Received::first;
 }
