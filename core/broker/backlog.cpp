@@ -96,7 +96,7 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
 bool Backlog::makes_room(Session& session) {
   PendingQueue& pending = session.pending;
   if (!session.connected()) return false;
-  if (pending.empty()) return true;  // one that waits is no queue
+  if (pending.empty()) return true;  // one message may wait at any time
   const std::size_t dropped = pending.drop_some(1);
   batch_.stats().drop(Drop::memory, dropped);
   return true;

@@ -107,8 +107,9 @@ class Backlog {
 
   void add_entry(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
   bool makes_room(Session& session);
-  // It is about to be put into the queue; it was taken out of it and is not sent.
+  // For the journal: the entry is about to be queued.
   void write_down(Session& session, PendingEntry& entry, Waits waits);
+  // The same: it has left the queue, and is not sent.
   void dropped(Session& session, const PendingEntry& entry);
   void add_every(Session& session, PendingEntry entry, PublishContext& context);
   void add_request(Session& session, PendingEntry entry);
