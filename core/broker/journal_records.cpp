@@ -221,6 +221,20 @@ std::optional<Bound> decode_bound(std::string_view value) {
   return reader.result(bound);
 }
 
+std::string rest_of(Part part) {
+  return std::string(1, static_cast<char>(part));
+}
+
+std::string rest_of(Part part, std::uint32_t number) {
+  std::string rest = rest_of(part);
+  for (int shift = 24; shift >= 0; shift -= 8) rest += static_cast<char>(number >> shift);
+  return rest;
+}
+
+std::string rest_of(Part part, std::string_view name) {
+  return rest_of(part).append(name);
+}
+
 std::optional<std::uint32_t> number_of(std::string_view rest) {
   if (rest.size() != 5) return std::nullopt;
   std::uint32_t number = 0;

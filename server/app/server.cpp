@@ -19,7 +19,7 @@ namespace {
 
 // How long a reload waits for the processor.
 constexpr std::chrono::seconds reload_patience{10};
-// How long the end of the server waits for what is costly.
+// How long drain() waits before costly requests are cut short (Inbox::hurry).
 constexpr std::chrono::milliseconds costly_patience{500};
 // Of a client identifier in the log.
 constexpr std::size_t client_bytes_max = 200;
@@ -202,7 +202,7 @@ bool Server::reload(std::shared_ptr<const Settings> settings, const GivesUp& giv
   // Before the connections: a will of one that they end by the new rules is judged by those, too.
   begin_review();
   const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
-  // Whatever comes first: what is waited for, or that it is not worth it any more.
+  // Until `done`, or until gives_up() says that there is no more time.
   const auto wait_for = [&](bool (Server::*done)()) {
     bool is_done = false;
     wait_until(deadline, [&] {

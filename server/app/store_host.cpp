@@ -4,17 +4,12 @@
 #include <thread>
 #include <utility>
 
+#include "core/base/clock.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
 
 namespace {
-
-std::uint64_t unix_ns() {
-  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch).count());
-}
 
 store::StoreOptions options_of(const StoreConfig& config) {
   store::StoreOptions options;
@@ -32,15 +27,15 @@ StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
       files_(config.path),
       store_(files_, options_of(config)) {
   try {
-    restore(std::move(authority));
+    restore(config.durability, std::move(authority));
   } catch (const store::StoreError& error) {
     throw store::StoreError("store.path " + path_ + ": " + error.what());
   }
 }
 
-void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
+void StoreHost::restore(Durability durability, std::shared_ptr<const broker::Authority> authority) {
   const auto started = std::chrono::steady_clock::now();
-  processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), unix_ns());
+  processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), base::time_of_day_ns());
   recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
   const broker::RestoreFigures restored = processor_.finish_restore(store_, recovery_.last_number);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
@@ -49,16 +44,14 @@ void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
   if (restored.orphans > 0) {
     log_warn("store.incomplete", {{"path", path_}, {"records", restored.orphans}});
   }
-  log_info("store.opened",
-           {{"path", path_},
-            {"durability",
-             to_string(store_.acknowledgements_wait() ? Durability::commit : Durability::interval)},
-            {"sessions", restored.sessions},
-            {"subscriptions", restored.subscriptions},
-            {"messages", restored.messages},
-            {"retained", restored.retained},
-            {"revoked", restored.revoked},
-            {"seconds", recovery_seconds_}});
+  log_info("store.opened", {{"path", path_},
+                            {"durability", to_string(durability)},
+                            {"sessions", restored.sessions},
+                            {"subscriptions", restored.subscriptions},
+                            {"messages", restored.messages},
+                            {"retained", restored.retained},
+                            {"revoked", restored.revoked},
+                            {"seconds", recovery_seconds_}});
 }
 
 void StoreHost::log_damage() const {

@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "core/broker/journal_records.hpp"
 #include "core/store/log.hpp"
@@ -40,6 +43,12 @@ const char* kind_of(const store::Record& record) {
 int report(const std::string& folder, bool strict) {
   if (!std::filesystem::is_directory(folder)) throw UsageError("no such folder: " + folder);
   store::PosixFiles files(folder);
+  std::vector<std::string> names;
+  if (const auto error = files.list(names)) throw UsageError(folder + ": " + error.message());
+  const auto is_of_store = [](const std::string& name) {
+    return name.starts_with("log-") || name.starts_with("snapshot-");
+  };
+  if (std::ranges::none_of(names, is_of_store)) throw UsageError("no store in " + folder);
   store::Log log(files, {});
   std::map<std::string, std::uint64_t> counts;
   const store::Recovery found = log.open(
@@ -80,7 +89,7 @@ int run_store(const Arguments& arguments) {
     return 0;
   }
   const std::string what = values.count("what") > 0 ? values["what"].as<std::string>() : "";
-  if (what != "info" && what != "check") throw UsageError("store: what? info or check");
+  if (what != "info" && what != "check") throw UsageError("store needs info or check");
   if (values.count("folder") == 0) throw UsageError("store " + what + " needs a folder");
   return report(values["folder"].as<std::string>(), what == "check");
 }

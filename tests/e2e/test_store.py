@@ -13,7 +13,7 @@ import urllib.error
 import wire
 from peer import Peer
 from server import Server, binary
-from suite import main
+from suite import eventually, main
 
 LONG = [(wire.SESSION_EXPIRY, 3600)]
 # The suite runs few. A long run is many of these, each with a seed of its own, so it can be
@@ -93,8 +93,15 @@ class Store(StoreCase):
     def test_the_same_at_a_clean_end_where_the_store_is_flushed_by_interval(self):
         server = self.start(durability="interval", interval_ms=3_600_000)
         self.fill(server)
+        # Every acknowledgement has come, and none of them waited for a flush.
+        self.assertEqual(server.metrics()["millrace_store_flushes_total"], 0)
         self.assertEqual(server.terminate(), 0)
         self.check(self.start())
+
+    def test_the_interval_is_that_of_the_configuration(self):
+        server = self.start(durability="interval", interval_ms=1)
+        self.fill(server)
+        eventually(lambda: server.metrics()["millrace_store_flushes_total"] > 0, "a flush")
 
     def test_nothing_overtakes_a_connack_that_waits_for_the_disk(self):
         server = self.start()
