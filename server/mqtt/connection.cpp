@@ -48,7 +48,7 @@ Connection::~Connection() {
 
 std::uint64_t Connection::charged_bytes() const {
   return fixed_bytes + (listener_.uses_tls() ? tls_bytes : 0) +
-         (aliases_in_ ? aliases_in_->bytes : 0);
+         (aliases_in_ ? aliases_in_->bytes() : 0);
 }
 
 void Connection::start() {
@@ -209,7 +209,7 @@ void Connection::relieve_memory() {
       reader_.kept_bytes() > kept_bytes_max && tick - partial_since_tick_ > kept_ticks;
   const bool never_reads = control_bytes() > kept_bytes_max && reading_paused_ &&
                            tick - last_received_tick_ > kept_ticks;
-  const bool hoards_names = aliases_in_ && aliases_in_->bytes > alias_bytes_max;
+  const bool hoards_names = aliases_in_ && aliases_in_->bytes() > alias_bytes_max;
   if (!never_ends && !never_reads && !hoards_names) return;
   close({ReasonCode::quota_exceeded, CloseCause::limit, true});
 }
