@@ -262,8 +262,8 @@ void WebSocketClient<Base>::shutdown() {
   closing_ = true;
   // A peer that closed first has its answer.
   if (!reader_.over() || reader_.fault()) {
-    answer_ = websocket::encode_close(reader_.fault().value_or(websocket::CloseCode::normal),
-                                      new_mask());
+    answer_ =
+        websocket::encode_close(reader_.fault().value_or(websocket::CloseCode::normal), new_mask());
   }
   finish_closing();
 }
