@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from random import Random
 import jsonschema
 
 import wire
-from case import EVENT_TIMEOUT_S, Case, eventually, main
+from case import EVENT_TIMEOUT_S, Case, eventually, http_answer, main
 from peer import Peer
 from server import Server, binary
 
@@ -43,14 +42,9 @@ class Api(Case):
         if user:
             word = base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
             request.add_header("Authorization", f"Basic {word}")
-        try:
-            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            text = answer.read()
-            self.check(method, path.partition("?")[0], answer.status, answer.headers, text)
-            return answer.status, answer.headers, json.loads(text) if text else None
+        status, fields, text = http_answer(request)
+        self.check(method, path.partition("?")[0], status, fields, text)
+        return status, fields, json.loads(text) if text else None
 
     def operation(self, method, path):
         for pattern, methods in self.document["paths"].items():
