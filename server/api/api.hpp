@@ -56,10 +56,9 @@ class ApiRoutes {
     const LocalHost* local_host;  // null: there are no local readers
     Guests& guests;
     const Upstreams& upstreams;
-    std::shared_ptr<const Settings> settings;
   };
   // Adds its routes.
-  explicit ApiRoutes(Parts parts);
+  ApiRoutes(Parts parts, std::shared_ptr<const Settings> settings);
   ApiRoutes(const ApiRoutes&) = delete;
   ApiRoutes& operator=(const ApiRoutes&) = delete;
 
@@ -91,6 +90,7 @@ class ApiRoutes {
   void begin_list(const Ptr& exchange, ClientQuery query);
   void describe_rows(const WeakAsker& asker, ClientPage page);
   void get_client(const Ptr& exchange);
+  void describe_client(const WeakAsker& asker, ClientDetail detail);
   void expel_client(const Ptr& exchange);
   void list_subscribers(const Ptr& exchange);
   void list_topics(const Ptr& exchange);
@@ -115,6 +115,7 @@ class ApiRoutes {
   void forget(const AskerRef& asker);
   // Runs `task` with the asker on the HTTP thread, if it still waits; forgets it then. Any thread.
   void resume(const WeakAsker& asker, std::function<void(const Ptr&)> task);
+  void inquire(const AskerRef& asker, std::unique_ptr<broker::Inquiry> inquiry);
   // The queue has no room for all of them, or too many questions wait: answers so.
   void submit(const AskerRef& asker, std::vector<broker::Command> commands);
   std::shared_ptr<const Settings> settings() const;

@@ -64,6 +64,9 @@ struct MetricRow {
   std::function<void(MetricWriter&)> read;
 };
 
+// One sample without labels. The counter must outlive the row.
+MetricRow counter_row(std::string name, MetricType type, std::string help, const Counter& counter);
+
 class Metrics : public prometheus::Collectable {
  public:
   void add(MetricRow row);
