@@ -13,7 +13,8 @@ const views: Record<string, View> = { topics, clients, flow }
 let leave = () => {}
 
 function show(): void {
-  const name = location.hash.slice(1) in views ? location.hash.slice(1) : 'topics'
+  const wanted = location.hash.slice(1)
+  const name = Object.hasOwn(views, wanted) ? wanted : 'topics'
   leave()
   const main = byId('view')
   main.replaceChildren()
