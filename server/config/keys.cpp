@@ -587,8 +587,9 @@ void add_operator(Schema<Config>& schema) {
            "The time in which they are counted")
       .key(FIELD(access.ban.seconds), Limits{1, 2'592'000}, "How long a ban lasts")
       .key(FIELD(access.administrators),
-           "The users who may disconnect clients and reload the configuration over HTTP, by their "
-           "password or by a token that carries no rules. None: nobody may",
+           "The users who may disconnect clients, lift bans, reload the configuration and end the "
+           "server over HTTP, by their password or by a token that carries no rules. None: nobody "
+           "may",
            Takes::reload)
       .list(FIELD(access.rules), access_rule_schema(), 10'000,
             "Who may do what; the first rule that matches decides. A rule matches a subscription "
