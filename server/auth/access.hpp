@@ -101,7 +101,7 @@ class Access final : public broker::Authority {
       std::string_view token, const broker::Arrival& arrival = {}) const;
   // How many clients' passwords may wait to be checked.
   std::size_t password_checks_max() const { return config_.password_checks_max; }
-  // Whether this user, verified, may disconnect clients and reload the configuration.
+  // Whether this user, verified, may manage the server over HTTP.
   bool is_administrator(std::string_view user) const;
   // Null: SCRAM is not offered.
   const ScramFile* scram() const { return config_.scram_file.empty() ? nullptr : &scram_; }
