@@ -118,7 +118,8 @@ void Connection::schedule_check() {
   // One tick more: the current one has begun already.
   std::uint32_t at = patience_ticks_ == 0 ? wheel.tick() + TimerWheel::slot_count - 1
                                           : last_received_tick_ + patience_ticks_ + 1;
-  if (reading_paused_ && is_over_rate()) at = wheel.tick() + 1;
+  // Also where it is within its rate again by now: nothing else tells that.
+  if (reading_paused_ && has_rate_limit()) at = wheel.tick() + 1;
   if (expires_ && static_cast<std::int32_t>(uncommon_.read().expires_tick - at) < 0) {
     at = uncommon_.read().expires_tick;
   }
@@ -145,7 +146,7 @@ void Connection::on_due() {
   }
   // What it may publish comes back by the time alone.
   const StreamUserRef keep(this);
-  if (reading_paused_ && guest() != nullptr && guest()->limits_rate() && !ended()) {
+  if (reading_paused_ && has_rate_limit() && !ended()) {
     if (is_over_rate()) last_received_tick_ = tick;
     resume_reading();
     if (ended()) return;  // close() looked after its time

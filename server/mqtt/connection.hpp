@@ -129,9 +129,8 @@ class Connection final : public StreamUser,
   void make_guest();
   bool speaks_for_itself() const;
   bool is_welcome();  // by the limits for addresses; else it is closed, or its CONNECT refused
-  bool is_over_rate() const {
-    return guest() != nullptr && guest()->limits_rate() && !guest()->has_rate();
-  }
+  bool has_rate_limit() const { return guest() != nullptr && guest()->limits_rate(); }
+  bool is_over_rate() const { return has_rate_limit() && !guest()->has_rate(); }
   void note_expiry();  // of grants_, which are new
   bool has_expired(std::uint32_t tick) const {
     return expires_ && static_cast<std::int32_t>(tick - uncommon_.read().expires_tick) >= 0;
