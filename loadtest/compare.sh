@@ -91,7 +91,7 @@ out=${out:-$(mktemp -d /tmp/millrace-compare-XXXXXX)}
 mkdir -p "$out"
 work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
 server_pid=
-far_pid=  # of the link scenarios: the server behind the other one
+far_pid=   # of the link scenarios: the server behind the other one
 line_pid=  # of link-slow: what carries the link
 stop_process() {
   [ -n "$1" ] || return 0
@@ -357,15 +357,18 @@ arguments_of() {
 # A reference program that forwards bytes unparsed may split a packet or fail at a closed reader, so
 # it is tried several times.
 measure() {
-  local server=$1 scenario=$2 round=$3 file tries=1
+  local server=$1 scenario=$2 round=$3 file tries=1 link=
   file="$out/$scenario.$server.$round.json"
   case $server in forwarder | shape) tries=4 ;; esac
+  case $scenario in
+    link-slow) link="slow" ;;
+    link*) link="link" ;;
+  esac
   for _ in $(seq $tries); do
-    case $scenario in
-      link-slow) start_server "$server" slow || return 0 ;;
-      link*) start_server "$server" link || return 0 ;;
-      *) start_server "$server" "" || return 0 ;;
-    esac
+    if ! start_server "$server" "$link"; then
+      stop_server  # the other one, and the line, may run
+      return 0
+    fi
     # shellcheck disable=SC2046
     if "$load" $(arguments_of "$scenario") --pid "$server_pid" --label "$server" --out "$file" \
       >"$work/run.log" 2>&1 && { [ $tries = 1 ] || ! grep -q "ended early" "$file"; }; then

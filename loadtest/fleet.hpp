@@ -20,8 +20,9 @@ struct RunError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Resolves --host and reads the TLS files; throws RunError. `port`: instead of --port; 0: that one.
-Endpoint make_endpoint(const Options& options, std::uint16_t port = 0);
+// Resolves --host and reads the TLS files; throws RunError. `other_port`: instead of
+// --port; 0: that one.
+Endpoint make_endpoint(const Options& options, std::uint16_t other_port = 0);
 
 class Fleet : public ClientEvents {
  public:

@@ -99,11 +99,11 @@ std::uint32_t apply_mask(std::uint32_t mask, const std::uint8_t* from, std::uint
   return std::endian::native == std::endian::little ? std::rotr(mask, turn) : std::rotl(mask, turn);
 }
 
-std::string encode_close(CloseCode code) {
+std::string encode_close(CloseCode code, std::optional<std::uint32_t> mask) {
   std::array<std::uint8_t, 2> payload;
   write_big_endian(static_cast<std::uint16_t>(code), payload.data(), payload.size());
-  return whole_frame(Opcode::close,
-                     {reinterpret_cast<const char*>(payload.data()), payload.size()});
+  return whole_frame(Opcode::close, {reinterpret_cast<const char*>(payload.data()), payload.size()},
+                     mask);
 }
 
 std::size_t FrameReader::unframe(std::span<std::uint8_t> bytes) {

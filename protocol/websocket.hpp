@@ -51,8 +51,8 @@ std::size_t encode_header(Opcode opcode, std::size_t payload_bytes, std::uint32_
 std::uint32_t apply_mask(std::uint32_t mask, const std::uint8_t* from, std::uint8_t* to,
                          std::size_t count) noexcept;
 
-// A whole close frame.
-std::string encode_close(CloseCode code);
+// A whole close frame. A client passes the mask for it.
+std::string encode_close(CloseCode code, std::optional<std::uint32_t> mask = std::nullopt);
 
 class FrameReader {
  public:

@@ -1,4 +1,5 @@
-// The clock of core/: CLOCK_MONOTONIC, which std::chrono::steady_clock is on Linux.
+// The clock of core/: CLOCK_MONOTONIC, which std::chrono::steady_clock is on Linux. And the time of
+// day.
 //
 // Thread contract: any thread.
 #pragma once
@@ -16,6 +17,12 @@ inline constexpr Deadline never = Deadline::max();
 
 inline std::int64_t now_ns() {
   return std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
+}
+
+/// Nanoseconds since 1970 (CLOCK_REALTIME).
+inline std::uint64_t time_of_day_ns() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds(since_epoch).count());
 }
 
 /// `timeout` from now. A time-out beyond the clock's range gives `never`.

@@ -102,7 +102,7 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
 bool Backlog::makes_room(Session& session, const PendingEntry& entry) {
   if (!session.connected()) return false;
   drop_oldest_for(session, entry, Drop::memory);
-  return true;  // one that waits is no queue
+  return true;  // one message may wait at any time
 }
 
 // The same where the user's clients hold as much as they may. For one without a connection, too, what

@@ -123,8 +123,9 @@ class Backlog {
   bool makes_room(Session& session, const PendingEntry& entry);
   bool makes_room_for_user(Session& session, const PendingEntry& entry);
   void drop_oldest_for(Session& session, const PendingEntry& entry, Drop why);
-  // It is about to be put into the queue; it was taken out of it and is not sent.
+  // For the journal: the entry is about to be queued.
   void write_down(Session& session, PendingEntry& entry, Waits waits);
+  // The same: it has left the queue, and is not sent.
   void dropped(Session& session, const PendingEntry& entry);
   void dropped(const Session& session, std::uint32_t stored);
   void add_every(Session& session, PendingEntry entry, PublishContext& context);

@@ -45,7 +45,7 @@ void Batch::begin(std::int64_t now_ns) {
 
 void Batch::finish() {
   for (Outbox* outbox : touched_) {
-    // Its reader may never read that.
+    // Whoever does not read holds that for long.
     if (outbox->outstanding_bytes >= LargestSessions::noted_bytes && outbox->attached())
         [[unlikely]]
       note_held(*outbox->session);

@@ -41,7 +41,9 @@ class Buffer {
   const std::uint8_t* data() const { return reinterpret_cast<const std::uint8_t*>(this + 1); }
   std::uint32_t capacity() const { return capacity_bytes_; }
   // What a buffer of that capacity takes.
-  static constexpr std::uint64_t memory_bytes(std::uint32_t capacity_bytes);
+  static constexpr std::uint64_t memory_bytes(std::uint32_t capacity_bytes) {
+    return base::malloc_bytes(sizeof(Buffer) + std::uint64_t{capacity_bytes});
+  }
 
   // When the bytes were received (monotonic ns): what latency and message expiry are taken from. A
   // copy keeps it. Set before the first hand-over.
@@ -85,9 +87,5 @@ class Buffer {
   std::atomic<std::uint32_t> references_{1};
   std::uint32_t capacity_bytes_;
 };
-
-constexpr std::uint64_t Buffer::memory_bytes(std::uint32_t capacity_bytes) {
-  return base::malloc_bytes(sizeof(Buffer) + std::uint64_t{capacity_bytes});
-}
 
 }  // namespace millrace::broker

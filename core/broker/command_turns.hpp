@@ -51,8 +51,8 @@ class CommandTurns {
       put_off(command);
   }
   void finish();
-  // The server ends, and does not do any more what lines ask of it. What they are not told to be done
-  // is not done.
+  // The server ends: what waits in lines of publishes, SUBSCRIBE and UNSUBSCRIBE packets is dropped.
+  // None of it has been acknowledged.
   void hurry() { hurries_ = true; }
 
   // The slice did not even do for what was left of the batch before: nothing more is to come.

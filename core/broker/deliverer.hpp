@@ -127,8 +127,8 @@ class Deliverer {
     MILLRACE_CHECK(outbox.outstanding_bytes <= UINT32_MAX - bytes);
     outbox.outstanding_bytes += bytes;
   }
-  // The messages that are inflight took so much before; each time that the bits from that of
-  // noted_bytes on change, it is worth noting.
+  // The messages that are inflight took so much before. Noted when they come to or below another
+  // multiple of noted_bytes.
   void note_inflight(Session& session, std::uint64_t bytes_before) {
     if ((bytes_before ^ session.inflight.bytes()) >= LargestSessions::noted_bytes) [[unlikely]]
       batch_.note_held(session);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "core/base/clock.hpp"
 #include "core/base/futex.hpp"
 #include "core/base/pause.hpp"
 #include "core/broker/check.hpp"
@@ -21,11 +22,6 @@ constexpr int borrowed_batches_max = 2;
 // Publishes, refused ones too, stop short of the reserve.
 bool may_use_reserve(const Command& command) {
   return command.get_if<command::Control>() != nullptr;
-}
-
-std::uint64_t time_of_day_ns() {
-  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::nanoseconds(since_epoch).count());
 }
 
 std::unique_ptr<CommandQueue> make_queue(const queue::QueueConfig& config) {
@@ -172,7 +168,7 @@ void Inbox::serve(Holder holder) {
 bool Inbox::run_batch() {
   MILLRACE_CHECK((signals_.load(std::memory_order_relaxed) & held) != 0);  // by this thread
   const std::int64_t started_ns = now_ns();
-  processor_.begin(started_ns, processor_.needs_time_of_day() ? time_of_day_ns() : 0);
+  processor_.begin(started_ns, processor_.needs_time_of_day() ? base::time_of_day_ns() : 0);
   if (hurries_.load(std::memory_order_relaxed)) [[unlikely]]
     turns_->hurry();
   turns_->begin();

@@ -80,7 +80,8 @@ class Inbox {
            (signals_.load(std::memory_order_acquire) & held) == 0;
   }
 
-  // Nothing waits for a batch: what was submitted before is applied, or is being applied now.
+  // The queue is empty: what was submitted before is applied, or belongs to the batch that runs now,
+  // which may put some of it off until the next ones.
   bool has_taken_all() const {
     return queue_->len() == 0 && !has_put_off_.load(std::memory_order_acquire);
   }

@@ -7,7 +7,7 @@
 namespace millrace::broker {
 
 using records::Part;
-using records::Rest;
+using records::rest_of;
 
 // --- The batch -----------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ void Journal::connected(Session& session) {
 }
 
 void Journal::changed(const Session& session) {
-  put(session, Rest(Part::session), encode(state_of(session, clock_)));
+  put(session, rest_of(Part::session), encode(state_of(session, clock_)));
 }
 
 void Journal::ended(Session& session) {
@@ -72,20 +72,20 @@ void Journal::ended(Session& session) {
 }
 
 void Journal::subscribed(const Subscription& subscription) {
-  put(*subscription.session, Rest(Part::subscription, subscription.name()),
+  put(*subscription.session, rest_of(Part::subscription, subscription.name()),
       encode(state_of(subscription)));
 }
 
 void Journal::unsubscribed(const Session& session, std::string_view name) {
-  records_.erase({records::session_space, session.number, Rest(Part::subscription, name)});
+  records_.erase({records::session_space, session.number, rest_of(Part::subscription, name)});
 }
 
 void Journal::received_qos2(const Session& session, std::uint16_t packet_id) {
-  put(session, Rest(Part::received, packet_id), {});
+  put(session, rest_of(Part::received, packet_id), {});
 }
 
 void Journal::released_qos2(const Session& session, std::uint16_t packet_id) {
-  records_.erase({records::session_space, session.number, Rest(Part::received, packet_id)});
+  records_.erase({records::session_space, session.number, rest_of(Part::received, packet_id)});
 }
 
 // --- Messages ------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ std::uint32_t Journal::next_number(Session& session) {
 void Journal::put_entry(const Session& session, const Delivery& delivery,
                         const records::Entry& entry) {
   const std::uint64_t body = delivery.message ? body_of(delivery.message) : 0;
-  put(session, Rest(Part::entry, delivery.stored), encode(entry), body);
+  put(session, rest_of(Part::entry, delivery.stored), encode(entry), body);
 }
 
 void Journal::queued(Session& session, PendingEntry& entry, Waits waits) {
@@ -143,7 +143,7 @@ void Journal::bound(Session& session, const Delivery& delivery, std::uint32_t su
   if (delivery.bound_apart) {
     // Its place among the others that were sent is now, not when it was queued.
     const records::Bound bound{delivery.packet_id, next_number(session), state};
-    return put(session, Rest(Part::bound, delivery.stored), encode(bound));
+    return put(session, rest_of(Part::bound, delivery.stored), encode(bound));
   }
   records::Entry entry = entry_of(delivery);
   entry.subscription = subscription;
@@ -155,7 +155,7 @@ void Journal::released(const Session& session, const Inflight& entry) {
   assert(entry.state == InflightState::awaits_pubcomp && !entry.delivery.message);
   if (entry.delivery.bound_apart) {
     const records::Bound bound{entry.delivery.packet_id, session.last_stored, entry.state};
-    return put(session, Rest(Part::bound, entry.delivery.stored), encode(bound));
+    return put(session, rest_of(Part::bound, entry.delivery.stored), encode(bound));
   }
   records::Entry written = entry_of(entry.delivery);
   written.subscription = entry.subscription;
@@ -166,9 +166,9 @@ void Journal::released(const Session& session, const Inflight& entry) {
 void Journal::gone(const Session& session, std::uint32_t stored, bool bound_apart) {
   if (stored == 0) return;
   assert(session.stored);
-  records_.erase({records::session_space, session.number, Rest(Part::entry, stored)});
+  records_.erase({records::session_space, session.number, rest_of(Part::entry, stored)});
   if (!bound_apart) return;
-  records_.erase({records::session_space, session.number, Rest(Part::bound, stored)});
+  records_.erase({records::session_space, session.number, rest_of(Part::bound, stored)});
 }
 
 // All of the session's entries, under numbers from 1 on.

@@ -46,7 +46,7 @@ class Journal {
   };
 
   Journal(store::CommitLog& log, Batch& batch, const Options& options)
-      : log_(log), batch_(batch), options_(options), gate_(batch) {}
+      : log_(log), options_(options), gate_(batch) {}
 
   // --- The batch ---
 
@@ -133,7 +133,6 @@ class Journal {
   void renumber(Session& session);
 
   store::CommitLog& log_;
-  Batch& batch_;
   const Options options_;
   CommitGate gate_;
 

@@ -1,6 +1,5 @@
 #include "core/broker/journal_records.hpp"
 
-#include <type_traits>
 #include <utility>
 
 namespace millrace::broker::records {
@@ -76,62 +75,21 @@ class Reader {
   bool failed_ = false;
 };
 
-}  // namespace
+// The fields of each value, in the order of their bytes, for a Writer and for a Reader.
 
-std::string encode(const Packet& packet) {
-  return Writer()
-      .number(packet.is_v5)
-      .number(packet.origin)
-      .number(packet.received_ns)
-      .rest(packet.bytes)
-      .take();
-}
-std::optional<Packet> decode_packet(std::string_view value) {
-  Packet packet;
-  Reader reader(value);
-  reader.number(packet.is_v5).number(packet.origin).number(packet.received_ns);
-  packet.bytes = reader.rest();
-  return reader.result(packet);
+template <class Coder, class AnyPacket>
+void packet_fields(Coder& coder, AnyPacket& packet) {
+  coder.number(packet.is_v5).number(packet.origin).number(packet.received_ns);
 }
 
-std::string encode(const Retained& retained) {
-  return Writer()
-      .number(retained.has_user)
-      .text(retained.user)
-      .rest(encode(retained.packet))
-      .take();
-}
-std::optional<Retained> decode_retained(std::string_view value) {
-  Retained retained;
-  Reader reader(value);
-  reader.number(retained.has_user).text(retained.user);
-  const auto packet = decode_packet(reader.rest());
-  if (!packet) return std::nullopt;
-  retained.packet = *packet;
-  return reader.result(retained);
+template <class Coder, class AnyRetained>
+void retained_fields(Coder& coder, AnyRetained& retained) {
+  coder.number(retained.has_user).text(retained.user);
 }
 
-std::string encode(const SessionState& state) {
-  return Writer()
-      .text(state.client_id)
-      .number(state.has_rights)
-      .text(state.owner)
-      .text(state.credential)
-      .text(state.address)
-      .number(state.listener)
-      .number(state.is_v5)
-      .number(state.connected)
-      .number(state.expiry_s)
-      .number(state.expires_at_ns)
-      .number(state.will_at_ns)
-      .number(state.will_delay_s)
-      .text(state.will)
-      .take();
-}
-std::optional<SessionState> decode_session(std::string_view value) {
-  SessionState state;
-  Reader reader(value);
-  reader.text(state.client_id)
+template <class Coder, class AnyState>
+void session_fields(Coder& coder, AnyState& state) {
+  coder.text(state.client_id)
       .number(state.has_rights)
       .text(state.owner)
       .text(state.credential)
@@ -144,28 +102,11 @@ std::optional<SessionState> decode_session(std::string_view value) {
       .number(state.will_at_ns)
       .number(state.will_delay_s)
       .text(state.will);
-  if (state.client_id.empty() || state.expiry_s == 0) return std::nullopt;
-  return reader.result(std::move(state));
 }
 
-std::string encode(const SubscriptionState& state) {
-  return Writer()
-      .number(state.number)
-      .number(state.filter_bytes)
-      .number(state.identifier)
-      .number(state.shape.interval_ms)
-      .number(state.qos)
-      .number(state.mode)
-      .number(state.no_local)
-      .number(state.retain_as_published)
-      .text(state.share_group)
-      .number(state.shape.budget_bytes_per_s)
-      .take();
-}
-std::optional<SubscriptionState> decode_subscription(std::string_view value) {
-  SubscriptionState state;
-  Reader reader(value);
-  reader.number(state.number)
+template <class Coder, class AnyState>
+void subscription_fields(Coder& coder, AnyState& state) {
+  coder.number(state.number)
       .number(state.filter_bytes)
       .number(state.identifier)
       .number(state.shape.interval_ms)
@@ -174,6 +115,78 @@ std::optional<SubscriptionState> decode_subscription(std::string_view value) {
       .number(state.no_local)
       .number(state.retain_as_published)
       .text(state.share_group);
+}
+
+template <class Coder, class AnyEntry>
+void entry_fields(Coder& coder, AnyEntry& entry) {
+  coder.number(entry.subscription)
+      .number(entry.interval_ms)
+      .number(entry.epoch)
+      .number(entry.qos)
+      .number(entry.retain)
+      .number(entry.waits)
+      .number(entry.packet_id)
+      .number(entry.state);
+}
+
+template <class Coder, class AnyBound>
+void bound_fields(Coder& coder, AnyBound& bound) {
+  coder.number(bound.packet_id).number(bound.order).number(bound.state);
+}
+
+}  // namespace
+
+std::string encode(const Packet& packet) {
+  Writer writer;
+  packet_fields(writer, packet);
+  return writer.rest(packet.bytes).take();
+}
+std::optional<Packet> decode_packet(std::string_view value) {
+  Packet packet;
+  Reader reader(value);
+  packet_fields(reader, packet);
+  packet.bytes = reader.rest();
+  return reader.result(packet);
+}
+
+std::string encode(const Retained& retained) {
+  Writer writer;
+  retained_fields(writer, retained);
+  return writer.rest(encode(retained.packet)).take();
+}
+std::optional<Retained> decode_retained(std::string_view value) {
+  Retained retained;
+  Reader reader(value);
+  retained_fields(reader, retained);
+  const auto packet = decode_packet(reader.rest());
+  if (!packet) return std::nullopt;
+  retained.packet = *packet;
+  return reader.result(retained);
+}
+
+std::string encode(const SessionState& state) {
+  Writer writer;
+  session_fields(writer, state);
+  return writer.take();
+}
+std::optional<SessionState> decode_session(std::string_view value) {
+  SessionState state;
+  Reader reader(value);
+  session_fields(reader, state);
+  if (state.client_id.empty() || state.expiry_s == 0) return std::nullopt;
+  return reader.result(std::move(state));
+}
+
+std::string encode(const SubscriptionState& state) {
+  Writer writer;
+  subscription_fields(writer, state);
+  writer.number(state.shape.budget_bytes_per_s);
+  return writer.take();
+}
+std::optional<SubscriptionState> decode_subscription(std::string_view value) {
+  SubscriptionState state;
+  Reader reader(value);
+  subscription_fields(reader, state);
   // Stores of a server before this have no more.
   if (!reader.at_end()) reader.number(state.shape.budget_bytes_per_s);
   if (state.number == 0 || state.qos > 2 || state.mode > Mode::every) return std::nullopt;
@@ -182,28 +195,14 @@ std::optional<SubscriptionState> decode_subscription(std::string_view value) {
 
 std::string encode(const Entry& entry) {
   Writer writer;
-  writer.number(entry.subscription)
-      .number(entry.interval_ms)
-      .number(entry.epoch)
-      .number(entry.qos)
-      .number(entry.retain)
-      .number(entry.waits)
-      .number(entry.packet_id)
-      .number(entry.state);
+  entry_fields(writer, entry);
   for (const std::uint32_t identifier : entry.identifiers) writer.number(identifier);
   return writer.take();
 }
 std::optional<Entry> decode_entry(std::string_view value) {
   Entry entry;
   Reader reader(value);
-  reader.number(entry.subscription)
-      .number(entry.interval_ms)
-      .number(entry.epoch)
-      .number(entry.qos)
-      .number(entry.retain)
-      .number(entry.waits)
-      .number(entry.packet_id)
-      .number(entry.state);
+  entry_fields(reader, entry);
   if (reader.failed()) return std::nullopt;
   if (entry.qos == 0 || entry.qos > 2 || entry.waits > Waits::fixed) return std::nullopt;
   Reader identifiers(reader.rest());
@@ -214,14 +213,30 @@ std::optional<Entry> decode_entry(std::string_view value) {
 }
 
 std::string encode(const Bound& bound) {
-  return Writer().number(bound.packet_id).number(bound.order).number(bound.state).take();
+  Writer writer;
+  bound_fields(writer, bound);
+  return writer.take();
 }
 std::optional<Bound> decode_bound(std::string_view value) {
   Bound bound;
   Reader reader(value);
-  reader.number(bound.packet_id).number(bound.order).number(bound.state);
+  bound_fields(reader, bound);
   if (bound.packet_id == 0) return std::nullopt;
   return reader.result(bound);
+}
+
+std::string rest_of(Part part) {
+  return std::string(1, static_cast<char>(part));
+}
+
+std::string rest_of(Part part, std::uint32_t number) {
+  std::string rest = rest_of(part);
+  for (int shift = 24; shift >= 0; shift -= 8) rest += static_cast<char>(number >> shift);
+  return rest;
+}
+
+std::string rest_of(Part part, std::string_view name) {
+  return rest_of(part).append(name);
 }
 
 std::optional<std::uint32_t> number_of(std::string_view rest) {

@@ -117,20 +117,10 @@ struct Bound {
 std::string encode(const Bound& bound);
 std::optional<Bound> decode_bound(std::string_view value);
 
-// `rest` of a session's key: the letter, then the number with its highest byte first.
-class Rest {
- public:
-  Rest(Part part, std::uint32_t number) : bytes_(1, static_cast<char>(part)) {
-    for (int shift = 24; shift >= 0; shift -= 8) bytes_ += static_cast<char>(number >> shift);
-  }
-  Rest(Part part, std::string_view name) : bytes_(1, static_cast<char>(part)) { bytes_ += name; }
-  explicit Rest(Part part) : bytes_(1, static_cast<char>(part)) {}
-
-  operator std::string_view() const { return bytes_; }  // NOLINT: it is one
-
- private:
-  std::string bytes_;
-};
+// `rest` of a session's key: the letter, then the number with its highest byte first, or the name.
+std::string rest_of(Part part);
+std::string rest_of(Part part, std::uint32_t number);
+std::string rest_of(Part part, std::string_view name);
 // Of a `rest` that ends with one.
 std::optional<std::uint32_t> number_of(std::string_view rest);
 

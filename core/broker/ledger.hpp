@@ -86,7 +86,9 @@ class Ledger {
 
   MemoryLevel level() const { return level_.load(std::memory_order_relaxed); }
   bool is_scarce() const { return level() != MemoryLevel::plenty; }
-  // As of now, for whoever is about to take much without asking the processor.
+  // As of now, whatever the level says.
+  bool is_scarce_now() const { return total() >= scarce_bytes(); }
+  // The same, for whoever is about to take much without asking the processor.
   bool has_room_for(std::uint64_t bytes) const { return total() + bytes < bytes_max(); }
 
   std::uint64_t bytes(Holding kind) const {
@@ -107,9 +109,6 @@ class Ledger {
   std::uint64_t scarce_bytes() const { return bytes_max() / 100 * 80; }
   // As far as MemoryGuard brings it down.
   std::uint64_t relief_bytes() const { return bytes_max() / 100 * 75; }
-
-  // The same, whenever the level was brought up to date.
-  bool is_scarce_now() const { return total() >= scarce_bytes(); }
 
  private:
   base::Counter& of(Holding kind) { return charged_[static_cast<std::size_t>(kind)]; }

@@ -39,11 +39,10 @@ struct ProcessorLimits {
   bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
   std::uint32_t removals_per_batch = 4096;  // of what ended: subscriptions, messages, topics
   TopicLimits slots;
-  std::uint64_t memory_bytes = UINT64_MAX;  // of all that is held for clients: see ledger.hpp
-  std::uint64_t session_bytes = 256ull
-                                << 20;        // of what waits in, and was subscribed by, one client
-  std::uint64_t user_bytes = 0;               // the same of all clients of one user; 0: no limit
-  std::uint64_t routes_bytes = 256ull << 20;  // of cached routes
+  std::uint64_t memory_bytes = UINT64_MAX;     // of all that is held for clients: see ledger.hpp
+  std::uint64_t session_bytes = 256ull << 20;  // of what one client has waiting or subscribed to
+  std::uint64_t user_bytes = 0;                // the same of all clients of one user; 0: no limit
+  std::uint64_t routes_bytes = 256ull << 20;   // of cached routes
   std::uint32_t snapshot_topics_per_batch = 4096;  // looked at, for snapshots
   std::uint32_t timers_per_batch = 1024;           // and as many wills
   std::uint32_t review_units_per_batch = 4096;     // work of a review: see Sessions::review_some()

@@ -68,7 +68,7 @@ struct Message : MessageFields {
     return {packet() + payload_offset, packet_bytes - payload_offset};
   }
   std::uint32_t payload_bytes() const { return packet_bytes - payload_offset; }
-  // The v5 properties without their length; empty for 3.1.1. Takes no longer for many than for few.
+  // The v5 properties without their length; empty for 3.1.1. Their number does not matter.
   protocol::RawProperties properties() const;
 
   // The same message with the packet's bytes alone, in a buffer of exactly that size. For a message

@@ -208,11 +208,6 @@ class Outbox : public boost::intrusive_ref_counter<Outbox, boost::thread_safe_co
     ++applied_commands_here_;
     applied_bytes_here_ += bytes;
   }
-  // It is not over, and will be counted later.
-  void uncount_applied(std::uint32_t bytes) {
-    --applied_commands_here_;
-    applied_bytes_here_ -= bytes;
-  }
   bool publish_applied();
   void set_asks_much(bool much) { asks_much_.store(much, std::memory_order_relaxed); }
   void set_binding(Binding binding) { binding_.store(binding, std::memory_order_relaxed); }

@@ -52,14 +52,13 @@ void Processor::begin_restore(std::shared_ptr<const Authority> authority, std::i
   restore_ = std::make_unique<Restore>(
       Restore::Parts{batch_, timers_, router_, values_, backlog_, deliverer_, sessions_, revoker_},
       std::move(authority), now_ns, time_of_day_ns);
-  restore_time_of_day_ns_ = time_of_day_ns;
 }
 
 RestoreFigures Processor::finish_restore(store::CommitLog& log, std::uint64_t last_number,
                                          const Journal::Options& options) {
   journal_ = std::make_unique<Journal>(log, batch_, options);
   batch_.set_journal(journal_.get());
-  journal_->begin(batch_.now_ns(), restore_time_of_day_ns_);
+  journal_->begin(batch_.now_ns(), restore_->time_of_day_ns());
   journal_->go_on(restore_->last_body(), last_number);
   return finish_restore();
 }
@@ -161,7 +160,8 @@ void Processor::publish_due_wills() {
   }
 }
 
-// What is stored now has reached who has nothing waiting; but before it subscribes, that says nothing.
+// A session in which nothing waits has had all that is stored now. Before it subscribes, that says
+// nothing.
 void Processor::tell_sequence() {
   for (Outbox* outbox : batch_.wanting_sequence()) {
     if (!outbox->attached() || !outbox->has_staged()) continue;
@@ -201,44 +201,37 @@ void Processor::update_gauges() {
 
 bool Processor::apply_some(Command& command) {
   MILLRACE_CHECK(holder_.held_here());
-  const std::uint32_t bytes = command.charged_bytes();
+  const std::uint32_t bytes = command.charged_bytes();  // some commands are moved from below
   ++commands_;
-  applied_bytes_ += bytes;
   bool is_over = true;
   if (command.outbox == nullptr) {
     apply_of_server(command);
   } else {
     Outbox& outbox = *command.outbox;
     batch_.touch(outbox);
-    outbox.count_applied(bytes);
     auto* const publish = command.get_if<command::Publish>();
     if (publish != nullptr && outbox.attached()) [[likely]] {
       apply_publish(outbox.session, std::move(publish->message));
     } else {
       is_over = apply_of_connection(outbox, command);
-      if (!is_over) [[unlikely]]
-        count_as_left(outbox, bytes);
     }
   }
-  if (batch_.awaited().has_done()) [[unlikely]]
-    tell_awaited();
+  if (is_over) [[likely]]
+    count_applied(command, bytes);
   if (sessions_.has_due_wills()) [[unlikely]]
     publish_due_wills();
   return is_over;
 }
 
-// It goes on later, and is counted then.
-void Processor::count_as_left(Outbox& outbox, std::uint32_t bytes) {
-  outbox.uncount_applied(bytes);
-  applied_bytes_ -= bytes;
+void Processor::count_applied(const Command& command, std::uint32_t bytes) {
+  applied_bytes_ += bytes;
+  if (command.outbox != nullptr) command.outbox->count_applied(bytes);  // alive until finish()
 }
 
 void Processor::discard(Command& command) {
   MILLRACE_CHECK(holder_.held_here() && command.outbox != nullptr);
   batch_.touch(*command.outbox);
-  const std::uint32_t bytes = command.charged_bytes();
-  command.outbox->count_applied(bytes);
-  applied_bytes_ += bytes;
+  count_applied(command, command.charged_bytes());
   batch_.stats().stale_commands.add();
 }
 

@@ -107,8 +107,9 @@ class Processor {
   // Any thread, for what the ledger offers to any thread.
   Ledger& ledger() { return batch_.ledger(); }
   const Ledger& ledger() const { return batch_.ledger(); }
-  // As it would be at a look in this moment. Between batches.
+  // Brings the ledger up to date at once. For tests and the simulator, between batches.
   void update_ledger() { memory_guard_.update_ledger(); }
+
   // --- The store; see journal.hpp. Before the first batch, in this order ---
 
   void begin_restore(std::shared_ptr<const Authority> authority, std::int64_t now_ns,
@@ -147,9 +148,9 @@ class Processor {
   }
 
  private:
-  // Each says whether it is over.
+  // Those that return a bool say whether it is over.
   bool apply_of_connection(Outbox& outbox, Command& command);
-  void count_as_left(Outbox& outbox, std::uint32_t bytes);
+  void count_applied(const Command& command, std::uint32_t bytes);
   bool apply_control(Session& session, command::Control& control);
   void apply_of_server(Command& command);
 
@@ -200,7 +201,6 @@ class Processor {
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index
   std::uint64_t commands_ = 0;        // in this batch
   std::uint64_t applied_bytes_ = 0;   // see take_applied_bytes()
-  std::uint64_t restore_time_of_day_ns_ = 0;
 };
 
 }  // namespace millrace::broker

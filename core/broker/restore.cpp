@@ -165,7 +165,7 @@ void Restore::restore_rights(Session& session, const records::SessionState& stat
 }
 
 bool Restore::begin_session(const store::Record& record) {
-  const bool is_session = record.key.rest == std::string_view(records::Rest(Part::session));
+  const bool is_session = record.key.rest == records::rest_of(Part::session);
   const auto state = is_session ? records::decode_session(record.value) : std::nullopt;
   if (!state || parts_.sessions.find(state->client_id) != nullptr) {
     ++figures_.orphans;

@@ -67,6 +67,7 @@ class Restore {
   RestoreFigures finish(Journal* journal);
 
   std::uint64_t last_body() const { return last_body_; }
+  std::uint64_t time_of_day_ns() const { return time_of_day_ns_; }
 
  private:
   void add_body(const store::Record& record);

@@ -1,8 +1,8 @@
-// RetainedOwners: how much of the room for retained values each user's take, so that no user can take
-// all of it.
+// RetainedOwners: how much of the room for retained values those of each user take, so that no user
+// can take all of it.
 //
-// A user is a number while values of his are retained, or about to be: a topic keeps the number of
-// whose its value is. 0 is nobody: the server's own values, wills, and users beyond 65,535.
+// A user has a number while values of his are retained, or about to be; a topic keeps the number of
+// the user whose value it has. 0 is nobody: the server's own values, wills, and users beyond 65,535.
 //
 // Threads: the processor's holder alone.
 #pragma once
@@ -31,8 +31,8 @@ class RetainedOwners {
     return found == ids_.end() ? nobody : found->second;
   }
   Id obtain(std::string_view user) {
-    const auto [found, is_new] = ids_.try_emplace(std::string(user), nobody);
-    if (!is_new) return found->second;
+    if (const Id known = find(user); known != nobody) return known;
+    const auto found = ids_.try_emplace(std::string(user), nobody).first;
     if (!free_.empty()) {
       found->second = free_.back();
       free_.pop_back();

@@ -103,7 +103,7 @@ std::uint64_t Revoker::apply(Session& session, RightsRef rights) {
   session.sent_unjudged = !session.inflight.empty();
   units += (judge.topics() * rule_count(session) + judge.filters_asked()) / compared_per_unit;
   if (!refused.empty()) end_subscriptions(session, refused);
-  judge.leftovers().hand_on(router_, fan_out_);
+  judge.leftovers().hand_on(fan_out_);
   backlog_.update_gauges(session);
   if (!session.connected()) return units;
   session.update_binding();
@@ -118,7 +118,7 @@ void Revoker::before_resume(Session& session) {
   session.sent_unjudged = false;
   WhatWaits judge(router_, session, {});
   drop_inflight(session, judge);
-  judge.leftovers().hand_on(router_, fan_out_);
+  judge.leftovers().hand_on(fan_out_);
 }
 
 bool Revoker::same_rights(const RightsRef& before, const RightsRef& after, std::uint64_t& units) {

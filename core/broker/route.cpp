@@ -9,25 +9,25 @@ namespace {
 // A smaller route is left alone: as a rule a topic's entry is larger.
 constexpr std::uint64_t large_bytes = 16 * sizeof(RouteTarget);
 
-template <class T>
-std::uint64_t memory_of(const std::vector<T>& list) {
-  constexpr std::uint64_t item_bytes =
-      sizeof(T);  // NOLINT(bugprone-sizeof-expression): pointers, too
-  return list.capacity() == 0 ? 0 : base::malloc_bytes(list.capacity() * item_bytes);
+// Of a vector of that capacity.
+std::uint64_t memory_of(std::uint64_t capacity, std::uint64_t item_bytes) {
+  return capacity == 0 ? 0 : base::malloc_bytes(capacity * item_bytes);
 }
 
 // A list of one is the subscription's; a longer one was made for the route.
 std::uint64_t memory_of_identifiers(const RouteTarget& target) {
   if (!target.identifiers || target.identifiers->values.size() < 2) return 0;
   return base::malloc_bytes(sizeof(SubscriptionIdentifiers)) +
-         memory_of(target.identifiers->values);
+         memory_of(target.identifiers->values.capacity(), sizeof(std::uint32_t));
 }
 
 }  // namespace
 
 std::uint64_t CachedRoute::Routed::memory_bytes() const {
-  std::uint64_t bytes = base::malloc_bytes(sizeof(Routed)) + memory_of(route.targets) +
-                        memory_of(route.groups) + memory_of(route.feeds);
+  std::uint64_t bytes = base::malloc_bytes(sizeof(Routed)) +
+                        memory_of(route.targets.capacity(), sizeof(RouteTarget)) +
+                        memory_of(route.groups.capacity(), sizeof(RouteGroup)) +
+                        memory_of(route.feeds.capacity(), sizeof(void*));
   if (place) bytes += base::malloc_bytes(sizeof(Place));
   for (const RouteTarget& target : route.targets) bytes += memory_of_identifiers(target);
   return bytes;

@@ -116,8 +116,7 @@ void Router::update_groups(Session& session) {
 
 // The object, and its place in a table and in the index.
 std::uint64_t Router::memory_bytes(const Subscription& subscription) {
-  return base::malloc_bytes(sizeof(Subscription) + subscription.name().size()) +
-         3 * sizeof(Subscription*);
+  return base::malloc_bytes(sizeof(Subscription) + subscription.name().size()) + 3 * sizeof(void*);
 }
 
 std::uint64_t Router::memory_bytes(std::string_view name) {

@@ -51,10 +51,6 @@ class Router {
   Subscription* take_turn(const RouteGroup& route, const Message& message) {
     return route.group->take_turn(route, message, batch_.stats().work_units);
   }
-  // The group as it is now, for a message that was not routed by a cached route.
-  RouteGroup route_to(SharedGroup& group, std::string_view /*topic*/) const {
-    return RouteGroup(group);
-  }
   // A group by its key, as long as there is one; null: there is none.
   static std::string key_of(const SharedGroup& group);
   SharedGroup* find_group(const std::string& key) const;

@@ -133,18 +133,16 @@ std::uint64_t Sessions::memory_bytes(const Session& session) {
 }
 
 Session& Sessions::start(const ConnectRequest& request) {
-  auto session = std::make_unique<Session>();
-  session->client_id = request.client_id;
-  session->rights = request.rights;
-  session->number = ++session_number_;
-  batch_.ledger().charge(Holding::sessions, memory_bytes(*session));
-  const auto [place, is_new] = by_client_id_.insert(std::move(session));
-  assert(is_new);
-  static_cast<void>(is_new);
-  return **place;
+  Session& session = add(request.client_id, session_number_ + 1);
+  session.rights = request.rights;
+  return session;
 }
 
 Session& Sessions::restore(std::string_view client_id, std::uint64_t number) {
+  return add(client_id, number);
+}
+
+Session& Sessions::add(const ClientId& client_id, std::uint64_t number) {
   auto session = std::make_unique<Session>();
   session->client_id = client_id;
   session->number = number;
@@ -251,11 +249,10 @@ void Sessions::detach(Session& session, Will will) {
 bool Sessions::expel(std::string_view client_id, bool with_session) {
   Session* const session = find_present(client_id);
   if (session == nullptr) return false;
-  if (with_session) session->expiry_s = 0;
-  if (session->connected()) {
+  if (with_session) {
+    end(*session, ReasonCode::administrative_action);
+  } else if (session->connected()) {
     disconnect(*session, ReasonCode::administrative_action);
-  } else if (with_session) {
-    end(*session);
   }
   return true;
 }
@@ -340,7 +337,7 @@ SharedHeirs Sessions::hand_on_shared(Session& session) {
     heirs = leftovers.heirs();
   }
   router_.leave_groups(session);
-  leftovers.hand_on(router_, fan_out_);
+  leftovers.hand_on(fan_out_);
   return heirs;
 }
 
@@ -355,7 +352,7 @@ void Sessions::hand_on_some(Backlog& backlog) {
     if (group == nullptr) continue;
     Message& message = next->entry.delivery.message;
     PublishContext context(message);
-    fan_out_.to_group(router_.route_to(*group, message.topic()), context);
+    fan_out_.to_group(RouteGroup(*group), context);
   }
   if (backlog.has_heritable()) batch_.ask_for_more();
 }

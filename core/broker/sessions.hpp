@@ -151,6 +151,7 @@ class Sessions {
   void judge_will(Session& session, const Rights* rights);
   std::uint64_t review_bucket(std::size_t bucket);
   Session& start(const ConnectRequest& request);
+  Session& add(const ClientId& client_id, std::uint64_t number);
   void attach(Session& session, Outbox& outbox, ConnectRequest& request);
   void set_will(Session& session, std::optional<ConnectRequest::Will>&& will);
   // Separates session and connection; the session ends with it if its expiry is 0.

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "core/broker/fan_out.hpp"
-#include "core/broker/router.hpp"
+#include "core/broker/route.hpp"
 #include "core/broker/session.hpp"
 
 namespace millrace::broker {
@@ -47,11 +47,11 @@ class SharedLeftovers {
   }
 
   // Once the session takes none of them any more.
-  void hand_on(Router& router, FanOut& fan_out) {
+  void hand_on(FanOut& fan_out) {
     // It may be that the member which a message goes to ends by it, and the group with that member.
     for (auto& [group, message] : left_) {
       PublishContext context(message);
-      fan_out.to_group(router.route_to(*group, message.topic()), context);
+      fan_out.to_group(RouteGroup(*group), context);
     }
     left_.clear();
   }

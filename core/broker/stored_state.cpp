@@ -12,7 +12,7 @@
 namespace millrace::broker {
 
 using records::Part;
-using records::Rest;
+using records::rest_of;
 
 records::SessionState state_of(const Session& session, const WallClock& clock) {
   records::SessionState state;
@@ -123,17 +123,17 @@ class StateWriter {
   }
   void write(Session& session) {
     group_ = session.number;
-    put(Rest(Part::session), encode(state_of(session, clock_)));
+    put(rest_of(Part::session), encode(state_of(session, clock_)));
     write_subscriptions(session);
     const auto& received = session.deferred.read().received_qos2;
     std::vector<std::uint16_t> packet_ids(received.begin(), received.end());
     std::sort(packet_ids.begin(), packet_ids.end());
-    for (const std::uint16_t packet_id : packet_ids) put(Rest(Part::received, packet_id), {});
+    for (const std::uint16_t packet_id : packet_ids) put(rest_of(Part::received, packet_id), {});
     std::uint32_t number = 0;
     for_each_message(session, [&](const Delivery& delivery, const records::Entry& entry) {
       const Message& message = delivery.message;
       const std::uint64_t body = message ? bodies_.at(message.packet_span().data()) : 0;
-      put(Rest(Part::entry, ++number), encode(entry), body);
+      put(rest_of(Part::entry, ++number), encode(entry), body);
     });
   }
   void write_retained(const Topic& topic, std::optional<std::string_view> user) {
@@ -154,7 +154,7 @@ class StateWriter {
     std::sort(subscriptions.begin(), subscriptions.end(),
               [](const auto* left, const auto* right) { return left->name() < right->name(); });
     for (const Subscription* one : subscriptions) {
-      put(Rest(Part::subscription, one->name()), encode(state_of(*one)));
+      put(rest_of(Part::subscription, one->name()), encode(state_of(*one)));
     }
   }
   void put(std::string_view rest, std::string_view value, std::uint64_t body = 0) {

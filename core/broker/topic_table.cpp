@@ -44,7 +44,7 @@ std::uint64_t TopicTable::value_bytes(const Topic& topic) {
 
 // The object, and about two places in the index.
 std::uint64_t TopicTable::entry_bytes(const Topic& topic) {
-  return base::malloc_bytes(sizeof(Topic) + topic.name().size()) + 2 * sizeof(Topic*);
+  return base::malloc_bytes(sizeof(Topic) + topic.name().size()) + 2 * sizeof(void*);
 }
 
 void TopicTable::store_newest(Topic& topic, BufferRef value) {
@@ -72,14 +72,14 @@ bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes, std::string
   const bool has_one = topic != nullptr && topic->retained;
   if (!has_one && retained_count_ + beside.count >= limits_.count_max) return false;
   const std::uint64_t before = has_one ? topic->retained->capacity() : 0;
+  // What is no larger is taken at any time, so that a topic's value can always be brought up to date.
+  if (bytes <= before) return true;
   const RetainedOwners::Id owner = owners_.find(user);
   const bool is_own = has_one && topic->retained_owner == owner;
   const std::uint64_t others = owners_.bytes(owner) - (is_own ? before : 0);
   // Of nobody's there is no count. What comes beside may be somebody else's, but it is little.
   const std::uint64_t of_user =
       (owner == RetainedOwners::nobody ? 0 : others) + beside.bytes + bytes;
-  // What is no larger is taken at any time, so that a topic's value can always be brought up to date.
-  if (bytes <= before) return true;
   if (!is_own && owners_.count(owner) + beside.count >= limits_.user_count_max) return false;
   return of_user <= limits_.user_bytes_max &&
          retained_bytes_ - before + beside.bytes + bytes <= limits_.bytes_max;
@@ -94,20 +94,24 @@ void TopicTable::store_retained(Topic& topic, BufferRef value, std::uint64_t seq
                                 std::optional<std::string_view> user) {
   assert(sequence >= topic.retained_sequence && sequence <= topic.sequence);
   topic.retained_sequence = sequence;
+  // Charged before the value that it replaces is released: a user whose only one it is stays known.
+  RetainedOwners::Id owner = RetainedOwners::nobody;
+  if (value) {
+    if (user) owner = owners_.obtain(*user);
+    owners_.charge(owner, value->capacity());
+  }
   bytes_ -= cost_bytes(topic);
   if (topic.retained) {
     assert(retained_count_ > 0 && retained_bytes_ >= topic.retained->capacity());
     --retained_count_;
     retained_bytes_ -= topic.retained->capacity();
     owners_.release(topic.retained_owner, topic.retained->capacity());
-    topic.retained_owner = RetainedOwners::nobody;
   }
+  topic.retained_owner = owner;
   topic.retained = std::move(value);
   if (topic.retained) {
     ++retained_count_;
     retained_bytes_ += topic.retained->capacity();
-    if (user) topic.retained_owner = owners_.obtain(*user);
-    owners_.charge(topic.retained_owner, topic.retained->capacity());
   }
   bytes_ += cost_bytes(topic);
   assert(retained_count_ <= topics_.size());

@@ -115,7 +115,7 @@ class TopicTable {
   };
   bool can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
                   RetainedRoom beside) const;
-  // What it would take of that room.
+  // What a retained value of that size would take of the room, beyond what the topic has.
   static RetainedRoom room_of(const Topic& topic, std::uint32_t bytes);
   // Null clears it. `user`: whose it is; none: nobody's.
   void store_retained(Topic& topic, BufferRef value, std::uint64_t sequence,

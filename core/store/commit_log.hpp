@@ -18,7 +18,7 @@ class CommitLog {
   virtual std::uint64_t append(Batch& batch) = 0;
   // Whether acknowledgements wait until their batch is on the disk. May change at any time.
   virtual bool acknowledgements_wait() const = 0;
-  // More waits for the disk than is good: what can be left for later is to be left.
+  // So much waits for the disk that work which is not urgent is to be put off.
   virtual bool is_behind() const { return false; }
   // Nothing that is appended will be on the disk any more.
   virtual bool failed() const = 0;

@@ -345,7 +345,11 @@ void Log::seal() {
   sealed_number_ = written_number_;
   sealed_ = segments_;
   const bool is_new = current_ && segments_.back().first > written_number_;  // has no batch yet
-  is_new ? sealed_.pop_back() : current_.reset();
+  if (is_new) {
+    sealed_.pop_back();
+  } else {
+    current_.reset();
+  }
 }
 
 std::error_code Log::compact() {

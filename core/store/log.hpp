@@ -58,7 +58,7 @@ class Log {
  public:
   using Visit = std::function<void(const Record&)>;  // puts alone, in the order of keys
 
-  // How open() treats the folder: `inspect` changes nothing in it.
+  // How open() treats the folder: `inspect` changes nothing in it but the lock.
   enum class Mode : std::uint8_t { use, inspect };
 
   Log(Files& files, LogOptions options) : files_(files), options_(options) {}
@@ -132,7 +132,7 @@ class Log {
   std::uint64_t written_number_ = 0;
   std::uint64_t flushed_number_ = 0;
   Bytes appended_;
-  std::mutex segments_mutex_;    // of segments_ and snapshot_, while a compaction runs
+  std::mutex segments_mutex_;    // of segments_, while a compaction runs
   std::vector<Segment> sealed_;  // compact() takes in those
   std::uint64_t sealed_number_ = 0;
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -123,9 +124,13 @@ std::error_code PosixFiles::size(const std::string& name, std::uint64_t& bytes) 
 
 std::error_code PosixFiles::read(const std::string& name, std::uint64_t offset, std::size_t bytes,
                                  Bytes& into) {
-  into.resize(bytes);
   const Descriptor file(::open(path(name).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return last_error();
+  struct stat status {};
+  if (!file || ::fstat(file.get(), &status) != 0) return last_error();
+  // Behind damage a head may be found that claims any length: no memory for what is not there.
+  const auto file_bytes = static_cast<std::uint64_t>(status.st_size);
+  bytes = std::min<std::uint64_t>(bytes, file_bytes - std::min(offset, file_bytes));
+  into.resize(bytes);
   std::size_t got = 0;
   while (got < bytes) {
     const ssize_t part =

@@ -59,7 +59,6 @@ std::error_code Store::replace(const Log::Show& show) {
 std::uint64_t Store::append(Batch& batch) {
   assert(!batch.empty());
   figures_.records.add(batch.count());
-  figures_.batches.add();
   const std::uint64_t number = appended_.load(std::memory_order_relaxed) + 1;
   appended_.store(number, std::memory_order_release);
   bool wake = false;

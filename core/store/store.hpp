@@ -43,7 +43,7 @@ struct StoreOptions {
 };
 
 struct StoreFigures {
-  base::Counter records, batches, written_bytes, flushes, write_errors;
+  base::Counter records, written_bytes, flushes, write_errors;
   base::Counter waiting_bytes;
   base::PowerHistogram<24> flush_us;       // how long a write and its flush took
   base::PowerHistogram<14> flush_batches;  // batches in one

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/http/problem.hpp"
+
 namespace millrace::server {
 
 void answer_json(HttpExchange& exchange, const nlohmann::ordered_json& json, unsigned status) {
@@ -18,6 +20,12 @@ void answer_nothing(HttpExchange& exchange) {
   response.status = 204;
   response.headers.emplace_back("Cache-Control", "no-store");
   exchange.answer(std::move(response));
+}
+
+bool check_no_parameters(HttpExchange& exchange) {
+  if (exchange.request().query.empty()) return true;
+  exchange.answer(problem(400, "it takes no parameters"));
+  return false;
 }
 
 }  // namespace millrace::server

@@ -13,6 +13,7 @@
 #include "server/api/subscribers.hpp"
 #include "server/api/topic_values.hpp"
 #include "server/http/problem.hpp"
+#include "server/http/refusal.hpp"
 #include "server/observe/log.hpp"
 #include "server/observe/trace.hpp"
 
@@ -20,8 +21,37 @@ namespace millrace::server {
 
 using Json = nlohmann::ordered_json;
 
-ApiRoutes::ApiRoutes(Parts parts)
-    : parts_(std::move(parts)), rights_(parts_.topics.access()), settings_(parts_.settings) {
+namespace {
+
+// Asks nothing: by the time that `done` is called, all that was submitted before it is applied and
+// stored.
+class FenceInquiry final : public broker::Inquiry {
+ public:
+  explicit FenceInquiry(std::function<void()> done) : done_(std::move(done)) {}
+  bool step(const Scope&, std::uint32_t) override {
+    done_();
+    return true;
+  }
+
+ private:
+  const std::function<void()> done_;
+};
+
+// On the thread of its connection, which may be over by now.
+void add_connection(ClientRow& row) {
+  broker::ConnectionFacts facts;
+  if (row.outbox->describe(facts)) row.connection = std::move(facts);
+}
+
+// The rest of the path is its identifier.
+void answer_no_client(HttpExchange& exchange) {
+  exchange.answer(problem(404, "no client \"" + exchange.request().rest + "\""));
+}
+
+}  // namespace
+
+ApiRoutes::ApiRoutes(Parts parts, std::shared_ptr<const Settings> settings)
+    : parts_(std::move(parts)), rights_(parts_.topics.access()), settings_(std::move(settings)) {
   add_routes();
 }
 
@@ -69,9 +99,7 @@ void ApiRoutes::add_routes() {
 
 void ApiRoutes::add_reading(const std::string& path, std::function<Json()> make) {
   parts_.http.route("GET", "/api/v1" + path, "", [this, make](const Ptr& exchange) {
-    if (!exchange->request().query.empty()) {
-      return exchange->answer(problem(400, "it takes no parameters"));
-    }
+    if (!check_no_parameters(*exchange)) return;
     rights_.read(exchange, [exchange, make](const auto&) { answer_json(*exchange, make()); });
   });
 }
@@ -91,9 +119,7 @@ void ApiRoutes::list_clients(const Ptr& exchange) {
 }
 
 void ApiRoutes::list_slow(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   ClientQuery query;
   query.state = ClientQuery::State::slow;
   query.sort = ClientQuery::Sort::age;
@@ -110,10 +136,8 @@ void ApiRoutes::begin_list(const Ptr& exchange, ClientQuery query) {
                     answer_page(asker, {std::move(rows), next});
                   });
   };
-  std::vector<broker::Command> commands(1);
-  commands[0].body = broker::command::Inquire{
-      std::make_unique<ClientListInquiry>(std::move(query), asker_here, std::move(done))};
-  submit(asker_here, std::move(commands));
+  inquire(asker_here,
+          std::make_unique<ClientListInquiry>(std::move(query), asker_here, std::move(done)));
 }
 
 // The page is kept here; each slice of the processor's walk comes by way of the I/O threads, and
@@ -138,10 +162,8 @@ void ApiRoutes::begin_list_by_connection(const Ptr& exchange, ClientQuery query)
       answer_page(asker, kept->page.finish());
     });
   };
-  std::vector<broker::Command> commands(1);
-  commands[0].body = broker::command::Inquire{std::make_unique<ClientListInquiry>(
-      std::move(query), asker_here, std::move(done), std::move(sift))};
-  submit(asker_here, std::move(commands));
+  inquire(asker_here, std::make_unique<ClientListInquiry>(std::move(query), asker_here,
+                                                          std::move(done), std::move(sift)));
 }
 
 // Each I/O thread describes what is its own; the last one hands on. Whoever reads events is described
@@ -161,9 +183,7 @@ void ApiRoutes::describe_rows(const WeakAsker& asker, std::vector<ClientRow> row
     boost::asio::post(parts_.http.context(), [this, asker, shared] {
       if (asker.expired()) return;
       for (ClientRow& row : shared->rows) {
-        if (!row.outbox || !parts_.events.owns(*row.outbox)) continue;
-        broker::ConnectionFacts facts;
-        if (row.outbox->describe(facts)) row.connection = std::move(facts);
+        if (row.outbox && parts_.events.owns(*row.outbox)) add_connection(row);
       }
       shared->then(std::move(shared->rows));
     });
@@ -171,9 +191,7 @@ void ApiRoutes::describe_rows(const WeakAsker& asker, std::vector<ClientRow> row
   for (IoThread* thread : parts_.threads) {
     thread->post([thread, shared, finish] {
       for (ClientRow& row : shared->rows) {
-        if (!row.outbox || &row.outbox->ready_list() != &thread->ready_list()) continue;
-        broker::ConnectionFacts facts;
-        if (row.outbox->describe(facts)) row.connection = std::move(facts);
+        if (row.outbox && &row.outbox->ready_list() == &thread->ready_list()) add_connection(row);
       }
       // Release and acquire: the last one sees what all have written.
       if (shared->left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish();
@@ -189,40 +207,36 @@ void ApiRoutes::answer_page(const WeakAsker& asker, const ClientPage& page) {
 }
 
 void ApiRoutes::get_client(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   rights_.read(exchange, [=, this](const auto&) {
-    const AskerRef asker_here = keep(exchange);
-    const std::string id = exchange->request().rest;
-    auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_, id](ClientDetail detail) {
-      const auto shared = std::make_shared<ClientDetail>(std::move(detail));
-      const auto finish = [this, asker, shared, id] {
-        resume(asker, [this, shared, id](const Ptr& waiting) {
-          if (!shared->row) return waiting->answer(problem(404, "no client \"" + id + "\""));
-          ClientRow& row = *shared->row;
-          if (row.outbox && parts_.events.owns(*row.outbox)) {
-            row.outbox->describe(row.connection.emplace());
-          }
-          answer_json(*waiting, json_of(*shared));
-        });
-      };
-      for (IoThread* thread : parts_.threads) {
-        if (!shared->row || !shared->row->outbox) break;
-        if (&shared->row->outbox->ready_list() != &thread->ready_list()) continue;
-        return thread->post([shared, finish] {
-          broker::ConnectionFacts facts;
-          if (shared->row->outbox->describe(facts)) shared->row->connection = std::move(facts);
-          finish();
-        });
-      }
-      finish();
+    const AskerRef asker = keep(exchange);
+    auto done = [this, asker = WeakAsker(asker), ticket = ticket_](ClientDetail detail) {
+      describe_client(asker, std::move(detail));
     };
-    std::vector<broker::Command> commands(1);
-    commands[0].body =
-        broker::command::Inquire{std::make_unique<ClientInquiry>(id, std::move(done))};
-    submit(asker_here, std::move(commands));
+    inquire(asker, std::make_unique<ClientInquiry>(exchange->request().rest, std::move(done)));
   });
+}
+
+// The processor's side: as describe_rows(), for the one thread that has its connection.
+void ApiRoutes::describe_client(const WeakAsker& asker, ClientDetail detail) {
+  const auto shared = std::make_shared<ClientDetail>(std::move(detail));
+  const auto finish = [this, asker, shared] {
+    resume(asker, [this, shared](const Ptr& exchange) {
+      if (!shared->row) return answer_no_client(*exchange);
+      ClientRow& row = *shared->row;
+      if (row.outbox && parts_.events.owns(*row.outbox)) add_connection(row);
+      answer_json(*exchange, json_of(*shared));
+    });
+  };
+  if (!shared->row || !shared->row->outbox) return finish();
+  for (IoThread* thread : parts_.threads) {
+    if (&shared->row->outbox->ready_list() != &thread->ready_list()) continue;
+    return thread->post([shared, finish] {
+      add_connection(*shared->row);
+      finish();
+    });
+  }
+  finish();
 }
 
 void ApiRoutes::expel_client(const Ptr& exchange) {
@@ -240,10 +254,9 @@ void ApiRoutes::expel_client(const Ptr& exchange) {
                                 {"session", expel->with_session ? "end" : "keep"},
                                 {"user", grants->user()},
                                 {"peer", exchange->request().peer}});
-    expel->done = [this, asker = WeakAsker(asker_here), id = expel->client_id](bool found) {
-      resume(asker, [found, id](const Ptr& waiting) {
-        if (!found) return waiting->answer(problem(404, "no client \"" + id + "\""));
-        answer_nothing(*waiting);
+    expel->done = [this, asker = WeakAsker(asker_here), ticket = ticket_](bool found) {
+      resume(asker, [found](const Ptr& waiting) {
+        found ? answer_nothing(*waiting) : answer_no_client(*waiting);
       });
     };
     std::vector<broker::Command> commands(1);
@@ -265,10 +278,7 @@ void ApiRoutes::list_subscribers(const Ptr& exchange) {
         answer_json(*waiting, json_of(topic, found));
       });
     };
-    std::vector<broker::Command> commands(1);
-    commands[0].body =
-        broker::command::Inquire{std::make_unique<SubscribersInquiry>(topic, std::move(done))};
-    submit(asker_here, std::move(commands));
+    inquire(asker_here, std::make_unique<SubscribersInquiry>(topic, std::move(done)));
   });
 }
 
@@ -324,7 +334,7 @@ std::optional<HttpResponse> ApiRoutes::refusal_of(broker::PublishedHow how,
 
 void ApiRoutes::clear_topic(const Ptr& exchange) {
   const HttpRequest& request = exchange->request();
-  if (!request.query.empty()) return exchange->answer(problem(400, "it takes no parameters"));
+  if (!check_no_parameters(*exchange)) return;
   if (!protocol::valid_topic_name(request.rest)) {
     return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
   }
@@ -380,13 +390,17 @@ void ApiRoutes::resume(const WeakAsker& asker, std::function<void(const Ptr&)> t
   });
 }
 
+void ApiRoutes::inquire(const AskerRef& asker, std::unique_ptr<broker::Inquiry> inquiry) {
+  std::vector<broker::Command> commands(1);
+  commands[0].body = broker::command::Inquire{std::move(inquiry)};
+  submit(asker, std::move(commands));
+}
+
 void ApiRoutes::submit(const AskerRef& asker, std::vector<broker::Command> commands) {
   const bool crowded = ticket_.use_count() > questions_max + 1;
   if (!crowded && parts_.inbox.submit(commands) == commands.size()) return;
-  HttpResponse response = problem(
-      503, crowded ? "too many questions wait for the processor" : "the processor's queue is full");
-  response.headers.emplace_back("Retry-After", "1");
-  asker->exchange->answer(std::move(response));
+  asker->exchange->answer(problem_of(busy(crowded ? "too many questions wait for the processor"
+                                                  : "the processor's queue is full")));
   forget(asker);
 }
 

@@ -56,10 +56,9 @@ class ApiRoutes {
     const LocalHost* local_host;  // null: there are no local readers
     Guests& guests;
     const Upstreams& upstreams;
-    std::shared_ptr<const Settings> settings;
   };
   // Adds its routes.
-  explicit ApiRoutes(Parts parts);
+  ApiRoutes(Parts parts, std::shared_ptr<const Settings> settings);
   ApiRoutes(const ApiRoutes&) = delete;
   ApiRoutes& operator=(const ApiRoutes&) = delete;
 
@@ -97,6 +96,7 @@ class ApiRoutes {
   // To an asker that still waits. The HTTP thread.
   void answer_page(const WeakAsker& asker, const ClientPage& page);
   void get_client(const Ptr& exchange);
+  void describe_client(const WeakAsker& asker, ClientDetail detail);
   void expel_client(const Ptr& exchange);
   void list_subscribers(const Ptr& exchange);
   void list_topics(const Ptr& exchange);
@@ -127,6 +127,7 @@ class ApiRoutes {
   void forget(const AskerRef& asker);
   // Runs `task` with the asker on the HTTP thread, if it still waits; forgets it then. Any thread.
   void resume(const WeakAsker& asker, std::function<void(const Ptr&)> task);
+  void inquire(const AskerRef& asker, std::unique_ptr<broker::Inquiry> inquiry);
   // The queue has no room for all of them, or too many questions wait: answers so.
   void submit(const AskerRef& asker, std::vector<broker::Command> commands);
   std::shared_ptr<const Settings> settings() const;

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+
+#include "server/http/target.hpp"
 
 namespace millrace::server {
 
@@ -32,18 +33,13 @@ bool find_word(const Words& words, std::string_view word, Value& value) {
   return true;
 }
 
-template <class Number>
-bool parse_number(std::string_view text, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 // "17/client"
 bool parse_place(std::string_view text, ClientQuery::Place& place) {
   const auto slash = text.find('/');
   if (slash == std::string_view::npos) return false;
-  place.second = text.substr(slash + 1);
-  return parse_number(text.substr(0, slash), place.first);
+  const auto value = parse_number<std::uint64_t>(text.substr(0, slash));
+  place = {value.value_or(0), std::string(text.substr(slash + 1))};
+  return value.has_value();
 }
 
 // Nothing: it is right.
@@ -64,8 +60,8 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
       return "sort: id, waiting, waiting_bytes, age, connected, received or sent";
     }
   } else if (name == "limit") {
-    const bool ok = parse_number(value, query.limit) && query.limit > 0;
-    if (!ok || query.limit > ClientQuery::limit_max) return "limit: 1 to 1000";
+    query.limit = parse_number<std::uint32_t>(value).value_or(0);
+    if (query.limit == 0 || query.limit > ClientQuery::limit_max) return "limit: 1 to 1000";
   } else if (name == "after") {
     if (!parse_place(value, query.after)) return "after: not the next of a page";
   } else {

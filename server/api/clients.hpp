@@ -110,7 +110,7 @@ struct ClientDetail {
 };
 nlohmann::ordered_json json_of(const ClientDetail& detail);
 
-// Each ends early once `asker` is gone, and else calls `done` on the processor's side.
+// Each calls `done` on the processor's side; the list not once `asker` is gone, which ends its walk.
 class ClientListInquiry final : public broker::Inquiry {
  public:
   using Done = std::function<void(ClientPage)>;
@@ -148,20 +148,6 @@ class ClientInquiry final : public broker::Inquiry {
  private:
   const std::string id_;
   const Done done_;
-};
-
-// Asks nothing: by the time that `done` is called, all that was submitted before it is applied and
-// stored.
-class FenceInquiry final : public broker::Inquiry {
- public:
-  explicit FenceInquiry(std::function<void()> done) : done_(std::move(done)) {}
-  bool step(const Scope&, std::uint32_t) override {
-    done_();
-    return true;
-  }
-
- private:
-  const std::function<void()> done_;
 };
 
 }  // namespace millrace::server

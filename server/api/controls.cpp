@@ -23,9 +23,7 @@ void ApiRoutes::set_controls(Reload reload, Drain drain) {
 }
 
 void ApiRoutes::reload(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
     log_info("api.reload", {{"user", grants->user()}, {"peer", exchange->request().peer}});
     const std::lock_guard lock(mutex_);  // who carries it out is there until it is set anew
@@ -43,9 +41,7 @@ void ApiRoutes::reload(const Ptr& exchange) {
 }
 
 void ApiRoutes::drain(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
     log_info("api.drain", {{"user", grants->user()}, {"peer", exchange->request().peer}});
     answer_json(*exchange, {{"draining", true}}, 202);
@@ -58,9 +54,7 @@ void ApiRoutes::drain(const Ptr& exchange) {
 }
 
 void ApiRoutes::lift_ban(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
     const std::string& address = exchange->request().rest;
     if (!parts_.guests.lift_ban(address, Guests::Clock::now())) {

@@ -1,11 +1,11 @@
 #include "server/api/publish_query.hpp"
 
-#include <charconv>
 #include <utility>
 #include <vector>
 
 #include "core/broker/inbox.hpp"
 #include "protocol/utf8.hpp"
+#include "server/http/target.hpp"
 
 namespace millrace::server {
 
@@ -23,11 +23,8 @@ std::string fault_of(const std::string& name, const std::string& value, PublishQ
   } else if (name == "content_type") {
     query.properties.content_type = value;
   } else if (name == "expiry_seconds") {
-    std::uint32_t seconds = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-    if (error != std::errc() || end != value.data() + value.size()) {
-      return "expiry_seconds: not a number of seconds";
-    }
+    const auto seconds = parse_number<std::uint32_t>(value);
+    if (!seconds) return "expiry_seconds: not a number of seconds";
     query.properties.message_expiry_interval = seconds;
   } else if (name == "user_property") {
     const auto equals = value.find('=');

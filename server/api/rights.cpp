@@ -1,26 +1,18 @@
 #include "server/api/rights.hpp"
 
-#include <boost/asio/ip/address.hpp>
 #include <utility>
 
 #include "protocol/topic.hpp"
+#include "server/config/config.hpp"
 #include "server/http/problem.hpp"
+#include "server/http/refusal.hpp"
 
 namespace millrace::server {
 
 namespace {
 
-bool is_of_this_machine(const std::string& peer) {
-  boost::system::error_code error;
-  const auto address = boost::asio::ip::make_address(peer, error);
-  if (error) return false;
-  return address.is_loopback();
-}
-
-HttpResponse sign_in(std::string_view why) {
-  HttpResponse response = problem(401, why);
-  response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"millrace\", charset=\"UTF-8\"");
-  return response;
+HttpResponse sign_in(std::string why) {
+  return problem_of(unauthorized(std::move(why)));
 }
 
 }  // namespace
@@ -39,7 +31,7 @@ bool is_cross_origin(const HttpRequest& request) {
 void ApiRights::read(const HttpExchange::Ptr& exchange, Then then) {
   access_.judge(exchange, "$SYS/#", [exchange, then](HttpAccess::Verdict verdict) {
     if (verdict.refusal) return exchange->answer(problem_of(std::move(*verdict.refusal)));
-    if (verdict.grants->user().empty() && !is_of_this_machine(exchange->request().peer)) {
+    if (verdict.grants->user().empty() && !is_loopback(exchange->request().peer)) {
       return exchange->answer(
           sign_in("from another machine, a user name and a password are needed"));
     }

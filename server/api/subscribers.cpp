@@ -65,7 +65,7 @@ Json json_of(const std::string& topic, const Subscribers& subscribers) {
           {"more", subscribers.count > subscribers.shown.size()}};
 }
 
-// In one step: to count those beyond the limit takes a nanosecond each, as nothing of them is read.
+// In one step: beyond the limit, subscriptions are only counted, and nothing of them is read.
 bool SubscribersInquiry::step(const Scope& scope, std::uint32_t) {
   Subscribers found;
   scope.index.match(topic_, [&](const broker::Subscription* subscription) {

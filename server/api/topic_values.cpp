@@ -1,13 +1,13 @@
 #include "server/api/topic_values.hpp"
 
 #include <boost/asio/post.hpp>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
+#include "server/http/target.hpp"
 
 namespace millrace::server {
 
@@ -32,9 +32,9 @@ std::string fault_of(const std::string& name, const std::string& value, TopicVal
       return "payload: text, base64 or none";
     }
   } else if (name == "payload_bytes_max") {
-    const char* const end = value.data() + value.size();
-    const auto parsed = std::from_chars(value.data(), end, query.form.payload_bytes_max);
-    if (parsed.ec != std::errc() || parsed.ptr != end) return "payload_bytes_max: not a number";
+    const auto bytes = parse_number<std::uint32_t>(value);
+    if (!bytes) return "payload_bytes_max: not a number";
+    query.form.payload_bytes_max = *bytes;
   } else {
     return "unknown parameter: " + name + " (there are filter, payload, payload_bytes_max)";
   }

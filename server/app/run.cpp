@@ -59,7 +59,7 @@ void raise_descriptor_limit(const Config& config) {
   }
 }
 
-// What of a reload is not over yet: how many keys changed, which is logged when it is.
+// Of a reload that is not finished: how many keys changed, for the line in the log at its end.
 using UnfinishedReload = std::optional<std::size_t>;
 
 void log_reloaded(std::size_t changed) {
@@ -182,7 +182,7 @@ class Announcer {
     manager_.ready(status());
     return result;
   }
-  // Goes on with what the processor had not taken of a reload, or not done.
+  // Submits what the processor's queue had no room for, and logs the end of the reload.
   void finish_reload() {
     if (!unfinished_ || !server_.finish_reload()) return;
     log_reloaded(*unfinished_);
@@ -267,7 +267,7 @@ void serve_until_signal(Server& server, const ConfigSources& sources, ServiceMan
 int run(std::shared_ptr<const Settings> settings, const ConfigSources& sources) {
   // A peer that is gone is an error of the write, not of the process.
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // and so is a limit of the size of files
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may not grow any more: the write fails
   try {
     std::uint64_t key = 0;
     random_bytes(sizeof key).copy(reinterpret_cast<char*>(&key), sizeof key);

@@ -19,7 +19,7 @@ namespace {
 
 // How long a reload waits for the processor.
 constexpr std::chrono::seconds reload_patience{10};
-// How long the end of the server waits for what is costly.
+// How long drain() waits before costly requests are cut short (Inbox::hurry).
 constexpr std::chrono::milliseconds costly_patience{500};
 // Of a client identifier in the log.
 constexpr std::size_t client_bytes_max = 200;
@@ -111,9 +111,10 @@ Server::Server(std::shared_ptr<const Settings> settings)
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
   heartbeat_ = make_heartbeat();
-  api_ = std::make_unique<ApiRoutes>(ApiRoutes::Parts{http_, inbox_, processor_, topics_http_,
-                                                      events_http_, all, local_host_.get(), guests_,
-                                                      *upstreams_, settings_});
+  api_ = std::make_unique<ApiRoutes>(
+      ApiRoutes::Parts{http_, inbox_, processor_, topics_http_, events_http_, all,
+                       local_host_.get(), guests_, *upstreams_},
+      settings_);
   apply_settings();
   add_metrics();
   add_console_routes(http_);
@@ -234,7 +235,7 @@ bool Server::reload(std::shared_ptr<const Settings> settings, const GivesUp& giv
   // Before the connections: a will of one that they end by the new rules is judged by those, too.
   begin_review();
   const Deadline deadline = std::chrono::steady_clock::now() + reload_patience;
-  // Whatever comes first: what is waited for, or that it is not worth it any more.
+  // Until `done`, or until gives_up() says that there is no more time.
   const auto wait_for = [&](bool (Server::*done)()) {
     bool is_done = false;
     wait_until(deadline, [&] {

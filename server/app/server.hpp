@@ -46,9 +46,9 @@ class Server {
   // To be called about every quarter of a second.
   void watch_memory() { memory_watch_.look(); }
   // Gives every I/O thread and the processor the new settings, and new TLS handshakes their
-  // certificates. Returns when every connection and session has been judged by the new access
-  // rules; false: after ten seconds, or as soon as `gives_up` says so, and that goes on (see
-  // finish_reload). The listeners are those of before: they change with a restart alone.
+  // certificates. True: every connection and session has been judged by the new access rules.
+  // False: ten seconds have passed, or gives_up() has returned true; the rest is to be done by
+  // finish_reload(). The listeners are those of before: they change with a restart alone.
   using GivesUp = std::function<bool()>;
   [[nodiscard]] bool reload(std::shared_ptr<const Settings> settings, const GivesUp& gives_up = {});
   // Gives new TLS handshakes the certificates of these settings, which differ in nothing else, and

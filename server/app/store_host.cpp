@@ -4,17 +4,12 @@
 #include <thread>
 #include <utility>
 
+#include "core/base/clock.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
 
 namespace {
-
-std::uint64_t unix_ns() {
-  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch).count());
-}
 
 store::StoreOptions options_of(const StoreConfig& config) {
   store::StoreOptions options;
@@ -34,15 +29,15 @@ StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
       files_(config.path),
       store_(files_, options_of(config)) {
   try {
-    restore(std::move(authority));
+    restore(config.durability, std::move(authority));
   } catch (const store::StoreError& error) {
     throw store::StoreError("store.path " + path_ + ": " + error.what());
   }
 }
 
-void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
+void StoreHost::restore(Durability durability, std::shared_ptr<const broker::Authority> authority) {
   const auto started = std::chrono::steady_clock::now();
-  processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), unix_ns());
+  processor_.begin_restore(std::move(authority), broker::Inbox::now_ns(), base::time_of_day_ns());
   recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
   broker::Journal::Options options;
   options.newest_values = newest_values_;
@@ -56,7 +51,7 @@ void StoreHost::restore(std::shared_ptr<const broker::Authority> authority) {
     log_warn("store.incomplete", {{"path", path_}, {"records", restored_.orphans}});
   }
   log_info("store.opened", {{"path", path_},
-                            {"durability", to_string(durability_)},
+                            {"durability", to_string(durability)},
                             {"sessions", restored_.sessions},
                             {"subscriptions", restored_.subscriptions},
                             {"messages", restored_.messages},

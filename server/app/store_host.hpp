@@ -1,7 +1,7 @@
 // StoreHost: the durable store of a server: finds in its folder what the last process left, gives it
 // to the processor, and tells the processor from then on what is on the disk.
 //
-// Threads: main's; fault() and the metrics any.
+// Threads: main's; what is const any.
 #pragma once
 
 #include <atomic>
@@ -32,7 +32,7 @@ class StoreHost {
   // After the inbox: writes what is left; with `off`, everything.
   void stop();
 
-  // No answer waits for the disk, or it would wait for ever.
+  // Nothing is gained by waiting: no answer waits for the disk, or the disk does not work.
   bool is_quiet() const {
     return !store_.acknowledgements_wait() || store_.idle() ||
            store_.state() != store::Store::State::good;
@@ -46,7 +46,7 @@ class StoreHost {
   double recovery_seconds() const { return recovery_seconds_; }
 
  private:
-  void restore(std::shared_ptr<const broker::Authority> authority);
+  void restore(Durability durability, std::shared_ptr<const broker::Authority> authority);
   void log_damage() const;
   void write_all();
   void submit(std::uint64_t number);

@@ -1,8 +1,5 @@
 // The metrics of the store.
-#include <array>
-#include <cstdint>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include "server/app/store_host.hpp"
@@ -26,14 +23,7 @@ MetricRow histogram(const StoreHost* host, std::string name, std::string help, d
           {},
           std::move(help),
           [host, unit, get](MetricWriter& writer) {
-            if (host == nullptr) return;
-            const auto& from = get(host->engine().figures());
-            constexpr std::size_t count = std::remove_cvref_t<decltype(from)>::size;
-            std::array<std::uint64_t, count - 1> bounds;
-            std::array<std::uint64_t, count> buckets;
-            for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] = std::uint64_t{1} << i;
-            for (std::size_t i = 0; i < count; ++i) buckets[i] = from.buckets[i].value();
-            writer.histogram(bounds, buckets, from.sum.value(), unit);
+            if (host != nullptr) writer.histogram(get(host->engine().figures()), unit);
           }};
 }
 

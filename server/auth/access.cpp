@@ -81,7 +81,9 @@ std::shared_ptr<const broker::CarriedRules> carried_by(const broker::Rights& rig
     return rights.carried;
   }
   const auto rules = TokenCredential::of(rights.credential).rules;
-  return rules.empty() ? nullptr : parse_carried_rules(rules);
+  if (rules.empty()) return nullptr;
+  auto carried = parse_carried_rules(rules);
+  return carried ? carried : parse_carried_rules("{}");  // not readable: nothing is permitted
 }
 
 std::uint64_t next_revision() {
@@ -145,7 +147,7 @@ protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(
     return authenticate_token(*password, arrival);
   }
   const bool verifies = user_name && !config_.password_file.empty();
-  // Who shows something that proves nothing does not mean to be nobody.
+  // Whoever sends a password that nothing here can verify is refused, and not taken for anonymous.
   if (jwt_ && password && !verifies) return protocol::ReasonCode::bad_user_name_or_password;
   if (verifies) {
     if (!passwords_.verify(*user_name, password.value_or(""))) {
@@ -244,7 +246,7 @@ std::shared_ptr<const Grants> Access::grants_of(std::string_view user, std::stri
     return std::make_shared<const Grants>(
         make_rights(std::string(user), credential, arrival, carried));
   };
-  // Of users who come by tokens nobody knows how many there are.
+  // Not kept for users of tokens, whose number is not bounded.
   if (rules_.ask_arrival() || credential.starts_with(by_token)) return make();
   std::string key(user);
   key.push_back('\0');

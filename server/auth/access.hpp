@@ -102,7 +102,7 @@ class Access final : public broker::Authority {
       std::string_view token, const broker::Arrival& arrival = {}) const;
   // How many clients' passwords may wait to be checked.
   std::size_t password_checks_max() const { return config_.password_checks_max; }
-  // Whether this user, verified, may disconnect clients and reload the configuration.
+  // Whether this user, verified, may manage the server over HTTP.
   bool is_administrator(std::string_view user) const;
   // Whether access.http is to be asked about a client with this name and password.
   bool asks_hook(std::optional<std::string_view> user_name,

@@ -198,7 +198,8 @@ bool JwtVerifier::looks_like_token(std::string_view password) {
   return is_object && split(password).has_value();
 }
 
-// Whoever changes what a token has to say ends the connections that said less.
+// It changes with the settings that say what a token must contain: connections whose tokens were
+// verified under other ones end.
 std::string JwtVerifier::key_name(const JwtKey& key) const {
   std::string all = key.fingerprint();
   for (const std::string& part :

@@ -36,7 +36,7 @@ std::string address_group(const std::string& address) {
 
 void LoginDelays::note_failure(const Login& login, Clock::time_point now) {
   if (!is_loopback(login.address)) add(addresses_, login.address, now);
-  // Who shows a token alone says no name: all of them are not one user.
+  // A token alone comes without a name, and those who bring one are not one user.
   if (!login.user.empty()) add(names_, login.user, now);
   if (proven_.contains(proof_of(login))) add(proven_, proof_of(login), now);
 }

@@ -2,7 +2,7 @@
 // configuration names: no renegotiation, no compression, idle connections without buffers; for a
 // listener, the server's order of ciphers.
 //
-// `millrace check`, the start and a reload all make it by this one function, so that what one calls
+// `millrace check`, the start and a reload all make it by these functions, so that what one calls
 // valid the others accept. Nothing here ever asks on a terminal: a key with a pass phrase needs
 // tls.key_password_file.
 //

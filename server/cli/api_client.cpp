@@ -31,7 +31,8 @@ std::string password_of(const po::variables_map& values) {
   const auto path = values["password-file"].as<std::string>();
   std::ifstream file(path);
   std::string password;
-  if (!std::getline(file, password)) throw std::runtime_error("cannot read " + path);
+  if (!std::getline(file, password)) throw std::runtime_error("no first line: " + path);
+  if (password.ends_with('\r')) password.pop_back();
   return password;
 }
 
@@ -149,13 +150,18 @@ std::string printable(std::string_view text) {
         byte == 0xE2 &&
         ((next == 0x80 && (third == 0x8E || third == 0x8F || (third >= 0xAA && third <= 0xAE))) ||
          (next == 0x81 && third >= 0xA6 && third <= 0xA9));
-    if (byte < 0x20 || byte == 0x7F || c1 || turns) {
-      char code[5];
-      std::snprintf(code, sizeof code, "\\x%02x", byte);
-      shown += code;
-    } else {
+    const std::size_t escaped = turns ? 3 : c1 ? 2 : byte < 0x20 || byte == 0x7F ? 1 : 0;
+    if (escaped == 0) {
       shown += text[i];
+      continue;
     }
+    for (const char part :
+         text.substr(i, escaped)) {  // all of it: a byte 0x9B alone begins CSI, too
+      char code[5];
+      std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(part));
+      shown += code;
+    }
+    i += escaped - 1;
   }
   return shown;
 }

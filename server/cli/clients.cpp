@@ -71,7 +71,11 @@ int run_clients(const Arguments& arguments) {
   for (std::string after;;) {
     const Json page = api.get("/api/v1/clients?" + query + after);
     for (const Json& client : page.at("clients")) {
-      json ? static_cast<void>(std::cout << client.dump() << "\n") : print_client(client);
+      if (json) {
+        std::cout << client.dump() << "\n";
+      } else {
+        print_client(client);
+      }
     }
     if (page.at("next").is_null()) return 0;
     after = "&after=" + percent_encode(page.at("next").get<std::string>());

@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <string>
+#include <vector>
 
 #include "core/store/backup.hpp"
 #include "core/store/log.hpp"
@@ -50,6 +53,12 @@ bool print_damage(const store::Recovery& found) {
 store::Recovery inspect(const std::string& folder, const store::Log::Visit& visit) {
   if (!std::filesystem::is_directory(folder)) throw UsageError("no such folder: " + folder);
   store::PosixFiles files(folder);
+  std::vector<std::string> names;
+  if (const auto error = files.list(names)) throw UsageError(folder + ": " + error.message());
+  const auto is_of_store = [](const std::string& name) {
+    return name.starts_with("log-") || name.starts_with("snapshot-");
+  };
+  if (std::ranges::none_of(names, is_of_store)) throw UsageError("no store in " + folder);
   store::Log log(files, {});
   return log.open(visit, store::Log::Mode::inspect);
 }
@@ -150,7 +159,7 @@ int run_store(const Arguments& arguments) {
   if (what == "export") return export_records(folder);
   if (what == "import") return import_records(folder);
   if (what == "backup") return back_up(folder, to);
-  throw UsageError("store: what? info, check, compact, export, import or backup");
+  throw UsageError("store needs info, check, compact, export, import or backup");
 }
 
 }  // namespace millrace::server

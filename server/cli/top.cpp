@@ -81,13 +81,15 @@ class Top {
  public:
   Top(ApiClient& api, bool is_terminal) : api_(api), is_terminal_(is_terminal) {}
 
-  // One look; the first has no rates to show yet.
+  void begin() { before_ = parse_scrape(api_.request("GET", "/metrics")); }
+  // After begin(): rates are those since the last look.
   void look() {
     Scrape now = parse_scrape(api_.request("GET", "/metrics"));
     std::string text = figures(now) + clients() + topics();
-    if (is_terminal_)
+    if (is_terminal_) {
       text =
           "\x1b[H\x1b[2J" + text + "\nq quit   sort clients: a age, w waiting, b bytes, n name\n";
+    }
     std::cout << text << std::flush;
     before_ = std::move(now);
   }
@@ -96,7 +98,6 @@ class Top {
         {'a', "age"}, {'w', "waiting"}, {'b', "waiting_bytes"}, {'n', "id"}};
     if (const auto sort = sorts.find(key); sort != sorts.end()) sort_ = sort->second;
   }
-  void begin() { before_ = parse_scrape(api_.request("GET", "/metrics")); }
 
  private:
   std::string figures(const Scrape& now) const {
@@ -148,7 +149,7 @@ class Top {
     return text;
   }
 
-  // The first of them by name, as the server lists no more than it is asked for.
+  // The newest of those that the server lists: with more than 10,000, the first of them by name.
   std::string topics() {
     const Json list = api_.get("/topics?limit=10000");
     std::vector<Json> newest(list.at("topics").begin(), list.at("topics").end());

@@ -593,8 +593,7 @@ void add_local(Schema<Config>& schema) {
           "two")
       .key(FIELD(local.publisher_frame_bytes_max), Limits{64, gib / 4},
            "The longest message of a local publisher, with its topic and 24 bytes of header; at "
-           "most "
-           "a quarter of `local.publisher_ring_bytes`")
+           "most a quarter of `local.publisher_ring_bytes`")
       .key(FIELD(local.overflow_bytes), Limits{4096, 64 * gib},
            "The most bytes that wait outside a `lossless` ring for its slowest reader; beyond this "
            "the reader is evicted")
@@ -608,8 +607,7 @@ void add_local(Schema<Config>& schema) {
            "The most topics in a table of newest values; a power of two")
       .key(FIELD(local.snapshot_bytes_max), Limits{4096, 64 * gib},
            "The most bytes of newest values that a reader gets when it attaches; one that needs "
-           "more "
-           "is refused");
+           "more is refused");
 }
 
 void add_operator(Schema<Config>& schema) {
@@ -690,15 +688,15 @@ void add_operator(Schema<Config>& schema) {
            Takes::reload)
       .key(FIELD(access.ban.failures), Limits{0, 1'000'000},
            "How many failed logins over MQTT within access.ban.window_seconds ban an address (of "
-           "IPv6: a /64) "
-           "that is not loopback: its connections are closed as soon as it is known. SIGHUP lifts "
-           "all bans. 0: nobody is banned")
+           "IPv6: a /64) that is not loopback: its connections are closed as soon as it is known. "
+           "SIGHUP lifts all bans. 0: nobody is banned")
       .key(FIELD(access.ban.window_seconds), Limits{1, 86'400},
            "The time in which they are counted")
       .key(FIELD(access.ban.seconds), Limits{1, 2'592'000}, "How long a ban lasts")
       .key(FIELD(access.administrators),
-           "The users of access.password_file who may disconnect clients and reload the "
-           "configuration over HTTP. None: nobody may",
+           "The users who may disconnect clients, lift bans, reload the configuration and end the "
+           "server over HTTP, by their password or by a token that carries no rules. None: nobody "
+           "may",
            Takes::reload)
       .list(
           FIELD(access.http_tokens), http_token_schema(), 100,

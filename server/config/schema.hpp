@@ -372,5 +372,8 @@ const Schema<Config>& config_schema();
 // What only several keys together can get wrong: relations, references, files.
 void validate_config(const Config& config, std::vector<ConfigFault>& faults);
 void check_upstreams(const Config& config, const FaultSink& faults);
+// "listeners[2]".
+std::string item_path(std::string_view list, std::size_t index);
+void check_readable(const std::string& file, const FaultSink& faults);
 
 }  // namespace millrace::server

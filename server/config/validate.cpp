@@ -25,16 +25,6 @@ bool is_ipv4(const std::string& host) {
 
 constexpr std::size_t socket_bytes_max = 107;  // sockaddr_un
 
-std::string item(std::string_view list, std::size_t index) {
-  return std::string(list) + "[" + std::to_string(index) + "]";
-}
-
-void check_readable(const std::string& file, const FaultSink& faults) {
-  if (::access(file.c_str(), R_OK) != 0) {
-    faults.add("cannot read \"" + file + "\": " + std::strerror(errno));
-  }
-}
-
 void check_host(const std::string& host, const FaultSink& faults) {
   if (!is_address(host)) {
     faults.at("host").add("must be an IP address or \"localhost\", not \"" + host + "\"");
@@ -72,7 +62,7 @@ void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
   check(tls.key_file, "tls.key_file", true);
   check(tls.key_password_file, "tls.key_password_file", false);
   const auto check_each = [&](const std::vector<std::string>& files, std::string_view key) {
-    for (std::size_t i = 0; i < files.size(); ++i) check(files[i], item(key, i), true);
+    for (std::size_t i = 0; i < files.size(); ++i) check(files[i], item_path(key, i), true);
   };
   check_each(tls.more_certificate_files, "tls.more_certificate_files");
   check_each(tls.more_key_files, "tls.more_key_files");
@@ -102,7 +92,7 @@ void check_any_addresses(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
     if (listener.uses_unix()) continue;
-    places.push_back({item("listeners", i), listener.name, listener.host, listener.port});
+    places.push_back({item_path("listeners", i), listener.name, listener.host, listener.port});
   }
   for (const Place& one : places) {
     for (const Place& other : places) {
@@ -217,7 +207,7 @@ void check_listeners(const Config& config, const FaultSink& faults) {
   check_http(config.http, places, faults.at("http"));
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
-    const FaultSink here = faults.at(item("listeners", i));
+    const FaultSink here = faults.at(item_path("listeners", i));
     check_socket(listener, here);
     if (!listener.uses_unix()) check_host(listener.host, here);
     check_tls(listener, here);
@@ -249,7 +239,7 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     if (!is_address(host) || is_loopback(host)) return;
     here.at("host").add(host +
                         " is beyond loopback and there is no authentication: set "
-                        "access.password_file, access.scram_file or access.jwt.keys_file, or say "
+                        "access.password_file, access.scram_file or keys of access.jwt, or say "
                         "access.allow_anonymous: true");
   };
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
@@ -257,7 +247,7 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     // A client of this listener has shown a certificate of an authority that the configuration trusts.
     if (listener.tls.client_certificate == ClientCertificate::required) continue;
     if (listener.uses_unix()) continue;
-    check(listener.host, faults.at(item("listeners", i)));
+    check(listener.host, faults.at(item_path("listeners", i)));
   }
   check(config.http.host, faults.at("http"));
   for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
@@ -302,7 +292,7 @@ void check_user(const std::optional<std::string>& user, const Config& config,
                 const FaultSink& faults) {
   if (user && !user->empty() && !verifies_names(config)) {
     faults.at("user").add(
-        "names a user, but without access.password_file, access.scram_file, access.jwt.keys_file "
+        "names a user, but without access.password_file, access.scram_file, keys of access.jwt "
         "or a listener's tls.user_from no name is verified");
   }
 }
@@ -368,14 +358,13 @@ void check_access(const Config& config, const FaultSink& faults) {
   check_users(access.jwt.keys_file, "access.jwt.keys_file");
   check_users(access.jwt.secret_file, "access.jwt.secret_file");
   for (std::size_t i = 0; i < access.rules.size(); ++i) {
-    check_rule(access.rules[i], config, faults.at(item("access.rules", i)));
+    check_rule(access.rules[i], config, faults.at(item_path("access.rules", i)));
   }
   if (access.allow_anonymous == false && !verifies_names(config)) {
     faults.at("access.allow_anonymous")
         .add(
-            "is false and there is none of access.password_file, access.scram_file and "
-            "access.jwt.keys_file: "
-            "nobody could connect");
+            "is false and there is none of access.password_file, access.scram_file and keys of "
+            "access.jwt: nobody could connect");
   }
 }
 
@@ -406,11 +395,11 @@ void check_local(const Config& config, const FaultSink& faults) {
   }
   if (local.socket.size() > socket_bytes_max) faults.at("local.socket").add("is too long a path");
   for (std::size_t i = 0; i < local.allow.size(); ++i) {
-    const FaultSink here = faults.at(item("local.allow", i));
+    const FaultSink here = faults.at(item_path("local.allow", i));
     if (!local.allow[i].uid && !local.allow[i].gid) here.add("says neither uid nor gid");
   }
   for (std::size_t i = 0; i < local.rings.size(); ++i) {
-    check_filter(local.rings[i].filter, config, faults.at(item("local.rings", i)));
+    check_filter(local.rings[i].filter, config, faults.at(item_path("local.rings", i)));
   }
   if (local.rings.size() > local.rings_max) {
     faults.at("local.rings").add("has more rings than local.rings_max");
@@ -420,7 +409,7 @@ void check_local(const Config& config, const FaultSink& faults) {
 void check_delivery(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.delivery.rules.size(); ++i) {
     const DeliveryRule& rule = config.delivery.rules[i];
-    const FaultSink here = faults.at(item("delivery.rules", i));
+    const FaultSink here = faults.at(item_path("delivery.rules", i));
     if (rule.filter) check_filter(*rule.filter, config, here);
     check_user(rule.user, config, here);
     if (!rule.mode && !rule.max_rate_hz && !rule.budget_bytes_per_s) {
@@ -461,6 +450,16 @@ void check_numbers(const Config& config, const FaultSink& faults) {
 }
 
 }  // namespace
+
+std::string item_path(std::string_view list, std::size_t index) {
+  return std::string(list) + "[" + std::to_string(index) + "]";
+}
+
+void check_readable(const std::string& file, const FaultSink& faults) {
+  if (::access(file.c_str(), R_OK) != 0) {
+    faults.add("cannot read \"" + file + "\": " + std::strerror(errno));
+  }
+}
 
 bool is_address(const std::string& host) {
   in6_addr address{};

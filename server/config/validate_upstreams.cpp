@@ -1,10 +1,6 @@
 // What only several keys together can get wrong about upstreams.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
-#include <cstring>
 #include <set>
 
 #include "protocol/topic.hpp"
@@ -17,14 +13,9 @@ namespace {
 
 constexpr std::size_t text_bytes_max = 65'535;  // of a field of an MQTT packet
 
-std::string item(std::string_view list, std::size_t index) {
-  return std::string(list) + "[" + std::to_string(index) + "]";
-}
-
-void check_file(const std::string& file, const FaultSink& faults) {
-  if (!file.empty() && ::access(file.c_str(), R_OK) != 0) {
-    faults.add("cannot read \"" + file + "\": " + std::strerror(errno));
-  }
+// Where a file is named at all.
+void check_given(const std::string& file, const FaultSink& faults) {
+  if (!file.empty()) check_readable(file, faults);
 }
 
 bool is_name(const std::string& name) {
@@ -52,10 +43,10 @@ void check_tls(const UpstreamTlsConfig& tls, bool is_used, const FaultSink& faul
     if (tls == UpstreamTlsConfig{}) return;
     return faults.add("has no meaning without an address that begins with mqtts:// or wss://");
   }
-  check_file(tls.ca_file, faults.at("ca_file"));
-  check_file(tls.certificate_file, faults.at("certificate_file"));
-  check_file(tls.key_file, faults.at("key_file"));
-  check_file(tls.key_password_file, faults.at("key_password_file"));
+  check_given(tls.ca_file, faults.at("ca_file"));
+  check_given(tls.certificate_file, faults.at("certificate_file"));
+  check_given(tls.key_file, faults.at("key_file"));
+  check_given(tls.key_password_file, faults.at("key_password_file"));
   if (tls.certificate_file.empty() != tls.key_file.empty()) {
     faults.at(tls.key_file.empty() ? "key_file" : "certificate_file")
         .add("is needed: a certificate and its key belong together");
@@ -69,7 +60,7 @@ void check_tls(const UpstreamTlsConfig& tls, bool is_used, const FaultSink& faul
 }
 
 void check_login(const UpstreamConfig& upstream, const FaultSink& faults) {
-  check_file(upstream.password_file, faults.at("password_file"));
+  check_given(upstream.password_file, faults.at("password_file"));
   if (!upstream.password_file.empty() && upstream.user.empty()) {
     faults.at("password_file").add("has no meaning without `user`");
   }
@@ -155,7 +146,7 @@ void check_rules(const UpstreamConfig& upstream, const Config& config, const Fau
   }
   std::vector<bool> is_valid;  // of the rules before
   for (std::size_t i = 0; i < upstream.rules.size(); ++i) {
-    const FaultSink here = faults.at(item("rules", i));
+    const FaultSink here = faults.at(item_path("rules", i));
     std::vector<ConfigFault> found;
     check_rule(upstream.rules[i], config, FaultSink(found, "", ""));
     for (const ConfigFault& fault : found) here.at(fault.path).add(fault.message);
@@ -170,7 +161,7 @@ void check_upstreams(const Config& config, const FaultSink& faults) {
   std::set<std::string> names;
   for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
     const UpstreamConfig& upstream = config.upstreams[i];
-    const FaultSink here = faults.at(item("upstreams", i));
+    const FaultSink here = faults.at(item_path("upstreams", i));
     if (!is_name(upstream.name)) {
       here.at("name").add(
           "is needed: 1 to 64 letters, digits, dots, underscores and hyphens, not \"" +

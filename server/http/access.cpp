@@ -7,39 +7,18 @@
 #include <utility>
 
 #include "server/auth/crypto.hpp"
+#include "server/http/refusal.hpp"
 
 namespace millrace::server {
 
 namespace {
 
-HttpResponse unauthorized() {
-  HttpResponse response;
-  response.status = 401;
-  response.body = "a user name and a password are needed\n";
-  response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"millrace\", charset=\"UTF-8\"");
-  return response;
-}
-
-HttpResponse forbidden(std::string_view filter) {
-  HttpResponse response;
-  response.status = 403;
-  response.body = "not allowed to read " + std::string(filter) + "\n";
-  return response;
-}
+constexpr const char* password_needed = "a user name and a password are needed";
+constexpr const char* too_many_checks =
+    "too many passwords wait to be checked (access.password_checks_max)";
 
 HttpResponse lacks(HttpScope scope) {
-  HttpResponse response;
-  response.status = 403;
-  response.body = "the token has not the scope " + std::string(to_string(scope)) + "\n";
-  return response;
-}
-
-HttpResponse busy() {
-  HttpResponse response;
-  response.status = 503;
-  response.body = "too many passwords wait to be checked (access.password_checks_max)\n";
-  response.headers.emplace_back("Retry-After", "1");
-  return response;
+  return refusal(403, "the token has not the scope " + std::string(to_string(scope)));
 }
 
 // Null: the name, password or token is wrong, or none was sent and anonymous clients are refused.
@@ -70,16 +49,16 @@ bool has_ended(const Grants& grants) {
 HttpAccess::Verdict verdict(const std::shared_ptr<const Access>& access,
                             const std::shared_ptr<const Grants>& grants,
                             std::string_view authorization, std::string_view filter) {
-  if (!grants) return {unauthorized(), nullptr, access, nullptr};
+  if (!grants) return {unauthorized(password_needed), nullptr, access, nullptr};
   if (filter.empty()) return {std::nullopt, nullptr, access, grants};
   if (auto rules = grants->subscription(filter)) {
     return {std::nullopt, std::move(*rules), access, grants};
   }
   // Without credentials: 401 asks for them, as a user may be allowed what the anonymous are not.
   if (authorization.empty() && access->verifies_names()) {
-    return {unauthorized(), nullptr, access, nullptr};
+    return {unauthorized(password_needed), nullptr, access, nullptr};
   }
-  return {forbidden(filter), nullptr, access, nullptr};
+  return {refusal(403, "not allowed to read " + std::string(filter)), nullptr, access, nullptr};
 }
 
 }  // namespace
@@ -167,11 +146,11 @@ void HttpAccess::judge_metrics(const HttpExchange::Ptr& exchange, Then then) {
   identify(exchange, [then](Verdict verdict) {
     if (verdict.refusal) return then(std::move(verdict));
     if (verdict.grants->user().empty()) {
-      verdict.refusal = unauthorized();
+      verdict.refusal = unauthorized(password_needed);
     } else if (!verdict.has(HttpScope::metrics)) {
       verdict.refusal = lacks(HttpScope::metrics);
     } else if (!verdict.token && !verdict.grants->subscription("$SYS/#")) {
-      verdict.refusal = forbidden("$SYS/#");
+      verdict.refusal = refusal(403, "not allowed to read $SYS/#");
     }
     then(std::move(verdict));
   });
@@ -200,14 +179,14 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   const auto refused = [this, then] {
     boost::asio::post(http_, [this, then] {
       checks_refused_.add();
-      then({busy(), nullptr, nullptr});
+      then({busy(too_many_checks), nullptr, nullptr});
     });
   };
   if (const auto ticket = worker_.post(limit, std::move(login), task, refused)) {
     return exchange->on_gone([this, ticket] { worker_.cancel(ticket); });
   }
   checks_refused_.add();
-  then({busy(), nullptr, nullptr});
+  then({busy(too_many_checks), nullptr, nullptr});
 }
 
 void HttpAccess::remember(const std::string& hash, GrantsRef grants) {

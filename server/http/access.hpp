@@ -1,7 +1,7 @@
-// May this HTTP client read those topics? HTTP Basic authentication (RFC 7617), or a token (RFC 6750),
-// in front of Access, the one place that knows users and rules: reading over HTTP needs the rights
-// of a subscription. A token is a JWT, as in MQTT, or one of access.http_tokens, which has scopes
-// beside the rights of its name.
+// May this HTTP client read those topics? HTTP Basic authentication (RFC 7617), or a token (RFC
+// 6750), in front of Access, the one place that knows users and rules: reading over HTTP needs the
+// rights of a subscription. A token is a JWT, as in MQTT, or one of access.http_tokens, which has
+// scopes beside the rights of its name.
 //
 // A password costs milliseconds of CPU to verify, so the worker does it, beside the HTTP thread:
 // who tries many holds up neither a scrape nor a health check. HTTP clients send it with every

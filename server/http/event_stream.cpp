@@ -8,6 +8,7 @@
 #include "core/broker/ledger.hpp"
 #include "server/auth/crypto.hpp"
 #include "server/http/event_text.hpp"
+#include "server/http/refusal.hpp"
 
 namespace millrace::server {
 
@@ -153,13 +154,9 @@ void EventStream::append(broker::Handover& handover, std::string& text) {
   }
 }
 
-// The processor did not let it in.
+// Before the answer has begun.
 void EventStream::refuse(std::string why) {
-  HttpResponse response;
-  response.status = 503;
-  response.body = std::move(why) + "\n";
-  response.headers.emplace_back("Retry-After", "1");
-  exchange_->answer(std::move(response));
+  exchange_->answer(busy(std::move(why)));
   on_gone();
 }
 
@@ -204,8 +201,7 @@ void EventStream::beat(Clock::time_point before, std::int64_t now_s) {
 void EventStream::end() {
   if (std::exchange(ending_, true) || writing_ || gone_) return;
   if (body_ != nullptr) return body_->end();
-  exchange_->answer(503, "text/plain; charset=utf-8", "what it was allowed by has just ended\n");
-  on_gone();
+  refuse("its rights ended meanwhile: the access rules were reloaded, or its token has expired");
 }
 
 void EventStream::on_gone() {

@@ -1,11 +1,11 @@
 #include "server/http/event_text.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "protocol/utf8.hpp"
 #include "server/auth/crypto.hpp"
+#include "server/http/target.hpp"
 
 namespace millrace::server {
 
@@ -34,10 +34,7 @@ std::optional<std::uint64_t> parse_event_id(std::string_view id, std::string_vie
   id.remove_prefix(run.size());
   if (!id.starts_with('-')) return std::nullopt;
   id.remove_prefix(1);
-  std::uint64_t sequence = 0;
-  const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), sequence);
-  if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;
-  return sequence;
+  return parse_number<std::uint64_t>(id);
 }
 
 nlohmann::ordered_json value_json(const broker::Message& message, bool retained,

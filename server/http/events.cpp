@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <charconv>
 #include <cmath>
 #include <ctime>
 #include <utility>
@@ -10,24 +9,10 @@
 #include "protocol/topic.hpp"
 #include "server/http/cross_origin.hpp"
 #include "server/http/event_text.hpp"
+#include "server/http/refusal.hpp"
+#include "server/http/target.hpp"
 
 namespace millrace::server {
-
-namespace {
-
-void refuse(HttpExchange& exchange, unsigned status, std::string why) {
-  exchange.answer(status, "text/plain; charset=utf-8", std::move(why) + "\n");
-}
-
-template <class Number>
-std::optional<Number> parse_number(std::string_view text) {
-  Number number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
-
-}  // namespace
 
 EventRoutes::EventRoutes(HttpServer& http, broker::Inbox& inbox, TopicRoutes& topics,
                          const Options& options, ChooseDelivery choose)
@@ -94,7 +79,7 @@ void EventRoutes::get_events(HttpExchange::Ptr exchange) {
   allow_origin(*exchange, topics_.origins());
   std::string fault;
   const auto query = parse(exchange->request(), fault);
-  if (!query) return refuse(*exchange, 400, std::move(fault));
+  if (!query) return exchange->answer(refusal(400, std::move(fault)));
   topics_.access().judge(exchange, query->filters.front(),
                          [this, exchange, query](HttpAccess::Verdict verdict) {
                            if (verdict.refusal)
@@ -110,11 +95,7 @@ void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
                         const std::shared_ptr<const Grants>& grants) {
   if (counters_.streams.value() >= options_.streams_max) {
     counters_.streams_refused.add();
-    HttpResponse response;
-    response.status = 503;
-    response.body = "too many readers of events (http.event_streams_max)\n";
-    response.headers.emplace_back("Retry-After", "1");
-    return exchange->answer(std::move(response));
+    return exchange->answer(busy("too many readers of events (http.event_streams_max)"));
   }
   const auto newer_than =
       parse_event_id(exchange->request().header("last-event-id"), topics_.run());
@@ -124,7 +105,7 @@ void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
   const ChooseDelivery choose = chosen();
   for (const std::string& filter : query.filters) {
     auto rules = grants->subscription(filter);
-    if (!rules) return refuse(*exchange, 403, "not allowed to read " + filter);
+    if (!rules) return exchange->answer(refusal(403, "not allowed to read " + filter));
     const Delivery delivery = choose(filter, grants->user(), query.max_rate_hz);
     broker::SubscriptionRequest& wanted = request->filters.emplace_back();
     wanted.name = filter;
@@ -188,18 +169,13 @@ void EventRoutes::forget_ended() {
 // --- Metrics -------------------------------------------------------------------------------------
 
 std::vector<MetricRow> event_metric_rows(const EventCounters& counters) {
-  const auto row = [](const char* name, MetricType type, const char* help, const Counter& counter) {
-    return MetricRow{name, type, {}, help, [&counter](MetricWriter& writer) {
-                       writer.sample(static_cast<double>(counter.value()));
-                     }};
-  };
-  return {row("millrace_http_event_streams", MetricType::gauge, "Readers of /events.",
-              counters.streams),
-          row("millrace_http_event_streams_refused_total", MetricType::counter,
-              "Readers of /events that were refused because of http.event_streams_max.",
-              counters.streams_refused),
-          row("millrace_http_events_total", MetricType::counter,
-              "Values sent to readers of /events.", counters.events)};
+  return {counter_row("millrace_http_event_streams", MetricType::gauge, "Readers of /events.",
+                      counters.streams),
+          counter_row("millrace_http_event_streams_refused_total", MetricType::counter,
+                      "Readers of /events that were refused because of http.event_streams_max.",
+                      counters.streams_refused),
+          counter_row("millrace_http_events_total", MetricType::counter,
+                      "Values sent to readers of /events.", counters.events)};
 }
 
 }  // namespace millrace::server

@@ -350,13 +350,8 @@ void add_standard_routes(HttpServer& http, const Metrics& metrics,
 
 std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
   return {
-      {"millrace_http_connections_accepted_total",
-       MetricType::counter,
-       {},
-       "HTTP connections accepted.",
-       [&](MetricWriter& writer) {
-         writer.sample(static_cast<double>(counters.connections_accepted.value()));
-       }},
+      counter_row("millrace_http_connections_accepted_total", MetricType::counter,
+                  "HTTP connections accepted.", counters.connections_accepted),
       {"millrace_http_connections_open",
        MetricType::gauge,
        {},
@@ -365,20 +360,14 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
          const double closed = static_cast<double>(counters.connections_closed.value());
          writer.sample(static_cast<double>(counters.connections_accepted.value()) - closed);
        }},
-      {"millrace_http_connections_refused_total",
-       MetricType::counter,
-       {},
-       "HTTP connections closed at once because no place was left, not even a reserved one.",
-       [&](MetricWriter& writer) {
-         writer.sample(static_cast<double>(counters.connections_refused.value()));
-       }},
-      {"millrace_http_connections_evicted_total",
-       MetricType::counter,
-       {},
-       "HTTP connections that asked for nothing and were closed to make room for another.",
-       [&](MetricWriter& writer) {
-         writer.sample(static_cast<double>(counters.connections_evicted.value()));
-       }},
+      counter_row(
+          "millrace_http_connections_refused_total", MetricType::counter,
+          "HTTP connections closed at once because no place was left, not even a reserved one.",
+          counters.connections_refused),
+      counter_row(
+          "millrace_http_connections_evicted_total", MetricType::counter,
+          "HTTP connections that asked for nothing and were closed to make room for another.",
+          counters.connections_evicted),
       {"millrace_http_responses_total",
        MetricType::counter,
        {"class"},

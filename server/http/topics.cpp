@@ -6,6 +6,7 @@
 
 #include "protocol/topic.hpp"
 #include "server/http/cross_origin.hpp"
+#include "server/http/refusal.hpp"
 #include "server/http/topic_list.hpp"
 #include "server/http/topic_poll.hpp"
 
@@ -18,18 +19,6 @@ std::string make_run() {
   char text[17];
   std::snprintf(text, sizeof text, "%08x%08x", random(), random());
   return text;
-}
-
-HttpResponse too_many(std::string why) {
-  HttpResponse response;
-  response.status = 503;
-  response.body = std::move(why);
-  response.headers.emplace_back("Retry-After", "1");
-  return response;
-}
-
-void refuse(HttpExchange& exchange, unsigned status, std::string why) {
-  exchange.answer(status, "text/plain; charset=utf-8", std::move(why) + "\n");
 }
 
 }  // namespace
@@ -60,14 +49,14 @@ void TopicRoutes::get_list(HttpExchange::Ptr exchange) {
   allow_origin(*exchange, origins_);
   std::string fault;
   auto query = parse_topic_list_query(exchange->request(), fault);
-  if (!query) return refuse(*exchange, 400, std::move(fault));
+  if (!query) return exchange->answer(refusal(400, std::move(fault)));
   access_.judge(exchange, query->filter, [this, exchange, query](HttpAccess::Verdict verdict) {
     if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
     auto list = std::make_shared<TopicList>(topics_, *query, std::move(verdict.rules), exchange);
     list->start();
     if (lists_.add(std::move(list))) return;
     counters_.lists_refused.add();
-    exchange->answer(too_many("too many lists are being made already\n"));
+    exchange->answer(busy("too many lists are being made already"));
   });
 }
 
@@ -75,8 +64,8 @@ void TopicRoutes::get_topic(HttpExchange::Ptr exchange) {
   allow_origin(*exchange, origins_);
   const HttpRequest& request = exchange->request();
   if (!protocol::valid_topic_name(request.rest)) {
-    return refuse(*exchange, 400,
-                  "not a topic name (for a filter: /topics?filter=...): \"" + request.rest + "\"");
+    return exchange->answer(refusal(
+        400, "not a topic name (for a filter: /topics?filter=...): \"" + request.rest + "\""));
   }
   access_.judge(exchange, request.rest, [this, exchange](HttpAccess::Verdict verdict) {
     if (verdict.refusal) return exchange->answer(std::move(*verdict.refusal));
@@ -90,7 +79,7 @@ void TopicRoutes::answer_topic(HttpExchange::Ptr exchange, HttpAccess::Verdict v
   if (!answer.may_change) return exchange->answer(std::move(answer.response));
   if (counters_.long_polls.value() >= long_polls_max_) {
     counters_.long_polls_refused.add();
-    return exchange->answer(too_many("too many requests wait already (http.long_polls_max)\n"));
+    return exchange->answer(busy("too many requests wait already (http.long_polls_max)"));
   }
   const auto poll = std::make_shared<TopicPoll>(
       http_.context(), topics_, std::move(question), counters_.long_polls, std::move(exchange),
@@ -112,22 +101,18 @@ void TopicRoutes::answer_late(const HttpExchange::Ptr& exchange, const HttpAcces
 }
 
 std::vector<MetricRow> topic_metric_rows(const TopicCounters& counters) {
-  const auto row = [](const char* name, MetricType type, const char* help, const Counter& counter) {
-    return MetricRow{name, type, {}, help, [&counter](MetricWriter& writer) {
-                       writer.sample(static_cast<double>(counter.value()));
-                     }};
-  };
-  return {row("millrace_http_long_polls", MetricType::gauge,
-              "HTTP requests that wait for a newer value of a topic.", counters.long_polls),
-          row("millrace_http_long_polls_refused_total", MetricType::counter,
-              "HTTP requests that were not allowed to wait because of http.long_polls_max.",
-              counters.long_polls_refused),
-          row("millrace_http_password_checks_refused_total", MetricType::counter,
-              "HTTP requests answered 503 because of access.password_checks_max.",
-              counters.password_checks_refused),
-          row("millrace_http_lists_refused_total", MetricType::counter,
-              "Requests for a list of topics that were answered 503 because too many waited.",
-              counters.lists_refused)};
+  return {
+      counter_row("millrace_http_long_polls", MetricType::gauge,
+                  "HTTP requests that wait for a newer value of a topic.", counters.long_polls),
+      counter_row("millrace_http_long_polls_refused_total", MetricType::counter,
+                  "HTTP requests that were not allowed to wait because of http.long_polls_max.",
+                  counters.long_polls_refused),
+      counter_row("millrace_http_password_checks_refused_total", MetricType::counter,
+                  "HTTP requests answered 503 because of access.password_checks_max.",
+                  counters.password_checks_refused),
+      counter_row("millrace_http_lists_refused_total", MetricType::counter,
+                  "Requests for a list of topics that were answered 503 because too many waited.",
+                  counters.lists_refused)};
 }
 
 }  // namespace millrace::server

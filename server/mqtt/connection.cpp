@@ -48,7 +48,7 @@ Connection::~Connection() {
 
 std::uint64_t Connection::charged_bytes() const {
   return fixed_bytes + (listener_.uses_tls() ? tls_bytes : 0) +
-         (aliases_in_ ? aliases_in_->bytes : 0);
+         (aliases_in_ ? aliases_in_->bytes() : 0);
 }
 
 void Connection::start() {
@@ -121,7 +121,8 @@ void Connection::schedule_check() {
   // One tick more: the current one has begun already.
   std::uint32_t at = patience_ticks_ == 0 ? wheel.tick() + TimerWheel::slot_count - 1
                                           : last_received_tick_ + patience_ticks_ + 1;
-  if (reading_paused_ && is_over_rate()) at = wheel.tick() + 1;
+  // Also where it is within its rate again by now: nothing else tells that.
+  if (reading_paused_ && has_rate_limit()) at = wheel.tick() + 1;
   if (expires_ && static_cast<std::int32_t>(uncommon_.read().expires_tick - at) < 0) {
     at = uncommon_.read().expires_tick;
   }
@@ -148,7 +149,7 @@ void Connection::on_due() {
   }
   // What it may publish comes back by the time alone.
   const StreamUserRef keep(this);
-  if (reading_paused_ && guest() != nullptr && guest()->limits_rate() && !ended()) {
+  if (reading_paused_ && has_rate_limit() && !ended()) {
     if (is_over_rate()) last_received_tick_ = tick;
     resume_reading();
     if (ended()) return;  // close() looked after its time
@@ -212,7 +213,7 @@ void Connection::relieve_memory() {
       reader_.kept_bytes() > kept_bytes_max && tick - partial_since_tick_ > kept_ticks;
   const bool never_reads = control_bytes() > kept_bytes_max && reading_paused_ &&
                            tick - last_received_tick_ > kept_ticks;
-  const bool hoards_names = aliases_in_ && aliases_in_->bytes > alias_bytes_max;
+  const bool hoards_names = aliases_in_ && aliases_in_->bytes() > alias_bytes_max;
   if (!never_ends && !never_reads && !hoards_names) return;
   close({ReasonCode::quota_exceeded, CloseCause::limit, true});
 }

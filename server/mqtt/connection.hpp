@@ -47,6 +47,7 @@
 #include "server/mqtt/guest.hpp"
 #include "server/mqtt/handshake.hpp"
 #include "server/mqtt/held_answers.hpp"
+#include "server/mqtt/inbound_aliases.hpp"
 #include "server/mqtt/late_binding.hpp"
 #include "server/mqtt/packet_reader.hpp"
 #include "server/mqtt/submission.hpp"
@@ -109,11 +110,6 @@ class Connection final : public StreamUser,
     bool by_processor = false;  // what it had to say has been taken already
   };
 
-  struct InboundAliases {
-    std::vector<std::string> names;  // by topic alias - 1
-    std::uint64_t bytes = 0;         // of all of them
-  };
-
   // What few connections have.
   struct Uncommon {
     std::unique_ptr<Guest> guest;              // null: nothing of the kind is limited
@@ -134,9 +130,8 @@ class Connection final : public StreamUser,
   void make_guest();
   bool speaks_for_itself() const;
   bool is_welcome();  // by the limits for addresses; else it is closed, or its CONNECT refused
-  bool is_over_rate() const {
-    return guest() != nullptr && guest()->limits_rate() && !guest()->has_rate();
-  }
+  bool has_rate_limit() const { return guest() != nullptr && guest()->limits_rate(); }
+  bool is_over_rate() const { return has_rate_limit() && !guest()->has_rate(); }
   void note_expiry();  // of grants_, which are new
   bool has_expired(std::uint32_t tick) const {
     return expires_ && static_cast<std::int32_t>(tick - uncommon_.read().expires_tick) >= 0;
@@ -160,7 +155,6 @@ class Connection final : public StreamUser,
   void on_received(ReceivedBytes& received);
   void handle_packets(ReceivedBytes& received, ReadCounts& counts);
   void count(const ReadCounts& counts);
-  void settle_slices(ReceivedBytes& received);
   void keep_rest(const ReceivedBytes& received);
   void refuse_bytes();
   void discard_input();

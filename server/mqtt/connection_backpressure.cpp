@@ -11,10 +11,8 @@ void Connection::read_on() {
     reading_paused_ = true;
     last_received_tick_ = thread_.wheel().tick();
     thread_.counters().read_pauses.add();
-    if (is_over_rate()) {
-      thread_.counters().rate_pauses.add();
-      schedule_check();
-    }
+    if (is_over_rate()) thread_.counters().rate_pauses.add();
+    if (has_rate_limit()) schedule_check();
     // What was applied between the check and this has brought no call.
     resume_reading();
   } else {

@@ -1,4 +1,4 @@
-// What who manages the server is told of a connection.
+// What those who manage the server are told of a connection.
 #include "server/mqtt/connection.hpp"
 #include "server/net/peer_address.hpp"
 
@@ -7,22 +7,6 @@ namespace millrace::server {
 namespace {
 
 constexpr std::uint32_t ticks_per_second = IoThread::ticks(1);
-
-std::string_view word(Transport transport) {
-  switch (transport) {
-    case Transport::tcp:
-      return "tcp";
-    case Transport::tls:
-      return "tls";
-    case Transport::ws:
-      return "ws";
-    case Transport::wss:
-      return "wss";
-    case Transport::unix_socket:
-      return "unix";
-  }
-  return "";
-}
 
 }  // namespace
 
@@ -33,11 +17,12 @@ void Connection::describe(broker::ConnectionFacts& facts) const {
     facts.port = static_cast<std::uint16_t>(peer.port);
   }
   facts.listener = listener_.name;
-  facts.transport = word(listener_.transport);
+  facts.transport = to_string(listener_.transport);
   const std::uint32_t tick = thread_.wheel().tick();
   // Half as much again as was agreed; while it is being closed, the time that it has for that.
-  if (state_ == State::connected)
+  if (state_ == State::connected) {
     facts.keep_alive_seconds = patience_ticks_ * 2 / 3 / ticks_per_second;
+  }
   facts.silent_seconds = (tick - last_received_tick_) / ticks_per_second;
   facts.connected_seconds = (tick - connected_tick_) / ticks_per_second;
   facts.bytes_received = bytes_received_;

@@ -64,27 +64,17 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   return true;
 }
 
-// After this the view's topic is spelled out. [MQTT-3.3.2-8] to [MQTT-3.3.2-12]
+// See InboundAliases.
 std::optional<protocol::ReasonCode> Connection::resolve_alias(protocol::PublishView& view) {
-  const std::uint32_t max = thread_.config().topic_alias_maximum.in;
-  if (view.topic_alias > max) return ReasonCode::topic_alias_invalid;
   if (!aliases_in_) aliases_in_ = std::make_unique<InboundAliases>();
-  auto& aliases = aliases_in_->names;
-  if (!view.topic.empty()) {
-    if (aliases.size() < view.topic_alias) aliases.resize(view.topic_alias);
-    std::string& name = aliases[view.topic_alias - 1u];
+  const std::uint64_t before = aliases_in_->bytes();
+  const auto refused = aliases_in_->resolve(view, thread_.config().topic_alias_maximum.in);
+  if (const std::uint64_t now = aliases_in_->bytes(); now != before) {
     broker::Ledger& ledger = thread_.inbox().ledger();
-    ledger.charge_connection(view.topic.size());
-    ledger.release_connection(name.size());
-    aliases_in_->bytes += view.topic.size() - name.size();
-    std::string(view.topic).swap(name);  // with no more room than it needs
-    return std::nullopt;
+    ledger.charge_connection(now);
+    ledger.release_connection(before);
   }
-  if (view.topic_alias > aliases.size() || aliases[view.topic_alias - 1u].empty()) {
-    return ReasonCode::protocol_error;
-  }
-  view.topic = aliases[view.topic_alias - 1u];
-  return std::nullopt;
+  return refused;
 }
 
 // False: more than Receive Maximum are not acknowledged yet, and the policy is to enforce it. MQTT

@@ -11,7 +11,6 @@
 
 namespace millrace::server {
 
-namespace command = broker::command;
 using protocol::PacketType;
 
 void Connection::on_readable() {
@@ -68,7 +67,7 @@ void Connection::on_received(ReceivedBytes& received) {
   ReadCounts counts;
   handle_packets(received, counts);
   count(counts);
-  if (received.has_slices()) settle_slices(received);
+  if (submission_.settle_slices(received)) reader_.hand_over();
   if (!ended()) keep_rest(received);
   in_read_ = false;
   submission_.submit();
@@ -124,20 +123,6 @@ void Connection::count(const ReadCounts& counts) {
   }
 }
 
-// What becomes of the buffer that the messages of this read are slices of: they keep it, and the
-// last one is charged for what they do not use; or they are copied, and the thread reads into it
-// again.
-void Connection::settle_slices(ReceivedBytes& received) {
-  received.pay_references();
-  if (!received.is_shared()) return;
-  if (received.is_worth_handing_over()) {
-    submission_.charge_last_slice(received.holder(), received.unused_bytes());
-    reader_.hand_over();
-  } else {
-    submission_.copy_slices(received.holder());
-  }
-}
-
 void Connection::keep_rest(const ReceivedBytes& received) {
   if (received.rest().empty()) return;
   const Config& config = thread_.config();
@@ -190,20 +175,7 @@ bool Connection::handle_packet(const protocol::Frame& frame, Bytes packet, Recei
 bool Connection::handle_ack(const protocol::Frame& frame, Bytes packet) {
   const auto ack = protocol::decode_ack(frame, packet, version_);
   if (!ack) return fault(ack.error());
-  switch (ack->type) {
-    case PacketType::pubrec:
-      submission_.add(command::Pubrec{ack->packet_id, ack->reason});
-      break;
-    case PacketType::pubrel:
-      submission_.add(command::Pubrel{ack->packet_id, ack->reason});
-      break;
-    case PacketType::pubcomp:
-      submission_.add(command::Pubcomp{ack->packet_id, ack->reason});
-      break;
-    default:
-      submission_.add(command::Puback{ack->packet_id, ack->reason});
-      break;
-  }
+  submission_.add_ack(*ack);
   return true;
 }
 

@@ -96,8 +96,6 @@ bool Connection::add_request(std::unique_ptr<Request> request, std::uint64_t byt
   submission_.add_request(std::move(request), bytes);
   return true;
 }
-template bool Connection::add_request(std::unique_ptr<broker::SubscribeRequest>, std::uint64_t);
-template bool Connection::add_request(std::unique_ptr<broker::UnsubscribeRequest>, std::uint64_t);
 
 std::string Connection::resolve(const protocol::Subscription& wanted, const DeliveryWish& wish,
                                 bool has_identifier, broker::SubscriptionRequest& resolved) {

@@ -1,13 +1,10 @@
 // What a connection sends: takes what was handed over, lets the Writer write it, waits for
 // writability, and reports what drained.
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "protocol/encode.hpp"
+#include "server/mqtt/binding.hpp"
 #include "server/mqtt/connection.hpp"
 
 namespace millrace::server {
@@ -16,9 +13,6 @@ using broker::Outbox;
 using protocol::PacketType;
 
 namespace {
-// For `late` the kernel may hold this many times what it may hold for `latest`.
-constexpr std::uint32_t late_lowat_factor = 8;
-
 CloseCause cause_of(protocol::ReasonCode reason, bool greeted) {
   if (!greeted) return CloseCause::refused;
   const bool revoked = reason == protocol::ReasonCode::not_authorized;
@@ -165,19 +159,13 @@ void Connection::write() {
   report_drained();
 }
 
-// At a quarter of the smallest credit that may apply: so light traffic sends no reports, and a
-// connection that is written without a stop does not use up its credit. A collapsed backlog has the
-// credit of `latest`, or what late_ says.
+// When report_bytes() are written, or when late_ says so.
 void Connection::report_drained() {
   if (ended() || !past_connect()) return;
   if (submission_.outbox()->binding() != binding_) apply_binding();
   const std::uint32_t bytes = writer_.unreported_bytes();
-  const OutboxConfig& config = thread_.config().outbox;
-  const std::uint64_t credit = binding_ == Outbox::Binding::early
-                                   ? config.credit_bytes
-                                   : std::min(config.credit_bytes, config.latest_credit_bytes);
   const bool says_more = late_ && late_->written(bytes);
-  if (bytes < credit / 4 && !says_more) return;
+  if (bytes < report_bytes(binding_, thread_.config().outbox) && !says_more) return;
   broker::command::Drained drained;
   drained.bytes = bytes;
   drained.blocked = was_blocked_;
@@ -193,8 +181,6 @@ void Connection::on_reader_progress() {
   report_drained();
 }
 
-// The kernel's send buffer is a hidden queue: for a subscriber whose values may be replaced it is
-// kept small, so that they are bound late.
 void Connection::apply_binding() {
   binding_ = submission_.outbox()->binding();
   if (binding_ != Outbox::Binding::latest || thread_.config().outbox.unread_bytes == 0) {
@@ -205,11 +191,7 @@ void Connection::apply_binding() {
     late_ = std::make_unique<LateBinding>(thread_, user, stream_->fd());
     writer_.set_late(&late_->terms());
   }
-  const std::uint32_t bytes = thread_.config().outbox.notsent_lowat_bytes;
-  int lowat = -1;  // the system's default
-  if (binding_ == Outbox::Binding::latest) lowat = static_cast<int>(bytes);
-  if (binding_ == Outbox::Binding::late) lowat = static_cast<int>(bytes * late_lowat_factor);
-  ::setsockopt(stream_->fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+  limit_unsent_bytes(stream_->fd(), binding_, thread_.config().outbox);
 }
 
 }  // namespace millrace::server

@@ -1,11 +1,9 @@
 #include "server/mqtt/listener.hpp"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cerrno>
@@ -16,6 +14,7 @@
 #include "server/mqtt/connection.hpp"
 #include "server/net/make_stream.hpp"
 #include "server/net/unix_socket.hpp"
+#include "server/net/tcp_options.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {
@@ -26,7 +25,6 @@ namespace {
 
 constexpr int accepted_in_a_row_max = 64;
 constexpr std::uint32_t pause_ticks = 1;
-constexpr int keep_alive_probes = 4;  // unanswered, they end a connection
 
 struct Accepted {
   const ListenerConfig& listener;
@@ -90,27 +88,12 @@ void Listener::open_unix() {
 
 // What is accepted inherits all of them.
 void Listener::set_socket_options(int fd, bool is_ipv6) const {
-  const auto set = [&](int level, int name, int value) {
-    if (::setsockopt(fd, level, name, &value, sizeof value) != 0) {
-      throw boost::system::system_error(errno, boost::system::system_category());
-    }
-  };
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-  if (is_ipv6) {
-    set(IPPROTO_IPV6, IPV6_V6ONLY, !takes_ipv4_too(home_.config(), config_.host, config_.port));
+  bool is_set = set_tcp_options(fd, home_.config().connection);
+  if (is_set && is_ipv6) {
+    const int only_ipv6 = !takes_ipv4_too(home_.config(), config_.host, config_.port);
+    is_set = ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_ipv6, sizeof only_ipv6) == 0;
   }
-  // A client whose machine lost its power says nothing, and may have asked for no keep alive.
-  const ConnectionConfig& limits = home_.config().connection;
-  if (limits.tcp_keep_alive_seconds > 0) {
-    const int idle_s = static_cast<int>(limits.tcp_keep_alive_seconds);
-    set(SOL_SOCKET, SO_KEEPALIVE, 1);
-    set(IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
-    set(IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, idle_s / keep_alive_probes));
-    set(IPPROTO_TCP, TCP_KEEPCNT, keep_alive_probes);
-  }
-  if (limits.tcp_user_timeout_seconds > 0) {
-    set(IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(limits.tcp_user_timeout_seconds * 1000));
-  }
+  if (!is_set) throw boost::system::system_error(errno, boost::system::system_category());
 }
 
 void Listener::start(const std::string& clients) {

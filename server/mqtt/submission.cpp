@@ -23,7 +23,33 @@ void Submission::add_close(protocol::ReasonCode reason, std::optional<std::uint3
   close_added_ = true;
 }
 
+void Submission::add_ack(const protocol::Ack& ack) {
+  namespace command = broker::command;
+  switch (ack.type) {
+    case protocol::PacketType::pubrec:
+      return add(command::Pubrec{ack.packet_id, ack.reason});
+    case protocol::PacketType::pubrel:
+      return add(command::Pubrel{ack.packet_id, ack.reason});
+    case protocol::PacketType::pubcomp:
+      return add(command::Pubcomp{ack.packet_id, ack.reason});
+    default:
+      return add(command::Puback{ack.packet_id, ack.reason});
+  }
+}
+
 // --- The messages of a read ----------------------------------------------------------------------
+
+bool Submission::settle_slices(ReceivedBytes& received) {
+  if (!received.has_slices()) return false;
+  received.pay_references();
+  if (!received.is_shared()) return false;
+  if (!received.is_worth_handing_over()) {
+    copy_slices(received.holder());
+    return false;
+  }
+  charge_last_slice(received.holder(), received.unused_bytes());
+  return true;
+}
 
 void Submission::charge_last_slice(const broker::Buffer* buffer, std::uint32_t bytes) {
   auto& commands = thread_.commands();

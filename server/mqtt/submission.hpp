@@ -21,6 +21,8 @@
 
 #include "core/broker/command.hpp"
 #include "core/broker/outbox.hpp"
+#include "protocol/decode.hpp"
+#include "server/mqtt/received_bytes.hpp"
 #include "server/net/io_thread.hpp"
 
 namespace millrace::server {
@@ -56,12 +58,17 @@ class Submission {
       add(broker::command::Unsubscribe{std::move(request)});
     }
   }
+  // PUBACK, PUBREC, PUBREL or PUBCOMP.
+  void add_ack(const protocol::Ack& ack);
   void add_close(protocol::ReasonCode reason, std::optional<std::uint32_t> new_expiry_s);
   bool has_close() const { return close_added_; }
   // Nothing more will be submitted: the queue has taken all, Close included, or nothing was opened.
   bool is_over() const { return outbox_ == nullptr || (close_added_ && gathered() == 0 && !kept_); }
 
   // --- The messages of the read that is being gathered ---
+  // What becomes of the buffer that they are slices of. True: they keep it, the last one is charged
+  // for what they do not use, and the reader is to hand it over. Else it can be read into again.
+  [[nodiscard]] bool settle_slices(ReceivedBytes& received);
   // Charges the last message that is a slice of `buffer` for `bytes` more than its own.
   void charge_last_slice(const broker::Buffer* buffer, std::uint32_t bytes);
   // Copies each message that is a slice of `buffer` to a buffer of its own.

@@ -16,7 +16,7 @@ std::string forwarded_client(const std::string& peer, std::string_view forwarded
     last = first == std::string_view::npos
                ? std::string_view()
                : last.substr(first, last.find_last_not_of(" \t") + 1 - first);
-    // What is no address nobody can be held to: the proxy that said it is the last one known.
+    // No address (`unknown`, a name): the proxy that appended it counts as the client.
     const std::string address(last);
     if (!is_address(address)) break;
     client = address;

@@ -77,6 +77,7 @@ class WebSocketClient final : public Base {
   websocket::FrameReader reader_{websocket::Role::client};
   std::vector<std::uint8_t> unsent_;  // the request, or frames
   std::size_t unsent_at_ = 0;
+  std::string answer_;  // a control frame that goes out between two data frames
 };
 
 // --- Handshake -----------------------------------------------------------------------------------
@@ -164,8 +165,8 @@ IoResult WebSocketClient<Base>::read(std::span<std::uint8_t> into) {
     early_.erase(early_.begin(), early_.begin() + static_cast<std::ptrdiff_t>(received.bytes));
   }
   const std::size_t payload_bytes = reader_.unframe(into.first(received.bytes));
-  if (const std::string answer = reader_.take_answer(new_mask()); !answer.empty() && !closing_) {
-    unsent_.insert(unsent_.end(), answer.begin(), answer.end());
+  if (std::string answer = reader_.take_answer(new_mask()); !answer.empty() && !closing_) {
+    answer_ = std::move(answer);
     if (flush() == IoStatus::again) Base::wait_writable();
   }
   if (payload_bytes > 0) return {IoStatus::ok, payload_bytes};
@@ -227,14 +228,18 @@ void WebSocketClient<Base>::append_frame(std::span<const iovec> from, std::size_
 
 template <class Base>
 IoStatus WebSocketClient<Base>::flush() {
-  while (unsent_at_ < unsent_.size()) {
+  for (;;) {
+    if (unsent_at_ == unsent_.size()) {
+      unsent_.assign(answer_.begin(), answer_.end());
+      unsent_at_ = 0;
+      answer_.clear();
+      if (unsent_.empty()) break;
+    }
     const iovec part{unsent_.data() + unsent_at_, unsent_.size() - unsent_at_};
     const IoResult result = Base::write({&part, 1});
     if (result.status != IoStatus::ok) return result.status;
     unsent_at_ += result.bytes;
   }
-  unsent_.clear();
-  unsent_at_ = 0;
   return Base::flush();
 }
 
@@ -255,21 +260,10 @@ template <class Base>
 void WebSocketClient<Base>::shutdown() {
   if (closing_) return;
   closing_ = true;
+  // A peer that closed first has its answer.
   if (!reader_.over() || reader_.fault()) {
-    const std::string close =
-        websocket::encode_close(reader_.fault().value_or(websocket::CloseCode::normal));
-    // Unmasked, as a server sends it: a header of two bytes, then the code.
-    constexpr std::size_t header_bytes = 2;
-    std::array<std::uint8_t, websocket::masked_header_bytes_max> header;
-    const std::uint32_t mask = new_mask();
-    const std::size_t masked_bytes = websocket::encode_header(
-        websocket::Opcode::close, close.size() - header_bytes, mask, header);
-    unsent_.insert(unsent_.end(), header.begin(),
-                   header.begin() + static_cast<std::ptrdiff_t>(masked_bytes));
-    const std::size_t at = unsent_.size();
-    unsent_.resize(at + close.size() - header_bytes);
-    websocket::apply_mask(mask, reinterpret_cast<const std::uint8_t*>(close.data()) + header_bytes,
-                          unsent_.data() + at, close.size() - header_bytes);
+    answer_ =
+        websocket::encode_close(reader_.fault().value_or(websocket::CloseCode::normal), new_mask());
   }
   finish_closing();
 }

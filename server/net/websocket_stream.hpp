@@ -19,7 +19,8 @@
 
 namespace millrace::server {
 
-// They take the socket. `from_proxy`: it begins with a proxy's header. The listener's configuration outlives the stream.
+// They take the socket. `from_proxy`: it begins with a proxy's header. The listener's configuration
+// outlives the stream.
 std::unique_ptr<Stream> make_websocket_stream(Poller& poller, int fd,
                                               const ListenerConfig& listener, bool from_proxy);
 std::unique_ptr<Stream> make_secure_websocket_stream(Poller& poller, int fd,

@@ -40,17 +40,11 @@ MetricRow of_histogram(std::string name, std::string help,
           MetricType::histogram,
           {},
           std::move(help),
-          [&histogram, unit](MetricWriter& writer) {
-            std::array<std::uint64_t, count - 1> bounds;
-            std::array<std::uint64_t, count> buckets;
-            for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] = std::uint64_t{1} << i;
-            for (std::size_t i = 0; i < count; ++i) buckets[i] = histogram.buckets[i].value();
-            writer.histogram(bounds, buckets, histogram.sum.value(), unit);
-          }};
+          [&histogram, unit](MetricWriter& writer) { writer.histogram(histogram, unit); }};
 }
 
 template <class Get>
-MetricRow of_queue(MetricType type, std::string name, std::string help, Get get) {
+MetricRow computed(MetricType type, std::string name, std::string help, Get get) {
   return {std::move(name), type, {}, std::move(help), [get](MetricWriter& writer) {
             writer.sample(static_cast<double>(get()));
           }};
@@ -153,40 +147,31 @@ std::vector<MetricRow> queue_rows(const Inbox& inbox) {
   constexpr auto gauge = MetricType::gauge;
   constexpr auto counter = MetricType::counter;
   return {
-      of_queue(gauge, "millrace_queue_depth", "Commands that wait in the queue.",
+      computed(gauge, "millrace_queue_depth", "Commands that wait in the queue.",
                [&inbox] { return inbox.queue().len(); }),
-      of_queue(gauge, "millrace_queue_capacity", "Commands that the queue has room for now.",
+      computed(gauge, "millrace_queue_capacity", "Commands that the queue has room for now.",
                [&inbox] { return inbox.queue().capacity(); }),
-      of_queue(gauge, "millrace_queue_bytes", "Bytes of the messages in the queue.",
+      computed(gauge, "millrace_queue_bytes", "Bytes of the messages in the queue.",
                [&inbox] { return inbox.queued_bytes(); }),
-      of_queue(gauge, "millrace_queue_memory_bytes", "Memory of the queue itself.",
+      computed(gauge, "millrace_queue_memory_bytes", "Memory of the queue itself.",
                [&inbox] { return inbox.queue().stats().memory_bytes; }),
-      of_queue(counter, "millrace_queue_resizes_total", "Times that the queue grew or shrank.",
+      computed(counter, "millrace_queue_resizes_total", "Times that the queue grew or shrank.",
                [&inbox] { return inbox.queue().stats().resizes; }),
-      of_queue(counter, "millrace_queue_full_total",
+      computed(counter, "millrace_queue_full_total",
                "Submissions of which the queue did not take everything because it was full.",
                [&inbox] { return inbox.queue().stats().full; }),
   };
-}
-
-template <class Get>
-MetricRow of_ledger(const broker::Ledger& ledger, std::string name, std::string help, Get get) {
-  return {
-      std::move(name),
-      MetricType::gauge,
-      {},
-      std::move(help),
-      [&ledger, get](MetricWriter& writer) { writer.sample(static_cast<double>(get(ledger))); }};
 }
 
 }  // namespace
 
 std::vector<MetricRow> memory_metric_rows(const ProcessorStats& stats,
                                           const broker::Ledger& ledger) {
+  constexpr auto gauge = MetricType::gauge;
   constexpr auto counter = MetricType::counter;
   return {
       {"millrace_memory_bytes",
-       MetricType::gauge,
+       gauge,
        {"kind"},
        "Memory that is held for clients, by kind. `messages` are the bytes of all messages, each "
        "counted once; `other` is what the process has beyond all kinds.",
@@ -196,12 +181,11 @@ std::vector<MetricRow> memory_metric_rows(const ProcessorStats& stats,
                          {broker::holding_names[i]});
          }
        }},
-      of_ledger(ledger, "millrace_memory_limit_bytes",
-                "The limit of that memory (memory.bytes_max).",
-                [](const broker::Ledger& of) { return of.bytes_max(); }),
-      of_ledger(ledger, "millrace_memory_level",
-                "How much of it is left: 0 plenty, 1 scarce (from 80 % on), 2 none.",
-                [](const broker::Ledger& of) { return static_cast<unsigned>(of.level()); }),
+      computed(gauge, "millrace_memory_limit_bytes", "The limit of that memory (memory.bytes_max).",
+               [&ledger] { return ledger.bytes_max(); }),
+      computed(gauge, "millrace_memory_level",
+               "How much of it is left: 0 plenty, 1 scarce (from 80 % on), 2 none.",
+               [&ledger] { return static_cast<unsigned>(ledger.level()); }),
       of_counter(stats, counter, "millrace_memory_refusals_total",
                  "Sessions, subscriptions and retained messages that were refused because memory "
                  "was scarce.",

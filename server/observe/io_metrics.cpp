@@ -188,8 +188,9 @@ std::vector<MetricRow> traffic_rows(const Threads& threads) {
              "applied.",
              &Io::read_pauses),
       single(threads, "millrace_rate_pauses_total",
-             "Those of them because of connection.messages_per_second, "
-             "connection.bytes_per_second, or the same of a listener.",
+             "Times that reading from a connection was paused because of "
+             "connection.messages_per_second, connection.bytes_per_second, or the same of a "
+             "listener.",
              &Io::rate_pauses),
       single(threads, "millrace_accept_pauses_total",
              "Times that accepting was paused because file descriptors or memory had run out.",
@@ -203,15 +204,17 @@ std::vector<MetricRow> traffic_rows(const Threads& threads) {
          writer.sample(total(threads, [](const auto& io) { return io.unread_bytes.value(); }));
        }},
       single(threads, "millrace_late_binding_unknown_total",
-             "Such clients whose kernel does not tell what they have read: they are sent values "
-             "within outbox.latest_credit_bytes.",
+             "Clients that are conflated or subscribe to the newest values alone, and of which the "
+             "kernel does not tell what they have read: they are sent values within "
+             "outbox.latest_credit_bytes.",
              &Io::late_binding_unknown),
       latency_row(threads, "millrace_publish_to_write_seconds",
                   "From the read that brought a message to the write that took it to a subscriber.",
                   &Io::publish_to_write),
       latency_row(threads, "millrace_age_seconds",
-                  "With outbox.unread_bytes, the age at which such a client will read what is "
-                  "written to it: publish_to_write and the estimated wait in its receive buffer.",
+                  "With outbox.unread_bytes, the age at which a client that is conflated or "
+                  "subscribes to the newest values alone will read what is written to it: "
+                  "publish_to_write and the estimated wait in its receive buffer.",
                   &Io::age),
   };
 }

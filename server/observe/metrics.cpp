@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 namespace millrace::server {
 
@@ -64,6 +65,12 @@ void MetricWriter::histogram(std::span<const std::uint64_t> bounds,
   }
   metric.histogram.sample_count = count;
   metric.histogram.sample_sum = static_cast<double>(sum) * unit;
+}
+
+MetricRow counter_row(std::string name, MetricType type, std::string help, const Counter& counter) {
+  return {std::move(name), type, {}, std::move(help), [&counter](MetricWriter& writer) {
+            writer.sample(static_cast<double>(counter.value()));
+          }};
 }
 
 void Metrics::add(MetricRow row) {

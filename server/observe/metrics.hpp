@@ -11,6 +11,8 @@
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -20,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/histogram.hpp"
 #include "server/observe/counters.hpp"
 
 namespace millrace::server {
@@ -37,6 +40,14 @@ class MetricWriter {
   void histogram(std::span<const std::uint64_t> bounds, std::span<const std::uint64_t> buckets,
                  std::uint64_t sum, double unit,
                  std::initializer_list<std::string_view> label_values = {});
+  template <std::size_t count>
+  void histogram(const base::PowerHistogram<count>& from, double unit) {
+    std::array<std::uint64_t, count - 1> bounds;
+    std::array<std::uint64_t, count> buckets;
+    for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] = std::uint64_t{1} << i;
+    for (std::size_t i = 0; i < count; ++i) buckets[i] = from.buckets[i].value();
+    histogram(bounds, buckets, from.sum.value(), unit);
+  }
 
  private:
   prometheus::ClientMetric& add(std::initializer_list<std::string_view> label_values);
@@ -52,6 +63,9 @@ struct MetricRow {
   std::string help;  // one sentence; stands in the exposition and in docs/metrics.md
   std::function<void(MetricWriter&)> read;
 };
+
+// One sample without labels. The counter must outlive the row.
+MetricRow counter_row(std::string name, MetricType type, std::string help, const Counter& counter);
 
 class Metrics : public prometheus::Collectable {
  public:

@@ -1,40 +1,24 @@
 #include "server/upstream/dial.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
 #include <utility>
 
+#include "server/net/tcp_options.hpp"
+
 namespace millrace::server {
 
 namespace {
-
-constexpr int keep_alive_probes = 4;
 
 int make_socket(const Endpoint& endpoint, const ConnectionConfig& limits) {
   const int fd =
       ::socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "socket");
-  const auto set = [fd](int level, int name, int value) {
-    ::setsockopt(fd, level, name, &value, sizeof value);
-  };
-  set(IPPROTO_TCP, TCP_NODELAY, 1);
-  if (limits.tcp_keep_alive_seconds > 0) {
-    const int idle_s = static_cast<int>(limits.tcp_keep_alive_seconds);
-    set(SOL_SOCKET, SO_KEEPALIVE, 1);
-    set(IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
-    set(IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, idle_s / keep_alive_probes));
-    set(IPPROTO_TCP, TCP_KEEPCNT, keep_alive_probes);
-  }
-  if (limits.tcp_user_timeout_seconds > 0) {
-    set(IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(limits.tcp_user_timeout_seconds * 1000));
-  }
+  set_tcp_options(fd, limits);  // without them it connects, too
   return fd;
 }
 

@@ -71,11 +71,10 @@ LinkTerms terms_of(const protocol::Connack& connack, const UpstreamPlan& plan, c
   terms.session_present = connack.session_present;
   terms.keep_alive_seconds =
       said.server_keep_alive.value_or(static_cast<std::uint16_t>(plan.config.keep_alive_seconds));
-  if (dialect != Dialect::v5) {
-    terms.receive_maximum = static_cast<std::uint16_t>(std::min(config.inflight_max, 65535u));
-    return terms;
-  }
-  terms.receive_maximum = said.receive_maximum.value_or(65535);
+  // Without Receive Maximum, as in 3.1.1, the upstream would take any number.
+  terms.receive_maximum = static_cast<std::uint16_t>(
+      std::min<std::uint32_t>(said.receive_maximum.value_or(65535), config.inflight_max));
+  if (dialect != Dialect::v5) return terms;
   terms.packet_bytes_max = said.maximum_packet_size.value_or(0);
   terms.qos_max = said.maximum_qos.value_or(2);
   terms.takes_retained = said.retain_available.value_or(1) != 0;

@@ -67,8 +67,8 @@ void Link::on_open_failed() {
 
 // It is no client's: instead of the listener that it came to, it has the upstream that it goes to.
 void Link::describe(broker::ConnectionFacts& facts) const {
-  if (const int fd = stream_->fd(); fd >= 0) {
-    PeerAddress peer = peer_address(fd);
+  if (stream_->fd() >= 0) {
+    PeerAddress peer = stream_->peer();
     facts.address = std::move(peer.host);
     facts.port = static_cast<std::uint16_t>(peer.port);
   }

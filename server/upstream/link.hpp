@@ -33,6 +33,7 @@
 #include "protocol/frame.hpp"
 #include "protocol/packet.hpp"
 #include "protocol/publish.hpp"
+#include "server/mqtt/inbound_aliases.hpp"
 #include "server/mqtt/packet_reader.hpp"
 #include "server/mqtt/submission.hpp"
 #include "server/mqtt/writer.hpp"
@@ -147,7 +148,6 @@ class Link final : public StreamUser,
   void read_on();
   void on_received(ReceivedBytes& received);
   void handle_packets(ReceivedBytes& received);
-  void settle_slices(ReceivedBytes& received);
   void keep_rest(const ReceivedBytes& received);
   void discard_input();
   bool must_pause() const;
@@ -160,7 +160,6 @@ class Link final : public StreamUser,
   bool handle_other(const protocol::Frame& frame, Bytes packet);
   bool handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received);
   bool fault(ReasonCode reason, std::string_view what);
-  std::optional<ReasonCode> resolve_alias(protocol::PublishView& view);
   std::optional<LinkRefusal> refusal_of(const protocol::PublishView& view,
                                         const TopicMap::Rule* rule, const std::string& topic) const;
   void refuse_publish(const protocol::PublishView& view, LinkRefusal why);
@@ -203,8 +202,8 @@ class Link final : public StreamUser,
   Submission submission_;
   Writer writer_;
   LinkTerms terms_;
-  std::vector<std::string> aliases_in_;  // by topic alias - 1
-  std::deque<Request> requests_;         // the first one is sent
+  InboundAliases aliases_in_;
+  std::deque<Request> requests_;  // the first one is sent
   std::optional<std::vector<bool>> demand_;
   std::vector<Asked> asked_;  // by rule
   std::optional<LinkEnd> end_;

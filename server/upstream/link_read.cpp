@@ -1,6 +1,5 @@
 // One read of a link: its packets, and what becomes of them. As in a Connection
 // (server/mqtt/connection_read.cpp), but the other side is a server.
-#include <algorithm>
 #include <utility>
 #include <variant>
 
@@ -77,7 +76,7 @@ void Link::discard_input() {
 void Link::on_received(ReceivedBytes& received) {
   in_read_ = true;
   handle_packets(received);
-  if (received.has_slices()) settle_slices(received);
+  if (submission_.settle_slices(received)) reader_.hand_over();
   if (!ended()) keep_rest(received);
   in_read_ = false;
   submission_.submit();
@@ -101,17 +100,6 @@ void Link::handle_packets(ReceivedBytes& received) {
     if (!handle_packet(frame, received.rest().first(frame.packet_bytes), received)) break;
     received.take(frame.packet_bytes);
     if (hold_rest_) break;
-  }
-}
-
-void Link::settle_slices(ReceivedBytes& received) {
-  received.pay_references();
-  if (!received.is_shared()) return;
-  if (received.is_worth_handing_over()) {
-    submission_.charge_last_slice(received.holder(), received.unused_bytes());
-    reader_.hand_over();
-  } else {
-    submission_.copy_slices(received.holder());
   }
 }
 
@@ -171,20 +159,7 @@ bool Link::handle_connack(const protocol::Frame& frame, Bytes packet) {
 bool Link::handle_ack(const protocol::Frame& frame, Bytes packet) {
   const auto ack = protocol::decode_ack(frame, packet, version_, protocol::Sender::server);
   if (!ack) return fault(ack.error(), "an acknowledgement");
-  switch (ack->type) {
-    case PacketType::pubrec:
-      submission_.add(command::Pubrec{ack->packet_id, ack->reason});
-      break;
-    case PacketType::pubrel:
-      submission_.add(command::Pubrel{ack->packet_id, ack->reason});
-      break;
-    case PacketType::pubcomp:
-      submission_.add(command::Pubcomp{ack->packet_id, ack->reason});
-      break;
-    default:
-      submission_.add(command::Puback{ack->packet_id, ack->reason});
-      break;
-  }
+  submission_.add_ack(*ack);
   return true;
 }
 
@@ -225,7 +200,8 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
   if (!decoded) return fault(decoded.error(), "PUBLISH");
   protocol::PublishView& view = *decoded;
   if (view.topic_alias != 0) {
-    if (const auto reason = resolve_alias(view)) return fault(*reason, "a topic alias");
+    const auto refused = aliases_in_.resolve(view, config().topic_alias_maximum.in);
+    if (refused) return fault(*refused, "a topic alias");
   }
   const TopicMap::Rule* rule = plan_.map.inbound(view.topic);
   const bool renames = rule != nullptr && rule->renames();
@@ -248,21 +224,6 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
     submit_anew(view, *rule, renames ? std::string_view(renamed) : view.topic);
   }
   return true;
-}
-
-// After this the view's topic is spelled out. [MQTT-3.3.2-8] to [MQTT-3.3.2-12]
-std::optional<protocol::ReasonCode> Link::resolve_alias(protocol::PublishView& view) {
-  if (view.topic_alias > config().topic_alias_maximum.in) return ReasonCode::topic_alias_invalid;
-  if (!view.topic.empty()) {
-    if (aliases_in_.size() < view.topic_alias) aliases_in_.resize(view.topic_alias);
-    aliases_in_[view.topic_alias - 1u] = view.topic;
-    return std::nullopt;
-  }
-  if (view.topic_alias > aliases_in_.size() || aliases_in_[view.topic_alias - 1u].empty()) {
-    return ReasonCode::protocol_error;
-  }
-  view.topic = aliases_in_[view.topic_alias - 1u];
-  return std::nullopt;
 }
 
 std::optional<LinkRefusal> Link::refusal_of(const protocol::PublishView& view,

@@ -1,14 +1,11 @@
 // What a link sends: takes what was handed over, lets the Writer write it with the upstream's names,
 // waits for writability, and reports what drained. As in a Connection
 // (server/mqtt/connection_write.cpp).
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "protocol/encode.hpp"
+#include "server/mqtt/binding.hpp"
 #include "server/upstream/hops.hpp"
 #include "server/upstream/link.hpp"
 
@@ -17,11 +14,6 @@ namespace millrace::server {
 namespace command = broker::command;
 using broker::Outbox;
 using protocol::PacketType;
-
-namespace {
-// For `late` the kernel may hold this many times what it may hold for `latest`.
-constexpr std::uint32_t late_lowat_factor = 8;
-}  // namespace
 
 void Link::on_outbox_ready() {
   const StreamUserRef keep(this);
@@ -150,29 +142,19 @@ void Link::write() {
   report_drained();
 }
 
-// See Connection::report_drained().
 void Link::report_drained() {
   if (ended() || !submission_.is_open()) return;
   if (submission_.outbox()->binding() != binding_) apply_binding();
-  const OutboxConfig& limits = config().outbox;
-  const std::uint64_t credit = binding_ == Outbox::Binding::early
-                                   ? limits.credit_bytes
-                                   : std::min(limits.credit_bytes, limits.latest_credit_bytes);
-  if (writer_.unreported_bytes() < credit / 4) return;
+  if (writer_.unreported_bytes() < report_bytes(binding_, config().outbox)) return;
   submission_.add(command::Drained{writer_.unreported_bytes(), was_blocked_});
   was_blocked_ = false;
   writer_.reported();
   if (!in_read_) submission_.submit();
 }
 
-// The kernel's send buffer is a hidden queue: where values may be replaced it is kept small.
 void Link::apply_binding() {
   binding_ = submission_.outbox()->binding();
-  const std::uint32_t bytes = config().outbox.notsent_lowat_bytes;
-  int lowat = -1;  // the system's default
-  if (binding_ == Outbox::Binding::latest) lowat = static_cast<int>(bytes);
-  if (binding_ == Outbox::Binding::late) lowat = static_cast<int>(bytes * late_lowat_factor);
-  ::setsockopt(stream_->fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+  limit_unsent_bytes(stream_->fd(), binding_, config().outbox);
 }
 
 }  // namespace millrace::server

@@ -298,7 +298,8 @@ void Upstream::on_due() {
   const auto keep = shared_from_this();
   const auto left = static_cast<std::int32_t>(due_tick_ - thread_.wheel().tick());
   // Scheduled anew in any case; what follows may change it.
-  thread_.wheel().schedule(*this, left > 0 ? due_tick_ : thread_.wheel().tick() + 400);
+  thread_.wheel().schedule(
+      *this, left > 0 ? due_tick_ : thread_.wheel().tick() + TimerWheel::slot_count - 2);
   if (wanted_ != announced_) announce(wanted_);
   if (watch_) submit_watch();
   if (left > 0 && state_ != State::over) return;

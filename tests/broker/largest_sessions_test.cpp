@@ -11,8 +11,6 @@
 namespace millrace::broker {
 namespace {
 
-constexpr std::uint32_t for_ever = 0xFFFFFFFF;
-
 // Sessions as the processor makes them, in a list of the test's own.
 struct LargestSessionsTest : testing::Test {
   // Holds as much as its identifier is long, or more.

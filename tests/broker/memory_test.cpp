@@ -17,7 +17,9 @@ using protocol::ReasonCode;
 using protocol::Version;
 
 constexpr std::uint64_t mib = 1 << 20;
-constexpr std::uint32_t for_ever = 0xFFFFFFFF;
+
+const std::string kilobyte(1024, 'x');
+const std::string large(256 * 1024, 'x');
 
 ProcessorLimits limits_of(std::uint64_t memory_bytes) {
   ProcessorLimits limits;
@@ -27,7 +29,7 @@ ProcessorLimits limits_of(std::uint64_t memory_bytes) {
 
 class Memory : public ::testing::Test {
  protected:
-  explicit Memory(ProcessorLimits limits = limits_of(16 * mib)) : world(limits) {
+  Memory() : world(limits_of(16 * mib)) {
     world.processor.report_memory([this](const MemoryEvent& event) { events.push_back(event); });
   }
 
@@ -38,11 +40,23 @@ class Memory : public ::testing::Test {
   }
   // The ledger is looked at, and what must go has gone.
   void look() { world.advance_ms(3); }
+  // As by a front-end, which nobody can take away.
+  std::vector<Message> hold_until_scarce() {
+    std::vector<Message> held;
+    while (ledger().total() < ledger().scarce_bytes()) {
+      held.push_back(message("b", large));
+      world.processor.update_ledger();
+    }
+    return held;
+  }
   bool exists(const std::string& client_id) const {
     return world.processor.find_session(client_id) != nullptr;
   }
   Peer& offline(const std::string& client_id, const std::string& filter) {
-    return world.peer(client_id).connect(true, for_ever).subscribe(filter, 1, Mode::every).close();
+    return world.peer(client_id)
+        .connect(true, never_expires)
+        .subscribe(filter, 1, Mode::every)
+        .close();
   }
   // A healthy client hears itself.
   void expect_served(Peer& client) {
@@ -55,9 +69,6 @@ class Memory : public ::testing::Test {
   World world;
   std::vector<MemoryEvent> events;
 };
-
-const std::string kilobyte(1024, 'x');
-const std::string large(256 * 1024, 'x');
 
 TEST(BufferBytes, CountAMessageOnceHoweverManyHoldIt) {
   const std::uint64_t before = BufferBytes::total();
@@ -75,7 +86,7 @@ TEST_F(Memory, OfASubscriberThatNeverAcknowledgesIsAPartOfItsSession) {
   limits.queue_bytes = 2 * mib;
   World small(limits);
   Peer& reader = small.peer("reader", Version::v5);
-  reader.connect(true, for_ever).subscribe("a", 1, Mode::every);
+  reader.connect(true, never_expires).subscribe("a", 1, Mode::every);
   Peer& writer = small.peer("writer").connect();
   for (int i = 0; i < 200; ++i) {
     writer.publish("a", large, 1);
@@ -113,7 +124,7 @@ TEST_F(Memory, IsTakenFromTheLargestOfflineQueueFirst) {
   EXPECT_GT(dropped(Drop::memory), 0u);
   EXPECT_EQ(world.processor.find_session("small")->pending.size(), 10u);
   // What is left is the newest.
-  Peer& back = world.peer("large").connect(false, for_ever).read();
+  Peer& back = world.peer("large").connect(false, never_expires).read();
   ASSERT_FALSE(back.got.empty());
   EXPECT_EQ(back.got.back().payload, large + "79");
   EXPECT_LT(back.got.size(), 60u);
@@ -122,12 +133,8 @@ TEST_F(Memory, IsTakenFromTheLargestOfflineQueueFirst) {
 
 TEST_F(Memory, ThatIsScarceRefusesNewSessionsUntilItIsNot) {
   Peer& hoard = world.peer("hoard", Version::v5);
-  hoard.connect(true, for_ever).subscribe("a", 1, Mode::every);
-  std::vector<Message> held;  // as by a front-end, which nobody can take away
-  while (ledger().total() < ledger().scarce_bytes()) {
-    held.push_back(message("b", large));
-    world.processor.update_ledger();
-  }
+  hoard.connect(true, never_expires).subscribe("a", 1, Mode::every);
+  std::vector<Message> held = hold_until_scarce();
   look();
   ASSERT_EQ(ledger().level(), MemoryLevel::scarce);
   Peer& refused = world.peer("new").connect();
@@ -135,7 +142,7 @@ TEST_F(Memory, ThatIsScarceRefusesNewSessionsUntilItIsNot) {
   EXPECT_EQ(refused.closed, ReasonCode::quota_exceeded);
   EXPECT_EQ(stats().memory_refusals.value(), 1u);
   hoard.close();
-  Peer& back = world.peer("hoard", Version::v5).connect(false, for_ever);
+  Peer& back = world.peer("hoard", Version::v5).connect(false, never_expires);
   back.take();
   EXPECT_EQ(back.session_present, true) << "who has a session may come back to it";
 
@@ -149,11 +156,7 @@ TEST_F(Memory, ThatIsScarceRefusesNewSessionsUntilItIsNot) {
 
 TEST_F(Memory, ThatIsScarceRefusesNewSubscriptionsAndKeepsThoseThatAreThere) {
   Peer& client = world.peer("client", Version::v5).connect().subscribe("a", 1);
-  std::vector<Message> held;
-  while (ledger().total() < ledger().scarce_bytes()) {
-    held.push_back(message("b", large));
-    world.processor.update_ledger();
-  }
+  const std::vector<Message> held = hold_until_scarce();
   look();
   client.subscribe("b", 1).subscribe("a", 0).read();
   ASSERT_EQ(client.control.size(), 3u);
@@ -168,7 +171,7 @@ TEST_F(Memory, ThatIsUsedUpEndsTheSessionThatHoldsMost) {
   std::vector<Peer*> readers;
   for (int i = 0; i < 4; ++i) {
     readers.push_back(&world.peer("reader" + std::to_string(i), Version::v5));
-    readers.back()->connect(true, for_ever);
+    readers.back()->connect(true, never_expires);
     readers.back()->subscribe("a" + std::to_string(i), 1, Mode::every);
   }
   Peer& writer = world.peer("writer").connect();
@@ -214,17 +217,13 @@ TEST_F(Memory, ThatStalledReadersHoldWithinTheirCreditIsTakenBack) {
 TEST_F(Memory, IsTakenFromThoseWhoHoldItNow) {
   for (int i = 0; i < 20; ++i) {
     ConnectRequest::Will will{message("w", large), 0};
-    world.peer("small" + std::to_string(i)).connect(true, for_ever, std::move(will)).close();
+    world.peer("small" + std::to_string(i)).connect(true, never_expires, std::move(will)).close();
   }
   for (int i = 0; i < 30; ++i) {
-    Peer& large_one = world.peer("large" + std::to_string(i)).connect(true, for_ever);
+    Peer& large_one = world.peer("large" + std::to_string(i)).connect(true, never_expires);
     large_one.subscribe(std::string(40'000, 'f') + std::to_string(i), 1).close();
   }
-  std::vector<Message> held;
-  while (ledger().total() < ledger().scarce_bytes()) {
-    held.push_back(message("b", large));
-    world.processor.update_ledger();
-  }
+  const std::vector<Message> held = hold_until_scarce();
   for (int i = 0; i < 10; ++i) look();
   ASSERT_FALSE(events.empty());
   for (const MemoryEvent& event : events) EXPECT_EQ(event.client_id.substr(0, 5), "large");
@@ -234,7 +233,7 @@ TEST_F(Memory, OfWillsIsTakenBackFromThoseWhoHaveGone) {
   Peer& healthy = healthy_client();
   for (int i = 0; i < 100; ++i) {
     ConnectRequest::Will will{message("w", large), 1'000'000};
-    world.peer("gone" + std::to_string(i)).connect(true, for_ever, std::move(will)).close();
+    world.peer("gone" + std::to_string(i)).connect(true, never_expires, std::move(will)).close();
     look();
     ASSERT_LT(ledger().total(), ledger().bytes_max());
   }
@@ -249,7 +248,7 @@ TEST_F(Memory, OfIdentifiersAndFiltersIsCountedAndTakenBack) {
   Peer& healthy = healthy_client();
   const std::string long_name(60'000, 'i');
   for (int i = 0; i < 300; ++i) {
-    Peer& stranger = world.peer(long_name + std::to_string(i)).connect(true, for_ever);
+    Peer& stranger = world.peer(long_name + std::to_string(i)).connect(true, never_expires);
     stranger.subscribe(long_name + "/" + std::to_string(i), 1).close();
     look();
     ASSERT_LT(ledger().total(), ledger().bytes_max());
@@ -284,7 +283,7 @@ TEST_F(Memory, OfManyOfflineReadersOfEverythingIsWithinTheLimit) {
   }
   EXPECT_GT(dropped(Drop::memory), 0u);
   // The newest is there for each of those that were looked at.
-  Peer& back = world.peer("reader999").connect(false, for_ever).read();
+  Peer& back = world.peer("reader999").connect(false, never_expires).read();
   EXPECT_EQ(back.got.back().payload, "sixteen bytes...");
   expect_served(healthy);
 }
@@ -331,11 +330,7 @@ TEST_F(Memory, ThatIsScarceLeavesTheRoutesInUse) {
   }
   Peer& writer = world.peer("writer").connect();
   writer.publish("hot", "v");
-  std::vector<Message> held;  // as by a front-end, which nobody can take away
-  while (ledger().total() < ledger().scarce_bytes()) {
-    held.push_back(message("b", large));
-    world.processor.update_ledger();
-  }
+  const std::vector<Message> held = hold_until_scarce();
   look();
   ASSERT_EQ(ledger().level(), MemoryLevel::scarce);
   const std::uint64_t before = stats().routes_computed.value();
@@ -384,119 +379,6 @@ TEST_F(Memory, OfReleasedQos2MessagesIsGivenBack) {
   EXPECT_EQ(ledger().bytes(Holding::sessions), before + 100 * PublisherAcks::received_bytes);
   for (std::uint16_t id = 1; id <= 100; ++id) writer.acknowledge(PacketType::pubrel, id);
   EXPECT_EQ(ledger().bytes(Holding::sessions), before);
-}
-
-// --- Retained values ---
-
-class Retained : public Memory {
- protected:
-  static ProcessorLimits limits() {
-    ProcessorLimits limits = limits_of(64 * mib);
-    limits.slots.bytes_max = mib;
-    return limits;
-  }
-  Retained() : Memory(limits()) {}
-
-  std::string stored(const std::string& topic) {
-    Peer& reader = world.peer("reader of " + topic).connect();
-    reader.subscribe(topic).read();
-    return reader.got.empty() ? "" : reader.got[0].payload;
-  }
-};
-
-TEST_F(Retained, ValuesThatGrowStayWithinTheLimit) {
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
-  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), large, 0, true);
-  look();
-  EXPECT_LE(world.processor.topics().bytes(), mib + large.size() + 100 * 300);
-  EXPECT_GE(dropped(Drop::retained_refused), 95u);
-  EXPECT_EQ(stored("t/0"), large);
-  EXPECT_EQ(stored("t/99"), "v") << "what was refused left the value before it";
-}
-
-TEST_F(Retained, TopicsNewestValueMakesRoomThough) {
-  Peer& writer = world.peer("writer").connect();
-  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), "v", 0, true);
-  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), large);
-  look();
-  EXPECT_LE(world.processor.topics().bytes(), mib + large.size());
-  EXPECT_EQ(world.processor.topics().retained_count(), 100u);
-  EXPECT_EQ(stored("t/0"), "v");
-  Peer& latest = world.peer("latest").connect();
-  latest.subscribe("t/0", 0, Mode::latest).subscribe("t/99", 0, Mode::latest).read();
-  EXPECT_EQ(latest.payloads(), (std::vector<std::string>{"v", large}));
-}
-
-TEST_F(Retained, ValuesOfOneBatchStayWithinTheLimitTogether) {
-  Peer& writer = world.peer("writer").connect();
-  world.joins = [] { return true; };
-  for (int i = 0; i < 100; ++i) writer.publish("t/" + std::to_string(i), large, 0, true);
-  world.end_batch();
-  world.joins = {};
-  look();
-  EXPECT_LE(world.processor.topics().bytes(), mib + large.size() + 100 * 300);
-  EXPECT_GE(dropped(Drop::retained_refused), 95u);
-}
-
-TEST_F(Retained, MessageWithoutRoomIsRefusedWholeIfItsSenderCanBeTold) {
-  Peer& reader = world.peer("reader").connect().subscribe("#");
-  Peer& writer = world.peer("writer", Version::v5).connect();
-  for (int i = 0; i < 8; ++i) writer.publish("t/" + std::to_string(i), large, 1, true);
-  const std::size_t before = reader.read().got.size();
-  EXPECT_LT(before, 8u);
-  writer.take();
-  const auto& puback = std::get<protocol::Puback>(writer.control.back());
-  EXPECT_EQ(puback.reason, ReasonCode::quota_exceeded);
-  writer.publish("victim", large, 2, true);
-  writer.take();
-  EXPECT_EQ(std::get<protocol::Pubrec>(writer.control.back()).reason, ReasonCode::quota_exceeded);
-  EXPECT_EQ(reader.read().got.size(), before) << "nothing of it happened";
-  EXPECT_TRUE(world.processor.find_session("writer")->deferred.read().received_qos2.empty());
-  // A sender that cannot be told is heard.
-  Peer& old = world.peer("old").connect();
-  old.publish("victim", large, 1, true);
-  EXPECT_EQ(reader.read().got.size(), before + 1);
-}
-
-TEST_F(Retained, ValuesOfOneUserLeaveRoomForOthers) {
-  ProcessorLimits limits = Retained::limits();
-  limits.slots.user_bytes_max = limits.slots.bytes_max / 4 * 3;
-  World shared(limits);
-  const auto client_of = [&](const std::string& user) -> Peer& {
-    Peer& client = shared.peer(user, Version::v5);
-    auto rights = new Rights;
-    rights->owner = user;
-    client.rights = RightsRef(rights);
-    return client.connect();
-  };
-  Peer& greedy = client_of("greedy");
-  for (int i = 0; i < 8; ++i) greedy.publish("g/" + std::to_string(i), large, 1, true);
-  greedy.take();
-  EXPECT_EQ(std::get<protocol::Puback>(greedy.control.back()).reason, ReasonCode::quota_exceeded);
-  Peer& other = client_of("other");
-  other.publish("o", large, 1, true);
-  other.take();
-  EXPECT_EQ(std::get<protocol::Puback>(other.control.back()).reason,
-            ReasonCode::no_matching_subscribers);
-  // What the greedy one clears is his again; what another one sets in its place is not his any more.
-  other.publish("g/0", large, 1, true);
-  for (const char* topic : {"g/1", "g/2"}) greedy.publish(topic, "", 1, true);
-  greedy.publish("g/9", large, 1, true);
-  greedy.take();
-  EXPECT_EQ(std::get<protocol::Puback>(greedy.control.back()).reason,
-            ReasonCode::no_matching_subscribers);
-}
-
-TEST_F(Retained, ValueCanBeReplacedOrClearedWithoutRoom) {
-  Peer& writer = world.peer("writer", Version::v5).connect();
-  for (int i = 0; i < 8; ++i) writer.publish("t/" + std::to_string(i), large, 1, true);
-  writer.publish("t/0", std::string(large.size(), 'y'), 1, true);
-  EXPECT_EQ(stored("t/0"), std::string(large.size(), 'y'));
-  writer.publish("t/0", "", 1, true);
-  EXPECT_EQ(stored("t/0"), "");
-  writer.publish("new", "v", 1, true);
-  EXPECT_EQ(stored("new"), "v");
 }
 
 }  // namespace

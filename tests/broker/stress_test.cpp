@@ -24,7 +24,6 @@ using protocol::Version;
 
 constexpr std::uint64_t mib = 1 << 20;
 constexpr std::uint64_t memory_bytes = 4 * mib;
-constexpr std::uint32_t for_ever = 0xFFFFFFFF;
 constexpr int steps = 1500;
 constexpr std::uint32_t slice_units = 2000;
 constexpr std::uint64_t units_per_byte_max = 200;
@@ -112,9 +111,9 @@ class Adversary {
     Peer& peer = world_.peer(std::to_string(clients_.size()) + std::string(pick(3) * 300, 'i'),
                              pick(2) == 0 ? Version::v5 : Version::v3_1_1);
     clients_.push_back(&peer);
-    ConnectRequest::Will will{message("will", std::string(pick(4) * 20'000, 'w')), for_ever};
+    ConnectRequest::Will will{message("will", std::string(pick(4) * 20'000, 'w')), never_expires};
     sent_bytes_ += 50 + peer.client_id.size() + will.message.packet_bytes;
-    peer.connect(pick(2) == 0, for_ever, std::move(will));
+    peer.connect(pick(2) == 0, never_expires, std::move(will));
     return peer;
   }
   Peer& client() { return *clients_[pick(clients_.size())]; }
@@ -157,7 +156,7 @@ class Adversary {
         sent_bytes_ += 30 + peer.client_id.size();
         if (before.is_open) before.close();
         *std::find(clients_.begin(), clients_.end(), &before) = &peer;
-        peer.connect(false, for_ever);
+        peer.connect(false, never_expires);
         break;
       }
       case Action::subscribe_all:

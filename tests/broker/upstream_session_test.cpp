@@ -24,14 +24,10 @@ Peer& link(World& world, std::uint16_t origin = link_origin) {
 // What a link receives carries its origin.
 void bring(Peer& from, std::string_view topic, std::string_view payload, int qos = 0,
            bool retain = false, std::uint16_t packet_id = 0) {
-  MessageParts parts;
-  parts.topic = topic;
-  parts.payload = {reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size()};
-  parts.qos = static_cast<std::uint8_t>(qos);
-  parts.retain = retain;
-  parts.packet_id = packet_id;
-  parts.origin = from.origin;
-  from.world.apply(publish_command(build_message(parts, from.world.now_ns), from.outbox.get()));
+  const Message what =
+      message(topic, payload, qos, retain, packet_id, from.world.now_ns, Version::v5);
+  what.buffer->origin = from.origin;
+  from.world.apply(publish_command(what, from.outbox.get()));
 }
 
 SubscriptionRequest everything(Mode mode) {

@@ -350,12 +350,9 @@ TEST_F(StoredSnapshot, TellsWhoHadEverythingWhatIsNewerAndWhatWasCleared) {
 TEST_F(StoredSnapshot, GoesNotBackToTheLinkThatItCameFrom) {
   for (const std::uint16_t origin : {1, 2}) {
     const std::string name = "from " + std::to_string(origin);
-    MessageParts made;
-    made.topic = name;
-    made.payload = {reinterpret_cast<const std::uint8_t*>(name.data()), name.size()};
-    made.retain = true;
-    made.origin = origin;
-    publish(build_message(made, parts.now_ns));
+    const Message made = message(name, name, 0, true);
+    made.buffer->origin = origin;
+    publish(made);
   }
   parts.next_batch();
   client.session.origin = 2;

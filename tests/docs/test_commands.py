@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pages import PAGES, ROOT, blocks
 from server import Server
-from suite import eventually, main
+from suite import eventually, free_port, main
 
 BINARY = Path(os.environ["SERVER_BINARY"]).resolve()
 BUILD = BINARY.parents[1]
@@ -35,12 +35,6 @@ STARTS_SERVER = re.compile(r"^(deploy/run\.sh|(?:build/release/bin/)?millrace)(?
 
 [PAGE] = [page for page in PAGES if page.stem == sys.argv[1]]
 del sys.argv[1]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def pattern(expected, figures_differ):

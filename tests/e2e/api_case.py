@@ -5,13 +5,12 @@ import base64
 import json
 import re
 import subprocess
-import urllib.error
 import urllib.parse
 import urllib.request
 
 import jsonschema
 
-from case import EVENT_TIMEOUT_S, Case
+from case import EVENT_TIMEOUT_S, Case, http_answer
 from server import Server, binary
 
 PASSWORDS = {"boss": "b", "user": "u"}
@@ -41,14 +40,9 @@ class ApiCase(Case):
         if user:
             word = base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
             request.add_header("Authorization", f"Basic {word}")
-        try:
-            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            text = answer.read()
-            self.check(method, path.partition("?")[0], answer.status, answer.headers, text)
-            return answer.status, answer.headers, json.loads(text) if text else None
+        status, fields, text = http_answer(request)
+        self.check(method, path.partition("?")[0], status, fields, text)
+        return status, fields, json.loads(text) if text else None
 
     def operation(self, method, path):
         for pattern, methods in self.document["paths"].items():

@@ -8,12 +8,24 @@ import shutil
 import subprocess
 import threading
 import unittest
+import urllib.error
+import urllib.request
 
 from peer import Peer
 from server import Server
 from suite import EVENT_TIMEOUT_S, eventually, main  # noqa: F401
 
 _count = itertools.count(1)
+
+
+def http_answer(request):
+    """Returns (status, headers, body), whatever the status is."""
+    try:
+        answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        return answer.status, answer.headers, answer.read()
 
 
 class Case(unittest.TestCase):

@@ -144,7 +144,7 @@ class Guests(Case):
     def users(self):
         return self.file("ann:$6$c2FsdHNhbHRzYWx0$" + _sha512("secret", b"saltsaltsalt") + "\n")
 
-    def publish_too_fast(self, config, count=300):
+    def publish_too_fast(self, config, count=300, qos=1):
         """Sends more than a second's share at once: the rest waits, and all comes in order."""
         with Server(config) as server:
             reader, writer = Peer(server.mqtt_port), Peer(server.mqtt_port)
@@ -154,10 +154,10 @@ class Guests(Case):
             reader.subscribe("t", qos=1)
             writer.connect("writer")
             for number in range(count):
-                writer.send(wire.publish("t", str(number).encode(), 1, number + 1))
+                writer.send(wire.publish("t", str(number).encode(), qos, number + 1 if qos else None))
             for number in range(count):
                 reader.receive(payload=str(number).encode())
-            for number in range(count):
+            for number in range(count if qos else 0):
                 writer.answer(wire.PUBACK, pid=number + 1)
             writer.publish("other", b"", qos=1)
             self.assertGreaterEqual(server.metrics()["millrace_rate_pauses_total"], 1)
@@ -165,6 +165,9 @@ class Guests(Case):
     def test_who_publishes_too_fast_is_read_later_and_loses_nothing(self):
         self.publish_too_fast({"connection": {"messages_per_second": 100}})
         self.publish_too_fast({"connection": {"bytes_per_second": 1000}})
+
+    def test_who_is_within_its_rate_again_at_once_is_read_on(self):
+        self.publish_too_fast({"connection": {"messages_per_second": 5000}}, count=20_000, qos=0)
 
     def test_the_clients_of_a_listener_have_a_rate_together(self):
         listener = {"name": "tcp", "port": 0, "messages_per_second": 100}

@@ -1,72 +1,17 @@
 """mosquitto's own bridge with its default settings, towards this server: in, out and both, every QoS,
 retained, after either side restarted, and with no echo."""
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 import unittest
 
 import wire
 from case import Case, main
+from mosquitto import MOSQUITTO, Mosquitto
 from peer import Peer
 from server import Server
-from suite import EVENT_TIMEOUT_S, eventually
+from suite import EVENT_TIMEOUT_S, eventually, free_port
 
-# Debian installs it in a folder that is only in root's PATH.
-MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 DIRECTIONS = ("in", "out", "both")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Broker:
-    """mosquitto on a free port, with one bridge to `remote_port`."""
-
-    def __init__(self, remote_port, version):
-        self.port = free_port()
-        self.folder = tempfile.TemporaryDirectory(prefix="millrace-bridge-")
-        self.file = os.path.join(self.folder.name, "mosquitto.conf")
-        topics = [f"topic {direction}/# {direction} 2" for direction in DIRECTIONS]
-        with open(self.file, "w") as out:
-            out.write("\n".join([
-                f"listener {self.port} 127.0.0.1", "allow_anonymous true", "user root",
-                "connection link", f"address 127.0.0.1:{remote_port}",
-                f"bridge_protocol_version {version}", "restart_timeout 1", *topics, ""]))
-        self.process = None
-        self.start()
-
-    def start(self):
-        self.log = open(os.path.join(self.folder.name, "log"), "a+")
-        self.process = subprocess.Popen([MOSQUITTO, "-v", "-c", self.file], stdout=self.log,
-                                        stderr=subprocess.STDOUT)
-        eventually(self.listens, "mosquitto listens")
-
-    def listens(self):
-        try:
-            socket.create_connection(("127.0.0.1", self.port)).close()
-            return True
-        except ConnectionRefusedError:
-            return False
-
-    def said(self):
-        self.log.seek(0)
-        return self.log.read()
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def stop(self):
-        self.end()
-        self.folder.cleanup()
 
 
 @unittest.skipUnless(MOSQUITTO, "mosquitto is not installed")
@@ -78,7 +23,10 @@ class Bridge(Case):
     def start(self, version):
         self.port = free_port()
         self.start_server()
-        self.broker = Broker(self.port, version)
+        self.broker = Mosquitto(
+            "allow_anonymous true", "connection link", f"address 127.0.0.1:{self.port}",
+            f"bridge_protocol_version {version}", "restart_timeout 1",
+            *(f"topic {direction}/# {direction} 2" for direction in DIRECTIONS))
         self.addCleanup(self.broker.stop)
         self.meet()
 

@@ -6,10 +6,9 @@ import queue
 import shutil
 import tempfile
 import threading
-import urllib.error
 import urllib.request
 
-from case import EVENT_TIMEOUT_S, Case, main
+from case import EVENT_TIMEOUT_S, Case, http_answer, main
 from server import Server
 
 PAGE = """<!doctype html><title>a page</title><script>
@@ -93,12 +92,7 @@ class Origins(Case):
         request = urllib.request.Request(
             f"http://127.0.0.1:{server.http_port}/topics/none", method=method,
             headers={name.replace("_", "-"): value for name, value in headers.items()})
-        try:
-            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            return answer.status, answer.headers
+        return http_answer(request)[:2]
 
     def test_the_answer_names_the_origin_that_may_read_it(self):
         status, headers = self.ask(self.server, Origin=self.listed)

@@ -53,6 +53,8 @@ class Drain(threading.Thread):
 
 
 class SlowReader(Case):
+    LATEST_BYTES_MAX = 300_000
+
     def numbered(self, number):
         return self.topic(f"{number % TOPICS:02}")
 
@@ -107,25 +109,23 @@ class SlowReader(Case):
     def test_adaptive_takes_600_kb_to_the_newest_values(self):
         self.bytes_until_newest(self.topic("#"), 600_000)
 
-    def test_latest_takes_300_kb_to_the_newest_values(self):
-        self.bytes_until_newest("$latest/" + self.topic("#"), 300_000)
+    def test_latest_takes_few_bytes_to_the_newest_values(self):
+        self.bytes_until_newest("$latest/" + self.topic("#"), self.LATEST_BYTES_MAX)
 
 
 class LateBinding(SlowReader):
     """What is not read is not sent, although the reader's buffers hold far more."""
 
     CONFIG = {"outbox": {"unread_bytes": 8192}}
-
     # How much it is depends on how busy the machine is: 60 to 120 KB have been seen.
-    def test_latest_takes_300_kb_to_the_newest_values(self):
-        self.bytes_until_newest("$latest/" + self.topic("#"), 200_000)
+    LATEST_BYTES_MAX = 200_000
 
-    def test_latest_over_websocket_takes_200_kb_to_the_newest_values(self):
+    def test_latest_over_websocket_takes_few_bytes_to_the_newest_values(self):
         websocket = WebSocket(self.server.ws_port)
         self.addCleanup(websocket.close)
         stalled = Peer(None, version=4, sock=websocket)
         stalled.connect(f"{self.unique}ws")
-        self.bytes_until_newest("$latest/" + self.topic("#"), 200_000, stalled)
+        self.bytes_until_newest("$latest/" + self.topic("#"), self.LATEST_BYTES_MAX, stalled)
         metrics = self.server.metrics()
         self.assertGreater(metrics["millrace_age_seconds_count"], 0)
         self.assertEqual(metrics["millrace_late_binding_unknown_total"], 0)

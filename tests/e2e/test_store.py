@@ -12,7 +12,7 @@ import wire
 from kill_load import LONG, Churner, Enough, Publisher, Subscriber
 from peer import Peer
 from server import Server, binary
-from suite import main
+from suite import eventually, main
 
 # The suite runs few; kill_cycles.py runs many.
 CYCLES = int(os.environ.get("MILLRACE_KILL_CYCLES", "24"))
@@ -89,6 +89,8 @@ class Store(StoreCase):
     def test_the_same_at_a_clean_end_where_the_store_is_flushed_by_interval(self):
         server = self.start(durability="interval", interval_ms=3_600_000)
         self.fill(server)
+        # Every acknowledgement has come, and none of them waited for a flush.
+        self.assertEqual(server.metrics()["millrace_store_flushes_total"], 0)
         self.assertEqual(server.terminate(), 0)
         self.check(self.start())
 
@@ -100,6 +102,10 @@ class Store(StoreCase):
         server = self.start(durability="off")
         server.stop()  # a kill leaves what the clean end has written
         self.check(self.start())
+    def test_the_interval_is_that_of_the_configuration(self):
+        server = self.start(durability="interval", interval_ms=1)
+        self.fill(server)
+        eventually(lambda: server.metrics()["millrace_store_flushes_total"] > 0, "a flush")
 
     def test_nothing_overtakes_a_connack_that_waits_for_the_disk(self):
         server = self.start()

@@ -287,12 +287,14 @@ class Tls(Case):
             self.assertEqual(self.names(port, "two.example"), ["two.example"])
             self.assertEqual(self.names(port, "one.example"), ["localhost", "127.0.0.1"])
 
-    def resumed(self, port, version):
-        """Whether a second connection resumes the session of the first."""
+    def resumed(self, port, version, between=None):
+        """Whether a second connection resumes the session of the first, after a call of `between`."""
         context = ssl.create_default_context(cafile=self.certificate)
         context.minimum_version = context.maximum_version = version
         session = None
         for number in range(2):
+            if number == 1 and between:
+                between()
             with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as plain:
                 with context.wrap_socket(plain, server_hostname="localhost",
                                          session=session) as wrapped:
@@ -310,6 +312,7 @@ class Tls(Case):
             for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
                 self.assertTrue(self.resumed(server.port("tls"), version), version)
                 self.assertFalse(self.resumed(server.port("off"), version), version)
+                self.assertFalse(self.resumed(server.port("tls"), version, server.reload), version)
 
     def write(self, name, config):
         path = os.path.join(self.folder.name, name)

@@ -2,7 +2,6 @@
 end, and their renewal."""
 
 import base64
-import hashlib
 import hmac
 import json
 import os
@@ -12,11 +11,10 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.error
 import urllib.request
 
 import wire
-from case import EVENT_TIMEOUT_S, Case, eventually, main
+from case import Case, eventually, http_answer, main
 from peer import Peer
 from server import Server
 
@@ -216,12 +214,7 @@ class Tokens(Case):
     def over_http(self, authorization):
         request = urllib.request.Request(f"http://127.0.0.1:{self.server.http_port}/topics/ann/h",
                                          headers={"Authorization": authorization})
-        try:
-            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            return answer.status
+        return http_answer(request)[0]
 
     def test_topics_are_read_with_a_token_as_well_until_it_ends(self):
         self.peer(password=token()).publish("ann/h", b"x", qos=1)
@@ -243,12 +236,7 @@ class Tokens(Case):
         def reload_by(server, text):
             request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1/reload", method="POST",
                                              headers={"Authorization": "Bearer " + text})
-            try:
-                answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-            except urllib.error.HTTPError as error:
-                answer = error
-            with answer:
-                return answer.status
+            return http_answer(request)[0]
 
         lists_nothing = started(self.jwt)
         self.assertEqual(reload_by(lists_nothing, token()), 200)
@@ -264,12 +252,7 @@ class Tokens(Case):
             headers={"Authorization": "Bearer " + text, "Prefer": "wait=60"})
         told = []
 
-        def ask():
-            try:
-                told.append(urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S).status)
-            except urllib.error.HTTPError as error:
-                told.append(error.code)
-        waiting = threading.Thread(target=ask)
+        waiting = threading.Thread(target=lambda: told.append(http_answer(request)[0]))
         waiting.start()
         eventually(lambda: self.server.metrics()["millrace_http_long_polls"] == 1, "it waits")
         ends.expect_fault(0x87)

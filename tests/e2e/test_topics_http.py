@@ -3,11 +3,10 @@
 import json
 import socket
 import threading
-import urllib.error
 import urllib.parse
 import urllib.request
 
-from case import EVENT_TIMEOUT_S, Case, eventually, main
+from case import Case, eventually, http_answer, main
 
 
 class Topics(Case):
@@ -20,12 +19,7 @@ class Topics(Case):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.server.http_port}{path}",
             headers={name.replace("_", "-"): value for name, value in headers.items()})
-        try:
-            answer = urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            return answer.status, answer.headers, answer.read()
+        return http_answer(request)
 
     def value(self, topic, **headers):
         return self.get("/topics/" + urllib.parse.quote(topic), **headers)

@@ -5,8 +5,6 @@
 //   - a denial stands before all that the same user is allowed;
 //   - every line that is no comment is a rule, or names a user, or is noted.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,16 +12,11 @@
 
 #include "protocol/topic.hpp"
 #include "server/cli/mosquitto_acl.hpp"
+#include "tests/fuzz/expect.hpp"
 
 using namespace millrace;
 
 namespace {
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "does not hold: %s\n", what);
-  std::abort();
-}
 
 void check(const nlohmann::ordered_json& rule, std::set<std::string>& allowed) {
   const std::string effect = rule.at("effect"), filter = rule.at("filter");

@@ -1,8 +1,6 @@
 #include "tests/fuzz/connection_world.hpp"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <iterator>
 #include <utility>
 
@@ -110,12 +108,6 @@ std::shared_ptr<const Settings> make_settings(OverflowPolicy overflow) {
 }
 
 }  // namespace
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "does not hold: %s\n", what);
-  std::abort();
-}
 
 World::World(OverflowPolicy overflow)
     : settings_(make_settings(overflow)),

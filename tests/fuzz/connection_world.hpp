@@ -17,6 +17,7 @@
 #include "server/net/io_thread.hpp"
 #include "server/net/stream.hpp"
 #include "server/upstream/link.hpp"
+#include "tests/fuzz/expect.hpp"
 
 namespace millrace::server {
 
@@ -66,8 +67,5 @@ class World {
   std::vector<std::shared_ptr<Line>> lines_;
   std::vector<std::string> upstream_sessions_;
 };
-
-// Ends the program when it does not hold: what a fuzzer waits for.
-void expect(bool holds, const char* what);
 
 }  // namespace millrace::server

@@ -8,8 +8,6 @@
 //   - matches, covers and overlaps do not contradict each other.
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -19,19 +17,15 @@
 #include "protocol/publish.hpp"
 #include "protocol/topic.hpp"
 #include "protocol/utf8.hpp"
+#include "tests/fuzz/expect.hpp"
 
 using namespace millrace::protocol;
+using millrace::expect;
 
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 using Input = std::span<const std::uint8_t>;
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "does not hold: %s\n", what);
-  std::abort();
-}
 
 Frame whole_frame(Input packet, Version version) {
   const auto found = frame(packet, packet_bytes_limit, version);

@@ -4,26 +4,20 @@
 // is believed bears the signature of the one key that there is, and its header that key's algorithm;
 // a file of keys gives keys or says what is wrong with it.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/auth/crypto.hpp"
 #include "server/auth/jwt.hpp"
+#include "tests/fuzz/expect.hpp"
 
 namespace server = millrace::server;
+using millrace::expect;
 
 namespace {
 
 constexpr std::int64_t now_s = 1'000'000;
-
-void check(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "does not hold: %s\n", what);
-  std::abort();
-}
 
 void check_token(std::string_view token) {
   const std::string secret(32, 's');
@@ -33,24 +27,24 @@ void check_token(std::string_view token) {
   const server::JwtVerifier verifier(config, {server::JwtKey::of_secret(secret)});
   const char* fault = nullptr;
   const auto claims = verifier.verify(token, now_s, fault);
-  check(claims.has_value() == (fault == nullptr),
-        "a token that is refused is refused for a reason");
+  expect(claims.has_value() == (fault == nullptr),
+         "a token that is refused is refused for a reason");
   if (!claims) return;
   const auto dot = token.rfind('.');
-  check(server::from_base64url(token.substr(dot + 1)) ==
-            server::hmac(server::Digest::sha256, secret, token.substr(0, dot)),
-        "a token that is believed is signed");
-  check(!claims->user.empty() && claims->carried != nullptr,
-        "a token names its user and its rules");
+  expect(server::from_base64url(token.substr(dot + 1)) ==
+             server::hmac(server::Digest::sha256, secret, token.substr(0, dot)),
+         "a token that is believed is signed");
+  expect(!claims->user.empty() && claims->carried != nullptr,
+         "a token names its user and its rules");
 }
 
 void check_keys(std::string_view text) {
   std::vector<std::string> faults;
   const auto keys = server::parse_jwt_keys(text, faults);
-  check(keys.empty() != faults.empty(), "a file gives keys, or faults");
+  expect(keys.empty() != faults.empty(), "a file gives keys, or faults");
   for (const auto& key : keys) {
-    check(!key.fingerprint().empty(), "a key has a fingerprint");
-    check(!key.verify("text", "no signature"), "nothing is signed by chance");
+    expect(!key.fingerprint().empty(), "a key has a fingerprint");
+    expect(!key.verify("text", "no signature"), "nothing is signed by chance");
   }
 }
 

@@ -5,8 +5,6 @@
 // that means the same; a file gives users or says what is wrong with it, and knows nobody whom it
 // does not name. No password is hashed: a file may ask for a second of that.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,27 +12,23 @@
 #include "server/auth/password_file.hpp"
 #include "server/auth/scram.hpp"
 #include "server/auth/user_file.hpp"
+#include "tests/fuzz/expect.hpp"
 
 namespace server = millrace::server;
+using millrace::expect;
 
 namespace {
-
-void check(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "does not hold: %s\n", what);
-  std::abort();
-}
 
 void check_hash(std::string_view secret) {
   server::PasswordHash hash, again;
   if (server::PasswordHash::parse(secret, hash)) {
-    check(server::PasswordHash::parse(hash.to_string(), again), "a hash is written as one");
-    check(again.to_string() == hash.to_string(), "a hash that is read again is the same");
+    expect(server::PasswordHash::parse(hash.to_string(), again), "a hash is written as one");
+    expect(again.to_string() == hash.to_string(), "a hash that is read again is the same");
   }
   server::ScramKeys keys, same;
   if (server::ScramKeys::parse(secret, keys).empty()) {
-    check(server::ScramKeys::parse(keys.to_string(), same).empty(), "keys are written as keys");
-    check(same.to_string() == keys.to_string(), "keys that are read again are the same");
+    expect(server::ScramKeys::parse(keys.to_string(), same).empty(), "keys are written as keys");
+    expect(same.to_string() == keys.to_string(), "keys that are read again are the same");
   }
 }
 
@@ -47,9 +41,9 @@ void check_file(std::string_view text) {
     check_hash(secret);
     return std::string();
   });
-  check(file.size() <= users && users + lines.size() >= faults.size(), "a fault is of one line");
-  check(!faults.empty() || file.size() == users, "a user is read, or a fault");
-  check(file.find("nobody:") == nullptr, "who is not named is not known");
+  expect(file.size() <= users && users + lines.size() >= faults.size(), "a fault is of one line");
+  expect(!faults.empty() || file.size() == users, "a user is read, or a fault");
+  expect(file.find("nobody:") == nullptr, "who is not named is not known");
   static_cast<void>(server::ScramFile::parse(text, scram_faults));
 }
 
@@ -59,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t coun
   const std::string text(reinterpret_cast<const char*>(data), count);
   check_file(text);
   if (const auto first = server::parse_scram_first(text)) {
-    check(text.find(first->nonce) != std::string::npos, "the nonce is the client's");
+    expect(text.find(first->nonce) != std::string::npos, "the nonce is the client's");
   }
   return 0;
 }

@@ -1,6 +1,7 @@
 """Runs the test cases of a program, prints their number, and ends the servers that they shared."""
 
 import os
+import socket
 import sys
 import time
 import unittest
@@ -33,3 +34,9 @@ def eventually(question, what):
         if time.monotonic() > end:
             raise AssertionError(f"never came true: {what}")
         time.sleep(0.02)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -5,20 +5,17 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "protocol/decode.hpp"
-#include "protocol/encode.hpp"
 #include "server/app/server.hpp"
 #include "server/app/settings.hpp"
 #include "server/observe/log.hpp"
+#include "tests/server/packet_socket.hpp"
 
 namespace millrace::server {
 
@@ -49,42 +46,22 @@ inline std::unique_ptr<Server> start_server(const Config& config = test_config()
 }
 
 // A blocking client. What does not come within ten seconds is a failure, not a result.
-class Peer {
+class Peer : public PacketSocket {
  public:
   explicit Peer(std::uint16_t port, protocol::Version version = protocol::Version::v5)
-      : version_(version), socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    const timeval patience{10, 0};
-    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+      : PacketSocket(::socket(AF_INET, SOCK_STREAM, 0), protocol::Sender::server, version, 10) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    if (::connect(socket(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
       throw std::runtime_error("cannot connect");
     }
   }
-  ~Peer() { ::close(socket_); }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
-
-  void send(const std::vector<std::uint8_t>& bytes) {
-    std::size_t sent = 0;
-    while (sent < bytes.size()) {
-      const ssize_t put = ::send(socket_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
-      if (put <= 0) return;  // the server closed; the test sees it when it reads
-      sent += static_cast<std::size_t>(put);
-    }
-  }
-  std::vector<std::uint8_t> encode(protocol::Packet packet) const {
-    std::vector<std::uint8_t> bytes;
-    protocol::encode(packet, version_, bytes);
-    return bytes;
-  }
-  void send(protocol::Packet packet) { send(encode(std::move(packet))); }
 
   protocol::Connect connect_packet(std::string client_id) const {
     protocol::Connect connect;
-    connect.version = version_;
+    connect.version = version();
     connect.client_id = std::move(client_id);
     return connect;
   }
@@ -106,47 +83,12 @@ class Peer {
     return publish;
   }
 
-  // The next packet; nullopt: the server closed the connection.
-  std::optional<protocol::Packet> receive() {
-    for (;;) {
-      const auto frame = protocol::frame(received_, protocol::packet_bytes_limit, version_);
-      if (!frame) throw std::runtime_error("the server sent no frame");
-      if (*frame) {
-        auto packet = protocol::decode(**frame, received_, version_, protocol::Sender::server);
-        if (!packet) throw std::runtime_error("the server sent a malformed packet");
-        received_.erase(received_.begin(), received_.begin() + (*frame)->packet_bytes);
-        return *packet;
-      }
-      std::uint8_t bytes[65536];
-      const ssize_t got = ::recv(socket_, bytes, sizeof bytes, 0);
-      if (got < 0 && errno == EAGAIN) throw std::runtime_error("nothing came");
-      if (got <= 0) return std::nullopt;
-      received_.insert(received_.end(), bytes, bytes + got);
-    }
-  }
-  template <class Kind>
-  Kind expect() {
-    auto packet = receive();
-    if (!packet) throw std::runtime_error("the connection ended");
-    if (!std::holds_alternative<Kind>(*packet)) {
-      throw std::runtime_error("another packet came: " +
-                               std::string(to_string(protocol::packet_type(*packet))));
-    }
-    return std::get<Kind>(std::move(*packet));
-  }
-  bool ended() { return !receive(); }
   // The server takes nothing more, as a byte sent to it shows.
   bool is_reset() {
     send(std::vector<std::uint8_t>{0});
-    pollfd reset{socket_, 0, 0};
+    pollfd reset{socket(), 0, 0};
     return ::poll(&reset, 1, 10'000) == 1;
   }
-  int socket() const { return socket_; }
-
- private:
-  const protocol::Version version_;
-  const int socket_;
-  std::vector<std::uint8_t> received_;
 };
 
 }  // namespace millrace::server

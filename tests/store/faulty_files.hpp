@@ -1,7 +1,7 @@
 // FaultyFiles: a folder in memory that a crash treats as a disk would: what was not flushed may be
 // lost, torn, or there in part; so may names that were changed and not flushed. Calls can fail.
 //
-// Threads: one at a time.
+// Threads: any; before_change is set while no other uses it.
 #pragma once
 
 #include <functional>
@@ -37,7 +37,10 @@ class FaultyFiles final : public Files {
 
   std::map<std::string, Bytes> contents() const;
   void set_content(const std::string& name, Bytes content);
-  bool has(const std::string& name) const { return names_.contains(name); }
+  bool has(const std::string& name) const {
+    std::lock_guard lock(mutex_);
+    return names_.contains(name);
+  }
 
  private:
   struct Node {

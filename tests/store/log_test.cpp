@@ -1,4 +1,4 @@
-// The log on a folder of the real file system.
+// The log: LogTest on a folder of the real file system, Log on one in memory.
 #include "core/store/log.hpp"
 
 #include <gtest/gtest.h>

@@ -87,7 +87,7 @@ TEST(Store, CommitsInOrderAndFindsAllOfItAgain) {
     }
     heard.wait_for_commit(last);
     EXPECT_TRUE(store.idle());
-    EXPECT_EQ(store.figures().batches.value(), 2000u);
+    EXPECT_EQ(store.figures().flush_batches.sum.value(), 2000u);
   }
 }
 

@@ -55,6 +55,6 @@ export async function change(path: string, init: RequestInit): Promise<Response>
   }
 }
 
-// As one part of a path: the browser would take `..` between slashes for the way up, and so ask for
-// another topic.
-export const topicPath = (topic: string) => encodeURIComponent(topic)
+// A topic or a client identifier as one part of a path: its slashes must be escaped, or the browser would
+// resolve a level `..` and ask for another one.
+export const pathPart = (name: string) => encodeURIComponent(name)

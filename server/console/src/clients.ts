@@ -1,5 +1,5 @@
 // The view of clients: who is connected, who is slow, and what one of them reads.
-import { Refused, change, getJson } from './api'
+import { Refused, change, getJson, pathPart } from './api'
 import { ask, byId, bytes, duration, element, short, visible } from './dom'
 import type { View } from './main'
 
@@ -74,7 +74,7 @@ export const clients: View = (main, status) => {
       client.waiting === 0 ? '' : `${short(client.waiting)} (${bytes(client.waiting_bytes)})`,
       short(client.subscriptions), connection ? bytes(connection.bytes_received) : '', connection ? bytes(connection.bytes_sent) : '',
       connection ? duration(connection.connected_seconds * 1000) : '', client.state === 'connected' ? kick : '']
-    return element('tr', { class: client.slow ? 'hurts' : '' }, ...cells.map(cell => element('td', {}, cell)))
+    return element('tr', { class: client.slow ? 'alert' : '' }, ...cells.map(cell => element('td', {}, cell)))
   }
 
   const refresh = async (): Promise<void> => {
@@ -106,7 +106,7 @@ export const clients: View = (main, status) => {
 
   const show = async (id: string): Promise<void> => {
     try {
-      const client = await getJson<Detail>('/api/v1/clients/' + encodeURIComponent(id), stop.signal)
+      const client = await getJson<Detail>('/api/v1/clients/' + pathPart(id), stop.signal)
       const connection = client.connection
       const facts: [string, string][] = [
         ['Protocol', 'MQTT ' + client.protocol], ['Inflight', short(client.inflight)],
@@ -135,7 +135,7 @@ export const clients: View = (main, status) => {
     byId('confirm-text').textContent = 'Its session is kept. Most clients connect again at once.'
     if (!await ask(byId<HTMLDialogElement>('confirm-dialog'))) return
     try {
-      await change('/api/v1/clients/' + encodeURIComponent(id), { method: 'DELETE' })
+      await change('/api/v1/clients/' + pathPart(id), { method: 'DELETE' })
       said.textContent = 'Disconnected.'
     } catch (error) {
       said.textContent = (error as Error).message

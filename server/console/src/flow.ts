@@ -1,5 +1,5 @@
 // The view of the flow: the steps of a message's way through the server with their rates, from /metrics,
-// and where it hurts.
+// and what is wrong there marked.
 import { request } from './api'
 import { timeChart } from './chart'
 import { bytes, duration, element, short } from './dom'
@@ -12,6 +12,7 @@ const samplesMax = 300
 interface Step {
   name: string
   says: string
+  // What is measured, its value, and whether that is wrong.
   read(now: Metrics, before: Metrics, seconds: number): [string, string, boolean?][]
 }
 
@@ -21,7 +22,7 @@ const steps: Step[] = [
     ['connections', short(now.sum('millrace_connections_open'))]] },
   { name: '2 decode', says: 'packets, rights', read: (now, before, s) => [
     ['packets', short(now.rate(before, 'millrace_packets_received_total', s)) + '/s'],
-    ['faults', short(now.rate(before, 'millrace_protocol_faults_total', s)) + '/s', now.rate(before, 'millrace_protocol_faults_total', s) > 0]] },
+    ['protocol faults', short(now.rate(before, 'millrace_protocol_faults_total', s)) + '/s', now.rate(before, 'millrace_protocol_faults_total', s) > 0]] },
   { name: '3 message', says: 'what was published', read: (now, before, s) => [
     ['messages', short(now.rate(before, 'millrace_messages_received_total', s)) + '/s']] },
   { name: '4 submit', says: 'into the queue', read: now => [
@@ -32,12 +33,12 @@ const steps: Step[] = [
     const batches = now.rate(before, 'millrace_batches_total', s)
     const time = now.rate(before, 'millrace_batch_seconds_sum', s)
     return [['batches', short(batches) + '/s'],
-      ['commands in one', batches > 0 ? (now.rate(before, 'millrace_batch_commands_sum', s) / batches).toFixed(1) : '0'],
+      ['commands per batch', batches > 0 ? (now.rate(before, 'millrace_batch_commands_sum', s) / batches).toFixed(1) : '0'],
       ['busy', Math.round(time * 100) + ' %', time > 0.8]]
   } },
   { name: '6 route', says: 'topic to subscribers', read: (now, before, s) => [
-    ['searches', short(now.rate(before, 'millrace_routes_computed_total', s)) + '/s'],
-    ['without subscriber', short(now.rate(before, 'millrace_messages_unmatched_total', s)) + '/s']] },
+    ['routes computed', short(now.rate(before, 'millrace_routes_computed_total', s)) + '/s'],
+    ['without a subscriber', short(now.rate(before, 'millrace_messages_unmatched_total', s)) + '/s']] },
   { name: '7 fan out', says: 'newest values, rings', read: now => [
     ['topics', short(now.sum('millrace_slots'))],
     ['rings', short(now.count('millrace_ring_readers'))],
@@ -53,7 +54,7 @@ const steps: Step[] = [
   { name: '9 write', says: 'to subscribers', read: (now, before, s) => {
     const p99 = now.quantile(before, 'millrace_publish_to_write_seconds', 0.99)
     return [['sent', bytes(now.rate(before, 'millrace_socket_sent_bytes_total', s)) + '/s'],
-      ['latency, half', latency(now.quantile(before, 'millrace_publish_to_write_seconds', 0.5))],
+      ['latency, median', latency(now.quantile(before, 'millrace_publish_to_write_seconds', 0.5))],
       ['latency, 99 %', latency(p99), p99 > 0.1]]
   } },
   // Beside the nine steps.
@@ -83,10 +84,10 @@ export const flow: View = (main, status) => {
   main.append(list,
     element('div', { class: 'charts' },
       element('section', {}, element('h2', {}, 'Queue to the processor'), key('waiting', 'capacity'), queueBox),
-      element('section', {}, element('h2', {}, 'Latency from read to write, ms'), key('half', '99 %'), latencyBox)))
+      element('section', {}, element('h2', {}, 'Latency from read to write, ms'), key('median', '99 %'), latencyBox)))
 
   const times: number[] = []
-  const series = { depth: [] as number[], capacity: [] as number[], half: [] as (number | null)[], most: [] as (number | null)[] }
+  const series = { depth: [] as number[], capacity: [] as number[], median: [] as (number | null)[], p99: [] as (number | null)[] }
   const queueChart = timeChart(queueBox, 180, ['--accent', '--second'], true)
   const latencyChart = timeChart(latencyBox, 180, ['--accent', '--second'], true)
 
@@ -95,12 +96,12 @@ export const flow: View = (main, status) => {
     steps.forEach((step, index) => {
       const facts = step.read(now, before, seconds)
       const card = cards[index]!
-      card.parentElement!.classList.toggle('hurts', facts.some(([, , hurts]) => hurts))
-      facts.forEach(([name, text, hurts], at) => {
+      card.parentElement!.classList.toggle('alert', facts.some(([, , alert]) => alert))
+      facts.forEach(([name, text, alert], at) => {
         if (card.children.length <= at * 2) card.append(element('dt', {}, name), element('dd'))
         const shown = card.children[at * 2 + 1]!
         shown.textContent = text
-        shown.className = hurts ? 'hurts' : ''
+        shown.className = alert ? 'alert' : ''
       })
     })
     times.push(Date.now() / 1000)
@@ -110,11 +111,11 @@ export const flow: View = (main, status) => {
       const value = now.quantile(before, 'millrace_publish_to_write_seconds', share)
       return Number.isNaN(value) ? null : value * 1000
     }
-    series.half.push(ms(0.5))
-    series.most.push(ms(0.99))
+    series.median.push(ms(0.5))
+    series.p99.push(ms(0.99))
     for (const one of [times, ...Object.values(series)]) if (one.length > samplesMax) one.shift()
     queueChart.setData([times, series.depth, series.capacity])
-    latencyChart.setData([times, series.half, series.most])
+    latencyChart.setData([times, series.median, series.p99])
   }
 
   let before: Metrics | undefined

@@ -3,6 +3,7 @@ import { element, visible } from './dom'
 
 export type Form = 'text' | 'json' | 'hex'
 const shownBytesMax = 256 * 1024
+const hexBytesMax = 16 * 1024
 
 export function bytesOf(value: { payload?: string; payload_base64?: string }): Uint8Array {
   if (value.payload !== undefined) return new TextEncoder().encode(value.payload)
@@ -20,7 +21,7 @@ export function parsedJson(data: Uint8Array): unknown {
 }
 
 export function render(data: Uint8Array, form: Form): HTMLElement {
-  const shown = data.subarray(0, shownBytesMax)
+  const shown = data.subarray(0, form === 'hex' ? hexBytesMax : shownBytesMax)
   const box = element('div', { class: 'payload', tabindex: 0, role: 'region', 'aria-label': 'Payload' })
   if (form === 'json') box.append(fold(parsedJson(data), ''))
   else if (form === 'hex') box.append(element('pre', {}, hex(shown)))
@@ -50,7 +51,7 @@ function fold(value: unknown, key: string): HTMLElement {
 
 function hex(data: Uint8Array): string {
   const lines = []
-  for (let at = 0; at < Math.min(data.length, 16 * 1024); at += 16) {
+  for (let at = 0; at < data.length; at += 16) {
     const row = data.subarray(at, at + 16)
     const codes = [...row].map(byte => byte.toString(16).padStart(2, '0')).join(' ')
     const text = [...row].map(byte => byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '.').join('')

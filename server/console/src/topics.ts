@@ -1,6 +1,6 @@
 // The view of topics: a tree of those that match a filter, live, and one of them in full.
 import type uPlot from 'uplot'
-import { change, getJson, topicPath } from './api'
+import { change, getJson, pathPart } from './api'
 import { timeChart } from './chart'
 import { bytes, duration, element, short, shellWord, visible } from './dom'
 import { Events, type Value } from './events'
@@ -22,7 +22,6 @@ export const topics: View = (main, status) => {
   let form: Form | undefined          // that the user chose
   let shownValue: Value | undefined
   let stream: Events | undefined
-  let unread = 0
 
   // ---- elements
   // A form of two fields and no button is not submitted by Enter; a changed field says so itself.
@@ -40,19 +39,26 @@ export const topics: View = (main, status) => {
     detail)
 
   // ---- the stream
+  // What was known of topics holds no more; the selected one is shown again as soon as it comes.
+  const clear = (): void => {
+    tree.clear()
+    if (selected) selected.value = undefined
+    first = dirty = true
+  }
+
   const follow = (): void => {
     stream?.stop()
-    tree.clear()
-    selected = undefined
-    first = dirty = true
+    clear()
     status('Connecting', true)
     const query = new URLSearchParams({ filter: filter.value, max_rate_hz: '10', payload_bytes_max: String(previewBytes) })
     stream = new Events(query.toString(), {
-      begin: () => { tree.clear(); selected = undefined; first = dirty = true },
+      begin: clear,
       value: value => {
-        unread++
         if (value.cleared) tree.remove(value.topic)
-        else tree.set(value, performance.now())
+        else {
+          const topic = tree.set(value, performance.now())
+          if (selected && !selected.value && selected.path === value.topic) selected = topic
+        }
         dirty = true
       },
       state: status,
@@ -125,7 +131,7 @@ export const topics: View = (main, status) => {
   }
 
   const preview = (value: Value): string =>
-    value.payload === undefined ? `${bytes(value.size)} of binary` : visible(value.payload.slice(0, 200))
+    value.payload === undefined ? `binary, ${bytes(value.size)}` : visible(value.payload.slice(0, 200))
 
   const rateNow = (topic: Topic, now: number) => topic.rate * Math.exp(-(now - topic.rateAt) / 5000)
   const rateText = (topic: Topic, now: number): string => {
@@ -221,7 +227,7 @@ export const topics: View = (main, status) => {
   const paintDetail = (topic: Topic, now: number): void => {
     const value = topic.value
     if (!value) {
-      if (shownValue || facts.childElementCount === 0) facts.replaceChildren(element('dt', {}, 'Value'), element('dd', {}, 'none any more'))
+      if (shownValue || facts.childElementCount === 0) facts.replaceChildren(element('dt', {}, 'Value'), element('dd', {}, 'none now'))
       if (shownValue) content.replaceChildren()
       shownValue = undefined
       return
@@ -241,12 +247,12 @@ export const topics: View = (main, status) => {
     const data = value.truncated ? whole ?? bytesOf(value) : bytesOf(value)
     const json = parsedJson(data) !== undefined
     const auto: Form = value.payload === undefined ? 'hex' : json ? 'json' : 'text'
-    const now_form = form === 'json' && !json ? 'text' : form ?? auto
+    const shownForm = form === 'json' && !json ? 'text' : form ?? auto
     for (const button of forms.children) {
-      button.setAttribute('aria-pressed', String(button.textContent === now_form))
+      button.setAttribute('aria-pressed', String(button.textContent === shownForm))
       ;(button as HTMLButtonElement).disabled = button.textContent === 'json' && !json
     }
-    content.replaceChildren(render(data, now_form))
+    content.replaceChildren(render(data, shownForm))
   }
 
   // One question at a time, so a topic that changes fast is not asked for faster than it answers.
@@ -260,13 +266,17 @@ export const topics: View = (main, status) => {
         whole = bytesOf(answer.topics[0])
         if (shownValue === value) shownValue = undefined
         value.truncated = whole.length < value.size
-        if (!value.truncated) { value.payload_base64 = answer.topics[0].payload_base64!; if (value.payload !== undefined) value.payload = new TextDecoder().decode(whole) }
+        if (!value.truncated) {
+          value.payload_base64 = answer.topics[0].payload_base64!
+          if (value.payload !== undefined) value.payload = new TextDecoder().decode(whole)
+        }
         dirty = true
       }
     } catch {
-      // The beginning stays in sight; the next value asks again.
+      whole = undefined   // the next value shows its beginning, and asks again
     } finally {
       asking = false
+      if (topic !== selected) shownValue = undefined   // a topic that was chosen meanwhile asks now
     }
   }
 
@@ -291,10 +301,10 @@ export const topics: View = (main, status) => {
       said.textContent = ''
       try {
         const query = `?retain=${retain.checked}&qos=${qos.value}`
-        await change('/api/v1/topics/' + topicPath(topic.value) + query, { method: 'POST', body: text.value })
+        await change('/api/v1/topics/' + pathPart(topic.value) + query, { method: 'POST', body: text.value })
         said.textContent = 'Published.'
       } catch (error) {
-        said.textContent = String((error as Error).message)
+        said.textContent = (error as Error).message
       }
     }
     return element('form', { class: 'publish', submit: event => void submit(event) },
@@ -314,7 +324,6 @@ export const topics: View = (main, status) => {
     if (now - paintedAt < (dirty ? 50 : 500)) return
     paintedAt = now
     dirty = false
-    unread = 0
     paint()
   }
   follow()

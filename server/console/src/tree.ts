@@ -12,7 +12,7 @@ export class Topic {
   open = false
   value: Value | undefined
   receivedAt = 0    // ms, this page's clock, less its age then
-  changes = 0       // since the page came
+  changes = 0       // since the page was opened
   rate = 0          // a second
   rateAt = 0
   count = 0         // of the topics below that have a value

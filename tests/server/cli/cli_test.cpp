@@ -30,8 +30,8 @@ TEST(Cli, SaysItsVersion) {
 
 TEST(Cli, HelpsWithEachCommand) {
   EXPECT_THAT(millrace("--help").output, HasSubstr("millrace passwd FILE USER"));
-  for (const char* command :
-       {"serve", "check", "passwd", "top", "clients", "topics", "kick", "publish", "trace"}) {
+  for (const char* command : {"serve", "check", "passwd", "store", "tap", "pub", "import", "top",
+                              "clients", "topics", "kick", "publish", "trace"}) {
     const Finished finished = millrace(std::string(command) + " --help");
     EXPECT_EQ(finished.code, 0) << command;
     EXPECT_THAT(finished.output, HasSubstr("usage: millrace")) << command;
@@ -193,6 +193,15 @@ TEST(Passwd, RefusesWhatCannotWork) {
   EXPECT_EQ(millrace("passwd -b -I 0 " + file + " ann a").code, 2);
   EXPECT_EQ(millrace("passwd " + file + " ann < /dev/null").code, 2);
   EXPECT_EQ(millrace("passwd -b /nonexistent/passwd ann a").code, 1);
+}
+
+TEST(Store, FindsNoneInAnotherFolder) {
+  const Folder folder;
+  folder.write("notes", "");
+  const Finished finished = millrace("store check " + folder.path(""));
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_THAT(finished.output, HasSubstr("no store in "));
+  EXPECT_FALSE(std::filesystem::exists(folder.path("lock")));
 }
 
 TEST(Passwd, HashesWithArgon2) {

@@ -98,6 +98,13 @@ TEST(Greeting, KeepsToWhatTheUpstreamAnnounces) {
   EXPECT_EQ(terms.aliases_max, 0);
 }
 
+TEST(Greeting, HasNoMoreInflightThanTheServerAllows) {
+  for (const auto dialect : {Dialect::v5, Dialect::v3_1_1_bridge, Dialect::v3_1_1}) {
+    const LinkTerms terms = terms_of(Connack(), *plan_of({}), Config(), dialect);
+    EXPECT_EQ(terms.receive_maximum, Config().inflight_max);
+  }
+}
+
 TEST(Greeting, HasASessionThatNoClientCanName) {
   const auto plan = plan_of({});
   EXPECT_NE(plan->session.find('\0'), std::string::npos);

@@ -7,72 +7,19 @@
 #include <unistd.h>
 
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "protocol/decode.hpp"
-#include "protocol/encode.hpp"
+#include "tests/server/packet_socket.hpp"
 
 namespace millrace::server {
 
-// One connection of the link. What does not come within twenty seconds is a failure.
-class LinkPeer {
+// One connection of the link.
+class LinkPeer : public PacketSocket {
  public:
-  explicit LinkPeer(int socket) : socket_(socket) {
-    const timeval patience{20, 0};
-    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  }
-  ~LinkPeer() { ::close(socket_); }
-  LinkPeer(const LinkPeer&) = delete;
-  LinkPeer& operator=(const LinkPeer&) = delete;
-
-  void send(const std::vector<std::uint8_t>& bytes) {
-    [[maybe_unused]] const ssize_t sent = ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  }
-  void send(const protocol::Packet& packet) {
-    std::vector<std::uint8_t> bytes;
-    protocol::encode(packet, version_, bytes);
-    send(bytes);
-  }
-
-  // The next packet; nullopt: the link ended.
-  std::optional<protocol::Packet> receive() {
-    for (;;) {
-      const auto frame =
-          protocol::frame(received_, protocol::packet_bytes_limit,
-                          knows_version_ ? version_ : protocol::first_packet_version);
-      if (!frame) throw std::runtime_error("the link sent no frame");
-      if (*frame) {
-        auto packet = protocol::decode(**frame, received_, version_);
-        if (!packet) throw std::runtime_error("the link sent a malformed packet");
-        if (const auto* connect = std::get_if<protocol::Connect>(&*packet)) {
-          version_ = connect->version;
-          knows_version_ = true;
-        }
-        received_.erase(received_.begin(), received_.begin() + (*frame)->packet_bytes);
-        return *packet;
-      }
-      std::uint8_t bytes[65536];
-      const ssize_t got = ::recv(socket_, bytes, sizeof bytes, 0);
-      if (got < 0 && errno == EAGAIN) throw std::runtime_error("nothing came");
-      if (got <= 0) return std::nullopt;
-      received_.insert(received_.end(), bytes, bytes + got);
-    }
-  }
-  template <class Kind>
-  Kind expect() {
-    auto packet = receive();
-    if (!packet) throw std::runtime_error("the link ended");
-    if (!std::holds_alternative<Kind>(*packet)) {
-      throw std::runtime_error("another packet came: " +
-                               std::string(to_string(protocol::packet_type(*packet))));
-    }
-    return std::get<Kind>(std::move(*packet));
-  }
-  bool ended() { return !receive(); }
+  explicit LinkPeer(int socket)
+      : PacketSocket(socket, protocol::Sender::client, protocol::Version::v5, 20) {}
 
   // CONNECT, answered with success; and SUBSCRIBE, granted at QoS 2, if the link comes to read.
   protocol::Connect greet(bool session_present = false, protocol::Properties properties = {}) {
@@ -104,12 +51,6 @@ class LinkPeer {
     publish.properties = std::move(properties);
     send(protocol::Packet(publish));
   }
-
- private:
-  const int socket_;
-  protocol::Version version_ = protocol::Version::v5;
-  bool knows_version_ = false;
-  std::vector<std::uint8_t> received_;
 };
 
 class ScriptedBroker {
