@@ -84,7 +84,7 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
   } else if (entry.delivery.message.request) {
     add_request(session, std::move(entry));
   } else if (entry.shape) {
-    add_limited(session, std::move(entry));
+    add_shaped(session, std::move(entry), context);
   } else if (mode == Mode::latest) {
     write_down(session, entry, Waits::cell);
     if (session.pending.push_cell(std::move(entry))) count_conflated(session);
@@ -210,16 +210,22 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
 // at once (a SUBSCRIBE, or a request, between them); when the first is sent, and the limit begins,
 // the second is there still. If newer ones were held back now, it would be sent as it is, after
 // newer ones that the client's other subscriptions to the topic bring.
-void Backlog::add_limited(Session& session, PendingEntry entry) {
+void Backlog::add_shaped(Session& session, PendingEntry entry, PublishContext& context) {
+  // Compared with what was sent: so nothing of the topic may wait that will be sent before it.
+  const bool is_next = !session.pending.has_cell(entry) && !session.pending.has_unreplaceable();
+  const bool is_unchanged_now =
+      is_next && entry.shape->filters() &&
+      is_unchanged(session, *entry.shape, key_of(entry), context.compared_by(*entry.shape));
+  if (is_unchanged_now && entry.shape->heartbeat_s == 0) {
+    return drop_unchanged(session, key_of(entry), entry.delivery.stored);
+  }
   write_down(session, entry, Waits::cell);
   if (session.pending.replace_cell(entry)) return count_conflated(session);
+  drop_held(session, key_of(entry));
+  if (is_unchanged_now && hold_unchanged(session, entry)) return;
   if (!session.deferred.read().rate_limits.empty()) {
     MILLRACE_CHECK(session.connected());  // they begin anew with each connection
     RateLimits& limits = session.deferred.write().rate_limits;
-    if (const auto held = limits.take_held(key_of(entry))) {
-      dropped(session, *held);
-      count_conflated(session);
-    }
     if (limits.hold(entry, batch_.now_ns(), batch_.limits().slots.bytes_max)) return;
   }
   if (session.pending.push_cell(std::move(entry))) count_conflated(session);
@@ -229,6 +235,65 @@ void Backlog::count_conflated(Session& session, std::uint64_t count) {
   batch_.stats().conflated.add(count);
   session.conflated = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(UINT32_MAX, std::uint64_t{session.conflated} + count));
+}
+
+// Something newer of its topic came.
+void Backlog::drop_held(Session& session, const ConflationKey& key) {
+  if (session.deferred.read().rate_limits.held_bytes() == 0) return;
+  const auto held = session.deferred.write().rate_limits.take_held(key);
+  if (!held) return;
+  dropped(session, *held);
+  count_conflated(session);
+}
+
+// --- Change filters ------------------------------------------------------------------------------
+
+std::uint64_t Backlog::topics_max() const {
+  const ProcessorLimits& limits = batch_.limits();
+  return std::min(limits.slots.count_max, limits.session_bytes / 4 / RateLimits::limit_bytes);
+}
+
+bool Backlog::is_unchanged(const Session& session, const Shape& shape, const ConflationKey& key,
+                           const ComparedValue& value) const {
+  const SentValues::Sent* const sent = session.deferred.read().sent_values.find(key);
+  if (sent == nullptr || is_change(shape, sent->value, value)) return false;
+  const std::int64_t heartbeat_ns = std::int64_t{shape.heartbeat_s} * 1'000'000'000;
+  return heartbeat_ns == 0 || batch_.now_ns() - sent->at_ns < heartbeat_ns;
+}
+
+void Backlog::drop_unchanged(Session& session, const ConflationKey& key, std::uint32_t stored) {
+  drop_held(session, key);
+  if (!session.stored) batch_.awaited().settle(stored, ReasonCode::success);
+  batch_.stats().unchanged.add();
+}
+
+// Until so long after the last one that was sent. False: there is no room for it.
+bool Backlog::hold_unchanged(Session& session, PendingEntry& entry) {
+  DeferredWork& deferred = session.deferred.write();
+  const SentValues::Sent& sent = *deferred.sent_values.find(key_of(entry));
+  const std::int64_t due_ns = sent.at_ns + std::int64_t{entry.shape->heartbeat_s} * 1'000'000'000;
+  return deferred.rate_limits.hold_until(entry, due_ns, batch_.limits().slots.bytes_max,
+                                         topics_max());
+}
+
+// What waited before a SUBSCRIBE, or beside a request, keeps its place: a value of its topic may
+// stand behind it that must not go first.
+bool Backlog::keep_unchanged(Session& session, PendingEntry& entry) {
+  const PendingQueue& pending = session.pending;
+  if (!entry.shape || !entry.shape->filters() || entry.delivery.message.request) return false;
+  if (entry.epoch != pending.epoch() || pending.has_unreplaceable()) return false;
+  const ComparedValue value = compared_value(*entry.shape, entry.delivery.message.payload());
+  if (!is_unchanged(session, *entry.shape, key_of(entry), value)) return false;
+  if (entry.shape->heartbeat_s != 0) return hold_unchanged(session, entry);
+  if (session.stored) batch_.journal()->gone(session, entry.delivery);
+  drop_unchanged(session, key_of(entry), entry.delivery.stored);
+  return true;
+}
+
+void Backlog::note_sent(Session& session, const ConflationKey& key, const Shape& shape,
+                        const ComparedValue& value) {
+  if (!shape.filters()) return;
+  session.deferred.write().sent_values.note(key, {value, batch_.now_ns()}, topics_max());
 }
 
 // At most one value of each topic waits, but a client may use any number of topics, and values that
@@ -313,6 +378,10 @@ void Backlog::seal(Session& session) {
 void Backlog::unsubscribed(Session& session, std::span<const Subscription* const> ended) {
   assert(!session.ended);
   release_held_of(session, ended);
+  if (!session.deferred.read().sent_values.empty()) {
+    SentValues& sent_values = session.deferred.write().sent_values;
+    for (const Subscription* subscription : ended) sent_values.forget(subscription->number);
+  }
   session.pending.seal();
   bound_newest(session);
   update_gauges(session);
@@ -335,6 +404,7 @@ void Backlog::part(Session& session) {
   const SpoolCount count(batch_, figures_of(session));
   release_held(session);
   if (!session.deferred.read().rate_limits.empty()) session.deferred.write().rate_limits.clear();
+  if (!session.deferred.read().sent_values.empty()) session.deferred.write().sent_values.clear();
   bound_newest(session);
   PendingQueue& pending = session.pending;
   if (pending.size() > pending.lasting_size() && session.expiry_s != 0) {
@@ -420,6 +490,11 @@ void Backlog::update_gauges(Session& session) {
     limits_ += static_cast<std::uint64_t>(limits);
     MILLRACE_CHECK(limits_ <= INT64_MAX);
     batch_.note_held(session);
+  }
+  if (!session.deferred.read().sent_values.is_told()) {
+    const std::int64_t sent_values = session.deferred.write().sent_values.take_change();
+    sent_values_ += static_cast<std::uint64_t>(sent_values);
+    MILLRACE_CHECK(sent_values_ <= INT64_MAX);
   }
   if (session.origin != 0) [[unlikely]]
     show(session);

@@ -56,6 +56,26 @@ class Backlog {
   // The session, or its connection, may have ended afterwards.
   void add(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
 
+  // --- Change filters ---
+
+  // The value tells the reader nothing new, and no heartbeat is due.
+  bool is_unchanged(const Session& session, const Shape& shape, const ConflationKey& key,
+                    const ComparedValue& value) const;
+  // What is held back of that topic is dropped, as something newer came.
+  void drop_held(Session& session, const ConflationKey& key);
+  // The same, and the newer one is dropped, too.
+  // `stored`: of a value that a publisher waits for (AwaitedAcks), or 0.
+  void drop_unchanged(Session& session, const ConflationKey& key, std::uint32_t stored);
+  // The front of `newest`, which is taken out for this: held back until its heartbeat is due, or
+  // dropped. False: it is to be sent all the same.
+  bool keep_unchanged(Session& session, PendingEntry& entry);
+  // It is bound now.
+  void note_sent(Session& session, const ConflationKey& key, const Shape& shape,
+                 const ComparedValue& value);
+
+  // Of how many topics a session's rate limits and filters may know.
+  std::uint64_t topics_max() const;
+
   // A request is about to be added, by this or another of the client's subscriptions: the values
   // that rate limits hold back stay before it.
   void before_request(Session& session);
@@ -95,7 +115,7 @@ class Backlog {
   // What the entries of all sessions take, those which are not freed yet among them.
   std::uint64_t entry_bytes() const {
     return (batch_.stats().pending.value() + discarded_size_) * PendingQueue::entry_bytes +
-           limits_ * RateLimits::limit_bytes;
+           limits_ * RateLimits::limit_bytes + sent_values_ * SentValues::sent_bytes;
   }
   bool has_discarded() const { return !discarded_.empty() || has_heritable(); }
 
@@ -130,7 +150,8 @@ class Backlog {
   void dropped(const Session& session, std::uint32_t stored);
   void add_every(Session& session, PendingEntry entry, PublishContext& context);
   void add_request(Session& session, PendingEntry entry);
-  void add_limited(Session& session, PendingEntry entry);
+  void add_shaped(Session& session, PendingEntry entry, PublishContext& context);
+  bool hold_unchanged(Session& session, PendingEntry& entry);
   void release_held(Session& session);
   void release_held_of(Session& session, std::span<const Subscription* const> ended);
   void count_conflated(Session& session, std::uint64_t count = 1);
@@ -151,7 +172,8 @@ class Backlog {
   std::deque<PendingQueue> discarded_;
   std::deque<Heritage> heritable_;
   std::size_t discarded_size_ = 0;
-  std::uint64_t limits_ = 0;  // RateLimits of all sessions
+  std::uint64_t limits_ = 0;       // RateLimits of all sessions
+  std::uint64_t sent_values_ = 0;  // SentValues of all sessions
 };
 
 }  // namespace millrace::broker

@@ -67,8 +67,12 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
       delivery.qos = qos;
       delivery.retain = retain;
       delivery.stored = number;
-      return bind(session, std::move(delivery), target.subscription, target.mode);
+      bind(session, std::move(delivery), target.subscription, target.mode);
+      return;
     }
+  }
+  if (target.shape != nullptr && deliver_filtered(target, context, qos, retain, number)) {
+    return;
   }
   PendingEntry entry;
   entry.delivery.message = context.to_keep();
@@ -91,6 +95,38 @@ std::uint32_t Deliverer::number_of_copy(const Session& session, PublishContext& 
   MILLRACE_CHECK(context.from != nullptr && !session.stored);
   context.is_awaited = true;
   return batch_.awaited().add(session);
+}
+
+bool Deliverer::deliver_filtered(const RouteTarget& target, PublishContext& context,
+                                 std::uint8_t qos, bool retain,
+                                 std::uint32_t number) {
+  Session& session = *target.session;
+  const Shape& shape = *target.shape;
+  if (!shape.filters() || context.message.request) return false;
+  if (!session.connected() || !session.pending.empty()) return false;
+  const ConflationKey key{target.subscription, context.message.topic_hash};
+  const ComparedValue value = context.compared_by(shape);
+  if (backlog_.is_unchanged(session, shape, key, value)) {
+    if (shape.heartbeat_s != 0) return false;
+    backlog_.drop_unchanged(session, key, number);
+    return true;
+  }
+  if (shape.interval_ms != 0 || !has_credit(session, target.mode)) return false;
+  if (is_held_back(session, target.mode, context.message)) return false;
+  if (qos > 0 && !has_window(session)) return false;
+  Delivery delivery;
+  delivery.message = qos == 0 ? context.message : context.to_keep();
+  delivery.identifiers = target.identifiers;
+  delivery.qos = qos;
+  delivery.retain = retain;
+  delivery.stored = number;
+  backlog_.drop_held(session, key);
+  if (bind(session, std::move(delivery), target.subscription, target.mode)) {
+    backlog_.note_sent(session, key, shape, value);
+  }
+  backlog_.update_gauges(session);
+  timers_.reschedule(session, batch_);
+  return true;
 }
 
 void Deliverer::before_request(const Route& route) {
@@ -203,15 +239,26 @@ bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
     return false;
   }
   PendingEntry entry = session.pending.pop(lane);
-  if (entry.interval_ms() != 0) {
-    const std::int64_t next_ns = batch_.now_ns() + std::int64_t{entry.interval_ms()} * 1'000'000;
-    const ProcessorLimits& limits = batch_.limits();
-    const std::uint64_t of_session = limits.session_bytes / 4 / RateLimits::limit_bytes;
-    session.deferred.write().rate_limits.note_sent(key_of(entry), next_ns,
-                                                   std::min(limits.slots.count_max, of_session));
+  if (!entry.shape) {
+    bind(session, std::move(entry.delivery), entry.subscription, mode);
+  } else if (!backlog_.keep_unchanged(session, entry)) {
+    bind_shaped(session, std::move(entry), mode);
   }
-  bind(session, std::move(entry.delivery), entry.subscription, mode);
   return true;
+}
+
+void Deliverer::bind_shaped(Session& session, PendingEntry&& entry, Mode mode) {
+  const ConflationKey key = key_of(entry);
+  const Shape& shape = *entry.shape;
+  if (shape.interval_ms != 0) {
+    const std::int64_t next_ns = batch_.now_ns() + std::int64_t{shape.interval_ms} * 1'000'000;
+    session.deferred.write().rate_limits.note_sent(key, next_ns, backlog_.topics_max());
+  }
+  const ComparedValue value =
+      shape.filters() ? compared_value(shape, entry.delivery.message.payload()) : ComparedValue{};
+  if (bind(session, std::move(entry.delivery), entry.subscription, mode)) {
+    backlog_.note_sent(session, key, shape, value);
+  }
 }
 
 bool Deliverer::may_send_snapshot(Session& session) const {
@@ -241,7 +288,14 @@ bool Deliverer::bind_from_snapshot(Session& session) {
     delivery.replayed = true;
     delivery.identifiers = subscription.extras.read().identifiers;
     delivery.message = std::move(value.message);
-    bind(session, std::move(delivery), subscription.number, subscription.mode);
+    const ConflationKey key{subscription.number, delivery.message.topic_hash};
+    const Shape* const shape = subscription.extras.read().shape.get();
+    const bool filters = shape != nullptr && shape->filters();
+    const ComparedValue compared =
+        filters ? compared_value(*shape, delivery.message.payload()) : ComparedValue{};
+    if (bind(session, std::move(delivery), subscription.number, subscription.mode) && filters) {
+      backlog_.note_sent(session, key, *shape, compared);
+    }
     return true;
   }
   session.forget_empty_deferred();
@@ -277,14 +331,14 @@ bool Deliverer::is_small_enough(const Session& session, const Delivery& delivery
   return false;
 }
 
-void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode) {
+bool Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode) {
   MILLRACE_CHECK(delivery.packet_id == 0 && delivery.qos <= 2);
   MILLRACE_CHECK(delivery.qos == 0 || has_window(session));
   if (!is_deliverable(session, delivery)) {
     if (session.stored) batch_.journal()->gone(session, delivery);
     batch_.awaited().settle(number_of_awaited(session, delivery),
                             ReasonCode::implementation_specific_error);
-    return;
+    return false;
   }
   if (delivery.qos > 0) {
     const std::uint64_t before = session.inflight.bytes();
@@ -297,6 +351,7 @@ void Deliverer::bind(Session& session, Delivery&& delivery, std::uint32_t subscr
   batch_.stats().delivered[delivery.qos].add();
   spend(session, mode, delivery.message);
   stage(session, std::move(delivery));
+  return true;
 }
 
 void Deliverer::stage(Session& session, Delivery&& delivery) {

@@ -140,14 +140,20 @@ class Deliverer {
     return outbox.outstanding_bytes < std::max(latest, limits.credit_bytes + outbox.credit_raise);
   }
 
+  // Of a subscription with a change filter, while nothing waits. False: it has to wait.
+  bool deliver_filtered(const RouteTarget& target, PublishContext& context, std::uint8_t qos,
+                        bool retain, std::uint32_t number);
+
   enum class Snapshots : std::uint8_t { in_turn, later };
   void serve(Session& session, Snapshots snapshots);
   bool bind_front(Session& session, PendingQueue::Lane lane);
+  void bind_shaped(Session& session, PendingEntry&& entry, Mode mode);
   bool may_send_snapshot(Session& session) const;
   bool bind_from_snapshot(Session& session);
   // Binds one message to the session's connection. `subscription` is kept with QoS 1 and 2. With
   // `every` it neither waits for the client's pace nor counts for it.
-  void bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode);
+  // False: it is not sent, as it has expired or is too large.
+  bool bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode);
   static std::uint32_t number_of_awaited(const Session& session, const Delivery& delivery) {
     return session.stored ? 0 : delivery.stored;
   }

@@ -1,5 +1,7 @@
 #include "core/broker/journal_records.hpp"
 
+#include <bit>
+#include <cmath>
 #include <utility>
 
 namespace millrace::broker::records {
@@ -180,15 +182,29 @@ std::optional<SessionState> decode_session(std::string_view value) {
 std::string encode(const SubscriptionState& state) {
   Writer writer;
   subscription_fields(writer, state);
-  writer.number(state.shape.budget_bytes_per_s);
-  return writer.take();
+  return writer.number(state.shape.budget_bytes_per_s)
+      .number(state.shape.changes)
+      .number(state.shape.heartbeat_s)
+      .number(std::bit_cast<std::uint64_t>(state.shape.delta))
+      .text(state.shape.field)
+      .take();
 }
 std::optional<SubscriptionState> decode_subscription(std::string_view value) {
   SubscriptionState state;
   Reader reader(value);
   subscription_fields(reader, state);
   // Stores of a server before this have no more.
-  if (!reader.at_end()) reader.number(state.shape.budget_bytes_per_s);
+  if (!reader.at_end()) {
+    std::uint64_t delta = 0;
+    reader.number(state.shape.budget_bytes_per_s)
+        .number(state.shape.changes)
+        .number(state.shape.heartbeat_s)
+        .number(delta)
+        .text(state.shape.field);
+    state.shape.delta = std::bit_cast<double>(delta);
+    if (state.shape.changes > Changes::by_percent) return std::nullopt;
+    if (!std::isfinite(state.shape.delta)) return std::nullopt;
+  }
   if (state.number == 0 || state.qos > 2 || state.mode > Mode::every) return std::nullopt;
   return reader.result(std::move(state));
 }

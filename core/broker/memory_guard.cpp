@@ -22,7 +22,8 @@ std::array<std::uint64_t, holding_count> MemoryGuard::recount() const {
   };
   sessions_.for_each([&](const Session& session) {
     of(Holding::queues) += session.pending.size() * PendingQueue::entry_bytes +
-                           session.deferred.read().rate_limits.size() * RateLimits::limit_bytes;
+                           session.deferred.read().rate_limits.size() * RateLimits::limit_bytes +
+                           session.deferred.read().sent_values.memory_bytes();
     of(Holding::inflight) += session.inflight.unsettled() * InflightWindow::entry_bytes;
     of(Holding::sessions) += Sessions::memory_bytes(session);
     session.subscriptions.read().of.for_each(

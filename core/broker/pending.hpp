@@ -91,6 +91,16 @@ class PendingQueue {
   // The same if its cell is there, and may be replaced; else false, and the entry is not taken.
   bool replace_cell(PendingEntry& entry);
 
+  // A value of the same topic waits that may be replaced.
+  bool has_cell(const PendingEntry& entry) const {
+    return newest_size() > 0 && lanes_.read().cells.contains(key_of(entry));
+  }
+  // Values wait that are not replaced any more, or requests, of whatever topics.
+  bool has_unreplaceable() const {
+    if (newest_size() == 0) return false;
+    return lanes_.read().newest.front().entry.epoch != epoch() || fixed_size() > 0;
+  }
+
   // A message that must not be conflated, in the order of `newest`: later values of its topic stay
   // behind it.
   void push_fixed(PendingEntry entry);

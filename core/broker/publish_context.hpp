@@ -3,6 +3,7 @@
 // Threads: the processor's holder alone, for the length of one publish.
 #pragma once
 
+#include "core/broker/change_filter.hpp"
 #include "core/broker/check.hpp"
 #include "core/broker/message.hpp"
 
@@ -21,6 +22,18 @@ struct PublishContext {
   bool is_awaited = false;        // a link's copy has a number: AwaitedAcks has the acknowledgement
   Session* withholder = nullptr;  // whose full queue withholds the acknowledgement
   Message kept;                   // see to_keep()
+
+  // As a change filter compares it; looked for once for all readers that ask for the same.
+  const ComparedValue& compared_by(const Shape& shape) {
+    const bool by_text = shape.changes == Changes::unequal;
+    const bool is_known = compared_for != nullptr && compared_for->field == shape.field &&
+                          (compared_for->changes == Changes::unequal) == by_text;
+    if (!is_known) compared = compared_value(shape, message.payload());
+    compared_for = &shape;
+    return compared;
+  }
+  const Shape* compared_for = nullptr;  // null: it was not compared yet
+  ComparedValue compared;
 
   // The message as whatever stays may hold it: one copy out of the receive buffer, made when it is
   // first needed and shared by all queues and the slot.

@@ -1,15 +1,16 @@
 // RateLimits: the values that the rate limits of a session's subscriptions hold back, and when the
-// next one may go.
+// next one may go; and those that are unchanged, until a heartbeat is due.
 //
-// There is one RateLimit for each (subscription, topic) that was sent something within its interval;
-// both their number and the bytes that are held back have a limit. At a limit a value is not held
-// back: it may go too early, but it is not lost.
+// There is one RateLimit for each (subscription, topic) that was sent something within its interval,
+// or of which an unchanged value is held back; both their number and the bytes that are held back
+// have a limit. At a limit a value is not held back: it may go too early, but it is not lost.
 //
 // What always holds: each RateLimit is due once; count and bytes are those of what is kept.
 //
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <algorithm>
 #include <cassert>
 #include <cstdint>
 #include <map>
@@ -51,11 +52,27 @@ class RateLimits {
   // False: the entry may go now. Otherwise it was taken, and is held back. Nothing of its key is.
   bool hold(PendingEntry& entry, std::int64_t now_ns, std::uint64_t bytes_max) {
     RateLimit* const limit = find(key_of(entry));
-    if (limit == nullptr || now_ns >= limit->next_ns) return false;
+    if (limit == nullptr || now_ns >= limit->open_ns) return false;
     if (held_bytes_ + entry.bytes() > bytes_max) return false;
-    assert(!limit->held);
-    held_bytes_ += entry.bytes();
-    limit->held = std::move(entry);
+    set_due(*limit, key_of(entry), limit->open_ns);
+    put(*limit, entry);
+    return true;
+  }
+
+  // The entry is unchanged: it is taken, and held back until then and as long as its rate limit says.
+  // False: there is no room for it. Nothing of its key is held back.
+  bool hold_until(PendingEntry& entry, std::int64_t until_ns, std::uint64_t bytes_max,
+                  std::uint64_t count_max) {
+    if (held_bytes_ + entry.bytes() > bytes_max) return false;
+    const ConflationKey key = key_of(entry);
+    RateLimit* limit = find(key);
+    if (limit == nullptr) {
+      if (count_ >= count_max) return false;
+      limit = &add(key, until_ns);
+    } else {
+      set_due(*limit, key, std::max(until_ns, limit->open_ns));
+    }
+    put(*limit, entry);
     return true;
   }
 
@@ -64,13 +81,11 @@ class RateLimits {
     RateLimit* limit = find(key);
     if (limit == nullptr) {
       if (count_ >= count_max) return;
-      limit = &of_[key.subscription][key.topic_hash];
-      ++count_;
+      limit = &add(key, next_ns);
     } else {
-      due_.erase(limit->due);
+      set_due(*limit, key, next_ns);
     }
-    limit->next_ns = next_ns;
-    limit->due = due_.emplace(next_ns, key);
+    limit->open_ns = next_ns;
     MILLRACE_CHECK(due_.size() == count_);
   }
 
@@ -138,7 +153,7 @@ class RateLimits {
   using Due = std::multimap<std::int64_t, ConflationKey>;
 
   struct RateLimit {
-    std::int64_t next_ns = 0;
+    std::int64_t open_ns = 0;  // of the rate limit: not before
     std::optional<PendingEntry> held;
     Due::iterator due;
   };
@@ -148,6 +163,23 @@ class RateLimits {
     if (of_subscription == of_.end()) return nullptr;
     const auto found = of_subscription->second.find(key.topic_hash);
     return found == of_subscription->second.end() ? nullptr : &found->second;
+  }
+
+  RateLimit& add(const ConflationKey& key, std::int64_t due_ns) {
+    RateLimit& limit = of_[key.subscription][key.topic_hash];
+    ++count_;
+    limit.due = due_.emplace(due_ns, key);
+    return limit;
+  }
+  void set_due(RateLimit& limit, const ConflationKey& key, std::int64_t due_ns) {
+    if (limit.due->first == due_ns) return;
+    due_.erase(limit.due);
+    limit.due = due_.emplace(due_ns, key);
+  }
+  void put(RateLimit& limit, PendingEntry& entry) {
+    assert(!limit.held);
+    held_bytes_ += entry.bytes();
+    limit.held = std::move(entry);
   }
 
   static_assert(sizeof(RateLimit) + 128 <= limit_bytes);

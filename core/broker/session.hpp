@@ -16,6 +16,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "core/broker/change_filter.hpp"
 #include "core/broker/client_id.hpp"
 #include "core/broker/command.hpp"
 #include "core/broker/inflight.hpp"
@@ -60,6 +61,7 @@ struct DeferredWork {
   // SnapshotTurns': the place of the session.
   std::optional<std::list<Session*>::iterator> snapshot_turn;
   RateLimits rate_limits;  // Backlog's; Deliverer notes what it sent
+  SentValues sent_values;  // Backlog's, as before; for change filters
   Pace pace;               // Router's; Deliverer spends it. Set: Session::is_paced
   // PublisherAcks'. Acknowledgements of others that this session's full queue withholds; how many
   // of its own are withheld; PUBLISH at QoS 2 that came, and PUBREL has not.
@@ -70,7 +72,7 @@ struct DeferredWork {
   bool empty() const {
     return redeliver.empty() && snapshots.empty() && !snapshot_turn && rate_limits.empty() &&
            rate_limits.is_told() && withheld.empty() && withheld_from_me == 0 &&
-           received_qos2.empty() && !pace.is_set();
+           received_qos2.empty() && sent_values.empty() && sent_values.is_told() && !pace.is_set();
   }
 };
 
@@ -134,7 +136,8 @@ struct Session {
                           subscriptions.read().memory_bytes;
     if (const auto& will = deadlines.read().will) bytes += will->message.packet_bytes;
     if (outbox) bytes += outbox->outstanding_bytes;
-    return bytes + deferred.read().rate_limits.memory_bytes();
+    return bytes + deferred.read().rate_limits.memory_bytes() +
+           deferred.read().sent_values.memory_bytes();
   }
   Arrival arrival() const { return {client_id, arrived.read().address, arrived.read().listener}; }
   // Something waits that may be replaced, or a stored value.

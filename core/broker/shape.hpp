@@ -5,10 +5,14 @@
 // (deliverer.hpp). Until then it may be replaced, so whatever a Shape keeps back ends as the newest
 // value of its topic, and nothing that was bound is ever taken back. Two things can keep it:
 //
-//     its topic    a rate limit: not yet, something of this topic was sent a moment ago
+//     its topic    a rate limit: not yet, something of this topic was sent a moment ago;
+//                  a change filter: it tells nothing new (change_filter.hpp)
 //     its client   a budget: not yet, the client's connection has been sent enough for now (Pace)
 //
-// What a topic keeps back waits in RateLimits, one value for each (subscription, topic). What the
+// What a topic keeps back waits in RateLimits, one value for each (subscription, topic): until the
+// rate limit is over; or, if it is unchanged, until the heartbeat is due, and else it is dropped. A
+// change filter is asked as a value comes and nothing of its topic waits, so that most of what it
+// skips is never copied; and as one is bound, for what was sent meanwhile. What the
 // client keeps back waits in the lane `newest` of its PendingQueue, as all that waits for credit
 // does; a Pace that is closed is like credit that is used up, but that time brings it back, and not
 // the reader.
@@ -23,19 +27,34 @@
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/smart_ptr/intrusive_ref_counter.hpp>
 #include <cstdint>
+#include <string>
 
 namespace millrace::broker {
+
+// Which values of a topic are news to a reader, compared with what it was sent last.
+enum class Changes : std::uint8_t {
+  any,         // each one is
+  unequal,     // another payload, or another value of the field
+  by,          // a number that differs by `delta` or more
+  by_percent,  // the same, per cent of what was sent
+};
 
 struct ShapeFields {
   std::uint32_t interval_ms = 0;         // at least this long between two values of a topic; 0: any
   std::uint32_t budget_bytes_per_s = 0;  // of the client, see Pace; 0: any
 
+  Changes changes = Changes::any;
+  std::uint32_t heartbeat_s = 0;  // an unchanged value goes out after that long; 0: never
+  double delta = 0;
+  std::string field;  // of a JSON payload, by JSON Pointer: what is compared; empty: all of it
+
   bool empty() const { return *this == ShapeFields{}; }
+  bool filters() const { return changes != Changes::any; }
   // It says something of each topic, and not of the client alone.
-  bool is_per_topic() const { return interval_ms != 0; }
-  // Of two subscriptions that bring one copy, the one that keeps less back.
-  static bool keeps_less(const ShapeFields& one, const ShapeFields& other) {
-    return one.interval_ms < other.interval_ms;
+  bool is_per_topic() const { return interval_ms != 0 || filters(); }
+  bool filters_as(const ShapeFields& other) const {
+    return changes == other.changes && heartbeat_s == other.heartbeat_s && delta == other.delta &&
+           field == other.field;
   }
 
   friend bool operator==(const ShapeFields&, const ShapeFields&) = default;

@@ -44,6 +44,7 @@ struct ProcessorStats {
   std::array<Counter, 3> delivered;  // messages bound to a connection, by QoS
   Counter unmatched;                 // published without a subscriber
   Counter conflated;                 // values replaced by a newer one before they were sent
+  Counter unchanged;                 // values that a change filter dropped
   std::array<Counter, static_cast<std::size_t>(Drop::count)> dropped;
   Counter stale_commands;  // of a connection that was parted from its session
 

@@ -26,6 +26,7 @@ namespace millrace::server {
 enum class Transport : std::uint8_t { tcp, tls, ws, wss, unix_socket };
 enum class WaitStrategy : std::uint8_t { spin, yield, block };
 using DeliveryMode = broker::Mode;
+enum class UnchangedValues : std::uint8_t { send, skip };
 using OverflowPolicy = broker::Overflow;
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 enum class LogFormat : std::uint8_t { text, json };
@@ -355,7 +356,20 @@ struct DeliveryRule {
   std::optional<DeliveryMode> mode;
   std::optional<double> max_rate_hz;
   std::optional<std::uint32_t> budget_bytes_per_s;  // of the client that has such a subscription
+  std::optional<UnchangedValues> unchanged;
+  std::optional<double> delta;          // one of these two
+  std::optional<double> delta_percent;  // at most
+  std::optional<std::string> field;     // JSON Pointer
+  std::optional<std::uint32_t> heartbeat_s;
+
+  bool says_anything() const {
+    return mode || max_rate_hz || budget_bytes_per_s || unchanged || delta || delta_percent ||
+           field || heartbeat_s;
+  }
 };
+
+// Of a JSON pointer that names what a change filter compares.
+constexpr std::size_t field_bytes_max = 256;
 
 // What is published under $SYS/broker/.
 struct SysConfig {

@@ -186,9 +186,24 @@ Schema<DeliveryRule> delivery_rule_schema() {
            "for")
       .key(
           FIELD(budget_bytes_per_s), Limits{1, gib},
-          "The most bytes a second of values that may be replaced (`latest` and `adaptive`) which "
-          "a "
-          "client with such a subscription is sent; it may ask for less. Unset: what it asked for");
+          "The most bytes a second of values that may be replaced (`latest` and `adaptive`) that a "
+          "client with such a subscription is sent; it may ask for less. Unset: what it asked for")
+      .key(FIELD(unchanged),
+           "`skip`: a value that is what this subscriber was sent last of its topic is not sent "
+           "again. Unset: what the client asked for")
+      .key(FIELD(delta), Limits{1e-9, 1e12},
+           "A number is sent when it differs by this or more from the one that was sent last; what "
+           "is no number, when it is another. Unset: what the client asked for")
+      .key(FIELD(delta_percent), Limits{1e-9, 1e12},
+           "The same, in per cent of what was sent last")
+      .key(FIELD(field),
+           "What `unchanged` and `delta` compare of a JSON payload, as a JSON pointer "
+           "(`/sensor/temperature`); for payloads of up to 64 KiB. Unset: what the client asked "
+           "for, "
+           "or the whole payload")
+      .key(FIELD(heartbeat_s), Limits{1, 4'294'967'295},
+           "For so many seconds at most, values that are unchanged are not sent. Unset: what the "
+           "client asked for, or for good");
   return schema;
 }
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "core/broker/json_field.hpp"
 #include "protocol/topic.hpp"
 #include "server/config/address_range.hpp"
 #include "server/config/hook_url.hpp"
@@ -412,8 +413,12 @@ void check_delivery(const Config& config, const FaultSink& faults) {
     const FaultSink here = faults.at(item_path("delivery.rules", i));
     if (rule.filter) check_filter(*rule.filter, config, here);
     check_user(rule.user, config, here);
-    if (!rule.mode && !rule.max_rate_hz && !rule.budget_bytes_per_s) {
-      here.add("says neither mode nor max_rate_hz nor budget_bytes_per_s");
+    if (!rule.says_anything()) here.add("says nothing of how subscriptions are served");
+    if (rule.delta && rule.delta_percent) here.at("delta_percent").add("stands beside delta");
+    if (rule.field &&
+        (!broker::is_json_pointer(*rule.field) || rule.field->size() > field_bytes_max)) {
+      here.at("field").add("is no JSON pointer, such as /temperature, of at most " +
+                           std::to_string(field_bytes_max) + " bytes");
     }
     if (!rule.listener) continue;
     check_listener_name(*rule.listener, {}, config, here);

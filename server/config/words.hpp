@@ -40,6 +40,12 @@ struct Words<DeliveryMode> {
 };
 
 template <>
+struct Words<UnchangedValues> {
+  static constexpr WordList<UnchangedValues, 2> list = {
+      {{"send", UnchangedValues::send}, {"skip", UnchangedValues::skip}}};
+};
+
+template <>
 struct Words<Durability> {
   static constexpr WordList<Durability, 3> list = {{{"commit", Durability::commit},
                                                     {"interval", Durability::interval},

@@ -33,12 +33,35 @@ DeliveryWish ruled(const DeliveryWish& wish, const DeliveryRule* rule) {
   DeliveryWish wanted = wish;
   if (rule == nullptr) return wanted;
   override_by(rule->max_rate_hz, wanted.max_rate_hz);
+  override_by(rule->unchanged, wanted.unchanged);
+  override_by(rule->field, wanted.field);
+  override_by(rule->heartbeat_s, wanted.heartbeat_s);
+  if (rule->delta || rule->delta_percent) {
+    wanted.delta = rule->delta;
+    wanted.delta_percent = rule->delta_percent;
+    if (!rule->unchanged) wanted.unchanged.reset();
+  }
   if (rule->budget_bytes_per_s) {
     constexpr std::uint32_t any = std::numeric_limits<std::uint32_t>::max();
     wanted.budget_bytes_per_s =
         std::min(*rule->budget_bytes_per_s, wanted.budget_bytes_per_s.value_or(any));
   }
   return wanted;
+}
+
+// A field, or a least difference, asks for a filter; `send` asks for none.
+void set_filter(const DeliveryWish& wanted, broker::ShapeFields& shape) {
+  using broker::Changes;
+  if (wanted.unchanged == UnchangedValues::send) return;
+  if (wanted.delta || wanted.delta_percent) {
+    shape.changes = wanted.delta ? Changes::by : Changes::by_percent;
+    shape.delta = wanted.delta ? *wanted.delta : *wanted.delta_percent;
+  } else if (wanted.unchanged == UnchangedValues::skip || wanted.field) {
+    shape.changes = Changes::unequal;
+  }
+  if (!shape.filters()) return;
+  shape.field = wanted.field.value_or("");
+  shape.heartbeat_s = wanted.heartbeat_s.value_or(0);
 }
 
 }  // namespace
@@ -57,6 +80,7 @@ DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_
   const DeliveryWish wanted = ruled(wish, rule);
   DeliveryChoice choice;
   if (wanted.max_rate_hz) choice.shape.interval_ms = interval_ms_of(*wanted.max_rate_hz);
+  set_filter(wanted, choice.shape);
   if (rule != nullptr && rule->mode) {
     choice.mode = *rule->mode;
   } else if (filter.latest) {

@@ -8,6 +8,9 @@
 #include <limits>
 #include <system_error>
 
+#include "core/broker/json_field.hpp"
+#include "protocol/utf8.hpp"
+
 namespace millrace::server {
 
 using broker::Mode;
@@ -52,6 +55,29 @@ struct Option {
   bool (*take)(std::string_view value, DeliveryWish& wish);
 };
 
+// A number, or one with `%`: what the other would have said goes.
+bool take_delta(std::string_view value, DeliveryWish& wish) {
+  const bool is_percent = value.ends_with('%');
+  const auto number = positive(is_percent ? value.substr(0, value.size() - 1) : value);
+  if (!number) return false;
+  wish.delta.reset();
+  wish.delta_percent.reset();
+  (is_percent ? wish.delta_percent : wish.delta) = number;
+  return true;
+}
+
+std::optional<UnchangedValues> unchanged_of(std::string_view word) {
+  if (word == "skip") return UnchangedValues::skip;
+  if (word == "send") return UnchangedValues::send;
+  return std::nullopt;
+}
+
+std::optional<std::string> pointer_of(std::string_view text) {
+  const bool is_good =
+      text.size() <= field_bytes_max && broker::is_json_pointer(text) && protocol::valid_utf8(text);
+  return is_good ? std::optional<std::string>(text) : std::nullopt;
+}
+
 // Takes the value if there is one.
 template <class Value, class Wanted>
 bool put(const std::optional<Value>& value, std::optional<Wanted>& into) {
@@ -70,6 +96,19 @@ constexpr std::array options{
     Option{"budget-bytes-per-s", "a whole number above 0",
            [](std::string_view value, DeliveryWish& wish) {
              return put(positive_whole(value), wish.budget_bytes_per_s);
+           }},
+    Option{"unchanged", "skip or send",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(unchanged_of(value), wish.unchanged);
+           }},
+    Option{"delta", "a number above 0, or one with %", take_delta},
+    Option{"field", "a JSON pointer, of 256 bytes at most",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(pointer_of(value), wish.field);
+           }},
+    Option{"heartbeat-s", "a whole number above 0",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(positive_whole(value), wish.heartbeat_s);
            }},
 };
 
@@ -101,11 +140,28 @@ std::optional<std::string> unescaped(std::string_view text) {
   return plain;
 }
 
-// In so few digits that it reads back as the same.
+// As it may stand in a prefix.
+std::string escaped(std::string_view text) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string safe;
+  for (const char c : text) {
+    const auto code = static_cast<unsigned char>(c);
+    if (code > ' ' && std::string_view("%;/+#").find(c) == std::string_view::npos) {
+      safe += c;
+    } else {
+      safe += {'%', digits[code / 16], digits[code % 16]};
+    }
+  }
+  return safe;
+}
+
+// In so few digits that it reads back as the same; without '+', which is a wildcard.
 std::string text_of(double number) {
   std::array<char, 32> digits;
   const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-  return error == std::errc() ? std::string(digits.data(), end) : std::string();
+  std::string text(digits.data(), error == std::errc() ? end : digits.data());
+  std::erase(text, '+');
+  return text;
 }
 
 }  // namespace
@@ -162,6 +218,15 @@ std::string granted_text(Mode mode, const broker::Shape* shape) {
   if (shape->budget_bytes_per_s != 0) {
     text += ";budget-bytes-per-s=" + std::to_string(shape->budget_bytes_per_s);
   }
+  if (!shape->filters()) return text;
+  if (shape->changes == broker::Changes::unequal) {
+    text += ";unchanged=skip";
+  } else {
+    text += ";delta=" + text_of(shape->delta);
+    if (shape->changes == broker::Changes::by_percent) text += "%25";
+  }
+  if (!shape->field.empty()) text += ";field=" + escaped(shape->field);
+  if (shape->heartbeat_s != 0) text += ";heartbeat-s=" + std::to_string(shape->heartbeat_s);
   return text;
 }
 

@@ -17,6 +17,7 @@
 
 #include "core/broker/command.hpp"
 #include "protocol/properties.hpp"
+#include "server/config/config.hpp"
 
 namespace millrace::server {
 
@@ -24,9 +25,14 @@ struct DeliveryWish {
   std::optional<broker::Mode> mode;
   std::optional<double> max_rate_hz;
   std::optional<std::uint32_t> budget_bytes_per_s;
+  std::optional<UnchangedValues> unchanged;
+  std::optional<double> delta;          // one of these two
+  std::optional<double> delta_percent;  // at most
+  std::optional<std::string> field;
+  std::optional<std::uint32_t> heartbeat_s;
 
   // It asks for something.
-  bool is_any() const { return mode || max_rate_hz || budget_bytes_per_s; }
+  bool is_any() const { return *this != DeliveryWish{}; }
   friend bool operator==(const DeliveryWish&, const DeliveryWish&) = default;
 };
 

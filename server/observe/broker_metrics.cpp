@@ -62,6 +62,10 @@ std::vector<MetricRow> message_rows(const ProcessorStats& stats) {
       of_counter(stats, counter, "millrace_messages_conflated_total",
                  "Values that were replaced by a newer one before they were sent.",
                  &ProcessorStats::conflated),
+      of_counter(stats, counter, "millrace_messages_unchanged_total",
+                 "Values that a change filter kept back, as their subscriber was sent the same "
+                 "before.",
+                 &ProcessorStats::unchanged),
       {"millrace_messages_dropped_total",
        counter,
        {"reason"},

@@ -49,6 +49,47 @@ TEST(RateLimits, HoldAValueBackUntilItsTopicMayGoAgain) {
   EXPECT_FALSE(holds(limits, value("a", "another subscription", 2), 0));
 }
 
+TEST(RateLimits, HoldAnUnchangedValueBackUntilItsTime) {
+  RateLimits limits;
+  std::vector<std::string> released;
+  PendingEntry unchanged = value("a", "unchanged");
+  ASSERT_TRUE(limits.hold_until(unchanged, 100, plenty, plenty));
+  EXPECT_FALSE(holds(limits, value("a", "a change"), 1)) << "no rate limit keeps it";
+  EXPECT_EQ(limits.next_ns(), 100);
+  limits.end_due(99, into(released));
+  EXPECT_THAT(released, IsEmpty());
+  limits.end_due(100, into(released));
+  EXPECT_THAT(released, ElementsAre("unchanged"));
+  EXPECT_TRUE(limits.empty());
+}
+
+TEST(RateLimits, HoldAnUnchangedValueAsLongAsTheRateLimitSaysIfThatIsLonger) {
+  RateLimits limits;
+  limits.note_sent(key("a"), 200, plenty);
+  PendingEntry unchanged = value("a", "unchanged");
+  ASSERT_TRUE(limits.hold_until(unchanged, 100, plenty, plenty));
+  EXPECT_EQ(limits.next_ns(), 200);
+}
+
+TEST(RateLimits, HoldAChangeNoLongerThanTheRateLimitSays) {
+  RateLimits limits;
+  limits.note_sent(key("a"), 50, plenty);
+  PendingEntry unchanged = value("a", "unchanged");
+  ASSERT_TRUE(limits.hold_until(unchanged, 100, plenty, plenty));
+  ASSERT_TRUE(limits.take_held(key("a")));
+  EXPECT_TRUE(holds(limits, value("a", "a change"), 49));
+  EXPECT_EQ(limits.next_ns(), 50);
+}
+
+TEST(RateLimits, HoldNoUnchangedValueForWhichThereIsNoRoom) {
+  RateLimits limits;
+  PendingEntry entry = value("a", "still here");
+  EXPECT_FALSE(limits.hold_until(entry, 100, entry.bytes() - 1, plenty));
+  EXPECT_FALSE(limits.hold_until(entry, 100, plenty, 0));
+  EXPECT_EQ(text_of(entry.delivery.message), "still here");
+  EXPECT_TRUE(limits.empty());
+}
+
 TEST(RateLimits, LeaveAValueThatMayGoWhereItIs) {
   RateLimits limits;
   limits.note_sent(key("a"), 100, plenty);

@@ -16,6 +16,11 @@ constexpr std::uint32_t session_expiry_s = 1'000'000;  // longer than any run
 constexpr std::uint32_t client_count = 6;
 constexpr std::uint32_t rate_interval_ms = 500;
 
+// A publish is a JSON array: its number; what change filters compare; padding. Others are a number.
+std::uint64_t number_of(const std::string& payload) {
+  return std::stoull(payload.starts_with('[') ? payload.substr(1) : payload);
+}
+
 ProcessorLimits limits_for(const SimulatorOptions& options) {
   ProcessorLimits limits;
   limits.credit_bytes = 2000;
@@ -238,6 +243,15 @@ void Simulator::vanish(Client& client) {
 ShapeRef Simulator::any_shape(Mode mode) {
   ShapeFields fields;
   if (mode == Mode::latest && chance(40)) fields.interval_ms = rate_interval_ms;
+  if (mode == Mode::latest && chance(40)) {
+    fields.field = "/1";
+    fields.heartbeat_s = pick(2);
+    fields.changes = Changes::unequal;
+    if (fields.heartbeat_s != 0 && chance(50)) {
+      fields.changes = chance(50) ? Changes::by : Changes::by_percent;
+      fields.delta = fields.changes == Changes::by ? 2 : 60;
+    }
+  }
   if (chance(20)) fields.budget_bytes_per_s = 500 + pick(3000);
   return make_shape(fields);
 }
@@ -263,8 +277,11 @@ void Simulator::subscribe(Client& client) {
   }
   // A client that names its subscriptions gets a copy for each; one that does not gets one.
   client.peer->subscribe(wanted, client.v5 ? 1 + pick(2) : 0);
-  client.filters[wanted.name] = {wanted.filter, wanted.qos, wanted.mode,
-                                 !wanted.share_group.empty(), number_};
+  const bool drops_unchanged =
+      wanted.shape && wanted.shape->filters() && wanted.shape->heartbeat_s == 0;
+  client.filters[wanted.name] = {wanted.filter,   wanted.qos,
+                                 wanted.mode,     !wanted.share_group.empty(),
+                                 drops_unchanged, number_};
   auto& owed = client.snapshots_owed[wanted.name];
   owed.clear();
   if (wanted.mode != Mode::latest && wanted.share_group.empty()) {
@@ -296,6 +313,7 @@ void Simulator::publish() {
   const bool retain = !is_request && chance(20);
   ++number_;
   topics_.push_back(name);
+  values_.push_back(pick(4));
   newest_[name] = number_;
   if (retain) retained_[name].insert(number_);
   for (Client& client : clients_) {
@@ -313,9 +331,11 @@ void Simulator::publish() {
     if (matched && client.peer != nullptr) client.newest_owed[name] = number_;
   }
   if (is_request) return world_.apply(request(name, std::to_string(number_), world_.now_ns));
-  world_.apply(publish_command(message(
-      name, std::to_string(number_) + std::string(pick(60), '.'), qos, retain, qos > 0 ? 1 : 0,
-      world_.now_ns, chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1)));
+  const std::string payload = "[" + std::to_string(number_) + "," + std::to_string(values_.back()) +
+                              ",\"" + std::string(pick(60), '.') + "\"]";
+  world_.apply(
+      publish_command(message(name, payload, qos, retain, qos > 0 ? 1 : 0, world_.now_ns,
+                              chance(50) ? protocol::Version::v5 : protocol::Version::v3_1_1)));
 }
 
 // To a topic that nobody reads: what counts is what is kept until PUBREL.
@@ -374,7 +394,9 @@ void Simulator::receive(Client& client, const Got& got) {
   if (got.payload == "stale") return fail("a stale connection published");
   if (!may_read(client, got.topic)) return fail("a denied topic came through: " + got.topic);
   if (got.topic.starts_with("status/")) return;  // the watcher's
-  const std::uint64_t number = std::stoull(got.payload);
+  const std::uint64_t number = number_of(got.payload);
+  std::uint64_t& newest_seen = client.newest_seen[got.topic];
+  newest_seen = std::max(newest_seen, number);
   if (got.qos > 0) {
     if (got.packet_id == 0) return fail("QoS without a packet identifier");
     if (!got.duplicate && !client.unsettled.insert(got.packet_id).second) {
@@ -403,6 +425,16 @@ void Simulator::receive(Client& client, const Got& got) {
                 std::to_string(last) + " at " + client.id);
   }
   last = std::max(last, number);
+}
+
+// The newest value of the topic is what it has seen last, by what its filter compares.
+bool Simulator::is_spared(const Client& client, const std::string& topic) const {
+  const auto seen = client.newest_seen.find(topic);
+  if (seen == client.newest_seen.end()) return false;
+  if (values_[seen->second - 1] != values_[newest_.at(topic) - 1]) return false;
+  return std::ranges::any_of(client.filters, [&](const auto& one) {
+    return one.second.drops_unchanged && protocol::matches(one.second.filter, topic);
+  });
 }
 
 void Simulator::receive_snapshot(Client& client, const Got& got, std::uint64_t number) {

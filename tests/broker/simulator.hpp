@@ -44,7 +44,8 @@ class Simulator {
     int qos = 0;
     Mode mode = Mode::adaptive;
     bool sharing = false;
-    std::uint64_t since = 0;  // number of the last publish before it
+    bool drops_unchanged = false;  // without a heartbeat
+    std::uint64_t since = 0;       // number of the last publish before it
   };
   // What the tester knows of one client identifier.
   struct Client {
@@ -62,6 +63,7 @@ class Simulator {
     // Retained values that a subscription is to begin with [MQTT-3.3.1-9], by its name, then by
     // topic: that one, or a later retained one, or what came after that.
     std::map<std::string, std::map<std::string, std::uint64_t>> snapshots_owed;
+    std::map<std::string, std::uint64_t> newest_seen;  // by topic
     std::uint64_t lives = 0;  // connections so far: what its status topic says
     std::set<std::uint64_t> received_qos2;
     std::vector<std::pair<protocol::PacketType, std::uint16_t>> to_acknowledge;
@@ -92,6 +94,7 @@ class Simulator {
   void read(Client& client, bool acknowledge_all);
   void take(Client& client);
   void receive(Client& client, const Got& got);
+  bool is_spared(const Client& client, const std::string& topic) const;
   void receive_snapshot(Client& client, const Got& got, std::uint64_t number);
   void watch();
   void acknowledge(Client& client, bool all);
@@ -117,7 +120,8 @@ class Simulator {
   Peer* watcher_ = nullptr;                                  // of the clients' status topics
   std::map<std::string, std::uint64_t> watched_;             // by topic: what it saw last
   std::uint64_t number_ = 0;
-  std::vector<std::string> topics_;  // by publish number, less one
+  std::vector<std::string> topics_;    // by publish number, less one
+  std::vector<std::uint32_t> values_;  // the same: what a change filter compares
   std::shared_ptr<const Users> users_;
   int steps_ = 0;
   std::string fault_;

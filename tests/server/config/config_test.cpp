@@ -428,9 +428,21 @@ TEST(Config, RulesAreChecked) {
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "tpc"}])"})),
               HasSubstr("no listener is called \"tpc\"; did you mean \"tcp\"?"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"filter": "a"}])"})),
-              HasSubstr("says neither mode nor max_rate_hz nor budget_bytes_per_s"));
+              HasSubstr("says nothing of how subscriptions are served"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"budget_bytes_per_s": 0}])"})),
               HasSubstr("delivery.rules[0].budget_bytes_per_s"));
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"delta": 1, "delta_percent": 1}])"})),
+              HasSubstr("delivery.rules[0].delta_percent: stands beside delta"));
+  for (const char* bad :
+       {R"(delivery.rules=[{"field": "temperature"}])", R"(delivery.rules=[{"delta": 0}])",
+        R"(delivery.rules=[{"delta": -1}])", R"(delivery.rules=[{"delta": 1e308}])",
+        R"(delivery.rules=[{"heartbeat_s": 0}])", R"(delivery.rules=[{"unchanged": "drop"}])"}) {
+    EXPECT_THAT(faults_of(with_sets({bad})), HasSubstr("delivery.rules[0].")) << bad;
+  }
+  const auto filter = with_sets({R"(delivery.rules=[{"unchanged": "skip", "field": "/a",
+                                                     "heartbeat_s": 60}])"});
+  EXPECT_THAT(faults_of(filter), IsEmpty());
+  EXPECT_EQ(filter.config.delivery.rules[0].unchanged, UnchangedValues::skip);
   const auto budget = with_sets({R"(delivery.rules=[{"budget_bytes_per_s": 20000}])"});
   EXPECT_THAT(faults_of(budget), IsEmpty());
   EXPECT_EQ(budget.config.delivery.rules[0].budget_bytes_per_s, 20'000u);

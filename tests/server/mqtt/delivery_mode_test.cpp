@@ -63,6 +63,45 @@ TEST(DeliveryMode, TurnsARateIntoAnIntervalAndLatest) {
   EXPECT_EQ(choice.shape.interval_ms, 250u);
 }
 
+TEST(DeliveryMode, MakesAFilterOfADifferenceOrAFieldOrByName) {
+  using broker::Changes;
+  DeliveryWish wish;
+  wish.heartbeat_s = 10;
+  EXPECT_TRUE(choose("a", 0, wish).shape.empty()) << "a heartbeat alone keeps nothing back";
+  wish.field = "/t";
+  DeliveryChoice choice = choose("a", 1, wish);
+  EXPECT_EQ(choice.mode, Mode::latest);
+  EXPECT_EQ(choice.shape.changes, Changes::unequal);
+  EXPECT_EQ(choice.shape.field, "/t");
+  EXPECT_EQ(choice.shape.heartbeat_s, 10u);
+  wish.delta_percent = 5;
+  choice = choose("a", 0, wish);
+  EXPECT_EQ(choice.shape.changes, Changes::by_percent);
+  EXPECT_EQ(choice.shape.delta, 5);
+  wish.unchanged = UnchangedValues::send;
+  EXPECT_TRUE(choose("a", 0, wish).shape.empty());
+  wish.unchanged = UnchangedValues::skip;
+  wish.mode = Mode::every;
+  EXPECT_TRUE(choose("a", 0, wish).shape.empty()) << "`every` skips nothing";
+}
+
+TEST(DeliveryMode, FiltersByTheRuleWhateverTheClientSays) {
+  using broker::Changes;
+  DeliveryConfig rules;
+  rules.rules.emplace_back();
+  rules.rules.back().delta = 2;
+  DeliveryWish wish;
+  wish.unchanged = UnchangedValues::send;
+  wish.delta_percent = 50;
+  const DeliveryChoice choice = choose("a", 0, wish, rules);
+  EXPECT_EQ(choice.shape.changes, Changes::by);
+  EXPECT_EQ(choice.shape.delta, 2);
+  rules.rules.back() = {};
+  rules.rules.back().unchanged = UnchangedValues::send;
+  wish.unchanged = UnchangedValues::skip;
+  EXPECT_TRUE(choose("a", 0, wish, rules).shape.empty());
+}
+
 TEST(DeliveryMode, TakesTheSmallerBudgetOfTheRuleAndTheWish) {
   DeliveryConfig rules;
   rules.rules.emplace_back();

@@ -29,6 +29,40 @@ TEST(DeliveryOptions, RefuseValuesThatMeanNothingAndSayWhatOnesWould) {
   }
 }
 
+TEST(DeliveryOptions, RefuseFiltersThatMeanNothing) {
+  for (const char* delta : {"0", "-1", "nan", "inf", "-nan", "1e999", "%", "0%", "5%%", "a", ""}) {
+    EXPECT_EQ(of_property("delta", delta).fault, "delta must be a number above 0, or one with %")
+        << delta;
+  }
+  for (const char* field : {"temperature", "/a~", "~", "/~2"}) {
+    EXPECT_EQ(of_property("field", field).fault,
+              "field must be a JSON pointer, of 256 bytes at most")
+        << field;
+  }
+  EXPECT_NE(of_property("field", "/" + std::string(256, 'a')).fault, "");
+  EXPECT_NE(of_property("unchanged", "drop").fault, "");
+  for (const char* heartbeat : {"0", "-1", "1.5", "4294967296"}) {
+    EXPECT_EQ(of_property("heartbeat-s", heartbeat).fault,
+              "heartbeat-s must be a whole number above 0")
+        << heartbeat;
+  }
+}
+
+TEST(DeliveryOptions, TakeALeastDifferenceOrOneInPerCentWhicheverIsSaidLast) {
+  EXPECT_EQ(of_property("delta", "0.5").wish.delta, 0.5);
+  EXPECT_EQ(of_property("delta", "5%").wish.delta_percent, 5);
+  DeliveryWish wish;
+  wish.delta = 1;
+  const DeliveryWish both = parse_prefix_options("delta=2%25", wish).wish;
+  EXPECT_FALSE(both.delta);
+  EXPECT_EQ(both.delta_percent, 2);
+}
+
+TEST(DeliveryOptions, NameAFieldInAPrefixWithoutASlash) {
+  EXPECT_EQ(parse_prefix_options("field=%2Fa%2Fb%3Bc", {}).wish.field, "/a/b;c");
+  EXPECT_NE(parse_prefix_options("field=%2F%FF", {}).fault, "") << "it is no UTF-8";
+}
+
 TEST(DeliveryOptions, AreReadFromUserPropertiesThatLeaveOthersAlone) {
   protocol::Properties properties;
   properties.user_properties = {
@@ -78,6 +112,16 @@ TEST(DeliveryOptions, AreToldAsTheyWereGranted) {
   fields.budget_bytes_per_s = 20'000;
   EXPECT_EQ(granted_text(Mode::latest, broker::make_shape(fields).get()),
             "delivery=latest;max-rate-hz=2.5;budget-bytes-per-s=20000");
+  fields = {};
+  fields.changes = broker::Changes::by_percent;
+  fields.delta = 2.5;
+  fields.field = "/a/b;c";
+  fields.heartbeat_s = 60;
+  const std::string text = granted_text(Mode::latest, broker::make_shape(fields).get());
+  EXPECT_EQ(text, "delivery=latest;delta=2.5%25;field=%2Fa%2Fb%3Bc;heartbeat-s=60");
+  const DeliveryWish again = parse_prefix_options(text.substr(text.find(';') + 1), {}).wish;
+  EXPECT_EQ(again.delta_percent, 2.5) << "what SUBACK says can be asked for as it stands";
+  EXPECT_EQ(again.field, "/a/b;c");
 }
 
 }  // namespace

@@ -74,6 +74,24 @@ TEST_F(SubscribeTest, SaysWhatAnOperatorGrantsInstead) {
             (Properties{{"granted", "delivery=adaptive;budget-bytes-per-s=500"}}));
 }
 
+TEST_F(SubscribeTest, FiltersWhatIsUnchangedByAFieldForMqtt311) {
+  Peer reader(port, Version::v3_1_1);
+  reader.connect("reader");
+  reader.subscribe("$latest;delta=1;field=%2Ft/a");
+  Peer publisher(port);
+  publisher.connect("publisher");
+  for (const char* payload : {R"({"t":1})", R"({"t":1.5})", R"({"t":2})", R"({"x":2})"}) {
+    auto publish = publisher.publish_packet("a", payload);
+    publish.qos = QoS::at_least_once;
+    publish.packet_id = 1;
+    publisher.send(Packet(publish));
+    publisher.expect<protocol::Puback>();
+  }
+  for (const char* payload : {R"({"t":1})", R"({"t":2})", R"({"x":2})"}) {
+    EXPECT_EQ(reader.expect<protocol::Publish>().payload, payload);
+  }
+}
+
 TEST_F(SubscribeTest, SaysNothingToWhoAskedForNothing) {
   const Suback suback = suback_to({"a", "$latest/b"}, {{"some", "property"}});
   EXPECT_EQ(suback.properties, protocol::Properties{});
