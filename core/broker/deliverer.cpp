@@ -196,6 +196,8 @@ void Deliverer::serve(Session& session) {
 
 void Deliverer::serve(Session& session, Snapshots snapshots) {
   assert(session.connected() && !session.ended);
+  if (session.is_paced && session.has_replaceable()) [[unlikely]]
+    session.deferred.write().pace.wait(batch_.now_ns());
   redeliver(session);
   for (bool progress = true; progress;) {
     progress = bind_front(session, PendingQueue::Lane::every);
@@ -204,6 +206,8 @@ void Deliverer::serve(Session& session, Snapshots snapshots) {
       progress |= bind_from_snapshot(session);
     }
   }
+  if (session.is_paced && !session.has_replaceable()) [[unlikely]]
+    session.deferred.write().pace.end_wait();
   // Without credit, it is the client's answer that brings it here again.
   if (may_send_snapshot(session)) snapshot_turns_.wait(session);
   const QueueLimits limits = backlog_.limits_of(session);
@@ -235,7 +239,9 @@ bool Deliverer::bind_front(Session& session, PendingQueue::Lane lane) {
   if (front->delivery.qos > 0 && !has_window(session)) return false;
   const Mode mode = lane == PendingQueue::Lane::newest ? Mode::latest : Mode::every;
   if (is_held_back(session, mode, front->delivery.message)) {
-    session.pending.note_blocked(batch_.now_ns());  // as by its socket: it does not keep up
+    // As by its socket: it does not keep up.
+    const bool has_budget = session.deferred.read().pace.is_within_budget(batch_.now_ns());
+    if (!has_budget) session.pending.note_blocked(batch_.now_ns());
     return false;
   }
   PendingEntry entry = session.pending.pop(lane);

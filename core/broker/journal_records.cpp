@@ -187,6 +187,7 @@ std::string encode(const SubscriptionState& state) {
       .number(state.shape.heartbeat_s)
       .number(std::bit_cast<std::uint64_t>(state.shape.delta))
       .text(state.shape.field)
+      .number(state.shape.tick_ms)
       .take();
 }
 std::optional<SubscriptionState> decode_subscription(std::string_view value) {
@@ -200,7 +201,8 @@ std::optional<SubscriptionState> decode_subscription(std::string_view value) {
         .number(state.shape.changes)
         .number(state.shape.heartbeat_s)
         .number(delta)
-        .text(state.shape.field);
+        .text(state.shape.field)
+        .number(state.shape.tick_ms);
     state.shape.delta = std::bit_cast<double>(delta);
     if (state.shape.changes > Changes::by_percent) return std::nullopt;
     if (!std::isfinite(state.shape.delta)) return std::nullopt;

@@ -186,19 +186,20 @@ Router::Subscribed Router::subscribe(Session& session, const SubscriptionRequest
   return {&subscription, is_new};
 }
 
-// The client's budget is the smallest one of its subscriptions.
 void Router::add_to_pace(const Subscription& subscription) {
-  const std::uint32_t bytes_per_s = subscription.extras.read().budget_bytes_per_s();
-  if (bytes_per_s == 0) return;
-  subscription.session->deferred.write().pace.add_budget(bytes_per_s);
-  subscription.session->is_paced = true;
+  const ShapeRef& shape = subscription.extras.read().shape;
+  if (!shape || !shape->is_of_client()) return;
+  Session& session = *subscription.session;
+  session.deferred.write().pace.add(*shape, session.number);
+  session.is_paced = true;
 }
 
 void Router::remove_from_pace(const Subscription& subscription) {
-  if (subscription.extras.read().budget_bytes_per_s() == 0) return;
+  const ShapeRef& shape = subscription.extras.read().shape;
+  if (!shape || !shape->is_of_client()) return;
   Session& session = *subscription.session;
   assert(session.is_paced);
-  session.deferred.write().pace.remove_budget();
+  session.deferred.write().pace.remove(*shape);
   session.is_paced = session.deferred.read().pace.is_set();
 }
 

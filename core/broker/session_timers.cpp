@@ -18,9 +18,7 @@ std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
   consider(session.deferred.read().rate_limits.next_ns().value_or(0));
   if (!session.connected()) return due;
   if (session.is_held_back(batch.now_ns()) && session.has_replaceable()) {
-    // In steps: more goes out in one write, and Pace makes up for them.
-    constexpr std::int64_t step_ns = 5'000'000;
-    due = std::min(due, std::max(session.deferred.read().pace.open_ns(), batch.now_ns() + step_ns));
+    due = std::min(due, session.deferred.read().pace.due_ns(batch.now_ns()));
   }
   const std::int64_t stale_ns = batch.limits().stale_ns();
   if (session.pending.collapsed()) {

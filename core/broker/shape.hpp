@@ -7,7 +7,8 @@
 //
 //     its topic    a rate limit: not yet, something of this topic was sent a moment ago;
 //                  a change filter: it tells nothing new (change_filter.hpp)
-//     its client   a budget: not yet, the client's connection has been sent enough for now (Pace)
+//     its client   a budget: not yet, the client has been sent enough for now; or ticks: not yet,
+//                  all that is new goes at once, and not before it is time (pace.hpp)
 //
 // What a topic keeps back waits in RateLimits, one value for each (subscription, topic): until the
 // rate limit is over; or, if it is unchanged, until the heartbeat is due, and else it is dropped. A
@@ -42,6 +43,7 @@ enum class Changes : std::uint8_t {
 struct ShapeFields {
   std::uint32_t interval_ms = 0;         // at least this long between two values of a topic; 0: any
   std::uint32_t budget_bytes_per_s = 0;  // of the client, see Pace; 0: any
+  std::uint32_t tick_ms = 0;             // the same; 0: none
 
   Changes changes = Changes::any;
   std::uint32_t heartbeat_s = 0;  // an unchanged value goes out after that long; 0: never
@@ -49,6 +51,7 @@ struct ShapeFields {
   std::string field;  // of a JSON payload, by JSON Pointer: what is compared; empty: all of it
 
   bool empty() const { return *this == ShapeFields{}; }
+  bool is_of_client() const { return budget_bytes_per_s != 0 || tick_ms != 0; }
   bool filters() const { return changes != Changes::any; }
   // It says something of each topic, and not of the client alone.
   bool is_per_topic() const { return interval_ms != 0 || filters(); }

@@ -41,7 +41,6 @@ struct SubscriptionExtras {
   boost::intrusive_ptr<SubscriptionIdentifiers> identifiers;  // of `identifier`, shared
 
   std::uint32_t interval_ms() const { return shape ? shape->interval_ms : 0; }
-  std::uint32_t budget_bytes_per_s() const { return shape ? shape->budget_bytes_per_s : 0; }
   bool is_shaped_per_topic() const { return shape && shape->is_per_topic(); }
 };
 

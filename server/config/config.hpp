@@ -361,15 +361,18 @@ struct DeliveryRule {
   std::optional<double> delta_percent;  // at most
   std::optional<std::string> field;     // JSON Pointer
   std::optional<std::uint32_t> heartbeat_s;
+  std::optional<std::uint32_t> tick_ms;  // of the client that has such a subscription
 
   bool says_anything() const {
     return mode || max_rate_hz || budget_bytes_per_s || unchanged || delta || delta_percent ||
-           field || heartbeat_s;
+           field || heartbeat_s || tick_ms;
   }
 };
 
 // Of a JSON pointer that names what a change filter compares.
 constexpr std::size_t field_bytes_max = 256;
+constexpr std::uint32_t tick_ms_min = 10;
+constexpr std::uint32_t tick_ms_max = 3'600'000;
 
 // What is published under $SYS/broker/.
 struct SysConfig {

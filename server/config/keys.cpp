@@ -194,8 +194,7 @@ Schema<DeliveryRule> delivery_rule_schema() {
       .key(FIELD(delta), Limits{1e-9, 1e12},
            "A number is sent when it differs by this or more from the one that was sent last; what "
            "is no number, when it is another. Unset: what the client asked for")
-      .key(FIELD(delta_percent), Limits{1e-9, 1e12},
-           "The same, in per cent of what was sent last")
+      .key(FIELD(delta_percent), Limits{1e-9, 1e12}, "The same, in per cent of what was sent last")
       .key(FIELD(field),
            "What `unchanged` and `delta` compare of a JSON payload, as a JSON pointer "
            "(`/sensor/temperature`); for payloads of up to 64 KiB. Unset: what the client asked "
@@ -203,7 +202,11 @@ Schema<DeliveryRule> delivery_rule_schema() {
            "or the whole payload")
       .key(FIELD(heartbeat_s), Limits{1, 4'294'967'295},
            "For so many seconds at most, values that are unchanged are not sent. Unset: what the "
-           "client asked for, or for good");
+           "client asked for, or for good")
+      .key(FIELD(tick_ms), Limits{tick_ms_min, tick_ms_max},
+           "A client with such a subscription is sent what may be replaced (`latest` and "
+           "`adaptive`) "
+           "once in so many milliseconds: all that is new then, at once. Unset: what it asked for");
   return schema;
 }
 

@@ -36,6 +36,7 @@ DeliveryWish ruled(const DeliveryWish& wish, const DeliveryRule* rule) {
   override_by(rule->unchanged, wanted.unchanged);
   override_by(rule->field, wanted.field);
   override_by(rule->heartbeat_s, wanted.heartbeat_s);
+  override_by(rule->tick_ms, wanted.tick_ms);
   if (rule->delta || rule->delta_percent) {
     wanted.delta = rule->delta;
     wanted.delta_percent = rule->delta_percent;
@@ -81,13 +82,14 @@ DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_
   DeliveryChoice choice;
   if (wanted.max_rate_hz) choice.shape.interval_ms = interval_ms_of(*wanted.max_rate_hz);
   set_filter(wanted, choice.shape);
+  choice.shape.tick_ms = wanted.tick_ms.value_or(0);
   if (rule != nullptr && rule->mode) {
     choice.mode = *rule->mode;
   } else if (filter.latest) {
     choice.mode = Mode::latest;
   } else if (wanted.mode) {
     choice.mode = *wanted.mode;
-  } else if (choice.shape.is_per_topic()) {
+  } else if (choice.shape.is_per_topic() || choice.shape.tick_ms != 0) {
     choice.mode = Mode::latest;
   } else {
     choice.mode = qos == 0 ? Mode::adaptive : Mode::every;

@@ -20,8 +20,8 @@ struct DeliveryChoice {
   broker::ShapeFields shape;
 };
 
-// A rate limit or a change filter skips values, so it needs a mode that may: where no mode was
-// chosen, it chooses `latest`; with `every` it has no effect. A budget is the
+// A rate limit, a change filter or ticks skip values, so they need a mode that may: where no mode was
+// chosen, they choose `latest`; with `every` they have no effect. A budget is the
 // client's, whatever the mode; of the rule's and the wish's the smaller one applies. Shared
 // subscriptions are always `every`, and have no shape.
 DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_t qos,

@@ -49,6 +49,11 @@ std::optional<std::uint32_t> positive_whole(std::string_view word) {
   return number && *number > 0 ? number : std::nullopt;
 }
 
+std::optional<std::uint32_t> tick_of(std::string_view word) {
+  const auto ms = number_of<std::uint32_t>(word);
+  return ms && *ms >= tick_ms_min && *ms <= tick_ms_max ? ms : std::nullopt;
+}
+
 struct Option {
   std::string_view name;
   std::string_view values;  // what it may be, for who wrote something else
@@ -109,6 +114,10 @@ constexpr std::array options{
     Option{"heartbeat-s", "a whole number above 0",
            [](std::string_view value, DeliveryWish& wish) {
              return put(positive_whole(value), wish.heartbeat_s);
+           }},
+    Option{"tick-ms", "a whole number from 10 to 3600000",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(tick_of(value), wish.tick_ms);
            }},
 };
 
@@ -218,6 +227,7 @@ std::string granted_text(Mode mode, const broker::Shape* shape) {
   if (shape->budget_bytes_per_s != 0) {
     text += ";budget-bytes-per-s=" + std::to_string(shape->budget_bytes_per_s);
   }
+  if (shape->tick_ms != 0) text += ";tick-ms=" + std::to_string(shape->tick_ms);
   if (!shape->filters()) return text;
   if (shape->changes == broker::Changes::unequal) {
     text += ";unchanged=skip";

@@ -30,6 +30,7 @@ struct DeliveryWish {
   std::optional<double> delta_percent;  // at most
   std::optional<std::string> field;
   std::optional<std::uint32_t> heartbeat_s;
+  std::optional<std::uint32_t> tick_ms;
 
   // It asks for something.
   bool is_any() const { return *this != DeliveryWish{}; }

@@ -164,7 +164,7 @@ TEST_F(Budget, HoldsForStoredValuesToo) {
 
 TEST_F(Budget, EndsWithTheLastSubscriptionThatBringsOne) {
   reader.subscribe(budgeted("t/#")).subscribe(budgeted("u/#", Mode::latest, 0, 5000));
-  EXPECT_EQ(session().deferred.read().pace.bytes_per_s(), 5000u);
+  EXPECT_EQ(session().deferred.read().pace.budget_bytes_per_s(), 5000u);
   reader.unsubscribe("t/#").unsubscribe("u/#").subscribe("t/#", 0, Mode::latest);
   EXPECT_FALSE(session().is_paced);
   publish_for(100);

@@ -253,6 +253,7 @@ ShapeRef Simulator::any_shape(Mode mode) {
     }
   }
   if (chance(20)) fields.budget_bytes_per_s = 500 + pick(3000);
+  if (chance(20)) fields.tick_ms = 50 + pick(300);
   return make_shape(fields);
 }
 

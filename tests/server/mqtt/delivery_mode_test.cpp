@@ -102,6 +102,19 @@ TEST(DeliveryMode, FiltersByTheRuleWhateverTheClientSays) {
   EXPECT_TRUE(choose("a", 0, wish, rules).shape.empty());
 }
 
+TEST(DeliveryMode, SendsTheNewestValuesAtTicks) {
+  DeliveryWish wish;
+  wish.tick_ms = 100;
+  EXPECT_EQ(choose("a", 1, wish).mode, Mode::latest);
+  EXPECT_EQ(choose("a", 1, wish).shape.tick_ms, 100u);
+  DeliveryConfig rules;
+  rules.rules.emplace_back();
+  rules.rules.back().tick_ms = 500;
+  EXPECT_EQ(choose("a", 0, wish, rules).shape.tick_ms, 500u);
+  wish.mode = Mode::every;
+  EXPECT_TRUE(choose("a", 0, wish).shape.empty());
+}
+
 TEST(DeliveryMode, TakesTheSmallerBudgetOfTheRuleAndTheWish) {
   DeliveryConfig rules;
   rules.rules.emplace_back();

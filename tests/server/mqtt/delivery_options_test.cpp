@@ -58,6 +58,16 @@ TEST(DeliveryOptions, TakeALeastDifferenceOrOneInPerCentWhicheverIsSaidLast) {
   EXPECT_EQ(both.delta_percent, 2);
 }
 
+TEST(DeliveryOptions, TakeTicksOfAHundredthOfASecondToAnHour) {
+  EXPECT_EQ(of_property("tick-ms", "10").wish.tick_ms, 10u);
+  EXPECT_EQ(of_property("tick-ms", "3600000").wish.tick_ms, 3'600'000u);
+  for (const char* tick : {"0", "9", "3600001", "-100", "1e3", ""}) {
+    EXPECT_EQ(of_property("tick-ms", tick).fault,
+              "tick-ms must be a whole number from 10 to 3600000")
+        << tick;
+  }
+}
+
 TEST(DeliveryOptions, NameAFieldInAPrefixWithoutASlash) {
   EXPECT_EQ(parse_prefix_options("field=%2Fa%2Fb%3Bc", {}).wish.field, "/a/b;c");
   EXPECT_NE(parse_prefix_options("field=%2F%FF", {}).fault, "") << "it is no UTF-8";
