@@ -1,0 +1,121 @@
+"""Readers that say how they want to be sent what they subscribe to: byte budgets, ticks, change filters; by
+user properties, by options of the prefix, and by rules. What comes is asserted, never when."""
+
+import wire
+from case import Case, main
+
+TOPICS, MESSAGES, PAYLOAD_BYTES = 10, 2000, 200
+
+
+class Shaping(Case):
+    CONFIG = {"delivery": {"rules": [
+        {"filter": "+/ruled/#", "delta": 0.5, "field": "/t"},
+        {"filter": "+/capped/#", "budget_bytes_per_s": 1000},
+    ]}}
+
+    def publish_numbers(self, folder):
+        """MESSAGES values over TOPICS topics in turn; returns the last one of each."""
+        sender = self.peer(version=4)
+        for first in range(0, MESSAGES, 100):
+            sender.send(*[wire.publish(self.topic(f"{folder}/{n % TOPICS}"),
+                                       str(n).rjust(PAYLOAD_BYTES).encode(), version=4)
+                          for n in range(first, first + 100)])
+            sender.send(wire.pingreq())
+            sender.expect(wire.PINGRESP)
+        return {self.topic(f"{folder}/{n % TOPICS}"): n for n in range(MESSAGES - TOPICS, MESSAGES)}
+
+    def read_until(self, reader, newest):
+        """Reads until the last value of each topic was seen; returns how many came."""
+        seen, count = {}, 0
+        while seen != newest:
+            got = reader.expect(wire.PUBLISH)
+            count += 1
+            number = int(got.payload)
+            self.assertGreater(number, seen.get(got.topic, -1), "an older value behind a newer one")
+            seen[got.topic] = number
+        return count
+
+    def send(self, *values, folder="t"):
+        sender = self.peer()
+        for value in values:
+            self.assertNotEqual(sender.publish(self.topic(folder), value, qos=1).code, 0x10)
+
+    def expect_values(self, reader, *values):
+        for value in values:
+            reader.expect(wire.PUBLISH, payload=value)
+        reader.expect_nothing_more()
+
+    def test_a_budget_brings_the_last_value_of_each_topic(self):
+        reader = self.peer()
+        suback = reader.subscribe(self.topic("t/#"), properties=[
+            (wire.USER, ("delivery", "latest")), (wire.USER, ("budget-bytes-per-s", "2000"))])
+        self.assertEqual(suback.props[wire.USER], [("granted", "delivery=latest;budget-bytes-per-s=2000")])
+        count = self.read_until(reader, self.publish_numbers("t"))
+        self.assertLess(count, MESSAGES // 2)
+        self.assertGreater(self.server.metrics()["millrace_messages_conflated_total"], 0)
+
+    def test_a_budget_of_a_311_client_by_the_prefix(self):
+        reader = self.peer(version=4)
+        reader.subscribe("$latest;budget-bytes-per-s=2000/" + self.topic("t/#"))
+        self.assertLess(self.read_until(reader, self.publish_numbers("t")), MESSAGES // 2)
+
+    def test_a_budget_by_rule_caps_what_the_client_asks_for(self):
+        reader = self.peer()
+        suback = reader.subscribe(self.topic("capped/#"), properties=[
+            (wire.USER, ("delivery", "latest")), (wire.USER, ("budget-bytes-per-s", "1000000"))])
+        self.assertEqual(suback.props[wire.USER], [("granted", "delivery=latest;budget-bytes-per-s=1000")])
+        self.assertLess(self.read_until(reader, self.publish_numbers("capped")), MESSAGES // 2)
+
+    def test_ticks_bring_the_last_value_of_each_topic(self):
+        reader = self.peer()
+        reader.subscribe(self.topic("t/#"), properties=[(wire.USER, ("tick-ms", "100"))])
+        self.read_until(reader, self.publish_numbers("t"))
+
+    def test_unchanged_values_are_not_sent_again(self):
+        reader, other = self.peer(), self.peer()
+        reader.subscribe(self.topic(), properties=[(wire.USER, ("unchanged", "skip"))])
+        other.subscribe(self.topic())
+        self.send(b"on", b"on", b"off", b"off", b"on")
+        self.expect_values(reader, b"on", b"off", b"on")
+        self.expect_values(other, b"on", b"on", b"off", b"off", b"on")
+        self.assertGreaterEqual(self.server.metrics()["millrace_messages_unchanged_total"], 2)
+
+    def test_small_changes_of_a_field_are_not_sent_by_rule(self):
+        reader = self.peer(version=4)
+        reader.subscribe(self.topic("ruled/x"))
+        self.send(b'{"t":20,"n":1}', b'{"t":20.4,"n":2}', b'{"t":20.5,"n":3}', b'{"t":"off"}',
+                  folder="ruled/x")
+        self.expect_values(reader, b'{"t":20,"n":1}', b'{"t":20.5,"n":3}', b'{"t":"off"}')
+
+    def test_an_unchanged_value_comes_with_its_heartbeat(self):
+        reader = self.peer()
+        reader.subscribe(self.topic(), properties=[
+            (wire.USER, ("unchanged", "skip")), (wire.USER, ("heartbeat-s", "1"))])
+        self.send(b"on", b"on")
+        reader.expect(wire.PUBLISH, payload=b"on")
+        reader.expect(wire.PUBLISH, payload=b"on")
+
+    def test_a_payload_nested_to_the_hilt_is_compared_as_a_whole(self):
+        reader = self.peer()
+        reader.subscribe(self.topic(), properties=[(wire.USER, ("field", "/0/0/0/1"))])
+        deep = b"[" * 1_000_000
+        self.send(deep, deep, deep + b"1")
+        for size in (len(deep), len(deep) + 1):
+            self.assertEqual(len(reader.expect(wire.PUBLISH).payload), size)
+        reader.expect_nothing_more()
+
+    def test_what_means_nothing_is_refused_with_a_reason(self):
+        reader = self.peer()
+        for name, value in (("delta", "nan"), ("delta", "-1"), ("field", "t"), ("unchanged", "drop"),
+                            ("heartbeat-s", "0"), ("tick-ms", "1"), ("budget-bytes-per-s", "0")):
+            suback = reader.subscribe(self.topic(), properties=[(wire.USER, (name, value))])
+            self.assertEqual(suback.codes, [0x83])
+            self.assertIn(name, suback.one(wire.REASON_STRING))
+        for options in ("speed=9", "delta=1;delta=1", "delta=0", "delivery=every"):
+            self.assertEqual(reader.subscribe(f"$latest;{options}/" + self.topic()).codes, [0x8F])
+            old = self.peer(version=4)
+            self.assertEqual(old.subscribe(f"$latest;{options}/" + self.topic()).codes, [0x80])
+
+
+if __name__ == "__main__":
+    main()
