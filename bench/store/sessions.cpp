@@ -46,7 +46,7 @@ void show_session(std::uint64_t number, const store::Log::Visit& visit) {
   session.client_id = name;
   session.is_v5 = true;
   session.expiry_s = broker::never_expires;
-  put(records::Rest(records::Part::session), encode(session));
+  put(records::rest_of(records::Part::session), encode(session));
   std::uint32_t subscription = 0;
   for (const char* what : {"/ota/#", "/set"}) {
     records::SubscriptionState state;
@@ -54,7 +54,7 @@ void show_session(std::uint64_t number, const store::Log::Visit& visit) {
     state.filter_bytes = static_cast<std::uint32_t>((name + what).size());
     state.qos = 1;
     state.mode = broker::Mode::every;
-    put(records::Rest(records::Part::subscription, name + what), encode(state));
+    put(records::rest_of(records::Part::subscription, name + what), encode(state));
   }
 }
 

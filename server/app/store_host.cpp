@@ -118,7 +118,7 @@ void StoreHost::write_all() {
       ++records;
       visit(record);
     };
-    processor_.write_state(broker::Inbox::now_ns(), unix_ns(), newest_values_, count);
+    processor_.write_state(broker::Inbox::now_ns(), base::time_of_day_ns(), newest_values_, count);
     return std::error_code();
   };
   if (const auto error = store_.replace(show)) {

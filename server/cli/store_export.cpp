@@ -22,7 +22,7 @@ constexpr int export_version = 1;
 
 bool is_session(const store::Record& record) {
   return record.key.space == records::session_space &&
-         record.key.rest == std::string_view(records::Rest(records::Part::session));
+         record.key.rest == records::rest_of(records::Part::session);
 }
 
 [[noreturn]] void refuse(std::uint64_t line, const std::string& why) {

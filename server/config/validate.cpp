@@ -88,7 +88,7 @@ void check_any_addresses(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
     const HttpListenerConfig& listener = config.http.listeners[i];
     places.push_back(
-        {item("http.listeners", i), http_listener_label(i), listener.host, listener.port});
+        {item_path("http.listeners", i), http_listener_label(i), listener.host, listener.port});
   }
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
@@ -163,7 +163,7 @@ void check_http(const HttpConfig& http, Places& places, const FaultSink& faults)
   for (std::size_t i = 0; i < http.listeners.size(); ++i) {
     const HttpListenerConfig& listener = http.listeners[i];
     const TlsConfig& tls = listener.tls;
-    const FaultSink here = faults.at(item("listeners", i));
+    const FaultSink here = faults.at(item_path("listeners", i));
     check_host(listener.host, here);
     check_served(listener.serves, here);
     if (listener.uses_tls()) {
@@ -256,7 +256,7 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     if (listener.uses_tls() && listener.tls.client_certificate == ClientCertificate::required) {
       continue;
     }
-    check(listener.host, faults.at("http").at(item("listeners", i)));
+    check(listener.host, faults.at("http").at(item_path("listeners", i)));
   }
 }
 
@@ -282,19 +282,21 @@ void check_filter(const std::string& filter, const Config& config, const FaultSi
 }
 
 bool verifies_names(const Config& config) {
-  const auto by_certificate = [](const ListenerConfig& listener) {
-    return listener.tls.user_from != CertificateUser::none;
+  const auto by_listener = [](const ListenerConfig& listener) {
+    return listener.tls.user_from != CertificateUser::none || listener.peer_user;
   };
   return config.access.verifies_anyone() ||
-         std::any_of(config.listeners.begin(), config.listeners.end(), by_certificate);
+         std::any_of(config.listeners.begin(), config.listeners.end(), by_listener);
 }
 
 void check_user(const std::optional<std::string>& user, const Config& config,
                 const FaultSink& faults) {
-  if (user && !user->empty() && !verifies_names(config)) {
+  // A token for HTTP has a name, for which rules may be made.
+  if (user && !user->empty() && !verifies_names(config) && config.access.http_tokens.empty()) {
     faults.at("user").add(
-        "names a user, but without access.password_file, access.scram_file, keys of access.jwt "
-        "or a listener's tls.user_from no name is verified");
+        "names a user, but without access.password_file, access.scram_file, keys of access.jwt, "
+        "access.http, access.http_tokens or a listener's tls.user_from or peer_user no name is "
+        "verified");
   }
 }
 
@@ -364,8 +366,9 @@ void check_access(const Config& config, const FaultSink& faults) {
   if (access.allow_anonymous == false && !verifies_names(config)) {
     faults.at("access.allow_anonymous")
         .add(
-            "is false and there is none of access.password_file, access.scram_file and keys of "
-            "access.jwt: nobody could connect");
+            "is false and there is none of access.password_file, access.scram_file, keys of "
+            "access.jwt, access.http and a listener's tls.user_from and peer_user: nobody could "
+            "connect");
   }
 }
 

@@ -35,8 +35,8 @@ SubscriptionRequest plain(std::string filter) {
 }
 
 TEST(Demand, IsToldAtOnceAndWhenTheAnswerChanges) {
+  Told told;  // outlives the world, which tells when its clients leave
   World world;
-  Told told;
   watch(world, {"a/#", "b/+"}, told);
   EXPECT_THAT(told, ElementsAre(std::vector{false, false}));
   Peer& one = world.peer("one").connect().subscribe("a/1");
@@ -51,8 +51,8 @@ TEST(Demand, IsToldAtOnceAndWhenTheAnswerChanges) {
 }
 
 TEST(Demand, EndsWithTheLastSubscriptionWhoeverHasIt) {
+  Told told;  // outlives the world, which tells when its clients leave
   World world;
-  Told told;
   watch(world, {"a/#"}, told);
   Peer& kept = world.peer("kept", protocol::Version::v5).connect(true, 100).subscribe("a/1");
   Peer& gone = world.peer("gone").connect().subscribe("a/2");
@@ -65,8 +65,8 @@ TEST(Demand, EndsWithTheLastSubscriptionWhoeverHasIt) {
 }
 
 TEST(Demand, CountsASharedGroupUntilItsLastMemberLeaves) {
+  Told told;  // outlives the world, which tells when its clients leave
   World world;
-  Told told;
   watch(world, {"a/#"}, told);
   SubscriptionRequest shared = plain("a/+");
   shared.name = "$share/g/a/+";
@@ -96,10 +96,10 @@ TEST(Demand, IsNotWhatTheWatcherSubscribesToItself) {
 TEST(Demand, CountsWhatWasThereBefore) {
   ProcessorLimits limits;
   limits.inquiry_sessions_per_batch = 10;
+  Told told;  // outlives the world, which tells when its clients leave
   World world(limits);
   Peer& one = world.peer("one").connect();
   for (int i = 0; i < 100; ++i) one.subscribe("a/" + std::to_string(i));
-  Told told;
   watch(world, {"b/#", "a/99"}, told);
   EXPECT_THAT(told, IsEmpty()) << "it counts in slices";
   EXPECT_TRUE(world.processor.has_more());
@@ -115,6 +115,7 @@ TEST(Demand, AgreesWithTheSubscriptionsThroughChangesWhileItCounts) {
   limits.inquiry_sessions_per_batch = 3;
   const std::vector<std::string> filters = {"a/#", "+/1", "b/2/c", "#"};
   for (int round = 0; round < 50; ++round) {
+    Told told;  // outlives the world, which tells when its clients leave
     World world(limits);
     Peer& one = world.peer("one").connect();
     std::map<std::string, bool> has;
@@ -126,7 +127,6 @@ TEST(Demand, AgreesWithTheSubscriptionsThroughChangesWhileItCounts) {
       has[filter] = !has[filter];
     };
     for (unsigned i = random() % 20; i > 0; --i) change();
-    Told told;
     watch(world, filters, told);
     for (unsigned i = random() % 20; i > 0; --i) change();
     world.run_until_idle();

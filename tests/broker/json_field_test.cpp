@@ -96,7 +96,8 @@ TEST(JsonField, FindsWhatALibraryFinds) {
   for (int round = 0; round < 3000; ++round) {
     const Json json = any_json(random, 5);
     const std::string text = json.dump(random() % 2 == 0 ? -1 : 2);
-    for (const auto& [pointer, value] : json.flatten().items()) {
+    const Json values = json.flatten();
+    for (const auto& [pointer, value] : values.items()) {
       const auto found = json_field(text, pointer);
       ASSERT_TRUE(found) << pointer << " in " << text;
       const bool is_empty = value.is_null() && *found != "null";  // flatten() says so of {} and []

@@ -12,6 +12,7 @@ namespace millrace::broker {
 namespace {
 
 using protocol::Version;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
@@ -65,7 +66,7 @@ TEST_F(Ticks, ComeEvenlyAndOnlyWhenSomethingIsNew) {
   times += pass(100);
   EXPECT_GE(times, 10);
   EXPECT_LE(times, 11);
-  EXPECT_EQ(reader.payloads().back(), "999");
+  EXPECT_THAT(reader.payloads(), Contains("999"));
   EXPECT_EQ(pass(1000), 0);
 }
 

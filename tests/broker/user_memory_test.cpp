@@ -68,8 +68,13 @@ TEST_F(UserMemory, StaysWithinItsLimitAndTheNewestIsKept) {
   EXPECT_GT(dropped(Drop::user_memory), 0u);
   EXPECT_EQ(dropped(Drop::memory), 0u);
   Peer& back = peer("ann", "ann3").connect(false, for_ever).read();
+  // Of whom holds too much one message at a time is sent.
+  for (std::size_t i = 0; i < back.got.size(); ++i) {
+    back.send(command::Puback{back.got[i].packet_id, ReasonCode::success});
+    back.read();
+  }
   ASSERT_FALSE(back.got.empty());
-  EXPECT_EQ(back.got.back().payload, large + "39");
+  EXPECT_TRUE(back.got.back().payload == large + "39");
 }
 
 TEST_F(UserMemory, ThatIsFullRefusesItsNewSessionsAndSubscriptionsAndNobodyElses) {

@@ -132,8 +132,10 @@ class World {
   // The processor holds an outbox until it applied the close.
   ~World();
 
+  // Not inlined: GCC 12 then takes the alternatives that a command has not for uninitialized reads.
+  [[gnu::noinline]] void gather(Command&& command) { gathered->push_back(std::move(command)); }
   void apply(Command command) {
-    if (gathered != nullptr) return gathered->push_back(std::move(command));
+    if (gathered != nullptr) return gather(std::move(command));
     if (!in_batch_) processor.begin(now_ns, unix_ns());
     in_batch_ = true;
     processor.apply(command);

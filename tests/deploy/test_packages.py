@@ -64,7 +64,7 @@ class Completion(unittest.TestCase):
 
     def test_commands(self):
         self.assertEqual(set(self.complete("")), {*COMMANDS, "--help", "--version"})
-        self.assertEqual(self.complete("t"), ["tap", "top", "topics"])
+        self.assertEqual(self.complete("t"), ["tap", "top", "topics", "trace"])
 
     def test_options_are_those_of_the_command(self):
         for command in COMMANDS:

@@ -153,8 +153,8 @@ class Guests(Case):
             reader.connect("reader")
             reader.subscribe("t", qos=1)
             writer.connect("writer")
-            for number in range(count):
-                writer.send(wire.publish("t", str(number).encode(), qos, number + 1 if qos else None))
+            writer.send(b"".join(wire.publish("t", str(number).encode(), qos, number + 1 if qos else None)
+                                 for number in range(count)))
             for number in range(count):
                 reader.receive(payload=str(number).encode())
             for number in range(count if qos else 0):

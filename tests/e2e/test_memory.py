@@ -140,13 +140,13 @@ class UserMemory(Case):
         writer = self.peer()
         for _ in range(50):
             writer.publish(self.topic("a"), LARGE, qos=1)
-        writer.publish(self.topic("a"), b"newest", qos=1)
         metrics = self.server.metrics()
         self.assertGreaterEqual(metrics['millrace_messages_dropped_total{reason="user_memory"}'], 1)
         refused = self.raw()
         refused.send(wire.connect(f"{self.unique}new", properties=lasting))
         self.assertEqual(refused.next().code, 0x97)
         self.assertEqual(self.server.metrics()["millrace_user_refusals_total"], 1)
+        writer.publish(self.topic("a"), b"newest", qos=1)
         back = self.peer(names[0], properties=lasting, clean=False)
         while back.receive(topic=self.topic("a")).payload != b"newest":
             pass

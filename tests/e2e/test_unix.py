@@ -3,12 +3,13 @@
 import os
 import socket
 import stat
+import subprocess
 import tempfile
 
 import wire
 from case import Case, eventually, main
 from peer import Peer
-from server import Server
+from server import Server, binary
 
 
 class Unix(Case):
@@ -62,7 +63,10 @@ class Unix(Case):
         self.assertEqual(local.publish("own/a", b"", qos=1).code & 0x80, 0)
 
     def test_without_that_they_are_asked_as_others_are(self):
-        self.serve(access={"allow_anonymous": False})
+        users = os.path.join(os.path.dirname(self.path), "users")
+        subprocess.run([binary(), "passwd", users, "ann"], input="secret\n", text=True, check=True,
+                       stdout=subprocess.DEVNULL)
+        self.serve(access={"password_file": users})
         one = self.at_socket()
         one.send(wire.connect("one"))
         one.expect_refused(0x87)

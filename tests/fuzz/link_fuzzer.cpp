@@ -88,8 +88,8 @@ class Fuzz {
     owner_ = std::make_shared<Owner>();
     sent_.clear();
     connects_ = 0;
-    link_ =
-        world_.open_link(owner_, {plan_, std::make_shared<UpstreamStats>(), dialect_, {}, false});
+    link_ = world_.open_link(
+        owner_, {plan_, std::make_shared<UpstreamStats>(), dialect_, {}, false, false, {}});
   }
 
   void begin_client() {

@@ -105,7 +105,7 @@ class TopicsWorld {
   static EventRoutes::Delivery latest(std::string_view, std::string_view,
                                       std::optional<double> max_rate_hz) {
     const double ms = max_rate_hz ? 1000 / *max_rate_hz : 0;
-    return {broker::Mode::latest, static_cast<std::uint32_t>(ms)};
+    return {broker::Mode::latest, broker::rate_limit(static_cast<std::uint32_t>(ms))};
   }
 
  private:
