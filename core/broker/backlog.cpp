@@ -148,9 +148,10 @@ void Backlog::dropped(Session& session, const PendingEntry& entry) {
   if (session.stored) batch_.journal()->gone(session, entry.delivery);
 }
 
-// By its number alone: it has no identifier yet.
+// By its number alone: it has no identifier yet. Only in the session of a link is that the number of a
+// copy that a publisher waits for; elsewhere it is the journal's.
 void Backlog::dropped(const Session& session, std::uint32_t stored) {
-  if (!session.stored) batch_.awaited().settle(stored, ReasonCode::quota_exceeded);
+  if (session.origin != 0) batch_.awaited().settle(stored, ReasonCode::quota_exceeded);
 }
 
 void Backlog::add_every(Session& session, PendingEntry entry, PublishContext& context) {
@@ -263,7 +264,7 @@ bool Backlog::is_unchanged(const Session& session, const Shape& shape, const Con
 
 void Backlog::drop_unchanged(Session& session, const ConflationKey& key, std::uint32_t stored) {
   drop_held(session, key);
-  if (!session.stored) batch_.awaited().settle(stored, ReasonCode::success);
+  if (session.origin != 0) batch_.awaited().settle(stored, ReasonCode::success);
   batch_.stats().unchanged.add();
 }
 

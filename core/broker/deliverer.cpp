@@ -92,7 +92,7 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
 
 // Its acknowledgement is the link's peer's.
 std::uint32_t Deliverer::number_of_copy(const Session& session, PublishContext& context) {
-  MILLRACE_CHECK(context.from != nullptr && !session.stored);
+  MILLRACE_CHECK(context.from != nullptr && session.origin != 0);
   context.is_awaited = true;
   return batch_.awaited().add(session);
 }

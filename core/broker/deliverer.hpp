@@ -155,7 +155,7 @@ class Deliverer {
   // False: it is not sent, as it has expired or is too large.
   bool bind(Session& session, Delivery&& delivery, std::uint32_t subscription, Mode mode);
   static std::uint32_t number_of_awaited(const Session& session, const Delivery& delivery) {
-    return session.stored ? 0 : delivery.stored;
+    return session.origin != 0 ? delivery.stored : 0;
   }
   std::uint32_t number_of_copy(const Session& session, PublishContext& context);
   bool is_deliverable(const Session& session, const Delivery& delivery);

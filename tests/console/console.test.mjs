@@ -227,7 +227,7 @@ describe('the page', { skip }, () => {
     await row('a').click()
     await page.locator('.payload pre', { hasText: 'here' }).waitFor()
     await server.publish('a', '')
-    await page.locator('.facts dd', { hasText: 'none any more' }).waitFor()
+    await page.locator('.facts dd', { hasText: 'none now' }).waitFor()
     await server.publish('a', 'again')
     await page.locator('.payload pre', { hasText: 'again' }).waitFor()
     assert.equal(await page.locator('.facts dt').first().textContent(), 'Age')

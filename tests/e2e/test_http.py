@@ -11,6 +11,7 @@ import unittest
 import wire
 from case import Case, main
 from peer import TIMEOUT_S
+from server import binary
 
 SCOPES = ("metrics", "read", "publish", "manage")
 
@@ -109,8 +110,11 @@ class Http(Case):
             self.status("http-2", "PUT", "/api/v1/topics/secret/a", token("publish"), b"x"), 403)
 
     def test_it_is_no_way_into_mqtt(self):
+        subprocess.run([binary(), "passwd", self.file("users"), "ann"], input="secret\n", text=True,
+                       check=True, stdout=subprocess.DEVNULL)
         self.assertEqual(self.server.reload({**self.CONFIG, "access": {
-            **self.CONFIG["access"], "allow_anonymous": False}}), "reloaded")
+            **self.CONFIG["access"], "allow_anonymous": False,
+            "password_file": self.file("users")}}), "reloaded")
         self.addCleanup(self.server.reload, self.CONFIG)
         for options in ({"password": token("manage")},
                         {"username": "manage", "password": token("manage")}):
@@ -119,6 +123,7 @@ class Http(Case):
             one.expect_refused(0x86, 0x87)
 
     def test_a_new_certificate_is_taken_by_sighup(self):
+        self.assertEqual(self.status("http-2", "GET", "/topics"), 200)  # It has read the first one.
         self.make_certificate()
         with self.assertRaises(ssl.SSLCertVerificationError):
             self.status("http-2", "GET", "/topics")
