@@ -490,7 +490,10 @@ void Simulator::settle() {
       client.peer = &peer;
     }
   }
-  bool waited = false;  // for what rate limits hold back
+  // For what rate limits, heartbeats, ticks and budgets hold back, one after the other: what the first
+  // lets go may have to wait for the next.
+  constexpr int waits_max = 4;
+  int waits = 0;
   for (int round = 0; round < 5000 && fault_.empty(); ++round) {
     bool moved = false;
     world_.run_until_idle();
@@ -503,11 +506,10 @@ void Simulator::settle() {
       acknowledge(client, true);
     }
     if (moved) {
-      waited = false;
+      waits = 0;
       continue;
     }
-    if (std::exchange(waited, true)) return;
-    // A message of 200 bytes takes 400 ms of the smallest budget, and so long may wait already.
+    if (++waits > waits_max) return;
     world_.advance_ms(2 * rate_interval_ms);
   }
   fail("the server never came to rest");
