@@ -17,6 +17,7 @@ namespace millrace::broker {
 
 class Sessions;
 class SubscriptionIndex;
+struct ProcessorLimits;
 
 class Inquiry {
  public:
@@ -24,6 +25,7 @@ class Inquiry {
   struct Scope {
     const Sessions& sessions;
     const SubscriptionIndex& index;
+    const ProcessorLimits& limits;
     std::int64_t now_ns = 0;
   };
 

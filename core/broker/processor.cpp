@@ -175,7 +175,7 @@ void Processor::tell_sequence() {
 // After the deliveries of the batch, so that its figures are those that the clients will see.
 void Processor::answer_inquiries() {
   const std::uint32_t budget = batch_.limits().inquiry_sessions_per_batch;
-  inquiries_.step({sessions_, router_.index(), batch_.now_ns()}, budget);
+  inquiries_.step({sessions_, router_.index(), batch_.limits(), batch_.now_ns()}, budget);
   batch_.stats().work_units.add(budget);
   if (!inquiries_.empty()) batch_.ask_for_more();
 }

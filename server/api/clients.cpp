@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/broker/limits.hpp"
 #include "server/http/target.hpp"
 
 namespace millrace::server {
@@ -94,6 +95,14 @@ std::optional<std::uint64_t> oldest_ms(const broker::Session& session, std::int6
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ns - *since_ns)) / 1'000'000;
 }
 
+// Of the mode in which its values are bound.
+std::uint32_t credit_bytes(const broker::Outbox& outbox, const broker::ProcessorLimits& limits) {
+  if (outbox.binding() == broker::Outbox::Binding::latest) {
+    return outbox.late_credit_bytes.value_or(limits.credit_latest_bytes);
+  }
+  return limits.credit_bytes + outbox.credit_raise;
+}
+
 std::uint64_t value_of(Sort sort, const broker::Session& session, std::int64_t now_ns) {
   switch (sort) {
     case Sort::id:
@@ -141,8 +150,11 @@ Json json_of(const broker::ConnectionFacts& facts) {
           {"keep_alive_seconds", facts.keep_alive_seconds},
           {"connected_seconds", facts.connected_seconds},
           {"silent_seconds", facts.silent_seconds},
+          {"last_sent_seconds", facts.last_sent_seconds},
           {"bytes_received", facts.bytes_received},
-          {"bytes_sent", facts.bytes_sent}};
+          {"bytes_sent", facts.bytes_sent},
+          {"messages_received", facts.messages_received},
+          {"messages_sent", facts.messages_sent}};
 }
 
 }  // namespace
@@ -168,7 +180,7 @@ std::string_view word(broker::Mode mode) {
   return "";
 }
 
-ClientRow row_of(const broker::Session& session, std::int64_t now_ns) {
+ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& scope) {
   ClientRow row;
   row.id = std::string_view(session.client_id);
   row.user = session.owner();
@@ -182,8 +194,9 @@ ClientRow row_of(const broker::Session& session, std::int64_t now_ns) {
   row.waiting = session.pending.size();
   row.waiting_bytes = session.pending.bytes();
   row.unwritten_bytes = session.outbox ? session.outbox->outstanding_bytes : 0;
+  row.credit_bytes = session.outbox ? credit_bytes(*session.outbox, scope.limits) : 0;
   row.conflated = session.conflated;
-  row.oldest_ms = oldest_ms(session, now_ns);
+  row.oldest_ms = oldest_ms(session, scope.now_ns);
   row.expiry_seconds = session.expiry_s;
   return row;
 }
@@ -199,6 +212,7 @@ Json json_of(const ClientRow& row) {
   json["waiting"] = row.waiting;
   json["waiting_bytes"] = row.waiting_bytes;
   json["unwritten_bytes"] = row.unwritten_bytes;
+  json["credit_bytes"] = row.credit_bytes;
   json["conflated"] = row.conflated;
   json["oldest_waiting_ms"] = row.oldest_ms ? Json(*row.oldest_ms) : Json(nullptr);
   const bool expires = row.expiry_seconds != broker::never_expires;
@@ -273,7 +287,7 @@ bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
       slice_.clear();
     }
     begun_ = cursor_.begun;
-    consider(session, scope.now_ns);
+    consider(session, scope);
   });
   if (!slice_.empty()) sift_(std::exchange(slice_, {}), begun_);
   if (!cursor_.done) return false;
@@ -281,18 +295,18 @@ bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
   return true;
 }
 
-void ClientListInquiry::consider(const broker::Session& session, std::int64_t now_ns) {
+void ClientListInquiry::consider(const broker::Session& session, const Scope& scope) {
   if (!fits(query_, session)) return;
-  if (query_.asks_for_connection()) return slice_.push_back(row_of(session, now_ns));
+  if (query_.asks_for_connection()) return slice_.push_back(row_of(session, scope));
   auto place =
-      place_of(query_.sort, value_of(query_.sort, session, now_ns), session.client_id.view());
-  if (page_.wants(place)) page_.add(std::move(place), row_of(session, now_ns));
+      place_of(query_.sort, value_of(query_.sort, session, scope.now_ns), session.client_id.view());
+  if (page_.wants(place)) page_.add(std::move(place), row_of(session, scope));
 }
 
 bool ClientInquiry::step(const Scope& scope, std::uint32_t) {
   ClientDetail detail;
   if (const broker::Session* session = scope.sessions.find(id_)) {
-    detail.row = row_of(*session, scope.now_ns);
+    detail.row = row_of(*session, scope);
     const auto& subscriptions = session->subscriptions.read().of;
     std::uint32_t slot = 0;
     while (slot < subscriptions.slot_count() && detail.subscriptions.size() < subscriptions_max) {

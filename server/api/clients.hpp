@@ -64,12 +64,13 @@ struct ClientRow {
   std::uint64_t waiting = 0;
   std::uint64_t waiting_bytes = 0;
   std::uint64_t unwritten_bytes = 0;
+  std::uint32_t credit_bytes = 0;          // that unwritten_bytes may come to
   std::uint64_t conflated = 0;             // replaced by newer ones since it connected
   std::optional<std::uint64_t> oldest_ms;  // that may be replaced and waits
   std::uint32_t expiry_seconds = 0;
   std::optional<broker::ConnectionFacts> connection;
 };
-ClientRow row_of(const broker::Session& session, std::int64_t now_ns);
+ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& scope);
 nlohmann::ordered_json json_of(const ClientRow& row);
 std::string_view word(broker::Mode mode);
 
@@ -126,7 +127,7 @@ class ClientListInquiry final : public broker::Inquiry {
   bool step(const Scope& scope, std::uint32_t budget) override;
 
  private:
-  void consider(const broker::Session& session, std::int64_t now_ns);
+  void consider(const broker::Session& session, const Scope& scope);
 
   const ClientQuery query_;
   const std::weak_ptr<void> asker_;

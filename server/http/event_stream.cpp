@@ -148,6 +148,7 @@ void EventStream::append(broker::Handover& handover, std::string& text) {
     append_event(text, delivery, now_ns, setup_.payload_bytes_max);
     writing_bytes_ += delivery.charge_bytes();
     setup_.counters.events.add();
+    ++sent_events_;
   }
   if (handover.complete_to > 0) {
     text += "id: " + event_id(setup_.run, handover.complete_to) + "\n\n";
@@ -189,7 +190,9 @@ void EventStream::describe(broker::ConnectionFacts& facts) const {
   facts.address = exchange_->request().peer;
   facts.listener = facts.transport = "http";
   facts.connected_seconds = facts.silent_seconds = seconds(Clock::now() - begun_at_);
+  facts.last_sent_seconds = seconds(Clock::now() - written_at_);
   facts.bytes_sent = sent_bytes_;
+  facts.messages_sent = sent_events_;
 }
 
 void EventStream::beat(Clock::time_point before, std::int64_t now_s) {

@@ -96,6 +96,7 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   std::uint32_t unreported_bytes_ = 0;  // written
   std::uint64_t charged_bytes_ = 0;     // to the ledger
   std::uint64_t sent_bytes_ = 0;        // of events
+  std::uint64_t sent_events_ = 0;
   const Clock::time_point begun_at_ = Clock::now();
   Clock::time_point written_at_ = Clock::now();
   bool writing_ = false;

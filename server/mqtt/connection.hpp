@@ -236,6 +236,7 @@ class Connection final : public StreamUser,
   [[no_unique_address]] PacketReader reader_;
   State state_ = State::opening;
   protocol::Version version_ = protocol::Version::v5;
+  std::uint32_t last_sent_tick_ = 0;  // here, where there would be padding
   [[no_unique_address]] Submission submission_;
   std::optional<Ending> ending_;
   [[no_unique_address]] Writer writer_;
@@ -270,7 +271,8 @@ class Connection final : public StreamUser,
   bool has_will_ : 1 = false;
   bool answered_ : 1 = false;  // while closing: no more answers will come
   bool released_ : 1 = false;
-  bool expires_ : 1 = false;  // uncommon_'s expires_tick is set
+  bool expires_ : 1 = false;             // uncommon_'s expires_tick is set
+  std::uint32_t messages_received_ = 0;  // PUBLISH packets since CONNECT; wraps around
 };
 
 }  // namespace millrace::server

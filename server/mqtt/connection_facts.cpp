@@ -24,9 +24,12 @@ void Connection::describe(broker::ConnectionFacts& facts) const {
     facts.keep_alive_seconds = patience_ticks_ * 2 / 3 / ticks_per_second;
   }
   facts.silent_seconds = (tick - last_received_tick_) / ticks_per_second;
+  facts.last_sent_seconds = (tick - last_sent_tick_) / ticks_per_second;
   facts.connected_seconds = (tick - connected_tick_) / ticks_per_second;
   facts.bytes_received = bytes_received_;
   facts.bytes_sent = bytes_sent_;
+  facts.messages_received = messages_received_;
+  facts.messages_sent = writer_.messages_sent();
 }
 
 }  // namespace millrace::server

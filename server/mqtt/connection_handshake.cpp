@@ -91,7 +91,7 @@ void Connection::on_password_checked() {
 void Connection::accept() {
   Handshake::Terms& terms = handshake_->terms();
   last_received_tick_ = thread_.wheel().tick();
-  connected_tick_ = last_received_tick_;
+  connected_tick_ = last_sent_tick_ = last_received_tick_;
   state_ = State::connecting;
   grants_ = handshake_->grants();
   client_id_ = terms.request->client_id;

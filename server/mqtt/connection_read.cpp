@@ -116,6 +116,7 @@ void Connection::count(const ReadCounts& counts) {
   IoCounters& counters = thread_.counters();
   for (std::size_t qos = 0; qos < qos_count; ++qos) {
     if (counts.messages[qos] == 0) continue;
+    messages_received_ += counts.messages[qos];
     counters.messages_received[qos].add(counts.messages[qos]);
     counters.message_bytes_received[qos].add(counts.payload_bytes[qos]);
     counters.packets_received[static_cast<std::size_t>(PacketType::publish)].add(

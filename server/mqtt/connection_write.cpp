@@ -136,6 +136,7 @@ void Connection::write() {
   } while (held_ && status == Writer::Status::written && release_answers());
   const std::uint64_t sent = thread_.counters().bytes_sent.value() - sent_before;
   bytes_sent_ += sent;
+  if (sent > 0) last_sent_tick_ = thread_.wheel().tick();
   if (sent > 0 && read_stopped_ && state_ == State::closing) {
     last_received_tick_ = thread_.wheel().tick();  // it still takes what it is owed
   }

@@ -288,6 +288,7 @@ void Writer::finish(const broker::HandoverItem& item, IoCounters& counters, std:
   unreported_bytes_ += broker::charge_bytes(item);
   const auto count = [&](std::size_t qos, std::uint32_t packets, std::uint64_t payload_bytes,
                          std::int64_t received_ns) {
+    messages_sent_ += packets;
     counters.messages_sent[qos].add(packets);
     counters.message_bytes_sent[qos].add(payload_bytes);
     counters.packets_sent[static_cast<std::size_t>(protocol::PacketType::publish)].add(packets);

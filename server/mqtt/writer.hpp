@@ -75,6 +75,9 @@ class Writer {
   std::uint32_t deliveries_added() const { return deliveries_added_; }
   std::uint32_t deliveries_written() const { return deliveries_written_; }
 
+  // PUBLISH packets written since the connection began; wraps around.
+  std::uint32_t messages_sent() const { return messages_sent_; }
+
   // Of deliveries that were written and not yet reported to the processor.
   std::uint32_t unreported_bytes() const { return unreported_bytes_; }
   void reported() { unreported_bytes_ = 0; }
@@ -114,6 +117,7 @@ class Writer {
   std::uint32_t unreported_bytes_ = 0;
   std::uint32_t deliveries_added_ = 0;
   std::uint32_t deliveries_written_ = 0;
+  std::uint32_t messages_sent_ = 0;
   protocol::Version version_ = protocol::Version::v3_1_1;
 };
 

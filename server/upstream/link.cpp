@@ -78,9 +78,12 @@ void Link::describe(broker::ConnectionFacts& facts) const {
   const std::uint32_t tick = thread_.wheel().tick();
   facts.keep_alive_seconds = terms_.keep_alive_seconds;
   facts.silent_seconds = (tick - last_received_tick_) / ticks_per_second;
+  facts.last_sent_seconds = (tick - last_sent_tick_) / ticks_per_second;
   facts.connected_seconds = (tick - connected_tick_) / ticks_per_second;
   facts.bytes_received = bytes_received_;
   facts.bytes_sent = bytes_sent_;
+  facts.messages_received = messages_received_;
+  facts.messages_sent = writer_.messages_sent();
 }
 
 // --- Time ----------------------------------------------------------------------------------------

@@ -215,7 +215,9 @@ class Link final : public StreamUser,
 
   std::uint64_t bytes_received_ = 0;
   std::uint64_t bytes_sent_ = 0;
+  std::uint64_t messages_received_ = 0;
   std::uint32_t last_received_tick_ = 0;
+  std::uint32_t last_sent_tick_ = 0;
   std::uint32_t connected_tick_ = 0;
   std::uint32_t patience_ends_tick_ = 0;  // but for `up`: when the state has taken too long
   std::uint32_t last_ping_tick_ = 0;

@@ -215,6 +215,7 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
   counters.messages_received[qos].add();
   counters.message_bytes_received[qos].add(view.payload.size());
   stats_.messages_in.add();
+  ++messages_received_;
   stats_.bytes_in.add(view.payload.size());
   // In MQTT 5 the link counts itself, so each message is written anew.
   const bool as_it_is = !is_v5() && !renames && (!view.retain || rule->config.retained);

@@ -42,7 +42,7 @@ void Link::come_up(const protocol::Connack& connack) {
                  ReasonCode::implementation_specific_error);
   }
   state_ = State::up;
-  last_ping_tick_ = connected_tick_ = thread_.wheel().tick();
+  last_ping_tick_ = last_sent_tick_ = connected_tick_ = thread_.wheel().tick();
   keep_alive();
   open_session();
   subscribe_here();

@@ -122,7 +122,9 @@ void Link::write() {
   const std::uint64_t sent_before = thread_.counters().bytes_sent.value();
   Writer::Status status =
       writer_.write(*stream_, thread_.piece(), thread_.counters(), submission_.outbox());
-  bytes_sent_ += thread_.counters().bytes_sent.value() - sent_before;
+  const std::uint64_t sent = thread_.counters().bytes_sent.value() - sent_before;
+  bytes_sent_ += sent;
+  if (sent > 0) last_sent_tick_ = thread_.wheel().tick();
   if (status == Writer::Status::written) {
     const IoStatus flushed = stream_->flush();
     if (flushed == IoStatus::again) status = Writer::Status::blocked;

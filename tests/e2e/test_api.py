@@ -30,6 +30,8 @@ class Api(ApiCase):
         client.subscribe(self.topic("#"), qos=1)
         prefix = urllib.parse.quote(self.topic("id"))
         [row] = self.get(f"/clients?prefix={prefix}")["clients"]
+        self.assertGreaterEqual(row["credit_bytes"], row["unwritten_bytes"])
+        self.assertGreater(row["credit_bytes"], 0)
         self.assertEqual((row["id"], row["state"], row["subscriptions"]), (self.topic("id"), "connected", 1))
         self.assertEqual(row["connection"]["address"], "127.0.0.1")
         self.assertEqual(row["connection"]["listener"], "tcp")
@@ -37,6 +39,25 @@ class Api(ApiCase):
         detail = self.get(f"/clients/{prefix}")
         self.assertEqual([one["filter"] for one in detail["subscribed"]], [self.topic("#")])
         self.refused(404, "GET", f"/clients/{prefix}-not")
+
+    def test_a_client_is_told_with_what_went_each_way(self):
+        client, other = self.peer(self.topic("id")), self.peer(self.topic("other"))
+        client.subscribe(self.topic("#"), qos=0)
+        # Three at once become one run of packets for the client; those at QoS 1 come one by one.
+        other.send(*[wire.publish(self.topic(), b"x") for _ in range(3)])
+        for _ in range(2):
+            other.publish(self.topic(), b"x", qos=1)
+        client.publish(self.topic("own"), b"x", qos=1)
+        for _ in range(6):
+            client.receive()
+        detail = self.get("/clients/" + urllib.parse.quote(self.topic("id")))["connection"]
+        self.assertEqual((detail["messages_received"], detail["messages_sent"]), (1, 6))
+        self.assertGreater(detail["bytes_received"], 0)
+        self.assertGreater(detail["bytes_sent"], 0)
+        self.assertLess(detail["last_sent_seconds"], EVENT_TIMEOUT_S)
+        self.assertLess(detail["silent_seconds"], EVENT_TIMEOUT_S)
+        giver = self.get("/clients/" + urllib.parse.quote(self.topic("other")))["connection"]
+        self.assertEqual((giver["messages_received"], giver["messages_sent"]), (5, 0))
 
     def test_clients_come_in_pages_that_hold_each_once(self):
         peers = [self.peer(self.topic(f"{number:02}")) for number in range(25)]

@@ -13,6 +13,9 @@ interface Connection {
   silent_seconds: number
   bytes_received: number
   bytes_sent: number
+  last_sent_seconds: number
+  messages_received: number
+  messages_sent: number
 }
 interface Client {
   id: string
@@ -24,6 +27,8 @@ interface Client {
   inflight: number
   waiting: number
   waiting_bytes: number
+  unwritten_bytes: number
+  credit_bytes: number
   conflated: number
   oldest_waiting_ms: number | null
   connection: Connection | null
@@ -110,9 +115,13 @@ export const clients: View = (main, status) => {
       const connection = client.connection
       const facts: [string, string][] = [
         ['Protocol', 'MQTT ' + client.protocol], ['Inflight', short(client.inflight)],
+        ['Handed over', `${bytes(client.unwritten_bytes)} of ${bytes(client.credit_bytes)}`],
         ['Listener', connection ? `${connection.listener} (${connection.transport})` : ''],
         ['Keep alive', connection ? connection.keep_alive_seconds + ' s' : ''],
-        ['Last packet', connection ? duration(connection.silent_seconds * 1000) + ' ago' : '']]
+        ['Last received', connection ? duration(connection.silent_seconds * 1000) + ' ago' : ''],
+        ['Last sent', connection ? duration(connection.last_sent_seconds * 1000) + ' ago' : ''],
+        ['Received', connection ? `${short(connection.messages_received)} messages, ${bytes(connection.bytes_received)} in all` : ''],
+        ['Sent', connection ? `${short(connection.messages_sent)} messages, ${bytes(connection.bytes_sent)} in all` : '']]
       detail.hidden = false
       detail.replaceChildren(
         element('h2', {}, visible(client.id)),
