@@ -65,7 +65,10 @@ EventRoutes::Options event_options(const Config& config) {
   EventRoutes::Options options;
   options.streams_max = config.http.event_streams_max;
   options.levels_max = config.mqtt.topic_levels_max;
-  options.credit_bytes = std::min(config.outbox.credit_bytes, config.outbox.latest_credit_bytes);
+  // What a browser shows is to be fresh on any link, unless somebody asks for other bounds.
+  const std::uint64_t unread_bytes = options.outbox.unread_bytes;
+  options.outbox = config.outbox;
+  if (options.outbox.unread_bytes == 0) options.outbox.unread_bytes = unread_bytes;
   return options;
 }
 

@@ -367,7 +367,8 @@ void add_core(Schema<Config>& schema) {
            "kernel does not tell what its reader has not read yet")
       .key(FIELD(outbox.unread_bytes), Limits{0, gib},
            "The bytes that may wait in the receive buffer of a reader that conflates, beyond what "
-           "its network path holds; more if it would read faster with more. 0: as many as it holds")
+           "its network path holds; more if it would read faster with more. 0: as many as it "
+           "holds, but 8 KiB for readers of /events")
       .key(FIELD(outbox.control_bytes_max), Limits{4 * kib, gib},
            "The most bytes of acknowledgements and ping responses that wait for one connection; a "
            "connection that reaches this is not read")

@@ -46,6 +46,14 @@ class HttpServer::Connection::Body final : public HttpBody {
   void abort() override {
     if (const auto connection = connection_.lock()) connection->close();
   }
+  void limit_writes(std::size_t bytes_max) override {
+    if (const auto connection = connection_.lock()) connection->write_bytes_max_ = bytes_max;
+  }
+  int fd() const override {
+    const auto connection = connection_.lock();
+    if (!connection || connection->stage_ == Stage::closed) return -1;
+    return connection->stream_.socket().native_handle();
+  }
 
  private:
   const std::weak_ptr<Connection> connection_;  // has no other body, and no answer after it
@@ -280,6 +288,9 @@ std::shared_ptr<HttpBody> HttpServer::Connection::begin(std::uint64_t serial, Ht
   taken_ = std::move(taken);
   ::setsockopt(stream_.socket().native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max,
                sizeof unsent_bytes_max);
+  // A piece is all that there is now: it does not wait for the next one.
+  beast::error_code ignored;
+  stream_.socket().set_option(boost::asio::ip::tcp::no_delay(true), ignored);
   return std::make_shared<Body>(weak_from_this());
 }
 
@@ -307,7 +318,8 @@ void HttpServer::Connection::end_body() {
 // As long as something of it is taken, a piece takes its time: a large one over a slow link.
 void HttpServer::Connection::do_write_piece() {
   stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
-  stream_.async_write_some(boost::asio::buffer(outgoing_) + written_bytes_,
+  const auto rest = boost::asio::buffer(outgoing_) + written_bytes_;
+  stream_.async_write_some(boost::asio::buffer(rest, write_bytes_max_),
                            [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
                              if (self->stage_ != Stage::streaming) return;
                              self->written_bytes_ += bytes;

@@ -13,6 +13,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -94,6 +95,7 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   // Of a body in pieces: what goes out now, with the head before the first one; who is told.
   std::string outgoing_;
   std::size_t written_bytes_ = 0;  // of it
+  std::size_t write_bytes_max_ = SIZE_MAX;
   std::function<void()> taken_;
   bool chunked_ = false;
   bool body_ended_ = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -165,9 +166,11 @@ void EventStream::refuse(std::string why) {
 
 void EventStream::write(std::string text) {
   sent_bytes_ += text.size();
+  writing_text_bytes_ = text.size();
   charge(fixed_bytes + text.capacity());
   writing_ = true;
   written_at_ = Clock::now();
+  body_->limit_writes(late_ ? late_->terms().write_bytes_max : SIZE_MAX);
   body_->write(std::move(text));
 }
 
@@ -175,12 +178,57 @@ void EventStream::on_taken() {
   writing_ = false;
   charge(fixed_bytes);
   unreported_bytes_ += std::exchange(writing_bytes_, 0);
+  unreported_text_bytes_ += std::exchange(writing_text_bytes_, 0);
   if (ending_) return body_->end();
-  if (unreported_bytes_ >= setup_.report_bytes) {
-    submit(broker::command::Drained{std::exchange(unreported_bytes_, 0), false});
-  }
+  report();
   take();
 }
+
+// --- Credit --------------------------------------------------------------------------------------
+
+void EventStream::on_reader_progress() {
+  report();
+}
+
+// When report_bytes are written, or when late_ says so. The processor reckons in bytes of messages,
+// late_ in bytes on the wire, of which events have more.
+void EventStream::report() {
+  if (body_ == nullptr || ending_ || gone_) return;
+  follow_binding();
+  const bool says_more = late_ && late_->written(as_written(unreported_bytes_));
+  if (unreported_bytes_ < setup_.report_bytes && !says_more) return;
+  if (unreported_bytes_ > 0) {
+    const auto text_bytes = static_cast<double>(unreported_text_bytes_);
+    bytes_per_byte_ = std::clamp(text_bytes / unreported_bytes_, 0.01, 100.0);
+  }
+  unreported_text_bytes_ = 0;
+  broker::command::Drained drained;
+  drained.bytes = std::exchange(unreported_bytes_, 0);
+  if (late_) late_->report(drained);
+  if (drained.late_credit_bytes) {
+    const double credit = std::ceil(*drained.late_credit_bytes / bytes_per_byte_);
+    drained.late_credit_bytes = static_cast<std::uint32_t>(std::min(credit, 1e9));
+  }
+  submit(std::move(drained));
+}
+
+// Rounded up, as the credit is: so late_ sees none left when the processor has none.
+std::uint32_t EventStream::as_written(std::uint32_t message_bytes) const {
+  return static_cast<std::uint32_t>(std::min(std::ceil(message_bytes * bytes_per_byte_), 2e9));
+}
+
+void EventStream::follow_binding() {
+  const bool is_late = outbox_->binding() == broker::Outbox::Binding::latest &&
+                       setup_.home.outbox_config().unread_bytes > 0;
+  if (!is_late) {
+    late_.reset();
+  } else if (!late_) {
+    LateBinding::User& user = *this;
+    late_ = std::make_unique<LateBinding>(setup_.home, user, body_->fd());
+  }
+}
+
+// --- The end -------------------------------------------------------------------------------------
 
 void EventStream::describe(broker::ConnectionFacts& facts) const {
   const auto seconds = [](Clock::duration time) {
@@ -209,6 +257,7 @@ void EventStream::end() {
 
 void EventStream::on_gone() {
   if (std::exchange(gone_, true)) return;
+  late_.reset();
   setup_.counters.streams.subtract();
   submit(broker::command::Close{protocol::ReasonCode::normal_disconnection, std::nullopt});
 }

@@ -8,7 +8,9 @@
 // new topic, and would all be woken on each publish, however slow they read.)
 //
 // One piece is on its way at a time: what the processor hands over meanwhile is taken when that has
-// been written, and only what was written gives credit for more.
+// been written, and only what was written gives credit for more. While its values may be replaced, the
+// credit is what its reader has room for, as far as TCP tells (net/late_binding.hpp): a browser on a
+// slow link would show what waited in the kernel's buffers, seconds old.
 //
 // The answer begins when the processor has accepted the session and every subscription, so that a
 // reader that is refused is told so by the status.
@@ -30,24 +32,29 @@
 #include "core/broker/outbox.hpp"
 #include "server/auth/access.hpp"
 #include "server/http/server.hpp"
+#include "server/net/late_binding.hpp"
 
 namespace millrace::server {
 
 // What the readers of events count. Written by the HTTP thread alone.
 struct EventCounters {
-  Counter streams;          // open now
-  Counter streams_refused;  // over http.event_streams_max
-  Counter events;           // values sent
+  Counter streams;               // open now
+  Counter streams_refused;       // over http.event_streams_max
+  Counter events;                // values sent
+  Counter unread_bytes;          // what readers have not read, as far as TCP tells
+  Counter late_binding_unknown;  // readers of which the kernel does not tell
 };
 
 class EventStream final : public std::enable_shared_from_this<EventStream>,
-                          private broker::OutboxOwner {
+                          private broker::OutboxOwner,
+                          private LateBinding::User {
  public:
   using Clock = std::chrono::steady_clock;
 
   struct Setup {
     broker::Inbox& inbox;
     broker::ReadyList& ready_list;
+    LateHome& home;
     EventCounters& counters;
     std::string_view run;             // outlives the stream
     std::uint32_t payload_bytes_max;  // of one event
@@ -79,6 +86,10 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   void append(broker::Handover& handover, std::string& text);
   void refuse(std::string why);
   void on_taken();
+  void on_reader_progress() override;
+  void report();
+  void follow_binding();
+  std::uint32_t as_written(std::uint32_t message_bytes) const;
   void on_gone();
   void write(std::string text);
   void charge(std::uint64_t bytes);
@@ -94,8 +105,14 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   std::size_t filters_ = 0;             // that it subscribes to
   std::uint32_t writing_bytes_ = 0;     // of messages, in the piece that is being written
   std::uint32_t unreported_bytes_ = 0;  // written
-  std::uint64_t charged_bytes_ = 0;     // to the ledger
-  std::uint64_t sent_bytes_ = 0;        // of events
+  // The same as bytes on the wire, and how many of them a byte of a message became, of those that were
+  // reported last.
+  std::uint64_t writing_text_bytes_ = 0;
+  std::uint64_t unreported_text_bytes_ = 0;
+  double bytes_per_byte_ = 2;
+  std::unique_ptr<LateBinding> late_;  // null: it does not bind late
+  std::uint64_t charged_bytes_ = 0;    // to the ledger
+  std::uint64_t sent_bytes_ = 0;       // of events
   std::uint64_t sent_events_ = 0;
   const Clock::time_point begun_at_ = Clock::now();
   Clock::time_point written_at_ = Clock::now();

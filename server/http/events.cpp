@@ -22,6 +22,7 @@ EventRoutes::EventRoutes(HttpServer& http, broker::Inbox& inbox, TopicRoutes& to
       options_(options),
       choose_(std::move(choose)),
       ready_list_([this] { boost::asio::post(http_.context(), [this] { serve_ready(); }); }),
+      look_timer_(http.context()),
       timer_(http.context()) {
   ready_list_.prepare_to_sleep();
   http.route("GET", "/events", "", [this](HttpExchange::Ptr exchange) { get_events(exchange); });
@@ -116,12 +117,15 @@ void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
     wanted.newer_than = newer_than.value_or(0);
     wanted.rules = std::move(*rules);
   }
+  const auto report_bytes = static_cast<std::uint32_t>(
+      std::min(options_.outbox.credit_bytes, options_.outbox.latest_credit_bytes) / 4);
   const EventStream::Setup setup{inbox_,
                                  ready_list_,
+                                 *this,
                                  counters_,
                                  topics_.run(),
                                  query.payload_bytes_max,
-                                 options_.credit_bytes / 4,
+                                 report_bytes,
                                  newer_than.value_or(0),
                                  grants->expires_at_s()};
   const auto stream = std::make_shared<EventStream>(setup, exchange);
@@ -149,6 +153,27 @@ void EventRoutes::serve_ready() {
   boost::asio::post(http_.context(), [this] { serve_ready(); });
 }
 
+// --- Looks at what readers have read -------------------------------------------------------------
+
+void EventRoutes::schedule_look(Look& look, std::int64_t at_ns, std::int64_t now_ns) {
+  looks_.schedule(look, at_ns, now_ns);
+  await_look();
+}
+
+void EventRoutes::await_look() {
+  if (looks_.empty() || looks_.next_due_ns() >= look_due_ns_) return;
+  look_due_ns_ = looks_.next_due_ns();
+  look_timer_.expires_after(std::chrono::nanoseconds(look_due_ns_ - broker::Inbox::now_ns()));
+  look_timer_.async_wait([this](boost::system::error_code error) {
+    if (error) return;  // it was set anew
+    look_due_ns_ = INT64_MAX;
+    looks_.advance(broker::Inbox::now_ns());
+    await_look();
+  });
+}
+
+// --- Heartbeats ----------------------------------------------------------------------------------
+
 // Looks at every stream several times in the time of a heartbeat; a second, unless told otherwise.
 void EventRoutes::beat() {
   timer_.expires_after(options_.heartbeat / 15);
@@ -175,7 +200,15 @@ std::vector<MetricRow> event_metric_rows(const EventCounters& counters) {
                       "Readers of /events that were refused because of http.event_streams_max.",
                       counters.streams_refused),
           counter_row("millrace_http_events_total", MetricType::counter,
-                      "Values sent to readers of /events.", counters.events)};
+                      "Values sent to readers of /events.", counters.events),
+          counter_row("millrace_http_event_unread_bytes", MetricType::gauge,
+                      "Bytes that wait in the receive buffers of readers of /events, as far as TCP "
+                      "tells (outbox.unread_bytes; 8 KiB where that is 0).",
+                      counters.unread_bytes),
+          counter_row("millrace_http_event_late_binding_unknown_total", MetricType::counter,
+                      "Readers of /events of which the kernel does not tell what they have read: "
+                      "they are sent values within outbox.latest_credit_bytes.",
+                      counters.late_binding_unknown)};
 }
 
 }  // namespace millrace::server

@@ -28,16 +28,19 @@
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/outbox.hpp"
+#include "server/config/config.hpp"
 #include "server/http/event_stream.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
+#include "server/net/late_binding.hpp"
+#include "server/net/look_wheel.hpp"
 #include "server/observe/metrics.hpp"
 
 namespace millrace::server {
 
 std::vector<MetricRow> event_metric_rows(const EventCounters& counters);
 
-class EventRoutes {
+class EventRoutes final : private LateHome {
  public:
   // How a filter is served to a user who asks for `latest` at that rate (unset: any); operators' rules
   // have the last word.
@@ -50,7 +53,8 @@ class EventRoutes {
   struct Options {
     std::uint32_t streams_max = 128;
     std::uint32_t levels_max = 128;  // of a filter
-    std::uint32_t credit_bytes = 16 * 1024;
+    // Of its keys those of credit; unread_bytes 0: what the readers have not read is not asked for.
+    OutboxConfig outbox{.unread_bytes = 8 * 1024};
     std::chrono::milliseconds heartbeat{15'000};
   };
 
@@ -82,6 +86,14 @@ class EventRoutes {
   void begin(const HttpExchange::Ptr& exchange, const Query& query,
              const std::shared_ptr<const Grants>& grants);
   ChooseDelivery chosen() const;
+  // --- LateHome ---
+  const OutboxConfig& outbox_config() const override { return options_.outbox; }
+  void schedule_look(Look& look, std::int64_t at_ns, std::int64_t now_ns) override;
+  void cancel_look(Look& look) override { looks_.cancel(look); }
+  Counter& unread_bytes() override { return counters_.unread_bytes; }
+  Counter& late_binding_unknown() override { return counters_.late_binding_unknown; }
+  void await_look();
+
   void serve_ready();
   void beat();
   void forget_ended();
@@ -95,6 +107,9 @@ class EventRoutes {
   EventCounters counters_;
   broker::ReadyList ready_list_;
   std::vector<broker::OutboxRef> ready_;
+  LookWheel looks_;
+  boost::asio::steady_timer look_timer_;
+  std::int64_t look_due_ns_ = INT64_MAX;  // when it ends; INT64_MAX: it does not run
   std::vector<std::shared_ptr<EventStream>> streams_;
   boost::asio::steady_timer timer_;  // runs while there are streams
 };

@@ -67,6 +67,10 @@ class HttpBody {
   virtual ~HttpBody() = default;
   // The next piece, not empty. Only one at a time: not before `taken` was called for the one before.
   virtual void write(std::string piece) = 0;
+  // From now on the socket is given so many bytes at once.
+  virtual void limit_writes(std::size_t bytes_max) = 0;
+  // Of the socket, for what TCP tells about it, until on_gone; -1: it is closed.
+  virtual int fd() const = 0;
   // After the last piece was taken.
   virtual void end() = 0;
   // Ends the connection so that the client can see that this was not all.

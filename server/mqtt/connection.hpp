@@ -48,11 +48,11 @@
 #include "server/mqtt/handshake.hpp"
 #include "server/mqtt/held_answers.hpp"
 #include "server/mqtt/inbound_aliases.hpp"
-#include "server/mqtt/late_binding.hpp"
 #include "server/mqtt/packet_reader.hpp"
 #include "server/mqtt/submission.hpp"
 #include "server/mqtt/writer.hpp"
 #include "server/net/io_thread.hpp"
+#include "server/net/late_binding.hpp"
 #include "server/net/stream.hpp"
 #include "server/observe/trace.hpp"
 

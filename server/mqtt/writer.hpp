@@ -21,6 +21,7 @@
 #include "protocol/publish.hpp"
 #include "protocol/version.hpp"
 #include "server/mqtt/outbound_aliases.hpp"
+#include "server/net/late_binding.hpp"
 #include "server/net/stream.hpp"
 #include "server/net/write_batch.hpp"
 #include "server/observe/counters.hpp"
@@ -52,14 +53,8 @@ class Writer {
   // Packets of the connection's own, after the control bytes that wait already.
   void add_control(std::span<const std::uint8_t> packets);
 
-  // For a connection that binds late: so many bytes a write call, or one delivery if that is more;
-  // and how long what is written will wait for its reader.
-  struct Late {
-    std::size_t write_bytes_max = SIZE_MAX;
-    std::int64_t wait_ns = 0;
-  };
-  // Null: it does not. `late` lives until another is set.
-  void set_late(const Late* late) { late_ = late; }
+  // For a connection that binds late; null: it does not. `late` lives until another is set.
+  void set_late(const LateTerms* late) { late_ = late; }
 
   // Writes until all is written or the stream takes no more. A hand-over that is written goes back
   // to `outbox` to be used again. `piece` is the thread's: nothing of it is kept between two calls.
@@ -109,7 +104,7 @@ class Writer {
   std::unique_ptr<Rest> rest_;
   std::unique_ptr<OutboundAliases> aliases_;
   HeaderEditor* editor_ = nullptr;  // null: headers stay as they are
-  const Late* late_ = nullptr;
+  const LateTerms* late_ = nullptr;
   std::uint32_t next_ = 0;  // the first delivery that is not wholly sent
   // Of the piece that is being written: its control bytes, and the aliases before it.
   std::uint32_t piece_control_ = 0;

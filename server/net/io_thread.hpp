@@ -24,6 +24,7 @@
 #include "core/broker/outbox.hpp"
 #include "server/auth/settings.hpp"
 #include "server/auth/worker.hpp"
+#include "server/net/late_binding.hpp"
 #include "server/net/look_wheel.hpp"
 #include "server/net/poller.hpp"
 #include "server/net/read_memory.hpp"
@@ -36,7 +37,7 @@ namespace millrace::server {
 class Guests;
 class HttpHook;
 
-class IoThread {
+class IoThread final : public LateHome {
  public:
   // The wheel's step. Time-outs are late by at most two of them.
   static constexpr std::int64_t tick_ns = 250'000'000;
@@ -87,7 +88,16 @@ class IoThread {
   // Empty between two reads; its capacity stays.
   std::vector<broker::Command>& commands() { return commands_; }
   TimerWheel& wheel() { return wheel_; }
-  LookWheel& looks() { return looks_; }
+  const LookWheel& looks() const { return looks_; }
+
+  // --- LateHome ---
+  const OutboxConfig& outbox_config() const override { return config().outbox; }
+  void schedule_look(Look& look, std::int64_t at_ns, std::int64_t now_ns) override {
+    looks_.schedule(look, at_ns, now_ns);
+  }
+  void cancel_look(Look& look) override { looks_.cancel(look); }
+  Counter& unread_bytes() override { return counters_.unread_bytes; }
+  Counter& late_binding_unknown() override { return counters_.late_binding_unknown; }
 
   // Tells the processor that the wake-up need not be signalled. Every handler begins with it.
   void awake() { ready_list_.awake(); }

@@ -166,7 +166,7 @@ describe('the page', { skip }, () => {
     await client.endAsync()
   })
 
-  test('shows the newest values on a slow network, and not all before them', async t => {
+  test('shows values on a slow network that are not a second old', async t => {
     await open()
     const network = await page.context().newCDPSession(page)
     await network.send('Network.enable')
@@ -176,17 +176,31 @@ describe('the page', { skip }, () => {
     await page.locator('#status.ok').waitFor()
     const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
     const rest = ' '.repeat(500)
-    let age = 0
-    // As events, ten minutes of what this network takes.
-    for (let round = 0; round < 500; ++round) {
-      for (let i = 0; i < 200; ++i) client.publish(`slow/${i}`, Date.now() + rest)
-      await new Promise(resolve => setTimeout(resolve, 20))
-      const shown = round % 50 === 49 ? await page.locator('.row:not([hidden]) .value').allTextContents() : []
-      age = Math.max(age, ...shown.filter(text => text.trim()).map(text => Date.now() - Number.parseInt(text)))
+    // As events, some thirteen times what this network takes; one value of each topic takes it a quarter of a second.
+    const greatestAge = async () => {
+      let age = 0
+      let counted = 0
+      for (let round = 0; round < 200; ++round) {
+        for (let i = 0; i < 40; ++i) client.publish(`slow/${i}`, Date.now() + rest)
+        await new Promise(resolve => setTimeout(resolve, 20))
+        if (round % 20 !== 19) continue
+        const [now, shown] = await page.evaluate(() => [Date.now(),
+          [...document.querySelectorAll('.row:not([hidden]) .value')].map(node => node.textContent)])
+        const ages = shown.filter(text => text.trim()).map(text => now - Number.parseInt(text))
+        counted += ages.length
+        age = Math.max(age, ...ages)
+      }
+      assert.ok(counted > 0)
+      return age
     }
+    await greatestAge()   // until all that there is to learn about the link is learnt
+    // What else this machine does may make any of them late.
+    const ages = []
+    while (ages.length < 10 && !ages.some(age => age < 1000)) ages.push(await greatestAge())
+    t.diagnostic(`the greatest age of what was shown: ${ages.join(', ')} ms`)
+    assert.ok(ages.some(age => age < 1000), `the greatest age of what was shown: ${ages} ms`)
     await client.publishAsync('slow/0', 'the last', { qos: 1 })
     await shows('0', 'the last')
-    t.diagnostic(`the greatest age of what was shown: ${age} ms`)
     await client.endAsync()
   })
 

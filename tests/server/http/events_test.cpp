@@ -6,6 +6,7 @@
 #include <ctime>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "core/broker/ledger.hpp"
@@ -199,6 +200,48 @@ TEST(Events, AreConflatedForAReaderThatDoesNotRead) {
   }
   EXPECT_EQ(newest, count);
   EXPECT_LT(received, count);
+}
+
+// What fills the buffers of such a reader's connection is the oldest of all.
+TEST(Events, LeaveAReaderThatStandsStillLittleThatIsOld) {
+  constexpr int topics = 20;
+  constexpr int rounds = 200;
+  constexpr std::size_t payload_bytes = 200;
+  EventsWorld world;
+  EventReader reader(world, "/events?filter=t/%23");
+  reader.wait_for_id();
+  for (int round = 1; round <= rounds; ++round) {
+    std::string payload = std::to_string(round);
+    payload.resize(payload_bytes, ' ');
+    for (int topic = 0; topic < topics; ++topic) {
+      world.publish("t/" + std::to_string(topic), payload);
+    }
+  }
+  std::set<std::string> newest;
+  std::size_t payloads = 0;
+  while (newest.size() < topics) {
+    const auto value = reader.value();
+    ASSERT_FALSE(value.is_null()) << "the stream has ended";
+    ++payloads;
+    const auto payload = value["payload"].get<std::string>();
+    if (std::stoi(payload) == rounds) newest.insert(value["topic"].get<std::string>());
+  }
+  EXPECT_LT(payloads * payload_bytes, 40'000u) << "it would be 70,000 if its buffers were filled";
+  EXPECT_EQ(world.events.counters().late_binding_unknown.value(), 0u);
+}
+
+TEST(Events, AskForWhatAReaderHasNotReadWhileItsValuesMayBeReplaced) {
+  EventsWorld world;
+  {
+    EventReader reader(world, "/events?filter=t");
+    reader.wait_for_id();
+    const std::string payload(2000, 'x');
+    wait_for([&] {
+      world.publish("t", payload);
+      return world.events.counters().unread_bytes.value() > 0;
+    });
+  }
+  wait_for([&] { return world.events.counters().unread_bytes.value() == 0; });
 }
 
 TEST(Events, KeepToTheRateThatIsAskedForAndAlwaysEndWithTheLast) {

@@ -1,5 +1,5 @@
 // Late binding on real sockets.
-#include "server/mqtt/late_binding.hpp"
+#include "server/net/late_binding.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-#include "server/mqtt/late_binding.hpp"
+#include "server/net/late_binding.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -25,17 +25,17 @@ LateWindow::Limits limits_of(const OutboxConfig& config) {
 
 }  // namespace
 
-LateBinding::LateBinding(IoThread& thread, User& user, int fd)
-    : thread_(thread),
+LateBinding::LateBinding(LateHome& home, User& user, int fd)
+    : home_(home),
       user_(user),
       fd_(fd),
-      window_(limits_of(thread.config().outbox)),
-      told_credit_bytes_(static_cast<std::uint32_t>(thread.config().outbox.latest_credit_bytes)) {
+      window_(limits_of(home.outbox_config())),
+      told_credit_bytes_(static_cast<std::uint32_t>(home.outbox_config().latest_credit_bytes)) {
   look(broker::Inbox::now_ns(), false);
 }
 
 LateBinding::~LateBinding() {
-  thread_.looks().cancel(*this);
+  home_.cancel_look(*this);
   count_unread(0);
 }
 
@@ -69,7 +69,7 @@ void LateBinding::report(broker::command::Drained& drained) {
 // Without credit nothing is bound and written, so nothing else would lead to another look.
 void LateBinding::look_again_if_full() {
   if (told_room_bytes() > 0) return;
-  thread_.looks().schedule(*this, window_.next_look_ns(), broker::Inbox::now_ns());
+  home_.schedule_look(*this, window_.next_look_ns(), broker::Inbox::now_ns());
 }
 
 void LateBinding::on_look(std::int64_t) {
@@ -80,7 +80,7 @@ void LateBinding::on_look(std::int64_t) {
 // Always the same: the receiver reckons how much of its buffer it may advertise by the size of what
 // comes, and the window would swing with it.
 std::size_t LateBinding::write_bytes_max() const {
-  const std::size_t bytes = std::max<std::size_t>(thread_.config().outbox.unread_bytes / 8, 512);
+  const std::size_t bytes = std::max<std::size_t>(home_.outbox_config().unread_bytes / 8, 512);
   const bool is_large = window_.segment_bytes() > bytes;
   return is_large && window_.rate_bytes_per_s() < small_writes_rate ? bytes : SIZE_MAX;
 }
@@ -91,7 +91,7 @@ void LateBinding::look(std::int64_t now_ns, bool on_time) {
     works_ = false;
     terms_ = {};
     count_unread(0);
-    return thread_.counters().late_binding_unknown.add();
+    return home_.late_binding_unknown().add();
   }
   window_.look(*sample, told_room_bytes() <= 0);
   count_unread(window_.unread_bytes());
@@ -107,7 +107,7 @@ void LateBinding::look(std::int64_t now_ns, bool on_time) {
 }
 
 void LateBinding::count_unread(std::uint32_t bytes) {
-  Counter& gauge = thread_.counters().unread_bytes;
+  Counter& gauge = home_.unread_bytes();
   gauge.add(bytes);
   gauge.subtract(counted_unread_bytes_);
   counted_unread_bytes_ = bytes;

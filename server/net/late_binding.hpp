@@ -6,26 +6,46 @@
 // bound when the reader can use it, and not earlier. Without outbox.unread_bytes there is none.
 //
 // The connection calls written() after each write, and report() with each report to the processor.
-// While the processor has no credit left, this looks at the socket by itself, on the I/O thread's
-// fine timers, and calls the connection when there is more to report. A look is one system call;
+// While the processor has no credit left, this looks at the socket by itself, on its thread's fine
+// timers, and calls the connection when there is more to report. A look is one system call;
 // there is none while the processor has credit.
 //
 // Where the kernel does not tell (not a TCP socket, a kernel before 5.4), the configured credit
 // applies, and a counter says so.
 //
-// Threads: the connection's I/O thread.
+// Threads: the connection's: an I/O thread, or that of HTTP.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "core/broker/command.hpp"
-#include "server/mqtt/writer.hpp"
-#include "server/net/io_thread.hpp"
+#include "server/config/config.hpp"
 #include "server/net/late_window.hpp"
 #include "server/net/look_wheel.hpp"
+#include "server/observe/counters.hpp"
 
 namespace millrace::server {
+
+// What a thread gives the connections on it that bind late.
+class LateHome {
+ public:
+  virtual const OutboxConfig& outbox_config() const = 0;
+  virtual void schedule_look(Look& look, std::int64_t at_ns, std::int64_t now_ns) = 0;
+  virtual void cancel_look(Look& look) = 0;
+  virtual Counter& unread_bytes() = 0;          // a gauge over all of them
+  virtual Counter& late_binding_unknown() = 0;  // those of which the kernel does not tell
+
+ protected:
+  ~LateHome() = default;
+};
+
+// For what is written late: so many bytes a write call, or one delivery if that is more; and how long
+// it will wait for its reader.
+struct LateTerms {
+  std::size_t write_bytes_max = SIZE_MAX;
+  std::int64_t wait_ns = 0;
+};
 
 class LateBinding final : private Look {
  public:
@@ -39,7 +59,7 @@ class LateBinding final : private Look {
   };
 
   // `fd` stays open for as long as this lives.
-  LateBinding(IoThread& thread, User& user, int fd);
+  LateBinding(LateHome& home, User& user, int fd);
   ~LateBinding();
   LateBinding(const LateBinding&) = delete;
   LateBinding& operator=(const LateBinding&) = delete;
@@ -54,7 +74,7 @@ class LateBinding final : private Look {
   // As of the last look. Where the path's segments are large (loopback), writes are small: a receiver
   // that has been sent a large segment delays the acknowledgements of smaller ones until as much has
   // come again, and with them the news of what was read.
-  const Writer::Late& terms() const { return terms_; }
+  const LateTerms& terms() const { return terms_; }
 
  private:
   void on_look(std::int64_t now_ns) override;
@@ -69,16 +89,16 @@ class LateBinding final : private Look {
   std::size_t write_bytes_max() const;
   void count_unread(std::uint32_t bytes);
 
-  IoThread& thread_;
+  LateHome& home_;
   User& user_;
   const int fd_;
   LateWindow window_;
   std::int64_t room_at_look_bytes_ = 0;
   std::int64_t written_since_look_bytes_ = 0;
-  Writer::Late terms_;
+  LateTerms terms_;
   std::uint32_t unreported_bytes_ = 0;
   std::uint32_t told_credit_bytes_;         // to the processor, with the last report
-  std::uint32_t counted_unread_bytes_ = 0;  // in the thread's gauge
+  std::uint32_t counted_unread_bytes_ = 0;  // in the gauge
   bool works_ = true;                       // the kernel tells what is needed
   bool is_told_ = false;                    // the processor, what this says; see written()
   bool was_full_ = false;                   // the reader, since the last report
