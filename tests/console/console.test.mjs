@@ -6,7 +6,7 @@ import { createRequire } from 'node:module'
 import { after, before, beforeEach, afterEach, describe, test } from 'node:test'
 import mqtt from 'mqtt'
 import { chromium } from 'playwright-core'
-import { Server, freePort } from './server.mjs'
+import { Server, freePort, token } from './server.mjs'
 
 const require = createRequire(import.meta.url)
 const executable = ['chromium', 'chromium-browser', 'google-chrome'].map(name => {
@@ -210,13 +210,21 @@ describe('the page', { skip }, () => {
     await metrics.send('Performance.enable')
     const busy = async () => (await metrics.send('Performance.getMetrics')).metrics.find(one => one.name === 'TaskDuration').value
     const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
-    const [begun, before] = [performance.now(), await busy()]
-    for (let round = 0; round < 300; ++round) {
-      for (let i = 0; i < 100; ++i) client.publish(`fast/${i}`, String(round))
-      await new Promise(resolve => setTimeout(resolve, Math.max(0, begun + (round + 1) * 10 - performance.now())))
+    const measure = async () => {
+      const [begun, before] = [performance.now(), await busy()]
+      for (let round = 0; round < 300; ++round) {
+        for (let i = 0; i < 100; ++i) client.publish(`fast/${i}`, String(round))
+        await new Promise(resolve => setTimeout(resolve, Math.max(0, begun + (round + 1) * 10 - performance.now())))
+      }
+      const seconds = (performance.now() - begun) / 1000
+      const share = (await busy() - before) / seconds
+      t.diagnostic(`${Math.round(30_000 / seconds)} updates/s, main thread busy ${Math.round(share * 100)} %`)
+      return share
     }
-    const seconds = (performance.now() - begun) / 1000
-    t.diagnostic(`${Math.round(30_000 / seconds)} updates/s, main thread busy ${Math.round((await busy() - before) / seconds * 100)} %`)
+    // A task takes longer while others have the core.
+    const shares = [await measure()]
+    while (shares.length < 10 && !shares.some(share => share < 0.3)) shares.push(await measure())
+    assert.ok(shares.some(share => share < 0.3), `the main thread is busy for ${shares}`)
     await client.publishAsync('fast/0', 'the last', { qos: 1 })
     await shows('0', 'the last')
     await client.endAsync()
@@ -329,6 +337,53 @@ describe('the page', { skip }, () => {
     await page.locator('#sign-in').click()
     await signIn('user', 'u')
     await page.locator('#status.bad', { hasText: 'administrators' }).waitFor()
+  })
+
+  test('takes a token in the place of user and password', async () => {
+    await open('#trace')
+    await page.locator('#status.bad', { hasText: 'sign in' }).waitFor()
+    await page.locator('#sign-in').click()
+    await signIn('', token)
+    await page.locator('#status.ok').waitFor()
+    assert.equal(await page.locator('#sign-in').textContent(), 'Token')
+  })
+
+  test('is used by the keyboard alone', async () => {
+    await server.publish('a/b', '1')
+    await server.publish('a/c', '2')
+    await open()
+    await row('c').waitFor()
+    const focused = selector => page.evaluate(what => document.activeElement.matches(what), selector)
+    const tabTo = async (selector, key) => {
+      for (let presses = 0; !await focused(selector); ++presses) {
+        assert.ok(presses < 50, `${key} never leads to ${selector}`)
+        await page.keyboard.press(key)
+      }
+    }
+    await tabTo('.tree', 'Tab')
+    for (const key of ['Home', 'ArrowDown', 'ArrowDown', 'Enter']) await page.keyboard.press(key)
+    await page.locator('.payload pre', { hasText: '2' }).waitFor()
+    for (const key of ['ArrowLeft', 'ArrowLeft']) await page.keyboard.press(key)   // to `a`, and closes it
+    await row('c').waitFor({ state: 'detached' })
+    await page.keyboard.press('ArrowRight')
+    await row('c').waitFor()
+    await tabTo('a[href="#clients"]', 'Shift+Tab')
+    await page.keyboard.press('Enter')
+    await page.locator('main.clients').waitFor()
+    await tabTo('#sign-in', 'Tab')
+    await page.keyboard.press('Enter')
+    await page.locator('#sign-in-dialog[open]').waitFor()
+    await page.keyboard.press('Escape')
+    await page.locator('#sign-in-dialog:not([open])').waitFor({ state: 'attached' })
+  })
+
+  test('shows in red what is wrong', async () => {
+    await server.stop()
+    server = await Server.start(0, { upstreams: [{ name: 'far', addresses: [`mqtt://127.0.0.1:${await freePort()}`],
+      rules: [{ direction: 'in', filter: 'x/#' }] }] })
+    await open('#flow')
+    await page.locator('.steps li.alert', { hasText: 'links' }).waitFor()
+    await page.locator('.steps li.alert dd.alert', { hasText: '0 of 1' }).waitFor()
   })
 
   test('draws the flow', async () => {

@@ -1,13 +1,15 @@
-// The server under test: SERVER_BINARY, with two users, on free ports, ended by its process id.
+// The server under test: SERVER_BINARY, with two users and a token, on free ports, ended by its process id.
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 
 const binary = process.env.SERVER_BINARY
 export const boss = 'Basic ' + btoa('boss:b')
+export const token = randomBytes(32).toString('hex')
 
 export function freePort() {
   return new Promise(resolve => {
@@ -20,16 +22,19 @@ export function freePort() {
 
 export class Server {
   // `httpPort`: 0 is any.
-  static async start(httpPort = 0) {
+  static async start(httpPort = 0, keys = {}) {
     const server = new Server()
     server.folder = mkdtempSync(join(tmpdir(), 'millrace-test-'))
     const passwords = join(server.folder, 'passwords')
     for (const [user, password] of [['boss', 'b'], ['user', 'u']]) {
       execFileSync(binary, ['passwd', passwords, user], { input: password + '\n' })
     }
+    writeFileSync(join(server.folder, 'token'), token + '\n', { mode: 0o600 })
     server.config = join(server.folder, 'millrace.json')
     writeFileSync(server.config, JSON.stringify({
-      access: { password_file: passwords, allow_anonymous: true, administrators: ['boss'] },
+      access: { password_file: passwords, allow_anonymous: true, administrators: ['boss'],
+        http_tokens: [{ name: 'robot', token_file: join(server.folder, 'token'), scopes: ['read', 'publish', 'manage'] }] },
+      ...keys,
     }))
     await server.run(httpPort)
     return server

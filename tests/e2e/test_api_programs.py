@@ -89,6 +89,45 @@ class ApiPrograms(ApiCase):
             self.assertIn(word, text)
         self.assertNotIn("\x1b", text)
 
+    def test_top_sorts_clients_by_the_key_that_is_pressed(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        here, away, publisher = (Peer(server.mqtt_port) for _ in range(3))
+        for peer in (here, away, publisher):
+            self.addCleanup(peer.close)
+        here.connect("here")
+        away.connect("waits", properties=[(0x11, 600)])  # its session outlives it
+        away.subscribe("t", qos=1)
+        away.disconnect()
+        publisher.connect("publisher")
+        publisher.publish("t", b"x", qos=1)
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, theirs)
+        with subprocess.Popen([binary(), "top", "--port", str(server.http_port), "--interval", "0.1"], stdin=theirs,
+                              stdout=theirs, stderr=subprocess.DEVNULL) as program:
+            self.addCleanup(program.kill)
+            shown = b""
+
+            def shows(first, second):
+                nonlocal shown
+                while True:
+                    screen = shown.rpartition(b"q quit")[0].rpartition(b"\x1b[2J")[2]  # the last whole one
+                    if first in screen and second in screen.partition(first)[2]:
+                        return
+                    shown = shown[-100_000:] + os.read(ours, 4096)
+
+            shows(b"here ", b"waits ")
+            for key, first, second in ((b"w", b"waits ", b"here "), (b"n", b"here ", b"waits "),
+                                       (b"b", b"waits ", b"here "), (b"a", b"here ", b"waits ")):
+                os.write(ours, key)
+                shows(first, second)
+            os.write(ours, b"q")
+            while program.poll() is None:
+                if select.select([ours], [], [], 0.05)[0]:
+                    os.read(ours, 4096)
+            self.assertEqual(program.returncode, 0)
+
     def test_top_leaves_the_terminal_as_it_was_when_it_is_interrupted(self):
         ours, theirs = pty.openpty()
         self.addCleanup(os.close, ours)

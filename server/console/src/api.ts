@@ -1,5 +1,5 @@
-// Requests to the server that this page came from, with the password that the user gave, which is kept
-// here alone.
+// Requests to the server that this page came from, with the password or token that the user gave, which
+// is kept here alone.
 import { ask, byId } from './dom'
 
 let authorization = ''
@@ -22,9 +22,11 @@ export async function signIn(): Promise<boolean> {
   if (dialog.open || !await ask(dialog)) return false
   const data = new FormData(form)
   const user = String(data.get('user'))
-  authorization = 'Basic ' + btoa(String.fromCharCode(...new TextEncoder().encode(`${user}:${data.get('password')}`)))
+  const secret = String(data.get('password'))
+  authorization = user ? 'Basic ' + btoa(String.fromCharCode(...new TextEncoder().encode(`${user}:${secret}`)))
+    : secret ? 'Bearer ' + secret.trim() : ''
   form.reset()
-  byId('sign-in').textContent = user
+  byId('sign-in').textContent = user || (secret ? 'Token' : 'Sign in')
   listeners.forEach(listener => listener())
   return true
 }
