@@ -72,7 +72,26 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
   return "";
 }
 
-bool fits(const ClientQuery& query, const broker::Session& session) {
+// Of the mode in which its values are bound.
+std::uint32_t credit_bytes(const broker::Outbox& outbox, const broker::ProcessorLimits& limits) {
+  if (outbox.binding() == broker::Outbox::Binding::latest) {
+    return outbox.late_credit_bytes.value_or(limits.credit_latest_bytes);
+  }
+  return limits.credit_bytes + outbox.credit_raise;
+}
+
+// It is conflated; or, as one that has the newest values alone has no backlog that could tell, it has no
+// credit left, and what may be replaced has waited for as long as an adaptive subscription lets it.
+bool is_slow(const broker::Session& session, const broker::Inquiry::Scope& scope) {
+  if (session.counted_slow || !session.connected()) return session.counted_slow;
+  const broker::Outbox& outbox = *session.outbox;
+  if (outbox.outstanding_bytes < credit_bytes(outbox, scope.limits)) return false;
+  const auto since_ns = session.pending.newest_since_ns();
+  return since_ns && scope.now_ns - *since_ns >= scope.limits.stale_ns();
+}
+
+bool fits(const ClientQuery& query, const broker::Session& session,
+          const broker::Inquiry::Scope& scope) {
   if (!std::string_view(session.client_id).starts_with(query.prefix)) return false;
   if (query.user && session.owner() != *query.user) return false;
   if (query.asks_for_connection() && !session.connected()) return false;
@@ -84,7 +103,7 @@ bool fits(const ClientQuery& query, const broker::Session& session) {
     case State::away:
       return !session.connected();
     case State::slow:
-      return session.counted_slow;
+      return is_slow(session, scope);
   }
   return false;
 }
@@ -93,14 +112,6 @@ std::optional<std::uint64_t> oldest_ms(const broker::Session& session, std::int6
   const auto since_ns = session.pending.newest_since_ns();
   if (!since_ns) return std::nullopt;
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ns - *since_ns)) / 1'000'000;
-}
-
-// Of the mode in which its values are bound.
-std::uint32_t credit_bytes(const broker::Outbox& outbox, const broker::ProcessorLimits& limits) {
-  if (outbox.binding() == broker::Outbox::Binding::latest) {
-    return outbox.late_credit_bytes.value_or(limits.credit_latest_bytes);
-  }
-  return limits.credit_bytes + outbox.credit_raise;
 }
 
 std::uint64_t value_of(Sort sort, const broker::Session& session, std::int64_t now_ns) {
@@ -188,7 +199,7 @@ ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& s
   row.protocol = session.outbox  ? protocol::to_string(session.outbox->version)
                  : session.is_v5 ? protocol::to_string(protocol::Version::v5)
                                  : protocol::to_string(protocol::Version::v3_1_1);
-  row.slow = session.counted_slow;
+  row.slow = is_slow(session, scope);
   row.subscriptions = session.subscriptions.read().of.size();
   row.inflight = session.inflight.unsettled();
   row.waiting = session.pending.size();
@@ -296,7 +307,7 @@ bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
 }
 
 void ClientListInquiry::consider(const broker::Session& session, const Scope& scope) {
-  if (!fits(query_, session)) return;
+  if (!fits(query_, session, scope)) return;
   if (query_.asks_for_connection()) return slice_.push_back(row_of(session, scope));
   auto place =
       place_of(query_.sort, value_of(query_.sort, session, scope.now_ns), session.client_id.view());

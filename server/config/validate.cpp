@@ -424,7 +424,7 @@ void check_delivery(const Config& config, const FaultSink& faults) {
                            std::to_string(field_bytes_max) + " bytes");
     }
     if (!rule.listener) continue;
-    check_listener_name(*rule.listener, {}, config, here);
+    check_listener_name(*rule.listener, {http_listener_name}, config, here);  // readers of /events
   }
 }
 

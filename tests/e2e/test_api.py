@@ -6,6 +6,7 @@ import http.client
 import re
 import signal
 import subprocess
+import tempfile
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -113,6 +114,22 @@ class Api(ApiCase):
         self.assertEqual(len(self.get(f"/clients?prefix={prefix}&user=")["clients"]), 2)
         self.get("/slow")
         del here
+
+    def test_a_slow_client_is_listed_with_the_age_of_what_it_gets_and_what_it_skips(self):
+        slow, publisher = self.peer(receive_buffer=4096), self.peer()
+        slow.subscribe("$latest/" + self.topic("#"))
+
+        def skips():
+            for number in range(20):
+                publisher.publish(self.topic(str(number)), b"x" * 50_000)
+            rows = [row for row in self.get("/slow")["clients"] if row["id"] == slow.client_id]
+            return [row for row in rows if row["conflated"] > 0 and row["oldest_waiting_ms"] is not None]
+
+        eventually(skips, "it is slow")
+        [row] = skips()
+        self.assertTrue(row["slow"])
+        self.assertGreater(row["waiting_bytes"], 0)
+        self.assertNotIn(publisher.client_id, [row["id"] for row in self.get("/slow")["clients"]])
 
     def test_a_reader_of_events_is_a_client(self):
         url = f"http://127.0.0.1:{self.server.http_port}/events?filter={urllib.parse.quote(self.topic(''))}"
@@ -288,6 +305,19 @@ class Api(ApiCase):
         config = self.get("/config")
         self.assertEqual([key for key in keys if key not in config], [])
         self.get("/rings")
+
+    def test_rings_are_told_with_their_readers(self):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
+        self.addCleanup(folder.cleanup)
+        socket = f"{folder.name}/local.sock"
+        server = Server({"local": {"socket": socket}})
+        self.addCleanup(server.stop)
+        server.wait_for_log(r"listening.*listener=local")
+        tap = self.program(binary(), "tap", "--socket", socket, "a/#")
+        tap.line("millrace: attached")
+        [ring] = self.get("/rings", server=server)["rings"]
+        self.assertEqual((ring["filter"], ring["readers"]), ("a/#", 1))
+        self.assertEqual(self.get("/rings", server=server)["readers"], 1)
 
     def test_the_configuration_names_files_of_secrets_and_holds_none(self):
         names = []

@@ -1,9 +1,12 @@
 """Live values over HTTP with curl, beside stock MQTT clients."""
 
 import json
+import signal
 import urllib.parse
 
+import wire
 from case import Case, eventually, main
+from peer import Peer
 from server import Server
 
 
@@ -42,6 +45,27 @@ class Events(Case):
             newest = int(self.value(curl)["payload"].split()[0])
         self.assertEqual(newest, count)
         self.assertLess(received, count // 2)
+
+    def test_a_rule_may_have_every_value_sent(self):
+        server = Server({"delivery": {"rules": [{"filter": "all/#", "listener": "http", "mode": "every"}]}})
+        self.addCleanup(server.stop)
+        count, padding = 3000, b"." * 1000
+        got = {}
+        for topic in ("all/v", "newest/v"):
+            curl = self.follow(topic, server=server)
+            curl.line("data: ")
+            curl.process.send_signal(signal.SIGSTOP)
+            publisher = Peer(server.mqtt_port)
+            self.addCleanup(publisher.close)
+            publisher.connect()
+            publisher.send(*[wire.publish(topic, b"%d " % number + padding) for number in range(count)])
+            publisher.publish(topic, b"%d " % count + padding, qos=1)
+            curl.process.send_signal(signal.SIGCONT)
+            got[topic] = []
+            while not got[topic] or got[topic][-1] != count:
+                got[topic].append(int(self.value(curl)["payload"].split()[0]))
+        self.assertEqual(got["all/v"], list(range(count + 1)))
+        self.assertLess(len(got["newest/v"]), count)
 
     def test_a_stream_does_not_hold_up_the_end_of_the_server(self):
         server = Server()

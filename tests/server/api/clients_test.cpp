@@ -209,6 +209,27 @@ TEST(ClientList, TellsHowManyValuesAClientHasNotSeen) {
   EXPECT_EQ(ask(world, {})->rows[0].conflated, 0u);  // of this connection
 }
 
+// It has no backlog that could collapse.
+TEST(ClientList, HasAReaderOfNewestValuesAmongTheSlowWhileTheyWaitForLong) {
+  broker::ProcessorLimits limits;
+  limits.credit_bytes = limits.credit_latest_bytes = 50;
+  World world(limits);
+  auto& reader = world.peer("reader").connect().subscribe("#", 0, broker::Mode::latest);
+  auto& writer = world.peer("writer").connect();
+  for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, 'x'));
+  ClientQuery query;
+  query.state = ClientQuery::State::slow;
+  EXPECT_TRUE(ask(world, query)->rows.empty()) << "it is not too late yet";
+  world.advance_ms(limits.adaptive_stale_after_ms);
+  const auto rows = ask(world, query)->rows;
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].id, "reader");
+  EXPECT_TRUE(rows[0].slow);
+  EXPECT_EQ(rows[0].credit_bytes, 50u);
+  EXPECT_GE(rows[0].unwritten_bytes, rows[0].credit_bytes);
+  while (ask(world, query)->rows.size() > 0) reader.read();
+}
+
 TEST(ClientList, TellsThoseWhoAreAwayFromThoseWhoAreHere) {
   World world;
   world.peer("here").connect();

@@ -427,6 +427,9 @@ TEST(Config, RulesAreChecked) {
       HasSubstr("access.rules[0].reason: is what a rule that denies says"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "tpc"}])"})),
               HasSubstr("no listener is called \"tpc\"; did you mean \"tcp\"?"));
+  // Readers of /events come through HTTP.
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"listener": "http", "mode": "every"}])"})),
+              IsEmpty());
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"filter": "a"}])"})),
               HasSubstr("says nothing of how subscriptions are served"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"budget_bytes_per_s": 0}])"})),
