@@ -107,6 +107,7 @@ struct ListenerConfig {
   std::uint32_t connections_max = 0;             // 0: no limit of its own, as for the next two
   std::uint32_t messages_per_second = 0;         // PUBLISH packets of all its clients
   std::uint64_t bytes_per_second = 0;            // in them
+  bool drop_qos0_over_rate = false;              // over either of these two; else it waits
   TlsConfig tls;                                 // tls and wss alone
   std::string socket;                            // unix alone, as the next two: its path
   std::string socket_mode = "0660";              // octal
@@ -198,6 +199,7 @@ struct ConnectionConfig {
   std::uint32_t per_second_and_address_max = 0;  // new ones
   std::uint32_t messages_per_second = 0;         // PUBLISH packets of one client
   std::uint64_t bytes_per_second = 0;            // in them
+  bool drop_qos0_over_rate = false;              // over either of these two; else it waits
   std::uint32_t tcp_keep_alive_seconds = 60;     // 0: off
   std::uint32_t tcp_user_timeout_seconds = 300;  // 0: the system's
 };

@@ -55,6 +55,10 @@ Schema<ListenerConfig> listener_schema() {
            "The most PUBLISH packets in a second from all clients of this listener; who exceeds it "
            "is not read until the second is over. 0: no limit")
       .key(FIELD(bytes_per_second), Limits{0, 1024 * gib}, "The same limit for the bytes in them")
+      .key(FIELD(drop_qos0_over_rate),
+           "Whether messages of QoS 0 that exceed these two limits are dropped, and counted, "
+           "instead "
+           "of waiting; those of QoS 1 and 2 wait either way")
       .key(FIELD(tls.certificate_file),
            "For `tls` and `wss`: the certificate chain, PEM; the file is read again on SIGHUP")
       .key(FIELD(tls.key_file),
@@ -287,6 +291,9 @@ void add_front_end(Schema<Config>& schema) {
            "the second is over. 0: no limit")
       .key(FIELD(connection.bytes_per_second), Limits{0, 1024 * gib},
            "The same limit for the bytes in them")
+      .key(FIELD(connection.drop_qos0_over_rate),
+           "Whether a client's messages of QoS 0 that exceed these two limits are dropped, and "
+           "counted, instead of waiting; those of QoS 1 and 2 wait either way")
       .key(FIELD(connection.unapplied_bytes), Limits{4 * kib, gib},
            "The most bytes that one connection has submitted and the processor has not yet "
            "applied; a connection that reaches this is not read until they have become fewer")
@@ -512,7 +519,8 @@ Schema<UpstreamRule> upstream_rule_schema() {
            "For the direction `in`: whether the upstream is asked for these topics only while "
            "somebody here subscribes to some of them. Unset: `true`")
       .key(FIELD(ack),
-           "When somebody who publishes at QoS 1 or 2 what goes out has its acknowledgement: `edge`: "
+           "When somebody who publishes at QoS 1 or 2 what goes out has its acknowledgement: "
+           "`edge`: "
            "when the message is taken here; `upstream`: when the upstream has acknowledged it, "
            "however long that takes")
       .key(FIELD(mode),

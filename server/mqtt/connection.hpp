@@ -131,7 +131,7 @@ class Connection final : public StreamUser,
   bool speaks_for_itself() const;
   bool is_welcome();  // by the limits for addresses; else it is closed, or its CONNECT refused
   bool has_rate_limit() const { return guest() != nullptr && guest()->limits_rate(); }
-  bool is_over_rate() const { return has_rate_limit() && !guest()->has_rate(); }
+  bool is_over_rate() const { return has_rate_limit() && guest()->must_wait(); }
   void note_expiry();  // of grants_, which are new
   bool has_expired(std::uint32_t tick) const {
     return expires_ && static_cast<std::int32_t>(tick - uncommon_.read().expires_tick) >= 0;
@@ -198,6 +198,7 @@ class Connection final : public StreamUser,
   std::optional<ReasonCode> resolve_alias(protocol::PublishView& view);
   std::optional<ReasonCode> refusal_of(const protocol::PublishView& view);
   void refuse_publish(const protocol::PublishView& view, ReasonCode reason);
+  void drop_over_rate(const protocol::PublishView& view);
   bool count_unacknowledged();
   void submit_spelled_out(const protocol::PublishView& view);
 

@@ -23,9 +23,12 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
     return fault(decoded.error());
   }
   protocol::PublishView& view = *decoded;
-  // What is over the client's rate waits, with all behind it.
-  if (Guest* one = guest(); one != nullptr && one->limits_rate() && !one->take(packet.size())) {
-    hold_rest_ = true;
+  // What exceeds a rate waits, with all behind it, or is dropped below.
+  bool is_dropped = false;
+  if (Guest* one = guest(); one != nullptr && one->limits_rate()) {
+    const auto rate = one->take(packet.size(), view.qos == QoS::at_most_once);
+    if (rate == Guest::Rate::exceeded) hold_rest_ = true;
+    is_dropped = rate == Guest::Rate::drop;
   }
   const auto qos = static_cast<std::size_t>(view.qos);
   ++counts.messages[qos];
@@ -39,6 +42,10 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   }
   if (tracing()) [[unlikely]]
     trace_publish(TraceKind::received, view);
+  if (is_dropped) {  // its alias holds
+    drop_over_rate(view);
+    return true;
+  }
   if (view.qos != QoS::at_most_once && !count_unacknowledged()) {
     return fault(ReasonCode::receive_maximum_exceeded);  // [MQTT-3.3.4-9]
   }
@@ -109,6 +116,13 @@ void Connection::refuse_publish(const protocol::PublishView& view, ReasonCode re
   if (view.qos == QoS::at_most_once) return;
   submission_.add(
       broker::command::RefusedPublish{view.packet_id, static_cast<std::uint8_t>(view.qos), reason});
+}
+
+// At QoS 0: nobody waits for an answer.
+void Connection::drop_over_rate(const protocol::PublishView& view) {
+  thread_.counters().rate_drops.add();
+  if (tracing()) [[unlikely]]
+    trace(TraceKind::received, view.topic, [] { return std::string("dropped: over the rate"); });
 }
 
 // The packet is written anew, without the alias, into a buffer of its own.

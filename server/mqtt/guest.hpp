@@ -24,6 +24,7 @@ class Guest {
       : guests_(guests),
         listener_(listener),
         listener_rate_(guests.rate_of(listener)),
+        drops_qos0_(limits.drop_qos0_over_rate),
         messages_(limits.messages_per_second, Clock::now()),
         bytes_(static_cast<double>(limits.bytes_per_second), Clock::now()) {}
   ~Guest() {
@@ -59,26 +60,49 @@ class Guest {
     return true;
   }
 
-  // It published so much. False: no more until has_rate().
-  bool take(std::size_t bytes) {
+  // It published so much, which then counts, unless it is to be dropped.
+  enum class Rate : std::uint8_t { within, exceeded, drop };  // exceeded: what follows waits
+  Rate take(std::size_t bytes, bool is_qos0) {
+    if (is_qos0 && drops_any()) {
+      const Room room = room_now();
+      if ((!room.own && drops_qos0_) || (!room.of_listener && listener_drops())) return Rate::drop;
+    }
     messages_.take(1);
     bytes_.take(static_cast<double>(bytes));
     if (listener_rate_ != nullptr) listener_rate_->take(1, static_cast<double>(bytes));
-    return has_rate();
+    if (is_qos0) return must_wait() ? Rate::exceeded : Rate::within;
+    const Room room = room_now();
+    waits_ = !room.own || !room.of_listener;
+    return waits_ ? Rate::exceeded : Rate::within;
   }
-  bool has_rate() {
-    const auto now = Clock::now();
-    const bool own = messages_.has_some(now) && bytes_.has_some(now);
-    return own && (listener_rate_ == nullptr || listener_rate_->has_some(now));
+  // Whether it is not read. Where QoS 0 is dropped, only QoS 1 and 2 make a client wait.
+  bool must_wait() {
+    if (!waits_ && drops_qos0_ && (listener_rate_ == nullptr || listener_drops())) return false;
+    const Room room = room_now();
+    if (room.own && room.of_listener) waits_ = false;
+    return waits_ || (!room.own && !drops_qos0_) || (!room.of_listener && !listener_drops());
   }
   bool limits_rate() const {
     return messages_.limits() || bytes_.limits() || listener_rate_ != nullptr;
   }
 
  private:
+  struct Room {
+    bool own, of_listener;
+  };
+  Room room_now() {
+    const auto now = Clock::now();
+    const bool messages = messages_.has_some(now), bytes = bytes_.has_some(now);
+    return {messages && bytes, listener_rate_ == nullptr || listener_rate_->has_some(now)};
+  }
+  bool listener_drops() const { return listener_rate_ != nullptr && listener_rate_->drops_qos0(); }
+  bool drops_any() const { return drops_qos0_ || listener_drops(); }
+
   Guests& guests_;
   const std::uint16_t listener_;
   ListenerRate* const listener_rate_;  // null: not limited
+  const bool drops_qos0_;
+  bool waits_ = false;  // since a message of QoS 1 or 2 found or left a rate exceeded
   RateBucket messages_;
   RateBucket bytes_;
   std::optional<std::string> address_;  // as it is counted

@@ -60,9 +60,12 @@ class ListenerRate {
  public:
   using Clock = RateBucket::Clock;
   explicit ListenerRate(const ListenerConfig& listener)
-      : messages_(listener.messages_per_second, Clock::now()),
+      : drops_qos0_(listener.drop_qos0_over_rate),
+        messages_(listener.messages_per_second, Clock::now()),
         bytes_(static_cast<double>(listener.bytes_per_second), Clock::now()) {}
 
+  // What exceeds it at QoS 0 is dropped; else it waits.
+  bool drops_qos0() const { return drops_qos0_; }
   void take(double messages, double bytes) {
     const std::lock_guard lock(mutex_);
     messages_.take(messages);
@@ -75,7 +78,8 @@ class ListenerRate {
   }
 
  private:
-  std::mutex mutex_;
+  const bool drops_qos0_;
+  std::mutex mutex_;  // of all below
   RateBucket messages_;
   RateBucket bytes_;
 };

@@ -104,6 +104,7 @@ struct alignas(128) IoCounters {
   Counter writes;
   Counter read_pauses;    // a publisher was not read for a while: a limit of the way in
   Counter rate_pauses;    // those of them because of a limit of messages or bytes per second
+  Counter rate_drops;     // messages of QoS 0 over such a limit
   Counter accept_pauses;  // no descriptors or memory: nothing was accepted for a moment
 
   // From the read that brought a message to the write that took it out.

@@ -192,6 +192,10 @@ std::vector<MetricRow> traffic_rows(const Threads& threads) {
              "connection.messages_per_second, connection.bytes_per_second, or the same of a "
              "listener.",
              &Io::rate_pauses),
+      single(threads, "millrace_rate_drops_total",
+             "Messages of QoS 0 that were dropped because they exceeded these limits "
+             "(drop_qos0_over_rate).",
+             &Io::rate_drops),
       single(threads, "millrace_accept_pauses_total",
              "Times that accepting was paused because file descriptors or memory had run out.",
              &Io::accept_pauses),

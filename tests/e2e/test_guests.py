@@ -173,6 +173,33 @@ class Guests(Case):
         listener = {"name": "tcp", "port": 0, "messages_per_second": 100}
         self.publish_too_fast({"listeners": [listener]})
 
+    def test_what_exceeds_a_rate_at_qos_0_is_dropped_by_setting(self):
+        """The first message leaves a debt of hours."""
+        drop = {"bytes_per_second": 1, "drop_qos0_over_rate": True}
+        for config in ({"connection": drop}, {"listeners": [{"name": "tcp", "port": 0, **drop}]}):
+            with Server(config) as server:
+                reader, writer = Peer(server.mqtt_port), Peer(server.mqtt_port)
+                self.addCleanup(reader.close)
+                self.addCleanup(writer.close)
+                reader.connect("reader")
+                reader.subscribe("t", qos=1)
+                writer.connect("writer")
+                writer.send(wire.publish("t", b"x" * 20_000))
+                for _ in range(100):
+                    writer.send(wire.publish("t", b"dropped"))
+                alias = [(wire.ALIAS, 1)]
+                writer.send(wire.publish("t", b"dropped", properties=alias))
+                writer.send(wire.pingreq())
+                writer.expect(wire.PINGRESP)  # It is read on.
+                writer.send(wire.publish("", b"kept", 1, 1, properties=alias))
+                reader.receive(payload=b"x" * 20_000)
+                reader.receive(payload=b"kept")
+                writer.answer(wire.PUBACK, pid=1)
+                metrics = server.metrics()
+                self.assertEqual(metrics["millrace_rate_drops_total"], 101)
+                eventually(lambda: server.metrics()["millrace_rate_pauses_total"] == 1,
+                           "after QoS 1 it waits")
+
 
 def told(server):
     """The code that a CONNECT gets."""
