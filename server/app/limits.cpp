@@ -25,7 +25,9 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   limits.slots.bytes_max = config.slots.bytes_max;
   limits.slots.user_bytes_max = config.slots.user_bytes_max > 0 ? config.slots.user_bytes_max
                                                                 : config.slots.bytes_max / 4 * 3;
-  limits.slots.user_count_max = config.slots.count_max - config.slots.count_max / 4;
+  limits.slots.user_count_max = config.slots.user_count_max > 0
+                                    ? config.slots.user_count_max
+                                    : config.slots.count_max - config.slots.count_max / 4;
   return limits;
 }
 

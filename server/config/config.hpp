@@ -241,6 +241,7 @@ struct StoreConfig {
 struct SlotsConfig {
   std::uint64_t count_max = 1'000'000;
   std::uint64_t bytes_max = 256ull << 20;
+  std::uint64_t user_count_max = 0;  // of retained values; 0: three quarters of count_max
   std::uint64_t user_bytes_max = 0;  // of retained values; 0: three quarters of bytes_max
 };
 

@@ -394,10 +394,13 @@ void add_core(Schema<Config>& schema) {
            "The most topics whose newest value is kept", Takes::reload)
       .key(FIELD(slots.bytes_max), Limits{64 * kib, 1024 * gib}, "The most memory for these values",
            Takes::reload)
+      .key(FIELD(slots.user_count_max), Limits{0, 100'000'000},
+           "The most retained values of one user, where clients without a user name are one; 0: "
+           "three quarters of slots.count_max. Beyond it MQTT 5 clients are told `quota exceeded`, "
+           "and messages of others are delivered, but not retained",
+           Takes::reload)
       .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
-           "The most memory for the retained values of one user, where clients without a user name "
-           "are one; 0: three quarters of slots.bytes_max. There may be as many of them as three "
-           "quarters of slots.count_max",
+           "The same limit for the memory of these values; 0: three quarters of slots.bytes_max",
            Takes::reload);
 }
 

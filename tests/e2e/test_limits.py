@@ -123,6 +123,34 @@ class ReceiveMaximum(Case):
         self.assertEqual(self.exceeded(), 3)
 
 
+class RetainedValues(Case):
+    """Of one user; here of those without a name."""
+    CONFIG = {"slots": {"user_count_max": 2}}
+
+    def test_one_user_has_so_many(self):
+        writer = self.peer()
+        reader = self.peer()
+        reader.subscribe(self.topic("#"), qos=1)
+        for topic in "ab":
+            writer.publish(self.topic(topic), b"1", qos=1, retain=True)
+            reader.receive(topic=self.topic(topic))
+        for qos in (1, 2):
+            self.assertEqual(writer.publish(self.topic("c"), b"1", qos=qos, retain=True).code, 0x97)
+        writer.publish(self.topic("a"), b"a longer one", qos=1, retain=True)
+        reader.receive(topic=self.topic("a"), payload=b"a longer one")
+        old = self.peer(version=4)  # Has no reason codes.
+        old.publish(self.topic("c"), b"old", qos=1, retain=True)
+        reader.receive(topic=self.topic("c"), payload=b"old")
+        late = self.peer()
+        late.subscribe(self.topic("c"), self.topic("b"))
+        late.receive(topic=self.topic("b"), retain=True)
+        dropped = self.server.metrics()['millrace_messages_dropped_total{reason="retained_refused"}']
+        self.assertEqual(dropped, 3)
+        writer.publish(self.topic("a"), b"", qos=1, retain=True)
+        writer.publish(self.topic("c"), b"1", qos=1, retain=True)
+        late.receive(topic=self.topic("c"), payload=b"1")
+
+
 class ResponseInformation(Case):
     def information(self, client_id, config=None):
         server = Server(config or {})
