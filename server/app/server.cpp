@@ -85,7 +85,7 @@ Server::Server(std::shared_ptr<const Settings> settings)
             [this](const std::string& host, std::uint16_t port) {
               return takes_ipv4_too(config(), host, port);
             }),
-      topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access),
+      topics_http_(http_, processor_.topics(), config().http, worker_, settings_->access, &guests_),
       events_http_(http_, inbox_, topics_http_, event_options(config()),
                    delivery_of_events(settings_)) {
   if (config().access.http.is_set()) hook_ = std::make_unique<HttpHook>(config().access.http);

@@ -716,10 +716,12 @@ void add_operator(Schema<Config>& schema) {
            "The longest time that a login waits after failed ones from its address or with its "
            "user name; the first few wait for nothing, then each doubles the time; 0: none waits",
            Takes::reload)
-      .key(FIELD(access.ban.failures), Limits{0, 1'000'000},
-           "How many failed logins over MQTT within access.ban.window_seconds ban an address (of "
-           "IPv6: a /64) that is not loopback: its connections are closed as soon as it is known. "
-           "SIGHUP lifts all bans. 0: nobody is banned")
+      .key(
+          FIELD(access.ban.failures), Limits{0, 1'000'000},
+          "How many failed logins over MQTT and HTTP within access.ban.window_seconds ban an "
+          "address (of IPv6: a /64) that is not loopback: its MQTT connections are closed as soon "
+          "as it is known, its HTTP requests answered with 403, but for health and public metrics. "
+          "SIGHUP lifts all bans. 0: nobody is banned")
       .key(FIELD(access.ban.window_seconds), Limits{1, 86'400},
            "The time in which they are counted")
       .key(FIELD(access.ban.seconds), Limits{1, 2'592'000}, "How long a ban lasts")

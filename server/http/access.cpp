@@ -16,6 +16,8 @@ namespace {
 constexpr const char* password_needed = "a user name and a password are needed";
 constexpr const char* too_many_checks =
     "too many passwords wait to be checked (access.password_checks_max)";
+constexpr const char* banned_address =
+    "logins from this address failed too often, it has to wait (access.ban)";
 
 HttpResponse lacks(HttpScope scope) {
   return refusal(403, "the token has not the scope " + std::string(to_string(scope)));
@@ -117,6 +119,9 @@ bool HttpAccess::is_current(const Verdict& verdict) const {
 
 void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Then then) {
   const auto access = current();
+  if (is_banned(exchange->request())) {
+    return then({refusal(403, banned_address), nullptr, access, nullptr});
+  }
   if (verified_by_ != access) {
     verified_.clear();
     verified_by_ = access;
@@ -128,7 +133,9 @@ void HttpAccess::judge(const HttpExchange::Ptr& exchange, std::string filter, Th
     }
   }
   if (authorization.empty() || !access->verifies_names()) {
-    return then(verdict(access, grants_of(*access, exchange->request()), authorization, filter));
+    const auto grants = grants_of(*access, exchange->request());
+    if (!grants) note_failure(exchange->request());
+    return then(verdict(access, grants, authorization, filter));
   }
   // Rights can depend on the address.
   std::string hash =
@@ -165,6 +172,7 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
     boost::asio::post(http_, [=, this] {
       if (access != current()) return judge(exchange, filter, then);  // a reload meanwhile
       if (grants && verified_by_ == access) remember(hash, grants);
+      if (!grants) note_failure(exchange->request());
       then(verdict(access, grants, exchange->request().header("authorization"), filter));
     });
     return right;
@@ -187,6 +195,16 @@ void HttpAccess::check(const HttpExchange::Ptr& exchange, std::string hash, std:
   }
   checks_refused_.add();
   then({busy(too_many_checks), nullptr, nullptr});
+}
+
+bool HttpAccess::is_banned(const HttpRequest& request) {
+  return guests_ != nullptr &&
+         guests_->refuse_request(address_group(request.peer), Guests::Clock::now());
+}
+
+void HttpAccess::note_failure(const HttpRequest& request) {
+  if (guests_ == nullptr || request.header("authorization").empty()) return;
+  guests_->note_failure(address_group(request.peer), Guests::Clock::now());
 }
 
 void HttpAccess::remember(const std::string& hash, GrantsRef grants) {

@@ -8,6 +8,10 @@
 // request, so what was verified is remembered (as a digest, never the password) until the rules
 // change.
 //
+// A name, password or token that is wrong counts as a failed login of its address, as over MQTT
+// (access.ban). A banned address is told 403 before anything is looked at; who sends no credentials
+// is asked for them, and has not failed.
+//
 // Threads: set() any; judge() the HTTP thread. The worker is stopped before this is destroyed.
 #pragma once
 
@@ -23,6 +27,7 @@
 #include "server/auth/access.hpp"
 #include "server/auth/worker.hpp"
 #include "server/http/server.hpp"
+#include "server/net/guests.hpp"
 
 namespace millrace::server {
 
@@ -38,14 +43,19 @@ std::optional<std::string> parse_bearer_token(std::string_view authorization);
 
 class HttpAccess {
  public:
-  // `checks_refused` counts requests that were refused because too many passwords wait.
+  // `checks_refused` counts requests that were refused because too many passwords wait. Without
+  // `guests` nobody is banned.
   HttpAccess(boost::asio::io_context& http, Worker& worker, Counter& checks_refused,
-             std::shared_ptr<const Access> access)
-      : http_(http), worker_(worker), checks_refused_(checks_refused), access_(std::move(access)) {}
+             std::shared_ptr<const Access> access, Guests* guests = nullptr)
+      : http_(http),
+        worker_(worker),
+        checks_refused_(checks_refused),
+        guests_(guests),
+        access_(std::move(access)) {}
 
   // Whether the client may read what `filter` matches, which rules it has to ask about each topic
   // (null: none), and all that it may do. Refused, what to answer: 401; 403 where other credentials
-  // are not asked for; 503 where too many passwords wait to be checked already.
+  // are not asked for, or its address is banned; 503 where too many passwords wait to be checked already.
   struct Verdict {
     std::optional<HttpResponse> refusal;
     Grants::ReadRules rules;
@@ -79,10 +89,13 @@ class HttpAccess {
 
   void check(const HttpExchange::Ptr& exchange, std::string hash, std::string filter, Then then);
   void remember(const std::string& hash, GrantsRef grants);
+  bool is_banned(const HttpRequest& request);
+  void note_failure(const HttpRequest& request);
 
   boost::asio::io_context& http_;
   Worker& worker_;
   Counter& checks_refused_;
+  Guests* const guests_;  // null: nobody is banned
   mutable std::mutex mutex_;
   std::shared_ptr<const Access> access_;  // under mutex_
 

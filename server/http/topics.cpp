@@ -25,14 +25,14 @@ std::string make_run() {
 
 TopicRoutes::TopicRoutes(HttpServer& http, const broker::TopicTable& topics,
                          const HttpConfig& limits, Worker& worker,
-                         std::shared_ptr<const Access> access)
+                         std::shared_ptr<const Access> access, Guests* guests)
     : http_(http),
       topics_(topics),
       long_polls_max_(limits.long_polls_max),
       wait_seconds_max_(limits.wait_seconds_max),
       origins_(limits.origins),
       run_(make_run()),
-      access_(http.context(), worker, counters_.password_checks_refused, std::move(access)),
+      access_(http.context(), worker, counters_.password_checks_refused, std::move(access), guests),
       lists_(http.context()) {
   http.route("GET", "/topics", "topics and their newest values' sizes and ages; ?filter=a/%23",
              [this](HttpExchange::Ptr exchange) { get_list(std::move(exchange)); });

@@ -45,7 +45,7 @@ class TopicRoutes {
  public:
   // Adds its routes to `http`.
   TopicRoutes(HttpServer& http, const broker::TopicTable& topics, const HttpConfig& limits,
-              Worker& worker, std::shared_ptr<const Access> access);
+              Worker& worker, std::shared_ptr<const Access> access, Guests* guests = nullptr);
   TopicRoutes(const TopicRoutes&) = delete;
   TopicRoutes& operator=(const TopicRoutes&) = delete;
 

@@ -141,6 +141,14 @@ void Guests::set_ban(const BanConfig& ban) {
   }
 }
 
+bool Guests::refuse_request(const std::string& address, Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  const auto found = addresses_.find(address);
+  if (found == addresses_.end() || found->second.banned_until <= now) return false;
+  banned_requests_.add();
+  return true;
+}
+
 std::size_t Guests::banned(Clock::time_point now) const {
   const std::lock_guard lock(mutex_);
   return static_cast<std::size_t>(
@@ -184,6 +192,9 @@ std::vector<MetricRow> Guests::metric_rows() const {
          writer.sample(static_cast<double>(user_too_many_.value()), {"too_many_of_user"});
          writer.sample(static_cast<double>(banned_.value()), {"banned"});
        }},
+      counter_row("millrace_http_requests_banned_total", MetricType::counter,
+                  "HTTP requests that were refused because their address is banned (access.ban).",
+                  banned_requests_),
       {"millrace_addresses_banned",
        MetricType::gauge,
        {},

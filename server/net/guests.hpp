@@ -112,12 +112,14 @@ class Guests {
   bool enter_user(const std::string& user, const std::string& client_id);
   void leave_user(const std::string& user, const std::string& client_id);
 
-  // A login from that address failed.
+  // A login from that address failed, by whatever way it came.
   void note_failure(const std::string& address, Clock::time_point now);
   std::size_t addresses_known() const {
     const std::lock_guard lock(mutex_);
     return addresses_.size();
   }
+  // Whether a request over HTTP from that address is refused because it is banned.
+  bool refuse_request(const std::string& address, Clock::time_point now);
   std::size_t banned(Clock::time_point now) const;
   struct Ban {
     std::string address;
@@ -161,6 +163,7 @@ class Guests {
   Counter too_many_;
   Counter too_fast_;
   Counter banned_;
+  Counter banned_requests_;
   Counter user_too_many_;
 };
 

@@ -1,15 +1,29 @@
 """What one address, one user, one client and one listener may take, and who is banned. Addresses are
 stated by the PROXY protocol, so that there are several."""
 
+import base64
+import hashlib
+import http.client
+import json
 import os
+import re
 import tempfile
+import unittest
 
+import network
 import wire
 from case import Case, eventually, main
 from peer import Peer
 from server import Server
 
 NEAR = {"port": 0, "proxy_protocol_from": ["127.0.0.1"]}
+WHY_NOT = network.why_not()
+
+def _sha512(password, salt):
+    return base64.b64encode(hashlib.sha512(password.encode() + salt).digest()).decode()
+
+
+ANN = "ann:$6$c2FsdHNhbHRzYWx0$" + _sha512("secret", b"saltsaltsalt") + "\n"
 
 
 class Guests(Case):
@@ -142,7 +156,7 @@ class Guests(Case):
         return self.file("s" * 32)
 
     def users(self):
-        return self.file("ann:$6$c2FsdHNhbHRzYWx0$" + _sha512("secret", b"saltsaltsalt") + "\n")
+        return self.file(ANN)
 
     def publish_too_fast(self, config, count=300, qos=1):
         """Sends more than a second's share at once: the rest waits, and all comes in order."""
@@ -201,6 +215,86 @@ class Guests(Case):
                            "after QoS 1 it waits")
 
 
+@unittest.skipIf(WHY_NOT, WHY_NOT)
+class HttpGuests(unittest.TestCase):
+    """A network of its own: over HTTP nobody states another address, and this machine's is not banned."""
+
+    def setUp(self):
+        self.net = network.Network("server", "guesser", "other")
+        self.addCleanup(self.net.close)
+        folder = tempfile.TemporaryDirectory(prefix="millrace-guests-")
+        self.addCleanup(folder.cleanup)
+        users = os.path.join(folder.name, "users")
+        with open(users, "w") as out:
+            out.write(ANN)
+        self.server = Server({
+            "listeners": [{"name": "tcp", "port": 0, "host": "0.0.0.0"}],
+            "http": {"host": "0.0.0.0"},
+            "access": {"password_file": users, "login_delay_max_ms": 0, "otherwise": "allow",
+                       "administrators": ["ann"], "ban": {"failures": 3, "seconds": 3600}}},
+            inside=self.net.inside("server"))
+        self.addCleanup(self.server.stop)
+
+    def ask(self, node, path, password=None, method="GET"):
+        """Returns (status, body)."""
+        line = http.client.HTTPConnection(self.net.address("server"), self.server.http_port)
+        line.sock = self.net.connect(node, self.server.http_port, self.net.address("server"))
+        try:
+            line.request(method, path, headers={} if password is None else {
+                "Authorization": "Basic " + base64.b64encode(f"ann:{password}".encode()).decode()})
+            answer = line.getresponse()
+            return answer.status, answer.read()
+        finally:
+            line.close()
+
+    def status(self, *arguments):
+        return self.ask(*arguments)[0]
+
+    def code(self, node):
+        """What a CONNECT from there is told; None: the connection is closed."""
+        peer = self.mqtt(node)
+        peer.send(wire.connect(node, username="ann", password="secret"))
+        got = peer.next()
+        return got and got.code
+
+    def mqtt(self, node):
+        peer = Peer(0, sock=self.net.connect(node, self.server.mqtt_port, self.net.address("server")))
+        self.addCleanup(peer.close)
+        return peer
+
+    def test_who_guesses_passwords_over_http_is_banned_there_and_over_mqtt(self):
+        for _ in range(10):
+            self.assertEqual(self.status("guesser", "/topics"), 401)  # Asking is no guess.
+        self.assertEqual(self.status("guesser", "/topics", "secret"), 200)
+        for guess in ("a", "b", "c"):
+            self.assertEqual(self.status("guesser", "/topics", guess), 401)
+        for path, password in (("/topics", "secret"), ("/topics", "d"), ("/topics", None),
+                               ("/topics/a", None), ("/api/v1/server", "secret")):
+            self.assertEqual(self.status("guesser", path, password), 403, path)
+        self.assertEqual(self.status("guesser", "/healthz"), 200)
+        self.assertIsNone(self.code("guesser"))
+        self.server.wait_for_log(r"address\.banned peer=" + self.net.address("guesser"))
+        self.assertEqual(self.status("other", "/topics", "secret"), 200)
+        self.assertEqual(self.code("other"), 0)
+        metrics = self.ask("other", "/metrics")[1].decode()
+        for name, value in (("addresses_banned", 1), ("http_requests_banned_total", 5)):
+            found = re.search(rf"^millrace_{name} (\S+)$", metrics, re.MULTILINE)
+            self.assertEqual(float(found[1]), value, name)
+
+    def test_its_ban_is_told_and_lifted_and_one_of_mqtt_holds_over_http(self):
+        for number in range(3):
+            peer = self.mqtt("guesser")
+            peer.send(wire.connect(f"guess{number}", username="ann", password="wrong"))
+            peer.expect_refused(0x86)
+        self.assertEqual(self.status("guesser", "/topics", "secret"), 403)
+        bans = json.loads(self.ask("other", "/api/v1/bans", "secret")[1])["bans"]
+        self.assertEqual([ban["address"] for ban in bans], [self.net.address("guesser")])
+        lifted = self.ask("other", "/api/v1/bans/" + self.net.address("guesser"), "secret", "DELETE")
+        self.assertEqual(lifted[0], 204)
+        self.assertEqual(self.status("guesser", "/topics", "secret"), 200)
+        self.assertEqual(self.code("guesser"), 0)
+
+
 def told(server):
     """The code that a CONNECT gets."""
     peer = Peer(server.port("tcp"))
@@ -210,10 +304,6 @@ def told(server):
     return code
 
 
-def _sha512(password, salt):
-    import base64
-    import hashlib
-    return base64.b64encode(hashlib.sha512(password.encode() + salt).digest()).decode()
 
 
 if __name__ == "__main__":

@@ -81,8 +81,8 @@ class Network:
         """The command that runs another one there."""
         return ("ip", "netns", "exec", self.namespace(node))
 
-    def connect(self, node, port):
-        """A connection to a server there, made from there: it is not cut with the node."""
+    def connect(self, node, port, host="127.0.0.1"):
+        """A connection that is made from there. To a server there, it is not cut with the node."""
         found = []
 
         def make():  # A thread has a network namespace of its own, and ends with this.
@@ -92,7 +92,7 @@ class Network:
                     found.append(OSError(ctypes.get_errno(), "setns"))
                     return
             try:
-                found.append(socket.create_connection(("127.0.0.1", port)))
+                found.append(socket.create_connection((host, port)))
             except OSError as error:
                 found.append(error)
 

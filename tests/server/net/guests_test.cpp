@@ -113,6 +113,16 @@ TEST(Guests, WhoseLoginsFailAreBannedForAWhile) {
   EXPECT_EQ(guests.enter("10.0.0.1", 0, start + seconds(301)), Verdict::welcome);
 }
 
+TEST(Guests, AreRefusedOverHttpWhileTheyAreBanned) {
+  Guests guests(with_ban());
+  EXPECT_FALSE(guests.refuse_request("10.0.0.1", start));
+  for (int i = 0; i < 3; ++i) guests.note_failure("10.0.0.1", start);
+  EXPECT_TRUE(guests.refuse_request("10.0.0.1", start + seconds(299)));
+  EXPECT_FALSE(guests.refuse_request("10.0.0.2", start));
+  EXPECT_FALSE(guests.refuse_request("10.0.0.1", start + seconds(300)));
+  EXPECT_EQ(guests.addresses_known(), 1u) << "who asks is not remembered for it";
+}
+
 TEST(Guests, AreBannedForFailuresWithinTheWindowAlone) {
   Guests guests(with_ban());
   for (int i = 0; i < 6; ++i) guests.note_failure("10.0.0.1", start + seconds(i * 31));
