@@ -246,7 +246,9 @@ class RealPrometheus(unittest.TestCase):
                 {"name": "tcp", "transport": "tcp", "port": 0},
                 {"name": "tls", "transport": "tls", "port": 0,
                  "tls": {"certificate_file": certificate, "key_file": key}}],
-            "access": {"rules": [{"effect": "deny", "filter": "denied"}], "otherwise": "allow"},
+            # The clients of this test have no names, so that nobody asks the service.
+            "access": {"rules": [{"effect": "deny", "filter": "denied"}], "otherwise": "allow",
+                       "allow_anonymous": True, "http": {"authenticate_url": "http://127.0.0.1:1/"}},
             "local": {"socket": str(folder / "local.sock"), "lease_ms": 50}})
         self.addCleanup(self.server.stop)
         self.server.http_port
