@@ -35,6 +35,7 @@ struct ProcessorLimits {
   Overflow overflow = Overflow::drop_oldest;
   std::uint32_t receive_maximum = 1024;      // QoS 2 messages a publisher may have unreleased
   std::uint32_t subscriptions_max = 10'000;  // per client
+  std::uint64_t all_subscriptions_max = UINT64_MAX;  // of all clients and local readers
   std::uint32_t sessions_max = 1'000'000;
   bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
   std::uint32_t removals_per_batch = 4096;  // of what ended: subscriptions, messages, topics

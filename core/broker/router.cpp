@@ -128,9 +128,16 @@ std::uint64_t Router::memory_bytes(std::string_view name) {
 bool Router::has_room(Session& session, std::string_view name) {
   const ProcessorLimits& limits = batch_.limits();
   const SubscriptionSet& set = session.subscriptions.read();
-  if (set.of.size() >= limits.subscriptions_max) return false;
-  if (set.memory_bytes + memory_bytes(name) > limits.session_bytes / 4) return false;
+  if (set.of.size() >= limits.subscriptions_max ||
+      set.memory_bytes + memory_bytes(name) > limits.session_bytes / 4) {
+    batch_.stats().subscriptions_refused.add();
+    return false;
+  }
   if (restores_) return true;  // it was taken in before
+  if (subscription_count() >= limits.all_subscriptions_max) {
+    batch_.stats().all_subscriptions_refused.add();
+    return false;
+  }
   if (session.user_is_full) batch_.note_held(session);
   if (session.user_is_full) {
     batch_.stats().user_refusals.add();

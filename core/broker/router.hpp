@@ -63,7 +63,7 @@ class Router {
   }
 
   struct Subscribed {
-    Subscription* subscription = nullptr;  // null: the client has too many, or memory is scarce
+    Subscription* subscription = nullptr;  // null: there are too many, or memory is scarce
     bool is_new = false;                   // else it was there and has new options
   };
   Subscribed subscribe(Session& session, const SubscriptionRequest& wanted,

@@ -69,9 +69,11 @@ struct ProcessorStats {
   Counter user_refusals;          // sessions and subscriptions: their user's account is full
   Counter memory_sessions_shed;   // of whose queue a part was dropped because memory is scarce
   Counter memory_sessions_ended;  // the largest ones, as memory was used up
-  Counter subscriptions_revoked;  // ended because their user may not read there any more
-  Counter routes_computed;        // matches that were not in the cache
-  Counter routes_dropped;         // from the cache, to make room
+  Counter subscriptions_refused;  // their client has so many, or so much memory in them
+  Counter all_subscriptions_refused;  // all clients have so many
+  Counter subscriptions_revoked;      // ended because their user may not read there any more
+  Counter routes_computed;            // matches that were not in the cache
+  Counter routes_dropped;             // from the cache, to make room
   // What takes time beyond commands and deliveries, and what a client's choice of filters, of
   // pending values and so on can make much of: index nodes, matches, topics, members, and whatever
   // else is looked at or freed one after the other.

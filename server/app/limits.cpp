@@ -15,6 +15,7 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   const bool enforced = config.receive_maximum_policy == LimitPolicy::enforce;
   limits.receive_maximum = enforced ? config.receive_maximum : 65535;
   limits.subscriptions_max = config.session.subscriptions_max;
+  limits.all_subscriptions_max = config.session.all_subscriptions_max;
   limits.sessions_max = config.session.count_max;
   limits.identifiers_in_one_copy = config.mqtt.identifiers_in_one_copy;
   limits.memory_bytes = config.memory_bytes_max();

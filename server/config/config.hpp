@@ -225,6 +225,7 @@ struct SessionConfig {
   std::uint64_t bytes_max = 256ull << 20;
   std::uint32_t expiry_max_seconds = 7 * 24 * 3600;
   std::uint32_t subscriptions_max = 10'000;
+  std::uint64_t all_subscriptions_max = 10'000'000;
   std::uint32_t count_max = 1'000'000;
   OverflowPolicy overflow = OverflowPolicy::drop_oldest;
   SessionScope scope = SessionScope::server;

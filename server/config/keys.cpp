@@ -425,7 +425,10 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(session.overflow), "What happens when a session's queue has reached either limit",
            Takes::reload)
       .key(FIELD(session.subscriptions_max), Limits{1, 10'000'000},
-           "The most subscriptions of one client", Takes::reload)
+           "The most subscriptions of one client; further ones are refused with `quota exceeded`",
+           Takes::reload)
+      .key(FIELD(session.all_subscriptions_max), Limits{1, 1'000'000'000},
+           "The same limit for all clients and local readers together", Takes::reload)
       .key(
           FIELD(session.scope),
           "Among which clients an identifier must be unique. `server`: among all; a client that "

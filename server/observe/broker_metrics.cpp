@@ -120,6 +120,15 @@ std::vector<MetricRow> session_rows(const ProcessorStats& stats) {
       of_counter(stats, counter, "millrace_sessions_foreign_total",
                  "CONNECTs that were refused because they named another user's session.",
                  &ProcessorStats::sessions_foreign),
+      {"millrace_subscriptions_refused_total",
+       counter,
+       {"limit"},
+       "Subscriptions that were refused because of session.subscriptions_max or what one session "
+       "may hold (`client`), or session.all_subscriptions_max (`all`).",
+       [&stats](MetricWriter& writer) {
+         writer.sample(static_cast<double>(stats.subscriptions_refused.value()), {"client"});
+         writer.sample(static_cast<double>(stats.all_subscriptions_refused.value()), {"all"});
+       }},
       of_counter(stats, counter, "millrace_subscriptions_revoked_total",
                  "Subscriptions that ended because a reload no longer allows them.",
                  &ProcessorStats::subscriptions_revoked),

@@ -158,6 +158,28 @@ TEST_F(FewRoutes, RefuseANewSubscriptionAndTakeNewOptionsAtTheLimit) {
   EXPECT_EQ(to_of("c").size(), 2u);
 }
 
+struct FewRoutesInAll : Routes {
+  static ProcessorLimits limits() {
+    ProcessorLimits few;
+    few.all_subscriptions_max = 2;
+    return few;
+  }
+  FewRoutesInAll() : Routes(limits()) {}
+};
+
+TEST_F(FewRoutesInAll, RefuseANewSubscriptionOfAnybodyAtTheLimit) {
+  Client& one = parts.client();
+  Client& two = parts.client();
+  parts.subscribe(one, to("a"));
+  parts.subscribe(two, shared("g", "a", 0));
+  EXPECT_EQ(parts.router.subscribe(two.session, to("b"), 0).subscription, nullptr);
+  EXPECT_EQ(parts.router.subscribe(one.session, to("b"), 0).subscription, nullptr);
+  EXPECT_EQ(parts.batch.stats().all_subscriptions_refused.value(), 2u);
+  EXPECT_NE(parts.router.subscribe(one.session, to("a", 1), 0).subscription, nullptr);
+  parts.router.unsubscribe(one.session, "a");
+  EXPECT_NE(parts.router.subscribe(two.session, to("b"), 0).subscription, nullptr);
+}
+
 TEST_F(Routes, RefuseANewSubscriptionWhileMemoryIsScarce) {
   Client& client = parts.client();
   parts.subscribe(client, to("a"));

@@ -86,6 +86,25 @@ class Reload(Case):
         peer.receive(topic=self.topic("2"), payload=b"still")
 
 
+class AllSubscriptions(Case):
+    CONFIG = {"session": {"all_subscriptions_max": 3, "subscriptions_max": 2}}
+
+    def refused(self, limit):
+        return self.server.metrics()[f'millrace_subscriptions_refused_total{{limit="{limit}"}}']
+
+    def test_all_clients_have_so_many_together(self):
+        one, two, old = self.peer(), self.peer(), self.peer(version=4)
+        self.assertEqual(one.subscribe("a", "b").codes, [0, 0])
+        self.assertEqual(one.subscribe("c").codes, [0x97])
+        self.assertEqual(self.refused("client"), 1)
+        self.assertEqual(two.subscribe("$share/g/a", "b").codes, [0, 0x97])
+        self.assertEqual(old.subscribe("a").codes, [0x80])
+        self.assertEqual(self.refused("all"), 2)
+        self.assertEqual(two.subscribe("$share/g/a", qos=1).codes, [1])  # It is there already.
+        one.unsubscribe("a")
+        self.assertEqual(old.subscribe("a").codes, [0])
+
+
 class ReceiveMaximum(Case):
     def excess(self, policy):
         server = Server({"receive_maximum": 2, "receive_maximum_policy": policy})
