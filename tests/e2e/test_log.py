@@ -1,5 +1,6 @@
 """What the log says of clients, and that nobody waits for who reads it."""
 
+import base64
 import contextlib
 import os
 import resource
@@ -8,9 +9,10 @@ import socket
 import subprocess
 import tempfile
 import unittest
+import urllib.request
 
 import wire
-from case import Case, main
+from case import Case, http_answer, main
 from peer import Peer
 from server import binary, environment
 
@@ -55,6 +57,45 @@ class Audit(Case):
     def test_what_it_listens_on_is_said(self):
         self.server.wait_for_log(r"listening transport=tcp .* listener=tcp tls=off clients=password\b")
         self.server.wait_for_log(r"descriptors limit=\d+")
+
+
+class Secrets(Case):
+    RIGHT, WRONG, TOKEN = "right-s3cret", "wrong-s3cret", "token-s3cret-" + "x" * 32
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-log-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        passwd, token, key = (os.path.join(cls.folder.name, name) for name in ("passwd", "token", "key"))
+        subprocess.run([binary(), "passwd", "-b", "-I", "1", passwd, "ann", cls.RIGHT], check=True)
+        for file, text in ((token, cls.TOKEN), (key, "key-s3cret-" + "x" * 32)):
+            with open(file, "w") as out:
+                out.write(text + "\n")
+        cls.CONFIG = {"log": {"level": "debug", "repeat_seconds": 0}, "access": {
+            "password_file": passwd, "jwt": {"secret_file": key}, "login_delay_max_ms": 0,
+            "http_tokens": [{"name": "prometheus", "token_file": token, "scopes": ["read"]}]}}
+        super().setUpClass()
+
+    def test_none_is_told(self):
+        self.peer("comes", username="ann", password=self.RIGHT).disconnect()
+        forged = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in
+                          (b'{"alg":"HS256"}', b'{"sub":"s3cret"}', b"s3cret"))
+        for number, guess in enumerate((self.WRONG, forged)):
+            peer = self.raw()
+            peer.send(wire.connect(f"guess{number}", username="ann", password=guess))
+            peer.expect_refused(0x86)
+        for words in ("Basic " + base64.b64encode(f"ann:{self.WRONG}".encode()).decode(),
+                      "Basic " + base64.b64encode(f"ann:{self.RIGHT}".encode()).decode(),
+                      "Bearer " + self.TOKEN, "Bearer " + self.WRONG, "Bearer " + forged):
+            http_answer(urllib.request.Request(f"http://127.0.0.1:{self.server.http_port}/topics",
+                                               headers={"Authorization": words}))
+        self.assertEqual(self.server.reload({**self.CONFIG, "log": {"level": "info", "repeat_seconds": 0}}), "reloaded")
+        for client in ("comes", "guess0", "guess1"):
+            self.server.wait_for_log(rf"connection\.end.*client={client}\b")
+        told = "\n".join(self.server.lines)
+        for secret in ("s3cret", base64.b64encode(f"ann:{self.RIGHT}".encode()).decode(),
+                       base64.b64encode(f"ann:{self.WRONG}".encode()).decode(), *forged.split(".")[1:]):
+            self.assertNotIn(secret, told)
 
 
 class Descriptors(unittest.TestCase):

@@ -232,6 +232,20 @@ class Tls(Case):
             with self.assertRaises((ssl.SSLError, ConnectionError), msg=weak):
                 agreed(weak)
 
+    def test_versions_and_ciphers_are_settings(self):
+        def listener(name, **tls):
+            return {"name": name, "transport": "tls", "port": 0,
+                    "tls": {"certificate_file": self.certificate, "key_file": self.key, **tls}}
+        with Server({"listeners": [
+                listener("new", version_min="1.3", cipher_suites="TLS_AES_128_GCM_SHA256"),
+                listener("old", ciphers="ECDHE-ECDSA-CHACHA20-POLY1305")]}) as server:
+            new = self.tls_socket(server.port("new"))
+            self.assertEqual((new.version(), new.cipher()[0]), ("TLSv1.3", "TLS_AES_128_GCM_SHA256"))
+            with self.assertRaises((ssl.SSLError, ConnectionError)):
+                self.tls_socket(server.port("new"), maximum_version=ssl.TLSVersion.TLSv1_2)
+            old = self.tls_socket(server.port("old"), maximum_version=ssl.TLSVersion.TLSv1_2)
+            self.assertEqual(old.cipher()[0], "ECDHE-ECDSA-CHACHA20-POLY1305")
+
     def test_a_key_with_a_pass_phrase(self):
         locked, phrase = (os.path.join(self.folder.name, name) for name in ("locked.pem", "phrase"))
         subprocess.run(["openssl", "pkey", "-in", self.key, "-aes128", "-passout", "pass:sesame",
@@ -448,6 +462,21 @@ class ClientCertificates(Case):
             stays.send(wire.pingreq())
             stays.expect(wire.PINGRESP)
         self.connected("ann")
+
+    def test_a_revoked_one_is_refused_when_the_list_changes(self):
+        self.sign("dora", "ca", 78)
+        self.server = Server({**self.CONFIG, "tls_files": {"watch_seconds": 1}})
+        self.addCleanup(self.server.stop)
+        self.server.http_port  # By now the files have been read, and are looked at.
+        dora, ann = self.connected("dora"), self.connected("ann")
+        self.openssl("ca", "-config", self.file("ca.cnf"), "-revoke", self.file("dora.pem"), "-cert",
+                     self.file("ca.pem"), "-keyfile", self.file("ca.key"))
+        self.make_crl()
+        self.server.wait_for_log(r"\btls\.reloaded\b")
+        dora.expect_fault(0x87)
+        self.refused("dora")
+        ann.send(wire.pingreq())
+        ann.expect(wire.PINGRESP)
 
     def test_who_shows_a_certificate_gets_no_ticket_to_come_back_without_it(self):
         peer = self.connected("ann")
