@@ -300,9 +300,10 @@ struct JwtConfig {
 
 // Addresses that are not let in for a while, because they failed to log in.
 struct BanConfig {
-  std::uint32_t failures = 0;  // 0: nobody is banned
+  std::uint32_t failures = 0;  // 0: nobody is banned for that
   std::uint32_t window_seconds = 60;
   std::uint32_t seconds = 300;
+  std::uint32_t connections = 0;  // new ones; 0: nobody is banned for that
 };
 
 // What a program shows over HTTP.

@@ -725,6 +725,11 @@ void add_operator(Schema<Config>& schema) {
           "address (of IPv6: a /64) that is not loopback: its MQTT connections are closed as soon "
           "as it is known, its HTTP requests answered with 403, but for health and public metrics. "
           "SIGHUP lifts all bans. 0: nobody is banned")
+      .key(
+          FIELD(access.ban.connections), Limits{0, 10'000'000},
+          "How many new MQTT connections within access.ban.window_seconds an address may make; one "
+          "more bans it likewise: its clients connect and leave again and again. It has to be well "
+          "above the clients of an address, which may all return at once. 0: any number")
       .key(FIELD(access.ban.window_seconds), Limits{1, 86'400},
            "The time in which they are counted")
       .key(FIELD(access.ban.seconds), Limits{1, 2'592'000}, "How long a ban lasts")

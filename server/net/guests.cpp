@@ -24,7 +24,7 @@ bool Guests::limit_addresses() const {
                                        [](std::uint32_t max) { return max > 0; });
   const std::lock_guard lock(mutex_);
   return by_listener || connection_.per_address_max > 0 || connection_.per_second_max > 0 ||
-         connection_.per_second_and_address_max > 0 || ban_.failures > 0;
+         connection_.per_second_and_address_max > 0 || ban_.failures > 0 || ban_.connections > 0;
 }
 
 Guests::Address& Guests::address_of(const std::string& address, Clock::time_point now) {
@@ -45,6 +45,12 @@ Guests::Verdict Guests::enter(const std::string& address, std::size_t listener,
   const std::lock_guard lock(mutex_);
   Address& from = address_of(address, now);
   if (from.banned_until > now) {
+    banned_.add();
+    return Verdict::banned;
+  }
+  if (ban_.connections > 0 && !is_loopback(address) &&
+      exceeds(from.arrivals, from.arriving_since, ban_.connections, now)) {
+    ban(address, from, now);
     banned_.add();
     return Verdict::banned;
   }
@@ -122,13 +128,21 @@ void Guests::note_failure(const std::string& address, Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   if (ban_.failures == 0 || is_loopback(address)) return;
   Address& from = address_of(address, now);
-  if (now - from.failing_since >= std::chrono::seconds(ban_.window_seconds)) {
-    from.failing_since = now;
-    from.failures = 0;
+  if (exceeds(from.failures, from.failing_since, ban_.failures - 1, now)) ban(address, from, now);
+}
+
+bool Guests::exceeds(std::uint32_t& count, Clock::time_point& since, std::uint32_t max,
+                     Clock::time_point now) const {
+  if (now - since >= std::chrono::seconds(ban_.window_seconds)) {
+    since = now;
+    count = 0;
   }
-  if (++from.failures < ban_.failures) return;
-  from.failures = 0;
-  from.banned_until = now + std::chrono::seconds(ban_.seconds);
+  return ++count > max;
+}
+
+void Guests::ban(const std::string& address, Address& one, Clock::time_point now) const {
+  one.failures = one.arrivals = 0;
+  one.banned_until = now + std::chrono::seconds(ban_.seconds);
   log_warn("address.banned", {{"peer", address}, {"seconds", ban_.seconds}});
 }
 
@@ -137,7 +151,7 @@ void Guests::set_ban(const BanConfig& ban) {
   ban_ = ban;
   for (auto& [address, one] : addresses_) {
     one.banned_until = {};
-    one.failures = 0;
+    one.failures = one.arrivals = 0;
   }
 }
 
@@ -175,7 +189,7 @@ bool Guests::lift_ban(const std::string& address, Clock::time_point now) {
   const auto found = addresses_.find(address);
   if (found == addresses_.end() || found->second.banned_until <= now) return false;
   found->second.banned_until = {};
-  found->second.failures = 0;
+  found->second.failures = found->second.arrivals = 0;
   return true;
 }
 

@@ -138,13 +138,19 @@ class Guests {
   struct Address {
     std::uint32_t connections = 0;
     std::uint32_t failures = 0;
+    std::uint32_t arrivals = 0;
     RateBucket rate;
     Clock::time_point failing_since{};
+    Clock::time_point arriving_since{};
     Clock::time_point banned_until{};
     std::list<const std::string*>::iterator place;  // while it has no connection
   };
 
   Address& address_of(const std::string& address, Clock::time_point now);
+  // One more of these within the window. False: so many are allowed.
+  bool exceeds(std::uint32_t& count, Clock::time_point& since, std::uint32_t max,
+               Clock::time_point now) const;
+  void ban(const std::string& address, Address& one, Clock::time_point now) const;
 
   const ConnectionConfig connection_;
   std::vector<std::uint32_t> listener_max_;  // constant, as the next

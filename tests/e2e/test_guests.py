@@ -144,6 +144,19 @@ class Guests(Case):
             self.assertEqual(server.reload(), "reloaded")
             self.at("192.0.2.1", server=server).connect("honest")
 
+    def test_an_address_that_comes_again_and_again_is_banned(self):
+        config = {"listeners": [{**NEAR, "name": "tcp"}],
+                  "access": {"ban": {"connections": 3, "seconds": 3600}}}
+        with Server(config) as server:
+            for _ in range(3):
+                self.at("192.0.2.1", server=server).connect("flaps")
+            banned = self.at("192.0.2.1", server=server)
+            banned.send(wire.connect("flaps"))
+            banned.expect_end()
+            server.wait_for_log(r"address\.banned peer=192\.0\.2\.1")
+            self.at("192.0.2.2", server=server).connect("other")
+            self.assertEqual(server.metrics()["millrace_addresses_banned"], 1)
+
     def file(self, text):
         folder = tempfile.TemporaryDirectory(prefix="millrace-guests-")
         self.addCleanup(folder.cleanup)

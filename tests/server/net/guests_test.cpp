@@ -130,9 +130,33 @@ TEST(Guests, AreBannedForFailuresWithinTheWindowAlone) {
 }
 
 TEST(Guests, OfThisMachineAreNeverBanned) {
-  Guests guests(with_ban());
-  for (int i = 0; i < 10; ++i) guests.note_failure("127.0.0.1", start);
+  Config config = with_ban();
+  config.access.ban.connections = 3;
+  Guests guests(config);
+  for (int i = 0; i < 10; ++i) {
+    guests.note_failure("127.0.0.1", start);
+    EXPECT_EQ(guests.enter("127.0.0.1", 0, start), Verdict::welcome);
+  }
   EXPECT_EQ(guests.banned(start), 0u);
+}
+
+TEST(Guests, WhoConnectAgainAndAgainAreBannedForAWhile) {
+  Config config = with_ban();
+  config.access.ban.connections = 3;
+  Guests guests(config);
+  EXPECT_TRUE(guests.limit_addresses());
+  const auto come_and_go = [&](seconds at) {
+    const Verdict verdict = guests.enter("10.0.0.1", 0, start + at);
+    if (verdict == Verdict::welcome) guests.leave("10.0.0.1", 0);
+    return verdict;
+  };
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(come_and_go(seconds(i * 30)), Verdict::welcome);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(come_and_go(seconds(180)), Verdict::welcome);
+  EXPECT_EQ(come_and_go(seconds(180)), Verdict::welcome);
+  EXPECT_EQ(come_and_go(seconds(181)), Verdict::banned);
+  EXPECT_EQ(come_and_go(seconds(480)), Verdict::banned);
+  EXPECT_EQ(guests.enter("10.0.0.2", 0, start + seconds(480)), Verdict::welcome);
+  EXPECT_EQ(come_and_go(seconds(481)), Verdict::welcome);
 }
 
 TEST(Guests, AreForgivenByAReload) {
