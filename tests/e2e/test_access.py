@@ -128,6 +128,20 @@ class OwnTopics(Case):
         self.assertEqual(one.subscribe("$share/g/own/other/#", "$latest/own/other/+",
                                        f"$share/g/own/{self.unique}s/#").codes, [0x87, 0x87, 0])
 
+    def test_a_response_topic_gives_nobody_a_right(self):
+        """Who is asked to answer there may publish there by its own rules, or not at all."""
+        asker, answerer = self.peer(f"{self.unique}asks"), self.peer(f"{self.unique}answers")
+        answerer.subscribe("near/do", qos=1)
+        own = f"own/{self.unique}asks/answer"
+        self.assertEqual(asker.subscribe(own, "own/other/answer").codes, [0, 0x87])
+        for wanted in (own, "own/other/answer"):
+            asker.publish("near/do", b"", qos=1, properties=[(wire.RESPONSE_TOPIC, wanted)])
+            request = answerer.receive(topic="near/do")
+            self.assertEqual(request.one(wire.RESPONSE_TOPIC), wanted)
+            self.assertFalse(self.may(answerer, wanted))
+        asker.publish("near/do", b"", qos=1, properties=[(wire.RESPONSE_TOPIC, "near/answer")])
+        self.assertTrue(self.may(answerer, answerer.receive().one(wire.RESPONSE_TOPIC)))
+
     def test_what_may_not_be_received_is_left_out_of_any_subscription(self):
         chief = self.peer(f"chief{self.unique}")
         for prefix in ("", "$latest/", "$share/g/"):
