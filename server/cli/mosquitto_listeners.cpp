@@ -46,7 +46,10 @@ bool Listeners::take(const Directive& line) {
     now().named = true;
   } else if (line.name == "protocol") {
     now().websocket = value == "websockets";
-    if (!now().websocket && value != "mqtt") note_(line, "is neither mqtt nor websockets");
+    if (!now().websocket && value != "mqtt") {
+      now().named = false;
+      note_(line, "is neither mqtt nor websockets; the listener is left out");
+    }
   } else if (line.name == "require_certificate") {
     now().verifies = is_true(value);
   } else if (line.name == "use_identity_as_username") {

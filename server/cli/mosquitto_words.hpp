@@ -40,7 +40,8 @@ inline constexpr std::string_view outside_a_bridge =
 inline constexpr Reason without_counterpart[] = {
     {"auth_opt_*", "there are no plugins"},
     {"auth_plugin*",
-     "there are no plugins; access.password_file and access.rules say who may do what"},
+     "there are no plugins; access.password_file, access.http and access.rules say who may do "
+     "what"},
     {"auto_id_prefix", "assigned client identifiers have no prefix of choice"},
     {"bind_interface", "name the interface's address in the listener's host"},
     {"capath", "put the authorities into one PEM file, tls.client_ca_file"},
@@ -52,7 +53,9 @@ inline constexpr Reason without_counterpart[] = {
     {"max_inflight_bytes", "the limit is inflight_max, in messages"},
     {"mount_point", "listeners do not put a prefix before topics"},
     {"pid_file", "systemd and containers know the process"},
-    {"plugin", "there are no plugins; access.password_file and access.rules say who may do what"},
+    {"plugin",
+     "there are no plugins; access.password_file, access.http and access.rules say who may do "
+     "what"},
     {"plugin_*", "there are no plugins"},
     {"psk_*", "clients are known by certificates or passwords, not by pre-shared keys"},
     {"queue_qos0_messages", "messages at QoS 0 do not wait for clients that are not connected"},

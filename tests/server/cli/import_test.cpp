@@ -65,6 +65,14 @@ TEST(Import, LinesBeforeTheFirstListenerAreOneToo) {
   EXPECT_EQ(made.notes, "");
 }
 
+TEST(Import, AListenerThatSpeaksNoMqttIsLeftOut) {
+  const Made made(
+      "listener 1883 127.0.0.1\nlistener 8080 0.0.0.0\nprotocol http_api\nallow_anonymous true\n");
+  EXPECT_EQ(made.at("/listeners").size(), 1u);
+  EXPECT_EQ(made.at("/listeners/0/port"), 1883);
+  EXPECT_THAT(made.notes, HasSubstr("mosquitto.conf:3: protocol http_api: is neither"));
+}
+
 TEST(Import, CertificatesMakeItTls) {
   const Made made(
       "listener 8883 0.0.0.0\ncafile /c/ca.crt\ncertfile /c/a.crt\nkeyfile /c/a.key\n"
