@@ -125,6 +125,19 @@ class Guests(Case):
             self.assertIn(0x9F, codes)
             self.at("192.0.2.2", server=server).connect("other")
 
+    def test_all_addresses_together_come_so_often(self):
+        with Server({"listeners": [{**NEAR, "name": "tcp"}],
+                     "connection": {"per_second_max": 5}}) as server:
+            codes = []
+            for number in range(20):
+                peer = self.at(f"192.0.2.{number}", server=server)
+                peer.send(wire.connect(f"n{number}"))
+                codes.append(peer.next().code)
+            self.assertEqual(codes[:5], [0] * 5)
+            self.assertIn(0x9F, codes)
+            refused = server.metrics()['millrace_connections_refused_total{reason="too_fast"}']
+            self.assertGreaterEqual(refused, codes.count(0x9F))
+
     def test_an_address_whose_logins_fail_is_banned_until_sighup(self):
         config = {"listeners": [{**NEAR, "name": "tcp"}],
                   "access": {"allow_anonymous": True, "login_delay_max_ms": 0,
