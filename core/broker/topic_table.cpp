@@ -67,22 +67,29 @@ void TopicTable::set_newest(Topic& topic, BufferRef value) {
   bytes_ += value_bytes(topic);
 }
 
-bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
-                            RetainedRoom beside) const {
+bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes,
+                            std::optional<std::string_view> user, RetainedRoom beside) const {
   const bool has_one = topic != nullptr && topic->retained;
   if (!has_one && retained_count_ + beside.count >= limits_.count_max) return false;
   const std::uint64_t before = has_one ? topic->retained->capacity() : 0;
   // What is no larger is taken at any time, so that a topic's value can always be brought up to date.
   if (bytes <= before) return true;
+  if (retained_bytes_ - before + beside.bytes + bytes > limits_.bytes_max) return false;
+  return !user || has_room(*user, has_one ? topic : nullptr, bytes, beside);
+}
+
+// `topic`: that of the value which it replaces, or null. What comes beside may be somebody else's,
+// but it is little.
+bool TopicTable::has_room(std::string_view user, const Topic* topic, std::uint32_t bytes,
+                          RetainedRoom beside) const {
   const RetainedOwners::Id owner = owners_.find(user);
-  const bool is_own = has_one && topic->retained_owner == owner;
-  const std::uint64_t others = owners_.bytes(owner) - (is_own ? before : 0);
-  // Of nobody's there is no count. What comes beside may be somebody else's, but it is little.
-  const std::uint64_t of_user =
-      (owner == RetainedOwners::nobody ? 0 : others) + beside.bytes + bytes;
+  if (owner == RetainedOwners::nobody) {  // it would be the user's first
+    return beside.bytes + bytes <= limits_.user_bytes_max;
+  }
+  const bool is_own = topic != nullptr && topic->retained_owner == owner;
   if (!is_own && owners_.count(owner) + beside.count >= limits_.user_count_max) return false;
-  return of_user <= limits_.user_bytes_max &&
-         retained_bytes_ - before + beside.bytes + bytes <= limits_.bytes_max;
+  const std::uint64_t before = is_own ? topic->retained->capacity() : 0;
+  return owners_.bytes(owner) - before + beside.bytes + bytes <= limits_.user_bytes_max;
 }
 
 TopicTable::RetainedRoom TopicTable::room_of(const Topic& topic, std::uint32_t bytes) {

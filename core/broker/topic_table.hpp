@@ -113,7 +113,8 @@ class TopicTable {
     std::size_t count = 0;
     std::uint64_t bytes = 0;
   };
-  bool can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+  // Without `user` it is the server's own, to which the limits for users do not apply.
+  bool can_retain(const Topic* topic, std::uint32_t bytes, std::optional<std::string_view> user,
                   RetainedRoom beside) const;
   // What a retained value of that size would take of the room, beyond what the topic has.
   static RetainedRoom room_of(const Topic& topic, std::uint32_t bytes);
@@ -168,6 +169,8 @@ class TopicTable {
   static const void* wait_key(std::uint64_t hash) { return reinterpret_cast<const void*>(hash); }
   static std::uint64_t cost_bytes(const Topic& topic);
   static std::uint64_t value_bytes(const Topic& topic);
+  bool has_room(std::string_view user, const Topic* topic, std::uint32_t bytes,
+                RetainedRoom beside) const;
   static bool is_evictable(const Topic& topic) {
     return !topic.retained || topic.retained != topic.newest();
   }

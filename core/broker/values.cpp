@@ -52,7 +52,8 @@ bool Values::can_retain(const Message& message, const Session& from) const {
 }
 
 // What takes no more than it did is taken even while memory is scarce.
-bool Values::can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+bool Values::can_retain(const Topic* topic, std::uint32_t bytes,
+                        std::optional<std::string_view> user,
                         TopicTable::RetainedRoom beside) const {
   if (bytes == 0) return true;
   if (!topics_.can_retain(topic, bytes, user, beside)) return false;
@@ -67,7 +68,9 @@ bool Values::can_retain(const Topic* topic, std::uint32_t bytes, std::string_vie
 bool Values::reserve(Noted& noted, std::uint32_t bytes, const Session* from) {
   const TopicTable::RetainedRoom others{reserved_.count - noted.reserved.count,
                                         reserved_.bytes - noted.reserved.bytes};
-  if (!can_retain(noted.topic, bytes, from != nullptr ? from->owner() : "", others)) return false;
+  std::optional<std::string_view> user;
+  if (from != nullptr) user = from->owner();
+  if (!can_retain(noted.topic, bytes, user, others)) return false;
   noted.publisher.reset();
   if (from != nullptr) noted.publisher = from->rights;
   noted.reserved =
@@ -80,7 +83,7 @@ bool Values::restore(BufferRef value, std::optional<std::string_view> user) {
   const Message message = message_of(value);
   Topic& topic = topics_.obtain(message.topic_hash, message.topic(), ++sequence_);
   topic.sequence = sequence_;
-  const bool has_room = can_retain(&topic, message.packet_bytes, user.value_or(""), {});
+  const bool has_room = can_retain(&topic, message.packet_bytes, user, {});
   if (has_room) {
     topics_.store_retained(topic, value, sequence_, user);
   } else {

@@ -97,7 +97,7 @@ class Values {
   };
 
   void store(Noted& noted, LocalSide* local);
-  bool can_retain(const Topic* topic, std::uint32_t bytes, std::string_view user,
+  bool can_retain(const Topic* topic, std::uint32_t bytes, std::optional<std::string_view> user,
                   TopicTable::RetainedRoom beside) const;
   bool reserve(Noted& noted, std::uint32_t bytes, const Session* from);
   void write_down(const Noted& noted);

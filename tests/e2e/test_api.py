@@ -315,6 +315,7 @@ class Api(ApiCase):
         server.wait_for_log(r"listening.*listener=local")
         tap = self.program(binary(), "tap", "--socket", socket, "a/#")
         tap.line("millrace: attached")
+        eventually(lambda: self.get("/rings", server=server)["rings"], "the ring is told")
         [ring] = self.get("/rings", server=server)["rings"]
         self.assertEqual((ring["filter"], ring["readers"]), ("a/#", 1))
         self.assertEqual(self.get("/rings", server=server)["readers"], 1)
