@@ -84,7 +84,7 @@ bool TopicTable::has_room(std::string_view user, const Topic* topic, std::uint32
                           RetainedRoom beside) const {
   const RetainedOwners::Id owner = owners_.find(user);
   if (owner == RetainedOwners::nobody) {  // it would be the user's first
-    return beside.bytes + bytes <= limits_.user_bytes_max;
+    return beside.count < limits_.user_count_max && beside.bytes + bytes <= limits_.user_bytes_max;
   }
   const bool is_own = topic != nullptr && topic->retained_owner == owner;
   if (!is_own && owners_.count(owner) + beside.count >= limits_.user_count_max) return false;
