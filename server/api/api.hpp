@@ -27,6 +27,7 @@
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
 #include "server/local/local_host.hpp"
+#include "server/mqtt/listener.hpp"
 #include "server/net/guests.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/upstream/upstreams.hpp"
@@ -53,6 +54,7 @@ class ApiRoutes {
     TopicRoutes& topics;
     EventRoutes& events;
     std::vector<IoThread*> threads;
+    std::vector<const Listener*> listeners;
     const LocalHost* local_host;  // null: there are no local readers
     Guests& guests;
     const Upstreams& upstreams;

@@ -9,6 +9,14 @@ using Json = nlohmann::ordered_json;
 Json ApiRoutes::server_json() const {
   const broker::ProcessorStats& stats = parts_.processor.stats();
   const std::int64_t up_ns = broker::Inbox::now_ns() - start_ns_;
+  Json listeners = Json::array();
+  for (const Listener* listener : parts_.listeners) {
+    const ListenerConfig& config = listener->config();
+    listeners.push_back({{"name", config.name},
+                         {"transport", to_string(config.transport)},
+                         {"host", config.uses_unix() ? config.socket : config.host},
+                         {"port", listener->port()}});
+  }
   return {{"version", MILLRACE_VERSION},
           {"run", parts_.topics.run()},
           {"uptime_seconds", up_ns / 1'000'000'000},
@@ -18,7 +26,8 @@ Json ApiRoutes::server_json() const {
           {"subscriptions", stats.subscriptions.value()},
           {"topics", stats.topics.value()},
           {"retained", stats.retained.value()},
-          {"event_streams", parts_.events.counters().streams.value()}};
+          {"event_streams", parts_.events.counters().streams.value()},
+          {"listeners", std::move(listeners)}};
 }
 
 Json ApiRoutes::queue_json() const {

@@ -114,9 +114,11 @@ Server::Server(std::shared_ptr<const Settings> settings)
   sys_topics_ =
       std::make_unique<SysTopics>(counters(), processor_.stats(), inbox_, broker::Inbox::now_ns());
   heartbeat_ = make_heartbeat();
+  std::vector<const Listener*> listening;
+  for (const auto& listener : listeners_) listening.push_back(listener.get());
   api_ = std::make_unique<ApiRoutes>(
       ApiRoutes::Parts{http_, inbox_, processor_, topics_http_, events_http_, all,
-                       local_host_.get(), guests_, *upstreams_},
+                       std::move(listening), local_host_.get(), guests_, *upstreams_},
       settings_);
   apply_settings();
   add_metrics();

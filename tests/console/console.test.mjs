@@ -1,8 +1,11 @@
 // The page as a person uses it, in the Chromium that is installed, against the real server.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { connect } from 'node:net'
+import { join } from 'node:path'
 import { after, before, beforeEach, afterEach, describe, test } from 'node:test'
 import mqtt from 'mqtt'
 import { chromium } from 'playwright-core'
@@ -62,6 +65,9 @@ describe('the page', { skip }, () => {
     }
   }
 
+  // What the view of one topic or client says of it.
+  const fact = (name, text) => page.locator(`.facts dt:text-is("${name}") + dd`).filter({ hasText: text })
+
   const signIn = async (user, password) => {
     const dialog = page.locator('#sign-in-dialog')
     await dialog.locator('[name=user]').fill(user)
@@ -80,6 +86,13 @@ describe('the page', { skip }, () => {
     await shows('temp', '22.0')
     await row('temp').click()
     await page.locator('.payload pre', { hasText: '22.0' }).waitFor()
+    for (const [name, text] of [['Size', /^4 B$/], ['QoS', /^0$/], ['Retained', /^yes$/], ['Updates seen', /^2$/], ['Age', /^\d+(\.\d)? m?s$/]]) {
+      await fact(name, text).waitFor()
+    }
+    await row('temp').locator('.age', { hasText: /^\d+(\.\d)? m?s$/ }).waitFor()
+    await row('temp').locator('.rate', { hasText: /^\d\.\d\/s$/ }).waitFor()
+    await server.publish('home/kitchen/temp', '23', false)
+    await fact('Retained', /^no$/).waitFor()
     await server.publish('home/kitchen/temp', '')   // cleared
     await until(() => ![...document.querySelectorAll('.row:not([hidden]) .name')].some(n => n.textContent.includes('temp')))
   })
@@ -90,8 +103,16 @@ describe('the page', { skip }, () => {
     await open()
     await row('json').click()
     await page.locator('.payload summary', { hasText: 'x' }).waitFor()
+    const showAs = name => page.locator('.forms button', { hasText: name })
+    await showAs('text').click()
+    await page.locator('.payload pre', { hasText: '{"x":{"y":[1,2,3]}}' }).waitFor()
+    await showAs('hex').click()
+    await page.locator('.payload pre', { hasText: '000000  7b 22 78' }).waitFor()
+    await showAs('json').click()
+    await page.locator('.payload summary', { hasText: 'x' }).waitFor()
     await row('bin').click()
     await page.locator('.payload pre', { hasText: '000000  ff 00 01' }).waitFor()
+    assert.ok(await showAs('json').isDisabled())
     await server.publish('a/number', '1')
     await row('number').click()
     await server.publish('a/number', '2')
@@ -117,6 +138,20 @@ describe('the page', { skip }, () => {
     assert.equal(await page.locator('#sign-in').textContent(), 'Sign in')
   })
 
+  test('publishes with the QoS that was chosen, to be retained', async () => {
+    await open()
+    await page.locator('#sign-in').click()
+    await signIn('user', 'u')
+    await page.locator('.publish input').first().fill('kept')
+    await page.locator('.publish textarea').fill('here')
+    await page.locator('.publish [type=checkbox]').check()
+    await page.locator('.publish select').selectOption('1')
+    await page.locator('.publish button').click()
+    await row('kept').click()
+    await fact('Retained', /^yes$/).waitFor()
+    await fact('QoS', /^1$/).waitFor()
+  })
+
   test('publishes to the topic that was named, whatever its levels are', async () => {
     await open()
     await page.locator('.publish input').first().fill('dots/x/../y%2f/.')
@@ -139,7 +174,18 @@ describe('the page', { skip }, () => {
     const line = await page.evaluate(() => window.copied)
     assert.doesNotMatch(line, /[\u0000-\u001f\u007f-\u009f]/)
     const words = execFileSync('bash', ['-c', line.replace('mosquitto_sub', "printf '%s\\0'")]).toString().split('\0')
-    assert.deepEqual(words.slice(0, 5), ['-h', '127.0.0.1', '-t', topic, '-v'])
+    assert.deepEqual(words.slice(0, 7), ['-h', '127.0.0.1', '-p', String(server.mqttPort), '-t', topic, '-v'])
+  })
+
+  test('copies a line that reads the topic', async () => {
+    await server.publish("it's/a $topic", 'the value')
+    await open()
+    await page.evaluate(() => Object.defineProperty(navigator, 'clipboard', { value: { writeText: async line => { window.copied = line } } }))
+    await row('$topic').click()
+    await page.locator('button', { hasText: 'mosquitto_sub' }).click()
+    await page.locator('button', { hasText: 'Copied' }).waitFor()
+    const line = await page.evaluate(() => window.copied)
+    assert.equal(execFileSync('bash', ['-c', line + ' -C 1 -W 60']).toString(), "it's/a $topic the value\n")
   })
 
   test('takes names and payloads as text, whatever they are', async () => {
@@ -198,9 +244,10 @@ describe('the page', { skip }, () => {
     await greatestAge()   // until all that there is to learn about the link is learnt
     // What else this machine does may make any of them late.
     const ages = []
-    while (ages.length < 10 && !ages.some(age => age < 1000)) ages.push(await greatestAge())
+    const fresh = () => ages.filter(age => age < 1000).length
+    while (ages.length < 10 && fresh() < 3) ages.push(await greatestAge())
     t.diagnostic(`the greatest age of what was shown: ${ages.join(', ')} ms`)
-    assert.ok(ages.some(age => age < 1000), `the greatest age of what was shown: ${ages} ms`)
+    assert.equal(fresh(), 3, `the greatest age of what was shown: ${ages} ms`)
     await client.publishAsync('slow/0', 'the last', { qos: 1 })
     await shows('0', 'the last')
     await client.endAsync()
@@ -219,14 +266,15 @@ describe('the page', { skip }, () => {
         await new Promise(resolve => setTimeout(resolve, Math.max(0, begun + (round + 1) * 10 - performance.now())))
       }
       const seconds = (performance.now() - begun) / 1000
-      const share = (await busy() - before) / seconds
-      t.diagnostic(`${Math.round(30_000 / seconds)} updates/s, main thread busy ${Math.round(share * 100)} %`)
-      return share
+      const [rate, share] = [30_000 / seconds, (await busy() - before) / seconds]
+      t.diagnostic(`${Math.round(rate)} updates/s, main thread busy ${Math.round(share * 100)} %`)
+      return rate > 9_000 && share < 0.3
     }
-    // A task takes longer while others have the core.
-    const shares = [await measure()]
-    while (shares.length < 10 && !shares.some(share => share < 0.3)) shares.push(await measure())
-    assert.ok(shares.some(share => share < 0.3), `the main thread is busy for ${shares}`)
+    // Of each topic the page asks for ten updates a second. What else this machine does makes the publisher
+    // slower and a task longer.
+    let kept = false
+    for (let times = 0; times < 10 && !kept; ++times) kept = await measure()
+    assert.ok(kept, 'never 9,000 updates a second with the main thread busy for less than 30 %')
     await client.publishAsync('fast/0', 'the last', { qos: 1 })
     await shows('0', 'the last')
     await client.endAsync()
@@ -298,6 +346,27 @@ describe('the page', { skip }, () => {
     await line.waitFor({ state: 'detached' })
   })
 
+  test('shows the slowest client first, and in red', async () => {
+    const reader = connect(server.mqttPort, '127.0.0.1')   // it subscribes, and never reads
+    await once(reader, 'connect')
+    reader.pause()
+    reader.write(Buffer.from('\x10\x10\0\x04MQTT\x04\x02\0\0\0\x04slug' + '\x82\x0e\0\x01\0\x09$latest/#\0', 'latin1'))
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'quick' })
+    await open('#clients')
+    await page.locator('tr', { hasText: 'slug' }).waitFor()
+    const payload = 'x'.repeat(100_000)
+    const line = page.locator('tbody tr.alert', { hasText: 'slug' })
+    for (let round = 0; await line.count() === 0; ++round) await client.publishAsync(`much/${round % 50}`, payload, { qos: 1 })
+    await page.locator('tbody tr:first-child.alert', { hasText: 'slug' }).waitFor()
+    assert.equal(await line.locator('td').nth(3).textContent(), 'slow')
+    assert.match(await line.locator('td').nth(4).textContent(), /^[\d.]+ (ms|s|min)$/)
+    await page.locator('[aria-label="State"]').selectOption('slow')
+    await page.locator('tbody tr', { hasText: 'quick' }).waitFor({ state: 'detached' })
+    assert.equal(await line.count(), 1)
+    reader.destroy()
+    await client.endAsync()
+  })
+
   test('picks clients by their address', async () => {
     const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
     await open('#clients')
@@ -331,6 +400,22 @@ describe('the page', { skip }, () => {
     await page.getByRole('button', { name: /^Remove/ }).click()
     await page.locator('.traces li').waitFor({ state: 'detached' })
     assert.equal(await page.locator('main.trace tbody tr').count(), 0)
+  })
+
+  test('traces a topic', async () => {
+    await open('#trace')
+    await page.locator('#sign-in').click()
+    await signIn('boss', 'b')
+    await page.locator('[aria-label="What to trace"]').selectOption('topic')
+    await page.locator('[aria-label="Its name"]').fill('a/b')
+    await page.locator('main.trace button.primary').click()
+    await page.locator('.traces li', { hasText: 'topic a/b' }).waitFor()
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'writer' })
+    await client.publishAsync('a/c', 'other', { qos: 1 })
+    await client.publishAsync('a/b', 'this', { qos: 1 })
+    await page.locator('main.trace tbody tr', { hasText: 'a/b' }).first().waitFor()
+    assert.equal(await page.locator('main.trace tbody tr', { hasText: 'a/c' }).count(), 0)
+    await client.endAsync()
   })
 
   test('shows traces to administrators alone', async () => {
@@ -386,6 +471,37 @@ describe('the page', { skip }, () => {
     await open('#flow')
     await page.locator('.steps li.alert', { hasText: 'links' }).waitFor()
     await page.locator('.steps li.alert dd.alert', { hasText: '0 of 1' }).waitFor()
+  })
+
+  test('shows what flows, and rings with their readers', async () => {
+    await server.stop()
+    server = await Server.start(0, folder => ({ local: { socket: join(folder, 'local.sock') } }))
+    const tap = spawn(process.env.SERVER_BINARY, ['tap', 'flow/#', '--socket', join(server.folder, 'local.sock')], { stdio: ['ignore', 'ignore', 'inherit'] })
+    const ended = once(tap, 'exit')
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    await client.subscribeAsync('flow/#')
+    await open('#flow')
+    let flows = true
+    const flow = (async () => {
+      for (let i = 0; flows; ++i) {
+        await client.publishAsync(`flow/${i % 10}`, String(i), { qos: 1 })
+        await new Promise(resolve => setTimeout(resolve, 5))
+      }
+    })()
+    const figure = (card, name, text) => page.locator('.steps li', { hasText: card })
+      .locator(`dt:text-is("${name}") + dd`).filter({ hasText: text }).waitFor()
+    const some = /^[1-9]/
+    for (const [card, name] of [['1 frame', 'received'], ['1 frame', 'connections'], ['2 decode', 'packets'], ['3 message', 'messages'],
+      ['4 submit', 'capacity'], ['5 apply', 'batches'], ['5 apply', 'commands per batch'], ['7 fan out', 'topics'], ['7 fan out', 'rings'],
+      ['7 fan out', 'ring readers'], ['8 deliver', 'delivered'], ['9 write', 'sent'], ['9 write', 'latency, median']]) await figure(card, name, some)
+    await page.locator('[aria-label="Rings"] tr', { hasText: 'flow/#' }).locator('td:nth-child(3)', { hasText: /^1$/ }).waitFor()
+    await until(() => /up to .*: [1-9]/.test(document.querySelector('.bars').getAttribute('aria-label')))
+    assert.doesNotMatch(await page.locator('main').textContent(), /NaN|undefined|Infinity/)
+    flows = false
+    await flow
+    tap.kill()
+    await ended
+    await client.endAsync()
   })
 
   test('draws the flow', async () => {

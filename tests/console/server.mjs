@@ -21,7 +21,7 @@ export function freePort() {
 }
 
 export class Server {
-  // `httpPort`: 0 is any.
+  // `httpPort`: 0 is any. `keys`: what is set besides, or what makes that of the server's folder.
   static async start(httpPort = 0, keys = {}) {
     const server = new Server()
     server.folder = mkdtempSync(join(tmpdir(), 'millrace-test-'))
@@ -34,7 +34,7 @@ export class Server {
     writeFileSync(server.config, JSON.stringify({
       access: { password_file: passwords, allow_anonymous: true, administrators: ['boss'],
         http_tokens: [{ name: 'robot', token_file: join(server.folder, 'token'), scopes: ['read', 'publish', 'manage'] }] },
-      ...keys,
+      ...(typeof keys === 'function' ? keys(server.folder) : keys),
     }))
     await server.run(httpPort)
     return server

@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+
+import jsonschema
 
 import wire
 from api_case import ApiCase
@@ -237,6 +240,43 @@ class Api(ApiCase):
             self.ask("POST", "/topics/t?content_type=a/b&user_property=k%3Dv", b"hello", user="user", server=server)
             self.assertEqual(reader.communicate(timeout=EVENT_TIMEOUT_S)[0], "a/b k:v hello\n")
 
+    # ---- the document -------------------------------------------------------------------------------
+
+    def test_the_document_is_one_of_openapi(self):
+        document = self.document
+        self.assertRegex(document["openapi"], r"^3\.1\.\d+$")
+        for name in ("title", "version"):
+            self.assertTrue(document["info"][name])
+        for schema in document["components"]["schemas"].values():
+            jsonschema.Draft202012Validator.check_schema(schema)
+        for path, methods in document["paths"].items():
+            named = set(re.findall(r"\{(\w+)\}", path))
+            for method, operation in methods.items():
+                declared = [self.resolved(one) for one in operation.get("parameters", [])]
+                self.assertEqual({one["name"] for one in declared if one["in"] == "path"}, named, (path, method))
+                self.assertTrue(operation["responses"], (path, method))
+                for parameter in declared:
+                    jsonschema.Draft202012Validator.check_schema(parameter["schema"])
+        for reference in self.references(document):
+            self.resolved({"$ref": reference})
+
+    def resolved(self, node):
+        """What a reference leads to; a KeyError names the part that is not there."""
+        while "$ref" in node:
+            root, *parts = node["$ref"].split("/")
+            self.assertEqual(root, "#")
+            node = self.document
+            for part in parts:
+                node = node[part.replace("~1", "/").replace("~0", "~")]
+        return node
+
+    def references(self, node):
+        for key, value in (node.items() if isinstance(node, dict) else enumerate(node)):
+            if key == "$ref":
+                yield value
+            elif isinstance(value, (dict, list)):
+                yield from self.references(value)
+
     # ---- rights -------------------------------------------------------------------------------------
 
     def test_without_a_password_there_is_only_reading(self):
@@ -435,11 +475,15 @@ class Api(ApiCase):
         peers = [self.peer(self.topic(str(number))) for number in range(20)]
         prefix = urllib.parse.quote(self.topic(''))
 
+        count = 256
+        everybody = threading.Barrier(count)
+
         def ask(_):
+            everybody.wait(EVENT_TIMEOUT_S)
             return len(self.get(f"/clients?prefix={prefix}&limit=1000")["clients"])
 
-        with ThreadPoolExecutor(64) as pool:
-            self.assertEqual(set(pool.map(ask, range(256))), {len(peers)})
+        with ThreadPoolExecutor(count) as pool:
+            self.assertEqual(set(pool.map(ask, range(count))), {len(peers)})
 
 
 if __name__ == "__main__":

@@ -250,16 +250,20 @@ class HttpGuests(unittest.TestCase):
         self.addCleanup(self.net.close)
         folder = tempfile.TemporaryDirectory(prefix="millrace-guests-")
         self.addCleanup(folder.cleanup)
-        users = os.path.join(folder.name, "users")
-        with open(users, "w") as out:
+        self.users = os.path.join(folder.name, "users")
+        with open(self.users, "w") as out:
             out.write(ANN)
-        self.server = Server({
+        self.server = self.start()
+
+    def start(self, **access):
+        server = Server({
             "listeners": [{"name": "tcp", "port": 0, "host": "0.0.0.0"}],
             "http": {"host": "0.0.0.0"},
-            "access": {"password_file": users, "login_delay_max_ms": 0, "otherwise": "allow",
-                       "administrators": ["ann"], "ban": {"failures": 3, "seconds": 3600}}},
+            "access": {"password_file": self.users, "login_delay_max_ms": 0, "otherwise": "allow",
+                       "administrators": ["ann"], "ban": {"failures": 3, "seconds": 3600}, **access}},
             inside=self.net.inside("server"))
-        self.addCleanup(self.server.stop)
+        self.addCleanup(server.stop)
+        return server
 
     def ask(self, node, path, password=None, method="GET"):
         """Returns (status, body)."""
@@ -306,6 +310,15 @@ class HttpGuests(unittest.TestCase):
         for name, value in (("addresses_banned", 1), ("http_requests_banned_total", 5)):
             found = re.search(rf"^millrace_{name} (\S+)$", metrics, re.MULTILINE)
             self.assertEqual(float(found[1]), value, name)
+
+    def test_who_is_unknown_reads_topics_from_another_machine_and_nothing_of_clients(self):
+        self.server = self.start(allow_anonymous=True)
+        self.assertEqual(self.status("other", "/topics"), 200)
+        self.assertEqual(self.status("other", "/api/v1/topics"), 200)
+        for path in ("/clients", "/clients/x", "/slow", "/subscriptions?topic=a", "/server", "/queue", "/rings",
+                     "/upstreams", "/limits", "/bans", "/config"):
+            self.assertEqual(self.status("other", "/api/v1" + path), 401, path)
+        self.assertEqual(self.status("other", "/api/v1/clients", "secret"), 200)
 
     def test_its_ban_is_told_and_lifted_and_one_of_mqtt_holds_over_http(self):
         for number in range(3):

@@ -1,8 +1,8 @@
 // The view of the flow: the steps of a message's way through the server with their rates, from /metrics,
 // and what is wrong there marked.
-import { request } from './api'
+import { getJson, request } from './api'
 import { timeChart } from './chart'
-import { bytes, duration, element, short } from './dom'
+import { bytes, duration, element, short, visible } from './dom'
 import { Metrics } from './metrics'
 import type { View } from './main'
 
@@ -42,6 +42,7 @@ const steps: Step[] = [
   { name: '7 fan out', says: 'newest values, rings', read: now => [
     ['topics', short(now.sum('millrace_slots'))],
     ['rings', short(now.count('millrace_ring_readers'))],
+    ['ring readers', short(now.sum('millrace_ring_readers'))],
     ['ring lag', bytes(now.max('millrace_ring_lag_bytes'))]] },
   { name: '8 deliver', says: 'under credit', read: (now, before, s) => {
     const dropped = now.rate(before, 'millrace_messages_dropped_total', s)
@@ -67,6 +68,15 @@ const steps: Step[] = [
   } },
 ]
 
+interface Ring {
+  filter: string
+  policy: string
+  readers: number
+  messages: number
+  lag_max_bytes: number
+  lapped: number
+}
+
 const latency = (seconds: number) => Number.isNaN(seconds) ? '–' : seconds < 0.001 ? Math.round(seconds * 1e6) + ' µs' : duration(seconds * 1000)
 
 export const flow: View = (main, status) => {
@@ -81,10 +91,18 @@ export const flow: View = (main, status) => {
   const latencyBox = element('div', { class: 'chart' })
   const key = (first: string, second: string) =>
     element('p', { class: 'key' }, element('span', {}, first), element('span', { class: 'second' }, second))
+  const bars = element('div', { class: 'bars', role: 'img' })
+  const rings = element('tbody')
+  const ringHead = ['Ring', 'When full', 'Readers', 'Greatest lag', 'Messages', 'Overtaken readers']
+  const ringBox = element('section', { class: 'scroll', hidden: true, tabindex: 0, 'aria-label': 'Rings' },
+    element('h2', {}, 'Rings in shared memory'),
+    element('table', {}, element('thead', {}, element('tr', {}, ...ringHead.map(one => element('th', { scope: 'col' }, one)))), rings))
   main.append(list,
     element('div', { class: 'charts' },
       element('section', {}, element('h2', {}, 'Queue to the processor'), key('waiting', 'capacity'), queueBox),
-      element('section', {}, element('h2', {}, 'Latency from read to write, ms'), key('median', '99 %'), latencyBox)))
+      element('section', {}, element('h2', {}, 'Latency from read to write, ms'), key('median', '99 %'), latencyBox),
+      element('section', {}, element('h2', {}, 'Messages by latency, since this page was opened'), bars)),
+    ringBox)
 
   const times: number[] = []
   const series = { depth: [] as number[], capacity: [] as number[], median: [] as (number | null)[], p99: [] as (number | null)[] }
@@ -118,6 +136,27 @@ export const flow: View = (main, status) => {
     latencyChart.setData([times, series.median, series.p99])
   }
 
+  const paintBars = (now: Metrics, since: Metrics): void => {
+    const counts = now.histogram(since, 'millrace_publish_to_write_seconds')
+    const most = Math.max(1, ...counts.map(([, count]) => count))
+    const name = (bound: number) => bound === Infinity ? 'more' : latency(bound)
+    counts.forEach(([bound, count], index) => {
+      if (bars.children.length <= index) bars.append(element('div', {}, element('i'), element('span', {}, name(bound))))
+      const bar = bars.children[index]!.firstElementChild as HTMLElement
+      bar.style.height = Math.round(count / most * 100) + '%'
+      bar.title = short(count)
+    })
+    bars.setAttribute('aria-label', counts.filter(([, count]) => count > 0)
+      .map(([bound, count]) => `up to ${name(bound)}: ${short(count)}`).join(', ') || 'no message')
+  }
+
+  const paintRings = (all: Ring[]): void => {
+    ringBox.hidden = all.length === 0
+    rings.replaceChildren(...all.map(ring => element('tr', {}, ...[visible(ring.filter), ring.policy, short(ring.readers),
+      bytes(ring.lag_max_bytes), short(ring.messages), short(ring.lapped)].map(cell => element('td', {}, cell)))))
+  }
+
+  let first: Metrics | undefined
   let before: Metrics | undefined
   let asking = false   // one question at a time, however slow the link is
   const refresh = async (): Promise<void> => {
@@ -126,9 +165,13 @@ export const flow: View = (main, status) => {
     try {
       const text = await (await request('/metrics', { signal: stop.signal })).text()
       const now = new Metrics(text, performance.now())
+      first ??= now
       if (before) paint(now, before)
+      paintBars(now, first)
       before = now
       status('Live', true)
+      // Who may see the figures may not always see this.
+      paintRings((await getJson<{ rings: Ring[] }>('/api/v1/rings', stop.signal).catch(() => ({ rings: [] }))).rings)
     } catch {
       if (!stop.signal.aborted) status('The server does not answer.', false)
     } finally {

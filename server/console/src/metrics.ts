@@ -37,11 +37,19 @@ export class Metrics {
     return Math.max(0, this.sum(name) - before.sum(name)) / seconds
   }
 
+  // Of a histogram, what came since: the upper bound of each bucket, and how many are in it.
+  histogram(before: Metrics, name: string): [number, number][] {
+    let below = 0
+    return this.since(before, name).map(([bound, count]) => {
+      const own = count - below
+      below = count
+      return [bound, Math.max(0, own)]
+    })
+  }
+
   // Of a histogram, over what came since; NaN: nothing did. Within a bucket, in proportion.
   quantile(before: Metrics, name: string, share: number): number {
-    const buckets = this.buckets(name)
-    const old = before.buckets(name)
-    const counts = buckets.map(([bound, count]) => [bound, count - (old.find(([b]) => b === bound)?.[1] ?? 0)] as const)
+    const counts = this.since(before, name)
     const total = counts.at(-1)?.[1] ?? 0
     if (total <= 0) return NaN
     let lower = 0
@@ -55,6 +63,12 @@ export class Metrics {
       below = count
     }
     return lower
+  }
+
+  // A server that has just started has counted less than the one before it.
+  private since(before: Metrics, name: string): [number, number][] {
+    const old = new Map(before.buckets(name))
+    return this.buckets(name).map(([bound, count]) => [bound, Math.max(0, count - (old.get(bound) ?? 0))])
   }
 
   // Bounds and cumulated counts, over all labels but `le`.

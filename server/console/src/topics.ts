@@ -211,12 +211,22 @@ export const topics: View = (main, status) => {
 
   const copyLine = async (path: string, button: HTMLElement): Promise<void> => {
     const host = location.hostname.replace(/^\[(.*)\]$/, '$1')
-    const line = `mosquitto_sub -h ${host} -t ${shellWord(path)} -v`
+    const line = `mosquitto_sub -h ${host} -p ${await mqttPort()} -t ${shellWord(path)} -v`
     try {
       await navigator.clipboard.writeText(line)
       button.textContent = 'Copied'
     } catch {
       prompt('The command', line)   // not a secure context: there is no clipboard
+    }
+  }
+
+  // 1883 where the server does not say.
+  const mqttPort = async (): Promise<number> => {
+    try {
+      const { listeners } = await getJson<{ listeners: { transport: string; port: number }[] }>('/api/v1/server')
+      return listeners.find(one => one.transport === 'tcp')?.port ?? 1883
+    } catch {
+      return 1883
     }
   }
 
