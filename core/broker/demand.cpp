@@ -1,7 +1,7 @@
 #include "core/broker/demand.hpp"
 
-#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "core/broker/check.hpp"
 #include "core/broker/command.hpp"
@@ -9,6 +9,10 @@
 #include "protocol/topic.hpp"
 
 namespace millrace::broker {
+
+namespace {
+constexpr std::uint64_t minus_one = UINT64_MAX;  // what is counted wraps around
+}
 
 Demand::~Demand() {
   if (!watches_.empty()) index_.observe(nullptr);
@@ -28,17 +32,10 @@ void Demand::watch(WatchRequest request) {
   at_rest_ = watches_.empty();
 }
 
-bool Demand::step(std::uint32_t places) {
+bool Demand::step(std::uint32_t budget) {
   bool all_counted = true;
   for (Watch& watch : watches_) {
-    const SubscriptionIndex::Place end = index_.place_count();
-    if (!watch.has_told && watch.counted_to < end) {
-      const auto to = std::min<std::uint64_t>(end, std::uint64_t{watch.counted_to} + places);
-      for (; watch.counted_to < to; ++watch.counted_to) {
-        index_.visit(watch.counted_to, [&](const Subscription& one) { watch.count(one, 1); });
-      }
-    }
-    if (!watch.has_told && watch.counted_to < index_.place_count()) {
+    if (!watch.has_told && !watch.count_some(index_, budget)) {
       all_counted = false;
       continue;
     }
@@ -50,20 +47,45 @@ bool Demand::step(std::uint32_t places) {
   return !all_counted;
 }
 
+// In a place that is counted in part it comes after those that are counted.
 void Demand::added(SubscriptionIndex::Place place, const Subscription& subscription) {
-  count(place, subscription, 1);
+  for (Watch& watch : watches_) {
+    if (place < watch.counted_to) watch.count(subscription, 1);
+  }
+  at_rest_ = false;
 }
 
 void Demand::removed(SubscriptionIndex::Place place, const Subscription& subscription) {
-  count(place, subscription, std::uint64_t{0} - 1);
-}
-
-void Demand::count(SubscriptionIndex::Place place, const Subscription& subscription,
-                   std::uint64_t by) {
   for (Watch& watch : watches_) {
-    if (place < watch.counted_to) watch.count(subscription, by);
+    if (place < watch.counted_to) {
+      watch.count(subscription, minus_one);
+    } else if (place == watch.counted_to) {
+      watch.remove_from_counted(index_.all_at(place), subscription);
+    }
   }
   at_rest_ = false;
+}
+
+bool Demand::Watch::count_some(const SubscriptionIndex& index, std::uint32_t budget) {
+  for (; counted_to < index.place_count(); ++counted_to, counted_in = 0) {
+    const auto there = index.all_at(counted_to);
+    for (; counted_in < there.size() && budget > 0; --budget) count(*there[counted_in++], 1);
+    if (budget == 0) return false;
+    --budget;
+  }
+  return true;
+}
+
+// The last one there takes its place: if that was not counted yet, it stands among the counted now.
+void Demand::Watch::remove_from_counted(std::span<Subscription* const> there,
+                                        const Subscription& gone) {
+  if (gone.index_position >= counted_in) return;
+  count(gone, minus_one);
+  if (counted_in < there.size()) {
+    count(*there.back(), 1);
+  } else {
+    --counted_in;
+  }
 }
 
 bool Demand::Watch::concerns(const Subscription& subscription) const {

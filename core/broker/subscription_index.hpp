@@ -16,6 +16,7 @@
 #include <boost/container/string.hpp>
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,9 +48,10 @@ class SubscriptionIndex {
   void observe(Observer* observer) { observer_ = observer; }
   // For a walk over all of them, from 0 on.
   Place place_count() const { return static_cast<Place>(nodes_.size()); }
-  template <class Visit>
-  void visit(Place place, Visit&& visit) const {
-    for (const Subscription* one : nodes_[place].subscriptions.all()) visit(*one);
+  // Those which stand there, each at its index_position. A new one comes last; the last one takes the
+  // place of one that is removed.
+  std::span<Subscription* const> all_at(Place place) const {
+    return nodes_[place].subscriptions.all();
   }
 
   // The filter must be valid, without prefixes. A subscription is added once.
