@@ -200,7 +200,10 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
   const QueueLimits limits = limits_of(session);
   const bool over = pending.fixed_size() >= limits.messages ||
                     pending.fixed_bytes() + entry.bytes() > limits.bytes;
-  if (over && pending.fixed_size() > 0) return batch_.stats().drop(Drop::queue_newest);
+  if (over && pending.fixed_size() > 0) {
+    dropped(session, entry);
+    return batch_.stats().drop(Drop::queue_newest);
+  }
   write_down(session, entry, Waits::fixed);
   pending.push_fixed(std::move(entry));
 }

@@ -136,6 +136,26 @@ TEST(AwaitedAcks, SayThatThereWasNoRoom) {
   }
 }
 
+TEST(AwaitedAcks, SayThatThereWasNoRoomForARequestBesideValues) {
+  World world;
+  Peer& there = link(world);
+  there.queue = QueueLimits{1, 1 << 20, Overflow::drop_oldest};
+  SubscriptionRequest wanted = confirming();
+  wanted.mode = Mode::latest;
+  there.connect(true, 100).subscribe(wanted).close();
+  Peer& from = publisher(world);
+  static constexpr std::uint8_t response_topic[] = {0x08, 0, 1, 'r'};
+  for (std::uint16_t packet_id = 1; packet_id <= 2; ++packet_id) {
+    MessageParts parts;
+    parts.topic = "t";
+    parts.properties.bytes = response_topic;
+    parts.qos = 1;
+    parts.packet_id = packet_id;
+    world.apply(publish_command(build_message(parts, world.now_ns), from.outbox.get()));
+  }
+  EXPECT_THAT(told(from), ElementsAre(Pair(PacketType::puback, ReasonCode::quota_exceeded)));
+}
+
 TEST(AwaitedAcks, EndTheConnectionOfAClientThatCannotBeTold) {
   World world;
   Peer& there = link(world).connect(true, 100).subscribe(confirming());
