@@ -499,6 +499,7 @@ void Backlog::update_gauges(Session& session) {
     const std::int64_t sent_values = session.deferred.write().sent_values.take_change();
     sent_values_ += static_cast<std::uint64_t>(sent_values);
     MILLRACE_CHECK(sent_values_ <= INT64_MAX);
+    batch_.note_held(session);
   }
   if (session.origin != 0) [[unlikely]]
     show(session);

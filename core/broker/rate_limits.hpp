@@ -39,9 +39,11 @@ class RateLimits {
   }
   // So many more than at the last call, or fewer.
   std::int64_t take_change() {
+    told_held_bytes_ = held_bytes_;
     return static_cast<std::int64_t>(count_ - std::exchange(told_count_, count_));
   }
-  bool is_told() const { return told_count_ == count_; }
+  // Neither their number nor what they hold back is another one than at the last call.
+  bool is_told() const { return told_count_ == count_ && told_held_bytes_ == held_bytes_; }
 
   // Takes out what is held back of this key: something newer came.
   std::optional<PendingEntry> take_held(const ConflationKey& key) {
@@ -196,6 +198,7 @@ class RateLimits {
   std::uint64_t count_ = 0;
   std::uint64_t held_bytes_ = 0;
   std::uint64_t told_count_ = 0;  // by take_change()
+  std::uint64_t told_held_bytes_ = 0;
 };
 
 }  // namespace millrace::broker

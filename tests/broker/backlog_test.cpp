@@ -236,6 +236,26 @@ TEST_F(Waiting, AValueThatWaitsForCreditIsReplacedWhateverTheLimitSays) {
   EXPECT_THAT(payloads(), ElementsAre("2"));
 }
 
+TEST_F(Waiting, WhatALimitHoldsBackIsNotedAsHeld) {
+  note_sent();
+  parts.backlog.update_gauges(client.session);
+  ASSERT_EQ(parts.batch.largest().largest(), nullptr) << "it is little";
+  add(Mode::latest, limited_value(std::string(10'000, 'x')));
+  ASSERT_TRUE(client.session.pending.empty());
+  EXPECT_EQ(parts.batch.largest().largest(), &client.session);
+}
+
+TEST_F(Waiting, WhatIsKeptForChangeFiltersIsNotedAsHeld) {
+  ShapeFields fields;
+  fields.changes = Changes::unequal;
+  const ShapeRef shape = make_shape(fields);
+  for (std::uint64_t topic = 0; topic < 100; ++topic) {
+    parts.backlog.note_sent(client.session, {1, topic}, *shape, {});
+  }
+  parts.backlog.update_gauges(client.session);
+  EXPECT_EQ(parts.batch.largest().largest(), &client.session);
+}
+
 TEST_F(Waiting, HeldValuesStayBeforeARequestAndBeforeASubscribe) {
   for (const bool subscribes : {false, true}) {
     note_sent();
