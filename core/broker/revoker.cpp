@@ -181,6 +181,7 @@ void Revoker::drop_inflight(Session& session, WhatWaits& judge) {
   }
   batch_.stats().inflight.subtract(dropped.size());
   batch_.stats().drop(Drop::revoked, dropped.size());
+  if (!dropped.empty()) batch_.note_less(session);
 }
 
 }  // namespace millrace::broker

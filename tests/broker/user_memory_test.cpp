@@ -95,6 +95,18 @@ TEST_F(UserMemory, ThatIsFullRefusesItsNewSessionsAndSubscriptionsAndNobodyElses
   EXPECT_EQ(other.payloads(), std::vector<std::string>{"v"});
 }
 
+TEST_F(UserMemory, DoesNotCountWhatAReloadDropped) {
+  Peer& reader = peer("ann", "ann1").connect(true, for_ever).subscribe("a", 1, Mode::every);
+  peer("bob", "writer").connect().publish("a", large, 1);
+  ASSERT_EQ(reader.read().got.size(), 1u);
+  reader.close();  // it did not acknowledge
+  ASSERT_GE(held_by("ann"), large.size());
+  world.review(std::make_shared<const Users>(
+      std::map<std::string, User>{{"ann", {{}, {}, {deny("a")}}}, {"bob", {}}}));
+  world.run_until_idle();
+  EXPECT_LT(held_by("ann"), large.size());
+}
+
 TEST_F(UserMemory, OfSubscribersThatNeverAcknowledgeIsWithinItsLimit) {
   std::vector<Peer*> readers;
   for (int i = 0; i < 10; ++i) {
