@@ -81,6 +81,12 @@ class Revoker::WhatWaits {
 };
 
 std::uint64_t Revoker::apply(Session& session, RightsRef rights) {
+  const std::uint64_t units = bring_under(session, std::move(rights));
+  batch_.stats().work_units.add(units);
+  return units;
+}
+
+std::uint64_t Revoker::bring_under(Session& session, RightsRef rights) {
   std::uint64_t units = 1;
   const bool same = same_rights(session.rights, rights, units);
   session.rights = std::move(rights);
@@ -116,6 +122,7 @@ std::uint64_t Revoker::apply(Session& session, RightsRef rights) {
 void Revoker::before_resume(Session& session) {
   if (!session.sent_unjudged) return;
   session.sent_unjudged = false;
+  batch_.stats().work_units.add(session.inflight.unsettled());
   WhatWaits judge(router_, session, {});
   drop_inflight(session, judge);
   judge.leftovers().hand_on(fan_out_);

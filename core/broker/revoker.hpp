@@ -6,7 +6,8 @@
 // each asks the rules that its rights give it; nothing waits in the backlog, or inflight to be sent
 // (again), that the rights do not permit or that came by a subscription which was taken away alone.
 //
-// Its effort grows with what the session holds, times the rules; each call says how much it was, in
+// Its effort grows with what the session holds, times the rules. Each call counts it as work of the
+// batch, as a client that comes back with other rights asks for it too, and says how much it was, in
 // the units of ProcessorLimits::review_units_per_batch.
 //
 // Threads: the processor's holder alone.
@@ -65,6 +66,7 @@ class Revoker {
     bool same = true;
   };
 
+  std::uint64_t bring_under(Session& session, RightsRef rights);
   // What concerns reading.
   bool same_rights(const RightsRef& before, const RightsRef& after, std::uint64_t& units);
   static bool same_rules(const RulesRef& before, const RulesRef& after, Compared& last,

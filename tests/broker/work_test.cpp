@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/broker/users.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::broker {
@@ -392,6 +393,25 @@ TEST(Turns, OfSnapshotsAreNotMissedByWhoLeavesAndComesBack) {
   Peer& after = world.peer("reader").connect(false, 100);
   world.run_until_idle();
   EXPECT_EQ(after.read().got.size(), 500u);
+}
+
+// The topics that wait may be read still, so each is asked for by which subscription it came.
+TEST(Work, OfAClientThatComesBackWithOtherRightsIsThatOfWhatItsSessionHolds) {
+  constexpr int count = 1000;
+  World world;
+  Peer& before = world.peer("reader", Version::v5);
+  before.rights = Users(std::map<std::string, User>{{"ann", {}}}).rights_of("ann");
+  before.connect(true, 1000).subscribe("a/#", 1, Mode::every);
+  for (int i = 0; i < count; ++i) before.subscribe("b/" + std::to_string(i), 1, Mode::every);
+  before.close();
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < count; ++i) writer.publish("a/" + std::to_string(i), "x", 1);
+  Peer& after = world.peer("reader", Version::v5);
+  const User fewer{{allow("a/+"), deny("a/#")}};
+  after.rights = Users(std::map<std::string, User>{{"ann", fewer}}).rights_of("ann");
+  const std::uint64_t work = work_of(world, [&] { after.connect(false, 1000); });
+  EXPECT_EQ(dropped(world, Drop::revoked), static_cast<std::uint64_t>(count));
+  EXPECT_GE(work, 2u * count) << "its subscriptions, and what waits";
 }
 
 }  // namespace
