@@ -1,12 +1,15 @@
-// Source: MQTT 5.0 sections 4.1, 4.4, 4.8.2; the delivery contract in the README.
+// Source: MQTT 5.0 sections 4.1, 4.4, 4.8.2; the delivery contract, docs/delivery.md.
 #include "core/broker/revoker.hpp"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/broker/journal.hpp"
 #include "core/broker/shared_leftovers.hpp"
+#include "core/broker/subscription_index.hpp"
 #include "core/broker/topic_hash.hpp"
 #include "protocol/topic.hpp"
 
@@ -53,7 +56,7 @@ class Revoker::WhatWaits {
 
   SharedLeftovers& leftovers() { return leftovers_; }
   std::uint64_t topics() const { return topics_.size(); }
-  std::uint64_t filters_asked() const { return filters_asked_; }
+  std::uint64_t filters_asked() const { return filters_asked_; }  // of those that stay
 
  private:
   struct Verdict {
@@ -63,13 +66,31 @@ class Revoker::WhatWaits {
 
   // A copy that overlapping subscriptions share bears the number of one of them.
   bool came_by_another(const Subscription& refused, std::string_view topic) {
+    const auto key = router_.copy_key(refused);
+    if (!key) return false;
+    if (!staying_) index_those_that_stay();
     bool found = false;
-    session_.subscriptions.read().of.for_each([&](const Subscription& one) {
-      if (found || refused_.contains(one.number)) return;
-      ++filters_asked_;
-      found = router_.share_copies(one, refused) && protocol::matches(one.filter(), topic);
+    filters_asked_ += staying_->match(below(*key, topic), [&](const Subscription* one) {
+      found = found || protocol::matches(one->filter(), topic);  // [MQTT-4.7.2-1]
     });
     return found;
+  }
+
+  // There may be as many of them as topics. Those that share copies stand below the same first level.
+  void index_those_that_stay() {
+    staying_.emplace();
+    std::unordered_set<std::string> known;
+    session_.subscriptions.read().of.for_each([&](const Subscription& one) {
+      const auto key = router_.copy_key(one);
+      if (!key || refused_.contains(one.number)) return;
+      const std::string filter = below(*key, one.filter());
+      if (!known.insert(filter).second) return;
+      indexed_.push_back(Subscription::make(one.filter(), one.filter()));
+      staying_->add(filter, indexed_.back().get());
+    });
+  }
+  static std::string below(std::uint64_t key, std::string_view name) {
+    return (std::to_string(key) + "/").append(name);
   }
 
   const Router& router_;
@@ -77,6 +98,8 @@ class Revoker::WhatWaits {
   SharedLeftovers leftovers_;
   std::unordered_map<std::uint32_t, const Subscription*> refused_;  // by Subscription::number
   std::unordered_map<std::string, Verdict, TopicHash> topics_;
+  std::optional<SubscriptionIndex> staying_;  // once it is asked for
+  std::vector<std::unique_ptr<Subscription>> indexed_;
   std::uint64_t filters_asked_ = 0;
 };
 

@@ -142,9 +142,11 @@ RouteBuilder::Key RouteBuilder::key_of(const Subscription& subscription) const {
           subscription.no_local, subscription.retain_as_published};
 }
 
-bool RouteBuilder::share_copies(const Subscription& left, const Subscription& right) const {
-  const bool shared = left.extras.read().group != nullptr || right.extras.read().group != nullptr;
-  return !shared && key_of(left) == key_of(right);
+std::optional<std::uint64_t> RouteBuilder::copy_key(const Subscription& subscription) const {
+  if (subscription.extras.read().group != nullptr) return std::nullopt;
+  const Key key = key_of(subscription);
+  return std::uint64_t{key.identifier} << 2 | (key.no_local ? 2u : 0u) |
+         (key.retain_as_published ? 1u : 0u);
 }
 
 RouteBuilder::Key RouteBuilder::key_of(Place place) const {

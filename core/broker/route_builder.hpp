@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -26,8 +27,9 @@ class RouteBuilder {
   explicit RouteBuilder(Batch& batch) : batch_(batch) {}
 
   Route build(const SubscriptionIndex& index, std::string_view topic);
-  // Where two subscriptions of one session match a topic, it gets one copy for both.
-  bool share_copies(const Subscription& left, const Subscription& right) const;
+  // Of subscriptions of one session that match a topic, those with the same key share a copy. Nothing:
+  // it shares none.
+  std::optional<std::uint64_t> copy_key(const Subscription& subscription) const;
 
  private:
   using Place = std::uint32_t;  // of a target, in Route::targets

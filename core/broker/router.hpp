@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -57,9 +58,9 @@ class Router {
   // The session has got a connection, or lost it.
   void update_groups(Session& session);
 
-  // Where two subscriptions of one session match a topic, it gets one copy for both.
-  bool share_copies(const Subscription& left, const Subscription& right) const {
-    return route_builder_.share_copies(left, right);
+  // See RouteBuilder.
+  std::optional<std::uint64_t> copy_key(const Subscription& subscription) const {
+    return route_builder_.copy_key(subscription);
   }
 
   struct Subscribed {
