@@ -47,17 +47,36 @@ void check_client_certificates(const TlsConfig& tls, const FaultSink& faults) {
   check(tls.user_from != CertificateUser::none, "tls.user_from");
 }
 
+// Whoever sets one of these expects that clients are held to it.
+void check_without_tls(const ListenerConfig& listener, const FaultSink& faults) {
+  const TlsConfig& tls = listener.tls;
+  const TlsConfig defaults;
+  const auto check = [&](bool is_set, std::string_view key) {
+    if (!is_set) return;
+    faults.at(key).add("has no meaning for " + std::string(word_of(listener.transport)) +
+                       "; did you mean " + (listener.uses_websocket() ? "wss" : "tls") + "?");
+  };
+  check(!tls.certificate_file.empty(), "tls.certificate_file");
+  check(!tls.key_file.empty(), "tls.key_file");
+  check(!tls.key_password_file.empty(), "tls.key_password_file");
+  check(!tls.more_certificate_files.empty(), "tls.more_certificate_files");
+  check(!tls.more_key_files.empty(), "tls.more_key_files");
+  check(tls.session_tickets != defaults.session_tickets, "tls.session_tickets");
+  check(tls.version_min != defaults.version_min, "tls.version_min");
+  check(tls.ciphers != defaults.ciphers, "tls.ciphers");
+  check(tls.cipher_suites != defaults.cipher_suites, "tls.cipher_suites");
+  check(tls.client_certificate != defaults.client_certificate, "tls.client_certificate");
+  check(!tls.client_ca_file.empty(), "tls.client_ca_file");
+  check(!tls.crl_file.empty(), "tls.crl_file");
+  check(tls.user_from != defaults.user_from, "tls.user_from");
+}
+
 void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
+  if (!listener.uses_tls()) return check_without_tls(listener, faults);
   const TlsConfig& tls = listener.tls;
   const auto check = [&](const std::string& file, std::string_view key, bool is_needed) {
-    const FaultSink here = faults.at(key);
-    if (listener.uses_tls()) {
-      if (!file.empty()) return check_readable(file, here);
-      if (is_needed) here.add("is needed for " + std::string(word_of(listener.transport)));
-    } else if (!file.empty()) {
-      here.add("has no meaning for " + std::string(word_of(listener.transport)) +
-               "; did you mean " + (listener.uses_websocket() ? "wss" : "tls") + "?");
-    }
+    if (!file.empty()) return check_readable(file, faults.at(key));
+    if (is_needed) faults.at(key).add("is needed for TLS");
   };
   check(tls.certificate_file, "tls.certificate_file", true);
   check(tls.key_file, "tls.key_file", true);
@@ -75,7 +94,7 @@ void check_tls(const ListenerConfig& listener, const FaultSink& faults) {
   }
   check(tls.client_ca_file, "tls.client_ca_file", false);
   check(tls.crl_file, "tls.crl_file", false);
-  if (listener.uses_tls()) check_client_certificates(tls, faults);
+  check_client_certificates(tls, faults);
 }
 
 // Two sockets of one family on one port need addresses of their own.
@@ -133,6 +152,9 @@ void check_origins(const std::vector<std::string>& origins, const FaultSink& fau
 void check_paths(const ListenerConfig& listener, const FaultSink& faults) {
   if (!listener.uses_websocket()) {
     if (!listener.origins.empty()) faults.at("origins").add("has no meaning without WebSocket");
+    if (listener.path != ListenerConfig().path) {
+      faults.at("path").add("has no meaning without WebSocket");
+    }
     return;
   }
   check_origins(listener.origins, faults);
@@ -170,7 +192,8 @@ void check_http(const HttpConfig& http, Places& places, const FaultSink& faults)
       check_tls(listener.as_listener(), here);
     } else if (!tls.key_file.empty() || !tls.key_password_file.empty() ||
                !tls.client_ca_file.empty() || !tls.crl_file.empty() ||
-               tls.client_certificate != ClientCertificate::none) {
+               tls.client_certificate != ClientCertificate::none ||
+               tls.version_min != TlsConfig().version_min) {
       here.at("tls.certificate_file").add("is needed for TLS");
     }
     const auto [place, is_new] =
@@ -246,7 +269,9 @@ void check_exposure(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
     // A client of this listener has shown a certificate of an authority that the configuration trusts.
-    if (listener.tls.client_certificate == ClientCertificate::required) continue;
+    if (listener.uses_tls() && listener.tls.client_certificate == ClientCertificate::required) {
+      continue;
+    }
     if (listener.uses_unix()) continue;
     check(listener.host, faults.at(item_path("listeners", i)));
   }

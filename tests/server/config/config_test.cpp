@@ -162,6 +162,27 @@ TEST(Config, ClientCertificatesNeedWhoSignedThem) {
   EXPECT_THAT(faults_of(with_file(listener + whole)), IsEmpty());
 }
 
+TEST(Config, SettingsOfTlsAndWebSocketAreRefusedWithoutThem) {
+  for (const std::string setting :
+       {"client_certificate=required", "user_from=common_name", "version_min=\"1.3\"",
+        "ciphers=ECDHE+AESGCM", "cipher_suites=TLS_AES_128_GCM_SHA256", "session_tickets=false",
+        "client_ca_file=/dev/null", "key_file=/dev/null", "more_key_files=/dev/null"}) {
+    const std::string key = "listeners[0].tls." + setting.substr(0, setting.find('='));
+    EXPECT_THAT(faults_of(with_sets({"listeners[0].tls." + setting})),
+                HasSubstr(key + ": has no meaning for tcp; did you mean tls?"));
+  }
+  EXPECT_THAT(faults_of(with_sets({"listeners[0].path=/a"})),
+              HasSubstr("listeners[0].path: has no meaning without WebSocket"));
+  EXPECT_THAT(faults_of(with_sets({R"(http.listeners=[{"tls":{"version_min":"1.3"}}])"})),
+              HasSubstr("http.listeners[0].tls.certificate_file: is needed for TLS"));
+}
+
+TEST(Config, ACertificateThatNobodyIsAskedForOpensNoListener) {
+  EXPECT_THAT(faults_of(with_sets(
+                  {"listeners[0].host=0.0.0.0", "listeners[0].tls.client_certificate=required"})),
+              HasSubstr("listeners[0].host: 0.0.0.0 is beyond loopback"));
+}
+
 TEST(Config, FileMayHaveComments) {
   const auto loaded = with_file("{ // ports\n \"http\": { \"port\": 1234 /* here */ } }");
   EXPECT_THAT(faults_of(loaded), IsEmpty());
@@ -320,7 +341,7 @@ TEST(Config, FurtherAddressesOfHttpAreJudgedLikeTheFirst) {
   EXPECT_THAT(with_listeners(R"([{"tls":{"key_file":"/k"}}])"),
               HasSubstr("http.listeners[0].tls.certificate_file: is needed"));
   EXPECT_THAT(with_listeners(R"([{"tls":{"certificate_file":"/nonexistent"}}])"),
-              HasSubstr("http.listeners[0].tls.key_file: is needed"));
+              HasSubstr("http.listeners[0].tls.key_file: is needed for TLS"));
 }
 
 TEST(Config, RefusesToListenBeyondLoopbackWithoutAuthentication) {
