@@ -222,6 +222,19 @@ void check_socket(const ListenerConfig& listener, const FaultSink& faults) {
   }
 }
 
+// Rules, logs and metrics would take one for the other.
+void check_name(const std::string& name, const Config& config, const FaultSink& faults) {
+  const auto refuse = [&](const std::string& whose) {
+    faults.at("name").add("\"" + name + "\" is what " + whose +
+                          " is called; a listener of MQTT needs another name");
+  };
+  if (name == http_listener_name) refuse("HTTP");
+  if (name == local_listener_name) refuse("local.socket");
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    if (name == http_listener_label(i)) refuse(item_path("http.listeners", i));
+  }
+}
+
 void check_listeners(const Config& config, const FaultSink& faults) {
   if (config.listeners.empty() && config.local.socket.empty()) {
     faults.at("listeners").add("at least one is needed, unless local.socket is set");
@@ -235,6 +248,7 @@ void check_listeners(const Config& config, const FaultSink& faults) {
     check_socket(listener, here);
     if (!listener.uses_unix()) check_host(listener.host, here);
     check_tls(listener, here);
+    check_name(listener.name, config, here);
     if (!names.insert(listener.name).second) {
       here.at("name").add("\"" + listener.name + "\" is another listener's name already");
     }

@@ -230,6 +230,16 @@ TEST(Config, ListenersGetTheirTransportsPortAndAName) {
   EXPECT_EQ(loaded.config.listeners[2].port, 8083);
 }
 
+TEST(Config, NoListenerOfMqttIsCalledAsHttpIs) {
+  const auto called = [](const std::string& name) {
+    return faults_of(with_sets({"listeners[0].name=" + name, "http.listeners=[{}]"}));
+  };
+  EXPECT_THAT(called("http"), HasSubstr("listeners[0].name: \"http\" is what HTTP is called"));
+  EXPECT_THAT(called("local"), HasSubstr("\"local\" is what local.socket is called"));
+  EXPECT_THAT(called("http-2"), HasSubstr("\"http-2\" is what http.listeners[0] is called"));
+  EXPECT_THAT(called("http-3"), IsEmpty());
+}
+
 TEST(Config, SetReachesIntoAList) {
   const auto loaded = with_sets({"listeners[1].path=/m", "listeners[0].port=0"});
   EXPECT_THAT(faults_of(loaded), IsEmpty());
