@@ -258,8 +258,13 @@ void check_listeners(const Config& config, const FaultSink& faults) {
     if (!listener.forwarded_from.empty() && !listener.uses_websocket()) {
       here.at("forwarded_from").add("has no meaning without WebSocket");
     }
+    if (listener.uses_unix() && !listener.socket.empty() &&
+        listener.socket == config.local.socket) {
+      here.at("socket").add("is local.socket too");
+    }
     const std::string& where = listener.uses_unix() ? listener.socket : listener.host;
-    const auto [place, is_new] = places.insert({{where, listener.port}, listener.name});
+    const std::uint16_t port = listener.uses_unix() ? 0 : listener.port;
+    const auto [place, is_new] = places.insert({{where, port}, listener.name});
     if (!is_new && listener.uses_unix()) {
       here.at("socket").add("is that of \"" + place->second + "\" too");
     } else if (!is_new && listener.port != 0) {

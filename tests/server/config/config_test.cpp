@@ -328,8 +328,11 @@ TEST(Config, AUnixListenerHasAPathAndNeedsNoPort) {
   EXPECT_THAT(with_listeners(R"([{"transport":"unix","socket":"/run/a","socket_mode":"rw"}])"),
               HasSubstr("listeners[0].socket_mode: must be like"));
   EXPECT_THAT(with_listeners(R"([{"transport":"unix","socket":"/run/a"},
-                                 {"transport":"unix","socket":"/run/a"}])"),
+                                 {"transport":"unix","socket":"/run/a","port":7}])"),
               HasSubstr("listeners[1].socket: is that of \"unix\" too"));
+  EXPECT_THAT(faults_of(with_sets({R"(listeners=[{"transport":"unix","socket":"/run/a"}])",
+                                   "local.socket=/run/a"})),
+              HasSubstr("listeners[0].socket: is local.socket too"));
 }
 
 TEST(Config, FurtherAddressesOfHttpAreJudgedLikeTheFirst) {
