@@ -123,8 +123,12 @@ template <class Enum>
 requires std::is_enum_v<Enum>
 void parse_field(Enum& field, const Json& value, Limits, const FaultSink& faults) {
   std::vector<std::string> words;
+  // A variable or --set gives 1.3 as a number.
+  const std::string given = value.is_string()   ? value.get<std::string>()
+                            : value.is_number() ? value.dump()
+                                                : "";
   for (const auto& [word, candidate] : Words<Enum>::list) {
-    if (value.is_string() && value.get_ref<const std::string&>() == word) {
+    if (given == word) {
       field = candidate;
       return;
     }

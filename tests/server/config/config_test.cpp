@@ -164,7 +164,7 @@ TEST(Config, ClientCertificatesNeedWhoSignedThem) {
 
 TEST(Config, SettingsOfTlsAndWebSocketAreRefusedWithoutThem) {
   for (const std::string setting :
-       {"client_certificate=required", "user_from=common_name", "version_min=\"1.3\"",
+       {"client_certificate=required", "user_from=common_name", "version_min=1.3",
         "ciphers=ECDHE+AESGCM", "cipher_suites=TLS_AES_128_GCM_SHA256", "session_tickets=false",
         "client_ca_file=/dev/null", "key_file=/dev/null", "more_key_files=/dev/null"}) {
     const std::string key = "listeners[0].tls." + setting.substr(0, setting.find('='));
@@ -253,6 +253,17 @@ TEST(Config, TextIsTakenAsItStandsOnTheCommandLine) {
   EXPECT_THAT(faults_of(loaded), IsEmpty());
   EXPECT_EQ(loaded.config.listeners[0].name, "123");
   EXPECT_EQ(loaded.config.listeners[1].name, "a b");
+}
+
+TEST(Config, AWordOfDigitsNeedsNoQuotationMarksOnTheCommandLine) {
+  const std::string upstream = R"(upstreams=[{"name":"hq","addresses":"mqtt://127.0.0.1",
+                                   "rules":[{"direction":"out"}]}])";
+  for (const std::string version : {"5", "3.1.1", "\"5\""}) {
+    const auto loaded = with_sets({upstream, "upstreams[0].version=" + version});
+    EXPECT_THAT(faults_of(loaded), IsEmpty()) << version;
+  }
+  EXPECT_THAT(faults_of(with_sets({upstream, "upstreams[0].version=4"})),
+              HasSubstr("must be one of 3.1.1|5, not 4"));
 }
 
 TEST(Config, AllFaultsAreListedWithPathAndOrigin) {
