@@ -16,6 +16,9 @@ namespace {
 
 constexpr int attempts_max = 20;
 constexpr std::size_t copied_bytes = 1 << 20;
+// In front of a copy's name until all of them are whole: a part of a store must not pass for one. As
+// in a store (log.cpp).
+const std::string unfinished = "new-";
 
 [[noreturn]] void fail(const std::string& what, std::error_code error) {
   throw StoreError(what + ": " + error.message());
@@ -78,7 +81,9 @@ std::vector<Source> open_all(const std::string& folder) {
 
 std::uint64_t copy(const Source& from, Files& to) {
   std::unique_ptr<OutputFile> file;
-  if (const auto error = to.create(from.name, file)) fail("cannot write " + from.name, error);
+  if (const auto error = to.create(unfinished + from.name, file)) {
+    fail("cannot write " + from.name, error);
+  }
   Bytes bytes(copied_bytes);
   std::uint64_t copied = 0;
   for (;;) {
@@ -94,6 +99,28 @@ std::uint64_t copy(const Source& from, Files& to) {
   return copied;
 }
 
+BackUp copy_all(const std::vector<Source>& sources, Files& to) {
+  BackUp made;
+  for (const Source& source : sources) {
+    made.bytes += copy(source, to);
+    ++made.files;
+  }
+  for (const Source& source : sources) {
+    if (const auto error = to.rename(unfinished + source.name, source.name)) {
+      fail("cannot write " + source.name, error);
+    }
+  }
+  if (const auto error = to.flush_names()) fail("cannot write the folder", error);
+  return made;
+}
+
+void remove_all(const std::vector<Source>& sources, Files& from) {
+  for (const Source& source : sources) {
+    static_cast<void>(from.remove(unfinished + source.name));  // there is one of the two, or none
+    static_cast<void>(from.remove(source.name));
+  }
+}
+
 }  // namespace
 
 BackUp back_up(const std::string& from, const std::string& to) {
@@ -104,13 +131,12 @@ BackUp back_up(const std::string& from, const std::string& to) {
   std::vector<std::string> there;
   if (const auto error = target.list(there)) fail("cannot read " + to, error);
   if (!there.empty()) throw StoreError(to + " is not empty");
-  BackUp made;
-  for (const Source& source : sources) {
-    made.bytes += copy(source, target);
-    ++made.files;
+  try {
+    return copy_all(sources, target);
+  } catch (...) {
+    remove_all(sources, target);
+    throw;
   }
-  if (const auto error = target.flush_names()) fail("cannot write " + to, error);
-  return made;
 }
 
 }  // namespace millrace::store

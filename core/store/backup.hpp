@@ -16,7 +16,8 @@ struct BackUp {
   std::uint64_t bytes = 0;
 };
 
-// `to` is made, or is empty. It is on the disk by the end. Throws StoreError.
+// `to` is made, or is empty. It is on the disk by the end. Throws StoreError, and leaves nothing in
+// `to` then but its lock; what is cut off (a kill) leaves files that are no store.
 BackUp back_up(const std::string& from, const std::string& to);
 
 }  // namespace millrace::store
