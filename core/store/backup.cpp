@@ -1,7 +1,6 @@
 #include "core/store/backup.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +8,8 @@
 #include <memory>
 #include <utility>
 #include <vector>
+
+#include "core/base/unique_fd.hpp"
 
 namespace millrace::store {
 
@@ -27,25 +28,9 @@ std::error_code last_error() {
   return {errno, std::generic_category()};
 }
 
-class OpenFile {
- public:
-  explicit OpenFile(const std::string& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
-  OpenFile(OpenFile&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  OpenFile& operator=(OpenFile&&) = delete;
-  ~OpenFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  bool is_open() const { return descriptor_ >= 0; }
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
-
 struct Source {
   std::string name;
-  OpenFile file;
+  base::UniqueFd file;
 };
 
 // The files of a store: what is being written as a whole has another name.
@@ -65,12 +50,13 @@ std::vector<Source> open_all(const std::string& folder) {
     std::vector<Source> sources;
     const std::vector<std::string> names = names_in(folder);
     for (const std::string& name : names) {
-      sources.push_back({name, OpenFile(folder + "/" + name)});
-      if (sources.back().file.is_open()) continue;
+      const std::string path = folder + "/" + name;
+      sources.push_back({name, base::UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC))});
+      if (sources.back().file) continue;
       if (errno != ENOENT) fail("cannot read " + name, last_error());
       break;
     }
-    if (!sources.empty() && !sources.back().file.is_open()) continue;
+    if (!sources.empty() && !sources.back().file) continue;
     // Segments go only when a newer snapshot is there. If none came, these belong together; what was
     // begun meanwhile comes after all of it.
     const std::vector<std::string> now = names_in(folder);
@@ -87,7 +73,7 @@ std::uint64_t copy(const Source& from, Files& to) {
   Bytes bytes(copied_bytes);
   std::uint64_t copied = 0;
   for (;;) {
-    const ssize_t got = ::read(from.file.descriptor(), bytes.data(), bytes.size());
+    const ssize_t got = ::read(from.file.get(), bytes.data(), bytes.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("cannot read " + from.name, last_error());
     if (got == 0) break;

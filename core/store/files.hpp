@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "core/base/unique_fd.hpp"
 #include "core/store/format.hpp"
 
 namespace millrace::store {
@@ -47,9 +48,6 @@ class Files {
 class PosixFiles final : public Files {
  public:
   explicit PosixFiles(std::string folder) : folder_(std::move(folder)) {}
-  ~PosixFiles() override;
-  PosixFiles(const PosixFiles&) = delete;
-  PosixFiles& operator=(const PosixFiles&) = delete;
 
   std::error_code lock() override;
   std::error_code list(std::vector<std::string>& names) override;
@@ -65,7 +63,7 @@ class PosixFiles final : public Files {
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
 
   const std::string folder_;
-  int lock_descriptor_ = -1;
+  base::UniqueFd lock_;
 };
 
 }  // namespace millrace::store

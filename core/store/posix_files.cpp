@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "core/store/files.hpp"
 
@@ -19,25 +20,9 @@ std::error_code last_error() {
   return {errno, std::generic_category()};
 }
 
-// Closes what it opened.
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  explicit operator bool() const { return descriptor_ >= 0; }
-  int get() const { return descriptor_; }
-
- private:
-  const int descriptor_;
-};
-
 // What names are in it.
 std::error_code flush_folder(const std::string& path) {
-  const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const base::UniqueFd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder || ::fsync(folder.get()) != 0) return last_error();
   return {};
 }
@@ -62,14 +47,10 @@ class PosixOutput final : public OutputFile {
   }
 
  private:
-  const Descriptor descriptor_;
+  const base::UniqueFd descriptor_;
 };
 
 }  // namespace
-
-PosixFiles::~PosixFiles() {
-  if (lock_descriptor_ >= 0) ::close(lock_descriptor_);
-}
 
 std::error_code PosixFiles::lock() {
   if (::mkdir(folder_.c_str(), 0700) == 0) {
@@ -78,14 +59,9 @@ std::error_code PosixFiles::lock() {
   } else if (errno != EEXIST) {
     return last_error();
   }
-  const int opened = ::open(path("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (opened < 0) return last_error();
-  if (::flock(opened, LOCK_EX | LOCK_NB) != 0) {
-    const std::error_code error = last_error();
-    ::close(opened);
-    return error;
-  }
-  lock_descriptor_ = opened;
+  base::UniqueFd opened(::open(path("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!opened || ::flock(opened.get(), LOCK_EX | LOCK_NB) != 0) return last_error();
+  lock_ = std::move(opened);
   return {};
 }
 
@@ -124,7 +100,7 @@ std::error_code PosixFiles::size(const std::string& name, std::uint64_t& bytes) 
 
 std::error_code PosixFiles::read(const std::string& name, std::uint64_t offset, std::size_t bytes,
                                  Bytes& into) {
-  const Descriptor file(::open(path(name).c_str(), O_RDONLY | O_CLOEXEC));
+  const base::UniqueFd file(::open(path(name).c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};
   if (!file || ::fstat(file.get(), &status) != 0) return last_error();
   // Behind damage a head may be found that claims any length: no memory for what is not there.

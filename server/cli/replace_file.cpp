@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "core/base/unique_fd.hpp"
+
 namespace millrace::server {
 
 namespace {
@@ -22,21 +24,6 @@ std::runtime_error file_error(const std::string& file, const char* what, int err
   return std::runtime_error(std::string("cannot ") + what + " " + file + ": " +
                             std::strerror(error));
 }
-
-// Closes a descriptor, whatever happens.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  const int fd_;
-};
 
 void write_all(int descriptor, std::string_view text, const std::string& file) {
   while (!text.empty()) {
@@ -69,8 +56,8 @@ bool give_owner_and_mode(int descriptor, const struct stat& old) {
 // False: not possible here, and nothing has changed. `old`: null if there is no file yet.
 bool replace_as_one_step(const std::string& file, const std::string& text, const struct stat* old) {
   std::string temporary = file + ".XXXXXX";
-  const Descriptor descriptor(mkstemp(temporary.data()));
-  if (descriptor.get() < 0) {
+  const base::UniqueFd descriptor(mkstemp(temporary.data()));
+  if (!descriptor) {
     if (old == nullptr) throw file_error(file, "create");
     return false;
   }
@@ -92,8 +79,8 @@ bool replace_as_one_step(const std::string& file, const std::string& text, const
 }
 
 void rewrite_in_place(const std::string& file, const std::string& text) {
-  const Descriptor descriptor(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-  if (descriptor.get() < 0) throw file_error(file, "write");
+  const base::UniqueFd descriptor(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!descriptor) throw file_error(file, "write");
   write_all(descriptor.get(), text, file);
   if (ftruncate(descriptor.get(), static_cast<off_t>(text.size())) != 0 ||
       fsync(descriptor.get()) != 0) {

@@ -29,7 +29,7 @@ void ControlLoop::receive(Client& client) {
   std::byte buffer[16'384];
   std::vector<shm::UniqueFd> unwanted;  // the server accepts no descriptors: they are closed
   const ssize_t count =
-      receive_with_descriptors(client.socket.get(), buffer, unwanted, MSG_DONTWAIT);
+      shm::receive_with_descriptors(client.socket.get(), buffer, unwanted, MSG_DONTWAIT);
   const int error = errno;
   discard(unwanted);
   if (count < 0 && (error == EAGAIN || error == EWOULDBLOCK)) return;
