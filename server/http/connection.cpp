@@ -32,6 +32,11 @@ constexpr std::chrono::seconds lingering_time{2};
 // something newer any more.
 constexpr int unsent_bytes_max = 16 * 1024;
 
+// The others say nothing of a type or a size, either. (RFC 9110, sections 8.6 and 15.4.5)
+constexpr bool has_content(unsigned status) {
+  return status != 204 && status != 304;
+}
+
 }  // namespace
 
 class HttpServer::Connection::Body final : public HttpBody {
@@ -252,8 +257,7 @@ void HttpServer::Connection::do_write(HttpResponse answer) {
   Response& response = *response_;
   set_head(response, answer);
   response.body() = std::move(answer.body);
-  // 304 has no content, and says nothing of its size.
-  if (answer.status != 304) response.prepare_payload();
+  if (has_content(answer.status)) response.prepare_payload();
   if (is_head_) response.body().clear();  // Content-Length stays what GET would say
   stream_.expires_after(std::chrono::seconds(server_.config_.timeout_seconds));
   http::async_write(
@@ -263,7 +267,7 @@ void HttpServer::Connection::do_write(HttpResponse answer) {
 
 void HttpServer::Connection::set_head(Response& response, HttpResponse& answer) {
   response.set(http::field::server, "millrace");
-  if (answer.status != 304) response.set(http::field::content_type, answer.content_type);
+  if (has_content(answer.status)) response.set(http::field::content_type, answer.content_type);
   for (const auto& [name, value] : answer.headers) response.insert(name, value);
   // The content type above holds: a browser must not guess another one from the content.
   response.set("X-Content-Type-Options", "nosniff");

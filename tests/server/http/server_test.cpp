@@ -107,6 +107,24 @@ TEST_F(Http, AnswersHeadWithoutABody) {
   EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
 }
 
+TEST_F(Http, AnAnswerWithoutContentSaysNothingOfIt) {
+  http_.route("GET", "/nothing", "",
+              [](HttpExchange::Ptr exchange) { exchange->answer(204, "text/plain", ""); });
+  start();
+  Client client(http_.port());
+  client.send(
+      "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+      "GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  const std::string answers = client.rest();
+  const auto end = answers.find("\r\n\r\n");
+  ASSERT_NE(end, std::string::npos);
+  const std::string head = answers.substr(0, end + 2);
+  EXPECT_THAT(head, StartsWith("HTTP/1.1 204 No Content\r\n"));
+  EXPECT_THAT(head, Not(HasSubstr("\r\nContent-Length")));  // RFC 9110, section 8.6
+  EXPECT_THAT(head, Not(HasSubstr("\r\nContent-Type")));
+  EXPECT_THAT(answers.substr(end + 4), StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
 TEST_F(Http, KnowsWhatIsNotThere) {
   start();
   EXPECT_THAT(get("/nowhere"), StartsWith("HTTP/1.1 404"));
