@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/beast/core/string.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/rfc7230.hpp>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -139,7 +141,15 @@ std::string WebSocketClient<Base>::fault_of(std::size_t& head_bytes) const {
   if (answer.result_int() != 101) {
     return "refused: " + std::to_string(answer.result_int()) + " " + std::string(answer.reason());
   }
+  // RFC 6455, section 4.1: the client has to look at each of these.
+  if (!boost::beast::iequals(answer[http::field::upgrade], "websocket") ||
+      !http::token_list(answer[http::field::connection]).exists("upgrade")) {
+    return "the answer is no upgrade to WebSocket";
+  }
   if (answer["Sec-WebSocket-Accept"] != accept_of(key_)) return "the answer is to another request";
+  if (answer.count("Sec-WebSocket-Extensions") > 0) {
+    return "the server wants an extension that was not offered";
+  }
   if (answer["Sec-WebSocket-Protocol"] != "mqtt") return "the server does not speak mqtt there";
   return {};
 }
