@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "core/broker/ledger.hpp"
@@ -22,12 +23,25 @@ constexpr std::string_view heartbeat = ":\n\n";
 // About what a reader takes while nothing is on its way to it: its connection's buffers above all.
 constexpr std::uint64_t fixed_bytes = 16 * 1024;
 
-// A SUBACK of the processor's own making, alone in its hand-over's control packets: the reasons are
-// its end.
-bool is_refused(const std::vector<std::uint8_t>& suback, std::size_t filters) {
+constexpr const char* rights_ended =
+    "its rights ended meanwhile: the access rules were reloaded, or its token has expired";
+
+// The first refusal in a SUBACK of the processor's own making, which is alone in its hand-over's
+// control packets: the reasons are its end. Nothing: all is granted.
+std::optional<protocol::ReasonCode> refusal_in(const std::vector<std::uint8_t>& suback,
+                                               std::size_t filters) {
   assert(suback.size() > filters);
-  return std::any_of(suback.end() - static_cast<std::ptrdiff_t>(filters), suback.end(),
-                     [](std::uint8_t reason) { return reason >= 0x80; });
+  const auto found = std::find_if(suback.end() - static_cast<std::ptrdiff_t>(filters), suback.end(),
+                                  [](std::uint8_t reason) { return reason >= 0x80; });
+  if (found == suback.end()) return std::nullopt;
+  return static_cast<protocol::ReasonCode>(*found);
+}
+
+// `limits`: the keys that may be the reason.
+std::string why_not(protocol::ReasonCode reason, const char* what, const char* limits) {
+  if (reason == protocol::ReasonCode::not_authorized) return rights_ended;
+  return std::string("no room for ") + what + " (" + limits +
+         ", memory.bytes_max or memory.user_bytes_max)";
 }
 
 // One that no client can have guessed, so that none takes it over.
@@ -116,10 +130,13 @@ void EventStream::take() {
   if (handover->close) ending_ = true;
   std::string text;
   if (body_ == nullptr) {
-    if (ending_) return refuse("no room for one more session (session.count_max)");
+    if (ending_) return refuse(why_not(*handover->close, "one more session", "session.count_max"));
     const auto& suback = handover->control.bytes();
     if (suback.empty()) return outbox_->recycle(std::move(handover));  // connected, and no more yet
-    if (is_refused(suback, filters_)) return refuse("no room for its subscriptions");
+    if (const auto reason = refusal_in(suback, filters_)) {
+      return refuse(why_not(*reason, "its subscriptions",
+                            "session.subscriptions_max, session.all_subscriptions_max"));
+    }
     if (!begin()) return on_gone();
     text = first_lines;
     text += "event: start\ndata: {\"run\":\"" + std::string(setup_.run) + "\",\"resumed\":";
@@ -252,7 +269,7 @@ void EventStream::beat(Clock::time_point before, std::int64_t now_s) {
 void EventStream::end() {
   if (std::exchange(ending_, true) || writing_ || gone_) return;
   if (body_ != nullptr) return body_->end();
-  refuse("its rights ended meanwhile: the access rules were reloaded, or its token has expired");
+  refuse(rights_ended);
 }
 
 void EventStream::on_gone() {

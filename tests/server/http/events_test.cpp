@@ -418,8 +418,24 @@ TEST(Events, AreRefusedWhereThereIsNoRoomForASession) {
   broker::ProcessorLimits limits;
   limits.sessions_max = 0;
   EventsWorld world({}, {}, limits);
-  EXPECT_EQ(HttpClient(world).get("/events?filter=t").result_int(), 503u);
+  const auto refused = HttpClient(world).get("/events?filter=t");
+  EXPECT_EQ(refused.result_int(), 503u);
+  EXPECT_NE(refused.body().find("session.count_max, memory.bytes_max"), std::string::npos);
   wait_for([&] { return world.events.counters().streams.value() == 0; });
+}
+
+// A reload reaches the processor before it reaches this route: there is room, but not for this reader.
+TEST(Events, AreToldThatTheirRightsEndedAndNotThatThereIsNoRoom) {
+  EventsWorld world;
+  AccessConfig nobody;
+  nobody.allow_anonymous = false;
+  auto request = std::make_unique<broker::ReviewRequest>();
+  request->authority = access_of(nobody);
+  broker::Command review{nullptr, broker::command::Review{std::move(request)}};
+  ASSERT_EQ(world.inbox.submit({&review, 1}), 1u);
+  const auto refused = HttpClient(world).get("/events?filter=t");
+  EXPECT_EQ(refused.result_int(), 503u);
+  EXPECT_NE(refused.body().find("its rights ended"), std::string::npos) << refused.body();
 }
 
 TEST(Events, AreRefusedWhereThereIsNoRoomForTheSubscriptions) {
@@ -429,6 +445,7 @@ TEST(Events, AreRefusedWhereThereIsNoRoomForTheSubscriptions) {
   const auto refused = HttpClient(world).get("/events?filter=a&filter=b");
   EXPECT_EQ(refused.result_int(), 503u);
   EXPECT_EQ(refused["Retry-After"], "1");
+  EXPECT_NE(refused.body().find("session.subscriptions_max"), std::string::npos);
   wait_for([&] { return sessions(world) == 0 && world.events.counters().streams.value() == 0; });
   EXPECT_TRUE(EventReader(world, "/events?filter=a").accepted());
 }
