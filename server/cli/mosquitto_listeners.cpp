@@ -11,6 +11,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// The most that connection.count_max and listeners[i].connections_max may be.
+constexpr std::int64_t connections_limit = 10'000'000;
+
 std::optional<std::int64_t> number(std::string_view text) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -109,7 +112,7 @@ void Listeners::take_version(const Directive& line) {
 void Listeners::take_connections_max(const Directive& line) {
   const auto count = number(line.value);
   if (!count) return note_(line, "is no number");
-  now().connections_max = *count > 0 ? std::min<std::int64_t>(*count, 100'000'000) : -1;
+  now().connections_max = *count > 0 ? std::min(*count, connections_limit) : -1;
 }
 
 std::size_t Listeners::named_count() const {
@@ -125,7 +128,7 @@ std::optional<std::int64_t> Listeners::connections_max() const {
     if (listener.connections_max < 0) return std::nullopt;
     sum += listener.connections_max;
   }
-  return sum;
+  return std::min(sum, connections_limit);
 }
 
 int Listeners::qos_max() const {

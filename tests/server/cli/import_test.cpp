@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/cli/mosquitto_conf.hpp"
+#include "server/config/config.hpp"
 #include "tests/server/files.hpp"
 
 namespace millrace::server {
@@ -63,6 +64,19 @@ TEST(Import, LinesBeforeTheFirstListenerAreOneToo) {
   EXPECT_EQ(made.at("/listeners/1/port"), 1885);
   EXPECT_EQ(made.at("/listeners").size(), 2u);
   EXPECT_EQ(made.notes, "");
+}
+
+TEST(Import, MoreConnectionsThanAKeyTakesAreAsManyAsItTakes) {
+  const Folder folder;
+  const Made made(
+      "allow_anonymous true\nlistener 1883 127.0.0.1\nmax_connections 50000000\n"
+      "listener 1884 127.0.0.1\nmax_connections 7000000\n",
+      folder);
+  EXPECT_EQ(made.at("/listeners/0/connections_max"), 10'000'000);
+  EXPECT_EQ(made.at("/connection/count_max"), 10'000'000);
+  ConfigSources sources;
+  sources.file = folder.write("millrace.json", made.config.dump());
+  EXPECT_TRUE(load_config(sources).ok());
 }
 
 TEST(Import, AListenerThatSpeaksNoMqttIsLeftOut) {
