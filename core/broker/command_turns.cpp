@@ -60,19 +60,40 @@ void CommandTurns::join_line(const Command& command) {
 }
 
 // The outbox is freed after its Close.
-void CommandTurns::note_costly(const Command& command) {
+void CommandTurns::note_cost(const Command& command, std::uint64_t units, bool is_over) {
   if (command.outbox == nullptr || command.get_if<command::Close>() != nullptr) return;
   Outbox& outbox = *command.outbox;
-  if (outbox.line == nullptr) {
-    MILLRACE_CHECK(held_.empty());  // else what it has there would come too late
-    CommandLine& line = idle_.emplace_back();
-    line.outboxes.push_back(&outbox);
-    line.place = std::prev(idle_.end());
-    outbox.line = &line;
-    nobody_waits_ = false;
+  const std::int64_t now_ns = processor_.now_ns();
+  const bool is_much = units >= costly_units_ || !is_over;
+  const bool has_asked_for_much =
+      outbox.attached() && count_cost(*outbox.session, units) >= costly_units_;
+  if (is_much || has_asked_for_much) {
+    if (outbox.line == nullptr) make_line(outbox);
+    outbox.line->costly_at_ns = now_ns;
   }
-  outbox.set_asks_much(true);
-  outbox.line->costly_at_ns = processor_.now_ns();
+  // Many commands that cost little each may wait; else a client with many readers would be slow.
+  if (is_much) {
+    outbox.set_asks_much(true);
+    outbox.line->much_at_ns = now_ns;
+  } else if (outbox.line != nullptr && now_ns - outbox.line->much_at_ns > costly_ns) {
+    outbox.set_asks_much(false);
+  }
+}
+
+std::uint64_t CommandTurns::count_cost(const Session& session, std::uint64_t units) {
+  Cost& cost = costs_[session.number % costs_.size()];
+  const std::int64_t second = processor_.now_ns() / costly_ns;
+  if (std::exchange(cost.second, second) != second) cost.units = 0;
+  return cost.units += units;
+}
+
+void CommandTurns::make_line(Outbox& outbox) {
+  MILLRACE_CHECK(held_.empty());  // else what it has there would come too late
+  CommandLine& line = idle_.emplace_back();
+  line.outboxes.push_back(&outbox);
+  line.place = std::prev(idle_.end());
+  outbox.line = &line;
+  nobody_waits_ = false;
 }
 
 void CommandTurns::leave_line(CommandLine& line, Outbox& outbox) {

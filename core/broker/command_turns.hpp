@@ -3,10 +3,11 @@
 //
 // As a rule that is the order of the queue. But a batch has a slice of work; once that is used up,
 // what is left of it begins the next batch, so that what is done is handed over. And a connection
-// that asked for something costly (a topic that very many filters match, a message for very many
-// offline sessions) has a line of its own for a second after that: such lines are served in turn, a
-// command each, after what the others asked for. What is asked by one command alone may be costly,
-// too: Processor::apply_some() does a part of it, and the rest has its turn later.
+// that asked for something costly, by one command (a topic that very many filters match, a message
+// for very many offline sessions) or by those of a second together, in batches that become long,
+// has a line of its own for a second after that: such lines are served in turn, a command each,
+// after what the others asked for. What is asked by one command alone may be costly, too:
+// Processor::apply_some() does a part of it, and the rest has its turn later.
 //
 // What always holds: the commands of one connection are applied in their order, and those of the next
 // connection of its session come after them; a batch does no more than its slice and one command;
@@ -15,6 +16,7 @@
 // Threads: the processor's holder alone.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -32,6 +34,7 @@ struct CommandLine {
   std::vector<Outbox*> outboxes;  // of those whose Close is not applied yet
   std::deque<Command> commands;
   std::int64_t costly_at_ns = 0;  // when it asked for something costly last
+  std::int64_t much_at_ns = 0;    // the same, by one command
   std::list<CommandLine>::iterator place;
 };
 
@@ -71,14 +74,18 @@ class CommandTurns {
   bool apply(Command& command) {
     const bool is_over = processor_.apply_some(command);
     const std::uint64_t before = std::exchange(spent_units_, processor_.spent_units());
-    if (spent_units_ - before >= costly_units_ || !is_over) [[unlikely]]
-      note_costly(command);
+    const std::uint64_t units = spent_units_ - before;
+    // What costs little is counted only where a batch becomes long: elsewhere nobody waits for it.
+    if (units >= costly_units_ || spent_units_ >= slice_units_ / 2 || !is_over) [[unlikely]]
+      note_cost(command, units, is_over);
     return is_over;
   }
   void admit_beside_others(Command& command);
   void put_off(Command& command);
   void join_line(const Command& command);
-  void note_costly(const Command& command);
+  void note_cost(const Command& command, std::uint64_t units, bool is_over);
+  std::uint64_t count_cost(const Session& session, std::uint64_t units);
+  void make_line(Outbox& outbox);
   void leave_line(CommandLine& line, Outbox& outbox);
   void drop_requests(CommandLine& line);
   void close_idle_lines();
@@ -93,6 +100,13 @@ class CommandTurns {
   std::uint64_t slice_units_ = 0;
   std::uint64_t costly_units_ = 0;  // a part of a slice; most commands cost none or a few
   bool hurries_ = false;
+  // What connections asked for in this second, as far as it was counted, by the numbers of their
+  // sessions. Two that share a place get a line too early, which does little harm.
+  struct Cost {
+    std::int64_t second = 0;
+    std::uint64_t units = 0;
+  };
+  std::array<Cost, 1024> costs_{};
 };
 
 }  // namespace millrace::broker

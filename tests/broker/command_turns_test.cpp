@@ -85,6 +85,47 @@ TEST_F(CommandTurnsTest, OthersAreServedBeforeTheRestOfWhatIsCostly) {
   EXPECT_EQ(world.processor.find_session("offline7")->pending.size(), 20u) << "nothing is lost";
 }
 
+// Each of its commands costs little, but it may have thousands in the queue.
+TEST_F(CommandTurnsTest, OthersAreServedBeforeTheRestOfManyThatAreCostlyTogether) {
+  for (int i = 0; i < 60; ++i) {
+    world.peer("some" + std::to_string(i)).connect(true, 1000).subscribe("some", 1, Mode::every);
+    world.peers.back()->close();
+  }
+  Peer& stranger = world.peer("stranger").connect();
+  Peer& healthy = world.peer("healthy").connect().subscribe("own");
+  world.end_batch();
+  constexpr std::size_t count = 60;
+  std::vector<Command> commands;
+  for (std::size_t i = 0; i < count; ++i) {
+    commands.push_back(publish_command(message("some", "x", 1, false, 1), stranger.outbox.get()));
+  }
+  commands.push_back(cheap(healthy, "beside"));
+  run_batch(std::move(commands));
+  healthy.take();
+  EXPECT_EQ(healthy.payloads(), std::vector<std::string>{"beside"});
+  EXPECT_NE(stranger.outbox->line, nullptr);
+  EXPECT_FALSE(stranger.outbox->asks_much()) << "as many of them may wait as of others";
+  EXPECT_GE(run_until_empty(), 2);
+  EXPECT_LE(most_spent, slice_units + 200u) << "a slice and one command";
+  EXPECT_EQ(world.processor.find_session("some7")->pending.size(), count) << "nothing is lost";
+}
+
+TEST_F(CommandTurnsTest, WhatCostsLittleInASecondGetsNoLine) {
+  for (int i = 0; i < 60; ++i) {
+    world.peer("some" + std::to_string(i)).connect(true, 1000).subscribe("some", 1, Mode::every);
+    world.peers.back()->close();
+  }
+  Peer& stranger = world.peer("stranger").connect();
+  world.end_batch();
+  for (int i = 0; i < 10; ++i) {
+    std::vector<Command> commands;
+    commands.push_back(publish_command(message("some", "x", 1, false, 1), stranger.outbox.get()));
+    run_batch(std::move(commands));
+    EXPECT_EQ(stranger.outbox->line, nullptr);
+    world.now_ns += 1'000'000'000;
+  }
+}
+
 TEST_F(CommandTurnsTest, CommandsOfOneConnectionKeepTheirOrder) {
   Peer& reader = world.peer("reader").connect().subscribe("#", 1, Mode::every);
   Peer& stranger = world.peer("stranger").connect();
