@@ -76,11 +76,11 @@ bool PendingQueue::replace_cell(PendingEntry& entry) {
 
 bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
   Lanes& lanes = lanes_.write();
-  const auto found = lanes.cells.find(key_of(entry));
-  if (found == lanes.cells.end()) return false;
-  MILLRACE_CHECK(found->second - lanes.newest_base < lanes.newest.size());
-  MILLRACE_CHECK(lanes.newest[found->second - lanes.newest_base].is_cell);
-  PendingEntry& waiting = lanes.newest[found->second - lanes.newest_base].entry;
+  const std::uint64_t* const found = lanes.cells.find(key_of(entry));
+  if (found == nullptr) return false;
+  MILLRACE_CHECK(*found - lanes.newest_base < lanes.newest.size());
+  MILLRACE_CHECK(lanes.newest[*found - lanes.newest_base].is_cell);
+  PendingEntry& waiting = lanes.newest[*found - lanes.newest_base].entry;
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
   if (waiting.delivery.message.topic() != entry.delivery.message.topic()) return false;
@@ -102,7 +102,7 @@ void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
   MILLRACE_CHECK(lanes.newest.empty() || lanes.newest.back().entry.epoch <= entry.epoch);
   lanes.newest_bytes += entry.bytes();
   lanes.newest_lasting += lasting(entry);
-  if (as_cell) lanes.cells[key_of(entry)] = lanes.newest_base + lanes.newest.size();
+  if (as_cell) lanes.cells.put(key_of(entry), lanes.newest_base + lanes.newest.size());
   lanes.newest.push_back({std::move(entry), as_cell});
 }
 
@@ -147,8 +147,7 @@ void PendingQueue::seal() {
   if (empty()) return;
   Lanes& lanes = lanes_.write();
   ++lanes.epoch;
-  // clear() would go through the buckets of the most cells that there ever were.
-  if (!lanes.cells.empty()) lanes.cells = decltype(lanes.cells)();
+  lanes.cells.clear();
 }
 
 PendingQueue PendingQueue::take_all() {
@@ -205,10 +204,8 @@ PendingEntry PendingQueue::pop(Lane lane) {
   MILLRACE_CHECK(!lanes.newest.empty());
   forget(lanes, lanes.newest.front());
   PendingEntry entry = std::move(lanes.newest.front().entry);
-  if (const auto cell = lanes.cells.find(key_of(entry));
-      cell != lanes.cells.end() && cell->second == lanes.newest_base) {
-    lanes.cells.erase(cell);
-  }
+  const std::uint64_t* const cell = lanes.cells.find(key_of(entry));
+  if (cell != nullptr && *cell == lanes.newest_base) lanes.cells.erase(key_of(entry));
   lanes.newest.pop_front();
   ++lanes.newest_base;
   MILLRACE_CHECK(lanes.agree());
@@ -240,7 +237,7 @@ void PendingQueue::index_all() {
   for (std::size_t i = 0; i < lanes.newest.size(); ++i) {
     const Cell& cell = lanes.newest[i];
     if (cell.is_fixed) lanes.cells.erase(key_of(cell.entry));
-    if (cell.is_cell && cell.entry.epoch == lanes.epoch) lanes.cells[key_of(cell.entry)] = i;
+    if (cell.is_cell && cell.entry.epoch == lanes.epoch) lanes.cells.put(key_of(cell.entry), i);
   }
 }
 

@@ -19,7 +19,6 @@
 #include <boost/container/deque.hpp>
 #include <cstdint>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -27,6 +26,7 @@
 #include "core/broker/outbox.hpp"
 #include "core/broker/rare.hpp"
 #include "core/broker/shape.hpp"
+#include "core/broker/split_table.hpp"
 
 namespace millrace::broker {
 
@@ -93,7 +93,7 @@ class PendingQueue {
 
   // A value of the same topic waits that may be replaced.
   bool has_cell(const PendingEntry& entry) const {
-    return newest_size() > 0 && lanes_.read().cells.contains(key_of(entry));
+    return newest_size() > 0 && lanes_.read().cells.find(key_of(entry)) != nullptr;
   }
   // Values wait that are not replaced any more, or requests, of whatever topics.
   bool has_unreplaceable() const {
@@ -195,7 +195,7 @@ class PendingQueue {
     boost::container::deque<Cell> newest;
     std::uint64_t newest_base = 0;  // position of newest.front()
     // Position in `newest` of each cell that may be replaced.
-    std::unordered_map<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
+    SplitTable<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
     std::uint64_t every_bytes = 0;
     std::uint64_t newest_bytes = 0;
     std::size_t every_lasting = 0;  // entries at QoS 1 and 2
