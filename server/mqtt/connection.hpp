@@ -121,6 +121,7 @@ class Connection final : public StreamUser,
   struct ReadCounts {
     std::array<std::uint32_t, qos_count> messages{};
     std::array<std::uint64_t, qos_count> payload_bytes{};
+    std::uint64_t spelled_out_bytes = 0;  // of packets that came with a topic alias
   };
 
   // --- connection.cpp ---
@@ -181,6 +182,7 @@ class Connection final : public StreamUser,
   bool must_pause() const;
   bool may_resume() const;
   void resume_reading();
+  void ask_to_read();
   std::size_t control_bytes() const;
 
   // --- connection_subscribe.cpp ---
@@ -200,7 +202,7 @@ class Connection final : public StreamUser,
   void refuse_publish(const protocol::PublishView& view, ReasonCode reason);
   void drop_over_rate(const protocol::PublishView& view);
   bool count_unacknowledged();
-  void submit_spelled_out(const protocol::PublishView& view);
+  void submit_spelled_out(const protocol::PublishView& view, ReadCounts& counts);
 
   // --- connection_trace.cpp: for the traces that run; asked only if tracing() ---
   template <class TextOf>
@@ -264,6 +266,7 @@ class Connection final : public StreamUser,
   bool zero_expiry_ : 1 = false;    // CONNECT asked for no session after the connection
   bool greeted_ : 1 = false;        // CONNACK with success is written, or about to be
   bool reading_paused_ : 1 = false;
+  bool pause_counted_ : 1 = false;  // what came before it is still held back
   bool read_stopped_ : 1 = false;   // the server drains
   bool write_blocked_ : 1 = false;  // waits for writability
   bool was_blocked_ : 1 = false;    // since the last report of what drained

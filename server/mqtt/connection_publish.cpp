@@ -15,6 +15,11 @@ namespace millrace::server {
 using protocol::QoS;
 using protocol::Version;
 
+namespace {
+// Of one turn of a connection: some reads' worth, about 0.1 ms.
+constexpr std::uint64_t spelled_out_bytes_max = 256 * 1024;
+}  // namespace
+
 bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received,
                                 ReadCounts& counts) {
   auto decoded = protocol::decode_publish(frame, packet, version_);
@@ -66,7 +71,7 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
   if (view.topic_alias == 0) [[likely]] {
     submission_.add_publish(received.slice(frame.packet_bytes, view, version_));
   } else {
-    submit_spelled_out(view);
+    submit_spelled_out(view, counts);
   }
   return true;
 }
@@ -126,7 +131,7 @@ void Connection::drop_over_rate(const protocol::PublishView& view) {
 }
 
 // The packet is written anew, without the alias, into a buffer of its own.
-void Connection::submit_spelled_out(const protocol::PublishView& view) {
+void Connection::submit_spelled_out(const protocol::PublishView& view, ReadCounts& counts) {
   broker::MessageParts parts;
   parts.topic = view.topic;
   parts.payload = view.payload;
@@ -136,10 +141,15 @@ void Connection::submit_spelled_out(const protocol::PublishView& view) {
   parts.duplicate = view.dup;
   parts.packet_id = view.packet_id;
   parts.version = version_;
-  submission_.add_publish(broker::build_message(parts, broker::Inbox::now_ns()));
+  broker::Message message = broker::build_message(parts, broker::Inbox::now_ns());
+  counts.spelled_out_bytes += message.packet_bytes;
+  submission_.add_publish(std::move(message));
   // An alias of a few bytes may stand for a name of 64 KiB, so one read may become far more bytes
-  // than were read: the connection's limit is looked at here too, not only between two reads.
-  if (submission_.is_at_limit()) hold_rest_ = true;
+  // than were read: the connection's limit is looked at here too, not only between two reads, and
+  // what would hold up the thread's other connections has another turn.
+  if (counts.spelled_out_bytes >= spelled_out_bytes_max || submission_.is_at_limit()) {
+    hold_rest_ = true;
+  }
 }
 
 }  // namespace millrace::server

@@ -17,7 +17,15 @@ void Connection::on_readable() {
   thread_.awake();
   const StreamUserRef keep(this);
   if (state_ == State::lingering) return discard_input();
-  if (ended() || reading_paused_ || read_stopped_) return;
+  if (ended() || reading_paused_) return;
+  if (reader_.has_held()) {
+    ReceivedBytes held;
+    reader_.take_held(held);
+    on_received(held);
+    if (!ended()) read_on();
+    return;
+  }
+  if (read_stopped_) return;
   if (read_once() && !ended()) read_on();
 }
 
@@ -114,6 +122,7 @@ void Connection::handle_packets(ReceivedBytes& received, ReadCounts& counts) {
 
 void Connection::count(const ReadCounts& counts) {
   IoCounters& counters = thread_.counters();
+  thread_.count_received(counts.spelled_out_bytes);  // a pass ends by them, too
   for (std::size_t qos = 0; qos < qos_count; ++qos) {
     if (counts.messages[qos] == 0) continue;
     messages_received_ += counts.messages[qos];

@@ -71,6 +71,9 @@ class Stream {
   // One call to on_readable() or on_writable(). Idempotent while one is pending.
   virtual void wait_readable() = 0;
   virtual void wait_writable() = 0;
+  // on_readable(), soon and in turn with others, whatever the socket has: for bytes that are here
+  // already.
+  virtual void post_readable() = 0;
 
   // Says that no more will be written. The peer may still send; what it sends can be read.
   virtual void shutdown() = 0;

@@ -17,6 +17,7 @@ class TcpStream : public Stream, protected Watch {
   IoResult write(std::span<const iovec> from) override;
   void wait_readable() override { wait_to_read(); }
   void wait_writable() override { wait_to_write(); }
+  void post_readable() override;
   void shutdown() override;
   void close() override;
   int fd() override { return Watch::fd(); }
@@ -37,8 +38,6 @@ class TcpStream : public Stream, protected Watch {
   virtual void opened() { user_->on_open(); }
   virtual void readable() { user_->on_readable(); }
   virtual void writable() { user_->on_writable(); }
-  // readable(), soon: for bytes that are here already, so that the socket has nothing to say.
-  void post_readable();
 
  private:
   StreamUser* user_ = nullptr;

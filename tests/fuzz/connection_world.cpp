@@ -58,6 +58,7 @@ class Pipe final : public Stream {
   }
   void wait_readable() override { line_->wants_read = true; }
   void wait_writable() override { line_->wants_write = true; }
+  void post_readable() override { line_->posted = true; }
   void shutdown() override {}
   void close() override {
     line_->closed = true;
@@ -170,6 +171,9 @@ bool World::move(Line& line) {
       keep->on_writable();
     } else if (line.wants_read && readable) {
       line.wants_read = false;
+      keep->on_readable();
+    } else if (line.posted) {
+      line.posted = false;
       keep->on_readable();
     } else {
       break;

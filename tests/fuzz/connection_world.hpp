@@ -33,6 +33,7 @@ struct Line {
   bool closed = false;                // by the server
 
   bool wants_read = false;
+  bool posted = false;
   bool wants_write = false;
   StreamUserRef user;  // until it is closed
 };

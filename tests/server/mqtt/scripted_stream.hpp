@@ -18,6 +18,7 @@ class ScriptedStream : public Stream {
   std::vector<std::uint8_t> taken;
   std::size_t writes = 0;
   std::deque<std::vector<std::uint8_t>> reads;
+  bool posted = false;  // on_readable() is asked for
 
   IoResult write(std::span<const iovec> from) override {
     ++writes;
@@ -44,6 +45,7 @@ class ScriptedStream : public Stream {
   }
   void wait_readable() override {}
   void wait_writable() override {}
+  void post_readable() override { posted = true; }
   void shutdown() override {}
   void close() override {}
   int fd() override { return -1; }
