@@ -13,6 +13,11 @@ namespace millrace::broker {
 
 using protocol::ReasonCode;
 
+namespace {
+// Of messages that are freed: about as many take as long as an entry.
+constexpr std::uint64_t bytes_per_removal = 4096;
+}  // namespace
+
 // --- Spools of links -----------------------------------------------------------------------------
 
 class Backlog::SpoolCount {
@@ -472,10 +477,13 @@ void Backlog::free_discarded() {
   // The more is left, the more is freed, so that never much more waits than a few batches discard.
   std::size_t budget = batch_.limits().removals_per_batch + discarded_size_ / 64;
   while (budget > 0 && !discarded_.empty()) {
-    const std::size_t freed = discarded_.front().drop_some(budget);
-    assert(freed <= budget && freed <= discarded_size_);
-    batch_.stats().work_units.add(freed);
-    budget -= freed;
+    // A long message is given back to the system page by page.
+    const PendingQueue& front = discarded_.front();
+    const std::size_t each = 1 + front.bytes() / front.size() / bytes_per_removal;
+    const std::size_t freed = discarded_.front().drop_some(std::max<std::size_t>(1, budget / each));
+    assert(freed <= discarded_size_);
+    batch_.stats().work_units.add(freed * each);
+    budget -= std::min(budget, freed * each);
     discarded_size_ -= freed;
     if (discarded_.front().empty()) discarded_.pop_front();
   }

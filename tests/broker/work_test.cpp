@@ -274,6 +274,22 @@ TEST(Slices, FreeWhatWaitedForASessionThatEnds) {
   }
 }
 
+// To free 1 MiB takes as long as to free hundreds of short messages.
+TEST(Slices, FreeFewLongMessagesAtATime) {
+  constexpr int count = 50;
+  ProcessorLimits limits = few_removals();
+  limits.credit_bytes = 1;
+  World world(limits);
+  Peer& reader = world.peer("slow").connect().subscribe("a", 0, Mode::every);
+  Peer& writer = world.peer("writer").connect();
+  const std::string payload(std::size_t{limits.removals_per_batch} * 4096, 'v');
+  for (int i = 0; i < count; ++i) writer.publish("a", payload);
+  ASSERT_EQ(world.processor.stats().pending.value(), count - 1u);
+  const Slices slices = slices_of(world, [&] { reader.close(); });
+  EXPECT_LE(slices.most, 3u * limits.removals_per_batch);
+  EXPECT_GE(slices.batches, count / 2);
+}
+
 TEST(Slices, FreeWhatASessionThatEndsHadNotAcknowledged) {
   World world(few_removals());
   Peer& reader = world.peer("reader").connect(true, 0).subscribe("a", 1, Mode::every);
