@@ -38,6 +38,18 @@ void Journal::committed(std::uint64_t number) {
   gate_.release(number);
 }
 
+// No room is a quota that is used up: it is worth trying again later. A disk that fails is no quota.
+std::optional<protocol::ReasonCode> Journal::refusal_for(store::Trouble trouble) {
+  switch (trouble) {
+    case store::Trouble::none:
+      return std::nullopt;
+    case store::Trouble::no_space:
+      return protocol::ReasonCode::quota_exceeded;
+    default:
+      return protocol::ReasonCode::implementation_specific_error;
+  }
+}
+
 void Journal::go_on(std::uint64_t last_body, std::uint64_t last_number) {
   body_number_ = last_body;
   appended_ = committed_ = last_number;

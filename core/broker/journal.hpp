@@ -41,6 +41,8 @@ class Journal {
     // A retained message at QoS 0, or a newest value, is written at most once in this time, however
     // often it changes.
     std::int64_t values_interval_ns = 1'000'000'000;
+    // While the store cannot write, who can be told is refused instead of kept waiting.
+    bool refuses = false;
     // A session's entries are numbered anew from here on.
     std::uint32_t renumber_at = 0xF0000000;
   };
@@ -69,6 +71,11 @@ class Journal {
     return acknowledgements_wait() && (!records_.empty() || committed_ < appended_);
   }
   bool failed() const { return log_.failed(); }
+  // What a publisher is told while the store cannot write, if it is to be told.
+  std::optional<protocol::ReasonCode> refusal() const {
+    if (!options_.refuses) return std::nullopt;
+    return refusal_for(log_.trouble());
+  }
   CommitGate& gate() { return gate_; }
   const CommitGate& gate() const { return gate_; }
 
@@ -122,6 +129,7 @@ class Journal {
   }
 
  private:
+  static std::optional<protocol::ReasonCode> refusal_for(store::Trouble trouble);
   std::uint64_t body_of(const Message& message);
   std::uint32_t next_number(Session& session);
   void put(const Session& session, std::string_view rest, std::string_view value,

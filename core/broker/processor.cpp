@@ -338,6 +338,8 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
   MILLRACE_CHECK(from.connected() && context.from == &from);
   const std::uint8_t qos = context.message.qos;
   const std::uint16_t packet_id = context.message.packet_id;
+  if (journal_ && refuse_unwritten(from, qos, packet_id)) [[unlikely]]
+    return;
   if (qos == 2) {
     switch (publisher_acks_.receive_qos2(from, packet_id)) {
       case PublisherAcks::Received::first:
@@ -372,6 +374,17 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
   const bool heard = matched > 0 || from.origin != 0;
   publisher_acks_.acknowledge(from, qos, packet_id,
                               heard ? ReasonCode::success : ReasonCode::no_matching_subscribers);
+}
+
+// Nothing of it happens, so its publisher may send it again. What has been taken waits as before. A
+// link's peer is a server: it would drop what is refused, and sends again what is not answered.
+bool Processor::refuse_unwritten(Session& from, std::uint8_t qos, std::uint16_t packet_id) {
+  if (!from.is_v5 || from.origin != 0) return false;
+  const auto refusal = journal_->refusal();
+  if (!refusal || (qos == 2 && PublisherAcks::has_received(from, packet_id))) return false;
+  batch_.stats().unwritten_refusals.add();
+  publisher_acks_.refuse_at_once(from, qos, packet_id, *refusal);
+  return true;
 }
 
 std::size_t Processor::route_and_fan_out(PublishContext& context) {

@@ -156,6 +156,8 @@ class Processor {
 
   void apply_publish(Session* from, Message&& message);
   void apply_acknowledged(Session& from, PublishContext& context);
+  // True: the store cannot write, and the publisher was told so.
+  bool refuse_unwritten(Session& from, std::uint8_t qos, std::uint16_t packet_id);
   bool apply_subscribe(Session& session, SubscribeRequest& request);
   void judge_anew(const Session& session, SubscribeRequest& request);
   static void explain(const Session& session, SubscribeRequest& request, protocol::Suback& suback);

@@ -14,11 +14,21 @@ using protocol::ReasonCode;
 
 void PublisherAcks::acknowledge(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
                                 ReasonCode reason) {
-  MILLRACE_CHECK((qos == 1 || qos == 2) && packet_id != 0);
   MILLRACE_CHECK(publisher.connected());
-  Outbox& outbox = *publisher.outbox;
+  encode(publisher, qos, packet_id, reason, answers(*publisher.outbox, true));
+}
+
+void PublisherAcks::refuse_at_once(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                                   ReasonCode reason) {
+  MILLRACE_CHECK(publisher.connected() && protocol::is_failure(reason));
+  encode(publisher, qos, packet_id, reason, answers(*publisher.outbox, false));
+}
+
+void PublisherAcks::encode(const Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                           ReasonCode reason, protocol::ControlPackets& into) {
+  MILLRACE_CHECK((qos == 1 || qos == 2) && packet_id != 0);
   const auto type = qos == 1 ? protocol::PacketType::puback : protocol::PacketType::pubrec;
-  protocol::encode_ack(type, packet_id, reason, outbox.version, answers(outbox, true));
+  protocol::encode_ack(type, packet_id, reason, publisher.outbox->version, into);
 }
 
 // What a message brings may be recorded later in the batch (a retained value is, at its end), so the

@@ -32,10 +32,17 @@ class PublisherAcks {
   // A PUBLISH at QoS 2 came.
   enum class Received : std::uint8_t { first, again, too_many };
   Received receive_qos2(Session& publisher, std::uint16_t packet_id);
+  static bool has_received(const Session& publisher, std::uint16_t packet_id) {
+    return publisher.deferred.read().received_qos2.contains(packet_id);
+  }
   void apply(Session& publisher, const command::Pubrel& pubrel);
   // It came, and is not taken: the exchange ends with that answer [MQTT-4.3.3-9].
   void refuse(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
               protocol::ReasonCode reason);
+
+  // The same before receive_qos2(), and ahead of what waits for the store, which does not work.
+  void refuse_at_once(Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                      protocol::ReasonCode reason);
 
   // Keeps the acknowledgement until release(receiver). False: the publisher has too many of them,
   // and its connection must end.
@@ -67,6 +74,8 @@ class PublisherAcks {
   std::uint32_t unacknowledged_max(const Session& publisher) const;
   // True: it was there.
   bool forget_received(Session& publisher, std::uint16_t packet_id);
+  static void encode(const Session& publisher, std::uint8_t qos, std::uint16_t packet_id,
+                     protocol::ReasonCode reason, protocol::ControlPackets& into);
   protocol::ControlPackets& answers(Outbox& outbox, bool depends);
   void tell(const AwaitedAcks::PublishRef& publish, const Disconnect& disconnect);
 

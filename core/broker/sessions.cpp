@@ -56,7 +56,8 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
     before = find_present(request.client_id);  // it may have ended by that
   }
   Journal* const journal = batch_.journal();
-  if (journal != nullptr && journal->failed() && request.session_expiry_s != 0) {
+  const bool keeps_none = journal != nullptr && (journal->failed() || journal->refusal());
+  if (keeps_none && request.session_expiry_s != 0) {
     outbox.staged().close = ReasonCode::server_unavailable;  // it could not be kept
     return;
   }

@@ -56,6 +56,7 @@ struct ProcessorStats {
   Counter topic_bytes;
   Counter retained;
   Counter commit_waits;  // packets and messages that wait until the store has their batch
+  Counter unwritten_refusals;  // publishes that were refused as the store could not write
   Counter inflight;      // QoS 1 and 2 messages sent and not yet settled
   Counter pending;       // messages that wait for credit
   Counter pending_bytes;

@@ -10,6 +10,13 @@
 
 namespace millrace::store {
 
+// Why nothing can be written now.
+enum class Trouble : std::uint8_t {
+  none,
+  no_space,  // there is no room for it: it goes on by itself when there is
+  broken     // the disk fails; after a flush that failed, until the process is started again
+};
+
 class CommitLog {
  public:
   virtual ~CommitLog() = default;
@@ -20,6 +27,7 @@ class CommitLog {
   virtual bool acknowledgements_wait() const = 0;
   // So much waits for the disk that work which is not urgent is to be put off.
   virtual bool is_behind() const { return false; }
+  virtual Trouble trouble() const { return Trouble::none; }
   // Nothing that is appended will be on the disk any more.
   virtual bool failed() const = 0;
 };

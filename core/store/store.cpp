@@ -1,6 +1,7 @@
 #include "core/store/store.hpp"
 
 #include <cassert>
+#include <cerrno>
 #include <utility>
 
 namespace millrace::store {
@@ -14,6 +15,10 @@ std::uint64_t microseconds_since(std::chrono::steady_clock::time_point start) {
   const auto took = std::chrono::steady_clock::now() - start;
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+}
+
+bool is_no_space(const std::error_code& error) {
+  return error == std::errc::no_space_on_device || error.value() == EDQUOT;
 }
 
 }  // namespace
@@ -85,6 +90,13 @@ std::uint64_t Store::append(Batch& batch) {
   return number;
 }
 
+Trouble Store::trouble() const {
+  const State state = this->state();
+  if (state == State::good) return Trouble::none;
+  const bool no_space = state == State::failing && no_space_.load(std::memory_order_relaxed);
+  return no_space ? Trouble::no_space : Trouble::broken;
+}
+
 // --- The thread ----------------------------------------------------------------------------------
 
 void Store::run() {
@@ -143,6 +155,7 @@ std::error_code Store::write_until_it_works() {
       return {};
     }
     figures_.write_errors.add();
+    no_space_.store(is_no_space(error), std::memory_order_relaxed);
     State good = State::good;
     if (state_.compare_exchange_strong(good, State::failing)) {
       report("store.failing", error.message());

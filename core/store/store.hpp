@@ -28,7 +28,7 @@ namespace millrace::store {
 
 enum class Durability : std::uint8_t {
   commit,    // an acknowledgement waits until what it acknowledges is on the disk
-  interval,  // flushed each interval; acknowledgements do not wait while the disk keeps up
+  interval,  // flushed each interval; acknowledgements do not wait while the disk works and keeps up
   off        // nothing is appended: what there is takes the place of what was, by replace()
 };
 
@@ -71,12 +71,13 @@ class Store final : public CommitLog {
 
   std::uint64_t append(Batch& batch) override;
   bool acknowledgements_wait() const override {
-    return options_.durability == Durability::commit || is_behind();
+    return options_.durability == Durability::commit || is_behind() || state() != State::good;
   }
   bool is_behind() const override {
     return figures_.waiting_bytes.value() > options_.waiting_bytes_max / 4;
   }
   bool failed() const override { return state() == State::failed; }
+  Trouble trouble() const override;
 
   enum class State : std::uint8_t { good, failing, failed };
   State state() const { return state_.load(std::memory_order_acquire); }
@@ -122,6 +123,7 @@ class Store final : public CommitLog {
   std::atomic<std::uint64_t> appended_{0};
   std::atomic<std::uint64_t> committed_{0};
   std::atomic<State> state_{State::good};
+  std::atomic<bool> no_space_{false};  // the write that failed last did for want of room
 
   std::thread thread_;
   std::thread compactor_;

@@ -25,6 +25,7 @@ StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
     : path_(config.path),
       durability_(config.durability),
       newest_values_(config.newest_values),
+      on_failure_(config.on_failure),
       processor_(processor),
       files_(config.path),
       store_(files_, options_of(config)) {
@@ -41,6 +42,7 @@ void StoreHost::restore(Durability durability, std::shared_ptr<const broker::Aut
   recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
   broker::Journal::Options options;
   options.newest_values = newest_values_;
+  options.refuses = on_failure_ == OnStoreFailure::refuse;
   restored_ = durability_ == Durability::off
                   ? processor_.finish_restore()
                   : processor_.finish_restore(store_, recovery_.last_number, options);
@@ -79,7 +81,10 @@ void StoreHost::log_damage() const {
 void StoreHost::start(broker::Inbox& inbox) {
   if (durability_ == Durability::off) return;
   inbox_ = &inbox;
-  store_.start({[this](std::uint64_t number) { submit(number); }, &StoreHost::report});
+  store_.start({[this](std::uint64_t number) { submit(number); },
+                [this](const std::string& event, const std::string& detail) {
+                  report(event, detail);
+                }});
 }
 
 // A later commit stands for an earlier one, but there may be no later one.
@@ -91,11 +96,13 @@ void StoreHost::submit(std::uint64_t number) {
   }
 }
 
-void StoreHost::report(std::string_view event, const std::string& detail) {
+void StoreHost::report(std::string_view event, const std::string& detail) const {
   if (event == "store.works_again") {
     log_info(event, {});
-  } else {
+  } else if (event == "store.compaction_failed") {
     log_error(event, {{"error", detail}});
+  } else {
+    log_error(event, {{"error", detail}, {"on_failure", to_string(on_failure_)}});
   }
 }
 

@@ -50,11 +50,12 @@ class StoreHost {
   void log_damage() const;
   void write_all();
   void submit(std::uint64_t number);
-  static void report(std::string_view event, const std::string& detail);
+  void report(std::string_view event, const std::string& detail) const;
 
   const std::string path_;
   const Durability durability_;
   const bool newest_values_;
+  const OnStoreFailure on_failure_;
   broker::Processor& processor_;
   store::PosixFiles files_;
   store::Store store_;

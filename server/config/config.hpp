@@ -50,6 +50,8 @@ enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
 // What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
 enum class TlsVerify : std::uint8_t { full, signer, insecure };
 using Durability = store::Durability;
+// What a publisher is told at QoS 1 and 2 while the store cannot write: nothing, or that it cannot.
+enum class OnStoreFailure : std::uint8_t { wait, refuse };
 
 const char* to_string(Transport);
 const char* to_string(WaitStrategy);
@@ -71,6 +73,7 @@ const char* to_string(UpstreamType);
 const char* to_string(MqttVersion);
 const char* to_string(TlsVerify);
 const char* to_string(Durability);
+const char* to_string(OnStoreFailure);
 
 struct TlsConfig {
   std::string certificate_file;   // PEM, the whole chain
@@ -237,6 +240,7 @@ struct StoreConfig {
   Durability durability = Durability::commit;
   std::uint32_t interval_ms = 1000;
   bool newest_values = false;  // not retained ones, too
+  OnStoreFailure on_failure = OnStoreFailure::wait;
 };
 
 struct SlotsConfig {

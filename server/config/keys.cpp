@@ -448,6 +448,11 @@ void add_protocol(Schema<Config>& schema) {
       .key(FIELD(store.newest_values),
            "Whether the newest value of each topic is kept though it is not retained, within the "
            "limits of `slots`; it is written at most once a second, however often it changes")
+      .key(FIELD(store.on_failure),
+           "What happens to messages at QoS 1 and 2 while the store cannot write. `wait`: they are "
+           "taken in, and acknowledged when it works again. `refuse`: an MQTT 5 client is told at "
+           "once, 0x97 while the disk is full, else 0x83, and nothing of its message happens; an "
+           "MQTT 3.1.1 client, which cannot be told, waits")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "
            "acknowledged; it is told this as Receive Maximum")

@@ -230,6 +230,9 @@ const char* to_string(OverflowPolicy value) {
 const char* to_string(Durability value) {
   return word_of(value).data();
 }
+const char* to_string(OnStoreFailure value) {
+  return word_of(value).data();
+}
 const char* to_string(LogLevel value) {
   return word_of(value).data();
 }

@@ -53,6 +53,12 @@ struct Words<Durability> {
 };
 
 template <>
+struct Words<OnStoreFailure> {
+  static constexpr WordList<OnStoreFailure, 2> list = {
+      {{"wait", OnStoreFailure::wait}, {"refuse", OnStoreFailure::refuse}}};
+};
+
+template <>
 struct Words<OverflowPolicy> {
   static constexpr WordList<OverflowPolicy, 4> list = {
       {{"drop_oldest", OverflowPolicy::drop_oldest},

@@ -16,8 +16,8 @@ constexpr std::uint32_t hour_s = 3600;
 
 class CommitTest : public testing::Test {
  protected:
-  CommitTest() {
-    world.open_store();
+  explicit CommitTest(const Journal::Options& options = {}) {
+    world.open_store(options);
     reader.connect(false, hour_s).subscribe("a", 2, Mode::every);
     world.peer("plain reader").connect().subscribe("a", 0, Mode::every);
     sender.connect(false, hour_s);
@@ -215,6 +215,132 @@ TEST_F(CommitTest, WhatAFailedStoreNeverLetsGoTakesNoCredit) {
   from.publish("q0", "1", 0).publish("q0", "2", 0);
   both.read();
   EXPECT_THAT(both.payloads(), ElementsAre("1", "2"));
+}
+
+// --- store.on_failure at `refuse` ---
+
+Journal::Options refusing() {
+  Journal::Options options;
+  options.refuses = true;
+  return options;
+}
+
+class RefuseTest : public CommitTest {
+ protected:
+  RefuseTest() : CommitTest(refusing()) {}
+
+  std::uint64_t refused() const { return world.processor.stats().unwritten_refusals.value(); }
+  // The type, packet identifier and reason of the acknowledgements that came.
+  using Answer = std::tuple<PacketType, std::uint16_t, ReasonCode>;
+  static std::vector<Answer> answers(Peer& peer) {
+    peer.take();
+    std::vector<Answer> answers;
+    for (const auto& packet : std::exchange(peer.control, {})) {
+      if (const auto* puback = std::get_if<protocol::Puback>(&packet)) {
+        answers.emplace_back(PacketType::puback, puback->packet_id, puback->reason);
+      } else if (const auto* pubrec = std::get_if<protocol::Pubrec>(&packet)) {
+        answers.emplace_back(PacketType::pubrec, pubrec->packet_id, pubrec->reason);
+      }
+    }
+    return answers;
+  }
+};
+
+TEST_F(RefuseTest, WhileTheDiskIsFullPublishersAreToldAndNothingOfTheMessageHappens) {
+  world.log->has_trouble = store::Trouble::no_space;
+  const std::uint64_t before = world.log->appended();
+  sender.publish("a", "x", 1, true).publish("a", "y", 2).publish("a", "at QoS 0", 0);
+  EXPECT_THAT(answers(sender),
+              ElementsAre(Answer(PacketType::puback, 1, ReasonCode::quota_exceeded),
+                          Answer(PacketType::pubrec, 2, ReasonCode::quota_exceeded)));
+  EXPECT_EQ(refused(), 2u);
+  EXPECT_EQ(world.log->appended(), before);
+  EXPECT_EQ(world.processor.stats().retained.value(), 0u);
+  plain_reader().take();
+  EXPECT_THAT(plain_reader().payloads(), ElementsAre("at QoS 0"));
+}
+
+TEST_F(RefuseTest, ADiskThatFailsIsNoQuota) {
+  world.log->has_trouble = store::Trouble::broken;
+  sender.publish("a", "x", 1);
+  world.log->has_failed = true;
+  sender.publish("a", "y", 1);
+  EXPECT_THAT(
+      answers(sender),
+      ElementsAre(Answer(PacketType::puback, 1, ReasonCode::implementation_specific_error),
+                  Answer(PacketType::puback, 2, ReasonCode::implementation_specific_error)));
+}
+
+TEST_F(RefuseTest, WhatWasTakenBeforeWaitsAndIsNotRefused) {
+  sender.publish("a", "x", 2);
+  world.log->has_trouble = store::Trouble::no_space;
+  // It is sent again, and another one ahead of whose answer nothing has to be.
+  world.apply(publish_command(message("a", "x", 2, false, 1), sender.outbox.get()));
+  sender.publish("a", "y", 2);
+  EXPECT_THAT(answers(sender),
+              ElementsAre(Answer(PacketType::pubrec, 2, ReasonCode::quota_exceeded)));
+  world.log->has_trouble = store::Trouble::none;
+  world.commit();
+  EXPECT_THAT(answers(sender), ElementsAre(Answer(PacketType::pubrec, 1, ReasonCode::success),
+                                           Answer(PacketType::pubrec, 1, ReasonCode::success)));
+  reader.take();
+  EXPECT_THAT(reader.payloads(), ElementsAre("x"));
+}
+
+TEST_F(RefuseTest, WhatWasRefusedIsTakenWhenItComesAgainAfterwards) {
+  world.log->has_trouble = store::Trouble::no_space;
+  sender.publish("a", "x", 2);
+  world.log->has_trouble = store::Trouble::none;
+  answers(sender);
+  world.apply(publish_command(message("a", "x", 2, false, 1), sender.outbox.get()));
+  world.commit();
+  EXPECT_THAT(answers(sender), ElementsAre(Answer(PacketType::pubrec, 1, ReasonCode::success)));
+  reader.take();
+  EXPECT_THAT(reader.payloads(), ElementsAre("x"));
+}
+
+TEST_F(RefuseTest, APublisherThatCannotBeToldWaits) {
+  Peer& old = world.peer("old").connect();
+  old.take();
+  old.control.clear();
+  world.log->has_trouble = store::Trouble::no_space;
+  old.publish("a", "x", 1);
+  EXPECT_THAT(types(old), IsEmpty());
+  world.log->has_trouble = store::Trouble::none;
+  world.commit();
+  EXPECT_THAT(types(old), ElementsAre(PacketType::puback));
+  EXPECT_EQ(refused(), 0u);
+}
+
+TEST_F(RefuseTest, AnotherBrokersMessageWaitsAsItWouldNotBeSentAgain) {
+  Peer& link = world.peer("link", protocol::Version::v5);
+  link.origin = 1;
+  link.connect();
+  link.take();
+  link.control.clear();
+  world.log->has_trouble = store::Trouble::no_space;
+  link.publish("a", "x", 1);
+  EXPECT_THAT(types(link), IsEmpty());
+  world.commit();
+  EXPECT_THAT(types(link), ElementsAre(PacketType::puback));
+}
+
+TEST_F(RefuseTest, AClientWhoseSessionCannotBeKeptIsToldAtOnce) {
+  world.log->has_trouble = store::Trouble::no_space;
+  Peer& refused = world.peer("new", protocol::Version::v5).connect(false, hour_s);
+  refused.take();
+  EXPECT_EQ(refused.closed, ReasonCode::server_unavailable);
+  Peer& plain = world.peer("plain").connect();
+  plain.take();
+  EXPECT_TRUE(plain.session_present);
+}
+
+TEST_F(CommitTest, UnlessItIsToRefuseAPublisherWaitsWhileTheDiskIsFull) {
+  world.log->has_trouble = store::Trouble::no_space;
+  sender.publish("a", "x", 1);
+  EXPECT_THAT(types(sender), IsEmpty());
+  world.commit();
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback));
 }
 
 }  // namespace

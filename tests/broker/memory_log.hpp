@@ -23,6 +23,9 @@ class MemoryLog final : public store::CommitLog {
   bool acknowledgements_wait() const override { return waits; }
   bool is_behind() const override { return behind; }
   bool failed() const override { return has_failed; }
+  store::Trouble trouble() const override {
+    return has_failed ? store::Trouble::broken : has_trouble;
+  }
 
   std::uint64_t appended() const { return appended_; }
   // What a process finds that starts now, if the disk has the batches up to that one.
@@ -42,6 +45,7 @@ class MemoryLog final : public store::CommitLog {
 
   bool waits = true;
   bool has_failed = false;
+  store::Trouble has_trouble = store::Trouble::none;
   bool behind = false;
   bool frozen = false;  // what comes now is not recorded: the process is dead
   std::uint64_t committed = 0;

@@ -234,16 +234,43 @@ class Store(StoreCase):
         self.path = copy
         self.check(self.start())
 
-    def test_a_full_disk_stops_acknowledgements_and_nothing_else(self):
+    def start_on_a_small_disk(self, **settings):
+        """A disk of its own, which only the server sees. The second one returned takes most of it:
+        when that file goes, there is room."""
         if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode != 0:
             self.skipTest("no mount namespace can be made here, for a small disk")
-        # A disk of its own, which only the server sees; `ballast` takes most of it.
         disk = os.path.join(self.folder, "disk")
         os.mkdir(disk)
         mount = ('mount -t tmpfs -o size=3m tmpfs "$0" && '
                  'head -c 2500000 /dev/zero >"$0/ballast" && exec "$@"')
         self.path = os.path.join(disk, "store")
-        server = self.start(inside=[*NAMESPACE, "sh", "-c", mount, disk])
+        server = self.start(inside=[*NAMESPACE, "sh", "-c", mount, disk], **settings)
+        server.mqtt_port  # it has started: the disk is there
+        return server, f"/proc/{server.pid}/root{disk}/ballast"
+
+    def test_publishers_are_refused_while_the_disk_is_full_if_that_is_wanted(self):
+        server, ballast = self.start_on_a_small_disk(on_failure="refuse")
+        self.peer(server, "reader").subscribe("a/#", qos=1)
+        old = self.peer(server, "old", clean=True, version=4)
+        writer = self.peer(server, "writer", clean=True, properties=())
+        filler = self.peer(server, "filler", clean=True, properties=())
+        for pid in range(1, 41):  # 32 KiB each: more than there is room for
+            filler.send(wire.publish("a/1", "x" * 32_000, 1, pid, version=5))
+        server.wait_for_log("store.failing")
+        self.assertTrue(any("store.failing" in line and "refuse" in line for line in server.lines))
+        for qos, kind in ((1, wire.PUBACK), (2, wire.PUBREC)):
+            writer.send(wire.publish("a/1", "refused", qos, 100 + qos, version=5))
+            writer.expect(kind, pid=100 + qos, code=0x97)
+        old.send(wire.publish("a/1", "waits", 1, 1, version=4))
+        self.assertGreaterEqual(server.metrics()["millrace_store_refused_publishes_total"], 2)
+        os.remove(ballast)
+        server.wait_for_log("store.works_again")
+        old.expect(wire.PUBACK, pid=1)
+        writer.send(wire.publish("a/1", "taken", 1, 103, version=5))
+        writer.expect(wire.PUBACK, pid=103, code=0)
+
+    def test_a_full_disk_stops_acknowledgements_and_nothing_else(self):
+        server, ballast = self.start_on_a_small_disk()
         plain = self.peer(server, "plain", clean=True, properties=())
         plain.subscribe("a/#")
         self.peer(server, "reader").subscribe("a/#", qos=1)
@@ -263,7 +290,7 @@ class Store(StoreCase):
         with self.assertRaises(urllib.error.HTTPError) as refused:
             server.http("/readyz")
         self.assertEqual(refused.exception.code, 503)
-        os.remove(f"/proc/{server.pid}/root{disk}/ballast")
+        os.remove(ballast)
         for number in range(len(large)):
             writer.expect(wire.PUBACK, pid=100 + number)
         server.wait_for_log("store.works_again")

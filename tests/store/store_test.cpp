@@ -105,10 +105,12 @@ TEST(Store, ReportsNothingAsCommittedWhileTheDiskIsFullAndGoesOnWhenItIsNot) {
   heard.wait_for_event("store.failing");
   EXPECT_EQ(heard.committed(), 0u);
   EXPECT_EQ(store.state(), Store::State::failing);
+  EXPECT_EQ(store.trouble(), Trouble::no_space);
   full = false;
   heard.wait_for_event("store.works_again");
   heard.wait_for_commit(number);
   EXPECT_EQ(store.state(), Store::State::good);
+  EXPECT_EQ(store.trouble(), Trouble::none);
   store.stop();
   files.before_change = nullptr;
   EXPECT_TRUE(read(files).contains({3, 0, "a"}));
@@ -128,10 +130,45 @@ TEST(Store, NeverTrustsAFlushAgainThatFailed) {
   const std::uint64_t lost = put(store, "b");
   heard.wait_for_event("store.failed");
   EXPECT_TRUE(store.failed());
+  EXPECT_EQ(store.trouble(), Trouble::broken);
   put(store, "c");
   store.stop();
   EXPECT_LT(heard.committed(), lost);
   EXPECT_EQ(changes, 2);  // it was not tried again
+}
+
+TEST(Store, AWriteThatFailsForAnotherReasonIsNoWantOfSpace) {
+  FaultyFiles files;
+  Heard heard;
+  Store store(files, quick());
+  store.open([](const Record&) {});
+  files.before_change = [] { return std::make_error_code(std::errc::io_error); };
+  store.start(heard.listener());
+  put(store, "a");
+  heard.wait_for_event("store.failing");
+  EXPECT_EQ(store.trouble(), Trouble::broken);
+}
+
+TEST(Store, LetsAcknowledgementsWaitWhileItCannotWriteThoughItIsFlushedByInterval) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.durability = Durability::interval;
+  options.interval = std::chrono::milliseconds(1);
+  Store store(files, options);
+  store.open([](const Record&) {});
+  std::atomic<bool> full{true};
+  files.before_change = [&] {
+    return full ? std::make_error_code(std::errc::no_space_on_device) : std::error_code();
+  };
+  store.start(heard.listener());
+  EXPECT_FALSE(store.acknowledgements_wait());
+  const std::uint64_t number = put(store, "a");
+  heard.wait_for_event("store.failing");
+  EXPECT_TRUE(store.acknowledgements_wait());
+  full = false;
+  heard.wait_for_commit(number);
+  EXPECT_FALSE(store.acknowledgements_wait());
 }
 
 TEST(Store, FailsWhereTooMuchWaits) {
