@@ -12,7 +12,9 @@ loadtest/compare.sh [options]
   --duration S         measured seconds of each run (3)
   --servers "A B"      only these (default: all that are found)
   --scenarios "A B"    only these (default: all but tls, ws, ws-packet, link, link-qos1, link-lat5k,
-                       link-slow)
+                       link-slow, qos1-250-kept, qos1-1-kept)
+  --disk DIR           where `durable` has its store: on the disk to measure (the results' folder)
+  --tmpfs DIR          also the server `durable-tmpfs`, with its store in DIR, on a tmpfs
   --out DIR            write every result here (default: a new folder under /tmp); existing results in
                        the folder are kept and included
   --port P             the servers use P to P+5 (21883)
@@ -23,6 +25,10 @@ Servers are searched in the PATH; these variables override that:
   MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
   BEFORE                    another build of Millrace, to see what a change did: the server `before`
   FORWARDER, SHAPE          reference programs, which take a port as their argument
+
+In the scenarios ...-kept the reader's session outlives its connection, and in them alone two more
+servers take part: `durable` and `durable-tmpfs`, which are Millrace with store.path, and acknowledge
+what is on the disk. The others keep it in memory.
 
 All servers run with TCP_NODELAY and without queue limits, so that none drops messages of a healthy
 reader.
@@ -38,6 +44,8 @@ duration=3
 out=
 only_servers=
 list_only=
+disk=
+tmpfs=
 port_base=21883
 scenarios="one2one fanin fanin-1k fanout10 fanout100 qos1 qos1-250 lat5k lat-fan10 slow slow-latest
            fresh fresh-latest idle connect connect8"
@@ -50,6 +58,8 @@ while [ $# -gt 0 ]; do
     --scenarios) scenarios=$2; shift 2 ;;
     --out) out=$2; shift 2 ;;
     --port) port_base=$2; shift 2 ;;
+    --disk) disk=$2; shift 2 ;;
+    --tmpfs) tmpfs=$2; shift 2 ;;
     --list) list_only=1; shift ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
@@ -58,7 +68,8 @@ done
 
 program_of() {
   case $1 in
-    millrace) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
+    millrace | durable) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
+    durable-tmpfs) [ -z "$tmpfs" ] || program_of millrace ;;
     mosquitto) echo "${MOSQUITTO:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mosquitto)}" ;;
     nats) echo "${NATS_SERVER:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server)}" ;;
     flashmq) echo "${FLASHMQ:-$(command -v flashmq)}" ;;
@@ -70,7 +81,8 @@ program_of() {
 }
 
 servers=
-for server in ${only_servers:-forwarder shape before millrace flashmq nats nanomq mosquitto}; do
+all_servers="forwarder shape before millrace durable durable-tmpfs flashmq nats nanomq mosquitto"
+for server in ${only_servers:-$all_servers}; do
   program=$(program_of "$server" || true)
   if [ -n "$program" ] && [ -x "$program" ]; then
     servers="$servers $server"
@@ -82,13 +94,17 @@ done
 if [ -n "$list_only" ]; then
   echo "servers:$servers"
   # shellcheck disable=SC2086
-  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k link-slow
+  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k link-slow qos1-250-kept \
+    qos1-1-kept
   exit 0
 fi
 [ -x "$load" ] || { echo "compare.sh: $load does not exist: build it first" >&2; exit 1; }
 
 out=${out:-$(mktemp -d /tmp/millrace-compare-XXXXXX)}
 mkdir -p "$out"
+disk_store=$(mktemp -d "${disk:-$out}/millrace-compare-store-XXXXXX")
+tmpfs_store=
+if [ -n "$tmpfs" ]; then tmpfs_store=$(mktemp -d "$tmpfs/millrace-compare-store-XXXXXX"); fi
 work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
 server_pid=
 far_pid=   # of the link scenarios: the server behind the other one
@@ -112,7 +128,7 @@ stop_server() {
   far_pid=
   line_pid=
 }
-trap 'stop_server; rm -rf "$work"' EXIT
+trap 'stop_server; rm -rf "$work" "$disk_store" ${tmpfs_store:+"$tmpfs_store"}' EXIT
 
 tcp=$port_base
 tls=$((port_base + 1))
@@ -151,17 +167,29 @@ notifications false
 END
 }
 
+# The part of a durable server's configuration that no other has. Its store is new each time.
+millrace_store() {
+  local folder=
+  case $1 in
+    durable) folder=$disk_store ;;
+    durable-tmpfs) folder=$tmpfs_store ;;
+    *) return 0 ;;
+  esac
+  rm -rf "$folder/store"
+  echo ", \"store\": {\"path\": \"$folder/store\"}"
+}
+
 # configure SERVER link|slow|"": with the link, and the server at its other end, in far.*.
 configure() {
   case $1 in
-    before | millrace)
+    before | millrace | durable*)
       cat >"$work/millrace.json" <<END
 {"listeners": [
   {"transport": "tcp", "port": $tcp},
   {"transport": "tls", "port": $tls,
    "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
   {"transport": "ws", "port": $ws}],
- "http": {"port": 0}$(if [ -n "$2" ]; then millrace_link "$2"; fi)}
+ "http": {"port": 0}$(if [ -n "$2" ]; then millrace_link "$2"; fi; millrace_store "$1")}
 END
       echo "{\"listeners\": [{\"transport\": \"tcp\", \"port\": $far}], \"http\": {\"port\": 0}}" \
         >"$work/far.json"
@@ -233,7 +261,9 @@ command_of() {
   program=$(program_of "$1")
   case $1 in
     # The server would take MILLRACE_LOAD for a configuration key.
-    before | millrace) echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve" ;;
+    before | millrace | durable*)
+      echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve"
+      ;;
     mosquitto) echo "$program -c $work/mosquitto.conf" ;;
     nats) echo "$program -c $work/nats.conf" ;;
     flashmq) echo "$program --config-file $work/flashmq.conf" ;;
@@ -314,11 +344,14 @@ start_server() {
 # Whether a server supports a scenario: the reference programs have neither QoS nor WebSocket nor
 # `$latest/`.
 takes_part() {
+  case $1 in
+    durable*) [[ $2 == *-kept ]] || return 1 ;;
+  esac
   case $2 in
     slow-latest | fresh-latest) [ "$1" = millrace ] || [ "$1" = before ] ;;
     link*) [ "$1" = millrace ] || [ "$1" = mosquitto ] ;;
     tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
-    qos1 | qos1-250 | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
+    qos1* | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
     slow | connect | connect8) [ "$1" != shape ] ;;
   esac
 }
@@ -333,6 +366,8 @@ arguments_of() {
     fanout100) echo "fanout $timed --subscribers 100 --in-flight 100" ;;
     qos1) echo "qos1 $timed --unacked 20" ;;
     qos1-250) echo "qos1 $timed --unacked 250" ;;
+    qos1-250-kept) echo "qos1 $timed --unacked 250 --kept" ;;
+    qos1-1-kept) echo "qos1 $timed --publishers 1 --topics 1 --unacked 1 --kept" ;;
     lat5k) echo "latency $timed --rate 5000" ;;
     lat-fan10) echo "latency $timed --rate 2000 --subscribers 10" ;;
     slow) echo "slow -p $tcp" ;;

@@ -54,9 +54,11 @@ Fleet::Fleet(const Options& options)
       loop_(options.wait == Wait::spin),
       endpoint_(make_endpoint(options)),
       publish_endpoint_(make_endpoint(options, options.publish_port)),
+      subscribe_endpoint_(make_endpoint(options)),
       topics_(options.topic_prefix, std::max<std::uint32_t>(1, options.topics)),
       run_(std::random_device()() % (1u << 28)),  // a stamp has 28 bits for it
       name_prefix_(options.client_id_prefix + "-" + std::to_string(run_ % 100'000) + "-") {
+  subscribe_endpoint_.connect.is_kept = options.is_kept;
   loop_.reserve_scratch(options.payload_bytes + 1024);
 }
 
@@ -111,7 +113,7 @@ Client& Fleet::add_publisher() {
 }
 
 Client& Fleet::add_subscriber(Receiver* receiver, bool measured) {
-  Client& client = add("s");
+  Client& client = add("s", subscribe_endpoint_);
   client.receive_into(receiver);
   members_.back()->subscription = std::make_unique<Subscription>(subscription(measured));
   return client;

@@ -77,6 +77,7 @@ class Fleet : public ClientEvents {
   EventLoop loop_;
   Endpoint endpoint_;
   Endpoint publish_endpoint_;
+  Endpoint subscribe_endpoint_;
   TopicNames topics_;
   std::uint32_t run_;
   std::string name_prefix_;

@@ -77,6 +77,7 @@ constexpr Meaning kMeanings[] = {
     {"qos", kPublishing},
     {"subscribe-qos", kPublishing},
     {"retain", kPublishing},
+    {"kept", kPublishing},
     {"filter", kPublishing},
     {"filter-prefix", kPublishing},
     {"user-property", kPublishing},
@@ -151,6 +152,9 @@ void add_shape_options(po::options_description& all, Options& o, Raw& raw) {
   add("subscribe-qos", po::value(&raw.subscribe_qos),
       "QoS of the subscriptions (else that of the publishes)");
   add("retain", po::bool_switch(&o.retain), "publish with RETAIN");
+  add("kept", po::bool_switch(&o.is_kept),
+      "the subscribers' sessions outlive the connection, and are left in the broker: a durable one "
+      "stores what waits for them");
   add("filter", po::value(&raw.filter)->default_value("wildcard"),
       "subscribe to PREFIX/# (wildcard) or to each topic by name (exact)");
   add("filter-prefix", po::value(&o.filter_prefix),
@@ -269,7 +273,9 @@ void refuse_meaningless(const po::variables_map& given, Scenario scenario) {
   for (const Meaning& m : kMeanings) {
     const auto found = given.find(m.option);
     if (found == given.end() || found->second.defaulted()) continue;
-    const bool is_unset_switch = std::string(m.option) == "retain" && !found->second.as<bool>();
+    const std::string option = m.option;
+    const bool is_switch = option == "retain" || option == "kept";
+    const bool is_unset_switch = is_switch && !found->second.as<bool>();
     if (!is_unset_switch && (m.scenarios & bit(scenario)) == 0) {
       throw UsageError("--" + std::string(m.option) + " has no meaning in the scenario " +
                        scenario_name(scenario));

@@ -67,6 +67,7 @@ struct Options {
   std::uint8_t qos = 0;
   std::uint8_t subscribe_qos = 0;
   bool retain = false;
+  bool is_kept = false;  // the subscribers' sessions
 
   // How fast, how long
   std::vector<double> rates_per_s;  // empty: closed loop; several: one run each

@@ -97,7 +97,7 @@ std::optional<std::uint32_t> take_varint(std::string_view& bytes) {
 }
 
 std::string encode_connect(const ConnectFields& fields) {
-  std::uint8_t flags = 0x02;  // a clean session: no state from earlier runs
+  std::uint8_t flags = fields.is_kept ? 0 : 0x02;  // a clean session: no state from earlier runs
   if (!fields.username.empty()) flags |= 0x80;
   if (!fields.password.empty()) flags |= 0x40;
   std::string body;
@@ -105,7 +105,10 @@ std::string encode_connect(const ConnectFields& fields) {
   body.push_back(static_cast<char>(fields.version));
   body.push_back(static_cast<char>(flags));
   append_u16(body, fields.keepalive_s);
-  if (fields.version == MqttVersion::v5) body.push_back(0);
+  if (fields.version == MqttVersion::v5) {
+    using namespace std::string_literals;
+    body += fields.is_kept ? "\5\x11\0\0\x0E\x10"s : "\0"s;  // Session Expiry Interval: 3600
+  }
   append_text(body, fields.client_id);
   if (!fields.username.empty()) append_text(body, fields.username);
   if (!fields.password.empty()) append_text(body, fields.password);

@@ -38,6 +38,7 @@ struct ConnectFields {
   std::string username;
   std::string password;
   std::uint16_t keepalive_s = 0;
+  bool is_kept = false;  // the session outlives its connection, on MQTT 5 for an hour
 };
 
 struct SubscribeFields {

@@ -85,6 +85,7 @@ Result begin_result(const Options& o) {
   if (o.qos > 0) r.add("unacked_max", std::uint64_t{o.unacked});
   if (o.in_flight > 0) r.add("in_flight_max", o.in_flight);
   if (!o.filter_prefix.empty()) r.add("filter_prefix", o.filter_prefix);
+  if (o.is_kept) r.add("sessions", "kept");
   return r;
 }
 

@@ -190,6 +190,14 @@ TEST_F(Mosquitto, AcknowledgesAtEveryQosInBothVersions) {
   }
 }
 
+TEST_F(Mosquitto, DeliversToSessionsThatAreKept) {
+  for (const char* version : {"3.1.1", "5"}) {
+    expect_faultless(run({"qos1", "-p", port(TransportKind::tcp), "--kept", "--messages", "500",
+                          "--mqtt", version, "--publishers", "1", "--unacked", "1"}),
+                     500);
+  }
+}
+
 TEST_F(Mosquitto, SpeaksTlsAndWebSocket) {
   const std::string ca = folder_ + "/cert.pem";
   expect_faultless(run({"fanin", "-p", port(TransportKind::tls), "--transport", "tls", "--cafile",

@@ -70,7 +70,13 @@ TEST(Options, SubscribeAtTheQosOfThePublishesUnlessTold) {
   EXPECT_EQ(parse({"one2one", "--qos", "2", "--subscribe-qos", "0"}).subscribe_qos, 0);
 }
 
+TEST(Options, KeepTheSessionsOfSubscribersIfTold) {
+  EXPECT_FALSE(parse({"qos1"}).is_kept);
+  EXPECT_TRUE(parse({"qos1", "--kept"}).is_kept);
+}
+
 TEST(Options, RefuseWhatHasNoMeaningInTheScenario) {
+  EXPECT_THAT(fault_of({"connect", "--kept"}), testing::HasSubstr("--kept"));
   EXPECT_THAT(fault_of({"one2one", "--pause", "3"}), testing::HasSubstr("--pause"));
   EXPECT_THAT(fault_of({"connect", "--payload", "64"}), testing::HasSubstr("--payload"));
   EXPECT_THAT(fault_of({"latency", "--in-flight", "10"}), testing::HasSubstr("--in-flight"));

@@ -18,6 +18,15 @@ TEST(Packets, EncodesConnectOfBothVersions) {
   EXPECT_EQ(encode_connect(f), "\x10\x14\0\4MQTT\5\xC2\1\2\0\0\1c\0\1u\0\1p"s);
 }
 
+TEST(Packets, ASessionThatIsKeptIsNotClean) {
+  ConnectFields f;
+  f.client_id = "c"s;
+  f.is_kept = true;
+  EXPECT_EQ(encode_connect(f), "\x10\x0D\0\4MQTT\4\0\0\0\0\1c"s);
+  f.version = MqttVersion::v5;
+  EXPECT_EQ(encode_connect(f), "\x10\x13\0\4MQTT\5\0\0\0\5\x11\0\0\x0E\x10\0\1c"s);
+}
+
 TEST(Packets, EncodesSubscribeWithUserProperties) {
   SubscribeFields f;
   f.filters = {"a", "b/#"};
