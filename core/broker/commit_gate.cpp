@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <functional>
 #include <iterator>
+#include <unordered_set>
 
 namespace millrace::broker {
 
@@ -10,7 +12,8 @@ CommitGate::Held& CommitGate::held(Outbox& outbox) {
   ++size_;
   ++current_size_;
   const auto [place, is_new] = places_.try_emplace(&outbox, current_.size());
-  if (is_new) current_.push_back({OutboxRef(&outbox), {}, {}, false});
+  if (is_new) current_.push_back({OutboxRef(&outbox), {}, {}, false, 0});
+  ++current_[place->second].count;
   return current_[place->second];
 }
 
@@ -18,13 +21,17 @@ void CommitGate::seal(std::uint64_t number) {
   if (current_.empty()) return;
   assert(sealed_.empty() || sealed_.back().number <= number);
   places_.clear();
-  sealed_.push_back({number, std::exchange(current_size_, 0), std::exchange(current_, {})});
+  std::uint64_t bytes = 0;
+  for (const Held& held : current_) bytes += held.bytes();
+  bytes_ += bytes;
+  sealed_.push_back({number, std::exchange(current_size_, 0), bytes, std::exchange(current_, {})});
 }
 
 void CommitGate::release(std::uint64_t number) {
   for (; !sealed_.empty() && sealed_.front().number <= number; sealed_.pop_front()) {
     for (Held& held : sealed_.front().of) let_go(held);
     size_ -= sealed_.front().count;
+    bytes_ -= sealed_.front().bytes;
   }
 }
 
@@ -54,7 +61,36 @@ void CommitGate::discard() {
   sealed_.clear();
   current_.clear();
   places_.clear();
-  size_ = current_size_ = 0;
+  size_ = current_size_ = bytes_ = 0;
+}
+
+std::vector<OutboxRef> CommitGate::shed(std::uint64_t bytes_max) {
+  std::unordered_map<Outbox*, std::uint64_t> bytes_of;
+  for (const Sealed& sealed : sealed_) {
+    for (const Held& held : sealed.of) bytes_of[held.outbox.get()] += held.bytes();
+  }
+  std::vector<std::pair<std::uint64_t, Outbox*>> most;
+  for (const auto& [outbox, bytes] : bytes_of) most.emplace_back(bytes, outbox);
+  std::sort(most.begin(), most.end(), std::greater<>());
+  std::vector<OutboxRef> shed;
+  std::unordered_set<const Outbox*> is_shed;
+  std::uint64_t left = bytes_;
+  for (auto next = most.begin(); left > bytes_max && next != most.end(); ++next) {
+    left -= next->first;
+    shed.emplace_back(next->second);
+    is_shed.insert(next->second);
+  }
+  for (Sealed& sealed : sealed_) {
+    std::erase_if(sealed.of, [&](const Held& held) {
+      if (!is_shed.contains(held.outbox.get())) return false;
+      sealed.bytes -= held.bytes();
+      sealed.count -= held.count;
+      size_ -= held.count;
+      return true;
+    });
+  }
+  bytes_ = left;
+  return shed;
 }
 
 }  // namespace millrace::broker

@@ -44,9 +44,14 @@ class CommitGate {
   void release(std::uint64_t number);
   // The store has failed: none of it will ever leave.
   void discard();
+  // Too much waits: drops what is held for those connections for which most of it is, until no more
+  // than so much is left. They have to end: each of their answers would be missing.
+  std::vector<OutboxRef> shed(std::uint64_t bytes_max);
 
   // Packets and messages that wait.
   std::uint64_t size() const { return size_; }
+  // What they take, of batches that were sealed; but for messages, which their sessions hold, too.
+  std::uint64_t bytes() const { return bytes_; }
 
  private:
   struct Held {
@@ -54,10 +59,16 @@ class CommitGate {
     protocol::ControlPackets control;
     std::vector<HandoverItem> deliveries;
     bool connack = false;  // is in what the outbox has staged
+    std::uint32_t count = 0;
+
+    std::uint64_t bytes() const {
+      return sizeof(Held) + control.size() + deliveries.size() * sizeof(HandoverItem);
+    }
   };
   struct Sealed {
     std::uint64_t number = 0;
     std::uint64_t count = 0;
+    std::uint64_t bytes = 0;
     std::vector<Held> of;
   };
 
@@ -69,6 +80,7 @@ class CommitGate {
   std::unordered_map<const Outbox*, std::size_t> places_;  // in current_
   std::deque<Sealed> sealed_;                              // rising numbers
   std::uint64_t size_ = 0;
+  std::uint64_t bytes_ = 0;
   std::uint64_t current_size_ = 0;
 };
 

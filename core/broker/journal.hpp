@@ -41,6 +41,8 @@ class Journal {
     // A retained message at QoS 0, or a newest value, is written at most once in this time, however
     // often it changes.
     std::int64_t values_interval_ns = 1'000'000'000;
+    // More than that of answers does not wait for the disk: see CommitGate::shed().
+    std::uint64_t waiting_bytes_max = 256ull << 20;
     // While the store cannot write, who can be told is refused instead of kept waiting.
     bool refuses = false;
     // A session's entries are numbered anew from here on.
@@ -76,6 +78,8 @@ class Journal {
     if (!options_.refuses) return std::nullopt;
     return refusal_for(log_.trouble());
   }
+  bool too_much_waits() const { return gate_.bytes() > options_.waiting_bytes_max; }
+  std::vector<OutboxRef> shed_answers() { return gate_.shed(options_.waiting_bytes_max / 2); }
   CommitGate& gate() { return gate_; }
   const CommitGate& gate() const { return gate_; }
 

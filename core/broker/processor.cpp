@@ -113,6 +113,8 @@ void Processor::finish() {
   sessions_.review_some();
   sessions_.fire_timers();
   memory_guard_.finish_batch();
+  if (journal_ && journal_->too_much_waits()) [[unlikely]]
+    shed_answers();
   if (backlog_.has_heritable()) [[unlikely]]
     sessions_.hand_on_some(backlog_);
   if (batch_.awaited().has_done()) [[unlikely]]
@@ -146,6 +148,16 @@ void Processor::finish_batch() {
   if (commands_ > 0) batch_.stats().batch_commands.record(commands_);
   sessions_.finish_review();
   holder_.leave();
+}
+
+// The disk does not keep up, or fails, and clients go on without waiting for answers. Those that are
+// owed most have to connect again, and send what was not acknowledged once more.
+void Processor::shed_answers() {
+  for (const OutboxRef& outbox : journal_->shed_answers()) {
+    if (!outbox->attached()) continue;
+    batch_.stats().unanswered_ends.add();
+    sessions_.disconnect(*outbox->session, ReasonCode::quota_exceeded);
+  }
 }
 
 // What became due by a command is published with that command: a takeover's will comes before what

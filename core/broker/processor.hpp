@@ -174,6 +174,7 @@ class Processor {
   std::size_t route_and_fan_out(PublishContext& context);
   // The same, and a message without a subscriber is counted.
   std::size_t publish(PublishContext& context);
+  void shed_answers();
   void publish_due_wills();
   void tell_awaited();
   void tell_sequence();

@@ -57,6 +57,7 @@ struct ProcessorStats {
   Counter retained;
   Counter commit_waits;  // packets and messages that wait until the store has their batch
   Counter unwritten_refusals;  // publishes that were refused as the store could not write
+  Counter unanswered_ends;     // connections that ended as too much waited for the store
   Counter inflight;      // QoS 1 and 2 messages sent and not yet settled
   Counter pending;       // messages that wait for credit
   Counter pending_bytes;

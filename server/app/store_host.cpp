@@ -15,6 +15,7 @@ store::StoreOptions options_of(const StoreConfig& config) {
   store::StoreOptions options;
   options.durability = config.durability;
   options.interval = std::chrono::milliseconds(config.interval_ms);
+  options.waiting_bytes_max = config.waiting_bytes_max;
   return options;
 }
 
@@ -26,6 +27,7 @@ StoreHost::StoreHost(const StoreConfig& config, broker::Processor& processor,
       durability_(config.durability),
       newest_values_(config.newest_values),
       on_failure_(config.on_failure),
+      waiting_bytes_max_(config.waiting_bytes_max),
       processor_(processor),
       files_(config.path),
       store_(files_, options_of(config)) {
@@ -42,6 +44,7 @@ void StoreHost::restore(Durability durability, std::shared_ptr<const broker::Aut
   recovery_ = store_.open([this](const store::Record& record) { processor_.restore(record); });
   broker::Journal::Options options;
   options.newest_values = newest_values_;
+  options.waiting_bytes_max = waiting_bytes_max_;
   options.refuses = on_failure_ == OnStoreFailure::refuse;
   restored_ = durability_ == Durability::off
                   ? processor_.finish_restore()

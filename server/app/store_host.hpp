@@ -56,6 +56,7 @@ class StoreHost {
   const Durability durability_;
   const bool newest_values_;
   const OnStoreFailure on_failure_;
+  const std::uint64_t waiting_bytes_max_;
   broker::Processor& processor_;
   store::PosixFiles files_;
   store::Store store_;

@@ -241,6 +241,7 @@ struct StoreConfig {
   std::uint32_t interval_ms = 1000;
   bool newest_values = false;  // not retained ones, too
   OnStoreFailure on_failure = OnStoreFailure::wait;
+  std::uint64_t waiting_bytes_max = 256ull << 20;  // of changes, and again of answers
 };
 
 struct SlotsConfig {

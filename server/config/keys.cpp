@@ -453,6 +453,11 @@ void add_protocol(Schema<Config>& schema) {
            "taken in, and acknowledged when it works again. `refuse`: an MQTT 5 client is told at "
            "once, 0x97 while the disk is full, else 0x83, and nothing of its message happens; an "
            "MQTT 3.1.1 client, which cannot be told, waits")
+      .key(FIELD(store.waiting_bytes_max), Limits{16 * mib, 64 * gib},
+           "The most changes that wait in memory while the store cannot write, and four times that "
+           "while it takes long: beyond it the store has failed until the server is started again. "
+           "And the most answers that wait: beyond it the connections end for which most of them "
+           "wait (0x97). At least packet_bytes_max")
       .key(FIELD(receive_maximum), Limits{1, 65535},
            "The most QoS 1 and 2 messages that an MQTT 5 client may have sent and not yet got "
            "acknowledged; it is told this as Receive Maximum")

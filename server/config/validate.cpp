@@ -491,6 +491,8 @@ void check_numbers(const Config& config, const FaultSink& faults) {
               "half of queue.max_capacity", faults);
   check_order(config.packet_bytes_max, "packet_bytes_max", queue.bytes_max, "queue.bytes_max",
               faults);
+  check_order(config.packet_bytes_max, "packet_bytes_max", config.store.waiting_bytes_max,
+              "store.waiting_bytes_max", faults);
   check_order(config.outbox.latest_credit_bytes, "outbox.latest_credit_bytes",
               config.outbox.credit_bytes, "outbox.credit_bytes", faults);
   check_order(config.outbox.credit_bytes, "outbox.credit_bytes", config.outbox.credit_max_bytes,

@@ -217,6 +217,50 @@ TEST_F(CommitTest, WhatAFailedStoreNeverLetsGoTakesNoCredit) {
   EXPECT_THAT(both.payloads(), ElementsAre("1", "2"));
 }
 
+// --- store.waiting_bytes_max ---
+
+class WaitingTest : public CommitTest {
+ protected:
+  static Journal::Options little() {
+    Journal::Options options;
+    options.waiting_bytes_max = 20'000;
+    return options;
+  }
+  WaitingTest() : CommitTest(little()) {}
+};
+
+TEST_F(WaitingTest, WhoIsOwedMostOfTheAnswersEndsWhenTooManyWait) {
+  Peer& flood = world.peer("flood").connect();
+  sender.publish("a", "kept", 1);
+  for (int i = 0; i < 1000 && !flood.closed; ++i) {
+    flood.publish("nobody/reads", "x", 1);
+    flood.take();
+  }
+  EXPECT_EQ(flood.closed, ReasonCode::quota_exceeded);
+  EXPECT_EQ(world.processor.stats().unanswered_ends.value(), 1u);
+  world.run_until_idle();
+  EXPECT_LT(world.processor.stats().commit_waits.value(), 3u);
+  EXPECT_FALSE(sender.closed);
+  world.commit();
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback));
+  EXPECT_EQ(world.processor.stats().commit_waits.value(), 0u);
+}
+
+TEST_F(WaitingTest, WhoEndsIsAcknowledgedNothingOfWhatWaited) {
+  Peer& flood = world.peer("flood").connect();
+  for (int i = 0; i < 1000 && !flood.closed; ++i) {
+    flood.publish("a", "x", 1);
+    flood.take();
+  }
+  EXPECT_TRUE(flood.closed);
+  reader.take();
+  const std::size_t count = reader.got.size();
+  EXPECT_GT(count, 0u);
+  world.commit();
+  flood.take();
+  EXPECT_THAT(flood.control, IsEmpty());
+}
+
 // --- store.on_failure at `refuse` ---
 
 Journal::Options refusing() {

@@ -101,6 +101,18 @@ TEST(Config, LargestPacketLeavesRoomForWhatTheServerAdds) {
   EXPECT_THAT(faults_of(with_sets({"packet_bytes_max=268435460"})), HasSubstr("267,386,880"));
 }
 
+TEST(Config, TheStoreTakesTheLargestPacket) {
+  EXPECT_THAT(faults_of(with_sets({"store.waiting_bytes_max=16777216"})), IsEmpty());
+  EXPECT_THAT(
+      faults_of(with_sets({"store.waiting_bytes_max=16777216", "packet_bytes_max=16777217"})),
+      HasSubstr("packet_bytes_max: must not exceed store.waiting_bytes_max"));
+}
+
+TEST(Config, AWordIsTheChoiceOfWhatPublishersAreToldWhileTheStoreFails) {
+  EXPECT_THAT(faults_of(with_sets({"store.on_failure=refuse"})), IsEmpty());
+  EXPECT_THAT(faults_of(with_sets({"store.on_failure=drop"})), HasSubstr("store.on_failure"));
+}
+
 TEST(Config, NoTwoKeysShareAVariable) {
   std::set<std::string> variables;
   for (const std::string& path : config_schema().paths()) {
