@@ -32,7 +32,7 @@ class LogEngine final : public Engine {
   void erase(const store::Key& key) override { batch_.erase(key); }
   void erase_body(std::uint64_t) override {}
   void commit() override {
-    const std::uint64_t number = store_.append(batch_);
+    const std::uint64_t number = store_.append(batch_, /*awaited=*/true);
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return committed_ >= number; });
   }

@@ -38,6 +38,8 @@ class CommitGate {
     return place != places_.end() && current_[place->second].connack;
   }
 
+  // This batch holds something.
+  bool holds_now() const { return !current_.empty(); }
   // At the end of a batch: what was held in it waits for the commit of that number.
   void seal(std::uint64_t number);
   // Everything up to that number is on the disk.

@@ -25,7 +25,12 @@ void Journal::seal() {
     }
   }
   last_body_.reset();
-  if (!records_.empty()) appended_ = log_.append(records_);
+  const bool awaited = gate_.holds_now();
+  if (!records_.empty()) {
+    appended_ = log_.append(records_, awaited);
+  } else if (awaited && committed_ < appended_) {
+    log_.expect();  // of a batch before, perhaps, that nobody waited for
+  }
   assert(records_.empty());
   gate_.seal(appended_);
   if (committed_ == appended_) gate_.release(appended_);  // they depend on nothing

@@ -57,7 +57,7 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   }
   Journal* const journal = batch_.journal();
   const bool keeps_none = journal != nullptr && (journal->failed() || journal->refusal());
-  if (keeps_none && request.session_expiry_s != 0) {
+  if (keeps_none && request.session_expiry_s != 0 && request.origin == 0) {
     outbox.staged().close = ReasonCode::server_unavailable;  // it could not be kept
     return;
   }

@@ -21,8 +21,11 @@ class CommitLog {
  public:
   virtual ~CommitLog() = default;
 
-  // Takes the records, and leaves `batch` empty. Returns its number: they rise by one.
-  virtual std::uint64_t append(Batch& batch) = 0;
+  // Takes the records, and leaves `batch` empty. Returns its number: they rise by one. Unless an
+  // answer waits for it (`awaited`), it may be written a little later, with what comes next.
+  virtual std::uint64_t append(Batch& batch, bool awaited) = 0;
+  // An answer waits for what was appended.
+  virtual void expect() = 0;
   // Whether acknowledgements wait until their batch is on the disk. May change at any time.
   virtual bool acknowledgements_wait() const = 0;
   // So much waits for the disk that work which is not urgent is to be put off.

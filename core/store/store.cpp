@@ -61,7 +61,7 @@ std::error_code Store::replace(const Log::Show& show) {
 
 // --- The processor -------------------------------------------------------------------------------
 
-std::uint64_t Store::append(Batch& batch) {
+std::uint64_t Store::append(Batch& batch, bool awaited) {
   assert(!batch.empty());
   figures_.records.add(batch.count());
   const std::uint64_t number = appended_.load(std::memory_order_relaxed) + 1;
@@ -76,7 +76,9 @@ std::uint64_t Store::append(Batch& batch) {
     const std::size_t after = waiting_.bytes.size();
     figures_.waiting_bytes.set(after);
     // The thread takes all that waits: it need not be told of each batch.
-    wake = before == 0 || (before < write_early_bytes() && after >= write_early_bytes());
+    wake = before == 0 || (before < write_early_bytes() && after >= write_early_bytes()) ||
+           (awaited && !awaited_);
+    awaited_ = awaited_ || awaited;
     State state = this->state();
     const std::uint64_t limit = options_.waiting_bytes_max * (state == State::failing ? 1 : 4);
     if (after > limit && state_.compare_exchange_strong(state, State::failed)) {
@@ -88,6 +90,15 @@ std::uint64_t Store::append(Batch& batch) {
   batch.clear();
   if (wake) wake_.notify_one();
   return number;
+}
+
+void Store::expect() {
+  {
+    std::lock_guard lock(mutex_);
+    if (awaited_ || waiting_.empty()) return;
+    awaited_ = true;
+  }
+  wake_.notify_one();
 }
 
 Trouble Store::trouble() const {
@@ -105,21 +116,27 @@ void Store::run() {
   for (;;) {
     wake_.wait(lock, [this] { return stopping_ || overflowed_ || !waiting_.empty(); });
     if (std::exchange(overflowed_, false)) report("store.failed", "too much waits for the disk");
-    if (options_.durability == Durability::interval) {
-      wake_.wait_for(lock, options_.interval,
-                     [this] { return stopping_ || waiting_.bytes.size() >= write_early_bytes(); });
-    }
+    wait_for_more(lock);
     if (waiting_.empty()) {
       if (stopping_) return;
       continue;
     }
     std::swap(batches, waiting_);
+    awaited_ = false;
     figures_.waiting_bytes.set(0);
     lock.unlock();
     if (!failed()) commit(batches);
     batches.clear();
     lock.lock();
   }
+}
+
+// With `interval` an answer waits only where the disk failed, or does not keep up.
+void Store::wait_for_more(std::unique_lock<std::mutex>& lock) {
+  const bool by_interval = options_.durability == Durability::interval;
+  wake_.wait_for(lock, by_interval ? options_.interval : options_.unawaited_delay, [this] {
+    return stopping_ || overflowed_ || awaited_ || waiting_.bytes.size() >= write_early_bytes();
+  });
 }
 
 void Store::commit(const Waiting& batches) {

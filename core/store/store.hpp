@@ -1,5 +1,7 @@
 // Store: the log with the thread that writes it. Batches that come while the disk is busy are
-// written together by the next write, and made durable by one flush.
+// written together by the next write, and made durable by one flush. What nobody waits for (mostly
+// removals, as readers acknowledge) is written with what comes next, or a little later by itself: else
+// a publisher that waits for each PUBACK would wait for the removal of the message before, too.
 //
 // When the disk fails. A write that fails (the disk is full) is tried again each second, and nothing
 // is reported as committed meanwhile; it goes on by itself when there is room. A flush that fails is
@@ -35,6 +37,8 @@ enum class Durability : std::uint8_t {
 struct StoreOptions {
   Durability durability = Durability::commit;
   std::chrono::milliseconds interval{1000};
+  // With `commit`: what nobody waits for is written at the latest after this time.
+  std::chrono::milliseconds unawaited_delay{20};
   // What may wait while writes fail; beyond it the store has failed. While they do not fail, but take
   // long: four times as much; acknowledgements wait from a quarter on, with `interval`, too.
   std::uint64_t waiting_bytes_max = 256ull << 20;
@@ -69,7 +73,8 @@ class Store final : public CommitLog {
   // See Log::replace(). Instead of start(), append() and stop().
   std::error_code replace(const Log::Show& show);
 
-  std::uint64_t append(Batch& batch) override;
+  std::uint64_t append(Batch& batch, bool awaited) override;
+  void expect() override;
   bool acknowledgements_wait() const override {
     return options_.durability == Durability::commit || is_behind() || state() != State::good;
   }
@@ -104,6 +109,7 @@ class Store final : public CommitLog {
   // With `interval`: so much does not wait for it.
   std::uint64_t write_early_bytes() const { return options_.waiting_bytes_max / 16; }
   void run();
+  void wait_for_more(std::unique_lock<std::mutex>& lock);
   void commit(const Waiting& batches);
   std::error_code write_until_it_works();
   void fail(const std::string& why);
@@ -118,6 +124,7 @@ class Store final : public CommitLog {
   std::mutex mutex_;
   std::condition_variable wake_;
   Waiting waiting_;          // under mutex_
+  bool awaited_ = false;     // under mutex_: an answer waits for what is in waiting_
   bool stopping_ = false;    // under mutex_
   bool overflowed_ = false;  // under mutex_: to be reported
   std::atomic<std::uint64_t> appended_{0};

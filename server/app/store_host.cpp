@@ -84,10 +84,9 @@ void StoreHost::log_damage() const {
 void StoreHost::start(broker::Inbox& inbox) {
   if (durability_ == Durability::off) return;
   inbox_ = &inbox;
-  store_.start({[this](std::uint64_t number) { submit(number); },
-                [this](const std::string& event, const std::string& detail) {
-                  report(event, detail);
-                }});
+  store_.start(
+      {[this](std::uint64_t number) { submit(number); },
+       [this](const std::string& event, const std::string& detail) { report(event, detail); }});
 }
 
 // A later commit stands for an earlier one, but there may be no later one.

@@ -62,8 +62,8 @@ std::vector<MetricRow> store_metric_rows(const StoreHost* host,
           "Publishes at QoS 1 and 2 that were refused as the store could not write.",
           [&stats](Host) { return stats.unwritten_refusals.value(); }),
       row(host, counter, "millrace_store_ended_connections_total",
-          "Connections that ended as more answers than store.waiting_bytes_max waited, most of them "
-          "for these.",
+          "Connections that ended as answers took more than store.waiting_bytes_max: those that "
+          "were owed most of them.",
           [&stats](Host) { return stats.unanswered_ends.value(); }),
       row(host, gauge, "millrace_store_snapshot_bytes",
           "Size of the newest snapshot: what was alive when it was written.",

@@ -152,6 +152,22 @@ TEST_F(CommitTest, WhatIsHeldForAConnectionThatEndsIsDropped) {
   EXPECT_THAT(again.payloads(), ElementsAre("x"));
 }
 
+TEST_F(CommitTest, NobodyWaitsForTheRemovalOfWhatAReaderAcknowledged) {
+  sender.publish("a", "x", 1);
+  EXPECT_TRUE(world.log->is_awaited);
+  world.commit();
+  reader.take();
+  const std::uint64_t before = world.log->appended();
+  reader.acknowledge(PacketType::puback, reader.got.back().packet_id);
+  EXPECT_EQ(world.log->appended(), before + 1);
+  EXPECT_FALSE(world.log->is_awaited);
+  // Its answer depends on nothing; but what comes before it may not be forgotten by whoever has it.
+  sender.publish("nobody/reads", "y", 1);
+  EXPECT_TRUE(world.log->is_awaited);
+  world.commit();
+  EXPECT_THAT(types(sender), ElementsAre(PacketType::puback, PacketType::puback));
+}
+
 TEST_F(CommitTest, NothingWaitsWhereTheStoreIsFlushedByInterval) {
   world.log->waits = false;
   sender.publish("a", "x", 1).publish("a", "y", 2);

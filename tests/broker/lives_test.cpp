@@ -121,11 +121,12 @@ class ServerOnFiles {
   class Commits final : public store::CommitLog {
    public:
     explicit Commits(store::Log& log) : log_(log) {}
-    std::uint64_t append(store::Batch& batch) override {
+    std::uint64_t append(store::Batch& batch, bool) override {
       const std::uint64_t number = log_.append(batch.count(), batch.bytes());
       batch.clear();
       return number;
     }
+    void expect() override {}
     bool acknowledgements_wait() const override { return true; }
     bool failed() const override { return false; }
 

@@ -13,13 +13,15 @@ namespace millrace::broker {
 
 class MemoryLog final : public store::CommitLog {
  public:
-  std::uint64_t append(store::Batch& batch) override {
+  std::uint64_t append(store::Batch& batch, bool awaited) override {
     assert(!batch.empty());
+    is_awaited = awaited || (is_awaited && committed < appended_);
     if (!frozen) batches_.push_back(batch.bytes());
     records += batch.count();
     batch.clear();
     return ++appended_;
   }
+  void expect() override { is_awaited = true; }
   bool acknowledgements_wait() const override { return waits; }
   bool is_behind() const override { return behind; }
   bool failed() const override { return has_failed; }
@@ -43,6 +45,7 @@ class MemoryLog final : public store::CommitLog {
     frozen = false;
   }
 
+  bool is_awaited = false;  // an answer waits for what was appended
   bool waits = true;
   bool has_failed = false;
   store::Trouble has_trouble = store::Trouble::none;

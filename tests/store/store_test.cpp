@@ -56,10 +56,11 @@ StoreOptions quick() {
   return options;
 }
 
-std::uint64_t put(Store& store, const std::string& key, const std::string& value = "v") {
+std::uint64_t put(Store& store, const std::string& key, const std::string& value = "v",
+                  bool awaited = true) {
   Batch batch;
   batch.put({3, 0, key}, value);
-  return store.append(batch);
+  return store.append(batch, awaited);
 }
 
 State read(FaultyFiles& files) {
@@ -82,13 +83,58 @@ TEST(Store, CommitsInOrderAndFindsAllOfItAgain) {
     for (int i = 0; i < 2000; ++i) {
       Batch batch = batches.next();
       take_in(model, batch.bytes());
-      last = store.append(batch);
+      last = store.append(batch, i % 3 == 0);
       EXPECT_TRUE(batch.empty());
     }
     heard.wait_for_commit(last);
     EXPECT_TRUE(store.idle());
     EXPECT_EQ(store.figures().flush_batches.sum.value(), 2000u);
   }
+}
+
+StoreOptions patient() {
+  StoreOptions options = quick();
+  options.unawaited_delay = std::chrono::hours(1);
+  return options;
+}
+
+TEST(Store, WhatNobodyWaitsForIsFlushedWithWhatComesNext) {
+  FaultyFiles files;
+  Heard heard;
+  Store store(files, patient());
+  store.open([](const Record&) {});
+  store.start(heard.listener());
+  put(store, "a", "v", false);
+  put(store, "b", "v", false);
+  heard.wait_for_commit(put(store, "c"));
+  EXPECT_EQ(store.figures().flushes.value(), 1u);
+  put(store, "d", "v", false);
+  store.stop();
+  EXPECT_EQ(store.figures().flushes.value(), 2u);
+  EXPECT_TRUE(read(files).contains({3, 0, "d"}));
+}
+
+TEST(Store, WhatSomebodyComesToWaitForIsFlushedThen) {
+  FaultyFiles files;
+  Heard heard;
+  Store store(files, patient());
+  store.open([](const Record&) {});
+  store.start(heard.listener());
+  const std::uint64_t number = put(store, "a", "v", false);
+  store.expect();
+  heard.wait_for_commit(number);
+  store.expect();  // nothing waits
+}
+
+TEST(Store, WhatNobodyEverWaitsForIsFlushedAfterAWhile) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.unawaited_delay = std::chrono::milliseconds(1);
+  Store store(files, options);
+  store.open([](const Record&) {});
+  store.start(heard.listener());
+  heard.wait_for_commit(put(store, "a", "v", false));
 }
 
 TEST(Store, ReportsNothingAsCommittedWhileTheDiskIsFullAndGoesOnWhenItIsNot) {
@@ -154,7 +200,7 @@ TEST(Store, LetsAcknowledgementsWaitWhileItCannotWriteThoughItIsFlushedByInterva
   Heard heard;
   StoreOptions options = quick();
   options.durability = Durability::interval;
-  options.interval = std::chrono::milliseconds(1);
+  options.interval = std::chrono::hours(1);
   Store store(files, options);
   store.open([](const Record&) {});
   std::atomic<bool> full{true};
@@ -163,9 +209,10 @@ TEST(Store, LetsAcknowledgementsWaitWhileItCannotWriteThoughItIsFlushedByInterva
   };
   store.start(heard.listener());
   EXPECT_FALSE(store.acknowledgements_wait());
-  const std::uint64_t number = put(store, "a");
+  put(store, "a");
   heard.wait_for_event("store.failing");
   EXPECT_TRUE(store.acknowledgements_wait());
+  const std::uint64_t number = put(store, "b");  // its answer does not wait for the interval, too
   full = false;
   heard.wait_for_commit(number);
   EXPECT_FALSE(store.acknowledgements_wait());
@@ -198,7 +245,7 @@ TEST(Store, WritesBeforeItsIntervalWhereMuchWaits) {
   Store store(files, options);
   store.open([](const Record&) {});
   store.start(heard.listener());
-  heard.wait_for_commit(put(store, "a", std::string(1000, 'x')));
+  heard.wait_for_commit(put(store, "a", std::string(1000, 'x'), false));
   EXPECT_FALSE(store.is_behind());
 }
 
@@ -296,7 +343,7 @@ TEST(Store, WritesWhatWaitsBeforeItStops) {
     store.open([](const Record&) {});
     store.start({});
     EXPECT_FALSE(store.acknowledgements_wait());
-    put(store, "a");
+    put(store, "a", "v", false);
     store.stop();
   }
   EXPECT_TRUE(read(files).contains({3, 0, "a"}));
