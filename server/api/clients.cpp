@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/broker/limits.hpp"
+#include "server/config/words.hpp"
 #include "server/http/target.hpp"
 
 namespace millrace::server {
@@ -179,18 +180,6 @@ std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::s
   return query;
 }
 
-std::string_view word(broker::Mode mode) {
-  switch (mode) {
-    case broker::Mode::latest:
-      return "latest";
-    case broker::Mode::adaptive:
-      return "adaptive";
-    case broker::Mode::every:
-      return "every";
-  }
-  return "";
-}
-
 ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& scope) {
   ClientRow row;
   row.id = std::string_view(session.client_id);
@@ -246,7 +235,7 @@ Json json_of(const ClientDetail& detail) {
   for (const auto& subscription : detail.subscriptions) {
     list.push_back({{"filter", subscription.filter},
                     {"qos", subscription.qos},
-                    {"mode", word(subscription.mode)},
+                    {"mode", word_of(subscription.mode)},
                     {"interval_ms", subscription.interval_ms}});
   }
   json["subscribed"] = std::move(list);

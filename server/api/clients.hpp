@@ -72,7 +72,6 @@ struct ClientRow {
 };
 ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& scope);
 nlohmann::ordered_json json_of(const ClientRow& row);
-std::string_view word(broker::Mode mode);
 
 struct ClientPage {
   std::vector<ClientRow> rows;

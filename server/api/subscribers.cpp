@@ -3,7 +3,7 @@
 #include "core/broker/session.hpp"
 #include "core/broker/shared_group.hpp"
 #include "core/broker/subscription_index.hpp"
-#include "server/api/clients.hpp"
+#include "server/config/words.hpp"
 
 namespace millrace::server {
 
@@ -49,7 +49,7 @@ Json json_of(const Subscriber& one) {
           {"connected", one.connected},
           {"filter", one.filter},
           {"qos", one.qos},
-          {"mode", word(one.mode)},
+          {"mode", word_of(one.mode)},
           {"interval_ms", one.interval_ms},
           {"may_read", one.may_read}};
 }

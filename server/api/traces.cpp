@@ -1,12 +1,12 @@
 // Traces (server/observe/trace.hpp) over the API: /trace. They show what clients other than the one
 // that asks say and are told, so only administrators have them.
-#include <charconv>
 #include <chrono>
 #include <utility>
 
 #include "server/api/answers.hpp"
 #include "server/api/api.hpp"
 #include "server/http/problem.hpp"
+#include "server/http/target.hpp"
 #include "server/observe/log.hpp"
 #include "server/observe/trace.hpp"
 
@@ -20,12 +20,6 @@ using Kind = TraceSubject::Kind;
 constexpr std::uint32_t minutes_default = 5;
 constexpr std::size_t entries_in_answer_max = 1000;
 
-template <class Number>
-bool parse_number(std::string_view text, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 struct TraceQuery {
   std::optional<TraceSubject> subject;
   std::uint32_t minutes = minutes_default;
@@ -33,8 +27,8 @@ struct TraceQuery {
 
 std::string fault_of(const std::string& name, const std::string& value, TraceQuery& query) {
   if (name == "minutes") {
-    const bool is_number = parse_number(value, query.minutes);
-    const bool fits = is_number && query.minutes > 0 && query.minutes <= Traces::time_max.count();
+    query.minutes = parse_number<std::uint32_t>(value).value_or(0);
+    const bool fits = query.minutes > 0 && query.minutes <= Traces::time_max.count();
     return fits ? "" : "minutes: 1 to " + std::to_string(Traces::time_max.count());
   }
   for (const Kind kind : {Kind::client, Kind::topic, Kind::address}) {
@@ -81,9 +75,9 @@ Json json_of(const TraceEntry& entry) {
 
 // Of the path's rest; null: there is none, and the exchange is answered.
 Traces::Ref find_trace(const HttpExchange::Ptr& exchange) {
-  std::uint64_t id = 0;
   const std::string& text = exchange->request().rest;
-  auto found = parse_number(text, id) ? traces().find(id) : nullptr;
+  const auto id = parse_number<std::uint64_t>(text);
+  auto found = id ? traces().find(*id) : nullptr;
   if (!found) exchange->answer(problem(404, "no trace \"" + text + "\""));
   return found;
 }
@@ -121,9 +115,7 @@ void ApiRoutes::watch_traces() {
 }
 
 void ApiRoutes::list_traces(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   rights_.manage(exchange, [exchange](const auto&) {
     Json list = Json::array();
     for (const auto& trace : traces().all()) list.push_back(json_of(*trace));
@@ -133,12 +125,12 @@ void ApiRoutes::list_traces(const Ptr& exchange) {
 
 void ApiRoutes::read_trace(const Ptr& exchange) {
   const HttpRequest& request = exchange->request();
-  std::uint64_t after = 0;
-  const bool known =
-      request.query.empty() || (request.query.size() == 1 && request.query[0].first == "after" &&
-                                parse_number(request.query[0].second, after));
-  if (!known) return exchange->answer(problem(400, "?after=, and the `next` of the answer before"));
-  rights_.manage(exchange, [exchange, after](const auto&) {
+  std::optional<std::uint64_t> asked = 0;
+  if (!request.query.empty()) asked = parse_number<std::uint64_t>(request.query_value("after"));
+  if (!asked || request.query.size() > 1) {
+    return exchange->answer(problem(400, "?after=, and the `next` of the answer before"));
+  }
+  rights_.manage(exchange, [exchange, after = *asked](const auto&) {
     const auto trace = find_trace(exchange);
     if (!trace) return;
     Json list = Json::array();
@@ -153,9 +145,7 @@ void ApiRoutes::read_trace(const Ptr& exchange) {
 }
 
 void ApiRoutes::forget_trace(const Ptr& exchange) {
-  if (!exchange->request().query.empty()) {
-    return exchange->answer(problem(400, "it takes no parameters"));
-  }
+  if (!check_no_parameters(*exchange)) return;
   rights_.manage(exchange, [exchange](const auto&) {
     const auto trace = find_trace(exchange);
     if (!trace) return;

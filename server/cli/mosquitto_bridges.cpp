@@ -1,7 +1,6 @@
 #include "server/cli/mosquitto_bridges.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <string_view>
 
@@ -61,17 +60,6 @@ std::string take_word(std::string_view& rest) {
 
 bool has_more(std::string_view rest) {
   return rest.find_first_not_of(blanks) != std::string_view::npos;
-}
-
-std::optional<std::int64_t> number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-bool is_true(const std::string& value) {
-  return value == "true" || value == "1";
 }
 
 }  // namespace

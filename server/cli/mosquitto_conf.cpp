@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -28,15 +27,10 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+using mosquitto::number;
+
 constexpr std::string_view blanks = " \t\r";
 constexpr std::uintmax_t file_bytes_max = 16u << 20;
-
-std::optional<std::int64_t> number(const std::string& text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 std::optional<bool> boolean(const std::string& text) {
   if (text == "true" || text == "1") return true;

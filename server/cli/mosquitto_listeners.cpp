@@ -1,8 +1,8 @@
 #include "server/cli/mosquitto_listeners.hpp"
 
 #include <algorithm>
-#include <charconv>
 
+#include "server/cli/mosquitto_words.hpp"
 #include "server/config/config.hpp"
 
 namespace millrace::server::mosquitto {
@@ -13,17 +13,6 @@ using Json = nlohmann::ordered_json;
 
 // The most that connection.count_max and listeners[i].connections_max may be.
 constexpr std::int64_t connections_limit = 10'000'000;
-
-std::optional<std::int64_t> number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-bool is_true(const std::string& value) {
-  return value == "true" || value == "1";
-}
 
 }  // namespace
 

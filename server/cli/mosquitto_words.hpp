@@ -1,13 +1,15 @@
 // The words of mosquitto.conf (2.0) that tables convert: those that are a key here, those that have no
 // counterpart, with the reason, and those that ask for what is always so here. Each of the others has
-// a function in mosquitto_conf.cpp.
+// a function in mosquitto_conf.cpp. And how numbers are read in it.
 //
 // Threads: constant.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <system_error>
 
 namespace millrace::server::mosquitto {
 
@@ -106,6 +108,18 @@ inline constexpr std::string_view without_effect[] = {
     "persistence_file",
     "set_tcp_nodelay",
 };
+
+// The number that the whole text is; nothing: it is none.
+inline std::optional<std::int64_t> number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+inline bool is_true(std::string_view text) {
+  return text == "true" || text == "1";
+}
 
 constexpr bool names(std::string_view entry, std::string_view word) {
   if (!entry.ends_with('*')) return entry == word;

@@ -10,6 +10,7 @@
 
 #include "core/broker/json_field.hpp"
 #include "protocol/utf8.hpp"
+#include "server/config/words.hpp"
 
 namespace millrace::server {
 
@@ -17,15 +18,14 @@ using broker::Mode;
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Mode>, 3> mode_words{
-    {{"every", Mode::every}, {"adaptive", Mode::adaptive}, {"latest", Mode::latest}}};
-
 // Longer ones are nobody's (a JSON pointer is the longest).
 constexpr std::size_t options_bytes_max = 512;
 
-std::optional<Mode> mode_of(std::string_view word) {
-  for (const auto& [name, mode] : mode_words) {
-    if (name == word) return mode;
+// Of the words that the configuration has for it; nothing: it is none of them.
+template <class Enum>
+std::optional<Enum> meaning_of(std::string_view word) {
+  for (const auto& [name, value] : Words<Enum>::list) {
+    if (name == word) return value;
   }
   return std::nullopt;
 }
@@ -71,12 +71,6 @@ bool take_delta(std::string_view value, DeliveryWish& wish) {
   return true;
 }
 
-std::optional<UnchangedValues> unchanged_of(std::string_view word) {
-  if (word == "skip") return UnchangedValues::skip;
-  if (word == "send") return UnchangedValues::send;
-  return std::nullopt;
-}
-
 std::optional<std::string> pointer_of(std::string_view text) {
   const bool is_good =
       text.size() <= field_bytes_max && broker::is_json_pointer(text) && protocol::valid_utf8(text);
@@ -91,9 +85,10 @@ bool put(const std::optional<Value>& value, std::optional<Wanted>& into) {
 }
 
 constexpr std::array options{
-    Option{
-        "delivery", "every, adaptive or latest",
-        [](std::string_view value, DeliveryWish& wish) { return put(mode_of(value), wish.mode); }},
+    Option{"delivery", "every, adaptive or latest",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(meaning_of<Mode>(value), wish.mode);
+           }},
     Option{"max-rate-hz", "a number above 0",
            [](std::string_view value, DeliveryWish& wish) {
              return put(positive(value), wish.max_rate_hz);
@@ -104,7 +99,7 @@ constexpr std::array options{
            }},
     Option{"unchanged", "skip or send",
            [](std::string_view value, DeliveryWish& wish) {
-             return put(unchanged_of(value), wish.unchanged);
+             return put(meaning_of<UnchangedValues>(value), wish.unchanged);
            }},
     Option{"delta", "a number above 0, or one with %", take_delta},
     Option{"field", "a JSON pointer, of 256 bytes at most",
@@ -210,13 +205,6 @@ ParsedWish parse_prefix_options(std::string_view text, const DeliveryWish& wish)
     if (!value || !option->take(*value, parsed.wish)) return fault(fault_of(*option));
   }
   return parsed;
-}
-
-std::string_view word_of(Mode mode) {
-  for (const auto& [name, one] : mode_words) {
-    if (one == mode) return name;
-  }
-  return {};
 }
 
 std::string granted_text(Mode mode, const broker::Shape* shape) {

@@ -53,6 +53,4 @@ ParsedWish parse_prefix_options(std::string_view options, const DeliveryWish& wi
 // As SUBACK says it.
 std::string granted_text(broker::Mode mode, const broker::Shape* shape);
 
-std::string_view word_of(broker::Mode mode);
-
 }  // namespace millrace::server
