@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "server/config/config.hpp"
+
 namespace millrace::server {
 
 std::string HookUrl::host_field() const {
@@ -24,11 +26,13 @@ std::optional<HookUrl> parse_hook_url(std::string_view text, std::string& fault)
   url.target = slash == text.size() ? "/" : std::string(text.substr(slash));
   std::string_view authority = text.substr(0, slash);
   if (authority.find('@') != std::string_view::npos) return std::nullopt;  // a secret in the log
+  if (authority.find('?') != std::string_view::npos) return std::nullopt;  // no path before it
   auto end = std::min(authority.find(':'), authority.size());
   if (authority.starts_with('[')) {
     const auto close = authority.find(']');
     if (close == std::string_view::npos) return std::nullopt;
     url.host = authority.substr(1, close - 1);
+    if (!is_address(url.host)) return std::nullopt;
     end = close + 1;
   } else {
     url.host = authority.substr(0, end);

@@ -29,10 +29,10 @@ TEST(HookUrl, HasAHostAPortAndATarget) {
 }
 
 TEST(HookUrl, IsRefusedIfItSaysAnythingElse) {
-  for (const char* text :
-       {"", "login", "ftp://a/", "http://", "http:///x", "http://a:0/", "http://a:65536/",
-        "http://a:8x/", "http://a:/", "http://[::1/", "http://[::1]8/", "http://u:p@a/",
-        "http://a b/", "http://a/\r\nX: y", "http://a/#x"}) {
+  for (const char* text : {"", "login", "ftp://a/", "http://", "http:///x", "http://a:0/",
+                           "http://a:65536/", "http://a:8x/", "http://a:/", "http://[::1/",
+                           "http://[::1]8/", "http://u:p@a/", "http://a b/", "http://a/\r\nX: y",
+                           "http://a/#x", "http://a?x=1", "http://a?x=/1", "http://[a]/"}) {
     std::string fault;
     EXPECT_FALSE(parse_hook_url(text, fault)) << text;
     EXPECT_NE(fault, "") << text;
