@@ -656,9 +656,9 @@ void add_local(Schema<Config>& schema) {
 void add_operator(Schema<Config>& schema) {
   schema
       .key(FIELD(access.allow_anonymous),
-           "Whether a client without a user name may connect. Unset: yes, as long as neither "
-           "access.password_file, access.scram_file nor keys of access.jwt are set and nothing "
-           "listens beyond loopback",
+           "Whether a client without a user name may connect. Unset: yes, as long as none of "
+           "access.password_file, access.scram_file, keys of access.jwt and access.http is set and "
+           "nothing listens beyond loopback",
            Takes::reload)
       .key(FIELD(access.password_file),
            "The file with users and password hashes, made by `millrace passwd` or "

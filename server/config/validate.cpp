@@ -282,8 +282,8 @@ void check_exposure(const Config& config, const FaultSink& faults) {
     if (!is_address(host) || is_loopback(host)) return;
     here.at("host").add(host +
                         " is beyond loopback and there is no authentication: set "
-                        "access.password_file, access.scram_file or keys of access.jwt, or say "
-                        "access.allow_anonymous: true");
+                        "access.password_file, access.scram_file, keys of access.jwt or access.http, "
+                        "or say access.allow_anonymous: true");
   };
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];

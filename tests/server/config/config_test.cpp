@@ -383,6 +383,7 @@ TEST(Config, FurtherAddressesOfHttpAreJudgedLikeTheFirst) {
 TEST(Config, RefusesToListenBeyondLoopbackWithoutAuthentication) {
   const std::string open = "listeners[0].host=0.0.0.0";
   EXPECT_THAT(faults_of(with_sets({open})), HasSubstr("listeners[0].host: 0.0.0.0 is beyond"));
+  EXPECT_THAT(faults_of(with_sets({open})), HasSubstr("access.jwt or access.http"));
   EXPECT_THAT(faults_of(with_sets({"http.host=::"})), HasSubstr("http.host: :: is beyond"));
   EXPECT_THAT(faults_of(with_sets({open, "access.allow_anonymous=true"})), IsEmpty());
   const Folder folder;
