@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <utility>
 
@@ -33,7 +35,9 @@ std::string read_token(const std::string& path, const std::string& key,
     faults.push_back({key, why, ""});
     return std::string();
   };
+  if (path.empty()) return refuse("is needed");
   std::ifstream file(path, std::ios::binary);
+  if (!file.is_open()) return refuse("cannot read " + path + ": " + std::strerror(errno));
   std::string text(HttpTokens::token_bytes_max + 2, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));

@@ -58,7 +58,9 @@ TEST_F(HttpTokensTest, ThatCannotBeUsedAreFaultsOfTheirFile) {
   EXPECT_THAT(fault_of("\n" + secret), HasSubstr("has no first line"));
   EXPECT_THAT(fault_of(secret + " " + secret), HasSubstr("has characters other than"));
   EXPECT_THAT(fault_of(std::string(5000, 's')), HasSubstr("is longer than 4,096"));
-  EXPECT_THAT(read({{"scraper", "/nonexistent", {"metrics"}}}), HasSubstr("has no first line"));
+  EXPECT_THAT(read({{"scraper", "/nonexistent", {"metrics"}}}),
+              HasSubstr("token_file: cannot read /nonexistent: No such file"));
+  EXPECT_THAT(read({{"scraper", "", {"metrics"}}}), HasSubstr("token_file: is needed"));
 }
 
 TEST_F(HttpTokensTest, NeedANameAndScopesThatThereAre) {
