@@ -48,12 +48,9 @@ constexpr const char* passwd_usage =
     "usage: millrace passwd [options] FILE USER          asks for the password, or reads a line\n"
     "       millrace passwd -b [options] FILE USER PASSWORD\n"
     "       millrace passwd -D FILE USER\n\n"
-    "The file has mosquitto's format ($7$, PBKDF2-SHA512; or $argon2id$), so mosquitto_passwd can "
-    "change\nit too. "
-    "With\n"
-    "--scram it holds keys for SCRAM-SHA-256, with which nobody can log in. A user who "
-    "authenticates\n"
-    "both ways needs an entry in both files.\n\n";
+    "The file has mosquitto's format ($7$, PBKDF2-SHA512; or $argon2id$), so mosquitto_passwd can\n"
+    "change it too. With --scram it holds keys for SCRAM-SHA-256, with which nobody can log in. A\n"
+    "user who authenticates both ways needs an entry in both files.\n\n";
 
 void write_users(const std::string& file, const std::string& text) {
   if (replace_file(file, text) == Rewritten::as_one_step) return;
