@@ -2,11 +2,11 @@
 // server/http/; everything runs on the HTTP thread.
 //
 // Each stage has its own time: the handshake of TLS (http.header_seconds), waiting for a request
-// (http.idle_seconds), for the rest of its header (http.header_seconds), for its body and for the answer to be taken (http.timeout_seconds); how
-// long a handler takes is its own affair. While it does, the connection reads on, so that a client
-// that goes away is noticed at once (HttpExchange::on_gone), whatever it sent ahead; a client that
-// sends more than pipelined_bytes_max ahead is closed. The same holds while a body is sent in pieces
-// (HttpExchange::begin), which is the connection's last answer.
+// (http.idle_seconds), for the rest of its header (http.header_seconds), for its body and for the
+// answer to be taken (http.timeout_seconds); a handler has no limit. While it works, the connection
+// reads on, so that a client that goes away is noticed at once (HttpExchange::on_gone), whatever it
+// sent ahead; a client that sends more than pipelined_bytes_max ahead is closed. The same holds while
+// a body is sent in pieces (HttpExchange::begin), which is the connection's last answer.
 #pragma once
 
 #include <boost/beast/core/flat_buffer.hpp>

@@ -15,8 +15,8 @@
 // It listens at http.host, and wherever http.listeners says; each of these may serve a part of the
 // routes, and speak TLS.
 //
-// Threads: route() before start(); start() and stop() from one thread; set_tls() any. Whoever answers from another
-// thread stops doing so before the server is destroyed.
+// Threads: route() before start(); start() and stop() from one thread; set_tls() any. Whoever answers
+// from another thread stops doing so before the server is destroyed.
 #pragma once
 
 #include <array>

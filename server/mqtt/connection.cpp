@@ -83,7 +83,7 @@ bool Connection::speaks_for_itself() const {
          !any_contains(address_ranges(listener_.forwarded_from), peer);
 }
 
-// A handshake of TLS costs more than its CONNECT could ever: who is not welcome does not get one.
+// A handshake of TLS costs more than a CONNECT: a connection that is not let in does not get one.
 bool Connection::is_welcome() {
   Guest* const guest = this->guest();
   if (guest == nullptr || guest->has_come()) return true;
@@ -359,7 +359,7 @@ void Connection::release_if_done() {
   if (released_ || state_ != State::closed || in_read_ || !submission_.is_over()) return;
   released_ = true;
   handshake_.reset();
-  uncommon_.reset();  // whoever is counted has left
+  uncommon_.reset();  // it counts no more (Guest)
   if (past_connect()) submission_.outbox()->forget_owner();
   if (is_linked()) unlink();
   thread_.discount_resident(turned_away_);

@@ -1,5 +1,5 @@
-// Guest: what one connection is counted by, and how fast it may publish. There is one only where
-// something of the kind is limited.
+// Guest: what one connection counts for in Guests, until it ends, and how fast it may publish. There is
+// one only where something of the kind is limited.
 //
 // Threads: the connection's I/O thread.
 #pragma once
@@ -37,7 +37,7 @@ class Guest {
 
   // enter() was called.
   bool has_come() const { return address_ || refusal_; }
-  // Once. Not welcome: refusal() is what its CONNECT is told.
+  // Once. Anything but `welcome`: it is not let in, and refusal() is what its CONNECT is told.
   Verdict enter(std::string address) {
     const Verdict verdict = guests_.enter(address, listener_, Clock::now());
     if (verdict == Verdict::welcome) {
@@ -49,9 +49,9 @@ class Guest {
     return verdict;
   }
   const std::optional<protocol::ReasonCode>& refusal() const { return refusal_; }
-  // Once, of who is not welcome: whether it may stay until it was told. See Guests.
+  // Once, if it is not let in: whether it may stay until its CONNECT was answered. See Guests.
   bool begin_telling(std::uint32_t max) { return telling_ = guests_.begin_telling(max); }
-  // Once. False: there are too many of that user.
+  // Once. False: that user has too many clients.
   bool enter_user(const std::string& user, std::string_view client_id) {
     if (!guests_.limit_users()) return true;
     client_id_ = client_id;

@@ -107,7 +107,7 @@ Step Handshake::ask_hook(protocol::Connect& connect) {
 
 Step Handshake::conclude_hook(PasswordCheck& check) {
   if (!check.said->allowed) {
-    // Of a service that does not answer nobody is guilty: the client may try again.
+    // The service did not answer, which is no fault of the client: it may try again.
     if (check.said->failed) return refuse(ReasonCode::server_unavailable);
     return admit(check.connect, ReasonCode::bad_user_name_or_password);
   }

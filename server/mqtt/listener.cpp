@@ -13,8 +13,8 @@
 
 #include "server/mqtt/connection.hpp"
 #include "server/net/make_stream.hpp"
-#include "server/net/unix_socket.hpp"
 #include "server/net/tcp_options.hpp"
+#include "server/net/unix_socket.hpp"
 #include "server/observe/log.hpp"
 
 namespace millrace::server {

@@ -1,5 +1,5 @@
-// Listener: one listening socket, of TCP or of this machine. It accepts on one I/O thread and hands the connections out to all
-// of them in turn.
+// Listener: one listening socket, of TCP or of this machine. It accepts on one I/O thread and hands
+// the connections out to all of them in turn.
 //
 // When the process runs out of descriptors or memory it stops accepting for a moment instead of
 // trying again at once, which would use up a core. The connections that wait are not lost.

@@ -1,9 +1,9 @@
-// Guests: who is here, and who comes how fast: connections by address, user and listener, and the
-// addresses that are banned. All listeners and I/O threads share one.
+// Guests: counts connections by address, user and listener, and how fast new ones come, for the limits
+// on them; and knows which addresses are banned. All listeners and I/O threads share one.
 //
 // Asked a few times in the life of a connection, never for a message. An address is one IPv4 address
-// or an IPv6 /64. What is kept of addresses without a connection is bounded: the one that has had
-// none for longest goes first, and is then as if it had never been here.
+// or an IPv6 /64. What is kept of addresses without a connection is bounded: that of the one which has
+// had none for longest is dropped first, its ban included.
 //
 // Threads: any.
 #pragma once
@@ -100,15 +100,15 @@ class Guests {
   }
 
   enum class Verdict : std::uint8_t { welcome, too_many, too_fast, banned };
-  // A connection of that address comes; `listener`: its number. If it is welcome, it leaves later.
+  // Of a new connection; `listener`: its number. If it is let in (`welcome`), leave() follows.
   Verdict enter(const std::string& address, std::size_t listener, Clock::time_point now);
   void leave(const std::string& address, std::size_t listener);
-  // Who is not welcome may stay until its CONNECT was answered. False: `max` do so already, of all
-  // addresses together.
+  // A connection that is not let in may stay until its CONNECT was answered; then end_telling()
+  // follows. False: `max` of all addresses together do so already.
   bool begin_telling(std::uint32_t max);
   void end_telling();
-  // A client of that user comes; false: there are too many. The anonymous are not counted, and
-  // connections with the same client identifier are one: the newer one takes the place of the other.
+  // Of a new client; false: its user has too many. The anonymous are not counted, and connections
+  // with the same client identifier count as one: the newer one takes the older one's session over.
   bool enter_user(const std::string& user, const std::string& client_id);
   void leave_user(const std::string& user, const std::string& client_id);
 
