@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/broker/limits.hpp"
+#include "server/auth/jwt_keys.hpp"
 #include "server/config/words.hpp"
 #include "server/http/target.hpp"
 
@@ -35,13 +36,20 @@ bool find_word(const Words& words, std::string_view word, Value& value) {
   return true;
 }
 
-// "17/client"
+// "17/bGFtcA": the identifier as a URL may have it. A session's name can have a zero byte in it (of
+// session.scope `user`, of an upstream), which no URL has.
+std::string text_of(const ClientQuery::Place& place) {
+  return std::to_string(place.first) + "/" + to_base64url(place.second);
+}
+
 bool parse_place(std::string_view text, ClientQuery::Place& place) {
   const auto slash = text.find('/');
   if (slash == std::string_view::npos) return false;
   const auto value = parse_number<std::uint64_t>(text.substr(0, slash));
-  place = {value.value_or(0), std::string(text.substr(slash + 1))};
-  return value.has_value();
+  auto id = from_base64url(text.substr(slash + 1));
+  if (!value || !id) return false;
+  place = {*value, std::move(*id)};
+  return true;
 }
 
 // Nothing: it is right.
@@ -268,10 +276,7 @@ ClientPage ClientPageMaker::finish() {
   ClientPage page;
   const bool more = rows_.size() > query_.limit;
   if (more) rows_.erase(std::prev(rows_.end()));
-  if (more) {
-    const auto& [value, id] = rows_.rbegin()->first;
-    page.next = std::to_string(value) + "/" + id;
-  }
+  if (more) page.next = text_of(rows_.rbegin()->first);
   for (auto& [place, row] : rows_) page.rows.push_back(std::move(row));
   rows_.clear();
   return page;

@@ -31,7 +31,7 @@ TEST(ClientQuery, IsWhatTheRequestSays) {
                              {"state", "away"},
                              {"sort", "waiting_bytes"},
                              {"limit", "7"},
-                             {"after", "12/x/y"}});
+                             {"after", "12/eC95"}});
   ASSERT_TRUE(query);
   EXPECT_EQ(query->prefix, "a");
   EXPECT_EQ(query->user, "");
@@ -58,7 +58,8 @@ TEST(ClientQuery, NamesWhatMakesNoSense) {
   }
   EXPECT_FALSE(parsed({{"limit", "0"}}));
   EXPECT_FALSE(parsed({{"limit", "1001"}}));
-  EXPECT_FALSE(parsed({{"after", "99999999999999999999/x"}}));
+  EXPECT_FALSE(parsed({{"after", "99999999999999999999/eC95"}}));
+  EXPECT_FALSE(parsed({{"after", "12/x/y"}}));
 }
 
 // What the inquiry answered: nothing, as long as it has not.
@@ -84,8 +85,9 @@ TEST(ClientList, ComesInPagesThatHoldEachClientOnce) {
   World world(limits);
   std::vector<std::string> wanted;
   for (char name = 'a'; name <= 'z'; ++name) {
-    world.peer(std::string(1, name)).connect();
-    wanted.emplace_back(1, name);
+    // As with session.scope `user`: the user, a zero byte, the client's own identifier.
+    wanted.push_back(std::string("ann") + '\0' + name);
+    world.peer(wanted.back()).connect();
   }
   ClientQuery query;
   query.limit = 4;
@@ -95,6 +97,7 @@ TEST(ClientList, ComesInPagesThatHoldEachClientOnce) {
     ASSERT_TRUE(page);
     for (const std::string& id : ids(*page)) seen.push_back(id);
     if (!page->next) break;
+    EXPECT_EQ(page->next->find('\0'), std::string::npos);  // which no URL has
     query = *parsed({{"limit", "4"}, {"after", *page->next}}, &fault);
   }
   EXPECT_EQ(seen, wanted);
