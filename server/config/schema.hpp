@@ -375,9 +375,15 @@ const Schema<Config>& config_schema();
 
 // What only several keys together can get wrong: relations, references, files.
 void validate_config(const Config& config, std::vector<ConfigFault>& faults);
+void check_listeners(const Config& config, const FaultSink& faults);
+// A listener beyond loopback needs a decision about who may connect.
+void check_exposure(const Config& config, const FaultSink& faults);
 void check_upstreams(const Config& config, const FaultSink& faults);
 // "listeners[2]".
 std::string item_path(std::string_view list, std::size_t index);
 void check_readable(const std::string& file, const FaultSink& faults);
+void check_address_ranges(const std::vector<std::string>& ranges, const FaultSink& faults);
+bool is_ipv4_address(const std::string& host);
+inline constexpr std::size_t socket_bytes_max = 107;  // of the path of a Unix socket (sockaddr_un)
 
 }  // namespace millrace::server
