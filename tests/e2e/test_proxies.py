@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 import wire
-from case import Case, main
+from case import Case, eventually, main
 from peer import TIMEOUT_S, Peer
 from websocket import WebSocket
 
@@ -148,10 +148,13 @@ class Proxies(Case):
                     sock = socket.create_connection(("127.0.0.1", self.server.port(listener)), TIMEOUT_S)
                     Peer(None, sock=sock).send(bytes_)
                     sock.close()
+        self.peer().disconnect()  # By now the server has opened what it needs for itself.
+        descriptors = self.server.descriptors()
         flood()
         before = self.server.resident_bytes()
         flood()
         self.assertLess(self.server.resident_bytes() - before, 1 << 20)
+        eventually(lambda: self.server.descriptors() <= descriptors, "the sockets are closed")
         self.peer().publish("near/x", b"", qos=1)
 
 
