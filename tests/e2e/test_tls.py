@@ -478,6 +478,71 @@ class ClientCertificates(Case):
         ann.send(wire.pingreq())
         ann.expect(wire.PINGRESP)
 
+    def copied(self, *names):
+        """Paths of copies, which a test may replace."""
+        return [shutil.copy(self.file(name), self.file(f"{self.unique}-{name}")) for name in names]
+
+    def replace(self, paths, *names):
+        for path, name in zip(paths, names):
+            shutil.copy(self.file(name), path)
+
+    def with_own_files(self, watch_seconds, names):
+        """Starts a server whose listener has copies of these files: authority, certificate, key and
+        list of revoked certificates, or the first ones of them."""
+        paths = self.copied(*names)
+        keys = ("client_ca_file", "certificate_file", "key_file", "crl_file")
+        tls = {"certificate_file": self.file("localhost.pem"), "key_file": self.file("localhost.key"),
+               **dict(zip(keys, paths)), "client_certificate": "required", "user_from": "common_name"}
+        self.server = Server({"listeners": [{"name": "tls", "transport": "tls", "port": 0, "tls": tls}],
+                              "tls_files": {"watch_seconds": watch_seconds}})
+        self.addCleanup(self.server.stop)
+        self.server.http_port  # By now the files have been read, and are looked at.
+        return paths
+
+    def expect_authority_replaced(self, before):
+        """The stranger is the authority now; `before` came by a certificate of the old one."""
+        before.expect_fault(0x87)
+        self.refused("ann")
+        mallory = self.connected("mallory")
+        mallory.publish("x", b"", qos=1)
+        return mallory
+
+    def test_another_authority_is_taken_by_sighup(self):
+        paths = self.with_own_files(0, ["ca.pem"])
+        ann = self.connected("ann")
+        self.refused("mallory")
+        self.replace(paths, "stranger.pem")
+        self.refused("mallory")  # Not before the signal.
+        self.assertEqual(self.server.reload(), "reloaded")
+        mallory = self.expect_authority_replaced(ann)
+        self.assertEqual(self.server.reload(), "reloaded")
+        mallory.publish("x", b"", qos=1)  # What holds is not dropped.
+
+    def test_another_authority_is_taken_when_its_file_changes(self):
+        paths = self.with_own_files(1, ["ca.pem"])
+        ann = self.connected("ann")
+        self.replace(paths, "stranger.pem")
+        self.server.wait_for_log(r"\btls\.reloaded\b")
+        self.expect_authority_replaced(ann)
+
+    def test_all_files_are_replaced_together(self):
+        self.sign("eve", "stranger", 79)
+        with open(self.file("stranger.txt"), "w"), open(self.file("stranger.cnf"), "w") as configuration:
+            configuration.write(f"[ca]\ndefault_ca=x\n[x]\ndatabase={self.file('stranger.txt')}\n"
+                                "default_md=sha256\ndefault_crl_days=2\n")
+        by_stranger = ("ca", "-config", self.file("stranger.cnf"), "-cert", self.file("stranger.pem"),
+                       "-keyfile", self.file("stranger.key"))
+        self.openssl(*by_stranger, "-revoke", self.file("eve.pem"))
+        self.openssl(*by_stranger, "-gencrl", "-out", self.file("stranger.crl"))
+        self.sign("newhost", "ca", 80)
+        paths = self.with_own_files(0, ["ca.pem", "localhost.pem", "localhost.key", "ca.crl"])
+        ann = self.connected("ann")
+        self.replace(paths, "stranger.pem", "newhost.pem", "newhost.key", "stranger.crl")
+        self.assertEqual(self.server.reload(), "reloaded")
+        mallory = self.expect_authority_replaced(ann)
+        self.assertIn(("DNS", "newhost.example"), mallory.sock.getpeercert()["subjectAltName"])
+        self.refused("eve")
+
     def test_who_shows_a_certificate_gets_no_ticket_to_come_back_without_it(self):
         peer = self.connected("ann")
         self.assertFalse(peer.sock.session.has_ticket)
