@@ -32,6 +32,26 @@ class Users(Case):
         return os.path.join(cls.folder.name, name)
 
 
+class Argon2(Users):
+    @classmethod
+    def config(cls):
+        passwd("--argon2", cls.file("passwords"), "ann", "secret")
+        passwd("-I", 1, cls.file("passwords"), "bob", "sesame")
+        with open(cls.file("passwords")) as file:
+            assert "\nann:$argon2id$" in "\n" + file.read()
+        return {"access": {"password_file": cls.file("passwords"), "login_delay_max_ms": 0}}
+
+    def test_its_users_come_in_with_their_password_alone(self):
+        for version in (4, 5):
+            one = self.peer(version=version, username="ann", password="secret")
+            one.publish("t", b"", qos=1)
+            for name, guess in (("ann", "Secret"), ("ann", ""), ("ann", None), ("bob", "secret")):
+                stranger = self.raw(version)
+                stranger.send(wire.connect(f"{self.unique}x", username=name, password=guess, version=version))
+                stranger.expect_refused(*((0x86, 0x87) if version == 5 else (4, 5)))
+        self.peer(username="bob", password="sesame")  # The other kind beside it.
+
+
 class Exchanges(Users):
     @classmethod
     def config(cls):
