@@ -54,6 +54,29 @@ class ApiTraces(ApiCase):
         self.refused(404, "GET", f"/trace/{trace}", user="boss", server=server)
         self.refused(404, "DELETE", f"/trace/{trace}", user="boss", server=server)
 
+    def test_no_secret_of_a_client_stands_in_a_trace_or_the_log(self):
+        server = self.with_users(administrators=["boss"], login_delay_max_ms=0)
+        trace = self.traced(server, "address=127.0.0.0/8")
+
+        def connect(client_id, code, **options):
+            peer = Peer(server.mqtt_port)
+            self.addCleanup(peer.close)
+            peer.send(wire.connect(client_id, **options))
+            self.assertIn(peer.expect(wire.CONNACK).code, code)
+            return peer
+        peer = connect("right", (0,), username="user", password="u", will=wire.will("w", "hush-will"))
+        connect("wrong", (0x86,), username="user", password="hush-hush")
+        connect("other", (0x87, 0x8C), properties=[(wire.AUTH_METHOD, "JWT"), (wire.AUTH_DATA, b"hush-connect")])
+        peer.send(wire.auth(0x19, [(wire.AUTH_METHOD, "JWT"), (wire.AUTH_DATA, b"hush-auth")]))
+        peer.expect(wire.DISCONNECT)
+        for client in ("right", "wrong", "other"):
+            server.wait_for_log(rf"connection\.end.*client={client}\b")
+        told = self.entries(server, trace)["entries"]
+        for client in ("right", "wrong", "other"):
+            self.assertTrue(any(entry["client"] == client for entry in told), (client, told))
+        for text in (json.dumps(told), "\n".join(server.lines)):
+            self.assertNotIn("hush", text)
+
     def test_a_trace_follows_a_topic_whoever_publishes_it(self):
         server = self.with_users(administrators=["boss"])
         trace = self.traced(server, "topic=a/%2B")
