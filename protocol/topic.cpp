@@ -1,6 +1,8 @@
 #include "protocol/topic.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <system_error>
 
 #include "protocol/utf8.hpp"
 
@@ -10,6 +12,7 @@ namespace {
 constexpr std::string_view share_prefix = "$share/";
 constexpr std::string_view latest_prefix = "$latest/";
 constexpr std::string_view latest_with_options = "$latest;";
+constexpr std::string_view history_prefix = "$history/";
 
 // Iterates over the levels of a name or filter. "a/" has two; the empty string has one, which is
 // empty.
@@ -66,6 +69,17 @@ bool wildcards_in_place(std::string_view filter) noexcept {
   return true;
 }
 
+// `<n>/<filter>`, as it stands behind the prefix. False: it is something else.
+bool take_history(std::string_view text, ParsedFilter& parsed) noexcept {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return false;
+  const char* const end = text.data() + slash;
+  const auto [stopped, error] = std::from_chars(text.data(), end, parsed.history);
+  if (error != std::errc() || stopped != end || parsed.history == 0) return false;
+  parsed.filter = text.substr(slash + 1);
+  return true;
+}
+
 }  // namespace
 
 std::size_t level_count(std::string_view topic) noexcept {
@@ -85,7 +99,9 @@ bool valid_topic_filter(std::string_view filter, std::size_t levels_max) noexcep
 Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_max) noexcept {
   ParsedFilter parsed;
   parsed.filter = filter;
-  if (filter == "$share" || filter == "$latest") return ReasonCode::topic_filter_invalid;
+  if (filter == "$share" || filter == "$latest" || filter == "$history") {
+    return ReasonCode::topic_filter_invalid;
+  }
   if (filter.starts_with(share_prefix)) {
     // A group of at least one character, none of them a wildcard, and a filter after it.
     // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
@@ -112,20 +128,27 @@ Result<ParsedFilter> parse_filter(std::string_view filter, std::size_t levels_ma
         parsed.options.find_first_of("+#") != std::string_view::npos) {
       return ReasonCode::topic_filter_invalid;
     }
-  }
-  if (parsed.latest || parsed.shared()) {
-    // A second prefix is not allowed.
-    if (parsed.filter == "$share" || parsed.filter.starts_with(share_prefix) ||
-        is_latest_topic(parsed.filter)) {
+  } else if (filter.starts_with(history_prefix)) {
+    if (!take_history(filter.substr(history_prefix.size()), parsed)) {
       return ReasonCode::topic_filter_invalid;
     }
   }
+  const bool has_one = parsed.latest || parsed.shared() || parsed.history > 0;
+  if (has_one && has_prefix(parsed.filter)) return ReasonCode::topic_filter_invalid;
   if (!valid_topic_filter(parsed.filter, levels_max)) return ReasonCode::topic_filter_invalid;
   return parsed;
 }
 
+bool has_prefix(std::string_view filter) noexcept {
+  return is_or_under("$share", filter) || is_latest_topic(filter) || is_history_topic(filter);
+}
+
 bool is_latest_topic(std::string_view topic) noexcept {
   return is_or_under("$latest", topic) || topic.starts_with(latest_with_options);
+}
+
+bool is_history_topic(std::string_view topic) noexcept {
+  return is_or_under("$history", topic);
 }
 
 bool is_sys_topic(std::string_view topic) noexcept {
@@ -133,8 +156,7 @@ bool is_sys_topic(std::string_view topic) noexcept {
 }
 
 bool is_reserved_topic(std::string_view topic) noexcept {
-  return topic.starts_with('$') &&
-         (is_sys_topic(topic) || is_or_under("$share", topic) || is_latest_topic(topic));
+  return topic.starts_with('$') && (is_sys_topic(topic) || has_prefix(topic));
 }
 
 bool matches(std::string_view filter, std::string_view topic) noexcept {

@@ -1,7 +1,7 @@
 // Topic names and topic filters: validation and matching. Pure, no allocation; any thread. Source:
-// MQTT 5.0 section 4.7 and 4.8.2 (3.1.1: 4.7); the prefix `$latest/` is Millrace's.
+// MQTT 5.0 section 4.7 and 4.8.2 (3.1.1: 4.7); the prefixes `$latest/` and `$history/` are Millrace's.
 //
-// matches, covers and overlaps expect valid arguments, without a `$share/` or `$latest/` prefix.
+// matches, covers and overlaps expect valid arguments, without one of these prefixes.
 #pragma once
 
 #include <cstddef>
@@ -34,25 +34,31 @@ struct ParsedFilter {
   std::string_view share_group;  // empty: not shared
   bool latest = false;           // `$latest/<filter>`
   std::string_view options;      // `$latest;<options>/<filter>`; what they may be is the server's
+  std::uint32_t history = 0;     // `$history/<n>/<filter>`; 0: without that prefix
 
   [[nodiscard]] bool shared() const noexcept { return !share_group.empty(); }
 };
 
-// `$share/group/filter` [MQTT-4.8.2-1], [MQTT-4.8.2-2]; `$latest/filter`, `$latest;options/filter`.
-// TopicFilterInvalid: a
-// malformed filter or prefix, more than `levels_max` levels (prefixes not counted), or both
-// prefixes at once, in either order. `$share/` is accepted in MQTT 3 too, since existing 3.1.1
+// `$share/group/filter` [MQTT-4.8.2-1], [MQTT-4.8.2-2]; `$latest/filter`, `$latest;options/filter`;
+// `$history/n/filter`, of which n is a whole number above 0. TopicFilterInvalid: a malformed filter
+// or prefix, more than `levels_max` levels (prefixes not counted), or two prefixes. `$share/` is accepted in MQTT 3 too, since existing 3.1.1
 // clients use it.
 [[nodiscard]] Result<ParsedFilter> parse_filter(std::string_view filter,
                                                 std::size_t levels_max = levels_unlimited) noexcept;
 
+// Whether a filter of SUBSCRIBE begins with one of these prefixes, or is one without what follows.
+[[nodiscard]] bool has_prefix(std::string_view filter) noexcept;
+
 // `$latest`, `$latest/...` or `$latest;...`: names to which no client may publish.
 [[nodiscard]] bool is_latest_topic(std::string_view topic) noexcept;
+
+// `$history` or below it: the same.
+[[nodiscard]] bool is_history_topic(std::string_view topic) noexcept;
 
 // `$SYS` or below it.
 [[nodiscard]] bool is_sys_topic(std::string_view topic) noexcept;
 
-// A name under `$SYS`, `$share` or `$latest`: reserved for the server, clients must not publish
+// A name under `$SYS`, `$share`, `$latest` or `$history`: reserved for the server, clients must not publish
 // there.
 [[nodiscard]] bool is_reserved_topic(std::string_view topic) noexcept;
 

@@ -94,6 +94,9 @@ struct SubscriptionRequest {
   // The subscriber has had everything up to this publish (Handover::complete_to): of the stored
   // values it gets only later ones, and learns which topics were cleared since. 0: it has nothing.
   std::uint64_t newer_than = 0;
+  // It begins with so many of the last values of each topic, the oldest first, as far as they are kept
+  // (History), and what is published meanwhile comes after them. 0: as any other.
+  std::uint32_t history = 0;
   std::shared_ptr<const TopicRules> rules;  // which of its topics may be read; null: all
   // What SUBACK says if not the granted QoS: a refusal (>= 0x80) makes the processor skip it.
   std::optional<protocol::ReasonCode> refused;

@@ -98,8 +98,7 @@ std::uint32_t Deliverer::number_of_copy(const Session& session, PublishContext& 
 }
 
 bool Deliverer::deliver_filtered(const RouteTarget& target, PublishContext& context,
-                                 std::uint8_t qos, bool retain,
-                                 std::uint32_t number) {
+                                 std::uint8_t qos, bool retain, std::uint32_t number) {
   Session& session = *target.session;
   const Shape& shape = *target.shape;
   if (!shape.filters() || context.message.request) return false;
@@ -286,8 +285,10 @@ bool Deliverer::bind_from_snapshot(Session& session) {
     if (step == Values::Step::out_of_budget) return false;
     if (step == Values::Step::end) {
       snapshots.pop_front();
+      session.update_pacing();
       continue;
     }
+    if (value.of_history) batch_.stats().history_sent.add();
     Delivery delivery;
     delivery.qos = std::min(value.message.qos, subscription.qos);
     delivery.retain = value.retained;  // [MQTT-3.3.1-8]
@@ -311,6 +312,7 @@ bool Deliverer::bind_from_snapshot(Session& session) {
 void Deliverer::add_snapshot(Session& session, SnapshotCursor cursor) {
   assert(cursor.subscription->session == &session);
   session.deferred.write().snapshots.add(std::move(cursor));
+  session.update_pacing();
   batch_.stats().work_units.add();
 }
 
@@ -318,6 +320,7 @@ void Deliverer::drop_snapshots(Session& session, std::span<const Subscription* c
   if (session.deferred.read().snapshots.empty()) return;
   SnapshotQueue& snapshots = session.deferred.write().snapshots;
   for (const Subscription* subscription : ended) snapshots.end(*subscription);
+  session.update_pacing();
   batch_.stats().work_units.add(ended.size());
 }
 
@@ -424,6 +427,7 @@ void Deliverer::resume(Session& session) {
   // What was published at QoS 0 while it was away did not reach it.
   if (!session.deferred.read().snapshots.empty()) {
     session.deferred.write().snapshots.note_return(values_.sequence());
+    session.update_pacing();
   }
   batch_.touch(*session.outbox);
   serve_later(session);

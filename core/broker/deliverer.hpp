@@ -113,7 +113,11 @@ class Deliverer {
   static bool is_paced(const Session& session, Mode mode, const Message& message) {
     return session.is_paced && mode != Mode::every && !message.request;
   }
+  // By the client's pace; or by history, which goes before all that was published later.
   bool is_held_back(const Session& session, Mode mode, const Message& message) const {
+    if (!session.is_paced) [[likely]]
+      return false;
+    if (session.deferred.read().snapshots.has_history()) return true;
     return is_paced(session, mode, message) && session.is_held_back(batch_.now_ns());
   }
   void spend(Session& session, Mode mode, const Message& message) {

@@ -24,6 +24,11 @@ struct TopicLimits {
   std::uint64_t user_count_max = UINT64_MAX;  // so many of them
 };
 
+struct HistoryLimits {
+  std::uint32_t depth = 0;  // values of a topic; 0: none are kept
+  std::uint64_t bytes_max = 64ull << 20;
+};
+
 struct ProcessorLimits {
   std::uint32_t credit_bytes = 256 * 1024;         // see deliverer.hpp
   std::uint32_t credit_max_bytes = 2 << 20;        // as far as a fast reader's credit is raised
@@ -40,6 +45,7 @@ struct ProcessorLimits {
   bool identifiers_in_one_copy = false;  // else subscriptions are kept apart by their identifiers
   std::uint32_t removals_per_batch = 4096;  // of what ended: subscriptions, messages, topics
   TopicLimits slots;
+  HistoryLimits history;
   std::uint64_t memory_bytes = UINT64_MAX;     // of all that is held for clients: see ledger.hpp
   std::uint64_t session_bytes = 256ull << 20;  // of what one client has waiting or subscribed to
   std::uint64_t user_bytes = 0;                // the same of all clients of one user; 0: no limit

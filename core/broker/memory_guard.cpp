@@ -10,7 +10,7 @@ void MemoryGuard::update_ledger() {
   ledger.set(Holding::queues, backlog_.entry_bytes());
   ledger.set(Holding::inflight, batch_.stats().inflight.value() * InflightWindow::entry_bytes);
   ledger.set(Holding::subscriptions, router_.memory_bytes());
-  ledger.set(Holding::topics, topics.entry_bytes());
+  ledger.set(Holding::topics, topics.entry_bytes() + values_.history().entry_bytes());
   ledger.set(Holding::routes, topics.routes().memory_bytes());
   ledger.update();
 }
@@ -34,6 +34,7 @@ std::array<std::uint64_t, holding_count> MemoryGuard::recount() const {
     of(Holding::topics) += TopicTable::entry_bytes(topic);
     of(Holding::routes) += topic.cached_route.memory_bytes();
   });
+  of(Holding::topics) += values_.history().recount_entry_bytes();
   return bytes;
 }
 
@@ -51,6 +52,8 @@ void MemoryGuard::give_up() {
   const std::uint64_t limit = ledger.bytes_max();
   const bool all_routes_went = drop_routes(limit / in_use_part);
   if (!all_routes_went && ledger.level() == MemoryLevel::scarce) return batch_.ask_for_more();
+  const bool all_history_went = drop_history();
+  if (!all_history_went && ledger.level() == MemoryLevel::scarce) return batch_.ask_for_more();
   // What is on its way out counts until it is freed: nobody else has to go for it.
   const bool frees = backlog_.has_discarded() || sessions_.has_ended();
   if (ledger.level() == MemoryLevel::exhausted && !frees) {
@@ -80,6 +83,15 @@ bool MemoryGuard::drop_routes(std::uint64_t bytes_max) {
   batch_.stats().work_units.add(dropped);
   update_ledger();
   return dropped < count_max;
+}
+
+bool MemoryGuard::drop_history() {
+  const std::size_t dropped = values_.history().evict_oldest(batch_.limits().removals_per_batch);
+  if (dropped == 0) return true;
+  batch_.stats().history_evicted.add(dropped);
+  batch_.stats().work_units.add(dropped);
+  update_ledger();
+  return false;
 }
 
 // As much as came since the last time, twice, and a slice.

@@ -2,11 +2,11 @@
 // what can be given up, in this order:
 //
 //   scarce (80 %):     cached routes, but for a small part of the limit, without which each message
-//                      would be routed anew; the older half of what waits in the session without a
-//                      connection in which most waits, then in the next one; where nothing waits,
-//                      sessions without a connection that hold much end, then one that holds a large
-//                      part of the limit; then the newest values of topics that are not retained go,
-//                      but for as small a part
+//                      would be routed anew; the history of topics; the older half of what waits
+//                      in the session without a connection in which most waits, then in the next
+//                      one; where nothing waits, sessions without a connection that hold much end,
+//                      then one that holds a large part of the limit; then the newest values of
+//                      topics that are not retained go, but for as small a part
 //   exhausted (100 %): beside that, the session that holds most ends, and its connection with it, if
 //                      it holds more than little
 //
@@ -84,6 +84,7 @@ class MemoryGuard {
   void give_up();
   // In slices; true: no more can go.
   bool drop_routes(std::uint64_t bytes_max);
+  bool drop_history();
   std::size_t budget() const;
   // How many messages went; 0: nothing is left to shed.
   std::size_t shed_queue(std::size_t budget);

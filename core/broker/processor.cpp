@@ -94,6 +94,7 @@ void Processor::write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns, b
 void Processor::set_limits(const ProcessorLimits& limits) {
   batch_.set_limits(limits);
   values_.topics().set_limits(limits.slots);
+  values_.history().set_limits(limits.history);
 }
 
 // --- The batch -----------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ void Router::add_to_pace(const Subscription& subscription) {
   if (!shape || !shape->is_of_client()) return;
   Session& session = *subscription.session;
   session.deferred.write().pace.add(*shape, session.number);
-  session.is_paced = true;
+  session.update_pacing();
 }
 
 void Router::remove_from_pace(const Subscription& subscription) {
@@ -207,7 +207,7 @@ void Router::remove_from_pace(const Subscription& subscription) {
   Session& session = *subscription.session;
   assert(session.is_paced);
   session.deferred.write().pace.remove(*shape);
-  session.is_paced = session.deferred.read().pace.is_set();
+  session.update_pacing();
 }
 
 bool Router::restore(Session& session, const SubscriptionRequest& wanted, std::uint32_t identifier,

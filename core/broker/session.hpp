@@ -62,7 +62,7 @@ struct DeferredWork {
   std::optional<std::list<Session*>::iterator> snapshot_turn;
   RateLimits rate_limits;  // Backlog's; Deliverer notes what it sent
   SentValues sent_values;  // Backlog's, as before; for change filters
-  Pace pace;               // Router's; Deliverer spends it. Set: Session::is_paced
+  Pace pace;               // Router's; Deliverer spends it
   // PublisherAcks'. Acknowledgements of others that this session's full queue withholds; how many
   // of its own are withheld; PUBLISH at QoS 2 that came, and PUBREL has not.
   std::vector<WithheldAck> withheld;
@@ -124,7 +124,7 @@ struct Session {
   bool listed_offline : 1 = false;  // LargestSessions', too
   bool user_is_full : 1 = false;    // UserAccounts', as the next one
   bool stored : 1 = false;          // Journal's: it is in the store
-  bool is_paced : 1 = false;        // Router's: DeferredWork::pace is set
+  bool is_paced : 1 = false;        // see update_pacing()
   std::uint32_t user_kib = 0;
   std::uint32_t last_stored = 0;  // Journal's: the number that it gave last to one of its messages
   std::uint32_t conflated = 0;  // Backlog's: values replaced since it connected; stays at its most
@@ -147,6 +147,11 @@ struct Session {
   // Such things wait for the client's pace.
   bool is_held_back(std::int64_t now_ns) const {
     return is_paced && !deferred.read().pace.is_open(now_ns);
+  }
+  // Its pace is set, or the history goes first that a subscription begins with.
+  void update_pacing() {
+    const DeferredWork& waits = deferred.read();
+    is_paced = waits.pace.is_set() || waits.snapshots.has_history();
   }
   // Nothing waits in it: of all that was published, what is for it is bound to its connection.
   bool has_everything() const {

@@ -31,6 +31,12 @@ struct SnapshotCursor {
   std::uint64_t since = 0;
   std::uint64_t since_at_qos0 = 0;
   std::uint64_t newer_than = 0;  // SubscriptionRequest's
+  // The same; it ends with the connection. And where it is: in the history of the topic that was
+  // looked at last, behind that publish.
+  std::uint32_t history = 0;
+  bool in_history = false;
+  std::uint64_t history_after = 0;
+  std::uint32_t returns = 0;  // SnapshotQueue's: the client's, before it subscribed
 };
 
 class SnapshotQueue {
@@ -44,6 +50,10 @@ class SnapshotQueue {
     SnapshotCursor& cursor = in_order_.front();
     assert(cursor.since <= cursor.since_at_qos0);
     cursor.since_at_qos0 = std::max(cursor.since_at_qos0, returned_at_);
+    if (cursor.returns != returns_) {
+      cursor.history = 0;
+      cursor.in_history = false;
+    }
     return cursor;
   }
   void pop_front() {
@@ -55,6 +65,8 @@ class SnapshotQueue {
   void add(SnapshotCursor cursor) {
     assert(cursor.subscription != nullptr);
     end(*cursor.subscription);
+    cursor.returns = returns_;
+    if (cursor.history > 0) ++history_count_;
     const auto place = in_order_.insert(in_order_.end(), std::move(cursor));
     of_.emplace(place->subscription, place);
     assert(of_.size() == in_order_.size());
@@ -64,10 +76,15 @@ class SnapshotQueue {
     if (const auto found = of_.find(&subscription); found != of_.end()) remove(found);
   }
 
-  // The client has come back; `sequence` is that of the last publish.
+  // One of them has history.
+  bool has_history() const { return history_count_ > 0; }
+
+  // The client has come back; `sequence` is that of the last publish. No snapshot has history any more.
   void note_return(std::uint64_t sequence) {
     assert(sequence >= returned_at_);
     returned_at_ = sequence;
+    ++returns_;
+    history_count_ = 0;
   }
 
  private:
@@ -76,6 +93,8 @@ class SnapshotQueue {
 
   void remove(Places::iterator found) {
     assert(found != of_.end());
+    const SnapshotCursor& cursor = *found->second;
+    if (cursor.history > 0 && cursor.returns == returns_) --history_count_;
     in_order_.erase(found->second);
     of_.erase(found);
     assert(of_.size() == in_order_.size());
@@ -85,6 +104,8 @@ class SnapshotQueue {
   Order in_order_;
   Places of_;
   std::uint64_t returned_at_ = 0;
+  std::uint32_t returns_ = 0;
+  std::uint32_t history_count_ = 0;
 };
 
 }  // namespace millrace::broker

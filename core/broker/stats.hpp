@@ -55,11 +55,15 @@ struct ProcessorStats {
   Counter topics;  // slots in use
   Counter topic_bytes;
   Counter retained;
-  Counter commit_waits;  // packets and messages that wait until the store has their batch
-  Counter unwritten_refusals;  // publishes that were refused as the store could not write
-  Counter unanswered_ends;     // connections that ended as too much waited for the store
-  Counter inflight;      // QoS 1 and 2 messages sent and not yet settled
-  Counter pending;       // messages that wait for credit
+  Counter history_values;       // kept, of all topics; and what they take
+  Counter history_bytes;
+  Counter history_evicted;      // that made room
+  Counter history_sent;         // to subscriptions that began with them
+  Counter commit_waits;         // packets and messages that wait until the store has their batch
+  Counter unwritten_refusals;   // publishes that were refused as the store could not write
+  Counter unanswered_ends;      // connections that ended as too much waited for the store
+  Counter inflight;             // QoS 1 and 2 messages sent and not yet settled
+  Counter pending;              // messages that wait for credit
   Counter pending_bytes;
   Counter slow_sessions;  // that are conflating now
   Counter takeovers;

@@ -153,6 +153,7 @@ std::size_t TopicTable::evict_oldest(std::size_t count) {
 void TopicTable::erase(Topic& topic) {
   assert(!topic.retained && topic.batch_value == 0);
   assert(bytes_ >= cost_bytes(topic));
+  if (topic.has_history) history_gone_(topic);
   bytes_ -= cost_bytes(topic);
   entry_bytes_ -= entry_bytes(topic);
   topic.cached_route.forget(routes_);

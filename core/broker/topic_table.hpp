@@ -62,6 +62,7 @@ class Topic {
   std::uint32_t batch_value = 0;  // 1 + its place among the batch's values; 0: none
   RetainedOwners::Id retained_owner = RetainedOwners::nobody;
   bool newest_stored = false;  // Values': the store has, or is to have, the newest value
+  bool has_history = false;    // History's
 
   // What deletes a topic goes by this size, not by that of the allocation.
   static void operator delete(void* memory) { ::operator delete(memory); }
@@ -139,6 +140,9 @@ class TopicTable {
   // Called where a newest value that is `newest_stored` goes to make room. Before the first topic.
   void set_newest_gone(std::function<void(Topic&)> gone) { newest_gone_ = std::move(gone); }
 
+  // Called where a topic that `has_history` goes. Before the first topic.
+  void set_history_gone(std::function<void(Topic&)> gone) { history_gone_ = std::move(gone); }
+
   // The first topic whose name is greater than `after` (or not less, if `inclusive`).
   Topic* next(std::string_view after, bool inclusive);
 
@@ -185,6 +189,7 @@ class TopicTable {
   mutable latest::WaitRoom waiters_;
   NameSet by_name_;
   std::function<void(Topic&)> newest_gone_;
+  std::function<void(Topic&)> history_gone_;
   AgeList by_age_;  // those that can make room, the least recently published first
   std::uint64_t bytes_ = 0;
   std::uint64_t entry_bytes_ = 0;

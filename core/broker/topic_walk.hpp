@@ -17,6 +17,9 @@ struct TopicWalk {
   std::string after = {};   // the last topic that was looked at
   bool started = false;
 
+  // Of the topic that was looked at last, if there was one of that name.
+  std::string_view name() const { return after.empty() ? filter : std::string_view(after); }
+
   enum class Step { match, other, end };
   // Looks at one topic; at a match, `topic` is it.
   Step step(TopicTable& topics, Topic*& topic);

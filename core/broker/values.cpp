@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/broker/journal.hpp"
+#include "core/broker/topic_hash.hpp"
 
 namespace millrace::broker {
 
@@ -14,7 +15,11 @@ namespace {
 constexpr std::uint32_t turns_per_batch = 8;
 }
 
-Values::Values(Batch& batch) : batch_(batch), topics_(batch.limits().slots) {
+Values::Values(Batch& batch)
+    : batch_(batch),
+      topics_(batch.limits().slots),
+      history_(batch.limits().history, batch.stats()) {
+  topics_.set_history_gone([this](Topic& topic) { history_.forget(topic); });
   topics_.set_newest_gone([this](Topic& topic) {
     topic.newest_stored = false;
     if (Journal* const journal = batch_.journal()) journal->newest_gone(topic.name());
@@ -24,6 +29,8 @@ Values::Values(Batch& batch) : batch_(batch), topics_(batch.limits().slots) {
 void Values::note(Topic& topic, PublishContext& context) {
   MILLRACE_CHECK(topic.sequence == sequence_);  // publishes end in the order in which they began
   MILLRACE_CHECK(context.message);
+  if (history_.is_kept()) [[unlikely]]
+    remember(topic, context);
   if (topic.batch_value == 0) {
     noted_.push_back({&topic, {}, {}, false, false, 0, {}, {}});
     topic.batch_value = static_cast<std::uint32_t>(noted_.size());
@@ -43,6 +50,16 @@ void Values::note(Topic& topic, PublishContext& context) {
   }
   releases_.add(std::move(value.newest.buffer));
   value.newest = std::move(newest);
+}
+
+// Requests are no values. A topic that is cleared has none any more; and while memory is scarce, none
+// is kept rather than all but some.
+void Values::remember(Topic& topic, PublishContext& context) {
+  if (context.message.request) return;
+  if (context.message.payload_bytes() == 0 || batch_.ledger().is_scarce()) {
+    return history_.forget(topic);
+  }
+  history_.add(topic, topic.sequence, context.to_keep().buffer);
 }
 
 bool Values::can_retain(const Message& message, const Session& from) const {
@@ -112,6 +129,8 @@ void Values::forget_stored_newest() {
 void Values::store_noted(LocalSide* local) {
   for (Noted& noted : noted_) store(noted, local);
   releases_.flush();
+  if (history_.over_limits()) [[unlikely]]
+    evict_history();
   if (noted_.empty() && !topics_.over_limits()) return;
   if (topics_.anyone_waits()) {
     for (const Noted& noted : noted_) topics_.notify(*noted.topic);
@@ -125,6 +144,15 @@ void Values::store_noted(LocalSide* local) {
     batch_.stats().work_units.add(evicted);
   }
   if (topics_.over_limits()) batch_.ask_for_more();
+}
+
+// Twice as many as came, and a slice.
+void Values::evict_history() {
+  const std::size_t count_max = batch_.limits().removals_per_batch + 2 * noted_.size();
+  const std::size_t evicted = history_.evict(count_max);
+  batch_.stats().history_evicted.add(evicted);
+  batch_.stats().work_units.add(evicted);
+  if (history_.over_limits()) batch_.ask_for_more();
 }
 
 void Values::store(Noted& noted, LocalSide* local) {
@@ -189,7 +217,8 @@ std::optional<SnapshotCursor> Values::begin_snapshot(const Subscription& subscri
   // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
   cursor.with_retained = wanted.retain_handling == 0 || (wanted.retain_handling == 1 && is_new);
   cursor.with_newest = wanted.mode == Mode::latest;
-  if (!cursor.with_retained && !cursor.with_newest) return std::nullopt;
+  cursor.history = wanted.history;
+  if (!cursor.with_retained && !cursor.with_newest && cursor.history == 0) return std::nullopt;
   assert(subscription.session != nullptr);
   cursor.subscription = &subscription;
   cursor.walk.filter = subscription.filter();
@@ -212,12 +241,53 @@ Values::Step Values::next(SnapshotCursor& cursor, StoredValue& value) {
     --turn_budget_;
     --snapshot_budget_;
     batch_.stats().work_units.add();
+    value = {};
+    if (cursor.in_history) {
+      if (next_of_history(cursor, value)) return Step::value;
+      cursor.in_history = false;
+    }
     Topic* topic = nullptr;
     const TopicWalk::Step step = cursor.walk.step(topics_, topic);
     if (step == TopicWalk::Step::end) return Step::end;
-    if (step == TopicWalk::Step::match && value_of(*topic, cursor, value)) return Step::value;
+    if (step != TopicWalk::Step::match) continue;
+    const bool has_history = cursor.history > 0 && enter_history(*topic, cursor);
+    if (has_history && !is_apart(*topic, cursor)) continue;
+    if (value_of(*topic, cursor, value)) return Step::value;
   }
   return Step::out_of_budget;
+}
+
+bool Values::enter_history(const Topic& topic, SnapshotCursor& cursor) const {
+  const History::Entry* const first = history_.first(topic, cursor.history, cursor.since);
+  if (first == nullptr) return false;
+  cursor.in_history = true;
+  cursor.history_after = first->sequence - 1;
+  return true;
+}
+
+// An ordinary subscription is to have the retained value though it is older than that history, or not
+// in it.
+bool Values::is_apart(const Topic& topic, const SnapshotCursor& cursor) const {
+  if (!topic.retained || !cursor.with_retained || cursor.with_newest) return false;
+  return topic.retained_sequence <= cursor.history_after ||
+         !history_.has(topic, topic.retained_sequence);
+}
+
+// What is published meanwhile waits behind the history. So each value up to the SUBSCRIBE is sent, and
+// each later one comes by itself.
+bool Values::next_of_history(SnapshotCursor& cursor, StoredValue& value) const {
+  const Subscription& subscription = *cursor.subscription;
+  const std::string_view name = cursor.walk.name();
+  const Topic* const topic = topics_.find(topic_hash(name), name);
+  if (topic == nullptr || !subscription.may_read(name)) return false;
+  const History::Entry* const entry = history_.next(*topic, cursor.history_after);
+  if (entry == nullptr || entry->sequence > cursor.since) return false;
+  cursor.history_after = entry->sequence;
+  value.message = message_of(entry->value);
+  value.retained = cursor.with_retained && topic->retained_sequence == entry->sequence &&
+                   static_cast<bool>(topic->retained);
+  value.of_history = true;
+  return true;
 }
 
 // A value that was published since the SUBSCRIBE has reached the client by itself, and is not sent

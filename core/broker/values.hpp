@@ -17,6 +17,7 @@
 #include "core/broker/batch.hpp"
 #include "core/broker/buffer_releases.hpp"
 #include "core/broker/command.hpp"
+#include "core/broker/history.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/publish_context.hpp"
 #include "core/broker/session.hpp"
@@ -70,6 +71,7 @@ class Values {
   struct StoredValue {
     Message message;
     bool retained = false;
+    bool of_history = false;
   };
   enum class Step : std::uint8_t { value, end, out_of_budget };
   // A session's turn to look at stored values: a part of the batch's budget. False: that is used up.
@@ -82,6 +84,8 @@ class Values {
   std::uint64_t sequence() const { return sequence_; }
   TopicTable& topics() { return topics_; }
   const TopicTable& topics() const { return topics_; }
+  History& history() { return history_; }
+  const History& history() const { return history_; }
 
  private:
   // Of one topic, in the current batch.
@@ -103,9 +107,15 @@ class Values {
   void write_down(const Noted& noted);
   void write_newest_down(Topic& topic);
   bool value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const;
+  void remember(Topic& topic, PublishContext& context);
+  void evict_history();
+  bool enter_history(const Topic& topic, SnapshotCursor& cursor) const;
+  bool is_apart(const Topic& topic, const SnapshotCursor& cursor) const;
+  bool next_of_history(SnapshotCursor& cursor, StoredValue& value) const;
 
   Batch& batch_;
   TopicTable topics_;
+  History history_;
   std::uint64_t sequence_ = 0;
   Topic* last_topic_ = nullptr;  // of the previous publish in this batch
   std::vector<Noted> noted_;

@@ -15,7 +15,7 @@ namespace {
 
 std::string fault_of(const std::string& name, const std::string& value, TopicValuesQuery& query) {
   if (name == "filter") {
-    if (value.starts_with("$share/") || value.starts_with("$latest/")) {
+    if (protocol::has_prefix(value)) {
       return "filter: without its prefix, please: " + value;
     }
     if (!protocol::valid_topic_filter(value))

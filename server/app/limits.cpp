@@ -29,6 +29,8 @@ broker::ProcessorLimits processor_limits(const Config& config) {
   limits.slots.user_count_max = config.slots.user_count_max > 0
                                     ? config.slots.user_count_max
                                     : config.slots.count_max - config.slots.count_max / 4;
+  limits.history.depth = config.history.depth;
+  limits.history.bytes_max = config.history.bytes_max;
   return limits;
 }
 

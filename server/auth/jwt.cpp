@@ -97,8 +97,8 @@ bool add_filters(const Json& list, std::vector<broker::TopicRule>& rules) {
   for (const Json& one : list) {
     if (!one.is_string()) return false;
     auto filter = one.get<std::string>();
-    const bool is_plain = !filter.starts_with("$share/") && !filter.starts_with("$latest/");
-    if (!is_plain || !protocol::valid_topic_filter(filter, topic_levels_max)) return false;
+    if (protocol::has_prefix(filter) || !protocol::valid_topic_filter(filter, topic_levels_max))
+      return false;
     rules.push_back({true, std::move(filter)});
   }
   return true;

@@ -88,7 +88,7 @@ class Reader {
       return note("\"" + std::string(word) + "\" is neither read nor write, readwrite or deny");
     }
     if (!protocol::valid_topic_filter(filter, levels_max)) return note("is not a topic filter");
-    if (filter.starts_with("$share/") || filter.starts_with("$latest/")) {
+    if (protocol::has_prefix(filter)) {
       return note("must be the plain filter: here the rule for it decides, without its prefix");
     }
     if (!for_everybody && has_placeholder(filter)) {

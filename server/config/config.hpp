@@ -244,6 +244,12 @@ struct StoreConfig {
   std::uint64_t waiting_bytes_max = 256ull << 20;  // of changes, and again of answers
 };
 
+struct HistoryConfig {
+  std::uint32_t depth = 0;  // values of a topic; 0: none are kept
+  std::uint64_t bytes_max = 64ull << 20;
+};
+constexpr std::uint32_t history_depth_max = 10'000;
+
 struct SlotsConfig {
   std::uint64_t count_max = 1'000'000;
   std::uint64_t bytes_max = 256ull << 20;
@@ -372,10 +378,11 @@ struct DeliveryRule {
   std::optional<std::string> field;     // JSON Pointer
   std::optional<std::uint32_t> heartbeat_s;
   std::optional<std::uint32_t> tick_ms;  // of the client that has such a subscription
+  std::optional<std::uint32_t> history;  // values of each topic to begin with
 
   bool says_anything() const {
     return mode || max_rate_hz || budget_bytes_per_s || unchanged || delta || delta_percent ||
-           field || heartbeat_s || tick_ms;
+           field || heartbeat_s || tick_ms || history;
   }
 };
 
@@ -513,6 +520,7 @@ struct Config {
   SessionConfig session;
   StoreConfig store;
   SlotsConfig slots;
+  HistoryConfig history;
   MqttConfig mqtt;
   AccessConfig access;
   DeliveryConfig delivery;

@@ -210,7 +210,12 @@ Schema<DeliveryRule> delivery_rule_schema() {
       .key(FIELD(tick_ms), Limits{tick_ms_min, tick_ms_max},
            "A client with such a subscription is sent what may be replaced (`latest` and "
            "`adaptive`) "
-           "once in so many milliseconds: all that is new then, at once. Unset: what it asked for");
+           "once in so many milliseconds: all that is new then, at once. Unset: what it asked for")
+      .key(
+          FIELD(history), Limits{0, history_depth_max},
+          "So many of the last values of each topic, of those that are kept (`history.depth`), are "
+          "what such a subscription of an MQTT client begins with; 0: none. Unset: what the client "
+          "asked for");
   return schema;
 }
 
@@ -401,6 +406,14 @@ void add_core(Schema<Config>& schema) {
            Takes::reload)
       .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
            "The same limit for the memory of these values; 0: three quarters of slots.bytes_max",
+           Takes::reload)
+      .key(FIELD(history.depth), Limits{0, history_depth_max},
+           "So many of the last values of each topic are kept, for subscriptions that ask to begin "
+           "with them; 0: none",
+           Takes::reload)
+      .key(FIELD(history.bytes_max), Limits{64 * kib, 1024 * gib},
+           "The most memory for these values. Beyond it the oldest values of the topic that was "
+           "published longest ago go first",
            Takes::reload);
 }
 

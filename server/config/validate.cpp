@@ -32,7 +32,7 @@ void check_hook(const HttpHookConfig& hook, const FaultSink& faults) {
 void check_filter(const std::string& filter, const Config& config, const FaultSink& faults) {
   if (!protocol::valid_topic_filter(filter, config.mqtt.topic_levels_max)) {
     faults.at("filter").add("is not a topic filter: \"" + filter + "\"");
-  } else if (filter.starts_with("$share/") || filter.starts_with("$latest/")) {
+  } else if (protocol::has_prefix(filter)) {
     faults.at("filter").add("must be the plain filter, without its prefix");
   }
 }
@@ -173,6 +173,10 @@ void check_delivery(const Config& config, const FaultSink& faults) {
     if (rule.filter) check_filter(*rule.filter, config, here);
     check_user(rule.user, config, here);
     if (!rule.says_anything()) here.add("says nothing of how subscriptions are served");
+    if (rule.history.value_or(0) > config.history.depth) {
+      here.at("history").add("must not exceed history.depth (" +
+                             std::to_string(config.history.depth) + ")");
+    }
     if (rule.delta && rule.delta_percent) here.at("delta_percent").add("stands beside delta");
     if (rule.field &&
         (!broker::is_json_pointer(*rule.field) || rule.field->size() > field_bytes_max)) {

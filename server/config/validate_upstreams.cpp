@@ -81,7 +81,7 @@ void check_side(const UpstreamRule& rule, const std::string& prefix, std::string
   if (!protocol::valid_topic_filter(whole, config.mqtt.topic_levels_max)) {
     return faults.at(key).add("and `filter` together are no topic filter: \"" + whole + "\"");
   }
-  if (whole.starts_with("$share/") || whole.starts_with("$latest/")) {
+  if (protocol::has_prefix(whole)) {
     faults.at(key).add("and `filter` must be a plain filter, not \"" + whole + "\"");
   }
 }

@@ -42,7 +42,7 @@ std::optional<TopicListQuery> parse_topic_list_query(const HttpRequest& request,
     }
   }
   const std::string& filter = query.filter;
-  if (filter.starts_with("$share/") || filter.starts_with("$latest/")) {
+  if (protocol::has_prefix(filter)) {
     fault = "filter: without its prefix, please: " + filter;
   } else if (!protocol::valid_topic_filter(filter)) {
     fault = "filter: not a topic filter: \"" + filter +

@@ -130,7 +130,7 @@ std::optional<shm::Refusal> LocalHost::check_filter(const std::string& user,
   const auto settings = this->settings();
   const bool is_filter =
       protocol::valid_topic_filter(filter, settings->config.mqtt.topic_levels_max) &&
-      !filter.starts_with("$share/") && !filter.starts_with("$latest/");
+      !protocol::has_prefix(filter);
   if (!is_filter) return shm::Refusal::bad_filter;
   // A ring is shared by all readers of its filter, so each must be allowed all of it. A filter of
   // which an access rule withholds some topics, as it does for a subscription, is refused.

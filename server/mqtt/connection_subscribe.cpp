@@ -38,7 +38,7 @@ std::optional<protocol::ReasonCode> not_offered(const protocol::ParsedFilter& fi
 std::vector<std::string> granted_by(const broker::SubscribeRequest& request) {
   std::vector<std::string> granted;
   for (const broker::SubscriptionRequest& one : request.filters) {
-    granted.push_back(one.refused ? "" : granted_text(one.mode, one.shape.get()));
+    granted.push_back(one.refused ? "" : granted_text(one.mode, one.shape.get(), one.history));
   }
   if (std::ranges::adjacent_find(granted, std::ranges::not_equal_to()) != granted.end()) {
     return granted;
@@ -72,7 +72,7 @@ bool Connection::handle(protocol::Subscribe& packet) {
     if (!wish.fault.empty()) resolved.refused = ReasonCode::implementation_specific_error;
     std::string fault = resolve(wanted, wish.wish, request->identifier != 0, resolved);
     if (request->fault.empty()) request->fault = std::move(fault);
-    asks = asks || wanted.filter.starts_with("$latest;");
+    asks = asks || wanted.filter.starts_with("$latest;") || resolved.history > 0;
     if (tracing()) [[unlikely]]
       trace_filter("SUBSCRIBE", wanted.filter);
     resolved.name = std::move(wanted.filter);
@@ -135,6 +135,12 @@ std::string Connection::resolve(const protocol::Subscription& wanted, const Deli
                                                 grants_->user(), listener_.name);
   resolved.mode = choice.mode;
   resolved.shape = broker::make_shape(choice.shape);
+  if (choice.history > 0 && config.history.depth == 0) {
+    resolved.refused = filter->history > 0 ? ReasonCode::topic_filter_invalid
+                                           : ReasonCode::implementation_specific_error;
+    return "history is not kept here (history.depth is 0)";
+  }
+  resolved.history = std::min(choice.history, config.history.depth);
   // Values that may be replaced cannot be delivered exactly once.
   if (choice.mode == broker::Mode::latest && resolved.qos == 2) resolved.qos = 1;
   return {};

@@ -37,6 +37,7 @@ DeliveryWish ruled(const DeliveryWish& wish, const DeliveryRule* rule) {
   override_by(rule->field, wanted.field);
   override_by(rule->heartbeat_s, wanted.heartbeat_s);
   override_by(rule->tick_ms, wanted.tick_ms);
+  override_by(rule->history, wanted.history);
   if (rule->delta || rule->delta_percent) {
     wanted.delta = rule->delta;
     wanted.delta_percent = rule->delta_percent;
@@ -78,8 +79,11 @@ DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_
                                std::string_view user, std::string_view listener) {
   if (filter.shared()) return {};
   const DeliveryRule* rule = first_match(rules, filter.filter, user, listener);
-  const DeliveryWish wanted = ruled(wish, rule);
+  DeliveryWish asked = wish;
+  if (filter.history > 0) asked.history = filter.history;
+  const DeliveryWish wanted = ruled(asked, rule);
   DeliveryChoice choice;
+  choice.history = wanted.history.value_or(0);
   if (wanted.max_rate_hz) choice.shape.interval_ms = interval_ms_of(*wanted.max_rate_hz);
   set_filter(wanted, choice.shape);
   choice.shape.tick_ms = wanted.tick_ms.value_or(0);

@@ -18,6 +18,7 @@ std::uint32_t interval_ms_of(double hz);
 struct DeliveryChoice {
   broker::Mode mode = broker::Mode::every;
   broker::ShapeFields shape;
+  std::uint32_t history = 0;  // of those that were asked for; how many are kept is another matter
 };
 
 // A rate limit, a change filter or ticks skip values, so they need a mode that may: where no mode was

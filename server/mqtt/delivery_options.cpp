@@ -114,6 +114,10 @@ constexpr std::array options{
            [](std::string_view value, DeliveryWish& wish) {
              return put(tick_of(value), wish.tick_ms);
            }},
+    Option{"history", "a whole number above 0",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(positive_whole(value), wish.history);
+           }},
 };
 
 const Option* find_option(std::string_view name) {
@@ -207,9 +211,10 @@ ParsedWish parse_prefix_options(std::string_view text, const DeliveryWish& wish)
   return parsed;
 }
 
-std::string granted_text(Mode mode, const broker::Shape* shape) {
+std::string granted_text(Mode mode, const broker::Shape* shape, std::uint32_t history) {
   std::string text = "delivery=";
   text += word_of(mode);
+  if (history != 0) text += ";history=" + std::to_string(history);
   if (shape == nullptr) return text;
   if (shape->interval_ms != 0) text += ";max-rate-hz=" + text_of(1000.0 / shape->interval_ms);
   if (shape->budget_bytes_per_s != 0) {

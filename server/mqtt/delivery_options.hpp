@@ -31,6 +31,7 @@ struct DeliveryWish {
   std::optional<std::string> field;
   std::optional<std::uint32_t> heartbeat_s;
   std::optional<std::uint32_t> tick_ms;
+  std::optional<std::uint32_t> history;
 
   // It asks for something.
   bool is_any() const { return *this != DeliveryWish{}; }
@@ -50,7 +51,7 @@ ParsedWish parse_delivery_wish(const protocol::Properties& properties);
 // may stand there once, and `delivery` not at all.
 ParsedWish parse_prefix_options(std::string_view options, const DeliveryWish& wish);
 
-// As SUBACK says it.
-std::string granted_text(broker::Mode mode, const broker::Shape* shape);
+// As SUBACK says it. `history`: so many values of each topic come first.
+std::string granted_text(broker::Mode mode, const broker::Shape* shape, std::uint32_t history = 0);
 
 }  // namespace millrace::server

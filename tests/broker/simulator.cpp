@@ -31,11 +31,13 @@ ProcessorLimits limits_for(const SimulatorOptions& options) {
   limits.timers_per_batch = 2;
   limits.removals_per_batch = 2;
   limits.receive_maximum = 65535;
-  limits.user_bytes = 1 << 30;  // counted, and out of reach
+  limits.user_bytes = 1 << 30;              // counted, and out of reach
+  limits.history.depth = options.seed % 4;  // none in the first of them
   if (options.small_limits) {
     limits.queue_messages = 8;
     limits.queue_bytes = 600;
     limits.slots.count_max = 6;
+    limits.history.bytes_max = 1500;
     limits.overflow = options.seed % 2 == 0 ? Overflow::drop_oldest : Overflow::drop_newest;
   }
   return limits;
@@ -271,6 +273,7 @@ void Simulator::subscribe(Client& client) {
   wanted.name = (wanted.mode == Mode::latest ? "$latest/" : "") + wanted.filter;
   if (wanted.mode == Mode::latest) wanted.qos = std::min<std::uint8_t>(wanted.qos, 1);
   wanted.shape = any_shape(wanted.mode);
+  if (chance(30)) wanted.history = 1 + pick(3);
   if (kind == 0) {
     wanted.share_group = "g";
     client.has_shared = true;

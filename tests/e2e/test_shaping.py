@@ -8,9 +8,10 @@ TOPICS, MESSAGES, PAYLOAD_BYTES = 10, 2000, 200
 
 
 class Shaping(Case):
-    CONFIG = {"delivery": {"rules": [
+    CONFIG = {"history": {"depth": 5}, "delivery": {"rules": [
         {"filter": "+/ruled/#", "delta": 0.5, "field": "/t"},
         {"filter": "+/capped/#", "budget_bytes_per_s": 1000},
+        {"filter": "+/charted/#", "history": 2},
     ]}}
 
     def publish_numbers(self, folder):
@@ -71,6 +72,31 @@ class Shaping(Case):
         reader.subscribe(self.topic("t/#"), properties=[(wire.USER, ("tick-ms", "100"))])
         self.read_until(reader, self.publish_numbers("t"))
 
+    def test_a_subscription_begins_with_history(self):
+        self.send(b"1", b"2", b"3", b"4", b"5", b"6", b"7")
+        old, reader, greedy = self.peer(version=4), self.peer(), self.peer()
+        old.subscribe("$history/3/" + self.topic())
+        suback = reader.subscribe(self.topic("#"), properties=[(wire.USER, ("history", "2"))])
+        self.assertEqual(suback.props[wire.USER], [("granted", "delivery=adaptive;history=2")])
+        suback = greedy.subscribe("$latest;history=100/" + self.topic())
+        self.assertEqual(suback.props[wire.USER], [("granted", "delivery=latest;history=5")])
+        self.send(b"live")
+        self.expect_values(old, b"5", b"6", b"7", b"live")
+        self.expect_values(reader, b"6", b"7", b"live")
+        self.expect_values(greedy, b"3", b"4", b"5", b"6", b"7", b"live")
+        metrics = self.server.metrics()
+        self.assertGreaterEqual(metrics["millrace_history_sent_total"], 10)
+        self.assertGreater(metrics["millrace_history_bytes"], 0)
+
+    def test_history_by_rule(self):
+        self.send(b"1", b"2", b"3", folder="charted/x")
+        reader = self.peer(version=4)
+        reader.subscribe(self.topic("charted/x"))
+        self.expect_values(reader, b"2", b"3")
+
+    def test_nobody_publishes_where_history_is_asked_for(self):
+        self.assertEqual(self.peer().publish("$history/5/a", b"x", qos=1).code, 0x90)
+
     def test_unchanged_values_are_not_sent_again(self):
         reader, other = self.peer(), self.peer()
         reader.subscribe(self.topic(), properties=[(wire.USER, ("unchanged", "skip"))])
@@ -111,10 +137,23 @@ class Shaping(Case):
             suback = reader.subscribe(self.topic(), properties=[(wire.USER, (name, value))])
             self.assertEqual(suback.codes, [0x83])
             self.assertIn(name, suback.one(wire.REASON_STRING))
+        for name in ("$history/0/", "$history/x/", "$history/5/$latest/"):
+            self.assertEqual(reader.subscribe(name + self.topic()).codes, [0x8F])
         for options in ("speed=9", "delta=1;delta=1", "delta=0", "delivery=every"):
             self.assertEqual(reader.subscribe(f"$latest;{options}/" + self.topic()).codes, [0x8F])
             old = self.peer(version=4)
             self.assertEqual(old.subscribe(f"$latest;{options}/" + self.topic()).codes, [0x80])
+
+
+class WithoutHistory(Case):
+    def test_history_is_refused_with_a_reason(self):
+        reader = self.peer()
+        for code, suback in (
+                (0x83, reader.subscribe(self.topic(), properties=[(wire.USER, ("history", "5"))])),
+                (0x8F, reader.subscribe("$history/5/" + self.topic()))):
+            self.assertEqual(suback.codes, [code])
+            self.assertIn("history.depth", suback.one(wire.REASON_STRING))
+        self.assertEqual(self.peer(version=4).subscribe("$history/5/" + self.topic()).codes, [0x80])
 
 
 if __name__ == "__main__":

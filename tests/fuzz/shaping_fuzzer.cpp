@@ -46,12 +46,13 @@ void check_options(std::string_view text) {
   }
   const server::DeliveryChoice choice = choice_of(parsed.wish);
   const auto shape = broker::make_shape(choice.shape);
-  const std::string granted = server::granted_text(choice.mode, shape.get());
+  const std::string granted = server::granted_text(choice.mode, shape.get(), choice.history);
   check(millrace::protocol::valid_topic_name(granted), "what is granted fits into a prefix");
   const std::size_t end = std::min(granted.find(';'), granted.size() - 1);
   const server::ParsedWish again = server::parse_prefix_options(granted.substr(end + 1), {});
   check(again.fault.empty(), "what is granted can be asked for");
-  check(choice_of(again.wish).shape == choice.shape, "and means the same");
+  const server::DeliveryChoice same = choice_of(again.wish);
+  check(same.shape == choice.shape && same.history == choice.history, "and means the same");
 }
 
 void check_payloads(const broker::ShapeFields& shape, std::string_view one,

@@ -79,6 +79,15 @@ TEST(Topic, KeepsTheOptionsOfAPrefixApartFromItsFilter) {
   EXPECT_TRUE(parse_filter("$latest;x=1/a/b", 2).has_value()) << "it is no level";
 }
 
+TEST(Topic, KeepsTheCountOfAHistoryApartFromItsFilter) {
+  const auto parsed = parse_filter("$history/20/a/#", 2);
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->history, 20u);
+  EXPECT_EQ(parsed->filter, "a/#");
+  EXPECT_FALSE(parsed->latest);
+  EXPECT_EQ(parse_filter("$historyx/20/a")->filter, "$historyx/20/a");
+}
+
 TEST(Topic, RefusesMalformedPrefixes) {
   for (const char* bad : {"",
                           "a#",
@@ -110,7 +119,23 @@ TEST(Topic, RefusesMalformedPrefixes) {
                           "$share/g/$latest;x=1/a",
                           "$share/g/$latest/a",
                           "$share/g/$latest",
-                          "$share/g/$share/h/a"}) {
+                          "$share/g/$share/h/a",
+                          "$history",
+                          "$history/",
+                          "$history/5",
+                          "$history/5/",
+                          "$history/0/a",
+                          "$history/-1/a",
+                          "$history/1x/a",
+                          "$history/4294967296/a",
+                          "$history/#",
+                          "$history/+/a",
+                          "$history/5/a#",
+                          "$history/5/$latest/a",
+                          "$history/5/$history/5/a",
+                          "$latest/$history/5/a",
+                          "$latest;x=1/$history/5/a",
+                          "$share/g/$history/5/a"}) {
     const auto parsed = parse_filter(bad);
     ASSERT_TRUE(parsed.has_error()) << bad;
     EXPECT_EQ(parsed.error(), ReasonCode::topic_filter_invalid);
@@ -132,7 +157,8 @@ TEST(Topic, RecognisesNamesUnderLatest) {
 }
 
 TEST(Topic, RecognisesReservedNames) {
-  for (const char* reserved : {"$SYS", "$SYS/broker/uptime", "$share/g/a", "$latest/a"}) {
+  for (const char* reserved :
+       {"$SYS", "$SYS/broker/uptime", "$share/g/a", "$latest/a", "$history/5/a"}) {
     EXPECT_TRUE(is_reserved_topic(reserved)) << reserved;
   }
   for (const char* open : {"$SYSTEM", "$other/a", "SYS/a", "a/$SYS"}) {

@@ -46,6 +46,19 @@ TEST(DeliveryMode, AsksTheFirstRuleThatMatchesFilterUserAndListener) {
   EXPECT_EQ(choose("a", 1, {}, rules).mode, Mode::latest);
 }
 
+TEST(DeliveryMode, BeginsWithTheHistoryOfTheRuleThePrefixOrTheProperty) {
+  DeliveryWish wish;
+  wish.history = 3;
+  EXPECT_EQ(choose("a", 0, wish).history, 3u);
+  EXPECT_EQ(choose("$history/7/a", 0, wish).history, 7u);
+  EXPECT_EQ(choose("$history/7/a", 0).mode, Mode::adaptive) << "as without the prefix";
+  EXPECT_EQ(choose("$share/g/a", 0, wish).history, 0u);
+  DeliveryConfig rules;
+  rules.rules.emplace_back();
+  rules.rules.back().history = 0;
+  EXPECT_EQ(choose("$history/7/a", 0, wish, rules).history, 0u);
+}
+
 TEST(DeliveryMode, NeverConflatesSharedSubscriptions) {
   DeliveryWish wish;
   wish.mode = Mode::latest;

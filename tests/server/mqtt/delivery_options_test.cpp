@@ -68,6 +68,14 @@ TEST(DeliveryOptions, TakeTicksOfAHundredthOfASecondToAnHour) {
   }
 }
 
+TEST(DeliveryOptions, TakeHistoryOfOneValueOrMore) {
+  EXPECT_EQ(of_property("history", "100").wish.history, 100u);
+  EXPECT_EQ(parse_prefix_options("history=3", {}).wish.history, 3u);
+  for (const char* history : {"0", "-1", "1.5", "4294967296", ""}) {
+    EXPECT_EQ(of_property("history", history).fault, "history must be a whole number above 0");
+  }
+}
+
 TEST(DeliveryOptions, NameAFieldInAPrefixWithoutASlash) {
   EXPECT_EQ(parse_prefix_options("field=%2Fa%2Fb%3Bc", {}).wish.field, "/a/b;c");
   EXPECT_NE(parse_prefix_options("field=%2F%FF", {}).fault, "") << "it is no UTF-8";
@@ -117,6 +125,7 @@ TEST(DeliveryOptions, OfAPrefixAreKnownOnesEachOnce) {
 
 TEST(DeliveryOptions, AreToldAsTheyWereGranted) {
   EXPECT_EQ(granted_text(Mode::adaptive, nullptr), "delivery=adaptive");
+  EXPECT_EQ(granted_text(Mode::every, nullptr, 20), "delivery=every;history=20");
   broker::ShapeFields fields;
   fields.interval_ms = 400;
   fields.budget_bytes_per_s = 20'000;
