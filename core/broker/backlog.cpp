@@ -76,7 +76,8 @@ void Backlog::add_entry(Session& session, Mode mode, PendingEntry entry, Publish
   MILLRACE_CHECK(!session.ended);
   MILLRACE_CHECK(session.connected() || entry.delivery.qos > 0);  // QoS 0 waits for no connection
   MILLRACE_CHECK(entry.delivery.packet_id == 0 && !entry.delivery.message.is_slice());
-  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session, entry)) [[unlikely]] {
+  if (batch_.ledger().level() == MemoryLevel::exhausted && !makes_room(session, entry))
+      [[unlikely]] {
     dropped(session, entry);
     return batch_.stats().drop(Drop::memory);
   }
@@ -315,7 +316,7 @@ void Backlog::bound_newest(Session& session) {
   while (pending.newest_size() > limits.count_max ||
          (pending.newest_size() > 1 && (pending.newest_bytes() > limits.bytes_max ||
                                         pending.newest_memory_bytes() > of_session))) {
-    dropped(session, pending.pop(PendingQueue::Lane::newest));
+    dropped(session, pending.drop_of_newest());
     batch_.stats().drop(Drop::queue_oldest);
   }
 }

@@ -53,7 +53,8 @@ void Deliverer::deliver(const RouteTarget& target, PublishContext& context) {
   const std::uint32_t number = is_awaited ? number_of_copy(session, context) : 0;
   // [MQTT-3.3.1-12], [MQTT-3.3.1-13]; in 3.1.1 the flag is never set on a live message.
   const bool retain = message.retain && target.retain_as_published;
-  if (session.connected() && session.pending.empty() && target.shape == nullptr &&
+  if (session.connected() && session.pending.empty() &&
+      (target.shape == nullptr || target.shape->is_weight_alone()) &&
       has_credit(session, target.mode) && !is_held_back(session, target.mode, message)) {
     if (message.may_pass_unchanged && retain == message.retain && !target.identifiers &&
         session.bytes_may_pass && session.is_v5 == message.is_v5) {

@@ -188,6 +188,7 @@ std::string encode(const SubscriptionState& state) {
       .number(std::bit_cast<std::uint64_t>(state.shape.delta))
       .text(state.shape.field)
       .number(state.shape.tick_ms)
+      .number(state.shape.weight)
       .take();
 }
 std::optional<SubscriptionState> decode_subscription(std::string_view value) {
@@ -203,6 +204,8 @@ std::optional<SubscriptionState> decode_subscription(std::string_view value) {
         .number(delta)
         .text(state.shape.field)
         .number(state.shape.tick_ms);
+    if (!reader.at_end()) reader.number(state.shape.weight);
+    if (state.shape.weight > weight_max) return std::nullopt;
     state.shape.delta = std::bit_cast<double>(delta);
     if (state.shape.changes > Changes::by_percent) return std::nullopt;
     if (!std::isfinite(state.shape.delta)) return std::nullopt;

@@ -1,6 +1,8 @@
 #include "core/broker/pending.hpp"
 
+#include <algorithm>
 #include <cassert>
+#include <iterator>
 #include <utility>
 
 #include "core/broker/check.hpp"
@@ -9,10 +11,12 @@ namespace millrace::broker {
 
 bool PendingQueue::Lanes::agree() const {
   if (every.empty() && (every_bytes != 0 || every_lasting != 0)) return false;
-  if (newest.empty() && (newest_bytes != 0 || fixed_bytes != 0)) return false;
+  if (newest.empty() && (fixed_bytes != 0 || fixed_count != 0)) return false;
+  if (newest.empty() && weighted.empty() && newest_bytes != 0) return false;
+  if (!weighted.empty() && fixed_count != 0) return false;
   if (collapsed && adaptive_count != 0) return false;
-  return every_lasting <= every.size() && newest_lasting <= newest.size() &&
-         fixed_bytes <= newest_bytes &&
+  return every_lasting <= every.size() && newest_lasting <= newest.size() + weighted.size() &&
+         weighted_cells.size() <= weighted.size() && fixed_bytes <= newest_bytes &&
          cells.size() + adaptive_count + fixed_count <= newest.size();
 }
 
@@ -52,12 +56,17 @@ bool PendingQueue::push_adaptive(PendingEntry entry) {
 bool PendingQueue::push_cell(PendingEntry entry) {
   if (replace_cell(entry)) return true;
   entry.epoch = lanes_.read().epoch;
-  append_newest(std::move(entry), /*as_cell=*/true);
+  if (entry.weight() != 0 && !has_unreplaceable()) {
+    add_weighted(std::move(entry));
+  } else {
+    append_newest(std::move(entry), /*as_cell=*/true);
+  }
   MILLRACE_CHECK(lanes_.read().agree());
   return false;
 }
 
 void PendingQueue::push_fixed(PendingEntry entry) {
+  take_weights_back();
   Lanes& lanes = lanes_.write();
   entry.epoch = lanes.epoch;
   lanes.cells.erase(key_of(entry));
@@ -74,13 +83,24 @@ bool PendingQueue::replace_cell(PendingEntry& entry) {
   return replace_cell_of_epoch(entry);
 }
 
-bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
+PendingEntry* PendingQueue::find_cell(const PendingEntry& entry) {
   Lanes& lanes = lanes_.write();
+  if (!lanes.weighted.empty()) {
+    const auto* const found = lanes.weighted_cells.find(key_of(entry));
+    if (found != nullptr) return &(*found)->second;
+  }
   const std::uint64_t* const found = lanes.cells.find(key_of(entry));
-  if (found == nullptr) return false;
+  if (found == nullptr) return nullptr;
   MILLRACE_CHECK(*found - lanes.newest_base < lanes.newest.size());
   MILLRACE_CHECK(lanes.newest[*found - lanes.newest_base].is_cell);
-  PendingEntry& waiting = lanes.newest[*found - lanes.newest_base].entry;
+  return &lanes.newest[*found - lanes.newest_base].entry;
+}
+
+bool PendingQueue::replace_cell_of_epoch(PendingEntry& entry) {
+  PendingEntry* const found = find_cell(entry);
+  if (found == nullptr) return false;
+  Lanes& lanes = lanes_.write();
+  PendingEntry& waiting = *found;
   if (waiting.epoch != entry.epoch) return false;
   // Two topics with one hash do not share a cell; the later one goes to the end.
   if (waiting.delivery.message.topic() != entry.delivery.message.topic()) return false;
@@ -103,10 +123,48 @@ void PendingQueue::append_newest(PendingEntry entry, bool as_cell) {
   lanes.newest_bytes += entry.bytes();
   lanes.newest_lasting += lasting(entry);
   if (as_cell) lanes.cells.put(key_of(entry), lanes.newest_base + lanes.newest.size());
-  lanes.newest.push_back({std::move(entry), as_cell});
+  lanes.newest.push_back({std::move(entry), as_cell, /*is_fixed=*/false,
+                          static_cast<std::uint32_t>(lanes.turn_by(weight_unset))});
+}
+
+// --- Weights -------------------------------------------------------------------------------------
+
+void PendingQueue::add_weighted(PendingEntry entry) {
+  Lanes& lanes = lanes_.write();
+  MILLRACE_CHECK(entry.weight() <= weight_max);
+  if (newest_size() == 0) lanes.turn = 0;
+  lanes.newest_bytes += entry.bytes();
+  lanes.newest_lasting += lasting(entry);
+  const ConflationKey key = key_of(entry);
+  const std::uint64_t turn = lanes.turn_by(entry.weight());
+  lanes.weighted_cells.put(key, lanes.weighted.emplace(turn, std::move(entry)));
+}
+
+PendingEntry PendingQueue::take_weighted(Lanes& lanes, Weighted::iterator place) {
+  PendingEntry entry = std::move(place->second);
+  MILLRACE_CHECK(lanes.newest_bytes >= entry.bytes());
+  MILLRACE_CHECK(lanes.newest_lasting >= lasting(entry));
+  lanes.newest_bytes -= entry.bytes();
+  lanes.newest_lasting -= lasting(entry);
+  const auto* const cell = lanes.weighted_cells.find(key_of(entry));
+  if (cell != nullptr && *cell == place) lanes.weighted_cells.erase(key_of(entry));
+  lanes.weighted.erase(place);
+  return entry;
+}
+
+// Behind what waits in order, as they would be served: each once more than a seal or a request.
+void PendingQueue::take_weights_back() {
+  if (!lanes_.is_made() || lanes_.read().weighted.empty()) return;
+  Lanes& lanes = lanes_.write();
+  while (!lanes.weighted.empty()) {
+    append_newest(take_weighted(lanes, lanes.weighted.begin()), /*as_cell=*/true);
+  }
+  lanes.weighted_cells.clear();
+  MILLRACE_CHECK(lanes.agree());
 }
 
 std::size_t PendingQueue::collapse() {
+  take_weights_back();
   Lanes& lanes = lanes_.write();
   assert(!lanes.collapsed);
   const std::size_t before = lanes.newest.size();
@@ -133,7 +191,9 @@ std::size_t PendingQueue::collapse() {
 
 std::optional<std::int64_t> PendingQueue::newest_since_ns() const {
   if (newest_size() == 0) return std::nullopt;
-  return lanes_.read().newest.front().entry.since_ns;
+  const Lanes& lanes = lanes_.read();
+  if (lanes.newest.empty()) return lanes.weighted.begin()->second.since_ns;
+  return lanes.newest.front().entry.since_ns;
 }
 
 std::optional<std::int64_t> PendingQueue::since_ns() const {
@@ -145,6 +205,7 @@ std::optional<std::int64_t> PendingQueue::since_ns() const {
 
 void PendingQueue::seal() {
   if (empty()) return;
+  take_weights_back();
   Lanes& lanes = lanes_.write();
   ++lanes.epoch;
   lanes.cells.clear();
@@ -171,7 +232,7 @@ std::size_t PendingQueue::drop_some(std::size_t count) {
     if (entry.delivery.stored != 0) lanes_.write().replaced.push_back(entry.delivery.stored);
   };
   for (; dropped < count && every_size() > 0; ++dropped) note(drop_oldest());
-  for (; dropped < count && newest_size() > 0; ++dropped) note(pop(Lane::newest));
+  for (; dropped < count && newest_size() > 0; ++dropped) note(drop_of_newest());
   assert(dropped == count || empty());
   return dropped;
 }
@@ -192,6 +253,7 @@ PendingEntry* PendingQueue::front(Lane lane) {
   Lanes& lanes = lanes_.write();
   PendingEntry* every = lanes.every.empty() ? nullptr : &lanes.every.front();
   PendingEntry* newest = lanes.newest.empty() ? nullptr : &lanes.newest.front().entry;
+  if (lanes.weighted_is_next()) newest = &lanes.weighted.begin()->second;
   PendingEntry* asked = lane == Lane::every ? every : newest;
   const PendingEntry* other = lane == Lane::every ? newest : every;
   if (asked != nullptr && other != nullptr && other->epoch < asked->epoch) return nullptr;
@@ -201,6 +263,26 @@ PendingEntry* PendingQueue::front(Lane lane) {
 PendingEntry PendingQueue::pop(Lane lane) {
   Lanes& lanes = lanes_.write();
   if (lane == Lane::every) return drop_oldest();
+  if (lanes.weighted.empty()) [[likely]]
+    return pop_newest(lanes);
+  if (!lanes.weighted_is_next()) {
+    lanes.turn = std::max(lanes.turn, lanes.turn_of(lanes.newest.front()));
+    return pop_newest(lanes);
+  }
+  lanes.turn = std::max(lanes.turn, lanes.weighted.begin()->first);
+  PendingEntry entry = take_weighted(lanes, lanes.weighted.begin());
+  MILLRACE_CHECK(lanes.agree());
+  return entry;
+}
+
+PendingEntry PendingQueue::drop_of_newest() {
+  Lanes& lanes = lanes_.write();
+  if (!lanes.newest.empty()) return pop_newest(lanes);
+  MILLRACE_CHECK(!lanes.weighted.empty());
+  return take_weighted(lanes, std::prev(lanes.weighted.end()));
+}
+
+PendingEntry PendingQueue::pop_newest(Lanes& lanes) {
   MILLRACE_CHECK(!lanes.newest.empty());
   forget(lanes, lanes.newest.front());
   PendingEntry entry = std::move(lanes.newest.front().entry);
@@ -227,6 +309,7 @@ void PendingQueue::forget(Lanes& lanes, const Cell& cell) {
 
 bool PendingQueue::front_is_cell() const {
   const auto& newest = lanes_.read().newest;
+  if (lanes_.read().weighted_is_next()) return true;
   return !newest.empty() && newest.front().is_cell;
 }
 

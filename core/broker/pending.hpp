@@ -6,6 +6,13 @@
 // keeps its position, so topics are served round-robin: one that is published often neither delays
 // nor displaces one that is published seldom.
 //
+// With weights (Shape::weight) topics are served as often as their weights are to each other: a cell
+// has its turn so much later than the one that is served now as its weight is small, and the earliest
+// turn is next (weighted fair queueing, of one message a topic). A cell keeps its turn, so it waits for
+// no more than so many others, each as often as its weight allows: nothing starves. Cells of a weight
+// wait apart, in the order of their turns; all else has turns in its order. What must keep its
+// place among values, a request or a seal, takes them back to that order.
+//
 // What always holds: per-topic order, also between the lanes, because one topic of a session is
 // served by one mode (its strongest); and when subscriptions change, seal() closes what waits:
 // sealed entries are no longer replaced and go out, from both lanes, before anything that came
@@ -18,6 +25,7 @@
 #include <algorithm>
 #include <boost/container/deque.hpp>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -38,6 +46,7 @@ struct PendingEntry {
   ShapeRef shape;                  // of the subscription, if it says something of each topic
 
   std::uint32_t interval_ms() const { return shape ? shape->interval_ms : 0; }
+  std::uint32_t weight() const { return shape ? shape->weight : 0; }
   std::uint32_t bytes() const { return delivery.message.packet_bytes; }
 };
 
@@ -63,7 +72,8 @@ class PendingQueue {
   enum class Lane : std::uint8_t { every, newest };
 
   bool empty() const {
-    return !lanes_.is_made() || (lanes_.read().every.empty() && lanes_.read().newest.empty());
+    return !lanes_.is_made() || (lanes_.read().every.empty() && lanes_.read().newest.empty() &&
+                                 lanes_.read().weighted.empty());
   }
   std::size_t size() const { return every_size() + newest_size(); }
   std::uint64_t bytes() const { return every_bytes() + newest_bytes(); }
@@ -76,7 +86,9 @@ class PendingQueue {
 
   std::size_t every_size() const { return lanes_.read().every.size(); }
   std::uint64_t every_bytes() const { return lanes_.read().every_bytes; }
-  std::size_t newest_size() const { return lanes_.read().newest.size(); }
+  std::size_t newest_size() const {
+    return lanes_.read().newest.size() + lanes_.read().weighted.size();
+  }
   std::uint64_t newest_bytes() const { return lanes_.read().newest_bytes; }
 
   void push_every(PendingEntry entry);
@@ -93,12 +105,15 @@ class PendingQueue {
 
   // A value of the same topic waits that may be replaced.
   bool has_cell(const PendingEntry& entry) const {
-    return newest_size() > 0 && lanes_.read().cells.find(key_of(entry)) != nullptr;
+    if (newest_size() == 0) return false;
+    const Lanes& lanes = lanes_.read();
+    return lanes.cells.find(key_of(entry)) != nullptr ||
+           lanes.weighted_cells.find(key_of(entry)) != nullptr;
   }
   // Values wait that are not replaced any more, or requests, of whatever topics.
   bool has_unreplaceable() const {
-    if (newest_size() == 0) return false;
-    return lanes_.read().newest.front().entry.epoch != epoch() || fixed_size() > 0;
+    const auto& newest = lanes_.read().newest;
+    return !newest.empty() && (newest.front().entry.epoch != epoch() || fixed_size() > 0);
   }
 
   // A message that must not be conflated, in the order of `newest`: later values of its topic stay
@@ -127,7 +142,8 @@ class PendingQueue {
   }
   // Entries wait in order that a collapse would fold.
   bool has_adaptive() const { return lanes_.read().adaptive_count > 0; }
-  // When the front of `newest` was put there; nothing if the lane is empty.
+  // When the front of `newest` was put there, of what waits in order if any does; nothing if the lane
+  // is empty.
   std::optional<std::int64_t> newest_since_ns() const;
   // The same of both lanes, whichever is the earlier.
   std::optional<std::int64_t> since_ns() const;
@@ -147,6 +163,8 @@ class PendingQueue {
   // The entry at the front of a lane, or null if the lane is empty or must wait for the other one.
   PendingEntry* front(Lane lane);
   PendingEntry pop(Lane lane);
+  // What makes room in `newest`: its oldest entry, or, of those that have a weight, the last one.
+  PendingEntry drop_of_newest();
   // `newest` may be served only under the small credit of `latest`: it holds cells.
   bool front_is_cell() const;
 
@@ -158,6 +176,7 @@ class PendingQueue {
   void for_each(F&& f) const {
     for (const PendingEntry& entry : lanes_.read().every) f(entry);
     for (const Cell& cell : lanes_.read().newest) f(cell.entry);
+    for (const auto& [turn, entry] : lanes_.read().weighted) f(entry);
   }
 
   // Those at QoS 1 and 2, and how each waits; in the order of their lanes.
@@ -176,18 +195,25 @@ class PendingQueue {
 
  private:
   bool replace_cell_of_epoch(PendingEntry& entry);
+  PendingEntry* find_cell(const PendingEntry& entry);
   void append_newest(PendingEntry entry, bool as_cell);
+  void add_weighted(PendingEntry entry);
+  void take_weights_back();
   void index_all();
 
   struct Cell {
     PendingEntry entry;
     bool is_cell = false;
     bool is_fixed = false;
+    std::uint32_t turn = 0;  // the low half of it
     bool is_adaptive() const { return !is_cell && !is_fixed; }
   };
   struct Lanes;
   static std::size_t lasting(const PendingEntry& entry) { return entry.delivery.qos > 0 ? 1 : 0; }
   static void forget(Lanes& lanes, const Cell& cell);  // it leaves `newest`
+  static PendingEntry pop_newest(Lanes& lanes);
+  using Weighted = std::multimap<std::uint64_t, PendingEntry>;  // by turn
+  static PendingEntry take_weighted(Lanes& lanes, Weighted::iterator place);
 
   struct Lanes {
     // Boost's deque holds no memory while it is empty.
@@ -196,10 +222,14 @@ class PendingQueue {
     std::uint64_t newest_base = 0;  // position of newest.front()
     // Position in `newest` of each cell that may be replaced.
     SplitTable<ConflationKey, std::uint64_t, ConflationKeyHash> cells;
+    // Cells of a weight. While there are any, `newest` has neither fixed nor sealed entries.
+    Weighted weighted;
+    SplitTable<ConflationKey, Weighted::iterator, ConflationKeyHash> weighted_cells;
+    std::uint64_t turn = 0;  // that is served now
     std::uint64_t every_bytes = 0;
-    std::uint64_t newest_bytes = 0;
-    std::size_t every_lasting = 0;  // entries at QoS 1 and 2
-    std::size_t newest_lasting = 0;
+    std::uint64_t newest_bytes = 0;  // and of `weighted`
+    std::size_t every_lasting = 0;   // entries at QoS 1 and 2
+    std::size_t newest_lasting = 0;  // the same
     std::size_t adaptive_count = 0;  // entries of `newest` that are neither cells nor fixed
     std::size_t fixed_count = 0;     // entries of `newest` that are fixed
     std::uint64_t fixed_bytes = 0;
@@ -212,7 +242,19 @@ class PendingQueue {
 
     // Whether counts and bytes agree with what is in the lanes, as far as a few comparisons tell.
     bool agree() const;
+    // The next one of `newest` has a weight.
+    bool weighted_is_next() const {
+      return !weighted.empty() &&
+             (newest.empty() || weighted.begin()->first < turn_of(newest.front()));
+    }
+    std::uint64_t turn_of(const Cell& cell) const {
+      return turn + static_cast<std::uint64_t>(static_cast<std::int64_t>(
+                        static_cast<std::int32_t>(cell.turn - static_cast<std::uint32_t>(turn))));
+    }
+    std::uint64_t turn_by(std::uint32_t weight) const { return turn + turns_per_weight / weight; }
   };
+
+  static constexpr std::uint64_t turns_per_weight = 10'000;
 
   static_assert(sizeof(Cell) + 64 <= entry_bytes);
 
@@ -230,12 +272,16 @@ void PendingQueue::for_each_lasting(F&& f) {
     if (cell.entry.delivery.qos == 0) continue;
     f(cell.entry, cell.is_cell ? Waits::cell : cell.is_fixed ? Waits::fixed : Waits::adaptive);
   }
+  for (auto& [turn, entry] : lanes.weighted) {
+    if (entry.delivery.qos > 0) f(entry, Waits::cell);
+  }
 }
 
 template <class F>
 std::size_t PendingQueue::remove_if(F&& f) {
   const std::size_t before = size();
   if (before == 0) return 0;
+  take_weights_back();
   Lanes& lanes = lanes_.write();
   auto& every = lanes.every;
   auto& newest = lanes.newest;

@@ -21,7 +21,10 @@ Mode mode_of(const Subscription& subscription) {
 // What both of two that are merged have agreed to. Null is no shape: nothing is kept back.
 const Shape* weaker(const Shape* one, const Shape* other) {
   if (one == nullptr || other == nullptr || !one->filters_as(*other)) return nullptr;
-  return other->interval_ms < one->interval_ms ? other : one;
+  if (other->interval_ms != one->interval_ms) {
+    return other->interval_ms < one->interval_ms ? other : one;
+  }
+  return other->weight > one->weight ? other : one;
 }
 
 }  // namespace

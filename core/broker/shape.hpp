@@ -18,6 +18,8 @@
 // does; a Pace that is closed is like credit that is used up, but that time brings it back, and not
 // the reader.
 //
+// And it may say which of the values that wait goes first: the weight of its topics.
+//
 // A Shape conflates. So a subscription that has something to say of each topic is served as `latest`
 // is, beside no subscription of the same client that is to get each message (RouteBuilder). Requests
 // and shared subscriptions are never shaped.
@@ -40,6 +42,9 @@ enum class Changes : std::uint8_t {
   by_percent,  // the same, per cent of what was sent
 };
 
+constexpr std::uint32_t weight_max = 100;
+constexpr std::uint32_t weight_unset = 10;
+
 struct ShapeFields {
   std::uint32_t interval_ms = 0;         // at least this long between two values of a topic; 0: any
   std::uint32_t budget_bytes_per_s = 0;  // of the client, see Pace; 0: any
@@ -47,6 +52,8 @@ struct ShapeFields {
 
   Changes changes = Changes::any;
   std::uint32_t heartbeat_s = 0;  // an unchanged value goes out after that long; 0: never
+  std::uint32_t weight =
+      0;  // 1 to 100, among the topics that wait (PendingQueue); 0: as weight_unset
   double delta = 0;
   std::string field;  // of a JSON payload, by JSON Pointer: what is compared; empty: all of it
 
@@ -54,7 +61,9 @@ struct ShapeFields {
   bool is_of_client() const { return budget_bytes_per_s != 0 || tick_ms != 0; }
   bool filters() const { return changes != Changes::any; }
   // It says something of each topic, and not of the client alone.
-  bool is_per_topic() const { return interval_ms != 0 || filters(); }
+  bool is_per_topic() const { return interval_ms != 0 || filters() || weight != 0; }
+  // It keeps nothing back: it says who is served first of those that wait.
+  bool is_weight_alone() const { return interval_ms == 0 && !filters(); }
   bool filters_as(const ShapeFields& other) const {
     return changes == other.changes && heartbeat_s == other.heartbeat_s && delta == other.delta &&
            field == other.field;

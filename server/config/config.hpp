@@ -379,10 +379,11 @@ struct DeliveryRule {
   std::optional<std::uint32_t> heartbeat_s;
   std::optional<std::uint32_t> tick_ms;  // of the client that has such a subscription
   std::optional<std::uint32_t> history;  // values of each topic to begin with
+  std::optional<std::uint32_t> weight;   // of its topics among all that wait for the client
 
   bool says_anything() const {
     return mode || max_rate_hz || budget_bytes_per_s || unchanged || delta || delta_percent ||
-           field || heartbeat_s || tick_ms || history;
+           field || heartbeat_s || tick_ms || history || weight;
   }
 };
 

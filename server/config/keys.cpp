@@ -1,4 +1,5 @@
 // Every key of the configuration, described once.
+#include "core/broker/shape.hpp"
 #include "server/config/schema.hpp"
 
 namespace millrace::server {
@@ -215,6 +216,11 @@ Schema<DeliveryRule> delivery_rule_schema() {
           FIELD(history), Limits{0, history_depth_max},
           "So many of the last values of each topic, of those that are kept (`history.depth`), are "
           "what such a subscription of an MQTT client begins with; 0: none. Unset: what the client "
+          "asked for")
+      .key(
+          FIELD(weight), Limits{1, broker::weight_max},
+          "How often the topics of these subscriptions are served, in proportion to others, while "
+          "more waits for their client than it takes; other topics have 10. Unset: what the client "
           "asked for");
   return schema;
 }

@@ -38,6 +38,7 @@ DeliveryWish ruled(const DeliveryWish& wish, const DeliveryRule* rule) {
   override_by(rule->heartbeat_s, wanted.heartbeat_s);
   override_by(rule->tick_ms, wanted.tick_ms);
   override_by(rule->history, wanted.history);
+  override_by(rule->weight, wanted.weight);
   if (rule->delta || rule->delta_percent) {
     wanted.delta = rule->delta;
     wanted.delta_percent = rule->delta_percent;
@@ -87,6 +88,7 @@ DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_
   if (wanted.max_rate_hz) choice.shape.interval_ms = interval_ms_of(*wanted.max_rate_hz);
   set_filter(wanted, choice.shape);
   choice.shape.tick_ms = wanted.tick_ms.value_or(0);
+  choice.shape.weight = wanted.weight.value_or(0);
   if (rule != nullptr && rule->mode) {
     choice.mode = *rule->mode;
   } else if (filter.latest) {

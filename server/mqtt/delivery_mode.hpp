@@ -21,8 +21,8 @@ struct DeliveryChoice {
   std::uint32_t history = 0;  // of those that were asked for; how many are kept is another matter
 };
 
-// A rate limit, a change filter or ticks skip values, so they need a mode that may: where no mode was
-// chosen, they choose `latest`; with `every` they have no effect. A budget is the
+// A rate limit, a change filter or ticks skip values, and a weight tells those apart that wait to be
+// replaced; so they need a mode that may: where no mode was chosen, they choose `latest`; with `every` they have no effect. A budget is the
 // client's, whatever the mode; of the rule's and the wish's the smaller one applies. Shared
 // subscriptions are always `every`, and have no shape.
 DeliveryChoice choose_delivery(const protocol::ParsedFilter& filter, std::uint8_t qos,

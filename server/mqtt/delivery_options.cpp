@@ -54,6 +54,11 @@ std::optional<std::uint32_t> tick_of(std::string_view word) {
   return ms && *ms >= tick_ms_min && *ms <= tick_ms_max ? ms : std::nullopt;
 }
 
+std::optional<std::uint32_t> weight_of(std::string_view word) {
+  const auto weight = positive_whole(word);
+  return weight && *weight <= broker::weight_max ? weight : std::nullopt;
+}
+
 struct Option {
   std::string_view name;
   std::string_view values;  // what it may be, for who wrote something else
@@ -117,6 +122,10 @@ constexpr std::array options{
     Option{"history", "a whole number above 0",
            [](std::string_view value, DeliveryWish& wish) {
              return put(positive_whole(value), wish.history);
+           }},
+    Option{"weight", "a whole number from 1 to 100",
+           [](std::string_view value, DeliveryWish& wish) {
+             return put(weight_of(value), wish.weight);
            }},
 };
 
@@ -221,6 +230,7 @@ std::string granted_text(Mode mode, const broker::Shape* shape, std::uint32_t hi
     text += ";budget-bytes-per-s=" + std::to_string(shape->budget_bytes_per_s);
   }
   if (shape->tick_ms != 0) text += ";tick-ms=" + std::to_string(shape->tick_ms);
+  if (shape->weight != 0) text += ";weight=" + std::to_string(shape->weight);
   if (!shape->filters()) return text;
   if (shape->changes == broker::Changes::unequal) {
     text += ";unchanged=skip";

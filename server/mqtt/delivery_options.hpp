@@ -32,6 +32,7 @@ struct DeliveryWish {
   std::optional<std::uint32_t> heartbeat_s;
   std::optional<std::uint32_t> tick_ms;
   std::optional<std::uint32_t> history;
+  std::optional<std::uint32_t> weight;
 
   // It asks for something.
   bool is_any() const { return *this != DeliveryWish{}; }

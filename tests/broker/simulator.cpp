@@ -254,6 +254,7 @@ ShapeRef Simulator::any_shape(Mode mode) {
       fields.delta = fields.changes == Changes::by ? 2 : 60;
     }
   }
+  if (mode == Mode::latest && chance(30)) fields.weight = 1 + pick(weight_max);
   if (chance(20)) fields.budget_bytes_per_s = 500 + pick(3000);
   if (chance(20)) fields.tick_ms = 50 + pick(300);
   return make_shape(fields);

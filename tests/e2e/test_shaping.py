@@ -88,6 +88,14 @@ class Shaping(Case):
         self.assertGreaterEqual(metrics["millrace_history_sent_total"], 10)
         self.assertGreater(metrics["millrace_history_bytes"], 0)
 
+    def test_a_weight_is_granted_and_brings_the_last_value_of_each_topic(self):
+        reader = self.peer()
+        suback = reader.subscribe(self.topic("t/#"), properties=[
+            (wire.USER, ("weight", "50")), (wire.USER, ("budget-bytes-per-s", "20000"))])
+        self.assertEqual(suback.props[wire.USER],
+                         [("granted", "delivery=latest;budget-bytes-per-s=20000;weight=50")])
+        self.read_until(reader, self.publish_numbers("t"))
+
     def test_history_by_rule(self):
         self.send(b"1", b"2", b"3", folder="charted/x")
         reader = self.peer(version=4)

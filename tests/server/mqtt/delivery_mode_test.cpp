@@ -59,6 +59,19 @@ TEST(DeliveryMode, BeginsWithTheHistoryOfTheRuleThePrefixOrTheProperty) {
   EXPECT_EQ(choose("$history/7/a", 0, wish, rules).history, 0u);
 }
 
+TEST(DeliveryMode, IsLatestWithAWeightUnlessSomethingElseWasChosen) {
+  DeliveryWish wish;
+  wish.weight = 50;
+  EXPECT_EQ(choose("a", 1, wish).mode, Mode::latest);
+  EXPECT_EQ(choose("a", 1, wish).shape.weight, 50u);
+  wish.mode = Mode::every;
+  EXPECT_EQ(choose("a", 1, wish).shape.weight, 0u) << "nothing of it is replaced, or overtaken";
+  DeliveryConfig rules;
+  rules.rules.emplace_back();
+  rules.rules.back().weight = 100;
+  EXPECT_EQ(choose("a", 0, {}, rules).shape.weight, 100u);
+}
+
 TEST(DeliveryMode, NeverConflatesSharedSubscriptions) {
   DeliveryWish wish;
   wish.mode = Mode::latest;

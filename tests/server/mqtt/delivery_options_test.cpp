@@ -76,6 +76,17 @@ TEST(DeliveryOptions, TakeHistoryOfOneValueOrMore) {
   }
 }
 
+TEST(DeliveryOptions, TakeWeightsFromOneToAHundred) {
+  EXPECT_EQ(of_property("weight", "100").wish.weight, 100u);
+  for (const char* weight : {"0", "101", "-1", "1.5", ""}) {
+    EXPECT_EQ(of_property("weight", weight).fault, "weight must be a whole number from 1 to 100");
+  }
+  broker::ShapeFields fields;
+  fields.weight = 50;
+  EXPECT_EQ(granted_text(Mode::latest, broker::make_shape(fields).get()),
+            "delivery=latest;weight=50");
+}
+
 TEST(DeliveryOptions, NameAFieldInAPrefixWithoutASlash) {
   EXPECT_EQ(parse_prefix_options("field=%2Fa%2Fb%3Bc", {}).wish.field, "/a/b;c");
   EXPECT_NE(parse_prefix_options("field=%2F%FF", {}).fault, "") << "it is no UTF-8";
