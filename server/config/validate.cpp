@@ -177,6 +177,10 @@ void check_delivery(const Config& config, const FaultSink& faults) {
       here.at("history").add("must not exceed history.depth (" +
                              std::to_string(config.history.depth) + ")");
     }
+    if (rule.unchanged == UnchangedValues::send &&
+        (rule.delta || rule.delta_percent || rule.field)) {
+      here.at("unchanged").add("is `send`, with which delta and field have no effect");
+    }
     if (rule.delta && rule.delta_percent) here.at("delta_percent").add("stands beside delta");
     if (rule.field &&
         (!broker::is_json_pointer(*rule.field) || rule.field->size() > field_bytes_max)) {

@@ -58,8 +58,6 @@
 
 namespace millrace::server {
 
-struct DeliveryWish;
-
 class Connection final : public StreamUser,
                          public Resident,
                          private broker::OutboxOwner,
@@ -114,6 +112,7 @@ class Connection final : public StreamUser,
   struct Uncommon {
     std::unique_ptr<Guest> guest;              // null: nothing of the kind is limited
     std::unique_ptr<std::string> state_topic;  // of another broker's bridge; null: it is none
+    std::unique_ptr<DeliveryWish> wish;        // of CONNECT; null: none
     std::uint32_t expires_tick = 0;            // when the client must have shown a newer token
   };
 

@@ -100,6 +100,7 @@ void Connection::accept() {
   takes_reasons_ = terms.takes_reasons;
   zero_expiry_ = terms.zero_expiry;
   if (terms.state_topic) uncommon_.write().state_topic = std::move(terms.state_topic);
+  if (terms.wish) uncommon_.write().wish = std::move(terms.wish);
   has_will_ = terms.request->will.has_value();
   const std::uint32_t keep_alive_ticks = IoThread::ticks(terms.keep_alive_seconds);
   patience_ticks_ = keep_alive_ticks + keep_alive_ticks / 2;  // [MQTT-3.1.2-22]

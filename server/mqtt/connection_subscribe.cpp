@@ -57,7 +57,9 @@ bool Connection::handle(protocol::Subscribe& packet) {
   if (!packet.properties.subscription_identifiers.empty()) {
     request->identifier = packet.properties.subscription_identifiers.front();
   }
-  const ParsedWish wish = parse_delivery_wish(packet.properties);
+  const DeliveryWish* const of_connect = uncommon_.read().wish.get();
+  const ParsedWish wish =
+      parse_delivery_wish(packet.properties, of_connect != nullptr ? *of_connect : DeliveryWish{});
   bool asks = wish.wish.is_any();
   request->fault = wish.fault;
   // A session has no room for more, so more are not looked at: access rules take their time.

@@ -181,25 +181,64 @@ std::string text_of(double number) {
   return text;
 }
 
+// What of it would have no effect; empty: nothing.
+std::string contradiction_in(const DeliveryWish& wish) {
+  if (wish.unchanged != UnchangedValues::send) return {};
+  if (wish.delta || wish.delta_percent) return "delta has no effect with unchanged=send";
+  return wish.field ? "field has no effect with unchanged=send" : "";
+}
+
+template <class Value>
+void lay_over(const std::optional<Value>& own, std::optional<Value>& below) {
+  if (own) below = own;
+}
+
+// What `own` asks for, in place of the same in `below`.
+DeliveryWish laid_over(const DeliveryWish& own, DeliveryWish below) {
+  const bool has_delta = own.delta || own.delta_percent;
+  const bool ends_filter = own.unchanged == UnchangedValues::send;
+  const bool begins_one = has_delta || own.field;
+  if (has_delta || ends_filter) {
+    below.delta.reset();
+    below.delta_percent.reset();
+  }
+  if (ends_filter) below.field.reset();
+  if (begins_one && below.unchanged == UnchangedValues::send) below.unchanged.reset();
+  lay_over(own.mode, below.mode);
+  lay_over(own.max_rate_hz, below.max_rate_hz);
+  lay_over(own.budget_bytes_per_s, below.budget_bytes_per_s);
+  lay_over(own.unchanged, below.unchanged);
+  lay_over(own.delta, below.delta);
+  lay_over(own.delta_percent, below.delta_percent);
+  lay_over(own.field, below.field);
+  lay_over(own.heartbeat_s, below.heartbeat_s);
+  lay_over(own.tick_ms, below.tick_ms);
+  lay_over(own.history, below.history);
+  lay_over(own.weight, below.weight);
+  return below;
+}
+
+ParsedWish concluded(const DeliveryWish& own, const DeliveryWish& below) {
+  std::string fault = contradiction_in(own);
+  if (!fault.empty()) return {below, std::move(fault)};
+  return {laid_over(own, below), {}};
+}
+
 }  // namespace
 
-ParsedWish parse_delivery_wish(const protocol::Properties& properties) {
-  ParsedWish parsed;
+ParsedWish parse_delivery_wish(const protocol::Properties& properties, const DeliveryWish& wish) {
+  DeliveryWish own;
   for (const auto& [name, value] : properties.user_properties) {
     const Option* const option = find_option(name);
-    if (option == nullptr || option->take(value, parsed.wish)) continue;
-    parsed.fault = fault_of(*option);
-    return parsed;
+    if (option == nullptr || option->take(value, own)) continue;
+    return {wish, fault_of(*option)};
   }
-  return parsed;
+  return concluded(own, wish);
 }
 
 ParsedWish parse_prefix_options(std::string_view text, const DeliveryWish& wish) {
-  ParsedWish parsed{wish, {}};
-  const auto fault = [&parsed](std::string what) {
-    parsed.fault = std::move(what);
-    return parsed;
-  };
+  DeliveryWish own;
+  const auto fault = [&wish](std::string what) { return ParsedWish{wish, std::move(what)}; };
   if (text.size() > options_bytes_max) return fault("the options of the prefix are too long");
   std::array<bool, options.size()> seen{};
   while (!text.empty()) {
@@ -215,9 +254,9 @@ ParsedWish parse_prefix_options(std::string_view text, const DeliveryWish& wish)
     if (is_seen) return fault(std::string(option->name) + " is there twice");
     is_seen = true;
     const auto value = unescaped(one.substr(equals + 1));
-    if (!value || !option->take(*value, parsed.wish)) return fault(fault_of(*option));
+    if (!value || !option->take(*value, own)) return fault(fault_of(*option));
   }
-  return parsed;
+  return concluded(own, wish);
 }
 
 std::string granted_text(Mode mode, const broker::Shape* shape, std::uint32_t history) {
@@ -240,6 +279,29 @@ std::string granted_text(Mode mode, const broker::Shape* shape, std::uint32_t hi
   }
   if (!shape->field.empty()) text += ";field=" + escaped(shape->field);
   if (shape->heartbeat_s != 0) text += ";heartbeat-s=" + std::to_string(shape->heartbeat_s);
+  return text;
+}
+
+std::string wish_text(const DeliveryWish& wish) {
+  std::string text;
+  const auto add = [&text](std::string_view name, const std::string& value) {
+    if (!text.empty()) text += ';';
+    text.append(name).append("=").append(value);
+  };
+  const auto add_whole = [&add](std::string_view name, const std::optional<std::uint32_t>& value) {
+    if (value) add(name, std::to_string(*value));
+  };
+  if (wish.mode) add("delivery", std::string(word_of(*wish.mode)));
+  add_whole("history", wish.history);
+  if (wish.max_rate_hz) add("max-rate-hz", text_of(*wish.max_rate_hz));
+  add_whole("budget-bytes-per-s", wish.budget_bytes_per_s);
+  add_whole("tick-ms", wish.tick_ms);
+  add_whole("weight", wish.weight);
+  if (wish.unchanged) add("unchanged", *wish.unchanged == UnchangedValues::skip ? "skip" : "send");
+  if (wish.delta) add("delta", text_of(*wish.delta));
+  if (wish.delta_percent) add("delta", text_of(*wish.delta_percent) + "%25");
+  if (wish.field) add("field", escaped(*wish.field));
+  add_whole("heartbeat-s", wish.heartbeat_s);
   return text;
 }
 

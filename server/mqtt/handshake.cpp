@@ -227,13 +227,30 @@ Step Handshake::agree(protocol::Connect& connect) {
       static_cast<std::uint16_t>(std::min(allowed, config.topic_alias_maximum.out));
   terms_.request = std::move(request);
 
+  protocol::Properties bare = answer;
+  note_wish(properties, answer);
   encode_connack(std::move(answer));
+  // Without what need not be said [MQTT-3.2.2-19], [MQTT-3.2.2-20].
+  if (!fits_connack()) encode_connack(std::move(bare));
   // [MQTT-3.1.2-24]: a client that cannot be sent its CONNACK cannot be admitted.
-  if (packet_bytes_max_ != 0 && connack_.size() > packet_bytes_max_) {
+  if (!fits_connack()) {
     const bool fits = packet_bytes_max_ >= bare_refusal_bytes;
     return {Step::Kind::refused, ReasonCode::packet_too_large, CloseCause::refused, fits, {}};
   }
   return {Step::Kind::admitted, {}, {}, false, {}};
+}
+
+// A client that asks for nothing is told nothing. One that put it wrongly is told what is wrong, and
+// comes in all the same: its properties may mean something to somebody else.
+void Handshake::note_wish(const protocol::Properties& properties, protocol::Properties& answer) {
+  if (properties.user_properties.empty()) return;
+  ParsedWish parsed = parse_delivery_wish(properties);
+  if (!parsed.fault.empty()) {
+    answer.reason_string = std::move(parsed.fault);
+  } else if (parsed.wish.is_any()) {
+    answer.user_properties.emplace_back("granted", wish_text(parsed.wish));
+    terms_.wish = std::make_unique<DeliveryWish>(std::move(parsed.wish));
+  }
 }
 
 void Handshake::agree_keep_alive(std::uint16_t seconds, protocol::Properties& answer) {
@@ -288,7 +305,7 @@ void Handshake::encode_connack(protocol::Properties answer) {
     if (authentication_) {  // [MQTT-4.12.0-5]
       properties.authentication_method = authentication_->method;
       if (authentication_->method == scram_method) {
-        properties.authentication_data = std::move(authentication_->last_data);
+        properties.authentication_data = authentication_->last_data;
       }
     }
     if (config.receive_maximum < 65535) {
@@ -305,6 +322,7 @@ void Handshake::encode_connack(protocol::Properties answer) {
     if (!mqtt.shared_available) properties.shared_subscription_available = 0;
     if (!mqtt.subscription_identifiers_available) properties.subscription_identifier_available = 0;
   }
+  connack_.clear();
   protocol::encode(protocol::Packet(std::move(connack)), version_, connack_);
 }
 

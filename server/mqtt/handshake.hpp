@@ -24,6 +24,7 @@
 #include "protocol/frame.hpp"
 #include "protocol/packet.hpp"
 #include "server/auth/access.hpp"
+#include "server/mqtt/delivery_options.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/observe/counters.hpp"
 
@@ -74,6 +75,7 @@ class Handshake {
   struct Terms {
     std::unique_ptr<broker::ConnectRequest> request;
     std::unique_ptr<std::string> state_topic;  // of another broker's bridge; null: it is none
+    std::unique_ptr<DeliveryWish> wish;  // for what it will subscribe to; null: CONNECT has none
     std::uint32_t keep_alive_seconds = 0;
     std::uint16_t aliases_max = 0;  // towards the client
     bool is_bridge = false;         // No Local and Retain As Published for all it subscribes to
@@ -133,6 +135,10 @@ class Handshake {
   broker::Arrival arrival() const { return {client_id_, address_, user_.listener_number()}; }
   std::optional<protocol::ReasonCode> check_will(const protocol::Will& will) const;
   void note_bridge(protocol::Connect& connect);
+  void note_wish(const protocol::Properties& properties, protocol::Properties& answer);
+  bool fits_connack() const {
+    return packet_bytes_max_ == 0 || connack_.size() <= packet_bytes_max_;
+  }
   Step agree(protocol::Connect& connect);
   void agree_keep_alive(std::uint16_t seconds, protocol::Properties& answer);
   std::uint32_t agree_session_expiry(const protocol::Connect& connect,

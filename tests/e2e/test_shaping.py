@@ -36,10 +36,10 @@ class Shaping(Case):
             seen[got.topic] = number
         return count
 
-    def send(self, *values, folder="t"):
+    def send(self, *values, folder="t", code=0):
         sender = self.peer()
         for value in values:
-            self.assertNotEqual(sender.publish(self.topic(folder), value, qos=1).code, 0x10)
+            self.assertEqual(sender.publish(self.topic(folder), value, qos=1).code, code)
 
     def expect_values(self, reader, *values):
         for value in values:
@@ -73,7 +73,7 @@ class Shaping(Case):
         self.read_until(reader, self.publish_numbers("t"))
 
     def test_a_subscription_begins_with_history(self):
-        self.send(b"1", b"2", b"3", b"4", b"5", b"6", b"7")
+        self.send(b"1", b"2", b"3", b"4", b"5", b"6", b"7", code=0x10)  # nobody subscribes yet
         old, reader, greedy = self.peer(version=4), self.peer(), self.peer()
         old.subscribe("$history/3/" + self.topic())
         suback = reader.subscribe(self.topic("#"), properties=[(wire.USER, ("history", "2"))])
@@ -96,8 +96,26 @@ class Shaping(Case):
                          [("granted", "delivery=latest;budget-bytes-per-s=20000;weight=50")])
         self.read_until(reader, self.publish_numbers("t"))
 
+    def test_what_connect_asks_for_applies_to_what_is_subscribed_to(self):
+        reader = self.peer(properties=[(wire.USER, ("unchanged", "skip")), (wire.USER, ("weight", "20"))])
+        self.assertEqual(reader.connack.props[wire.USER], [("granted", "weight=20;unchanged=skip")])
+        suback = reader.subscribe(self.topic("a"))
+        self.assertEqual(suback.props[wire.USER], [("granted", "delivery=latest;weight=20;unchanged=skip")])
+        reader.subscribe(self.topic("b"), properties=[(wire.USER, ("unchanged", "send"))])
+        self.send(b"1", b"1", folder="a")
+        self.send(b"2", b"2", folder="b")
+        self.expect_values(reader, b"1", b"2", b"2")
+
+    def test_connect_without_shaping_is_told_nothing_and_a_fault_in_words(self):
+        plain = self.peer(properties=[(wire.USER, ("site", "hall"))])
+        self.assertNotIn(wire.USER, plain.connack.props)
+        wrong = self.peer(properties=[(wire.USER, ("delta", "nan")), (wire.USER, ("weight", "20"))])
+        self.assertIn("delta", wrong.connack.one(wire.REASON_STRING))
+        self.assertNotIn(wire.USER, wrong.connack.props)
+        self.assertNotIn(wire.USER, wrong.subscribe(self.topic()).props)
+
     def test_history_by_rule(self):
-        self.send(b"1", b"2", b"3", folder="charted/x")
+        self.send(b"1", b"2", b"3", folder="charted/x", code=0x10)
         reader = self.peer(version=4)
         reader.subscribe(self.topic("charted/x"))
         self.expect_values(reader, b"2", b"3")
@@ -141,13 +159,13 @@ class Shaping(Case):
     def test_what_means_nothing_is_refused_with_a_reason(self):
         reader = self.peer()
         for name, value in (("delta", "nan"), ("delta", "-1"), ("field", "t"), ("unchanged", "drop"),
-                            ("heartbeat-s", "0"), ("tick-ms", "1"), ("budget-bytes-per-s", "0")):
+                            ("heartbeat-s", "0"), ("weight", "0"), ("history", "0"), ("tick-ms", "1"), ("budget-bytes-per-s", "0")):
             suback = reader.subscribe(self.topic(), properties=[(wire.USER, (name, value))])
             self.assertEqual(suback.codes, [0x83])
             self.assertIn(name, suback.one(wire.REASON_STRING))
         for name in ("$history/0/", "$history/x/", "$history/5/$latest/"):
             self.assertEqual(reader.subscribe(name + self.topic()).codes, [0x8F])
-        for options in ("speed=9", "delta=1;delta=1", "delta=0", "delivery=every"):
+        for options in ("unchanged=send;delta=0.5", "weight=101", "speed=9", "delta=1;delta=1", "delta=0", "delivery=every"):
             self.assertEqual(reader.subscribe(f"$latest;{options}/" + self.topic()).codes, [0x8F])
             old = self.peer(version=4)
             self.assertEqual(old.subscribe(f"$latest;{options}/" + self.topic()).codes, [0x80])

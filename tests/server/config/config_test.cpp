@@ -494,6 +494,8 @@ TEST(Config, RulesAreChecked) {
               HasSubstr("delivery.rules[0].budget_bytes_per_s"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"history": 5}])", "history.depth=4"})),
               HasSubstr("delivery.rules[0].history: must not exceed history.depth (4)"));
+  EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"delta": 1, "unchanged": "send"}])"})),
+              HasSubstr("delivery.rules[0].unchanged: is `send`, with which"));
   EXPECT_THAT(faults_of(with_sets({R"(delivery.rules=[{"delta": 1, "delta_percent": 1}])"})),
               HasSubstr("delivery.rules[0].delta_percent: stands beside delta"));
   for (const char* bad :

@@ -116,6 +116,44 @@ TEST(DeliveryOptions, OfAPrefixStandAboveThoseOfThePacket) {
   EXPECT_EQ(parse_prefix_options("", wish).wish, wish);
 }
 
+TEST(DeliveryOptions, ThatHaveNoEffectTogetherAreRefused) {
+  for (const char* bad : {"unchanged=send;delta=0.5", "delta=5%25;unchanged=send"}) {
+    EXPECT_EQ(parse_prefix_options(bad, {}).fault, "delta has no effect with unchanged=send");
+  }
+  EXPECT_EQ(parse_prefix_options("unchanged=send;field=%2Fa", {}).fault,
+            "field has no effect with unchanged=send");
+  protocol::Properties properties;
+  properties.user_properties = {{"delta", "1"}, {"unchanged", "send"}};
+  EXPECT_EQ(parse_delivery_wish(properties).fault, "delta has no effect with unchanged=send");
+}
+
+TEST(DeliveryOptions, OfWhoSpeaksCloserBeginOrEndAFilter) {
+  DeliveryWish below;
+  below.unchanged = UnchangedValues::send;
+  const DeliveryWish begun = parse_prefix_options("delta=0.5", below).wish;
+  EXPECT_EQ(begun.delta, 0.5);
+  EXPECT_FALSE(begun.unchanged.has_value());
+  const DeliveryWish ended = parse_prefix_options("unchanged=send", begun).wish;
+  EXPECT_FALSE(ended.delta.has_value());
+  EXPECT_EQ(ended.unchanged, UnchangedValues::send);
+}
+
+TEST(DeliveryOptions, OfAConnectionAreToldAndMeanTheSame) {
+  const std::string options =
+      "history=20;max-rate-hz=0.5;budget-bytes-per-s=20000;tick-ms=100;weight=7;unchanged=skip;"
+      "delta=5%25;field=%2Fa%3B;heartbeat-s=60";
+  const ParsedWish parsed = parse_prefix_options(options, {});
+  EXPECT_EQ(parsed.fault, "");
+  EXPECT_EQ(wish_text(parsed.wish), options);
+  protocol::Properties properties;
+  properties.user_properties = {{"delivery", "latest"}};
+  EXPECT_EQ(wish_text(parse_delivery_wish(properties, {}).wish), "delivery=latest");
+  properties.user_properties = {{"max-rate-hz", "2"}};
+  const DeliveryWish both = parse_delivery_wish(properties, parsed.wish).wish;
+  EXPECT_EQ(both.max_rate_hz, 2);
+  EXPECT_EQ(both.tick_ms, 100u);
+}
+
 TEST(DeliveryOptions, OfAPrefixMayBeEscaped) {
   EXPECT_EQ(parse_prefix_options("max-rate-hz=%32", {}).wish.max_rate_hz, 2);
   for (const char* bad :
