@@ -12,7 +12,8 @@ loadtest/compare.sh [options]
   --duration S         measured seconds of each run (3)
   --servers "A B"      only these (default: all that are found)
   --scenarios "A B"    only these (default: all but tls, ws, ws-packet, link, link-qos1, link-lat5k,
-                       link-slow, qos1-250-kept, qos1-1-kept)
+                       link-slow, qos1-250-kept, qos1-1-kept, fresh-1k-latest, and wan-..., which
+                       need root and iproute2)
   --disk DIR           where `durable` has its store: on the disk to measure (the results' folder)
   --tmpfs DIR          also the server `durable-tmpfs`, with its store in DIR, on a tmpfs
   --out DIR            write every result here (default: a new folder under /tmp); existing results in
@@ -24,6 +25,7 @@ Servers are searched in the PATH; these variables override that:
   MILLRACE, MILLRACE_LOAD   (default: build/release/bin/ of this repository)
   MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
   BEFORE                    another build of Millrace, to see what a change did: the server `before`
+The server `late` is Millrace with outbox.unread_bytes = 8192, and takes part in fresh... and wan-... alone.
   FORWARDER, SHAPE          reference programs, which take a port as their argument
 
 In the scenarios ...-kept the reader's session outlives its connection, and in them alone two more
@@ -68,7 +70,7 @@ done
 
 program_of() {
   case $1 in
-    millrace | durable) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
+    millrace | durable | late) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
     durable-tmpfs) [ -z "$tmpfs" ] || program_of millrace ;;
     mosquitto) echo "${MOSQUITTO:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mosquitto)}" ;;
     nats) echo "${NATS_SERVER:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server)}" ;;
@@ -81,7 +83,7 @@ program_of() {
 }
 
 servers=
-all_servers="forwarder shape before millrace durable durable-tmpfs flashmq nats nanomq mosquitto"
+all_servers="forwarder shape before millrace late durable durable-tmpfs flashmq nats nanomq mosquitto"
 for server in ${only_servers:-$all_servers}; do
   program=$(program_of "$server" || true)
   if [ -n "$program" ] && [ -x "$program" ]; then
@@ -95,7 +97,7 @@ if [ -n "$list_only" ]; then
   echo "servers:$servers"
   # shellcheck disable=SC2086
   echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k link-slow qos1-250-kept \
-    qos1-1-kept
+    qos1-1-kept fresh-1k-latest wan-80ms wan-80ms-latest wan-3m wan-3m-latest
   exit 0
 fi
 [ -x "$load" ] || { echo "compare.sh: $load does not exist: build it first" >&2; exit 1; }
@@ -108,7 +110,9 @@ if [ -n "$tmpfs" ]; then tmpfs_store=$(mktemp -d "$tmpfs/millrace-compare-store-
 work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
 server_pid=
 far_pid=   # of the link scenarios: the server behind the other one
-line_pid=  # of link-slow: what carries the link
+line_pid=  # of link-slow and wan-...: what carries the link
+near=      # of wan-...: the namespace of the server, at this end of it; and that of the readers
+reader=
 stop_process() {
   [ -n "$1" ] || return 0
   kill "$1" 2>/dev/null || true
@@ -127,6 +131,8 @@ stop_server() {
   server_pid=
   far_pid=
   line_pid=
+  near=
+  reader=
 }
 trap 'stop_server; rm -rf "$work" "$disk_store" ${tmpfs_store:+"$tmpfs_store"}' EXIT
 
@@ -179,17 +185,21 @@ millrace_store() {
   echo ", \"store\": {\"path\": \"$folder/store\"}"
 }
 
-# configure SERVER link|slow|"": with the link, and the server at its other end, in far.*.
+# configure SERVER link|slow|wan...|"": with the link, and the server at its other end, in far.*.
 configure() {
+  local host=127.0.0.1 unread_bytes=0 peer=$2
+  case $2 in wan*) host=0.0.0.0 peer= ;; esac
+  if [ "$1" = late ]; then unread_bytes=8192; fi
   case $1 in
-    before | millrace | durable*)
+    before | millrace | late | durable*)
       cat >"$work/millrace.json" <<END
 {"listeners": [
-  {"transport": "tcp", "port": $tcp},
+  {"transport": "tcp", "host": "$host", "port": $tcp},
   {"transport": "tls", "port": $tls,
    "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
   {"transport": "ws", "port": $ws}],
- "http": {"port": 0}$(if [ -n "$2" ]; then millrace_link "$2"; fi; millrace_store "$1")}
+ "outbox": {"unread_bytes": $unread_bytes},
+ "http": {"port": 0}$(if [ -n "$peer" ]; then millrace_link "$peer"; fi; millrace_store "$1")}
 END
       echo "{\"listeners\": [{\"transport\": \"tcp\", \"port\": $far}], \"http\": {\"port\": 0}}" \
         >"$work/far.json"
@@ -197,7 +207,7 @@ END
     mosquitto)
       # Without a limit its bridge says Receive Maximum 0 in CONNECT, which no server accepts.
       local inflight_max=0
-      if [ -n "$2" ]; then inflight_max=60000; fi
+      if [ -n "$peer" ]; then inflight_max=60000; fi
       cat >"$work/mosquitto.conf" <<END
 user root
 allow_anonymous true
@@ -207,7 +217,7 @@ max_queued_bytes 0
 max_inflight_messages $inflight_max
 persistence false
 log_type error
-listener $tcp 127.0.0.1
+listener $tcp $host
 listener $tls 127.0.0.1
 certfile $work/cert.pem
 keyfile $work/key.pem
@@ -216,7 +226,7 @@ protocol websockets
 END
       sed -n '/^listener/q;p' "$work/mosquitto.conf" >"$work/far.conf"
       echo "listener $far 127.0.0.1" >>"$work/far.conf"
-      if [ -n "$2" ]; then mosquitto_link "$2" >>"$work/mosquitto.conf"; fi
+      if [ -n "$peer" ]; then mosquitto_link "$peer" >>"$work/mosquitto.conf"; fi
       ;;
     nats)
       rm -rf "$work/jetstream"
@@ -261,7 +271,7 @@ command_of() {
   program=$(program_of "$1")
   case $1 in
     # The server would take MILLRACE_LOAD for a configuration key.
-    before | millrace | durable*)
+    before | millrace | late | durable*)
       echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve"
       ;;
     mosquitto) echo "$program -c $work/mosquitto.conf" ;;
@@ -282,7 +292,36 @@ far_command_of() {
   esac
 }
 
-is_listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# Where the server is.
+beside_server() {
+  if [ -n "$near" ]; then
+    ip netns exec "$near" "$@"
+  else
+    "$@"
+  fi
+}
+
+# shellcheck disable=SC2016  # it is the inner shell's
+is_listening() { beside_server bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1"' _ "$1" 2>/dev/null; }
+
+# start_long_link wan-80ms|wan-3m: two namespaces, and the link between them.
+start_long_link() {
+  local limits="--round-trip-ms 80"
+  if [ "$1" = wan-3m ]; then limits="$limits --kbit-per-s 3200 --queue-ms 200"; fi
+  # shellcheck disable=SC2086
+  "$here/long-link" "millrace-near-$$" "millrace-far-$$" $limits >"$work/line.log" 2>&1 &
+  line_pid=$!
+  for _ in $(seq 100); do
+    if grep -q ready "$work/line.log"; then
+      near="millrace-near-$$"
+      reader="millrace-far-$$"
+      return 0
+    fi
+    sleep 0.1
+  done
+  echo "compare.sh: the long link did not come up: $(tail -1 "$work/line.log")" >&2
+  return 1
+}
 
 # Until what is published at one server arrives at the other.
 wait_for_link() {
@@ -297,9 +336,10 @@ wait_for_link() {
   return 1
 }
 
-# start_server SERVER link|slow|""
+# start_server SERVER link|slow|wan-80ms|wan-3m|""
 start_server() {
   local port
+  case $2 in wan*) start_long_link "$2" || return 1 ;; esac
   for port in $tcp $tls $ws $far $line; do
     if is_listening "$port"; then
       echo "compare.sh: port $port is in use: choose others with --port" >&2
@@ -308,7 +348,7 @@ start_server() {
   done
   configure "$1" "$2"
   local command
-  if [ -n "$2" ]; then
+  if [ "$2" = link ] || [ "$2" = slow ]; then
     read -ra command < <(far_command_of "$1")
     "${command[@]}" >"$work/far.log" 2>&1 &
     far_pid=$!
@@ -326,12 +366,13 @@ start_server() {
     done
   fi
   read -ra command < <(command_of "$1")
+  if [ -n "$near" ]; then command=(ip netns exec "$near" "${command[@]}"); fi
   "${command[@]}" >"$work/$1.log" 2>&1 &
   server_pid=$!
   for _ in $(seq 100); do
     kill -0 "$server_pid" 2>/dev/null || break
     if is_listening "$tcp"; then
-      if [ -n "$2" ]; then wait_for_link || return 1; fi
+      case $2 in link | slow) wait_for_link || return 1 ;; esac
       return 0
     fi
     sleep 0.1
@@ -346,9 +387,13 @@ start_server() {
 takes_part() {
   case $1 in
     durable*) [[ $2 == *-kept ]] || return 1 ;;
+    late)
+      case $2 in fresh* | wan*) return 0 ;; *) return 1 ;; esac
+      ;;
   esac
   case $2 in
-    slow-latest | fresh-latest) [ "$1" = millrace ] || [ "$1" = before ] ;;
+    wan-80ms | wan-3m) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
+    slow-latest | fresh-latest | fresh-1k-latest | wan*) [ "$1" = millrace ] || [ "$1" = before ] ;;
     link*) [ "$1" = millrace ] || [ "$1" = mosquitto ] ;;
     tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
     qos1* | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
@@ -358,6 +403,7 @@ takes_part() {
 
 arguments_of() {
   local timed="-p $tcp --duration $duration"
+  local across="-p $tcp --host 10.91.1.1 --publish-host 10.91.2.1"
   case $1 in
     one2one) echo "one2one $timed" ;;
     fanin) echo "fanin $timed" ;;
@@ -374,6 +420,15 @@ arguments_of() {
     slow-latest) echo "slow -p $tcp --filter-prefix \$latest/" ;;
     fresh) echo "fresh -p $tcp --duration 8" ;;
     fresh-latest) echo "fresh -p $tcp --duration 8 --filter-prefix \$latest/" ;;
+    # Each reader takes a tenth of what is published.
+    fresh-1k-latest)
+      echo "fresh -p $tcp --duration 8 --filter-prefix \$latest/ --subscribers 1000 --rate 500 --read-rate 14000" ;;
+    # The publishers are beside the server: the short way is theirs.
+    wan-80ms) echo "fresh $across --duration 20" ;;
+    wan-80ms-latest) echo "fresh $across --duration 20 --filter-prefix \$latest/" ;;
+    # It is the link that is limited, not the reader.
+    wan-3m) echo "fresh $across --duration 20 --read-rate 100000000" ;;
+    wan-3m-latest) echo "fresh $across --duration 20 --read-rate 100000000 --filter-prefix \$latest/" ;;
     idle) echo "idle -p $tcp --connections 10000" ;;
     connect) echo "connect $timed --diallers 1" ;;
     connect8) echo "connect $timed --diallers 8" ;;
@@ -398,14 +453,17 @@ measure() {
   case $scenario in
     link-slow) link="slow" ;;
     link*) link="link" ;;
+    wan*) link=${scenario%-latest} ;;
   esac
+  local at_reader=()
   for _ in $(seq $tries); do
     if ! start_server "$server" "$link"; then
       stop_server  # the other one, and the line, may run
       return 0
     fi
+    if [ -n "$reader" ]; then at_reader=(ip netns exec "$reader"); fi
     # shellcheck disable=SC2046
-    if "$load" $(arguments_of "$scenario") --pid "$server_pid" --label "$server" --out "$file" \
+    if "${at_reader[@]}" "$load" $(arguments_of "$scenario") --pid "$server_pid" --label "$server" --out "$file" \
       >"$work/run.log" 2>&1 && { [ $tries = 1 ] || ! grep -q "ended early" "$file"; }; then
       stop_server
       return 0

@@ -25,14 +25,16 @@ void raise_descriptor_limit(std::size_t wanted) {
 
 }  // namespace
 
-Endpoint make_endpoint(const Options& options, std::uint16_t other_port) {
+Endpoint make_endpoint(const Options& options, std::uint16_t other_port,
+                       const std::string& other_host) {
   Endpoint out;
+  const std::string& host = other_host.empty() ? options.host : other_host;
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const std::string port = std::to_string(other_port != 0 ? other_port : options.port);
-  const int code = getaddrinfo(options.host.c_str(), port.c_str(), &hints, &found);
-  if (code != 0) throw RunError(options.host + ": " + gai_strerror(code));
+  const int code = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  if (code != 0) throw RunError(host + ": " + gai_strerror(code));
   std::memcpy(&out.address, found->ai_addr, found->ai_addrlen);
   out.address_bytes = found->ai_addrlen;
   freeaddrinfo(found);
@@ -42,7 +44,7 @@ Endpoint make_endpoint(const Options& options, std::uint16_t other_port) {
   out.tls_settings = {options.ca_file, options.certificate_file, options.key_file,
                       options.server_name, options.insecure};
   if (out.tls) out.tls_context = make_tls_context(out.tls_settings);
-  out.websocket_settings = {options.host + ":" + port, options.ws_path, options.ws_frame_bytes};
+  out.websocket_settings = {host + ":" + port, options.ws_path, options.ws_frame_bytes};
   out.connect = {options.mqtt, {}, options.username, options.password, options.keepalive_s};
   out.receive_buffer_bytes = options.receive_buffer_bytes;
   out.send_buffer_bytes = options.send_buffer_bytes;
@@ -53,7 +55,7 @@ Fleet::Fleet(const Options& options)
     : options_(options),
       loop_(options.wait == Wait::spin),
       endpoint_(make_endpoint(options)),
-      publish_endpoint_(make_endpoint(options, options.publish_port)),
+      publish_endpoint_(make_endpoint(options, options.publish_port, options.publish_host)),
       subscribe_endpoint_(make_endpoint(options)),
       topics_(options.topic_prefix, std::max<std::uint32_t>(1, options.topics)),
       run_(std::random_device()() % (1u << 28)),  // a stamp has 28 bits for it

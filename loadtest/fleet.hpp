@@ -22,7 +22,8 @@ struct RunError : std::runtime_error {
 
 // Resolves --host and reads the TLS files; throws RunError. `other_port`: instead of
 // --port; 0: that one.
-Endpoint make_endpoint(const Options& options, std::uint16_t other_port = 0);
+Endpoint make_endpoint(const Options& options, std::uint16_t other_port = 0,
+                       const std::string& other_host = {});
 
 class Fleet : public ClientEvents {
  public:

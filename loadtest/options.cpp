@@ -112,6 +112,8 @@ void add_connection_options(po::options_description& all, Options& o, Raw& raw) 
   add("publish-port", po::value(&o.publish_port),
       "the publishers' port, if it is another server's: messages cross from there (default: "
       "--port)");
+  add("publish-host", po::value(&o.publish_host),
+      "the publishers' name or address of it, if they have a way of their own (default: --host)");
   add("transport", po::value(&raw.transport)->default_value("tcp"), "tcp, tls, ws or wss");
   add("mqtt", po::value(&raw.mqtt)->default_value("3.1.1"), "protocol version: 3.1.1 or 5");
   add("client-id", po::value(&o.client_id_prefix)->default_value("millrace-load"),

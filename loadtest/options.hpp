@@ -33,6 +33,7 @@ struct Options {
   std::string host;
   std::uint16_t port = 0;
   std::uint16_t publish_port = 0;  // of the publishers alone; 0: the same
+  std::string publish_host;        // likewise; empty: the same
   TransportKind transport = TransportKind::tcp;
   MqttVersion mqtt = MqttVersion::v3_1_1;
   std::string client_id_prefix;

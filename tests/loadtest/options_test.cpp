@@ -48,6 +48,13 @@ TEST(Options, LetTheCommandLineOverrideTheScenario) {
   EXPECT_EQ(o.transport, TransportKind::wss);
 }
 
+TEST(Options, LetThePublishersGoAnotherWay) {
+  const Options options = parse({"fresh", "--publish-host", "10.91.2.1", "--publish-port", "1884"});
+  EXPECT_EQ(options.host, "127.0.0.1");
+  EXPECT_EQ(options.publish_host, "10.91.2.1");
+  EXPECT_EQ(options.publish_port, 1884);
+}
+
 TEST(Options, TakeThePortFromTheTransport) {
   EXPECT_EQ(parse({"one2one"}).port, 1883);
   EXPECT_EQ(parse({"one2one", "--transport", "tls"}).port, 8883);
