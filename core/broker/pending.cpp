@@ -211,6 +211,12 @@ void PendingQueue::seal() {
   lanes.cells.clear();
 }
 
+void PendingQueue::restore_epoch(std::uint32_t epoch) {
+  Lanes& lanes = lanes_.write();
+  assert(lanes.epoch <= epoch);
+  if (std::exchange(lanes.epoch, epoch) != epoch) lanes.cells.clear();
+}
+
 PendingQueue PendingQueue::take_all() {
   if (empty()) return {};
   PendingQueue all;

@@ -159,6 +159,8 @@ class PendingQueue {
   void seal();
   // How often that was; what is put in now has that number.
   std::uint32_t epoch() const { return lanes_.read().epoch; }
+  // At the start: it was so often in the life of the last process. It does not fall.
+  void restore_epoch(std::uint32_t epoch);
 
   // The entry at the front of a lane, or null if the lane is empty or must wait for the other one.
   PendingEntry* front(Lane lane);

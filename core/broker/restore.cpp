@@ -277,15 +277,15 @@ bool Restore::add_entry(std::uint32_t number, const store::Record& record) {
   return true;
 }
 
-// What was sealed stands before what came later.
+// What was sealed stands before what came later, and what comes from now on stands behind all of it:
+// in the store, too.
 void Restore::push_pending() {
   std::stable_sort(pending_.begin(), pending_.end(), [](const auto& left, const auto& right) {
     return left.first.epoch < right.first.epoch;
   });
   PendingQueue& queue = session_->pending;
-  std::uint32_t epoch = 0;
   for (auto& [entry, waits] : pending_) {
-    if (std::exchange(epoch, entry.epoch) != entry.epoch) queue.seal();
+    queue.restore_epoch(entry.epoch);
     switch (waits) {
       case Waits::every:
         queue.push_every(std::move(entry));

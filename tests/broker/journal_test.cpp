@@ -270,6 +270,26 @@ TEST_F(JournalTest, OfTheLanesOfASessionTheOlderOneGoesFirst) {
   EXPECT_THAT(durable("reader").read().payloads(), ElementsAre("1", "2", "3", "4"));
 }
 
+TEST_F(JournalTest, WhatWaitedInTheLifeBeforeGoesFirstInTheNextOneToo) {
+  Peer& reader = world.peer("reader", protocol::Version::v5);
+  reader.receive_maximum = 1;
+  reader.connect(false, hour_s).subscribe("a", 1, Mode::every);
+  Peer& sender = writer().publish("a", "1", 1).publish("a", "2", 1);
+  reader.read().subscribe("b", 1, Mode::every);  // while "2" waits
+  sender.publish("a", "3", 1);
+  for (const char* payload : {"1", "2"}) {
+    ASSERT_EQ(reader.read().got.back().payload, payload);
+    reader.acknowledge(PacketType::puback, reader.got.back().packet_id);
+  }
+  reader.take();  // "3" is lost with the connection
+  reader.close();
+  sender.publish("a", "4", 1);
+  world.restart();
+  writer().publish("a", "5", 1);
+  world.restart();
+  EXPECT_THAT(durable("reader").read().payloads(), ElementsAre("3", "4", "5"));
+}
+
 TEST_F(JournalTest, WhatNobodyHoldsIsNotHeldAfterARestartEither) {
   // A value at QoS 1 that waits, and is replaced by one at QoS 0, goes with the connection.
   SubscriptionRequest wanted = limited("a", 100'000);
