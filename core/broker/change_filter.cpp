@@ -6,6 +6,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "core/base/trimmed.hpp"
 #include "core/broker/json_field.hpp"
 #include "core/broker/topic_hash.hpp"
 
@@ -16,16 +17,9 @@ namespace {
 // A field is not looked for in more than this, for each reader has the processor look.
 constexpr std::size_t searched_bytes_max = 64 * 1024;
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view spaces = " \t\r\n";
-  const std::size_t begin = text.find_first_not_of(spaces);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(spaces) - begin + 1);
-}
-
 // Also as a JSON string of one.
 std::optional<double> number_of(std::string_view text) {
-  text = trimmed(text);
+  text = base::trimmed(text, " \t\r\n");
   if (text.size() >= 2 && text.front() == '"' && text.back() == '"') {
     text = text.substr(1, text.size() - 2);
   }

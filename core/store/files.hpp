@@ -1,7 +1,8 @@
 // Files: what the store asks of a file system, as an interface, so that the tests can forget what was
 // not flushed, tear writes and fail them; and PosixFiles, a real folder.
 //
-// Threads: one at a time, but for read() and size(), which a compaction calls beside it.
+// Threads: one at a time, and beside it that of a compaction, which reads files that are no longer
+// written to, and makes and removes others.
 #pragma once
 
 #include <cstdint>
