@@ -23,6 +23,7 @@
 #include "core/broker/backlog.hpp"
 #include "core/broker/batch.hpp"
 #include "core/broker/command.hpp"
+#include "core/broker/credit.hpp"
 #include "core/broker/publish_context.hpp"
 #include "core/broker/publisher_acks.hpp"
 #include "core/broker/route.hpp"
@@ -102,12 +103,8 @@ class Deliverer {
   // A session whose backlog collapsed has the small credit until it has caught up.
   bool has_credit(const Session& session, Mode mode) const {
     const Outbox& outbox = *session.outbox;
-    const ProcessorLimits& limits = batch_.limits();
     if (mode == Mode::adaptive && session.pending.collapsed()) mode = Mode::latest;
-    const std::uint32_t credit = mode == Mode::latest
-                                     ? outbox.late_credit_bytes.value_or(limits.credit_latest_bytes)
-                                     : limits.credit_bytes + outbox.credit_raise;
-    return outbox.outstanding_bytes < credit;
+    return outbox.outstanding_bytes < credit_bytes(outbox, mode, batch_.limits());
   }
   // A request is no value: it neither waits for the client's pace nor counts for it.
   static bool is_paced(const Session& session, Mode mode, const Message& message) {
@@ -140,8 +137,8 @@ class Deliverer {
   // Some credit: the larger one, whatever the mode.
   bool has_any_credit(const Outbox& outbox) const {
     const ProcessorLimits& limits = batch_.limits();
-    const std::uint32_t latest = outbox.late_credit_bytes.value_or(limits.credit_latest_bytes);
-    return outbox.outstanding_bytes < std::max(latest, limits.credit_bytes + outbox.credit_raise);
+    return outbox.outstanding_bytes < std::max(credit_bytes(outbox, Mode::latest, limits),
+                                               credit_bytes(outbox, Mode::every, limits));
   }
 
   // Of a subscription with a change filter, while nothing waits. False: it has to wait.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "core/broker/limits.hpp"
+#include "core/broker/credit.hpp"
 #include "server/auth/jwt_keys.hpp"
 #include "server/config/words.hpp"
 #include "server/http/target.hpp"
@@ -81,12 +81,9 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
   return "";
 }
 
-// Of the mode in which its values are bound.
-std::uint32_t credit_bytes(const broker::Outbox& outbox, const broker::ProcessorLimits& limits) {
-  if (outbox.binding() == broker::Outbox::Binding::latest) {
-    return outbox.late_credit_bytes.value_or(limits.credit_latest_bytes);
-  }
-  return limits.credit_bytes + outbox.credit_raise;
+std::uint32_t credit_of(const broker::Outbox& outbox, const broker::ProcessorLimits& limits) {
+  const bool is_latest = outbox.binding() == broker::Outbox::Binding::latest;
+  return credit_bytes(outbox, is_latest ? broker::Mode::latest : broker::Mode::every, limits);
 }
 
 // It is conflated; or, as one that has the newest values alone has no backlog that could tell, it has no
@@ -94,7 +91,7 @@ std::uint32_t credit_bytes(const broker::Outbox& outbox, const broker::Processor
 bool is_slow(const broker::Session& session, const broker::Inquiry::Scope& scope) {
   if (session.counted_slow || !session.connected()) return session.counted_slow;
   const broker::Outbox& outbox = *session.outbox;
-  if (outbox.outstanding_bytes < credit_bytes(outbox, scope.limits)) return false;
+  if (outbox.outstanding_bytes < credit_of(outbox, scope.limits)) return false;
   const auto since_ns = session.pending.newest_since_ns();
   return since_ns && scope.now_ns - *since_ns >= scope.limits.stale_ns();
 }
@@ -202,7 +199,7 @@ ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& s
   row.waiting = session.pending.size();
   row.waiting_bytes = session.pending.bytes();
   row.unwritten_bytes = session.outbox ? session.outbox->outstanding_bytes : 0;
-  row.credit_bytes = session.outbox ? credit_bytes(*session.outbox, scope.limits) : 0;
+  row.credit_bytes = session.outbox ? credit_of(*session.outbox, scope.limits) : 0;
   row.conflated = session.conflated;
   row.oldest_ms = oldest_ms(session, scope.now_ns);
   row.expiry_seconds = session.expiry_s;
