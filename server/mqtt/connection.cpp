@@ -319,8 +319,11 @@ void Connection::say_farewell() {
   // A server that is full or shuts down names another one, if it is configured.
   const bool could_go =
       ending_->reason == ReasonCode::server_shutting_down || ending_->cause == CloseCause::limit;
+  // 0x87 alone would not tell a client whether a newer token helps.
+  const bool explains = ending_->cause == CloseCause::expired && takes_reasons_;
   const Farewell farewell{version_, ending_->reason, packet_bytes_max_,
-                          could_go ? thread_.config().mqtt.server_reference : std::string()};
+                          could_go ? thread_.config().mqtt.server_reference : std::string(),
+                          explains ? "the token has expired" : std::string()};
   const auto bytes = greeted_ ? encode_disconnect(farewell) : encode_refusal(farewell);
   if (bytes.empty()) return;
   writer_.add_control(bytes);

@@ -12,14 +12,18 @@ using protocol::Version;
 
 namespace {
 
+// [MQTT-3.1.2-24], [MQTT-3.14.2-3]
+bool has_room(const Farewell& farewell, const std::string& text) {
+  constexpr std::size_t other_bytes = 16;  // of CONNACK or DISCONNECT, at most
+  const std::uint32_t max = farewell.packet_bytes_max;
+  return max == 0 || text.size() + other_bytes <= max;
+}
+
 // A server that is full or shuts down names another one, if it is configured. (MQTT 5.0, section 4.11)
 ReasonCode redirect(const Farewell& farewell, protocol::Properties& properties) {
-  constexpr std::size_t other_bytes = 16;  // of CONNACK or DISCONNECT, at most
   const std::string& server = farewell.server_reference;
   if (farewell.version != Version::v5 || server.empty()) return farewell.reason;
-  // [MQTT-3.1.2-24]
-  const std::uint32_t max = farewell.packet_bytes_max;
-  if (max != 0 && server.size() + other_bytes > max) return farewell.reason;
+  if (!has_room(farewell, server)) return farewell.reason;
   properties.server_reference = server;
   return ReasonCode::use_another_server;
 }
@@ -43,6 +47,9 @@ std::vector<std::uint8_t> encode_disconnect(const Farewell& farewell) {
   if (farewell.version != Version::v5) return bytes;
   protocol::Disconnect disconnect;
   disconnect.reason = redirect(farewell, disconnect.properties);
+  if (!farewell.reason_string.empty() && has_room(farewell, farewell.reason_string)) {
+    disconnect.properties.reason_string = farewell.reason_string;
+  }
   protocol::encode(protocol::Packet(std::move(disconnect)), farewell.version, bytes);
   return bytes;
 }

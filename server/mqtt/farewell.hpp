@@ -17,6 +17,9 @@ struct Farewell {
   std::uint32_t packet_bytes_max = 0;  // the client's Maximum Packet Size; 0: none
   // Where the client may go instead; empty: nowhere.
   std::string server_reference;
+  // For DISCONNECT, where the code says less than is known; empty: nothing. It is left out where the
+  // client takes no packet so large.
+  std::string reason_string;
 };
 
 std::vector<std::uint8_t> encode_refusal(const Farewell& farewell);

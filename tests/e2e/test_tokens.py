@@ -117,10 +117,17 @@ class Tokens(Case):
         for version in (5, 4):
             one = self.peer(version=version, password=token(exp=int(time.time()) + 2), username="x")
             other = self.peer(password=token())
-            one.expect_fault(0x87)
+            farewell = one.expect_fault(0x87)
+            if version == 5:
+                self.assertEqual(farewell.one(wire.REASON_STRING), "the token has expired")
             other.publish("ann/x", b"", qos=1)
         eventually(lambda: self.server.metrics()[
             'millrace_connections_closed_total{cause="expired"}'] >= 2, "it is counted")
+
+    def test_who_takes_no_words_is_told_the_code_alone(self):
+        for property_ in ((wire.REQUEST_PROBLEM, 0), (wire.MAXIMUM_PACKET, 36)):
+            one = self.peer(password=token(exp=int(time.time()) + 2), properties=[property_])
+            self.assertEqual(one.expect_fault(0x87).props, {})
 
     def enhanced(self, text, **options):
         raw = self.raw()
