@@ -84,16 +84,55 @@ class Tokens(Case):
         self.assertEqual(one.publish("ann/x", b"", qos=1).code, 0x10)
         self.refused(self.rs256("other.key"))
 
+    def jwks(self, name, key_id):
+        """The public key of a file as a set of keys, RFC 7517."""
+        modulus = self.openssl("rsa", "-in", self.file(name), "-noout", "-modulus").split(b"=")[1]
+        return {"keys": [{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": key_id, "e": "AQAB",
+                          "n": encoded(bytes.fromhex(modulus.decode()))}]}
+
     @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
-    def test_an_algorithm_that_was_swapped_is_refused(self):
+    def test_keys_come_from_a_set_of_them_and_are_replaced_at_sighup(self):
+        path = self.file("keys.json")
+
+        def write(name, key_id):
+            with open(path, "w") as out:
+                json.dump(self.jwks(name, key_id), out)
+
+        def by(key, key_id):
+            return self.rs256(key, {"alg": "RS256", "kid": key_id})
+
+        def connack(password):
+            one = Peer(server.mqtt_port)
+            self.addCleanup(one.close)
+            one.send(wire.connect(f"{self.unique}{time.monotonic_ns()}", password=password))
+            return one, one.expect(wire.CONNACK).code
+
+        write("rsa.key", "2026")
+        with Server({"access": {"jwt": {"keys_file": path}, "login_delay_max_ms": 0}}) as server:
+            one, code = connack(by("rsa.key", "2026"))
+            self.assertEqual(code, 0)
+            for wrong in (by("other.key", "2026"), by("rsa.key", "2025")):
+                self.assertEqual(connack(wrong)[1], 0x86)
+            write("other.key", "2027")
+            self.assertEqual(server.reload(), "reloaded")
+            one.expect_fault(0x87)
+            self.assertEqual(connack(by("other.key", "2027"))[1], 0)
+            self.assertEqual(connack(by("rsa.key", "2026"))[1], 0x86)
+
+    def swapped(self):
+        """Tokens whose algorithm is not that of the key: signed with the public key as a secret, or
+        not at all."""
         with open(self.file("rsa.pub"), "rb") as file:
             public = file.read()
-        self.refused(token(secret=public))
-        self.refused(token(header={"alg": "RS256"}))
-        self.refused(self.rs256("rsa.key", header={"alg": "HS256"}))
-        for name in ("none", "None", "NONE", ""):
-            forged = encoded({"alg": name}) + "." + encoded({"sub": "ann", "exp": time.time() + 1000})
-            self.refused(forged + ".")
+        claims = encoded({"sub": "ann", "exp": time.time() + 1000})
+        unsigned = [encoded({"alg": name}) + "." + claims + "." for name in ("none", "None", "NONE", "")]
+        return [token(secret=public), token(header={"alg": "RS256"}),
+                self.rs256("rsa.key", header={"alg": "HS256"}), *unsigned]
+
+    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+    def test_an_algorithm_that_was_swapped_is_refused(self):
+        for forged in self.swapped():
+            self.refused(forged)
 
     def test_what_is_no_valid_token_is_refused(self):
         for wrong in ("secret", "", token(exp=int(time.time()) - 1), token(nbf=time.time() + 100),
@@ -269,11 +308,14 @@ class Tokens(Case):
 
     def test_a_flood_of_wrong_tokens_leaves_memory_descriptors_and_others_alone(self):
         self.peer(password=token()).publish("ann/x", b"", qos=1)
+        wrong = [token(secret=b"x" * 32)]
+        if shutil.which("openssl"):
+            wrong += self.swapped()
 
         def flood():
             for number in range(300):
                 raw = Peer(self.server.mqtt_port)
-                raw.send(wire.connect(f"f{number}", password=token(secret=b"x" * 32)))
+                raw.send(wire.connect(f"f{number}", password=wrong[number % len(wrong)]))
                 raw.expect_refused(0x86, 0x89)
                 raw.close()
         flood()

@@ -294,6 +294,34 @@ TEST(JwtKeys, VerifyTheExamplesOfTheRfcs) {
           .value()));
 }
 
+// RFC 7515, A.2.
+TEST(JwtKeys, VerifyTheExampleForRsa) {
+  const auto rsa =
+      keys_of(R"({"kty":"RSA","kid":"r","e":"AQAB","n":")"
+              "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEz"
+              "P1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf6"
+              "3kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5Zw"
+              "Kh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRW"
+              "yuXpoQ"
+              R"("})");
+  ASSERT_EQ(rsa.size(), 1u);
+  EXPECT_EQ(rsa[0].id(), "r");
+  const std::string signed_text =
+      "eyJhbGciOiJSUzI1NiJ9."
+      "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVl"
+      "fQ";
+  const std::string signature =
+      from_base64url(
+          "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt"
+          "_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArL"
+          "IARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7no"
+          "OPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQ"
+          "Ge77Rw")
+          .value();
+  EXPECT_TRUE(rsa[0].verify(signed_text, signature));
+  EXPECT_FALSE(rsa[0].verify(signed_text + "0", signature));
+}
+
 TEST(JwtKeys, ThatAreWeakOrUnknownAreFaults) {
   EXPECT_THAT(key_faults(test::public_pem(test::make_rsa(1024))), HasSubstr("less than 2,048"));
   EXPECT_THAT(key_faults(test::public_pem(test::make_ec("P-384"))), HasSubstr("no key of RSA"));
