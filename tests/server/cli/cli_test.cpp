@@ -17,6 +17,7 @@ namespace {
 using test::Finished;
 using test::Folder;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Finished millrace(const std::string& arguments) {
   return test::run(std::string("exec ") + MILLRACE_BINARY + " " + arguments);
@@ -100,6 +101,20 @@ TEST(Check, SaysThatACertificateCannotBeUsed) {
   EXPECT_THAT(
       finished.output,
       HasSubstr("listeners[0].tls.certificate_file: cannot be used: " + certificate + ": "));
+}
+
+TEST(Check, WarnsOfWhatIsUnsafe) {
+  const Folder folder;
+  const std::string users = folder.write("users", "");
+  ::chmod(users.c_str(), 0644);
+  const Finished finished =
+      millrace("check --set listeners[0].host=0.0.0.0 --set access.password_file=" + users);
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("access.password_file: every user"));
+  EXPECT_THAT(finished.output, HasSubstr("passwords cross the network"));
+  ::chmod(users.c_str(), 0600);
+  EXPECT_THAT(millrace("check --set access.password_file=" + users).output,
+              Not(HasSubstr("every user")));
 }
 
 TEST(Check, SuggestsSectionsAndSizes) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "server/config/machine_memory.hpp"
 #include "server/config/schema.hpp"
 #include "tests/server/files.hpp"
 
@@ -48,6 +49,13 @@ TEST(Config, WithNothingGivenIsLoopbackOnlyAndAnonymous) {
   EXPECT_TRUE(is_loopback(loaded.config.http.host));
   EXPECT_EQ(loaded.config.http.port, 9464);
   EXPECT_TRUE(loaded.config.access.anonymous_allowed());
+}
+
+// What the machine has, or the group that the process is in, is read in machine_memory_test.cpp.
+TEST(Config, LimitsMemoryToThreeQuartersOfWhatThereIsUnlessItIsGiven) {
+  const std::uint64_t there = machine_memory_bytes();
+  EXPECT_EQ(Config().memory_bytes_max(), there / 4 * 3);
+  EXPECT_EQ(with_sets({"memory.bytes_max=1000000000"}).config.memory_bytes_max(), 1'000'000'000u);
 }
 
 TEST(Config, DefaultsLieWithinTheirOwnLimits) {

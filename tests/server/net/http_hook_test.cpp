@@ -205,6 +205,18 @@ TEST_F(HttpHookTest, RemembersAnAnswerForTheSameClientWithTheSamePassword) {
   EXPECT_EQ(service.count(), 6);
 }
 
+TEST_F(HttpHookTest, ForgetsAnAnswerWhenItsTimeIsOver) {
+  service.answer("/yes", 200, R"({"allow":true})");
+  service.start();
+  HttpHookConfig remembering = config("/yes");
+  remembering.cache_seconds = 1;
+  HttpHook hook(remembering);
+  asked(hook, question());
+  // Nothing tells when the second is over but that the service is asked again.
+  while (service.count() == 1) EXPECT_TRUE(asked(hook, question()).allowed);
+  EXPECT_EQ(service.count(), 2);
+}
+
 TEST_F(HttpHookTest, RefusesWhoIsTooMany) {
   service.start();
   HttpHookConfig narrow = config("/silent");
