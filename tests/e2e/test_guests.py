@@ -7,14 +7,16 @@ import http.client
 import json
 import os
 import re
+import socket
 import tempfile
 import unittest
 
 import network
 import wire
 from case import Case, eventually, main
-from peer import Peer
+from peer import TIMEOUT_S, Peer
 from server import Server
+from websocket import WebSocket
 
 NEAR = {"port": 0, "proxy_protocol_from": ["127.0.0.1"]}
 WHY_NOT = network.why_not()
@@ -169,6 +171,34 @@ class Guests(Case):
             server.wait_for_log(r"address\.banned peer=192\.0\.2\.1")
             self.at("192.0.2.2", server=server).connect("other")
             self.assertEqual(server.metrics()["millrace_addresses_banned"], 1)
+
+    def forwarded(self, server, address):
+        """A client that a proxy says is at that address, over WebSocket."""
+        sock = socket.create_connection(("127.0.0.1", server.port("ws")), TIMEOUT_S)
+        self.addCleanup(sock.close)
+        return Peer(None, sock=WebSocket(server.port("ws"), sock=sock,
+                                         fields=[f"X-Forwarded-For: {address}"]))
+
+    def test_who_is_named_by_x_forwarded_for_is_counted_and_banned_by_that_address(self):
+        config = {"listeners": [{"name": "ws", "transport": "ws", "port": 0,
+                                 "forwarded_from": ["127.0.0.1"]}],
+                  "connection": {"per_address_max": 1}}
+        with Server(config) as server:
+            self.forwarded(server, "192.0.2.1").connect("here")
+            more = self.forwarded(server, "192.0.2.1")
+            more.send(wire.connect("more"))
+            more.expect_refused(0x97)
+            self.forwarded(server, "192.0.2.2").connect("other")
+        config["connection"] = {}
+        config["access"] = {"ban": {"connections": 3, "seconds": 3600}}
+        with Server(config) as server:
+            for _ in range(3):
+                self.forwarded(server, "192.0.2.1").connect("flaps")
+            banned = self.forwarded(server, "192.0.2.1")
+            banned.send(wire.connect("flaps"))
+            banned.expect_end()
+            server.wait_for_log(r"address\.banned peer=192\.0\.2\.1")
+            self.forwarded(server, "192.0.2.2").connect("other")
 
     def file(self, text):
         folder = tempfile.TemporaryDirectory(prefix="millrace-guests-")

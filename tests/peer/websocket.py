@@ -16,8 +16,9 @@ TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 
 class WebSocket:
     def __init__(self, port, path="/mqtt", protocol="mqtt", sock=None, key=None, version=13,
-                 first=b"", piece=None):
-        """`first`: bytes sent after the request; `piece`: send it all in pieces of so many bytes."""
+                 first=b"", piece=None, fields=()):
+        """`first`: bytes sent after the request; `piece`: send it all in pieces of so many bytes;
+        `fields`: more lines of its header."""
         self.sock = sock or socket.create_connection(("127.0.0.1", port))
         self.sock.settimeout(TIMEOUT_S)
         self._held = b""
@@ -27,7 +28,7 @@ class WebSocket:
                  f"Sec-WebSocket-Version: {version}"]
         if protocol:
             lines.append(f"Sec-WebSocket-Protocol: {protocol}")
-        request = "\r\n".join(lines + ["", ""]).encode() + first
+        request = "\r\n".join([*lines, *fields, "", ""]).encode() + first
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(request), piece or len(request)):
             self.sock.sendall(request[at:at + (piece or len(request))])
