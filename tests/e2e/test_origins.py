@@ -19,14 +19,14 @@ async function read() {
     return `${await answer.text()} ${answer.headers.get('ETag') !== null}`
   } catch (error) { return 'refused' }
 }
-function open() {
+function open(url) {
   return new Promise(resolve => {
-    const socket = new WebSocket('%(ws)s', 'mqtt')
+    const socket = new WebSocket(url, 'mqtt')
     socket.onopen = () => resolve('open')
     socket.onerror = () => resolve('refused')
   })
 }
-Promise.all([read(), open()]).then(told =>
+Promise.all([read(), open('%(ws)s'), open('%(default)s')]).then(told =>
   fetch('/told', { method: 'POST', body: JSON.stringify(told) }))
 </script>"""
 
@@ -61,7 +61,8 @@ class Origins(Case):
         cls.listed = f"http://listed.localhost:{web.server_port}"
         cls.CONFIG = {"listeners": [{"name": "tcp", "port": 0},
                                     {"name": "ws", "transport": "ws", "port": 0,
-                                     "origins": [cls.listed]}],
+                                     "origins": [cls.listed]},
+                                    {"name": "default", "transport": "ws", "port": 0}],
                       "http": {"origins": [cls.listed]}}
         super().setUpClass()
 
@@ -73,7 +74,8 @@ class Origins(Case):
         profile = tempfile.TemporaryDirectory(prefix="millrace-test-", ignore_cleanup_errors=True)
         self.addCleanup(profile.cleanup)
         Page.text = PAGE % {"http": f"http://127.0.0.1:{self.server.http_port}",
-                            "ws": f"ws://127.0.0.1:{self.server.ws_port}/mqtt"}
+                            "ws": f"ws://127.0.0.1:{self.server.ws_port}/mqtt",
+                            "default": f"ws://127.0.0.1:{self.server.port('default')}/mqtt"}
         # Names below localhost are the browser's own machine, whatever a name server says.
         self.program(chromium, "--headless", "--no-sandbox", "--disable-gpu",
                      "--remote-debugging-port=0", f"--user-data-dir={profile.name}",
@@ -82,11 +84,14 @@ class Origins(Case):
 
     def test_a_page_of_a_listed_origin_reads_and_connects(self):
         self.peer().publish("a", b"21.5", qos=1)
-        self.assertEqual(self.told_by("listed.localhost"), ["21.5 true", "open"])
+        self.assertEqual(self.told_by("listed.localhost"), ["21.5 true", "open", "refused"])
 
     def test_a_page_of_another_origin_does_neither(self):
         self.peer().publish("a", b"21.5", qos=1)
-        self.assertEqual(self.told_by("stranger.localhost"), ["refused", "refused"])
+        self.assertEqual(self.told_by("stranger.localhost"), ["refused", "refused", "refused"])
+
+    def test_where_none_is_listed_a_page_of_the_same_host_connects_whatever_its_port(self):
+        self.assertEqual(self.told_by("127.0.0.1"), ["refused", "open", "open"])
 
     def ask(self, server, method="GET", **headers):
         request = urllib.request.Request(
