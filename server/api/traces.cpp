@@ -1,10 +1,12 @@
 // Traces (server/observe/trace.hpp) over the API: /trace. They show what clients other than the one
 // that asks say and are told, so only administrators have them.
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "server/api/answers.hpp"
 #include "server/api/api.hpp"
+#include "server/api/trace_query.hpp"
 #include "server/http/problem.hpp"
 #include "server/http/target.hpp"
 #include "server/observe/log.hpp"
@@ -15,37 +17,8 @@ namespace millrace::server {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Kind = TraceSubject::Kind;
 
-constexpr std::uint32_t minutes_default = 5;
 constexpr std::size_t entries_in_answer_max = 1000;
-
-struct TraceQuery {
-  std::optional<TraceSubject> subject;
-  std::uint32_t minutes = minutes_default;
-};
-
-std::string fault_of(const std::string& name, const std::string& value, TraceQuery& query) {
-  if (name == "minutes") {
-    query.minutes = parse_number<std::uint32_t>(value).value_or(0);
-    const bool fits = query.minutes > 0 && query.minutes <= Traces::time_max.count();
-    return fits ? "" : "minutes: 1 to " + std::to_string(Traces::time_max.count());
-  }
-  for (const Kind kind : {Kind::client, Kind::topic, Kind::address}) {
-    if (name != word_of(kind)) continue;
-    if (query.subject) return "one of client, topic and address";
-    query.subject = TraceSubject{kind, value};
-    return Traces::fault_of(*query.subject);
-  }
-  return "unknown parameter: " + name + " (there are client, topic, address, minutes)";
-}
-
-std::string fault_of(const HttpRequest& request, TraceQuery& query) {
-  for (const auto& [name, value] : request.query) {
-    if (auto fault = fault_of(name, value, query); !fault.empty()) return fault;
-  }
-  return query.subject ? "" : "?client=, ?topic= or ?address=";
-}
 
 Json json_of(const Trace& trace) {
   const auto left = trace.ends_at - Trace::Clock::now();
@@ -85,19 +58,18 @@ Traces::Ref find_trace(const HttpExchange::Ptr& exchange) {
 }  // namespace
 
 void ApiRoutes::start_trace(const Ptr& exchange) {
-  TraceQuery query;
-  if (const auto fault = fault_of(exchange->request(), query); !fault.empty()) {
-    return exchange->answer(problem(400, fault));
-  }
+  std::string fault;
+  const auto query = parse_trace_query(exchange->request(), fault);
+  if (!query) return exchange->answer(problem(400, fault));
   rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
-    const auto trace = traces().start(*query.subject, std::chrono::minutes(query.minutes));
+    const auto trace = traces().start(query->subject, std::chrono::minutes(query->minutes));
     if (!trace) {
       return exchange->answer(
           problem(503, "as many traces run as may (DELETE /trace/ID ends one)"));
     }
     log_info("api.trace", {{"kind", word_of(trace->subject.kind)},
                            {"subject", trace->subject.text},
-                           {"minutes", query.minutes},
+                           {"minutes", query->minutes},
                            {"user", grants->user()},
                            {"peer", exchange->request().peer}});
     watch_traces();
@@ -125,12 +97,13 @@ void ApiRoutes::list_traces(const Ptr& exchange) {
 
 void ApiRoutes::read_trace(const Ptr& exchange) {
   const HttpRequest& request = exchange->request();
-  std::optional<std::uint64_t> asked = 0;
-  if (!request.query.empty()) asked = parse_number<std::uint64_t>(request.query_value("after"));
-  if (!asked || request.query.size() > 1) {
-    return exchange->answer(problem(400, "?after=, and the `next` of the answer before"));
+  std::optional<std::uint64_t> given;
+  if (request.query.empty()) given = 0;
+  if (request.query.size() == 1 && request.query[0].first == "after") {
+    given = parse_number<std::uint64_t>(request.query[0].second);
   }
-  rights_.manage(exchange, [exchange, after = *asked](const auto&) {
+  if (!given) return exchange->answer(problem(400, "?after=, and the `next` of the answer before"));
+  rights_.manage(exchange, [exchange, after = *given](const auto&) {
     const auto trace = find_trace(exchange);
     if (!trace) return;
     Json list = Json::array();

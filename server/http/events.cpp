@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <cmath>
 #include <ctime>
 #include <utility>
 
-#include "protocol/topic.hpp"
 #include "server/http/cross_origin.hpp"
 #include "server/http/event_text.hpp"
 #include "server/http/refusal.hpp"
-#include "server/http/target.hpp"
 
 namespace millrace::server {
 
@@ -46,40 +43,10 @@ void EventRoutes::set_rules(ChooseDelivery choose) {
 
 // --- Requests ------------------------------------------------------------------------------------
 
-std::optional<EventRoutes::Query> EventRoutes::parse(const HttpRequest& request,
-                                                     std::string& fault) const {
-  Query query;
-  for (const auto& [name, value] : request.query) {
-    if (name == "filter") {
-      const auto parsed = protocol::parse_filter(value, options_.levels_max);
-      if (!parsed) {
-        fault = "filter: not a topic filter: \"" + value + "\" (in a URL, # is %23 and + is %2B)";
-      } else if (parsed->latest || parsed->shared()) {
-        fault = "filter: without its prefix, please: " + value;
-      }
-      query.filters.push_back(value);
-    } else if (name == "max_rate_hz") {
-      query.max_rate_hz = parse_number<double>(value);
-      const bool makes_sense = query.max_rate_hz && std::isfinite(*query.max_rate_hz) &&
-                               *query.max_rate_hz >= 0.001 && *query.max_rate_hz <= 100'000;
-      if (!makes_sense) fault = "max_rate_hz: not a rate from 0.001 to 100000: " + value;
-    } else if (name == "payload_bytes_max") {
-      const auto bytes = parse_number<std::uint32_t>(value);
-      if (!bytes) fault = "payload_bytes_max: not a number of bytes: " + value;
-      query.payload_bytes_max = bytes.value_or(0);
-    } else {
-      fault = "unknown parameter: " + name + " (there are filter, max_rate_hz, payload_bytes_max)";
-    }
-  }
-  if (query.filters.empty()) fault = "filter: which topics? (?filter=a/%23)";
-  if (query.filters.size() > filters_max) fault = "filter: 16 at most";
-  return fault.empty() ? std::optional(std::move(query)) : std::nullopt;
-}
-
 void EventRoutes::get_events(HttpExchange::Ptr exchange) {
   allow_origin(*exchange, topics_.origins());
   std::string fault;
-  const auto query = parse(exchange->request(), fault);
+  const auto query = parse_event_query(exchange->request(), options_.levels_max, fault);
   if (!query) return exchange->answer(refusal(400, std::move(fault)));
   topics_.access().judge(exchange, query->filters.front(),
                          [this, exchange, query](HttpAccess::Verdict verdict) {
@@ -92,7 +59,7 @@ void EventRoutes::get_events(HttpExchange::Ptr exchange) {
                          });
 }
 
-void EventRoutes::begin(const HttpExchange::Ptr& exchange, const Query& query,
+void EventRoutes::begin(const HttpExchange::Ptr& exchange, const EventQuery& query,
                         const std::shared_ptr<const Grants>& grants) {
   if (counters_.streams.value() >= options_.streams_max) {
     counters_.streams_refused.add();

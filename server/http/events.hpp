@@ -29,6 +29,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/outbox.hpp"
 #include "server/config/config.hpp"
+#include "server/http/event_query.hpp"
 #include "server/http/event_stream.hpp"
 #include "server/http/server.hpp"
 #include "server/http/topics.hpp"
@@ -72,18 +73,8 @@ class EventRoutes final : private LateHome {
   bool owns(const broker::Outbox& outbox) const { return &outbox.ready_list() == &ready_list_; }
 
  private:
-  static constexpr std::size_t filters_max = 16;
-  static constexpr std::uint32_t payload_bytes_unlimited = UINT32_MAX;
-
-  struct Query {
-    std::vector<std::string> filters;
-    std::optional<double> max_rate_hz;
-    std::uint32_t payload_bytes_max = payload_bytes_unlimited;
-  };
-
-  std::optional<Query> parse(const HttpRequest& request, std::string& fault) const;
   void get_events(HttpExchange::Ptr exchange);
-  void begin(const HttpExchange::Ptr& exchange, const Query& query,
+  void begin(const HttpExchange::Ptr& exchange, const EventQuery& query,
              const std::shared_ptr<const Grants>& grants);
   ChooseDelivery chosen() const;
   // --- LateHome ---

@@ -19,9 +19,13 @@
 #include "server/api/clients.hpp"
 #include "server/api/publish_query.hpp"
 #include "server/api/rights.hpp"
+#include "server/api/subscribers.hpp"
 #include "server/api/topic_values.hpp"
+#include "server/api/trace_query.hpp"
 #include "server/config/hook_url.hpp"
 #include "server/http/access.hpp"
+#include "server/http/event_query.hpp"
+#include "server/http/event_text.hpp"
 #include "server/http/target.hpp"
 #include "server/http/topic_headers.hpp"
 #include "server/http/topic_list.hpp"
@@ -71,6 +75,40 @@ void check_queries(const server::HttpRequest& request) {
   static_cast<void>(server::none_match_names(request, "\"1-2\""));
 }
 
+void check_events(const server::HttpRequest& request) {
+  constexpr std::uint32_t levels_max = 128;
+  std::string fault;
+  if (const auto events = server::parse_event_query(request, levels_max, fault)) {
+    check(!events->filters.empty() && events->filters.size() <= server::EventQuery::filters_max,
+          "events have filters, of a limited number");
+    for (const std::string& filter : events->filters) {
+      check(millrace::protocol::valid_topic_filter(filter), "each of them is a filter");
+    }
+    check(!events->max_rate_hz || *events->max_rate_hz > 0, "a rate is more than none");
+  } else {
+    check(!fault.empty(), "events that are refused are refused for a reason");
+  }
+  const std::string_view last(request.header("last-event-id"));
+  if (server::parse_event_id(last, "run")) check(last.starts_with("run-"), "an id is of its run");
+}
+
+void check_traces(const server::HttpRequest& request) {
+  std::string fault;
+  if (const auto trace = server::parse_trace_query(request, fault)) {
+    check(!trace->subject.text.empty() && trace->minutes > 0, "a trace has a subject and a time");
+    check(trace->minutes <= server::Traces::time_max.count(), "and ends");
+  } else {
+    check(!fault.empty(), "a trace that is refused is refused for a reason");
+  }
+}
+
+// Its answer names the topic, and JSON has no room for bytes that are no text.
+void check_subscriptions(const server::HttpRequest& request) {
+  const std::string topic(request.query_value("topic"));
+  if (!millrace::protocol::valid_topic_name(topic)) return;
+  check(!server::json_of(topic, server::Subscribers()).dump().empty(), "subscribers are told");
+}
+
 void check_publish(const server::HttpRequest& request) {
   std::string fault;
   const auto query = server::parse_publish_query(request, false, fault);
@@ -106,6 +144,9 @@ void check_request(std::string_view text) {
   check(request.path.find('\0') == std::string::npos, "a path has no zero byte");
   request.rest = request.path.substr(request.path.rfind('/') + 1);
   check_queries(request);
+  check_events(request);
+  check_traces(request);
+  check_subscriptions(request);
   check_publish(request);
 }
 
