@@ -17,6 +17,13 @@ test_packages="
   mosquitto mosquitto-clients prometheus
   python3 python3-yaml python3-paho-mqtt python3-jsonschema libpaho-mqtt-dev libpaho-mqttpp-dev
   spin openssl curl systemd pkg-config git clang-tidy
+  chromium groff-base iproute2 nats-server
+"
+
+# And for what is tried only with MILLRACE_HEAVY_TESTS=1 (tests/heavy.sh): images and Debian's packages.
+heavy_packages="
+  $test_packages
+  buildah podman runc debootstrap dpkg-dev ca-certificates
 "
 
 # To build for 64-bit ARM and run what was built (deploy/cross-arm64.sh), and what to link with there.
