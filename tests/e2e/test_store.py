@@ -102,10 +102,31 @@ class Store(StoreCase):
         server = self.start(durability="off")
         server.stop()  # a kill leaves what the clean end has written
         self.check(self.start())
+
     def test_the_interval_is_that_of_the_configuration(self):
         server = self.start(durability="interval", interval_ms=1)
         self.fill(server)
         eventually(lambda: server.metrics()["millrace_store_flushes_total"] > 0, "a flush")
+
+    def test_each_figure_of_the_store_counts(self):
+        server = self.start()
+        self.fill(server)
+        got = server.metrics()
+        for name in ("records_total", "written_bytes_total", "flushes_total", "flush_seconds_sum",
+                     "log_bytes"):
+            self.assertGreater(got[f"millrace_store_{name}"], 0, name)
+        # Of each flush its time and its batches are recorded, before what it made durable is told.
+        for name in ("flush_seconds_count", "flush_batches_count"):
+            self.assertGreaterEqual(got[f"millrace_store_{name}"], 1, name)
+        self.assertGreaterEqual(got["millrace_store_flush_batches_sum"],
+                                got["millrace_store_flush_batches_count"])
+        self.assertEqual(got["millrace_store_snapshot_bytes"], 0)
+        eventually(lambda: server.metrics()["millrace_store_waiting_answers"] == 0, "all answers")
+        server.stop()
+        self.assertEqual(self.store("compact").returncode, 0)
+        got = self.start().metrics()
+        for name in ("snapshot_bytes", "recovery_seconds"):
+            self.assertGreater(got[f"millrace_store_{name}"], 0, name)
 
     def test_nothing_overtakes_a_connack_that_waits_for_the_disk(self):
         server = self.start()
@@ -286,7 +307,10 @@ class Store(StoreCase):
             plain.receive(payload=payload)
         self.peer(server, "other", clean=True, properties=()).publish("a/1", "at QoS 0")
         plain.receive(payload="at QoS 0")
-        self.assertEqual(server.metrics()["millrace_store_good"], 0)
+        got = server.metrics()
+        self.assertEqual(got["millrace_store_good"], 0)
+        self.assertGreater(got["millrace_store_waiting_answers"], 0)
+        self.assertGreater(got["millrace_store_write_errors_total"], 0)
         with self.assertRaises(urllib.error.HTTPError) as refused:
             server.http("/readyz")
         self.assertEqual(refused.exception.code, 503)
