@@ -62,7 +62,6 @@ EventStream::EventStream(const Setup& setup, HttpExchange::Ptr exchange)
       exchange_(std::move(exchange)),
       outbox_(new broker::Outbox(setup.ready_list, *this)) {
   outbox_->version = protocol::Version::v5;
-  outbox_->encodes_anew = true;  // deliveries one by one, never packets as bytes
   outbox_->wants_sequence = true;
   setup_.counters.streams.add();
   charge(fixed_bytes);
@@ -162,11 +161,11 @@ bool EventStream::begin() {
 void EventStream::append(broker::Handover& handover, std::string& text) {
   const std::int64_t now_ns = broker::Inbox::now_ns();
   for (const broker::HandoverItem& item : handover.deliveries) {
-    const auto& delivery = boost::variant2::get<broker::Delivery>(item);
-    append_event(text, delivery, now_ns, setup_.payload_bytes_max);
-    writing_bytes_ += delivery.charge_bytes();
-    setup_.counters.events.add();
-    ++sent_events_;
+    append_events(text, item, now_ns, setup_.payload_bytes_max);
+    writing_bytes_ += broker::charge_bytes(item);
+    const std::uint32_t count = broker::packet_count(item);
+    setup_.counters.events.add(count);
+    sent_events_ += count;
   }
   if (handover.complete_to > 0) {
     text += "id: " + event_id(setup_.run, handover.complete_to) + "\n\n";

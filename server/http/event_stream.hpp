@@ -5,7 +5,8 @@
 // seeded and judged by access rules where those of MQTT clients are, and it costs the processor what
 // a client of `$latest/` costs, and nothing while nothing that it reads is published. (Waiters on
 // slots, as long polls are, would have to find by themselves which topics a filter matches, at each
-// new topic, and would all be woken on each publish, however slow they read.)
+// new topic, and would all be woken on each publish, however slow they read.) Neighbours in a receive
+// buffer come as one PacketRun, and are decoded here.
 //
 // One piece is on its way at a time: what the processor hands over meanwhile is taken when that has
 // been written, and only what was written gives credit for more. While its values may be replaced, the

@@ -1,8 +1,11 @@
 #include "server/http/event_text.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <nlohmann/json.hpp>
 
+#include "protocol/frame.hpp"
+#include "protocol/publish.hpp"
 #include "protocol/utf8.hpp"
 #include "server/auth/crypto.hpp"
 #include "server/http/target.hpp"
@@ -21,6 +24,28 @@ std::string_view cut(std::string_view payload, std::size_t count) {
   std::size_t end = count;
   while (end > 0 && count - end < 3 && continues_character(payload[end])) --end;
   return payload.substr(0, continues_character(payload[end]) ? count : end);  // no text at all
+}
+
+void append_event(std::string& text, const broker::Message& message, bool retained,
+                  std::int64_t now_ns, std::uint32_t payload_bytes_max) {
+  auto event = value_json(message, retained, now_ns, {PayloadForm::text, payload_bytes_max});
+  // An empty retained message deletes the topic's value [MQTT-3.3.1-6].
+  if (message.retain && message.payload_bytes() == 0) event["cleared"] = true;
+  text += "data: ";
+  text += event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  text += "\n\n";
+}
+
+// The packet at `offset` in the run's buffer. It was framed and decoded once already.
+broker::Message message_at(const broker::PacketRun& run, std::uint32_t offset) {
+  constexpr auto version = protocol::Version::v5;
+  const auto rest = run.packets().subspan(offset - run.offset);
+  const auto frame = **protocol::frame(rest, protocol::packet_bytes_limit, version);
+  const auto packet = rest.first(frame.packet_bytes);
+  const auto view = *protocol::decode_publish(frame, packet, version, protocol::Sender::server);
+  // Changes nothing in the bytes, which others read: what passes unchanged does not expire.
+  assert(!view.has_message_expiry);
+  return broker::make_message(run.buffer, offset, frame.packet_bytes, view, version);
 }
 
 }  // namespace
@@ -56,15 +81,20 @@ nlohmann::ordered_json value_json(const broker::Message& message, bool retained,
   return value;
 }
 
-void append_event(std::string& text, const broker::Delivery& delivery, std::int64_t now_ns,
-                  std::uint32_t payload_bytes_max) {
-  const broker::Message& message = delivery.message;
-  auto event = value_json(message, delivery.retain, now_ns, {PayloadForm::text, payload_bytes_max});
-  // An empty retained message deletes the topic's value [MQTT-3.3.1-6].
-  if (message.retain && message.payload_bytes() == 0) event["cleared"] = true;
-  text += "data: ";
-  text += event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  text += "\n\n";
+void append_events(std::string& text, const broker::HandoverItem& item, std::int64_t now_ns,
+                   std::uint32_t payload_bytes_max) {
+  const auto* const run = boost::variant2::get_if<broker::PacketRun>(&item);
+  if (run == nullptr) {
+    const auto& delivery = boost::variant2::unsafe_get<0>(item);
+    return append_event(text, delivery.message, delivery.retain, now_ns, payload_bytes_max);
+  }
+  std::uint32_t offset = run->offset;
+  for (std::uint32_t left = run->count; left > 0; --left) {
+    const broker::Message message = message_at(*run, offset);
+    append_event(text, message, message.retain, now_ns, payload_bytes_max);
+    offset += message.packet_bytes;
+  }
+  assert(offset == run->offset + run->bytes);
 }
 
 }  // namespace millrace::server

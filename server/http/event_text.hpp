@@ -26,8 +26,9 @@ struct ValueForm {
 nlohmann::ordered_json value_json(const broker::Message& message, bool retained,
                                   std::int64_t now_ns, const ValueForm& form);
 
-// `payload_bytes_max`: a longer payload is cut, and the event says so.
-void append_event(std::string& text, const broker::Delivery& delivery, std::int64_t now_ns,
-                  std::uint32_t payload_bytes_max);
+// One event, or one for each packet of a run, which must be of MQTT 5. `payload_bytes_max`: a longer
+// payload is cut, and the event says so.
+void append_events(std::string& text, const broker::HandoverItem& item, std::int64_t now_ns,
+                   std::uint32_t payload_bytes_max);
 
 }  // namespace millrace::server

@@ -1,17 +1,20 @@
-// Live values as Server-Sent Events, read from a socket by hand.
+// Live values as Server-Sent Events.
 #include "server/http/events.hpp"
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/post.hpp>
 #include <ctime>
-#include <map>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <utility>
 
 #include "core/broker/ledger.hpp"
+#include "core/broker/session.hpp"
+#include "core/broker/subscription.hpp"
 #include "server/http/event_text.hpp"
 #include "tests/server/files.hpp"
+#include "tests/server/http/event_reader.hpp"
 #include "tests/server/http/topics_world.hpp"
 #include "tests/server/jwt_tokens.hpp"
 
@@ -19,123 +22,6 @@ namespace millrace::server {
 namespace {
 
 using Headers = HttpClient::Headers;
-
-// An event's fields, or "comment".
-using Event = std::map<std::string, std::string>;
-
-class EventReader {
- public:
-  EventReader(TopicsWorld& world, const std::string& target, const Headers& headers = {},
-              const std::string& version = "1.1") {
-    socket_.connect({boost::asio::ip::make_address("127.0.0.1"), world.http.port()});
-    std::string request = "GET " + target + " HTTP/" + version + "\r\nHost: localhost\r\n";
-    for (const auto& [name, value] : headers) request += name + ": " + value + "\r\n";
-    boost::asio::write(socket_, boost::asio::buffer(request + "\r\n"));
-    head = take_until("\r\n\r\n");
-    chunked_ = head.find("Transfer-Encoding: chunked") != std::string::npos;
-  }
-
-  bool accepted() const { return head.find(" 200 ") != std::string::npos; }
-
-  // The next event, comments and ids apart; empty at the end.
-  Event next() {
-    for (;;) {
-      Event event;
-      for (std::string line = line_of_body(); !line.empty(); line = line_of_body()) {
-        const auto colon = line.find(':');
-        if (colon > 0) event[line.substr(0, colon)] = line.substr(std::min(line.size(), colon + 2));
-      }
-      if (event.count("data") > 0 || ended_) return event;
-    }
-  }
-  // The next value, as JSON. The stream's beginning comes before it.
-  nlohmann::json value() {
-    Event event = next();
-    if (event["event"] == "start") {
-      start = nlohmann::json::parse(event["data"]);
-      event = next();
-    }
-    return event["data"].empty() ? nlohmann::json() : nlohmann::json::parse(event["data"]);
-  }
-  // Reads on until everything that was published has been told.
-  std::string wait_for_id() {
-    std::string line;
-    wait_for_line("id: ", &line);
-    return line.substr(std::min<std::size_t>(line.size(), 4));
-  }
-  bool wait_for_line(const std::string& beginning, std::string* found = nullptr) {
-    while (!ended_) {
-      const std::string line = line_of_body();
-      if (!line.starts_with(beginning)) continue;
-      if (found != nullptr) *found = line;
-      return true;
-    }
-    return false;
-  }
-  bool ended() {
-    while (!ended_) line_of_body();
-    return true;
-  }
-  void close() { socket_.close(); }
-
-  std::string head;
-  nlohmann::json start;
-  int ids = 0;
-
- private:
-  std::string line_of_body() {
-    std::size_t end = 0;
-    while ((end = body_.find('\n')) == std::string::npos) {
-      if (!read_body()) {
-        ended_ = true;
-        return "";
-      }
-    }
-    std::string line = body_.substr(0, end);
-    body_.erase(0, end + 1);
-    if (line.starts_with("id: ")) ++ids;
-    return line;
-  }
-  bool read_body() {
-    if (ended_) return false;
-    if (!chunked_) {
-      if (raw_.empty() && !read_some()) return false;
-      body_ += std::exchange(raw_, "");
-      return true;
-    }
-    const std::string size = take_until("\r\n");
-    if (size.empty()) return false;
-    const std::size_t bytes = std::stoul(size, nullptr, 16);
-    while (raw_.size() < bytes + 2) {
-      if (!read_some()) return false;
-    }
-    body_ += raw_.substr(0, bytes);
-    raw_.erase(0, bytes + 2);
-    return bytes > 0;
-  }
-  std::string take_until(const std::string& end) {
-    std::size_t at = 0;
-    while ((at = raw_.find(end)) == std::string::npos) {
-      if (!read_some()) return "";
-    }
-    std::string text = raw_.substr(0, at + end.size());
-    raw_.erase(0, at + end.size());
-    return text;
-  }
-  bool read_some() {
-    char bytes[4096];
-    boost::system::error_code error;
-    const std::size_t count = socket_.read_some(boost::asio::buffer(bytes), error);
-    raw_.append(bytes, count);
-    return !error;
-  }
-
-  boost::asio::io_context context_;
-  boost::asio::ip::tcp::socket socket_{context_};
-  std::string raw_, body_;
-  bool chunked_ = false;
-  bool ended_ = false;
-};
 
 // Something was published in it, as `$SYS` is in every server: there is an id from the first reader on.
 struct EventsWorld : TopicsWorld {
@@ -179,6 +65,70 @@ TEST(Events, OfSeveralFiltersComeInOneStream) {
   EXPECT_EQ(reader.value()["topic"], "a");
   world.publish("b/c", "2");
   EXPECT_EQ(reader.value()["topic"], "b/c");
+}
+
+// So they cost the processor what they cost it for a client of `$latest/`.
+TEST(Events, AreMadeOnTheSideOfHttpFromPacketsThatPassUnchanged) {
+  std::promise<void> stands_still, may_go_on;  // the HTTP thread
+  EventsWorld world;
+  EventReader reader(world, "/events?filter=t/%23");
+  reader.wait_for_id();
+  const broker::Session* session = nullptr;
+  world.processor.index().match(
+      "t/a", [&](const broker::Subscription* subscription) { session = subscription->session; });
+  ASSERT_NE(session, nullptr);
+  boost::asio::post(world.http.context(), [&] {
+    stands_still.set_value();
+    may_go_on.get_future().wait();
+  });
+  stands_still.get_future().wait();
+  world.submit_together({{.topic = "t/a", .payload = "1"}, {.topic = "t/b", .payload = "2"}});
+  wait_for([&] { return world.inbox.idle(); });
+  const auto handover = session->outbox->take();  // in the place of the HTTP thread
+  may_go_on.set_value();
+  ASSERT_NE(handover, nullptr);
+  std::uint32_t packets = 0;
+  for (const broker::HandoverItem& item : handover->deliveries) {
+    EXPECT_TRUE(boost::variant2::holds_alternative<broker::PacketRun>(item));
+    packets += broker::packet_count(item);
+  }
+  EXPECT_EQ(packets, 2u);
+}
+
+TEST(Events, OfOneReadAreOneForEachPacket) {
+  EventsWorld world;
+  EventReader reader(world, "/events?filter=t/%23");
+  const std::string id = reader.wait_for_id();
+  protocol::Properties properties;
+  properties.content_type = "text/plain";
+  world.submit_together({{.topic = "t/a", .payload = "1", .retain = true},
+                         {.topic = "t/b", .payload = std::string(300, 'b')},
+                         {.topic = "other", .payload = "x"},
+                         {.topic = "t/c", .payload = "\xff", .properties = properties},
+                         {.topic = "t/a", .payload = "", .retain = true},
+                         {.topic = "t/d", .payload = "2", .qos = 1}});
+  auto value = reader.value();
+  EXPECT_EQ(value["topic"], "t/a");
+  EXPECT_EQ(value["payload"], "1");
+  EXPECT_EQ(value["retained"], true);
+  EXPECT_EQ(value["qos"], 0);
+  EXPECT_FALSE(value.contains("cleared"));
+  EXPECT_LT(value["age_ms"], 3'600'000) << "it is that of the buffer";
+  value = reader.value();
+  EXPECT_EQ(value["topic"], "t/b");
+  EXPECT_EQ(value["size"], 300);
+  EXPECT_EQ(value["retained"], false);
+  value = reader.value();
+  EXPECT_EQ(value["topic"], "t/c");
+  EXPECT_EQ(value["payload_base64"], "/w==");
+  value = reader.value();
+  EXPECT_EQ(value["topic"], "t/a");
+  EXPECT_EQ(value["cleared"], true);
+  value = reader.value();
+  EXPECT_EQ(value["topic"], "t/d");
+  EXPECT_EQ(value["qos"], 1);
+  EXPECT_NE(reader.wait_for_id(), id);
+  EXPECT_EQ(world.events.counters().events.value(), 5u);
 }
 
 TEST(Events, AreConflatedForAReaderThatDoesNotRead) {

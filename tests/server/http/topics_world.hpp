@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/write.hpp>
@@ -75,21 +76,29 @@ class TopicsWorld {
     publish({.topic = std::move(topic), .payload = std::move(payload)});
   }
   void submit(const Published& what) {
-    std::vector<std::uint8_t> properties;
-    protocol::encode_properties(
-        what.properties, protocol::property_scope(protocol::PacketType::publish), properties);
-    broker::MessageParts parts;
-    parts.topic = what.topic;
-    parts.payload = {reinterpret_cast<const std::uint8_t*>(what.payload.data()),
-                     what.payload.size()};
-    parts.retain = what.retain;
-    parts.qos = static_cast<std::uint8_t>(what.qos);
-    parts.packet_id = what.qos > 0 ? 1 : 0;
-    parts.properties.bytes = std::span(properties).subspan(1);  // their length is one byte
-    broker::Message message = broker::build_message(parts, broker::Inbox::now_ns() - what.age_ns);
+    broker::Message message = message_of(what);
     const std::uint32_t bytes = message.packet_bytes;
     broker::Command command{nullptr, broker::command::Publish{std::move(message), bytes}};
     while (inbox.submit({&command, 1}) == 0) std::this_thread::yield();
+  }
+  // As what one read has brought: neighbours in one buffer, submitted together.
+  void submit_together(const std::vector<Published>& all) {
+    std::vector<broker::Message> messages;
+    std::uint32_t bytes = 0;
+    for (const Published& one : all) {
+      messages.push_back(message_of(one));
+      messages.back().packet_offset = std::exchange(bytes, bytes + messages.back().packet_bytes);
+    }
+    const broker::BufferRef buffer = broker::Buffer::allocate(bytes);
+    buffer->received_ns = broker::Inbox::now_ns();
+    std::vector<broker::Command> commands;
+    for (broker::Message& message : messages) {
+      const broker::BufferRef own = std::exchange(message.buffer, buffer);
+      std::copy_n(own->data(), message.packet_bytes, buffer->data() + message.packet_offset);
+      const std::uint32_t packet_bytes = message.packet_bytes;
+      commands.push_back({nullptr, broker::command::Publish{std::move(message), packet_bytes}});
+    }
+    ASSERT_EQ(inbox.submit(commands), all.size());
   }
   void wait_for_polls(std::uint64_t count) {
     wait_for([&] { return routes.counters().long_polls.value() == count; });
@@ -109,6 +118,20 @@ class TopicsWorld {
   }
 
  private:
+  static broker::Message message_of(const Published& what) {
+    std::vector<std::uint8_t> properties;
+    protocol::encode_properties(
+        what.properties, protocol::property_scope(protocol::PacketType::publish), properties);
+    broker::MessageParts parts;
+    parts.topic = what.topic;
+    parts.payload = {reinterpret_cast<const std::uint8_t*>(what.payload.data()),
+                     what.payload.size()};
+    parts.retain = what.retain;
+    parts.qos = static_cast<std::uint8_t>(what.qos);
+    parts.packet_id = what.qos > 0 ? 1 : 0;
+    parts.properties.bytes = std::span(properties).subspan(1);  // their length is one byte
+    return broker::build_message(parts, broker::Inbox::now_ns() - what.age_ns);
+  }
   static EventRoutes::Options event_options(const HttpConfig& config) {
     EventRoutes::Options options;
     options.streams_max = config.event_streams_max;
