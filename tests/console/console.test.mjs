@@ -73,7 +73,7 @@ describe('the page', { skip }, () => {
     await dialog.locator('[name=user]').fill(user)
     await dialog.locator('[name=password]').fill(password)
     await dialog.locator('button[value=ok]').click()
-    // The view is made anew then: whatever is filled in before is filled into the old one.
+    // Before that, what is clicked is still asked for by whoever it was.
     await page.locator('#sign-in', { hasText: user || 'Token' }).waitFor()
   }
 
@@ -150,6 +150,26 @@ describe('the page', { skip }, () => {
     await row('kept').click()
     await fact('Retained', /^yes$/).waitFor()
     await fact('QoS', /^1$/).waitFor()
+  })
+
+  test('says why nothing was published after signing in, and keeps what was typed', async () => {
+    await open()
+    const topic = page.locator('.publish input').first()
+    const payload = page.locator('.publish textarea')
+    const said = text => page.locator('.publish [role=status]', { hasText: text }).waitFor()
+    await topic.fill('$SYS/mine')
+    await payload.fill('hello')
+    await page.locator('.publish button').click()
+    await signIn('user', 'wrong')
+    await said('a password')
+    await page.locator('.publish button').click()   // asks again
+    await signIn('user', 'u')
+    await said('not allowed to publish to $SYS/mine')
+    assert.deepEqual([await topic.inputValue(), await payload.inputValue()], ['$SYS/mine', 'hello'])
+    await topic.fill('from/page')
+    await page.locator('.publish button').click()
+    await said('Published.')
+    await row('from').waitFor()
   })
 
   test('publishes to the topic that was named, whatever its levels are', async () => {
@@ -364,6 +384,21 @@ describe('the page', { skip }, () => {
     await page.locator('tbody tr', { hasText: 'quick' }).waitFor({ state: 'detached' })
     assert.equal(await line.count(), 1)
     reader.destroy()
+    await client.endAsync()
+  })
+
+  test('says to one who is no administrator why a client was not disconnected', async () => {
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
+    await open('#clients')
+    const line = page.locator('tr', { hasText: 'lamp' })
+    await line.getByRole('button', { name: 'Disconnect' }).click()
+    await page.locator('#confirm-dialog button[value=ok]').click()
+    await signIn('user', 'u')
+    const said = page.locator('main.clients p[role=status]', { hasText: 'none of the administrators' })
+    await said.waitFor()
+    await page.waitForResponse(response => response.url().includes('/api/v1/clients?') && response.ok())
+    await line.waitFor()   // listed anew, and it still says so
+    assert.ok(await said.isVisible())
     await client.endAsync()
   })
 

@@ -59,11 +59,12 @@ export const clients: View = (main, status) => {
   const more = element('button', { type: 'button', click: () => { after = next ?? ''; void refresh() } }, 'Next page')
   const head = ['Client', 'User', 'Address', 'State', 'Lag', 'Conflated', 'Waiting', 'Subscriptions', 'Received', 'Sent', 'Connected', 'Action']
   const body = element('tbody')
+  const none = element('p', { class: 'hint', hidden: true }, 'No client.')
   const said = element('p', { role: 'status' })
   const detail = element('section', { class: 'detail', 'aria-label': 'Client', hidden: true })
   main.append(
     element('div', { class: 'bar' }, prefix, address, state, sort, more),
-    said,
+    said, none,
     element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Clients' },
       element('table', {}, element('thead', {}, element('tr', {}, ...head.map(one => element('th', { scope: 'col' }, one)))), body)),
     detail)
@@ -99,7 +100,7 @@ export const clients: View = (main, status) => {
       const column = document.activeElement?.closest('td')?.cellIndex
       body.replaceChildren(...page.clients.map(row))
       if (focused && column !== undefined) body.rows[focused - 1]?.cells[column]?.querySelector('button')?.focus()
-      said.textContent = page.clients.length === 0 ? 'No client.' : ''
+      none.hidden = page.clients.length > 0
       status('Live', true)
     } catch (error) {
       if (stop.signal.aborted || number !== asked) return
@@ -110,6 +111,7 @@ export const clients: View = (main, status) => {
   }
 
   const show = async (id: string): Promise<void> => {
+    said.textContent = ''
     try {
       const client = await getJson<Detail>('/api/v1/clients/' + pathPart(id), stop.signal)
       const connection = client.connection
@@ -143,6 +145,7 @@ export const clients: View = (main, status) => {
     byId('confirm-title').textContent = 'Disconnect ' + visible(id) + '?'
     byId('confirm-text').textContent = 'Its session is kept. Most clients connect again at once.'
     if (!await ask(byId<HTMLDialogElement>('confirm-dialog'))) return
+    said.textContent = ''
     try {
       await change('/api/v1/clients/' + pathPart(id), { method: 'DELETE' })
       said.textContent = 'Disconnected.'
@@ -154,8 +157,15 @@ export const clients: View = (main, status) => {
 
   void refresh()
   const timer = setInterval(() => { if (after === '' && !asking && !document.querySelector('dialog[open]')) void refresh() }, refreshMs)
-  return () => {
-    clearInterval(timer)
-    stop.abort()
+  return {
+    leave() {
+      clearInterval(timer)
+      stop.abort()
+    },
+    signedIn() {
+      body.replaceChildren()
+      detail.hidden = true
+      again()
+    },
   }
 }

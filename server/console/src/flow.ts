@@ -180,10 +180,13 @@ export const flow: View = (main, status) => {
   }
   void refresh()
   const timer = setInterval(() => void refresh(), everyMs)
-  return () => {
-    clearInterval(timer)
-    stop.abort()
-    queueChart.destroy()
-    latencyChart.destroy()
+  return {
+    leave() {
+      clearInterval(timer)
+      stop.abort()
+      queueChart.destroy()
+      latencyChart.destroy()
+    },
+    signedIn() { void refresh() },
   }
 }

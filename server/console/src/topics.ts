@@ -338,9 +338,15 @@ export const topics: View = (main, status) => {
   }
   follow()
   frame = requestAnimationFrame(loop)
-  return () => {
-    cancelAnimationFrame(frame)
-    plot?.destroy()
-    stream?.stop()
+  return {
+    leave() {
+      cancelAnimationFrame(frame)
+      plot?.destroy()
+      stream?.stop()
+    },
+    signedIn() {
+      whole = undefined
+      follow()
+    },
   }
 }

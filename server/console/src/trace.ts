@@ -59,6 +59,7 @@ export const trace: View = (main, status) => {
     }
   }
   const forget = async (one: Trace): Promise<void> => {
+    said.textContent = ''
     try {
       await change('/api/v1/trace/' + one.id, { method: 'DELETE' })
       if (shown?.id === one.id) show(undefined)
@@ -129,8 +130,14 @@ export const trace: View = (main, status) => {
 
   void refresh()
   const timer = setInterval(() => void refresh(), everyMs)
-  return () => {
-    clearInterval(timer)
-    stop.abort()
+  return {
+    leave() {
+      clearInterval(timer)
+      stop.abort()
+    },
+    signedIn() {
+      list.replaceChildren()
+      show(undefined)
+    },
   }
 }
