@@ -37,7 +37,7 @@ void add_console_routes(HttpServer& http) {
     http.route("GET", std::string(file.path), "", [&http, file](HttpExchange::Ptr exchange) {
       if (takes_gzip(exchange->request())) return exchange->answer(response_of(file));
       if (file.path == "/") {
-        return exchange->answer(200, "text/html; charset=utf-8", http.start_page());
+        return exchange->answer(200, "text/html; charset=utf-8", http.start_page(*exchange));
       }
       exchange->answer(406, "text/plain; charset=utf-8", "only gzip-encoded\n");
     });

@@ -110,7 +110,7 @@ HttpServer::HttpServer(const HttpConfig& config, const TakesIpv4Too& takes_ipv4_
     listeners_.push_back(std::make_unique<Listener>(context_, std::move(one), ipv4_too));
   }
   route("GET", "/", "", [this](HttpExchange::Ptr exchange) {
-    exchange->answer(200, "text/html; charset=utf-8", start_page());
+    exchange->answer(200, "text/html; charset=utf-8", start_page(*exchange));
   });
 }
 
@@ -132,11 +132,11 @@ void HttpServer::route_for_monitors(std::string pattern, std::string about, Http
 }
 
 // Of http.serves.
-bool HttpServer::serves(const Listener& listener, const Route& route) {
+bool HttpServer::serves(const HttpListenerConfig& listener, const Route& route) {
   const bool is_topics =
       route.pattern.starts_with("/topics") || route.pattern.starts_with("/events");
   const char* const part = route.for_monitors ? "metrics" : is_topics ? "topics" : "api";
-  const auto& parts = listener.config.serves;
+  const auto& parts = listener.serves;
   return std::find(parts.begin(), parts.end(), part) != parts.end();
 }
 
@@ -144,7 +144,8 @@ const HttpServer::Route* HttpServer::find(std::string_view method, std::string_v
                                           const Listener& listener) const {
   const Route* best = nullptr;
   for (const Route& route : routes_) {
-    if (route.method != method || !fits(route.pattern, path) || !serves(listener, route)) continue;
+    if (route.method != method || !fits(route.pattern, path) || !serves(listener.config, route))
+      continue;
     if (!is_prefix_pattern(route.pattern)) return &route;
     if (best == nullptr || route.pattern.size() > best->pattern.size()) best = &route;
   }
@@ -154,7 +155,7 @@ const HttpServer::Route* HttpServer::find(std::string_view method, std::string_v
 std::string HttpServer::allowed_methods(std::string_view path, const Listener& listener) const {
   std::set<std::string> methods;
   for (const Route& route : routes_) {
-    if (!fits(route.pattern, path) || !serves(listener, route)) continue;
+    if (!fits(route.pattern, path) || !serves(listener.config, route)) continue;
     methods.insert(route.method);
     if (route.method == "GET") methods.insert("HEAD");
   }
@@ -164,6 +165,7 @@ std::string HttpServer::allowed_methods(std::string_view path, const Listener& l
 }
 
 void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, bool reserved) {
+  exchange->listener_ = &listener.config;
   HttpRequest& request = exchange->request_;
   std::string_view method = request.method;
   if (method == "HEAD") method = "GET";
@@ -192,12 +194,12 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, 
   exchange->answer(std::move(response));
 }
 
-std::string HttpServer::start_page() const {
+std::string HttpServer::start_page(const HttpExchange& exchange) const {
   std::string page =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Millrace</title>"
       "</head>\n<body><h1>Millrace " MILLRACE_VERSION "</h1>\n<ul>\n";
   for (const Route& route : routes_) {
-    if (route.about.empty()) continue;
+    if (route.about.empty() || !serves(*exchange.listener_, route)) continue;
     const bool is_link = route.method == "GET" && !is_prefix_pattern(route.pattern);
     page += "<li>" + route.method + " ";
     page += is_link ? "<a href=\"" + route.pattern + "\">" + route.pattern + "</a>" : route.pattern;

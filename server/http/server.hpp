@@ -112,11 +112,12 @@ class HttpExchange {
   HttpRequest request_;                                       // constant once a handler has it
   std::vector<std::pair<std::string, std::string>> headers_;  // of the answer; likewise
   std::mutex mutex_;
-  std::function<void(HttpResponse)> deliver_;  // under mutex_; empty: answered
-  Begin begin_;                                // the HTTP thread's
-  std::weak_ptr<HttpBody> body_;               // the HTTP thread's, of begin()
-  std::function<void()> on_gone_;              // the HTTP thread's
-  bool gone_ = false;                          // the HTTP thread's
+  std::function<void(HttpResponse)> deliver_;     // under mutex_; empty: answered
+  Begin begin_;                                   // the HTTP thread's
+  std::weak_ptr<HttpBody> body_;                  // the HTTP thread's, of begin()
+  std::function<void()> on_gone_;                 // the HTTP thread's
+  bool gone_ = false;                             // the HTTP thread's
+  const HttpListenerConfig* listener_ = nullptr;  // where it came in; once a handler has it
 };
 
 using HttpHandler = std::function<void(HttpExchange::Ptr)>;
@@ -152,8 +153,8 @@ class HttpServer {
   void start();
   void stop();  // closes everything, joins the thread; unanswered exchanges are told on_gone
 
-  // The routes as links.
-  std::string start_page() const;
+  // The routes that are served where this request came in, as links.
+  std::string start_page(const HttpExchange& exchange) const;
 
   // After start(). 0: http.port; from 1 on: http.listeners.
   std::uint16_t port(std::size_t listener = 0) const { return listeners_.at(listener)->port; }
@@ -190,7 +191,7 @@ class HttpServer {
   std::size_t count(bool reserved) const;
   // `reserved`: on a reserved place, where only monitors are served.
   void dispatch(HttpExchange::Ptr exchange, const Listener& listener, bool reserved);
-  static bool serves(const Listener& listener, const Route& route);
+  static bool serves(const HttpListenerConfig& listener, const Route& route);
   // Whether a request for that host is meant for this server.
   bool answers_for(const std::string& host) const;
   std::string allowed_methods(std::string_view path, const Listener& listener) const;

@@ -539,6 +539,13 @@ describe('the page', { skip }, () => {
     await client.endAsync()
   })
 
+  test('says of the flow what it is not shown for', async () => {
+    await server.stop()
+    server = await Server.start(0, { http: { serves: ['topics', 'api'] } })
+    await open('#flow')
+    await page.locator('#status.bad', { hasText: 'not served at this address' }).waitFor()
+  })
+
   test('draws the flow', async () => {
     await open('#flow')
     await until(() => document.querySelectorAll('.steps dd').length > 15)

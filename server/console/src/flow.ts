@@ -1,6 +1,6 @@
 // The view of the flow: the steps of a message's way through the server with their rates, from /metrics,
 // and what is wrong there marked.
-import { getJson, request } from './api'
+import { Refused, getJson, request } from './api'
 import { timeChart } from './chart'
 import { bytes, duration, element, short, visible } from './dom'
 import { Metrics } from './metrics'
@@ -172,8 +172,10 @@ export const flow: View = (main, status) => {
       status('Live', true)
       // Who may see the figures may not always see this.
       paintRings((await getJson<{ rings: Ring[] }>('/api/v1/rings', stop.signal).catch(() => ({ rings: [] }))).rings)
-    } catch {
-      if (!stop.signal.aborted) status('The server does not answer.', false)
+    } catch (error) {
+      if (stop.signal.aborted) return
+      if (error instanceof Refused && error.status === 404) status('/metrics is not served at this address.', false)
+      else status(error instanceof Refused ? error.message : 'The server does not answer.', false)
     } finally {
       asking = false
     }

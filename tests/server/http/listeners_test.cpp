@@ -18,7 +18,9 @@
 namespace millrace::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 namespace asio = boost::asio;
 
@@ -99,6 +101,18 @@ TEST_F(HttpListeners, ServeTheirPartsAlone) {
   EXPECT_THAT(get(1, "/metrics"), HasSubstr("here: /metrics"));
   EXPECT_THAT(get(1, "/topics"), StartsWith("HTTP/1.1 404"));
   EXPECT_THAT(get(1, "/api/v1"), StartsWith("HTTP/1.1 404"));
+}
+
+TEST_F(HttpListeners, LinkOnTheirStartPageWhatTheyServe) {
+  const auto answer = [](const HttpExchange::Ptr& exchange) {
+    exchange->answer(200, "text/plain", "");
+  };
+  http.route("GET", "/topics", "values", answer);
+  http.route_for_monitors("/metrics", "figures", answer);
+  http.start();
+  EXPECT_THAT(get(0, "/"), AllOf(HasSubstr("href=\"/topics\""), Not(HasSubstr("/metrics"))));
+  EXPECT_THAT(get(1, "/"), StartsWith("HTTP/1.1 404"));  // it is of the part `api`
+  EXPECT_THAT(get(2, "/"), AllOf(HasSubstr("href=\"/topics\""), HasSubstr("href=\"/metrics\"")));
 }
 
 TEST_F(HttpListeners, SpeakTlsBesideOthersInClear) {
