@@ -362,8 +362,11 @@ void Backlog::on_timer(Session& session) {
 }
 
 // What rate limits hold back waits with the rest from now on: what comes may have another limit.
+// All of them are looked at, for the few that hold something back perhaps.
 void Backlog::release_held(Session& session) {
-  if (session.deferred.read().rate_limits.empty()) return;
+  constexpr std::uint64_t looked_at_per_unit = 4;
+  if (session.deferred.read().rate_limits.held_bytes() == 0) return;
+  batch_.stats().work_units.add(session.deferred.read().rate_limits.size() / looked_at_per_unit);
   session.deferred.write().rate_limits.release_all(
       [&](PendingEntry held) { session.pending.push_cell(std::move(held)); });
   assert(session.deferred.read().rate_limits.held_bytes() == 0);
@@ -371,7 +374,7 @@ void Backlog::release_held(Session& session) {
 
 void Backlog::before_request(Session& session) {
   MILLRACE_CHECK(session.connected());
-  if (session.deferred.read().rate_limits.empty()) return;
+  if (session.deferred.read().rate_limits.held_bytes() == 0) return;
   release_held(session);
   bound_newest(session);
   update_gauges(session);

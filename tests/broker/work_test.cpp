@@ -431,5 +431,21 @@ TEST(Work, OfAClientThatComesBackWithOtherRightsIsThatOfWhatItsSessionHolds) {
   EXPECT_LE(work, 8u * count);
 }
 
+TEST(Work, OfReleasingWhatRateLimitsHoldIsCountedAndDoneForThoseAloneThatHoldSomething) {
+  constexpr int count = 1000;
+  ProcessorLimits limits;
+  limits.credit_latest_bytes = 1 << 20;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe(limited("a/#", 60'000));
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < count; ++i) writer.publish("a/" + std::to_string(i), "first");
+  ASSERT_EQ(reader.read().got.size(), static_cast<std::size_t>(count));
+  const auto subscribe = [&] { reader.subscribe("b"); };
+  EXPECT_LT(work_of(world, subscribe), 20u);
+  writer.publish("a/1", "held");
+  EXPECT_GE(work_of(world, subscribe), count / 4u);
+  EXPECT_LT(work_of(world, subscribe), 20u);
+}
+
 }  // namespace
 }  // namespace millrace::broker
