@@ -48,18 +48,18 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
     outbox.staged().close = *refusal;
     return;
   }
+  Journal* const journal = batch_.journal();
+  const bool keeps_none = journal != nullptr && (journal->failed() || journal->refusal());
+  if (keeps_none && request.session_expiry_s != 0 && request.origin == 0) {
+    outbox.staged().close = ReasonCode::server_unavailable;  // it could not be kept
+    return;
+  }
   Session* before = find_present(request.client_id);
   if (before != nullptr && before->connected()) {  // [MQTT-3.1.4-3]
     batch_.stats().takeovers.add();
     // The session goes on, so a delayed will has not happened yet [MQTT-3.1.3-9].
     disconnect(*before, ReasonCode::session_taken_over);
     before = find_present(request.client_id);  // it may have ended by that
-  }
-  Journal* const journal = batch_.journal();
-  const bool keeps_none = journal != nullptr && (journal->failed() || journal->refusal());
-  if (keeps_none && request.session_expiry_s != 0 && request.origin == 0) {
-    outbox.staged().close = ReasonCode::server_unavailable;  // it could not be kept
-    return;
   }
   const bool was_stored = before != nullptr && before->stored;
   const bool present = before != nullptr && !request.clean_start;

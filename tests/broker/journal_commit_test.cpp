@@ -217,6 +217,16 @@ TEST_F(CommitTest, AfterAFailureNothingIsAcknowledgedAndQoS0GoesOn) {
   EXPECT_TRUE(plain.session_present);
 }
 
+TEST_F(CommitTest, AConnectThatAFailedStoreRefusesTakesNothingOver) {
+  Peer& first = world.peer("kept", protocol::Version::v5).connect(false, hour_s);
+  world.log->has_failed = true;
+  Peer& second = world.peer("kept", protocol::Version::v5).connect(false, hour_s);
+  second.take();
+  first.take();
+  EXPECT_EQ(second.closed, ReasonCode::server_unavailable);
+  EXPECT_EQ(first.closed, std::nullopt);
+}
+
 TEST_F(CommitTest, WhatAFailedStoreNeverLetsGoTakesNoCredit) {
   ProcessorLimits small;
   small.credit_bytes = small.credit_max_bytes = 300;
