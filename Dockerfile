@@ -26,7 +26,7 @@ RUN tests/run.sh
 FROM debian:bookworm-slim AS runtime
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-       libboost-program-options1.81.0 libprometheus-cpp-core1.0 libspdlog1.10 libssl3 libargon2-1 \
+       libboost-program-options1.81.0 libprometheus-cpp-core1.0 libspdlog1.10 libssl3 libargon2-1 libnats3.4 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/* /var/cache/debconf/*-old \
     && useradd --system --user-group --no-create-home --uid 10001 millrace \
     && install -d -o millrace -g millrace -m 750 /run/millrace \

@@ -6,7 +6,7 @@
 build_packages="
   g++ cmake ninja-build npm
   libboost1.81-dev libboost-program-options1.81-dev
-  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev
+  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev libnats-dev
 "
 
 # To build and run the tests too: GoogleTest, the benchmarks, and other people's MQTT programs.
@@ -14,10 +14,10 @@ test_packages="
   $build_packages
   libgtest-dev libgmock-dev libbenchmark-dev
   libconcurrentqueue-dev libxenium-dev
-  mosquitto mosquitto-clients prometheus
+  mosquitto mosquitto-clients nats-server prometheus
   python3 python3-yaml python3-paho-mqtt python3-jsonschema libpaho-mqtt-dev libpaho-mqttpp-dev
   spin openssl curl systemd pkg-config git clang-tidy
-  chromium groff-base iproute2 nats-server
+  chromium groff-base iproute2
 "
 
 # And for what is tried only with MILLRACE_HEAVY_TESTS=1 (tests/heavy.sh): images and Debian's packages.
@@ -30,7 +30,7 @@ heavy_packages="
 cross_packages="g++-aarch64-linux-gnu qemu-user-static"
 target_packages="
   libc6-dev libstdc++-12-dev libboost1.81-dev libboost-program-options1.81-dev
-  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev
+  nlohmann-json3-dev prometheus-cpp-dev libssl-dev libspdlog-dev libargon2-dev libnats-dev
   libgtest-dev libgmock-dev libbenchmark-dev libconcurrentqueue-dev
 "
 

@@ -90,8 +90,9 @@ std::vector<std::string> tls_files_of(const Config& config) {
     add_files_of(listener.tls, files);
   for (const UpstreamConfig& upstream : config.upstreams) {
     const UpstreamTlsConfig& tls = upstream.tls;
-    files.insert(files.end(), {tls.ca_file, tls.certificate_file, tls.key_file,
-                               tls.key_password_file, upstream.password_file});
+    files.insert(files.end(),
+                 {tls.ca_file, tls.certificate_file, tls.key_file, tls.key_password_file,
+                  upstream.password_file, upstream.credentials_file});
   }
   files.push_back(config.access.http.ca_file);
   std::erase(files, "");

@@ -109,6 +109,7 @@ class Warnings {
 
   void look_at(const UpstreamConfig& upstream, const std::string& path) {
     look_at_secret(upstream.password_file, path + ".password_file");
+    look_at_secret(upstream.credentials_file, path + ".credentials_file");
     look_at_secret(upstream.tls.key_file, path + ".tls.key_file");
     look_at_secret(upstream.tls.key_password_file, path + ".tls.key_password_file");
     if (upstream.tls.verify == TlsVerify::insecure) {

@@ -45,7 +45,7 @@ using RingPolicy = shm::Policy;
 enum class Direction : std::uint8_t { in, out, both };
 // When a publisher's message that goes out counts as taken: here, or when the upstream has it.
 enum class AckBy : std::uint8_t { edge, upstream };
-enum class UpstreamType : std::uint8_t { mqtt };
+enum class UpstreamType : std::uint8_t { mqtt, nats };
 enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
 // What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
 enum class TlsVerify : std::uint8_t { full, signer, insecure };
@@ -464,6 +464,7 @@ struct UpstreamRule {
   AckBy ack = AckBy::edge;            // of what leaves
   std::optional<DeliveryMode> mode;   // of what leaves; see mode_out()
   std::optional<double> max_rate_hz;  // of what leaves
+  bool jetstream = false;             // of what leaves to NATS: a stream acknowledges it
 
   bool goes_out() const { return direction != Direction::in; }
   bool comes_in() const { return direction != Direction::out; }
@@ -494,7 +495,8 @@ struct UpstreamConfig {
   std::optional<MqttVersion> version;  // unset: 5, or 3.1.1 where 5 is refused
   std::string client_id;               // empty: this machine's name, a dot and the upstream's name
   std::string user;
-  std::string password_file;  // its first line
+  std::string password_file;     // its first line
+  std::string credentials_file;  // of NATS
   std::uint32_t keep_alive_seconds = 60;
   bool clean = false;  // the upstream keeps no session while the link is down
   std::uint32_t retry_max_seconds = 60;

@@ -34,7 +34,10 @@ Schema<UpstreamRule> upstream_rule_schema() {
            "`every`")
       .key(FIELD(max_rate_hz), Limits{0.001, 100'000},
            "The most values of one topic that go out each second; the newest one is always sent. "
-           "Unset: no limit");
+           "Unset: no limit")
+      .key(FIELD(jetstream),
+           "For NATS: what goes out at QoS 1 and 2 goes to a JetStream stream, which acknowledges "
+           "it. Otherwise all of it crosses at QoS 0");
   return schema;
 }
 
@@ -43,17 +46,20 @@ Schema<UpstreamConfig> upstream_schema() {
   schema
       .key(FIELD(name),
            "The upstream's name in logs, metrics and `$SYS`: letters, digits, `.`, `_` and `-`")
-      .key(FIELD(type), "What it speaks; there is one value")
+      .key(FIELD(type), "What it speaks: `mqtt`, or `nats` for NATS's own protocol")
       .key(FIELD(addresses),
            "Where it is: `mqtt://host:port`, `mqtts://host:port` for TLS, `ws://host:port/path` or "
-           "`wss://host:port/path` for WebSocket. Several are tried in turn")
+           "`wss://host:port/path` for WebSocket; of NATS `nats://host:port`, or `tls://host:port` "
+           "for TLS. Several are tried in turn")
       .key(FIELD(version),
            "The version of MQTT that is spoken. Unset: 5, or 3.1.1 if the upstream refuses 5")
       .key(FIELD(client_id),
-           "The client identifier of this server there. Empty: this machine's name, a dot and the "
-           "upstream's name")
+           "The client identifier of this server there, or the name of its connection to NATS. "
+           "Empty: this machine's name, a dot and the upstream's name")
       .key(FIELD(user), "The user name of this server there")
       .key(FIELD(password_file), "The file whose first line is the password of that user")
+      .key(FIELD(credentials_file),
+           "For NATS, in place of a user: the file of credentials (JWT and seed) of this server")
       .key(FIELD(keep_alive_seconds), Limits{5, 65535},
            "The keep alive. A link that does not answer is given up after at most one and a half "
            "times this")

@@ -10,14 +10,17 @@ namespace {
 
 struct Scheme {
   std::string_view name;
+  UpstreamType type;
   Transport transport;
   std::uint16_t port;
 };
 
-constexpr std::array<Scheme, 4> schemes = {{{"mqtt", Transport::tcp, 1883},
-                                            {"mqtts", Transport::tls, 8883},
-                                            {"ws", Transport::ws, 80},
-                                            {"wss", Transport::wss, 443}}};
+constexpr std::array<Scheme, 6> schemes = {{{"mqtt", UpstreamType::mqtt, Transport::tcp, 1883},
+                                            {"mqtts", UpstreamType::mqtt, Transport::tls, 8883},
+                                            {"ws", UpstreamType::mqtt, Transport::ws, 80},
+                                            {"wss", UpstreamType::mqtt, Transport::wss, 443},
+                                            {"nats", UpstreamType::nats, Transport::tcp, 4222},
+                                            {"tls", UpstreamType::nats, Transport::tls, 4222}}};
 
 const Scheme* scheme_of(std::string_view name) {
   for (const Scheme& scheme : schemes) {
@@ -42,15 +45,14 @@ std::optional<UpstreamAddress> parse_upstream_address(std::string_view text, std
   const auto colon = text.find("://");
   const Scheme* scheme =
       colon == std::string_view::npos ? nullptr : scheme_of(text.substr(0, colon));
-  if (text.starts_with("nats://") || text.starts_with("tls://")) {
-    return nothing("is an address of NATS; upstreams are MQTT brokers");
+  if (scheme == nullptr) {
+    return nothing("must begin with mqtt://, mqtts://, ws:// or wss://, of NATS nats:// or tls://");
   }
-  if (scheme == nullptr) return nothing("must begin with mqtt://, mqtts://, ws:// or wss://");
   if (std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) < ' '; })) {
     return nothing("has control characters");
   }
   std::string_view rest = text.substr(colon + 3);
-  UpstreamAddress address{scheme->transport, {}, scheme->port, {}};
+  UpstreamAddress address{scheme->type, scheme->transport, {}, scheme->port, {}};
   const bool has_path = scheme->transport == Transport::ws || scheme->transport == Transport::wss;
   const auto slash = rest.find('/');
   if (has_path) {

@@ -1,5 +1,5 @@
 // Where an upstream is, as its address says: mqtt://broker.example:1883, mqtts://[::1],
-// wss://broker.example/mqtt. Pure; any thread.
+// wss://broker.example/mqtt, nats://[::1]:4222. Pure; any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 namespace millrace::server {
 
 struct UpstreamAddress {
+  UpstreamType type = UpstreamType::mqtt;
   Transport transport = Transport::tcp;
   std::string host;  // a name or an address, without brackets
   std::uint16_t port = 1883;

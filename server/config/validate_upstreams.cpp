@@ -11,7 +11,8 @@ namespace millrace::server {
 
 namespace {
 
-constexpr std::size_t text_bytes_max = 65'535;  // of a field of an MQTT packet
+constexpr std::size_t text_bytes_max = 65'535;        // of a field of an MQTT packet
+constexpr std::size_t nats_filter_bytes_max = 4'000;  // a NATS server takes lines of 4,096
 
 // Where a file is named at all.
 void check_given(const std::string& file, const FaultSink& faults) {
@@ -33,6 +34,12 @@ bool check_addresses(const UpstreamConfig& upstream, const FaultSink& faults) {
     std::string fault;
     const auto address = parse_upstream_address(text, fault);
     if (!address) faults.at("addresses").add(fault);
+    if (address && address->type != upstream.type) {
+      faults.at("addresses")
+          .add((address->type == UpstreamType::nats ? "is an address of NATS"
+                                                    : "is an address of MQTT") +
+               std::string(", and `type` is ") + to_string(upstream.type) + ": \"" + text + "\"");
+    }
     uses_tls = uses_tls || (address && address->uses_tls());
   }
   return uses_tls;
@@ -41,7 +48,8 @@ bool check_addresses(const UpstreamConfig& upstream, const FaultSink& faults) {
 void check_tls(const UpstreamTlsConfig& tls, bool is_used, const FaultSink& faults) {
   if (!is_used) {
     if (tls == UpstreamTlsConfig{}) return;
-    return faults.add("has no meaning without an address that begins with mqtts:// or wss://");
+    return faults.add(
+        "has no meaning without an address that begins with mqtts://, wss:// or tls://");
   }
   check_given(tls.ca_file, faults.at("ca_file"));
   check_given(tls.certificate_file, faults.at("certificate_file"));
@@ -83,6 +91,49 @@ void check_side(const UpstreamRule& rule, const std::string& prefix, std::string
   }
   if (protocol::has_prefix(whole)) {
     faults.at(key).add("and `filter` must be a plain filter, not \"" + whole + "\"");
+  }
+}
+
+// What only one of the two kinds of upstreams has.
+void check_type(const UpstreamConfig& upstream, const FaultSink& faults) {
+  check_given(upstream.credentials_file, faults.at("credentials_file"));
+  if (upstream.type == UpstreamType::mqtt) {
+    if (!upstream.credentials_file.empty()) {
+      faults.at("credentials_file").add("is about NATS; this upstream has the type mqtt");
+    }
+    return;
+  }
+  if (!upstream.credentials_file.empty() && !upstream.user.empty()) {
+    faults.at("credentials_file").add("stands in place of `user`: one of them is needed");
+  }
+  if (upstream.version) faults.at("version").add("is about MQTT; this upstream has the type nats");
+  if (upstream.clean) faults.at("clean").add("is about MQTT; NATS keeps no sessions");
+  if (!upstream.tls.key_password_file.empty()) {
+    faults.at("tls.key_password_file").add("is not known to NATS's library: decrypt the key");
+  }
+  if (upstream.tls.verify == TlsVerify::signer) {
+    faults.at("tls.verify").add("must be full or insecure for NATS; full takes a tls.server_name");
+  }
+}
+
+void check_rule_of_nats(const UpstreamRule& rule, const FaultSink& faults) {
+  const std::string whole = rule.remote_prefix + rule.filter;
+  if (whole.starts_with('$')) {
+    faults.at(rule.remote_prefix.empty() ? "filter" : "remote_prefix")
+        .add("must not begin with `$`, below which NATS has names of its own: \"" + whole + "\"");
+  }
+  // As a subject; some characters take three there.
+  if (3 * whole.size() > nats_filter_bytes_max) {
+    faults.at("filter").add("is too long for NATS with its `remote_prefix`: at most 1,333 bytes");
+  }
+  if (rule.jetstream && !rule.goes_out()) {
+    faults.at("jetstream").add("is about what goes out; this rule lets nothing out");
+  }
+  if (rule.jetstream && rule.qos_max == 0) {
+    faults.at("jetstream").add("needs a `qos_max` of 1 or 2: nobody acknowledges QoS 0");
+  }
+  if (rule.ack == AckBy::upstream && !rule.jetstream) {
+    faults.at("ack").add("needs `jetstream`: without it NATS acknowledges nothing");
   }
 }
 
@@ -149,6 +200,13 @@ void check_rules(const UpstreamConfig& upstream, const Config& config, const Fau
     const FaultSink here = faults.at(item_path("rules", i));
     std::vector<ConfigFault> found;
     check_rule(upstream.rules[i], config, FaultSink(found, "", ""));
+    if (upstream.type == UpstreamType::nats) {
+      check_rule_of_nats(upstream.rules[i], FaultSink(found, "", ""));
+    } else if (upstream.rules[i].jetstream) {
+      FaultSink(found, "", "")
+          .at("jetstream")
+          .add("is about NATS; this upstream has the type mqtt");
+    }
     for (const ConfigFault& fault : found) here.at(fault.path).add(fault.message);
     if (found.empty()) check_overlaps(upstream.rules, is_valid, here);
     is_valid.push_back(found.empty());
@@ -172,6 +230,7 @@ void check_upstreams(const Config& config, const FaultSink& faults) {
     const bool uses_tls = check_addresses(upstream, here);
     check_tls(upstream.tls, uses_tls, here.at("tls"));
     check_login(upstream, here);
+    check_type(upstream, here);
     if (upstream.spool.overflow != OverflowPolicy::drop_oldest &&
         upstream.spool.overflow != OverflowPolicy::drop_newest) {
       here.at("spool.overflow").add("must be drop_oldest or drop_newest for a link");

@@ -153,7 +153,8 @@ struct Words<MqttVersion> {
 
 template <>
 struct Words<UpstreamType> {
-  static constexpr WordList<UpstreamType, 1> list = {{{"mqtt", UpstreamType::mqtt}}};
+  static constexpr WordList<UpstreamType, 2> list = {
+      {{"mqtt", UpstreamType::mqtt}, {"nats", UpstreamType::nats}}};
 };
 
 template <>

@@ -40,39 +40,14 @@
 #include "server/net/io_thread.hpp"
 #include "server/net/stream.hpp"
 #include "server/upstream/greeting.hpp"
+#include "server/upstream/link_owner.hpp"
 #include "server/upstream/plan.hpp"
 #include "server/upstream/stats.hpp"
 
 namespace millrace::server {
 
-// How a link ended, or why it never was up.
-struct LinkEnd {
-  enum class Why : std::uint8_t {
-    lost,           // the connection, or it never was
-    refused,        // by CONNACK, or a certificate
-    wrong_version,  // another dialect may do
-    fault,          // the upstream broke a rule, or said nothing in time
-    told,           // by a DISCONNECT of the upstream
-    processor,      // this server's processor ended it
-    wanted,         // this server ends, or the upstream is not configured any more
-  };
-  Why why = Why::lost;
-  std::string text;  // for the log
-};
-
-class LinkOwner {
- public:
-  virtual ~LinkOwner() = default;
-  // The upstream, and the processor, have accepted it.
-  virtual void on_link_up(const LinkTerms& terms) = 0;
-  // The upstream has answered every SUBSCRIBE.
-  virtual void on_link_subscribed() = 0;
-  virtual void on_link_closed(LinkEnd end) = 0;
-  // A rule that this upstream does not serve.
-  virtual void on_rule_refused(std::string_view filter, std::string_view why) = 0;
-};
-
 class Link final : public StreamUser,
+                   public UpstreamLink,
                    public Resident,
                    private broker::OutboxOwner,
                    private HeaderEditor {
@@ -92,11 +67,10 @@ class Link final : public StreamUser,
   Link(IoThread& thread, std::shared_ptr<LinkOwner> owner, std::unique_ptr<Stream> stream,
        Setting setting);
 
-  void start();
-  // Of what follows the demand it asks for what is wanted now, and for the rest no more.
-  void set_demand(std::vector<bool> wanted);
-  // Writes what was handed over, says goodbye, and leaves.
-  void leave_politely(std::string why);
+  // --- UpstreamLink ---
+  void start() override;
+  void set_demand(std::vector<bool> wanted) override;
+  void leave_politely(std::string why) override;
 
   // --- StreamUser ---
   void on_open() override;
@@ -160,8 +134,6 @@ class Link final : public StreamUser,
   bool handle_other(const protocol::Frame& frame, Bytes packet);
   bool handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBytes& received);
   bool fault(ReasonCode reason, std::string_view what);
-  std::optional<LinkRefusal> refusal_of(const protocol::PublishView& view,
-                                        const TopicMap::Rule* rule, const std::string& topic) const;
   void refuse_publish(const protocol::PublishView& view, LinkRefusal why);
   void submit_anew(const protocol::PublishView& view, const TopicMap::Rule& rule,
                    std::string_view topic);
@@ -185,7 +157,6 @@ class Link final : public StreamUser,
   void on_outbox_ready() override;
   bool take_handover();
   void remove_what_may_not_cross(broker::Handover& handover);
-  std::optional<LinkRefusal> refusal_of(const broker::Delivery& delivery) const;
   void edit(protocol::PublishHeader& header, const broker::Message& message) override;
   void send(const protocol::Packet& packet);
   void write();

@@ -6,7 +6,7 @@
 #include "core/broker/inbox.hpp"
 #include "core/broker/message.hpp"
 #include "protocol/decode.hpp"
-#include "protocol/topic.hpp"
+#include "server/upstream/crossing.hpp"
 #include "server/upstream/hops.hpp"
 #include "server/upstream/link.hpp"
 
@@ -206,7 +206,10 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
   const TopicMap::Rule* rule = plan_.map.inbound(view.topic);
   const bool renames = rule != nullptr && rule->renames();
   const std::string renamed = renames ? TopicMap::to_local(*rule, view.topic) : std::string();
-  if (const auto why = refusal_of(view, rule, renamed)) {
+  const std::string_view topic = renames ? std::string_view(renamed) : view.topic;
+  const auto counted = view.has_user_properties ? view.properties.bytes : Bytes();
+  const auto why = refusal_in(plan_, rule, topic, counted, config().mqtt.topic_levels_max);
+  if (why) {
     refuse_publish(view, *why);
     return true;
   }
@@ -222,25 +225,9 @@ bool Link::handle_publish(const protocol::Frame& frame, Bytes packet, ReceivedBy
   if (as_it_is) {
     submission_.add_publish(received.slice(frame.packet_bytes, view, version_));
   } else {
-    submit_anew(view, *rule, renames ? std::string_view(renamed) : view.topic);
+    submit_anew(view, *rule, topic);
   }
   return true;
-}
-
-std::optional<LinkRefusal> Link::refusal_of(const protocol::PublishView& view,
-                                            const TopicMap::Rule* rule,
-                                            const std::string& topic) const {
-  if (rule == nullptr) return LinkRefusal::no_rule;
-  const std::string_view here = rule->renames() ? std::string_view(topic) : view.topic;
-  if (here.empty() || protocol::is_reserved_topic(here)) return LinkRefusal::topic;
-  const std::uint32_t levels_max = config().mqtt.topic_levels_max;
-  if (here.size() >= levels_max && protocol::level_count(here) > levels_max) {
-    return LinkRefusal::topic;
-  }
-  if (view.has_user_properties && hops_of(view.properties.bytes) >= plan_.config.hops_max) {
-    return LinkRefusal::hops;
-  }
-  return std::nullopt;
 }
 
 // Drops the message and counts it. At QoS 1 and 2 it is still acknowledged, in its turn: the upstream

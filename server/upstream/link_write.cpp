@@ -6,6 +6,7 @@
 
 #include "protocol/encode.hpp"
 #include "server/mqtt/binding.hpp"
+#include "server/upstream/crossing.hpp"
 #include "server/upstream/hops.hpp"
 #include "server/upstream/link.hpp"
 
@@ -59,7 +60,7 @@ void Link::remove_what_may_not_cross(broker::Handover& handover) {
   std::uint32_t bytes = 0;
   std::erase_if(handover.deliveries, [&](const broker::HandoverItem& item) {
     const auto& delivery = boost::variant2::get<broker::Delivery>(item);
-    const auto why = refusal_of(delivery);
+    const auto why = refusal_out(plan_, delivery.message, is_v5());
     if (!why) return false;
     stats_.refused[static_cast<std::size_t>(*why)].add();
     bytes += delivery.charge_bytes();
@@ -75,19 +76,6 @@ void Link::remove_what_may_not_cross(broker::Handover& handover) {
   if (bytes == 0 || ended()) return;
   submission_.add(command::Drained{bytes, false});
   if (!in_read_) submission_.submit();
-}
-
-std::optional<LinkRefusal> Link::refusal_of(const broker::Delivery& delivery) const {
-  const broker::Message& message = delivery.message;
-  const TopicMap::Rule* rule = plan_.map.outbound(message.topic());
-  if (rule == nullptr) return LinkRefusal::no_rule;  // of a plan before this one
-  if (rule->renames() && TopicMap::to_remote(*rule, message.topic()).empty()) {
-    return LinkRefusal::topic;
-  }
-  if (!is_v5() || !message.has_properties) return std::nullopt;
-  // The next one would refuse it.
-  const bool too_many = hops_of(message.properties().bytes) >= plan_.config.hops_max;
-  return too_many ? std::optional(LinkRefusal::hops) : std::nullopt;
 }
 
 void Link::edit(protocol::PublishHeader& header, const broker::Message& message) {

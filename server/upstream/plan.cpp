@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace millrace::server {
 
 namespace {
@@ -18,6 +20,12 @@ UpstreamPlanRef make_upstream_plan(const UpstreamConfig& config, const UpstreamF
                                    std::uint16_t origin) {
   auto plan = std::make_shared<UpstreamPlan>();
   plan->config = config;
+  if (config.type == UpstreamType::nats) {
+    // NATS acknowledges what goes to a stream, and nothing is delivered there exactly once.
+    for (UpstreamRule& rule : plan->config.rules) {
+      rule.qos_max = std::min(rule.qos_max, rule.jetstream ? 1u : 0u);
+    }
+  }
   for (const std::string& text : config.addresses) {
     std::string fault;
     if (auto address = parse_upstream_address(text, fault)) plan->addresses.push_back(*address);
@@ -26,7 +34,7 @@ UpstreamPlanRef make_upstream_plan(const UpstreamConfig& config, const UpstreamF
       config.client_id.empty() ? machine_name() + "." + config.name : config.client_id;
   plan->password = files.password;
   plan->tls = files.tls.context;
-  plan->map = TopicMap(config.rules);
+  plan->map = TopicMap(plan->config.rules);
   // MQTT's texts have no zero byte [MQTT-1.5.4-2].
   plan->session = "upstream/" + config.name + '\0';
   plan->origin = origin;

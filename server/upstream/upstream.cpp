@@ -12,6 +12,7 @@
 #include "server/net/tls_stream.hpp"
 #include "server/net/websocket_client.hpp"
 #include "server/observe/log.hpp"
+#include "server/upstream/nats_link.hpp"
 #include "server/upstream/spool_session.hpp"
 
 namespace millrace::server {
@@ -189,10 +190,11 @@ void Upstream::begin_round() {
 }
 
 void Upstream::try_address() {
-  state_ = State::resolving;
-  schedule(resolving_ticks);
   address_text_ = plan_->config.addresses[address_index_];
   endpoints_.clear();
+  if (plan_->config.type == UpstreamType::nats) return begin_nats_link();
+  state_ = State::resolving;
+  schedule(resolving_ticks);
   resolving_ =
       std::make_unique<Resolving>(thread_, address().host, address().port,
                                   [this](Resolved resolved) { on_resolved(std::move(resolved)); });
@@ -228,10 +230,23 @@ void Upstream::begin_link(int fd) {
   link_was_up_ = rule_refused_ = false;
   schedule(TimerWheel::slot_count - 2);
   auto stream = make_stream(fd);
-  link_ = new Link(thread_, shared_from_this(), std::move(stream),
-                   {plan_, stats_, dialect_, stale_there_, rules_changed_, subscribed_, demand_,
-                    to_string(address().transport)});
+  const boost::intrusive_ptr<Link> made(
+      new Link(thread_, shared_from_this(), std::move(stream),
+               {plan_, stats_, dialect_, stale_there_, rules_changed_, subscribed_, demand_,
+                to_string(address().transport)}));
+  link_ = std::shared_ptr<UpstreamLink>(made.get(), [made](UpstreamLink*) {});
   const auto link = link_;  // it may be over before start() returns
+  link->start();
+}
+
+// libnats finds the address and connects by itself.
+void Upstream::begin_nats_link() {
+  state_ = State::linked;
+  link_was_up_ = rule_refused_ = false;
+  schedule(TimerWheel::slot_count - 2);
+  link_ = std::make_shared<NatsLink>(thread_, shared_from_this(),
+                                     NatsLink::Setting{plan_, stats_, address(), demand_});
+  const auto link = link_;
   link->start();
 }
 
@@ -335,11 +350,12 @@ void Upstream::on_link_up(const LinkTerms& terms) {
   failures_.clear();
   stats_->connects.add();
   stats_->up.set(1);
+  const bool is_nats = plan_->config.type == UpstreamType::nats;
   log_info("upstream.up", {{"upstream", name()},
                            {"address", address_text_},
-                           {"version", to_string(dialect_)},
+                           {"version", is_nats ? "nats" : to_string(dialect_)},
                            {"session", terms.session_present ? "resumed" : "new"}});
-  if (terms.qos_max < 2 || !terms.takes_retained) {
+  if (!is_nats && (terms.qos_max < 2 || !terms.takes_retained)) {
     log_warn(
         "upstream.limits",
         {{"upstream", name()}, {"qos_max", terms.qos_max}, {"retained", terms.takes_retained}});

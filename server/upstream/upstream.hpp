@@ -15,7 +15,6 @@
 #pragma once
 
 #include <atomic>
-#include <boost/intrusive_ptr.hpp>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -90,6 +89,7 @@ class Upstream final : public LinkOwner,
   void try_endpoint();
   void on_dialed(int fd);
   void begin_link(int fd);
+  void begin_nats_link();
   std::unique_ptr<Stream> make_stream(int fd);
   void attempt_failed(const std::string& why);
   void wait_a_while();
@@ -120,7 +120,7 @@ class Upstream final : public LinkOwner,
   std::deque<Endpoint> endpoints_;  // of the address; the first one is being tried
   std::unique_ptr<Resolving> resolving_;
   std::unique_ptr<Dial> dial_;
-  boost::intrusive_ptr<Link> link_;
+  std::shared_ptr<UpstreamLink> link_;
 
   // What makes or ends its session without a link, until the queue has taken it.
   std::optional<Submission> errand_;

@@ -139,7 +139,9 @@ std::vector<MetricRow> Upstreams::metric_rows() const {
                 MetricType::counter,
                 {"upstream", "reason"},
                 "Messages that did not cross the link: they had crossed too many, no rule lets "
-                "them in, or they have no topic on the other side.",
+                "them in, or they have no topic on the other side; to NATS also: their subject "
+                "would be reserved or too long, they are too large, their headers are no "
+                "properties, they came too fast, or JetStream refused them.",
                 [this](MetricWriter& writer) {
                   for_each([&](const std::string& upstream, const UpstreamStats& stats) {
                     for (std::size_t i = 0; i < stats.refused.size(); ++i) {

@@ -137,13 +137,58 @@ TEST(Upstreams, UseTlsWithWhatBelongsToIt) {
   EXPECT_THAT(faults_with(R"("tls": {"verify": "no"})"), HasSubstr("full|signer|insecure"));
 }
 
-TEST(Upstreams, SpeakMqttAlone) {
+TEST(Upstreams, HaveAddressesOfTheirType) {
   EXPECT_THAT(faults_with(R"("type": "mqtt")"), IsEmpty());
-  EXPECT_THAT(faults_with(R"("type": "nats")"),
+  EXPECT_THAT(faults_with(R"("type": "amqp")"),
               HasSubstr("upstreams[0].type: must be one of mqtt"));
+  EXPECT_THAT(faults_with(R"("type": "nats")"),
+              HasSubstr("is an address of MQTT, and `type` is nats: \"mqtts://broker.example\""));
   EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "nats://a",
       "rules": [{"direction": "in"}]}]})")),
-              HasSubstr("is an address of NATS; upstreams are MQTT brokers: \"nats://a\""));
+              HasSubstr("is an address of NATS, and `type` is mqtt: \"nats://a\""));
+}
+
+// `more`: keys of the one upstream, which is a NATS server.
+std::string nats_faults_with(const std::string& more,
+                             const std::string& rules = R"([{"direction": "both"}])") {
+  return faults_of(load(R"({"upstreams": [{"name": "n", "type": "nats", "addresses": "tls://a",
+      "rules": )" + rules +
+                        (more.empty() ? "" : ", ") + more + "}]}"));
+}
+
+TEST(Upstreams, OfNatsRefuseWhatIsOfMqttAlone) {
+  EXPECT_THAT(nats_faults_with(""), IsEmpty());
+  EXPECT_THAT(nats_faults_with(R"("version": "5")"), HasSubstr("upstreams[0].version: is about"));
+  EXPECT_THAT(nats_faults_with(R"("clean": true)"), HasSubstr("upstreams[0].clean: is about MQTT"));
+  EXPECT_THAT(nats_faults_with(R"("tls": {"verify": "signer"})"),
+              HasSubstr("upstreams[0].tls.verify: must be full or insecure"));
+  EXPECT_THAT(nats_faults_with(R"("credentials_file": "/nowhere")"),
+              HasSubstr("upstreams[0].credentials_file: cannot read"));
+  EXPECT_THAT(nats_faults_with(R"("credentials_file": "/dev/null", "user": "u")"),
+              HasSubstr("upstreams[0].credentials_file: stands in place of `user`"));
+  EXPECT_THAT(faults_with(R"("credentials_file": "/dev/null")"),
+              HasSubstr("upstreams[0].credentials_file: is about NATS"));
+}
+
+TEST(Upstreams, OfNatsHaveRulesThatNatsCanServe) {
+  const auto faults = [](const std::string& rule) {
+    return nats_faults_with("", "[" + rule + "]");
+  };
+  EXPECT_THAT(faults(R"({"direction": "in", "filter": "$JS/#"})"),
+              HasSubstr("upstreams[0].rules[0].filter: must not begin with `$`"));
+  EXPECT_THAT(faults(R"({"direction": "out", "remote_prefix": "$KV/"})"),
+              HasSubstr("upstreams[0].rules[0].remote_prefix: must not begin with `$`"));
+  EXPECT_THAT(faults(R"({"direction": "out", "filter": ")" + std::string(1'334, 'x') + R"("})"),
+              HasSubstr("upstreams[0].rules[0].filter: is too long for NATS"));
+  EXPECT_THAT(faults(R"({"direction": "out", "ack": "upstream"})"),
+              HasSubstr("upstreams[0].rules[0].ack: needs `jetstream`"));
+  EXPECT_THAT(faults(R"({"direction": "out", "ack": "upstream", "jetstream": true})"), IsEmpty());
+  EXPECT_THAT(faults(R"({"direction": "in", "jetstream": true})"),
+              HasSubstr("upstreams[0].rules[0].jetstream: is about what goes out"));
+  EXPECT_THAT(faults(R"({"direction": "out", "qos_max": 0, "jetstream": true})"),
+              HasSubstr("upstreams[0].rules[0].jetstream: needs a `qos_max` of 1 or 2"));
+  EXPECT_THAT(faults_with("", R"([{"direction": "out", "jetstream": true}])"),
+              HasSubstr("upstreams[0].rules[0].jetstream: is about NATS"));
 }
 
 TEST(Upstreams, ShowAPasswordForAUserAlone) {
@@ -164,6 +209,12 @@ TEST(UpstreamAddress, NamesTransportHostAndPort) {
   EXPECT_EQ(secure->port, 8883);
   EXPECT_TRUE(secure->uses_tls());
   EXPECT_EQ(parse_upstream_address("mqtt://10.0.0.1:1884", fault)->port, 1884);
+  const auto nats = parse_upstream_address("nats://[::1]", fault);
+  ASSERT_TRUE(nats);
+  EXPECT_EQ(nats->type, UpstreamType::nats);
+  EXPECT_EQ(nats->port, 4222);
+  EXPECT_FALSE(nats->uses_tls());
+  EXPECT_TRUE(parse_upstream_address("tls://nats.example:4223", fault)->uses_tls());
   const auto web = parse_upstream_address("wss://broker.example", fault);
   EXPECT_EQ(web->port, 443);
   EXPECT_EQ(web->path, "/mqtt");
@@ -174,7 +225,7 @@ TEST(UpstreamAddress, RefusesWhatItCannotMean) {
   for (const char* text :
        {"", "broker.example", "http://a", "mqtt://", "mqtt://:1", "mqtt://a:", "mqtt://a:0",
         "mqtt://a:70000", "mqtt://a:1x", "mqtt://a/b", "mqtt://u:p@a", "mqtt://[::1", "mqtt://[a]",
-        "mqtt://a b", "mqtt://a\r\nb", "nats://a", "tls://a"}) {
+        "mqtt://a b", "mqtt://a\r\nb", "nats://", "tls://u:p@a", "nats://a/b"}) {
     std::string fault;
     EXPECT_FALSE(parse_upstream_address(text, fault)) << text;
     EXPECT_FALSE(fault.empty()) << text;
