@@ -12,8 +12,8 @@ loadtest/compare.sh [options]
   --duration S         measured seconds of each run (3)
   --servers "A B"      only these (default: all that are found)
   --scenarios "A B"    only these (default: all but tls, ws, ws-packet, link, link-qos1, link-lat5k,
-                       link-slow, qos1-250-kept, qos1-1-kept, fresh-1k-latest, and wan-..., which
-                       need root and iproute2)
+                       link-slow, link-nats, qos1-250-kept, qos1-1-kept, fresh-1k-latest, and
+                       wan-..., which need root and iproute2)
   --disk DIR           where `durable` has its store: on the disk to measure (the results' folder)
   --tmpfs DIR          also the server `durable-tmpfs`, with its store in DIR, on a tmpfs
   --out DIR            write every result here (default: a new folder under /tmp); existing results in
@@ -96,7 +96,7 @@ done
 if [ -n "$list_only" ]; then
   echo "servers:$servers"
   # shellcheck disable=SC2086
-  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k link-slow qos1-250-kept \
+  echo "scenarios:" $scenarios tls ws ws-packet link link-qos1 link-lat5k link-slow link-nats qos1-250-kept \
     qos1-1-kept fresh-1k-latest wan-80ms wan-80ms-latest wan-3m wan-3m-latest
   exit 0
 fi
@@ -110,7 +110,7 @@ if [ -n "$tmpfs" ]; then tmpfs_store=$(mktemp -d "$tmpfs/millrace-compare-store-
 work=$(mktemp -d /tmp/millrace-compare-work-XXXXXX)
 server_pid=
 far_pid=   # of the link scenarios: the server behind the other one
-line_pid=  # of link-slow and wan-...: what carries the link
+line_pid=  # of link-slow and wan-...: what carries the link; of link-nats: the NATS server between
 near=      # of wan-...: the namespace of the server, at this end of it; and that of the readers
 reader=
 stop_process() {
@@ -150,12 +150,21 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
 # the slow line at QoS 0, and as newest values where the server can.
 millrace_link() {
   local port=$far rule='{"direction": "out"}'
+  if [ "$1" = nats ]; then
+    nats_link '{"direction": "out", "mode": "every"}'
+    return
+  fi
   if [ "$1" = slow ]; then
     port=$line
     rule='{"direction": "out", "mode": "latest", "qos_max": 0}'
   fi
   cat <<END
 , "upstreams": [{"name": "far", "addresses": "mqtt://127.0.0.1:$port", "rules": [$rule]}]
+END
+}
+nats_link() {
+  cat <<END
+, "upstreams": [{"name": "nats", "type": "nats", "addresses": "nats://127.0.0.1:$line", "rules": [$1]}]
 END
 }
 mosquitto_link() {
@@ -185,7 +194,7 @@ millrace_store() {
   echo ", \"store\": {\"path\": \"$folder/store\"}"
 }
 
-# configure SERVER link|slow|wan...|"": with the link, and the server at its other end, in far.*.
+# configure SERVER link|slow|nats|wan...|"": with the link, and the server at its other end, in far.*.
 configure() {
   local host=127.0.0.1 unread_bytes=0 peer=$2
   case $2 in wan*) host=0.0.0.0 peer= ;; esac
@@ -201,8 +210,10 @@ configure() {
  "outbox": {"unread_bytes": $unread_bytes},
  "http": {"port": 0}$(if [ -n "$peer" ]; then millrace_link "$peer"; fi; millrace_store "$1")}
 END
-      echo "{\"listeners\": [{\"transport\": \"tcp\", \"port\": $far}], \"http\": {\"port\": 0}}" \
-        >"$work/far.json"
+      cat >"$work/far.json" <<END
+{"listeners": [{"transport": "tcp", "port": $far}],
+ "http": {"port": 0}$(if [ "$2" = nats ]; then nats_link '{"direction": "in"}'; fi)}
+END
       ;;
     mosquitto)
       # Without a limit its bridge says Receive Maximum 0 in CONNECT, which no server accepts.
@@ -336,7 +347,7 @@ wait_for_link() {
   return 1
 }
 
-# start_server SERVER link|slow|wan-80ms|wan-3m|""
+# start_server SERVER link|slow|nats|wan-80ms|wan-3m|""
 start_server() {
   local port
   case $2 in wan*) start_long_link "$2" || return 1 ;; esac
@@ -348,7 +359,15 @@ start_server() {
   done
   configure "$1" "$2"
   local command
-  if [ "$2" = link ] || [ "$2" = slow ]; then
+  if [ "$2" = nats ]; then
+    "$(program_of nats)" -a 127.0.0.1 -p "$line" >"$work/line.log" 2>&1 &
+    line_pid=$!
+    for _ in $(seq 100); do
+      if is_listening "$line"; then break; fi
+      sleep 0.1
+    done
+  fi
+  if [ "$2" = link ] || [ "$2" = slow ] || [ "$2" = nats ]; then
     read -ra command < <(far_command_of "$1")
     "${command[@]}" >"$work/far.log" 2>&1 &
     far_pid=$!
@@ -394,6 +413,7 @@ takes_part() {
   case $2 in
     wan-80ms | wan-3m) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
     slow-latest | fresh-latest | fresh-1k-latest | wan*) [ "$1" = millrace ] || [ "$1" = before ] ;;
+    link-nats) [ "$1" = millrace ] && [ -n "$(program_of nats)" ] ;;
     link*) [ "$1" = millrace ] || [ "$1" = mosquitto ] ;;
     tls | ws | ws-packet) [ "$1" = millrace ] || [ "$1" = before ] || [ "$1" = mosquitto ] ;;
     qos1* | idle | fresh) [ "$1" != forwarder ] && [ "$1" != shape ] ;;
@@ -432,7 +452,7 @@ arguments_of() {
     idle) echo "idle -p $tcp --connections 10000" ;;
     connect) echo "connect $timed --diallers 1" ;;
     connect8) echo "connect $timed --diallers 8" ;;
-    link) echo "one2one -p $far --publish-port $tcp --duration $duration" ;;
+    link | link-nats) echo "one2one -p $far --publish-port $tcp --duration $duration" ;;
     link-qos1) echo "qos1 -p $far --publish-port $tcp --duration $duration --unacked 250" ;;
     link-lat5k) echo "latency -p $far --publish-port $tcp --duration $duration --rate 5000" ;;
     # It is the line that is limited, not the reader; --duration would be too short to see it grow.
@@ -452,6 +472,7 @@ measure() {
   case $server in forwarder | shape) tries=4 ;; esac
   case $scenario in
     link-slow) link="slow" ;;
+    link-nats) link="nats" ;;
     link*) link="link" ;;
     wan*) link=${scenario%-latest} ;;
   esac
