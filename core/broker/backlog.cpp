@@ -222,7 +222,8 @@ void Backlog::add_request(Session& session, PendingEntry entry) {
 // newer ones that the client's other subscriptions to the topic bring.
 void Backlog::add_shaped(Session& session, PendingEntry entry, PublishContext& context) {
   // Compared with what was sent: so nothing of the topic may wait that will be sent before it.
-  const bool is_next = !session.pending.has_cell(entry) && !session.pending.has_unreplaceable();
+  const bool is_next = !session.pending.has_cell(entry) && !session.pending.has_unreplaceable() &&
+                       !session.deferred.read().snapshots.has_history();
   const bool is_unchanged_now =
       is_next && entry.shape->filters() &&
       is_unchanged(session, *entry.shape, key_of(entry), context.compared_by(*entry.shape));

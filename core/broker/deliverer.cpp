@@ -104,6 +104,8 @@ bool Deliverer::deliver_filtered(const RouteTarget& target, PublishContext& cont
   const Shape& shape = *target.shape;
   if (!shape.filters() || context.message.request) return false;
   if (!session.connected() || !session.pending.empty()) return false;
+  // It is to be compared with the last value of the history, which was not sent yet.
+  if (session.deferred.read().snapshots.has_history()) return false;
   const ConflationKey key{target.subscription, context.message.topic_hash};
   const ComparedValue value = context.compared_by(shape);
   if (backlog_.is_unchanged(session, shape, key, value)) {
@@ -285,11 +287,13 @@ bool Deliverer::bind_from_snapshot(Session& session) {
     const Values::Step step = values_.next(cursor, value);
     if (step == Values::Step::out_of_budget) return false;
     if (step == Values::Step::end) {
+      const bool had_history = snapshots.has_history();
       snapshots.pop_front();
       session.update_pacing();
+      if (had_history && !snapshots.has_history()) return true;  // what it held back may go now
       continue;
     }
-    if (value.of_history) batch_.stats().history_sent.add();
+    const bool of_history = value.of_history;
     Delivery delivery;
     delivery.qos = std::min(value.message.qos, subscription.qos);
     delivery.retain = value.retained;  // [MQTT-3.3.1-8]
@@ -301,8 +305,9 @@ bool Deliverer::bind_from_snapshot(Session& session) {
     const bool filters = shape != nullptr && shape->filters();
     const ComparedValue compared =
         filters ? compared_value(*shape, delivery.message.payload()) : ComparedValue{};
-    if (bind(session, std::move(delivery), subscription.number, subscription.mode) && filters) {
-      backlog_.note_sent(session, key, *shape, compared);
+    if (bind(session, std::move(delivery), subscription.number, subscription.mode)) {
+      if (of_history) batch_.stats().history_sent.add();
+      if (filters) backlog_.note_sent(session, key, *shape, compared);
     }
     return true;
   }
@@ -320,8 +325,10 @@ void Deliverer::add_snapshot(Session& session, SnapshotCursor cursor) {
 void Deliverer::drop_snapshots(Session& session, std::span<const Subscription* const> ended) {
   if (session.deferred.read().snapshots.empty()) return;
   SnapshotQueue& snapshots = session.deferred.write().snapshots;
+  const bool had_history = snapshots.has_history();
   for (const Subscription* subscription : ended) snapshots.end(*subscription);
   session.update_pacing();
+  if (had_history && !snapshots.has_history()) serve_later(session);  // what it held back
   batch_.stats().work_units.add(ended.size());
 }
 

@@ -50,10 +50,7 @@ class SnapshotQueue {
     SnapshotCursor& cursor = in_order_.front();
     assert(cursor.since <= cursor.since_at_qos0);
     cursor.since_at_qos0 = std::max(cursor.since_at_qos0, returned_at_);
-    if (cursor.returns != returns_) {
-      cursor.history = 0;
-      cursor.in_history = false;
-    }
+    if (cursor.returns != returns_) cursor.history = 0;  // but it may be in the midst of a topic
     return cursor;
   }
   void pop_front() {

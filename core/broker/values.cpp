@@ -244,50 +244,69 @@ Values::Step Values::next(SnapshotCursor& cursor, StoredValue& value) {
     value = {};
     if (cursor.in_history) {
       if (next_of_history(cursor, value)) return Step::value;
-      cursor.in_history = false;
+      continue;
     }
     Topic* topic = nullptr;
     const TopicWalk::Step step = cursor.walk.step(topics_, topic);
     if (step == TopicWalk::Step::end) return Step::end;
     if (step != TopicWalk::Step::match) continue;
     const bool has_history = cursor.history > 0 && enter_history(*topic, cursor);
-    if (has_history && !is_apart(*topic, cursor)) continue;
-    if (value_of(*topic, cursor, value)) return Step::value;
+    const bool sends_stored = value_of(*topic, cursor, value);
+    if (!sends_stored) continue;
+    // Behind the first value of the history it comes in its turn.
+    if (!has_history || value_sequence(*topic, value) <= cursor.history_after) return Step::value;
   }
   return Step::out_of_budget;
 }
 
 bool Values::enter_history(const Topic& topic, SnapshotCursor& cursor) const {
   const History::Entry* const first = history_.first(topic, cursor.history, cursor.since);
-  if (first == nullptr) return false;
+  if (first == nullptr || cursor.since <= cursor.newer_than) return false;
   cursor.in_history = true;
-  cursor.history_after = first->sequence - 1;
+  cursor.history_after = std::max(first->sequence - 1, cursor.newer_than);
   return true;
 }
 
-// An ordinary subscription is to have the retained value though it is older than that history, or not
-// in it.
-bool Values::is_apart(const Topic& topic, const SnapshotCursor& cursor) const {
-  if (!topic.retained || !cursor.with_retained || cursor.with_newest) return false;
-  return topic.retained_sequence <= cursor.history_after ||
-         !history_.has(topic, topic.retained_sequence);
-}
-
 // What is published meanwhile waits behind the history. So each value up to the SUBSCRIBE is sent, and
-// each later one comes by itself.
+// each later one comes by itself. The stored value that the subscription would begin with without a
+// history may be one that is not in the history, or not any more: it comes in its place. False: there
+// is nothing to send at this step; once the topic has no more, the cursor leaves it.
 bool Values::next_of_history(SnapshotCursor& cursor, StoredValue& value) const {
   const Subscription& subscription = *cursor.subscription;
   const std::string_view name = cursor.walk.name();
   const Topic* const topic = topics_.find(topic_hash(name), name);
-  if (topic == nullptr || !subscription.may_read(name)) return false;
-  const History::Entry* const entry = history_.next(*topic, cursor.history_after);
-  if (entry == nullptr || entry->sequence > cursor.since) return false;
+  cursor.in_history = topic != nullptr && subscription.may_read(name);
+  if (!cursor.in_history) return false;
+  const History::Entry* entry =
+      cursor.history > 0 ? history_.next(*topic, cursor.history_after) : nullptr;
+  if (entry != nullptr && entry->sequence > cursor.since) entry = nullptr;
+  if (value_of(*topic, cursor, value)) {
+    const std::uint64_t sequence = value_sequence(*topic, value);
+    if (sequence > cursor.history_after && (entry == nullptr || sequence < entry->sequence)) {
+      cursor.history_after = sequence;
+      return true;
+    }
+  }
+  value = {};
+  cursor.in_history = entry != nullptr;
+  if (entry == nullptr) return false;
   cursor.history_after = entry->sequence;
+  if (is_from(subscription, *entry->value)) return false;
   value.message = message_of(entry->value);
   value.retained = cursor.with_retained && topic->retained_sequence == entry->sequence &&
                    static_cast<bool>(topic->retained);
   value.of_history = true;
   return true;
+}
+
+std::uint64_t Values::value_sequence(const Topic& topic, const StoredValue& value) {
+  return value.retained ? topic.retained_sequence : topic.sequence;
+}
+
+// A link's peer has what came from there.
+bool Values::is_from(const Subscription& subscription, const Buffer& value) {
+  const std::uint16_t origin = subscription.session->origin;
+  return origin != 0 && value.origin == origin;
 }
 
 // A value that was published since the SUBSCRIBE has reached the client by itself, and is not sent
@@ -306,11 +325,10 @@ bool Values::value_of(const Topic& topic, const SnapshotCursor& cursor, StoredVa
   value.message = message_of(value.retained ? topic.retained : BufferRef(newest));
   // A cleared topic has no value, which is news to those alone who had one of it.
   if (value.message.payload_bytes() == 0 && cursor.newer_than == 0) return false;
-  const std::uint16_t origin = subscription.session->origin;
-  if (origin != 0 && value.message.buffer->origin == origin) return false;  // it came from there
+  if (is_from(subscription, *value.message.buffer)) return false;
   const bool at_qos0 = std::min(value.message.qos, subscription.qos) == 0;
   const std::uint64_t since = at_qos0 ? cursor.since_at_qos0 : cursor.since;
-  const std::uint64_t sequence = value.retained ? topic.retained_sequence : topic.sequence;
+  const std::uint64_t sequence = value_sequence(topic, value);
   return sequence > cursor.newer_than && sequence <= since;
 }
 

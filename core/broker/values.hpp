@@ -110,8 +110,9 @@ class Values {
   void remember(Topic& topic, PublishContext& context);
   void evict_history();
   bool enter_history(const Topic& topic, SnapshotCursor& cursor) const;
-  bool is_apart(const Topic& topic, const SnapshotCursor& cursor) const;
   bool next_of_history(SnapshotCursor& cursor, StoredValue& value) const;
+  static std::uint64_t value_sequence(const Topic& topic, const StoredValue& value);
+  static bool is_from(const Subscription& subscription, const Buffer& value);
 
   Batch& batch_;
   TopicTable topics_;

@@ -133,6 +133,52 @@ TEST_F(JoinsLate, EndsItsHistoryWithTheConnection) {
   for (const Got& got : again.got) EXPECT_EQ(got.duplicate, got.payload != "live");
 }
 
+// The retained value is owed to the session, however it is connected [MQTT-3.3.1-9].
+TEST_F(JoinsLate, GetsTheRetainedValueOnItsNextConnection) {
+  for (int i = 0; i < 10; ++i)
+    publish("a", std::to_string(i) + std::string(50'000, '.'), 1, i == 9);
+  Peer& lasting = world.peer("lasting", Version::v5).connect(false, 3600);
+  lasting.subscribe(beginning_with(10, "a", Mode::every, 1)).take();
+  ASSERT_LT(lasting.got.size(), 9u);
+  lasting.close();
+  Peer& again = world.peer("lasting", Version::v5).connect(false, 3600);
+  again.read();
+  ASSERT_FALSE(again.got.empty());
+  EXPECT_EQ(again.got.back().payload[0], '9');
+  EXPECT_TRUE(again.got.back().retain);
+}
+
+TEST_F(JoinsLate, GetsTheRetainedValueThoughItsRingTurnedOverMeanwhile) {
+  for (int i = 0; i < 10; ++i)
+    publish("a", std::to_string(i) + std::string(50'000, '.'), 0, i == 9);
+  reader.subscribe(beginning_with(10, "a", Mode::every)).take();
+  const std::size_t sent = reader.got.size();
+  ASSERT_LT(sent, 9u);
+  for (int i = 0; i < 10; ++i) publish("a", "live");
+  reader.read();
+  ASSERT_EQ(reader.got.size(), sent + 11);
+  EXPECT_EQ(reader.got[sent].payload[0], '9');
+  EXPECT_TRUE(reader.got[sent].retain);
+  EXPECT_EQ(reader.got[sent + 1].payload, "live");
+}
+
+// What was sent last is not what it will be compared with.
+TEST_F(JoinsLate, ComparesWithTheLastValueOfItsHistory) {
+  const std::string padding(50'000, '.');
+  publish("a", "1" + padding).publish("a", "2" + padding);
+  SubscriptionRequest wanted = beginning_with(2, "a", Mode::latest);
+  ShapeFields fields;
+  fields.changes = Changes::unequal;
+  wanted.shape = make_shape(fields);
+  reader.subscribe(wanted).take();
+  ASSERT_EQ(reader.got.size(), 1u) << "its credit is used up";
+  publish("a", "1" + padding);
+  reader.read();
+  ASSERT_EQ(reader.got.size(), 3u);
+  EXPECT_EQ(reader.got[1].payload[0], '2');
+  EXPECT_EQ(reader.got[2].payload[0], '1');
+}
+
 TEST_F(JoinsLate, IsOnItsWayToAnotherSubscriptionWhenItEnds) {
   for (int i = 0; i < 10; ++i) publish("a", std::string(50'000, '.'));
   reader.subscribe("b").subscribe(beginning_with(10, "a"));
