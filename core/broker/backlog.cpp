@@ -295,7 +295,20 @@ bool Backlog::keep_unchanged(Session& session, PendingEntry& entry) {
   if (entry.epoch != pending.epoch() || pending.has_unreplaceable()) return false;
   const ComparedValue value = compared_value(*entry.shape, entry.delivery.message.payload());
   if (!is_unchanged(session, *entry.shape, key_of(entry), value)) return false;
-  if (entry.shape->heartbeat_s != 0) return hold_unchanged(session, entry);
+  if (entry.shape->heartbeat_s != 0) {
+    if (!session.deferred.read().rate_limits.empty()) {
+      RateLimits& limits = session.deferred.write().rate_limits;
+      // A later value of its topic is held back already: it stands for this one.
+      if (auto later = limits.take_held(key_of(entry))) {
+        dropped(session, entry);
+        count_conflated(session);
+        const bool is_held = limits.hold(*later, batch_.now_ns(), batch_.limits().slots.bytes_max);
+        if (!is_held && session.pending.push_cell(std::move(*later))) count_conflated(session);
+        return true;
+      }
+    }
+    return hold_unchanged(session, entry);
+  }
   if (session.stored) batch_.journal()->gone(session, entry.delivery);
   drop_unchanged(session, key_of(entry), entry.delivery.stored);
   return true;
