@@ -14,6 +14,8 @@ Interrupts::Interrupts() {
   interrupted = 0;
   struct sigaction note {};
   note.sa_handler = [](int) { interrupted = 1; };  // without SA_RESTART: waiting calls return
+  // A second one ends the program at once: it may wait for whoever reads its output.
+  note.sa_flags = SA_RESETHAND;
   sigaction(SIGINT, &note, &int_before_);
   sigaction(SIGTERM, &note, &term_before_);
 }

@@ -7,7 +7,7 @@
 
 namespace millrace::server {
 
-// While it lives, they do not end the program but what waits (EINTR).
+// While it lives, the first of each does not end the program but what waits (EINTR).
 class Interrupts {
  public:
   Interrupts();

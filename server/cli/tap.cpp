@@ -24,8 +24,10 @@ namespace {
 
 volatile sig_atomic_t interrupted = 0;
 
-void interrupt(int) {
+// A second one ends the program at once: it may wait for whoever reads its output.
+void interrupt(int number) {
   interrupted = 1;
+  ::signal(number, SIG_DFL);
 }
 
 // Prints rate, lag and missed messages once a second on one line of standard error, and at the end

@@ -9,7 +9,7 @@ import warnings
 
 import local_case
 import wire
-from case import main
+from case import eventually, main
 from local_case import BINARY, LocalCase
 
 import millrace_local
@@ -69,6 +69,31 @@ class Local(LocalCase):
         for i in range(500):
             publisher.publish(self.topic("a"), str(i).encode())
         self.assertRegex(tap.finish()[-1], r"^\d+ msg/s  total 500  lag 0 bytes  lost 0$")
+
+    def test_tap_ends_though_nobody_reads_its_output(self):
+        tap = subprocess.Popen([BINARY, "tap", "--socket", self.socket, self.topic("#")], stdout=subprocess.PIPE)
+        self.addCleanup(tap.stdout.close)
+        self.addCleanup(tap.wait)
+        self.addCleanup(tap.kill)
+        eventually(lambda: self.ring_lag() is not None, "it has attached")
+        sender = self.peer()
+
+        def is_behind():
+            sender.publish(self.topic("much"), bytes(60_000), qos=1)
+            return self.ring_lag() > 0
+        eventually(is_behind, "its output is full")
+
+        def has_ended():
+            tap.send_signal(signal.SIGTERM)  # the first is noted, the second ends it
+            return tap.poll() is not None
+        eventually(has_ended, "it has ended")
+
+    def ring_lag(self):
+        """Of the ring of this test's topics; None: there is none."""
+        for name, value in self.server.metrics().items():
+            if name.startswith("millrace_ring_lag_bytes{") and self.topic("#") in name:
+                return value
+        return None
 
     def test_tap_stays_behind_its_predecessor(self):
         publisher = self.peer()
