@@ -2,8 +2,8 @@
 """What a value costs the processor that goes to readers of /events, and to as many clients of $latest/. Each kind
 has a fresh server, in turn; prints medians, with the range in brackets, as a table in Markdown.
 
-To clients of the publisher's version whose topics need no alias, several messages go as the bytes that came in, all at
-once; so there is a row of clients of $latest/ besides that have each message written for them, as events are.
+To clients of the publisher's version whose topics need no alias, and to readers of /events, several messages go as the
+bytes that came in, all at once; a row of clients of $latest/ that have each message written for them shows what that saves.
 
     SERVER_BINARY=build/release/bin/millrace loadtest/event_readers.py
     SERVER_BINARY=... loadtest/event_readers.py --readers 100 --seconds 2 --rounds 1
