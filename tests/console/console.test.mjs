@@ -43,8 +43,16 @@ describe('the page', { skip }, () => {
     await page.goto(server.url + '/' + view)
   }
 
+  // A client that is ended with the test, however that ends: it would keep this process going.
+  const clients = []
+  const connected = async (...options) => {
+    clients.push(await mqtt.connectAsync(...options))
+    return clients.at(-1)
+  }
+
   beforeEach(async () => { server = await Server.start() })
   afterEach(async () => {
+    for (const client of clients.splice(0)) client.end(true)
     const [opened, url] = [page, server.url]
     page = undefined
     await opened?.context().close()
@@ -219,7 +227,7 @@ describe('the page', { skip }, () => {
   })
 
   test('stays quick with many topics', async () => {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`)
     const count = 100_000
     for (let i = 0; i < count; ++i) client.publish(`many/t${i}`, String(i))
     await client.publishAsync('many/last', 'x', { qos: 1 })
@@ -242,7 +250,7 @@ describe('the page', { skip }, () => {
       { offline: false, latency: 200, downloadThroughput: 100 * 1024, uploadThroughput: 100 * 1024 })
     await page.reload()
     await page.locator('#status.ok').waitFor()
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`)
     const rest = ' '.repeat(500)
     // As events, some thirteen times what this network takes; one value of each topic takes it a quarter of a second.
     const greatestAge = async () => {
@@ -278,7 +286,7 @@ describe('the page', { skip }, () => {
     const metrics = await page.context().newCDPSession(page)
     await metrics.send('Performance.enable')
     const busy = async () => (await metrics.send('Performance.getMetrics')).metrics.find(one => one.name === 'TaskDuration').value
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`)
     const measure = async () => {
       const [begun, before] = [performance.now(), await busy()]
       for (let round = 0; round < 300; ++round) {
@@ -301,7 +309,7 @@ describe('the page', { skip }, () => {
   })
 
   test('shows the beginning of a payload of a megabyte, and none of it as anything but text', async () => {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`)
     const payload = '<script>window.hurt = 1</script>\u202e\u0007\n'.repeat(30_000)
     await client.publishAsync('huge', payload, { qos: 1, retain: true })
     await open()
@@ -351,7 +359,7 @@ describe('the page', { skip }, () => {
   })
 
   test('lists clients and disconnects one', async () => {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp <1>', reconnectPeriod: 0 })
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp <1>', reconnectPeriod: 0 })
     await client.subscribeAsync('a/#')
     const closed = new Promise(resolve => client.once('close', resolve))
     await open('#clients')
@@ -366,17 +374,21 @@ describe('the page', { skip }, () => {
     await line.waitFor({ state: 'detached' })
   })
 
-  test('shows the slowest client first, and in red', async () => {
+  test('shows the slowest client first, and in red', async t => {
     const reader = connect(server.mqttPort, '127.0.0.1')   // it subscribes, and never reads
+    t.after(() => reader.destroy())
     await once(reader, 'connect')
     reader.pause()
     reader.write(Buffer.from('\x10\x10\0\x04MQTT\x04\x02\0\0\0\x04slug' + '\x82\x0e\0\x01\0\x09$latest/#\0', 'latin1'))
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'quick' })
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'quick' })
     await open('#clients')
     await page.locator('tr', { hasText: 'slug' }).waitFor()
     const payload = 'x'.repeat(100_000)
     const line = page.locator('tbody tr.alert', { hasText: 'slug' })
-    for (let round = 0; await line.count() === 0; ++round) await client.publishAsync(`much/${round % 50}`, payload, { qos: 1 })
+    for (let round = 0; await line.count() === 0; ++round) {
+      assert.ok(round < 5000, 'it is never slow')
+      await client.publishAsync(`much/${round % 50}`, payload, { qos: 1 })
+    }
     await page.locator('tbody tr:first-child.alert', { hasText: 'slug' }).waitFor()
     assert.equal(await line.locator('td').nth(3).textContent(), 'slow')
     assert.match(await line.locator('td').nth(4).textContent(), /^[\d.]+ (ms|s|min)$/)
@@ -388,7 +400,7 @@ describe('the page', { skip }, () => {
   })
 
   test('says to one who is no administrator why a client was not disconnected', async () => {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
     await open('#clients')
     const line = page.locator('tr', { hasText: 'lamp' })
     await line.getByRole('button', { name: 'Disconnect' }).click()
@@ -403,7 +415,7 @@ describe('the page', { skip }, () => {
   })
 
   test('picks clients by their address', async () => {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
     await open('#clients')
     const line = page.locator('tr', { hasText: 'lamp' })
     await line.waitFor()
@@ -417,7 +429,7 @@ describe('the page', { skip }, () => {
   })
 
   test('traces a client that one comes from', async () => {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp <1>' })
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp <1>' })
     await open('#clients')
     await page.locator('#sign-in').click()
     await signIn('boss', 'b')
@@ -445,7 +457,7 @@ describe('the page', { skip }, () => {
     await page.locator('[aria-label="Its name"]').fill('a/b')
     await page.locator('main.trace button.primary').click()
     await page.locator('.traces li', { hasText: 'topic a/b' }).waitFor()
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'writer' })
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'writer' })
     await client.publishAsync('a/c', 'other', { qos: 1 })
     await client.publishAsync('a/b', 'this', { qos: 1 })
     await page.locator('main.trace tbody tr', { hasText: 'a/b' }).first().waitFor()
@@ -508,21 +520,19 @@ describe('the page', { skip }, () => {
     await page.locator('.steps li.alert dd.alert', { hasText: '0 of 1' }).waitFor()
   })
 
-  test('shows what flows, and rings with their readers', async () => {
+  test('shows what flows, and rings with their readers', async t => {
     await server.stop()
     server = await Server.start(0, folder => ({ local: { socket: join(folder, 'local.sock') } }))
     const tap = spawn(process.env.SERVER_BINARY, ['tap', 'flow/#', '--socket', join(server.folder, 'local.sock')], { stdio: ['ignore', 'ignore', 'inherit'] })
-    const ended = once(tap, 'exit')
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${server.mqttPort}`)
+    t.after(() => tap.kill('SIGKILL'))
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { reconnectPeriod: 0 })
     await client.subscribeAsync('flow/#')
+    let count = 0
+    const timer = setInterval(() => {
+      if (client.connected) client.publish(`flow/${++count % 10}`, String(count), { qos: 1 })
+    }, 5)
+    t.after(() => clearInterval(timer))
     await open('#flow')
-    let flows = true
-    const flow = (async () => {
-      for (let i = 0; flows; ++i) {
-        await client.publishAsync(`flow/${i % 10}`, String(i), { qos: 1 })
-        await new Promise(resolve => setTimeout(resolve, 5))
-      }
-    })()
     const figure = (card, name, text) => page.locator('.steps li', { hasText: card })
       .locator(`dt:text-is("${name}") + dd`).filter({ hasText: text }).waitFor()
     const some = /^[1-9]/
@@ -532,11 +542,6 @@ describe('the page', { skip }, () => {
     await page.locator('[aria-label="Rings"] tr', { hasText: 'flow/#' }).locator('td:nth-child(3)', { hasText: /^1$/ }).waitFor()
     await until(() => /up to .*: [1-9]/.test(document.querySelector('.bars').getAttribute('aria-label')))
     assert.doesNotMatch(await page.locator('main').textContent(), /NaN|undefined|Infinity/)
-    flows = false
-    await flow
-    tap.kill()
-    await ended
-    await client.endAsync()
   })
 
   test('says of the flow what it is not shown for', async () => {
