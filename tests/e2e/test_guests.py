@@ -373,7 +373,5 @@ def told(server):
     return code
 
 
-
-
 if __name__ == "__main__":
     main()

@@ -2,7 +2,6 @@
 and 3.1.1, every direction and QoS, through restarts of either side, rings and faults."""
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -11,11 +10,10 @@ import urllib.error
 
 import wire
 from case import main
-from mosquitto import MOSQUITTO, SERVERS, Mosquitto
+from mosquitto import MOSQUITTO, Mosquitto
+from nats import NATS
 from suite import eventually, free_port
 from upstream_case import ALL_WAYS, Edges, Relay, rule
-
-NATS = shutil.which("nats-server", path=SERVERS)
 
 
 @unittest.skipUnless(MOSQUITTO, "mosquitto is not installed")

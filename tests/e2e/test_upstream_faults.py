@@ -4,7 +4,6 @@ read at the end (tests/peer/history.py)."""
 
 import itertools
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -15,12 +14,11 @@ import unittest
 import network
 import wire
 from history import History
+from mosquitto import MOSQUITTO
 from peer import Peer
 from server import Server
 from suite import eventually, main
 
-SERVERS = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-MOSQUITTO = shutil.which("mosquitto", path=SERVERS)
 WHY_NOT = network.why_not()
 PORT = 1883
 EDGES = ("one", "two", "three")

@@ -6,29 +6,24 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import tempfile
 
-from mosquitto import SERVERS
-from suite import EVENT_TIMEOUT_S, eventually, free_port
+from broker_process import SERVERS, BrokerProcess
+from suite import EVENT_TIMEOUT_S, free_port
 
 NATS = shutil.which("nats-server", path=SERVERS)
 
 
-class NatsServer:
-    """With JetStream and its own MQTT, on the same ports after each restart. `lines`: more of its
-    configuration."""
+class NatsServer(BrokerProcess):
+    """With JetStream and its own MQTT. `lines`: more of its configuration."""
 
     def __init__(self, *lines):
-        self.port, self.mqtt_port = free_port(), free_port()
-        self.folder = tempfile.TemporaryDirectory(prefix="millrace-nats-")
+        super().__init__("nats")
+        self.port, self.mqtt_port = self.ports = free_port(), free_port()
         self.file = self.path("nats.conf")
+        self.command = [NATS, "-c", self.file]
         self.lines = lines
         self.write()
         self.start()
-
-    def path(self, name):
-        return os.path.join(self.folder.name, name)
 
     def write(self):
         with open(self.file, "w") as out:
@@ -36,34 +31,6 @@ class NatsServer:
                 "server_name: test", "host: 127.0.0.1", f"port: {self.port}",
                 f'jetstream {{ store_dir: "{self.path("jetstream")}" }}',
                 f"mqtt {{ host: 127.0.0.1, port: {self.mqtt_port} }}", *self.lines, ""]))
-
-    def start(self):
-        self.log = open(self.path("log"), "a+")
-        self.process = subprocess.Popen([NATS, "-c", self.file], stdout=self.log,
-                                        stderr=subprocess.STDOUT)
-        eventually(lambda: self.listens(self.port) and self.listens(self.mqtt_port),
-                   "nats-server listens")
-
-    @staticmethod
-    def listens(port):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return True
-        except ConnectionRefusedError:
-            return False
-
-    def said(self):
-        self.log.seek(0)
-        return self.log.read()
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def stop(self):
-        self.end()
-        self.folder.cleanup()
 
 
 class NatsMessage:

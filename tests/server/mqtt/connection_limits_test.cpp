@@ -70,6 +70,18 @@ struct ConnectionLimitsTest : testing::Test {
     ASSERT_FALSE(line.taken.empty());
     line.taken.clear();
   }
+  // Sets an alias for a topic of 65,000 bytes; returns so many PUBLISHes by that alias.
+  Bytes behind_alias(std::size_t count) {
+    protocol::Publish publish;
+    publish.topic.assign(65'000, 't');
+    publish.properties.topic_alias = 1;
+    receive(encoded(publish));
+    publish.topic.clear();
+    const Bytes one = encoded(publish);
+    Bytes all;
+    for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), one.begin(), one.end());
+    return all;
+  }
   void advance_seconds(std::uint32_t seconds) {
     for (std::uint32_t i = 0; i < IoThread::ticks(seconds); ++i) front.thread.wheel().advance();
   }
@@ -78,15 +90,8 @@ struct ConnectionLimitsTest : testing::Test {
 // A topic of 64 KiB behind an alias of a few bytes: 64 KiB received were 520 MB to apply.
 TEST_F(ConnectionLimitsTest, OneReadBecomesNoMoreThanItsLimitThroughAnAlias) {
   connect();
-  protocol::Publish publish;
-  publish.topic.assign(65'000, 't');
-  publish.properties.topic_alias = 1;
-  receive(encoded(publish));
-  publish.topic.clear();
-  const Bytes one = encoded(publish);
   constexpr std::size_t count = 8000;
-  Bytes all;
-  for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), one.begin(), one.end());
+  const Bytes all = behind_alias(count);
   receive(all);
   const std::uint64_t limit = front.settings->config.connection.unapplied_bytes;
   while (take_turn()) EXPECT_LE(front.inbox.queued_bytes(), limit + 66'000);
@@ -104,15 +109,8 @@ TEST_F(ConnectionLimitsTest, OneReadBecomesNoMoreThanItsLimitThroughAnAlias) {
 // Even if all of it is applied at once: the connections of a thread wait for each other's turns.
 TEST_F(ConnectionLimitsTest, WhatAnAliasStandsForIsHandledInTurns) {
   connect();
-  protocol::Publish publish;
-  publish.topic.assign(65'000, 't');
-  publish.properties.topic_alias = 1;
-  receive(encoded(publish));
-  publish.topic.clear();
-  const Bytes one = encoded(publish);
   constexpr std::size_t count = 50;
-  Bytes all;
-  for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), one.begin(), one.end());
+  const Bytes all = behind_alias(count);
   const auto published = [&] { return front.processor.stats().published[0].value(); };
   const auto is_within_turn = [&](std::uint64_t before) { return published() - before <= 5; };
   front.apply();
