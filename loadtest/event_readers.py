@@ -8,8 +8,9 @@ bytes that came in, all at once; a row of clients of $latest/ that have each mes
     SERVER_BINARY=build/release/bin/millrace loadtest/event_readers.py
     SERVER_BINARY=... loadtest/event_readers.py --readers 100 --seconds 2 --rounds 1
 
-Twenty times a second ten topics have a new value, which every reader is sent. The processor's time is that of its
-batches (millrace_batch_seconds), whichever thread runs them; beside it stands what the whole server takes, in which
+Twenty times a second (--bursts) ten topics have a new value, which every reader is sent. The processor's time is that
+of its batches (millrace_batch_seconds), whichever thread runs them, by the clock: where readers and server want more
+than the machine has, it grows by the turns that others get. Beside it stands what the whole server takes, in which
 events cost more, as they are JSON over HTTP. Readers and publisher are one process each, on the same machine.
 """
 
@@ -28,7 +29,6 @@ import wire  # noqa: E402
 from server import Server  # noqa: E402
 
 TOPICS = 10
-BURSTS_PER_S = 20
 PAYLOAD_BYTES = 64
 TIMEOUT_S = 60
 BEGUN_EVENTS = b"event: start"
@@ -90,7 +90,7 @@ def _read_all(reader, port, count, pipe):
             _received(key.fileobj)
 
 
-def _publish(port, pipe):
+def _publish(port, bursts, pipe):
     sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(wire.connect("publisher", keep_alive=0))
@@ -98,7 +98,7 @@ def _publish(port, pipe):
     while not pipe.poll(max(0, next_at - time.monotonic())):
         text = f"{time.monotonic_ns()}".ljust(PAYLOAD_BYTES)
         sock.sendall(b"".join(wire.publish(f"load/{topic}", text) for topic in range(TOPICS)))
-        next_at += 1 / BURSTS_PER_S
+        next_at += 1 / bursts
 
 
 def _start(function, *arguments):
@@ -114,7 +114,7 @@ def _figures(server, values):
     return sent, metrics["millrace_batch_seconds_sum"], metrics["process_cpu_seconds_total"]
 
 
-def measure(kind, readers, seconds):
+def measure(kind, readers, seconds, bursts):
     """Microseconds of the processor and of the server for a value, and values a second."""
     config = {"http": {"connections_max": readers + 64, "event_streams_max": readers}}
     with Server(config) as server:
@@ -125,7 +125,7 @@ def measure(kind, readers, seconds):
         try:
             if not stop_reading.poll(TIMEOUT_S) or stop_reading.recv() != "begun":
                 raise SystemExit("the readers have not begun")
-            publishing, stop_publishing = _start(_publish, server.mqtt_port)
+            publishing, stop_publishing = _start(_publish, server.mqtt_port, bursts)
             time.sleep(1)  # the readers have settled by then
             before = _figures(server, values)
             begun = time.monotonic()
@@ -155,6 +155,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readers", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--bursts", type=float, default=20, help="of one value for each topic, a second")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -163,7 +164,7 @@ def main():
     found = {kind: [] for kind in KINDS}
     for _ in range(options.rounds):
         for kind, figures in found.items():
-            figures.append(measure(kind, options.readers, options.seconds))
+            figures.append(measure(kind, options.readers, options.seconds, options.bursts))
     print("| to | processor's time for a value, us | server's time for a value, us | values a second |\n"
           "| --- | --- | --- | --- |")
     for kind, figures in found.items():
