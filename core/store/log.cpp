@@ -159,7 +159,15 @@ bool Log::has_head(const std::string& name) {
 
 void Log::read_segments(Tail& tail, Mode mode, Recovery& recovery) {
   next_number_ = snapshot_number_ + 1;
+  // A segment is begun when all before it is on the disk: what is not there was damaged.
+  const auto begin = [&](const Segment& segment) {
+    if (segment.first <= next_number_) return false;
+    recovery.missing_batches += segment.first - next_number_;
+    next_number_ = segment.first;
+    return true;
+  };
   for (std::size_t i = 0; i < segments_.size(); ++i) {
+    if (begin(segments_[i])) ++recovery.damaged_places;  // a file is gone
     const bool is_last = i + 1 == segments_.size();
     const std::uint64_t before = recovery.batches;
     const bool has_head = this->has_head(segments_[i].name);
@@ -172,7 +180,7 @@ void Log::read_segments(Tail& tail, Mode mode, Recovery& recovery) {
     const bool unflushed = is_last || segments_[i + 1].first < next_number_;
     if (torn.bytes > 0 && is_last) {
       recovery.torn_bytes += torn.bytes;
-    } else if (torn.bytes > 0 && segments_[i + 1].first > next_number_) {
+    } else if (torn.bytes > 0 && begin(segments_[i + 1])) {
       set_aside(segments_[i].name, torn, mode, recovery);
     }
     // What is not shown now must not come back by the next compaction.
@@ -205,7 +213,7 @@ Damage Log::read_segment(std::size_t index, Tail& tail, Mode mode, Recovery& rec
   std::vector<Damage> damaged;  // since the last batch
   std::optional<std::uint64_t> flushed;
   const auto skip_to = [&](std::uint64_t number) {
-    // A file that is gone leaves no bytes to keep.
+    // What is gone leaves no bytes to keep.
     if (damaged.empty() && number > next_number_) ++recovery.damaged_places;
     for (const Damage& damage : damaged) set_aside(segment.name, damage, mode, recovery);
     damaged.clear();

@@ -217,6 +217,37 @@ TEST_F(DamageOfGroups, CostsTheBatchThatItIsInWhereAnotherSegmentFollows) {
   for (const int number : {2, 3, 4}) EXPECT_TRUE(has(found.state, number)) << number;
 }
 
+TEST_F(DamageOfGroups, AtTheEndOfASegmentIsOnePlaceAlsoWhereTheNextOneIsEmpty) {
+  const LogOptions options{FileHead::size + 3 * (BatchHead::size + batch(1).bytes().size()),
+                           1 << 20};
+  for (const int last : {3, 4}) {
+    {
+      Log log(files_, options);
+      open_and_read(log);
+      append(log, 1, 3);
+      if (last == 4) append(log, 4, 4);
+    }
+    if (last == 3) {
+      Log log(files_, options);
+      open_and_read(log);  // begins a segment
+    }
+    ASSERT_TRUE(files_.has("log-0000000000000004"));
+    flip("log-0000000000000001", 2);
+    for (int start = 0; start < 2; ++start) {
+      Log log(files_, options);
+      const Found found = open_and_read(log);
+      EXPECT_EQ(found.recovery.damaged_places, 1u) << start;
+      EXPECT_EQ(found.recovery.missing_batches, 1u) << start;
+      EXPECT_EQ(found.recovery.damaged_files.size(), start == 0 ? 1u : 0u);
+      EXPECT_EQ(found.recovery.last_number, static_cast<std::uint64_t>(last));
+      for (const int number : {1, 2}) EXPECT_TRUE(has(found.state, number)) << number;
+    }
+    for (const auto& [name, content] : files_.contents()) {
+      static_cast<void>(files_.remove(name));
+    }
+  }
+}
+
 TEST_F(DamageOfGroups, InTheLastWriteIsCutOffAsIfThatHadBeenTorn) {
   {
     Log log(files_, {});
