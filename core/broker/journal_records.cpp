@@ -8,6 +8,9 @@ namespace millrace::broker::records {
 
 namespace {
 
+// The largest Subscription Identifier [MQTT-3.8.2.1.2].
+constexpr std::uint32_t identifier_max = 268'435'455;
+
 class Writer {
  public:
   template <class Value>
@@ -138,6 +141,35 @@ void bound_fields(Coder& coder, AnyBound& bound) {
 
 }  // namespace
 
+Kind kind_of(const store::Key& key) {
+  switch (key.space) {
+    case store::body_space:
+      return Kind::body;
+    case retained_space:
+      return Kind::retained;
+    case newest_space:
+      return Kind::newest;
+    case session_space:
+      break;
+    default:
+      return Kind::count;
+  }
+  if (key.rest.empty()) return Kind::count;
+  switch (static_cast<Part>(key.rest.front())) {
+    case Part::session:
+      return Kind::session;
+    case Part::subscription:
+      return Kind::subscription;
+    case Part::received:
+      return Kind::received;
+    case Part::bound:
+      return Kind::bound;
+    case Part::entry:
+      return Kind::entry;
+  }
+  return Kind::count;
+}
+
 std::string encode(const Packet& packet) {
   Writer writer;
   packet_fields(writer, packet);
@@ -211,6 +243,7 @@ std::optional<SubscriptionState> decode_subscription(std::string_view value) {
     if (!std::isfinite(state.shape.delta)) return std::nullopt;
   }
   if (state.number == 0 || state.qos > 2 || state.mode > Mode::every) return std::nullopt;
+  if (state.identifier > identifier_max) return std::nullopt;
   return reader.result(std::move(state));
 }
 
@@ -228,6 +261,7 @@ std::optional<Entry> decode_entry(std::string_view value) {
   if (entry.qos == 0 || entry.qos > 2 || entry.waits > Waits::fixed) return std::nullopt;
   Reader identifiers(reader.rest());
   for (std::uint32_t identifier = 0; !identifiers.number(identifier).failed();) {
+    if (identifier == 0 || identifier > identifier_max) return std::nullopt;
     entry.identifiers.push_back(identifier);
   }
   return entry;

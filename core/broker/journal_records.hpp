@@ -42,6 +42,20 @@ enum class Part : char {
   entry = 'E'
 };
 
+// What a record is, by its key.
+enum class Kind : std::uint8_t {
+  body,
+  session,
+  subscription,
+  received,
+  bound,
+  entry,
+  retained,
+  newest,
+  count  // so many there are; and what is none of them
+};
+Kind kind_of(const store::Key& key);
+
 // Times are Unix nanoseconds; 0: none.
 
 // A packet as it is kept, where it came from (Buffer::origin), and when it was received.

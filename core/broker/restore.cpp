@@ -6,14 +6,18 @@
 
 #include "core/broker/message.hpp"
 #include "core/broker/publisher_acks.hpp"
+#include "protocol/topic.hpp"
 
 namespace millrace::broker {
 
+using records::Kind;
 using records::Part;
 
 namespace {
 
 constexpr std::int64_t ns_per_s = 1'000'000'000;
+// A session's entries are numbered anew long before this (Journal::Options::renumber_at).
+constexpr std::uint32_t entry_number_max = 0xFFFF0000;
 
 // Stands for the rules that the last process had, which are not known: nothing is equal to them.
 std::shared_ptr<const TopicRules> unknown_rules() {
@@ -30,14 +34,13 @@ bool is_sent_state(InflightState state, std::uint8_t qos) {
 }  // namespace
 
 void Restore::add(const store::Record& record) {
-  switch (record.key.space) {
-    case store::body_space:
+  if (record.key.space == records::session_space) return add_of_session(record);
+  switch (records::kind_of(record.key)) {
+    case Kind::body:
       return add_body(record);
-    case records::session_space:
-      return add_of_session(record);
-    case records::retained_space:
+    case Kind::retained:
       return add_retained(record);
-    case records::newest_space:
+    case Kind::newest:
       return add_newest(record);
     default:
       ++figures_.orphans;
@@ -102,18 +105,18 @@ void Restore::add_of_session(const store::Record& record) {
     }
     return;
   }
-  if (session_ == nullptr || record.key.rest.empty()) {
+  if (session_ == nullptr) {
     ++figures_.orphans;
     return;
   }
   bool known = false;
   const std::string_view rest = record.key.rest;
   const auto number = records::number_of(rest);
-  switch (static_cast<Part>(rest.front())) {
-    case Part::subscription:
+  switch (records::kind_of(record.key)) {
+    case Kind::subscription:
       known = add_subscription(rest.substr(1), record.value);
       break;
-    case Part::received:
+    case Kind::received:
       known = number && *number <= UINT16_MAX;
       if (known && session_->deferred.write()
                        .received_qos2.insert(static_cast<std::uint16_t>(*number))
@@ -121,13 +124,13 @@ void Restore::add_of_session(const store::Record& record) {
         parts_.batch.ledger().charge(Holding::sessions, PublisherAcks::received_bytes);
       }
       break;
-    case Part::bound: {
+    case Kind::bound: {
       const auto bound = records::decode_bound(record.value);
       known = number && bound;
       if (known) bound_.emplace(*number, *bound);
       break;
     }
-    case Part::entry:
+    case Kind::entry:
       known = number && *number != 0 && add_entry(*number, record);
       break;
     default:
@@ -189,7 +192,8 @@ bool Restore::begin_session(const store::Record& record) {
 std::int64_t Restore::monotonic_ns(std::uint64_t unix_ns) const {
   if (unix_ns == 0) return 0;
   if (unix_ns <= time_of_day_ns_) return now_ns_;  // it is due
-  return now_ns_ + static_cast<std::int64_t>(unix_ns - time_of_day_ns_);
+  const auto latest = static_cast<std::uint64_t>(INT64_MAX - now_ns_);
+  return now_ns_ + static_cast<std::int64_t>(std::min(unix_ns - time_of_day_ns_, latest));
 }
 
 void Restore::restore_deadlines(Session& session, const records::SessionState& state,
@@ -223,6 +227,12 @@ void Restore::restore_deadlines(Session& session, const records::SessionState& s
 bool Restore::add_subscription(std::string_view name, std::string_view value) {
   const auto state = records::decode_subscription(value);
   if (!state || state->filter_bytes == 0 || state->filter_bytes > name.size()) return false;
+  // The client says it by the same name again, and is to mean the same subscription.
+  const auto parsed = protocol::parse_filter(name);
+  if (!parsed || parsed->share_group != state->share_group ||
+      parsed->filter.size() != state->filter_bytes) {
+    return false;
+  }
   SubscriptionRequest wanted;
   wanted.name = name;
   wanted.filter = name.substr(name.size() - state->filter_bytes);
@@ -240,6 +250,7 @@ bool Restore::add_subscription(std::string_view name, std::string_view value) {
 bool Restore::add_entry(std::uint32_t number, const store::Record& record) {
   const auto entry = records::decode_entry(record.value);
   if (!entry) return false;
+  if (number > entry_number_max) return false;
   session_->last_stored = std::max(session_->last_stored, number);
   parts_.router.skip_number(entry->subscription);
   Delivery delivery;
@@ -257,6 +268,8 @@ bool Restore::add_entry(std::uint32_t number, const store::Record& record) {
   delivery.packet_id = delivery.bound_apart ? bound->second.packet_id : entry->packet_id;
   const InflightState state = delivery.bound_apart ? bound->second.state : entry->state;
   const std::uint32_t order = delivery.bound_apart ? bound->second.order : number;
+  if (delivery.packet_id > InflightWindow::identifier_count || order > entry_number_max)
+    return false;
   session_->last_stored = std::max(session_->last_stored, order);
   const bool needs_message = delivery.packet_id == 0 || state != InflightState::awaits_pubcomp;
   if (needs_message && !delivery.message) return false;

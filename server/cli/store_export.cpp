@@ -38,21 +38,26 @@ std::string decoded(const Json& line, const char* key, std::uint64_t number) {
 }  // namespace
 
 const char* kind_of(const store::Record& record) {
-  if (record.key.space == store::body_space) return "queued packet";
-  if (record.key.space == records::retained_space) return "retained message";
-  if (record.key.space == records::newest_space) return "newest value";
-  if (record.key.space != records::session_space || record.key.rest.empty()) return "other record";
-  switch (static_cast<records::Part>(record.key.rest.front())) {
-    case records::Part::session:
+  using records::Kind;
+  switch (records::kind_of(record.key)) {
+    case Kind::body:
+      return "queued packet";
+    case Kind::session:
       return "session";
-    case records::Part::subscription:
+    case Kind::subscription:
       return "subscription";
-    case records::Part::received:
+    case Kind::received:
       return "unreleased QoS 2 message";
-    case records::Part::bound:
+    case Kind::bound:
       return "packet identifier";
-    case records::Part::entry:
+    case Kind::entry:
       return "queued or inflight message";
+    case Kind::retained:
+      return "retained message";
+    case Kind::newest:
+      return "newest value";
+    case Kind::count:
+      break;
   }
   return "other record";
 }

@@ -6,11 +6,10 @@
 #include <memory>
 #include <random>
 
-#include "core/store/log.hpp"
+#include "tests/broker/server_on_files.hpp"
 #include "tests/broker/two_clients.hpp"
 #include "tests/broker/world.hpp"
 #include "tests/store/faulty_files.hpp"
-#include "tests/store/life.hpp"
 #include "tests/store/version_1.hpp"
 
 namespace millrace::broker {
@@ -92,54 +91,6 @@ TEST(Lives, NothingAcknowledgedIsLostAndQoS2ComesOnceWheneverTheProcessIsKilled)
   }
 }
 
-// A server on a folder.
-class ServerOnFiles {
- public:
-  explicit ServerOnFiles(store::FaultyFiles& files) : log_(files, {700, 2500}), commits_(log_) {
-    store::State found;
-    const store::Recovery recovery =
-        log_.open([&](const store::Record& record) { store::take_in(found, record); });
-    EXPECT_EQ(recovery.damaged_places, 0u);
-    world_.start_with(found, commits_, recovery.last_number);
-  }
-
-  World& world() { return world_; }
-  // False: a flush has failed, after which nothing is acknowledged any more.
-  bool commit() {
-    world_.end_batch();
-    if (log_.write()) return true;  // it is tried again
-    if (log_.flush()) return false;
-    world_.tell_committed(log_.last_number());
-    if (!log_.wants_compaction()) return true;
-    log_.seal();
-    if (!log_.compact()) ++compactions_;
-    return true;
-  }
-  int compactions() const { return compactions_; }
-
- private:
-  class Commits final : public store::CommitLog {
-   public:
-    explicit Commits(store::Log& log) : log_(log) {}
-    std::uint64_t append(store::Batch& batch, bool) override {
-      const std::uint64_t number = log_.append(batch.count(), batch.bytes());
-      batch.clear();
-      return number;
-    }
-    void expect() override {}
-    bool acknowledgements_wait() const override { return true; }
-    bool failed() const override { return false; }
-
-   private:
-    store::Log& log_;
-  };
-
-  store::Log log_;
-  Commits commits_;
-  World world_;  // last: its end may append
-  int compactions_ = 0;
-};
-
 // --- A store of a version before ------------------------------------------------------------------
 
 TEST(Version, TheStateOfAStoreOfVersion1ComesBack) {
@@ -148,6 +99,7 @@ TEST(Version, TheStateOfAStoreOfVersion1ComesBack) {
   files.set_content("snapshot-0000000000000003", bytes_of_hex(store::version_1::snapshot));
   files.set_content("log-0000000000000004", bytes_of_hex(store::version_1::log));
   ServerOnFiles server(files);
+  EXPECT_EQ(server.recovery().damaged_places, 0u);
   World& world = server.world();
   EXPECT_EQ(world.restored.sessions, 1u);
   EXPECT_EQ(world.restored.subscriptions, 1u);
@@ -198,6 +150,7 @@ class PowerLoss : public testing::TestWithParam<Unflushed> {
     ++losses_;
     const auto left = files.after_crash(GetParam(), random);
     ServerOnFiles server(*left);
+    ASSERT_EQ(server.recovery().damaged_places, 0u);
     clients.go_on(server.world());
     for (int round = 0; round < 20; ++round) {
       server.world().run_until_idle();

@@ -176,10 +176,11 @@ class World {
     processor.finish();
   }
   // Instead of open_store(): with what another store holds, to which changes go from now on.
-  void start_with(const store::State& found, store::CommitLog& to, std::uint64_t last_number) {
+  void start_with(const store::State& found, store::CommitLog& to, std::uint64_t last_number,
+                  const Journal::Options& options = {}) {
     processor.begin_restore(nullptr, now_ns, unix_ns());
     restore(found);
-    restored = processor.finish_restore(to, last_number);
+    restored = processor.finish_restore(to, last_number, options);
   }
   void commit() { commit(log->appended()); }
   // The process is killed, and another one starts `down_ns` later, with the batches that the disk
