@@ -1,7 +1,6 @@
 """deploy/kubernetes: what one object says of another is so, pods have no rights, and the server accepts its
 configuration. With kubectl the objects are what it builds; without it, those of the base, as they stand."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,49 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from manifests import ROOT, base_as_it_stands, builds, kubectl_knows_components
 from server import binary, environment
 from suite import main
-
-ROOT = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
-NAME = {"app.kubernetes.io/name": "millrace"}
-
-
-def builds(folder):
-    done = subprocess.run(["kubectl", "kustomize", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True)
-    if done.returncode:
-        raise AssertionError(done.stderr)
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
-
-
-def kubectl_knows_components():
-    """Those before 1.21 do not."""
-    if not shutil.which("kubectl"):
-        return False
-    done = subprocess.run(["kubectl", "version", "--client", "-o", "json"], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True)
-    return bool(json.loads(done.stdout or "{}").get("kustomizeVersion"))
-
-
-def base_as_it_stands():
-    """The objects of base/, with what its kustomization.yaml adds to them, in the few ways that it does."""
-    base = ROOT / "base"
-    kustomization = yaml.safe_load((base / "kustomization.yaml").read_text())
-    objects = []
-    for name in kustomization["resources"]:
-        objects += list(yaml.safe_load_all((base / name).read_text()))
-    for kind, key in (("ConfigMap", "configMapGenerator"), ("Secret", "secretGenerator")):
-        for item in kustomization[key]:
-            data = {file: (base / file).read_text() for file in item["files"]}
-            objects.append({"kind": kind, "metadata": {"name": item["name"]}, "data": data})
-    for item in objects:
-        item["metadata"].setdefault("labels", {}).update(NAME)
-        if item["kind"] == "StatefulSet":
-            item["spec"]["selector"] = {"matchLabels": dict(NAME)}
-            item["spec"]["template"]["metadata"] = {"labels": dict(NAME)}
-        if item["kind"] == "Service":
-            item["spec"]["selector"] = dict(NAME)
-    return objects
 
 
 class Base(unittest.TestCase):
