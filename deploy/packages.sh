@@ -23,7 +23,8 @@ test_packages="
 # And for what is tried only with MILLRACE_HEAVY_TESTS=1 (tests/heavy.sh): images and Debian's packages.
 heavy_packages="
   $test_packages
-  buildah podman runc debootstrap dpkg-dev ca-certificates
+  buildah podman podman-compose runc netavark aardvark-dns iptables
+  debootstrap dpkg-dev ca-certificates
 "
 
 # To build for 64-bit ARM and run what was built (deploy/cross-arm64.sh), and what to link with there.

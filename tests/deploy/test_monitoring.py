@@ -2,7 +2,6 @@
 real Prometheus that scrapes a loaded server has an answer to every query."""
 
 import contextlib
-import json
 import math
 import os
 import re
@@ -14,36 +13,20 @@ import tempfile
 import threading
 import time
 import unittest
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from peer import Peer
+from prometheus import DASHBOARD, ask, panels, queries
 from server import Server, binary
 from suite import eventually, main
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "millrace.json").read_text())
 os.environ["LIBMILLRACE_LOCAL"] = str(Path(binary()).resolve().parent.parent / "lib" / "libmillrace-local.so.0")
 sys.path.insert(0, str(ROOT / "core" / "shm" / "python"))
 METRIC = re.compile(r"\b((?:millrace|process)_[a-z0-9_]+)\b")
 NEEDS_PROMETHEUS = unittest.skipUnless(
     shutil.which("prometheus") and shutil.which("promtool"), "the package prometheus is not installed")
-
-
-def panels():
-    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-
-
-def queries():
-    """[('panel', 'expression')] as Grafana sends them: its variables replaced."""
-    found = []
-    for panel in panels():
-        for target in panel["targets"]:
-            text = target["expr"].replace("$__rate_interval", "10s")
-            found.append((panel["title"], text.replace("$job", ".+").replace("$instance", ".+")))
-    return found
 
 
 def alerts():
@@ -67,7 +50,7 @@ class Files(unittest.TestCase):
         known = set(re.findall(r"^\| `(\w+)` \|", table, re.M))
         for histogram in re.findall(r"^\| `(\w+)` \| histogram", table, re.M):
             known |= {histogram + tail for tail in ("_bucket", "_sum", "_count")}
-        for name, expression in queries() + list(alerts().items()):
+        for name, expression in queries("10s") + list(alerts().items()):
             self.assertEqual([metric for metric in METRIC.findall(expression) if metric not in known], [], name)
 
     def test_the_rows_follow_the_walk_of_a_message(self):
@@ -209,14 +192,7 @@ class Prometheus:
         self.reader.start()
 
     def ask(self, path, **parameters):
-        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            if error.code == 503:  # it is still starting
-                return {}
-            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        return ask(self.address, path, **parameters)
 
     def numbers(self, expression):
         """How many numbers the query has for the last ten seconds, as a graph would draw them."""
@@ -258,7 +234,7 @@ class RealPrometheus(unittest.TestCase):
         self.addCleanup(self.prometheus.stop)
 
     def test_every_query_of_the_dashboard_has_an_answer(self):
-        waiting = queries()
+        waiting = queries("10s")
         self.assertGreater(len(waiting), 100)
 
         def nothing_waits():
