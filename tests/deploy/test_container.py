@@ -47,7 +47,7 @@ class Image(unittest.TestCase):
                    "-e", "MILLRACE_ACCESS_ALLOW_ANONYMOUS=true", "-e",
                    "MILLRACE_LOCAL_SOCKET=/run/millrace/local.sock", "-v", f"{shared.name}:/run/millrace",
                    self.NAME).strip()
-        self.addCleanup(run, "podman", "--runtime=runc", "rm", "-f", "-t", "0", name)
+        self.addCleanup(run, "podman", "--runtime=runc", "rm", "-f", "-v", "-t", "0", name)
         eventually(lambda: subprocess.run(["podman", "--runtime=runc", "exec", name, "millrace", "check", "--health"],
                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0,
                    "the server in the container is ready")
