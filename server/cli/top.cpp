@@ -10,7 +10,6 @@
 #include <map>
 #include <sstream>
 #include <string>
-#include <vector>
 
 #include "server/cli/api_client.hpp"
 #include "server/cli/interrupts.hpp"
@@ -149,25 +148,16 @@ class Top {
     return text;
   }
 
-  // The newest of those that the server lists: with more than 10,000, the first of them by name.
   std::string topics() {
-    const Json list = api_.get("/topics?limit=10000");
-    std::vector<Json> newest(list.at("topics").begin(), list.at("topics").end());
-    const std::size_t count = std::min(rows_max, newest.size());
-    std::partial_sort(
-        newest.begin(), newest.begin() + static_cast<std::ptrdiff_t>(count), newest.end(),
-        [](const Json& a, const Json& b) { return a.at("age_seconds") < b.at("age_seconds"); });
+    const Json list = api_.get("/topics?sort=age&limit=" + std::to_string(rows_max));
     char line[256];
-    std::snprintf(
-        line, sizeof line, "\n%-48s %8s %10s\n",
-        list.at("truncated").get<bool>() ? "NEWEST OF THE FIRST 10,000 TOPICS" : "NEWEST TOPICS",
-        "AGE", "BYTES");
+    std::snprintf(line, sizeof line, "\n%-48s %8s %10s\n", "NEWEST TOPICS", "AGE", "BYTES");
     std::string text = line;
-    for (std::size_t i = 0; i < count; ++i) {
+    for (const Json& topic : list.at("topics")) {
       std::snprintf(line, sizeof line, "%-48.96s %8s %10s\n",
-                    printable(newest[i].at("topic").get<std::string>()).c_str(),
-                    short_time(newest[i].at("age_seconds").get<double>()).c_str(),
-                    short_number(newest[i].at("size").get<double>()).c_str());
+                    printable(topic.at("topic").get<std::string>()).c_str(),
+                    short_time(topic.at("age_seconds").get<double>()).c_str(),
+                    short_number(topic.at("size").get<double>()).c_str());
       text += line;
     }
     return text;

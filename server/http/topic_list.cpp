@@ -37,9 +37,16 @@ std::optional<TopicListQuery> parse_topic_list_query(const HttpRequest& request,
       query.after = value;
     } else if (name == "limit") {
       if (!parse_limit(value, query.limit)) fault = "limit: not a number of topics: " + value;
+    } else if (name == "sort") {
+      if (value != "name" && value != "age") fault = "sort: name or age";
+      query.sort = value == "age" ? TopicListQuery::Sort::age : TopicListQuery::Sort::name;
     } else {
-      fault = "unknown parameter: " + name + " (there are filter, limit and after)";
+      fault = "unknown parameter: " + name + " (there are filter, sort, limit and after)";
     }
+  }
+  // Ages change from one request to the next, so they have no pages.
+  if (query.sort == TopicListQuery::Sort::age && !query.after.empty()) {
+    fault = "after: goes with sort=name alone";
   }
   const std::string& filter = query.filter;
   if (protocol::has_prefix(filter)) {
@@ -101,32 +108,35 @@ void TopicList::answer() {
 
 void TopicList::consider(const broker::Topic& topic) {
   const std::string_view name = topic.name();
-  if (name <= query_.after || (cut_ && name >= *cut_)) return;
+  const bool by_age = query_.sort == TopicListQuery::Sort::age;
+  if (name <= query_.after || (!by_age && is_cut({0, name}))) return;
   if (!protocol::matches(query_.filter, name)) return;
-  if (rules_ && !rules_->permit(name)) return;
   const auto value = value_of(topic, now_ns_);
   if (!value) return;
   const broker::Message& message = value->message;
+  const PlaceView place(by_age ? -message.buffer->received_ns : 0, name);
+  if (is_cut(place)) return;
+  if (rules_ && !rules_->permit(name)) return;
   const double age_ms = std::round(static_cast<double>(value->age_ns) / 1e6);
   const Row row{value->version, message.payload_bytes(), age_ms / 1000, message.retain,
                 message.qos};
-  rows_.emplace(name, row);
+  rows_.emplace(place, row);
   bytes_ += name.size();
-  while (rows_.size() > query_.limit || bytes_ > bytes_max) drop_greatest();
+  while (rows_.size() > query_.limit || bytes_ > bytes_max) drop_last();
 }
 
-// Names from the dropped one on are not taken in again, so that what is kept has no holes.
-void TopicList::drop_greatest() {
-  const auto greatest = std::prev(rows_.end());
-  bytes_ -= greatest->first.size();
-  cut_ = greatest->first;
-  rows_.erase(greatest);
+// Places from the dropped one on are not taken in again, so that what is kept has no holes.
+void TopicList::drop_last() {
+  const auto last = std::prev(rows_.end());
+  bytes_ -= last->first.second.size();
+  cut_ = last->first;
+  rows_.erase(last);
 }
 
 std::string TopicList::json() const {
   nlohmann::ordered_json topics = nlohmann::ordered_json::array();
-  for (const auto& [name, row] : rows_) {
-    topics.push_back({{"topic", name},
+  for (const auto& [place, row] : rows_) {
+    topics.push_back({{"topic", place.second},
                       {"version", row.version},
                       {"size", row.bytes},
                       {"age_seconds", row.age_seconds},
@@ -135,7 +145,9 @@ std::string TopicList::json() const {
   }
   nlohmann::ordered_json list = {
       {"filter", query_.filter}, {"limit", query_.limit}, {"truncated", cut_.has_value()}};
-  if (cut_ && !rows_.empty()) list["after"] = rows_.rbegin()->first;
+  if (cut_ && !rows_.empty() && query_.sort == TopicListQuery::Sort::name) {
+    list["after"] = rows_.rbegin()->first.second;
+  }
   list["topics"] = std::move(topics);
   return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import termios
 
+import wire
 from api_case import ApiCase
 from case import EVENT_TIMEOUT_S, eventually, main
 from peer import Peer
@@ -88,6 +89,20 @@ class ApiPrograms(ApiCase):
         for word in ("millrace ", "clients ", "messages ", "queue ", "NEWEST", self.topic()):
             self.assertIn(word, text)
         self.assertNotIn("\x1b", text)
+
+    def test_top_shows_the_newest_of_all_topics(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        peer = Peer(server.mqtt_port)
+        self.addCleanup(peer.close)
+        peer.connect("client")
+        # More than a list of topics holds, all before the last one in the order of names.
+        peer.send(*[wire.publish(f"a/{number}", b"x") for number in range(12_000)])
+        peer.publish("b", b"x", qos=1)  # what is read together is as old as one another
+        peer.publish("z", b"x", qos=1)
+        text = self.command("top", "--interval", "0.1", server=server)
+        self.assertRegex(text, r"\nNEWEST TOPICS .*\nz ")
+        self.assertEqual(len(text.partition("NEWEST")[2].splitlines()), 1 + 10)
 
     def test_top_sorts_clients_by_the_key_that_is_pressed(self):
         server = Server()

@@ -21,6 +21,7 @@ UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Versi
 SEEDS = {
     "metrics": request("GET /metrics"),
     "list": request("GET /topics?filter=a%2F%23&limit=10&after=a/b"),
+    "list-newest": request("GET /topics?sort=age&limit=10"),
     "empty-filter": request("GET /topics?filter="),
     "value": request("GET /topics/a%20b", If_None_Match='"1-2", W/"3"', Prefer="wait=10"),
     "basic": request("GET /topics", Authorization=f"Basic {BASIC}"),

@@ -235,11 +235,45 @@ TEST(TopicsHttpList, SaysIfItWasCutAndGoesOnAfterAName) {
   EXPECT_EQ(list(client, "?limit=999999").at("limit"), 10'000);
 }
 
+TEST(TopicsHttpList, ListsTheNewestFirst) {
+  TopicsWorld world;
+  HttpClient client(world);
+  world.publish({.topic = "b", .payload = "x", .age_ns = 20'000'000'000});
+  world.publish({.topic = "a", .payload = "x", .age_ns = 10'000'000'000});
+  world.publish({.topic = "n/c", .payload = "x", .age_ns = 30'000'000'000});
+  world.publish({.topic = "n/d", .payload = "x", .age_ns = 25'000'000'000});
+  EXPECT_EQ(names_of(list(client, "?sort=age")), (Names{"a", "b", "n/d", "n/c"}));
+  EXPECT_EQ(names_of(list(client, "?sort=age&filter=n/%23")), (Names{"n/d", "n/c"}));
+  EXPECT_EQ(names_of(list(client, "?sort=age&filter=n/c")), (Names{"n/c"}));
+  EXPECT_EQ(names_of(list(client, "?sort=name")), (Names{"a", "b", "n/c", "n/d"}));
+  world.publish("n/c", "y");
+  const auto page = list(client, "?sort=age&limit=2");
+  EXPECT_EQ(names_of(page), (Names{"n/c", "a"}));
+  EXPECT_EQ(page.at("truncated"), true);
+  EXPECT_FALSE(page.contains("after"));
+}
+
+TEST(TopicsHttpList, FindsTheNewestOfMoreTopicsThanItLists) {
+  TopicsWorld world;
+  HttpClient client(world);
+  constexpr int count = TopicListQuery::limit_max + 2000;
+  // The later in the order of names, the newer.
+  const auto name = [](int i) { return "n/" + std::to_string(100'000 + i); };
+  for (int i = 0; i < count; ++i) {
+    world.submit({.topic = name(i), .payload = "x", .age_ns = (count - i) * 1'000'000'000ll});
+  }
+  wait_for([&] { return world.inbox.idle(); });
+  const auto page = list(client, "?sort=age&limit=3");
+  EXPECT_EQ(names_of(page), (Names{name(count - 1), name(count - 2), name(count - 3)}));
+  EXPECT_EQ(page.at("truncated"), true);
+}
+
 TEST(TopicsHttpList, RefusesAQueryThatMakesNoSense) {
   TopicsWorld world;
   HttpClient client(world);
   for (const char* query : {"?filter=a%23", "?filter=%23/a", "?filter=a%2B", "?filter=", "?limit=0",
-                            "?limit=x", "?limit=-1", "?filter=$share/g/a", "?filters=a"}) {
+                            "?limit=x", "?limit=-1", "?filter=$share/g/a", "?filters=a", "?sort=x",
+                            "?sort=", "?sort=age&after=a", "?after=a&sort=age"}) {
     const Response response = client.get(std::string("/topics") + query);
     EXPECT_EQ(response.result_int(), 400u) << query;
     EXPECT_FALSE(response.body().empty());
@@ -316,7 +350,7 @@ TEST_F(TopicsHttpAccess, ListsNothingThatIsDenied) {
   for (const char* topic : {"a/secret", "a/open"}) world.publish(topic, "x");
   EXPECT_EQ(status(world, "/topics/a/secret"), 403u);
   EXPECT_EQ(status(world, "/topics?filter=a/secret"), 403u);
-  for (const char* target : {"/topics", "/topics?filter=a/%2B"}) {
+  for (const char* target : {"/topics", "/topics?filter=a/%2B", "/topics?sort=age"}) {
     const std::string list = HttpClient(world).get(target).body();
     EXPECT_NE(list.find("a/open"), std::string::npos) << list;
     EXPECT_EQ(list.find("a/secret"), std::string::npos) << list;
