@@ -134,6 +134,46 @@ class Api(ApiCase):
         self.assertGreater(row["waiting_bytes"], 0)
         self.assertNotIn(publisher.client_id, [row["id"] for row in self.get("/slow")["clients"]])
 
+    def test_clients_are_ordered_by_the_age_and_the_bytes_of_what_waits_for_them(self):
+        reads, early, late = (self.peer(self.topic(name), **options) for name, options in
+                              (("a", {}), ("b", {"receive_buffer": 4096}), ("c", {"receive_buffer": 4096})))
+        publisher = self.peer()
+        prefix = urllib.parse.quote(self.topic(''))
+
+        def rows(sort):
+            return self.get(f"/clients?prefix={prefix}&sort={sort}")["clients"]
+
+        def waited_ms(peer):
+            """How long the oldest value has waited for one to whom ever more is published; 0: none waits."""
+            for number in range(20):
+                publisher.publish(self.topic(f"{number % 2}/{number}"), b"x" * 50_000)
+            [row] = [row for row in rows("id") if row["id"] == peer.client_id]
+            return row["oldest_waiting_ms"] or 0
+
+        def read():
+            while reads.next().payload != b"the last":
+                pass
+
+        reads.subscribe("$latest/" + self.topic("#"))
+        reader = threading.Thread(target=read)
+        reader.start()
+        # Neither of these reads: the one that waits for longer has half as many topics.
+        early.subscribe("$latest/" + self.topic("1/#"))
+        eventually(lambda: waited_ms(early) >= 100, "values wait for the first")
+        late.subscribe("$latest/" + self.topic("#"))
+        eventually(lambda: waited_ms(late) > 0, "values wait for the second")
+        publisher.publish(self.topic("0/0"), b"the last", qos=1)
+        reader.join()
+        eventually(lambda: rows("id")[0]["waiting"] == 0, "nothing waits for the third")
+        by_age = rows("age")
+        self.assertEqual([row["id"] for row in by_age], [early.client_id, late.client_id, reads.client_id])
+        self.assertGreater(by_age[0]["oldest_waiting_ms"], by_age[1]["oldest_waiting_ms"])
+        self.assertIsNone(by_age[2]["oldest_waiting_ms"])
+        by_bytes = rows("waiting_bytes")
+        self.assertEqual([row["id"] for row in by_bytes], [late.client_id, early.client_id, reads.client_id])
+        self.assertGreater(by_bytes[0]["waiting_bytes"], by_bytes[1]["waiting_bytes"])
+        self.assertGreater(by_bytes[1]["waiting_bytes"], 0)
+
     def test_a_reader_of_events_is_a_client(self):
         url = f"http://127.0.0.1:{self.server.http_port}/events?filter={urllib.parse.quote(self.topic(''))}"
         with urllib.request.urlopen(url, timeout=EVENT_TIMEOUT_S) as events:
