@@ -8,25 +8,15 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { after, before, beforeEach, afterEach, describe, test } from 'node:test'
 import mqtt from 'mqtt'
-import { chromium } from 'playwright-core'
+import { launch, skip } from './browser.mjs'
 import { Server, freePort, token } from './server.mjs'
 
 const require = createRequire(import.meta.url)
-const executable = ['chromium', 'chromium-browser', 'google-chrome'].map(name => {
-  try {
-    return execFileSync('which', [name], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim()
-  } catch {
-    return ''
-  }
-}).find(path => path)
-const skip = executable ? false : 'chromium is not installed'
 
 describe('the page', { skip }, () => {
   let browser, server, page, faults, requests
 
-  before(async () => {
-    browser = await chromium.launch({ executablePath: executable, args: ['--no-sandbox', '--disable-gpu'] })
-  })
+  before(async () => { browser = await launch() })
   after(() => browser.close())
 
   const open = async (view = '', options = {}) => {
