@@ -8,6 +8,7 @@ time and goes on with the next call.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,18 +18,36 @@ TEST = Path(__file__).with_name("test_store.py")
 
 
 def finished(state):
-    """The cycles of each round that is over, by its seed."""
+    """The cycles of each round that is over, by its seed. A line that was cut off does not count."""
     if not state.exists():
         return {}
-    return {int(seed): int(cycles) for seed, cycles in
-            (line.split()[:2] for line in state.read_text().splitlines())}
+    lines = [line.split() for line in state.read_text().splitlines(keepends=True)
+             if line.endswith("\n")]
+    return {int(words[0]): int(words[1]) for words in lines if words}
+
+
+def end_cut_line(state):
+    """What comes next begins a line of its own."""
+    if state.exists() and not state.read_text().endswith("\n"):
+        whole = state.read_text().rpartition("\n")
+        state.write_text(whole[0] + whole[1])
 
 
 def run_round(seed, cycles):
+    """Whether it passed, and what it said. It has an end whatever stands still."""
     environment = {**os.environ, "MILLRACE_SEED": str(seed), "MILLRACE_KILL_CYCLES": str(cycles)}
-    done = subprocess.run([sys.executable, str(TEST), "KillCycles"], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.returncode == 0, done.stdout
+    test = subprocess.Popen([sys.executable, str(TEST), "KillCycles"], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            start_new_session=True)
+    try:
+        output, _ = test.communicate(timeout=120 + 20 * cycles)
+        return test.returncode == 0, output
+    except subprocess.TimeoutExpired:
+        os.killpg(test.pid, signal.SIGKILL)  # its server, too
+        return False, test.communicate()[0] + "\nthe round stands still"
+    except BaseException:  # interrupted
+        os.killpg(test.pid, signal.SIGKILL)
+        raise
 
 
 def main():
@@ -39,8 +58,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=float("inf"),
                         help="begin no round after so long; a later call goes on")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the round that is under way ends, too
     end = time.monotonic() + options.seconds
     over = finished(options.state)
+    end_cut_line(options.state)
     seed = 0
     while sum(over.values()) < options.cycles and time.monotonic() < end:
         seed += 1

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 import urllib.error
@@ -358,6 +359,23 @@ class KillCycles(StoreCase):
             self.assertGreaterEqual(int(got.payload.decode().split("-")[1]), publisher.retained)
         print(f"{CYCLES} kills, {len(acknowledged)} messages acknowledged, none lost; "
               f"{churner.count} changes of subscriptions and retained messages, each as acknowledged")
+
+
+# Its name is not to be one that the script runs.
+class ScriptOfKills(StoreCase):
+    def test_the_script_of_many_kills_goes_on_where_it_was_interrupted(self):
+        state = os.path.join(self.folder, "state")
+        with open(state, "w") as file:
+            file.write("1 2 2 kills, none lost\n3 1")  # it was killed as it wrote of the third round
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill_cycles.py")
+        for expected in (["4 of 5", "5 of 5"], []):
+            done = subprocess.run([sys.executable, script, state, "--cycles", "5", "--round", "2"],
+                                  capture_output=True, text=True, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertEqual([line.split(":")[0] for line in done.stdout.splitlines()], expected)
+            with open(state) as file:
+                self.assertEqual([line.split()[:2] for line in file],
+                                 [["1", "2"], ["2", "2"], ["3", "1"]])
 
 
 if __name__ == "__main__":
