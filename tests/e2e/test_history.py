@@ -75,6 +75,46 @@ class Checker(unittest.TestCase):
         self.deliver(1, 2, 3)
         self.check()
 
+    def test_a_reader_may_be_one_that_misses_messages(self):
+        self.history.reader("second", may_miss=True)
+        self.acknowledge(1)
+        self.deliver(1, 2, 3)
+        self.history.delivered("second", "t", self.sent[1])
+        self.check()
+        self.history.delivered("second", "t", self.sent[0])
+        self.check("second got p:1 after p:2")
+
+    def test_finds_what_came_back(self):
+        self.history.place("reader", "here")
+        self.history.place("p", "there")
+        self.deliver(1, 1)
+        self.check()
+        self.history.place("p", "here")
+        self.check("p:1 back")
+        self.history.sent_again(self.sent[0])
+        self.check()
+        self.deliver(1, 1)
+        self.check("p:1 back")
+
+    def test_a_stray_may_come_back_once_and_be_late_at_qos_0(self):
+        self.history.place("reader", "here")
+        self.history.place("p", "here")
+        late, newer = (self.history.publish("p", "t", 0) for _ in range(2))
+        for payload in (newer, late, late):
+            self.history.delivered("reader", "t", payload)
+        self.check("p:4 after p:5", "p:4 back")
+        self.check(strays=True)
+        self.history.delivered("reader", "t", late)
+        self.check("p:4 back", strays=True)
+
+    def test_knows_how_far_each_is(self):
+        self.assertEqual(self.history.newest_at("reader", "p"), 0)
+        self.deliver(2, 1)
+        self.acknowledge(1)
+        self.assertEqual(self.history.newest_at("reader", "p"), 2)
+        self.assertEqual(self.history.count_of_published("p"), 3)
+        self.assertEqual(self.history.count_of_acknowledged("p"), 1)
+
     def test_finds_what_nobody_sent(self):
         self.history.delivered("reader", "t", b"ghost:1")
         self.deliver(1, topic="renamed")

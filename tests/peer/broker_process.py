@@ -28,10 +28,12 @@ class BrokerProcess:
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=subprocess.STDOUT)
         eventually(lambda: all(self.listens(port) for port in self.ports), f"{self.name} listens")
 
-    @staticmethod
-    def listens(port):
+    def connect(self, port):
+        return socket.create_connection(("127.0.0.1", port))
+
+    def listens(self, port):
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            self.connect(port).close()
             return True
         except ConnectionRefusedError:
             return False

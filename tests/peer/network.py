@@ -33,6 +33,22 @@ def why_not():
     return "" if made.returncode == 0 else f"no network namespaces: {made.stderr.strip()}"
 
 
+class Loopback:
+    """In place of a Network, where no link is to be cut: all nodes are this machine."""
+
+    def close(self):
+        pass
+
+    def address(self, node):
+        return "127.0.0.1"
+
+    def inside(self, node):
+        return ()
+
+    def connect(self, node, port, host="127.0.0.1"):
+        return socket.create_connection((host, port))
+
+
 class Network:
     def __init__(self, *nodes):
         self._prefix = f"millrace-{os.getpid()}-{next(_count)}"
