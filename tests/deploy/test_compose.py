@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from composed import Composed, parsed
 from image import BASE, DOCKERFILE, ROOT, RUN_OPTIONS, build, build_millrace, missing, remove, run
 from peer import Peer
 from prometheus import ask, queries
@@ -35,38 +36,13 @@ CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prome
 """
 
 
-def parsed(path):
-    return yaml.safe_load((ROOT / path).read_text())
-
-
-class Files(unittest.TestCase):
+class Files(Composed, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.demo = parsed("docker/compose.demo.yaml")["services"]
         cls.compose = parsed("docker/compose.yaml")
         cls.services = {**cls.compose["services"], **cls.demo}
-
-    def test_no_container_has_rights_or_writes_to_its_root(self):
-        for name, service in self.services.items():
-            self.assertTrue(service["read_only"], name)
-            self.assertEqual(service["cap_drop"], ["ALL"], name)
-            self.assertEqual(service["security_opt"], ["no-new-privileges:true"], name)
-
-    def test_ports_are_on_loopback(self):
-        for name, service in self.services.items():
-            for port in service.get("ports", []):
-                self.assertTrue(port.startswith("127.0.0.1:"), f"{name}: {port}")
-
-    def test_what_is_mounted_exists(self):
-        for name, service in self.services.items():
-            for volume in service["volumes"]:
-                source, target, *mode = volume.split(":")
-                self.assertTrue(target.startswith("/"), volume)
-                if source.startswith("."):
-                    self.assertTrue((ROOT / "docker" / source).exists(), f"{name}: {source}")
-                    self.assertEqual(mode, ["ro"], volume)
-                else:
-                    self.assertIn(source, self.compose["volumes"], name)
+        cls.volumes = cls.compose["volumes"]
 
     def test_each_finds_the_next(self):
         [target] = parsed("deploy/prometheus/prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]
