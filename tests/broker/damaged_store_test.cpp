@@ -128,8 +128,8 @@ TEST_F(DamagedStore, AFlippedBitInAnyByteOfTheLogCostsItsBatchAndNothingElse) {
       flipped[byte] ^= static_cast<std::uint8_t>(1u << random_() % 8);
       FaultyFiles files;
       put(files, contents, name, flipped);
-      ServerOnFiles server(files, small_segments, with_newest);
-      const store::Recovery& recovery = server.recovery();
+      store::Log log(files, small_segments);
+      const auto [found, recovery] = store::open_and_read(log);
       if (!in_head && place->number > flushed) {  // as if the last write had been torn
         EXPECT_GT(recovery.torn_bytes, 0u) << what;
         EXPECT_EQ(recovery.damaged_places, 0u) << what;
@@ -145,7 +145,13 @@ TEST_F(DamagedStore, AFlippedBitInAnyByteOfTheLogCostsItsBatchAndNothingElse) {
         return one.number == place->number ||
                (place->number > flushed && one.number > place->number);
       });
-      expect_served(files, server, state, what);
+      ASSERT_EQ(found, state) << what;
+      // What a server makes of that: of each batch a few times, as it takes longest.
+      if (!in_head && byte != place->begin && random_() % 16 != 0) continue;
+      FaultyFiles of_server;
+      put(of_server, contents, name, flipped);
+      ServerOnFiles server(of_server, small_segments, with_newest);
+      expect_served(of_server, server, state, what);
       if (HasFailure()) return;
     }
   }
