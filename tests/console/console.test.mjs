@@ -19,9 +19,11 @@ describe('the page', { skip }, () => {
   before(async () => { browser = await launch() })
   after(() => browser.close())
 
-  const open = async (view = '', options = {}) => {
+  // `ownClock`: its timers run with page.clock, which a test may put forward.
+  const open = async (view = '', { ownClock, ...options } = {}) => {
     const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options })
     page = await context.newPage()
+    if (ownClock) await page.clock.install()
     page.setDefaultTimeout(60_000)
     faults = []
     requests = []
@@ -332,6 +334,38 @@ describe('the page', { skip }, () => {
     await page.keyboard.press('Enter')
     await shows('x', '1')
     assert.equal(await row(/^. b/).count(), 0)
+  })
+
+  // The connection stays open, and nothing says that its other end is gone.
+  test('says so when the server falls silent, and comes back', async () => {
+    await server.publish('t', 'before')
+    await open('', { ownClock: true })
+    await shows('t', 'before')
+    const silent = page.locator('#status.bad', { hasText: 'does not answer' })
+    server.process.kill('SIGSTOP')
+    await page.clock.fastForward(20_000)   // more than one heartbeat, fewer than three
+    assert.equal(await silent.count(), 0)
+    await page.clock.fastForward(30_000)
+    await silent.waitFor()
+    server.process.kill('SIGCONT')
+    await page.locator('#status.ok').waitFor()
+    await server.publish('t', 'after')
+    await shows('t', 'after')
+    await page.locator('#sign-in').click()
+    await signIn('boss', 'b')
+    for (const view of ['clients', 'flow', 'trace']) {
+      await page.evaluate(name => { location.hash = name }, view)
+      await page.locator(`main.${view}`).waitFor()
+      await page.locator('#status.ok').waitFor()
+      server.process.kill('SIGSTOP')
+      for (let questions = 0; await silent.count() === 0; ++questions) {
+        assert.ok(questions < 20, `${view} never says it`)
+        await page.clock.fastForward(11_000)   // one more is asked, or the one that hangs is given up
+        await page.evaluate(() => 0)
+      }
+      server.process.kill('SIGCONT')
+      await page.locator('#status.ok').waitFor()
+    }
   })
 
   test('comes back when the server does', async () => {

@@ -21,6 +21,10 @@ export interface Listener {
   state(text: string, live: boolean): void
 }
 
+// Where no value changes, the server says so every 15 s (server/http/events.hpp).
+const heartbeatMs = 15_000
+const silentHeartbeatsMax = 3
+
 export class Events {
   private abort = new AbortController()
   private id = ''
@@ -37,7 +41,8 @@ export class Events {
     for (let wait = 250; !this.abort.signal.aborted; wait = Math.min(wait * 2, 5000)) {
       try {
         const headers: HeadersInit = this.id ? { 'Last-Event-ID': this.id } : {}
-        const response = await request('/events?' + this.query, { headers, signal: this.abort.signal })
+        const response = await request('/events?' + this.query, { headers, signal: this.abort.signal },
+          silentHeartbeatsMax * heartbeatMs)
         wait = 250
         await this.read(response.body!)
         this.listener.state('The connection ended.', false)
