@@ -606,8 +606,9 @@ describe('the page', { skip }, () => {
           const found = await page.evaluate(() => window.axe.run())
           assert.deepEqual(found.violations.map(one => [view, colorScheme, viewport.width, one.id, one.nodes.map(node => node.html)]), [])
           assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} fits ${viewport.width}`)
+          const picture = `${process.env.SCREENSHOTS}/${view}-${colorScheme}-${viewport.width}.png`
+          if (process.env.SCREENSHOTS) await page.screenshot({ path: picture })
         }
-        if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${colorScheme}-${viewport.width}.png` })
         await page.context().close()
       }
     }
