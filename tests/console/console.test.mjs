@@ -208,6 +208,18 @@ describe('the page', { skip }, () => {
     assert.equal(execFileSync('bash', ['-c', line + ' -C 1 -W 60']).toString(), "it's/a $topic the value\n")
   })
 
+  test('says why there is no line for mosquitto_sub', async () => {
+    await server.stop()
+    server = await Server.start(0, { listeners: [{ transport: 'ws', port: 0 }] })
+    await server.publish('a', '1')
+    await open()
+    await row('a').click()
+    const copy = page.locator('button', { hasText: 'mosquitto_sub' })
+    await copy.click()
+    await page.locator('.detail .hint', { hasText: 'no listener for plain TCP' }).waitFor()
+    assert.ok(await copy.isDisabled())
+  })
+
   test('takes names and payloads as text, whatever they are', async () => {
     const names = ['<script>window.hurt=1</script>', '<img src=x onerror=window.hurt=1>', 'bidi\u202egnp.exe', 'tab\u0001control', '__proto__', 'constructor']
     for (const name of names) await server.publish(name, `<b>${name}</b>`)

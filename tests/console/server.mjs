@@ -30,11 +30,13 @@ export class Server {
       execFileSync(binary, ['passwd', passwords, user], { input: password + '\n' })
     }
     writeFileSync(join(server.folder, 'token'), token + '\n', { mode: 0o600 })
+    const more = typeof keys === 'function' ? keys(server.folder) : keys
+    server.transports = more.listeners?.map(one => one.transport)   // undefined: tcp and ws, at free ports
     server.config = join(server.folder, 'millrace.json')
     writeFileSync(server.config, JSON.stringify({
       access: { password_file: passwords, allow_anonymous: true, administrators: ['boss'],
         http_tokens: [{ name: 'robot', token_file: join(server.folder, 'token'), scopes: ['read', 'publish', 'manage'] }] },
-      ...(typeof keys === 'function' ? keys(server.folder) : keys),
+      ...more,
     }))
     await server.run(httpPort)
     return server
@@ -42,15 +44,15 @@ export class Server {
 
   async run(httpPort = this.httpPort) {
     const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_')))
-    this.process = spawn(binary, ['serve', '--config', this.config, '--http-port', String(httpPort), '--mqtt-port', '0',
-      '--ws-port', '0'], { stdio: ['ignore', 'ignore', 'pipe'], env: environment })
+    this.process = spawn(binary, ['serve', '--config', this.config, '--http-port', String(httpPort),
+      ...(this.transports ? [] : ['--mqtt-port', '0', '--ws-port', '0'])], { stdio: ['ignore', 'ignore', 'pipe'], env: environment })
     const lines = createInterface({ input: this.process.stderr })
     const ports = {}
     await new Promise((resolve, reject) => {
       lines.on('line', line => {
         const match = /\blistening\b.* port=(\d+) listener=(\w+)/.exec(line)
         if (match) ports[match[2]] = Number(match[1])
-        if (ports.http && ports.tcp && ports.ws) resolve()
+        if (['http', ...this.transports ?? ['tcp', 'ws']].every(name => ports[name])) resolve()
       })
       lines.on('close', () => reject(new Error('the server ended')))
     })

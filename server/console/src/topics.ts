@@ -204,14 +204,28 @@ export const topics: View = (main, status) => {
     for (const one of ['text', 'json', 'hex'] as Form[]) {
       forms.append(element('button', { type: 'button', click: () => { form = one; shownValue = undefined; dirty = true } }, one))
     }
-    const copy = element('button', { type: 'button', click: () => void copyLine(path, copy) }, 'Copy as mosquitto_sub')
+    const copied = element('p', { class: 'hint', role: 'status' })
+    const copy = element('button', { type: 'button', click: () => void copyLine(path, copy, copied) }, 'Copy as mosquitto_sub')
     detail.replaceChildren(
-      element('h2', {}, visible(path)), facts, chart, element('div', { class: 'bar' }, forms, copy), content, publishForm(path))
+      element('h2', {}, visible(path)), facts, chart, element('div', { class: 'bar' }, forms, copy), copied, content, publishForm(path))
   }
 
-  const copyLine = async (path: string, button: HTMLElement): Promise<void> => {
+  const copyLine = async (path: string, button: HTMLButtonElement, said: HTMLElement): Promise<void> => {
+    let port: number | undefined
+    try {
+      port = await mqttPort()
+    } catch (error) {
+      said.textContent = (error as Error).message
+      return
+    }
+    if (port === undefined) {
+      button.disabled = true
+      said.textContent = 'The server has no listener for plain TCP, so there is no such line.'
+      return
+    }
+    said.textContent = ''
     const host = location.hostname.replace(/^\[(.*)\]$/, '$1')
-    const line = `mosquitto_sub -h ${host} -p ${await mqttPort()} -t ${shellWord(path)} -v`
+    const line = `mosquitto_sub -h ${host} -p ${port} -t ${shellWord(path)} -v`
     try {
       await navigator.clipboard.writeText(line)
       button.textContent = 'Copied'
@@ -220,14 +234,10 @@ export const topics: View = (main, status) => {
     }
   }
 
-  // 1883 where the server does not say.
-  const mqttPort = async (): Promise<number> => {
-    try {
-      const { listeners } = await getJson<{ listeners: { transport: string; port: number }[] }>('/api/v1/server')
-      return listeners.find(one => one.transport === 'tcp')?.port ?? 1883
-    } catch {
-      return 1883
-    }
+  // Where plain MQTT is listened for; undefined: nowhere.
+  const mqttPort = async (): Promise<number | undefined> => {
+    const { listeners } = await (await change('/api/v1/server')).json() as { listeners: { transport: string; port: number }[] }
+    return listeners.find(one => one.transport === 'tcp')?.port
   }
 
   const paintEmpty = (): void => {
