@@ -274,12 +274,11 @@ describe('the page', { skip }, () => {
       return age
     }
     await greatestAge()   // until all that there is to learn about the link is learnt
-    // What else this machine does may make any of them late.
+    // What else this machine does may make some of them late.
     const ages = []
-    const fresh = () => ages.filter(age => age < 1000).length
-    while (ages.length < 10 && fresh() < 3) ages.push(await greatestAge())
+    for (let round = 0; round < 5; ++round) ages.push(await greatestAge())
     t.diagnostic(`the greatest age of what was shown: ${ages.join(', ')} ms`)
-    assert.equal(fresh(), 3, `the greatest age of what was shown: ${ages} ms`)
+    assert.ok(ages.toSorted((a, b) => a - b)[2] < 1000, `the greatest age of what was shown: ${ages} ms`)
     await client.publishAsync('slow/0', 'the last', { qos: 1 })
     await shows('0', 'the last')
     await client.endAsync()
