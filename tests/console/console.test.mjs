@@ -42,16 +42,45 @@ describe('the page', { skip }, () => {
     return clients.at(-1)
   }
 
+  // A client that subscribes to all and never reads. Its name has four letters.
+  const neverReading = async name => {
+    const socket = connect(server.mqttPort, '127.0.0.1')
+    clients.push({ end: () => socket.destroy() })
+    await once(socket, 'connect')
+    socket.pause()
+    socket.write(Buffer.from(`\x10\x10\0\x04MQTT\x04\x02\0\0\0\x04${name}` + '\x82\x0e\0\x01\0\x09$latest/#\0', 'latin1'))
+  }
+  const publishUntil = async (client, isSlow) => {
+    const payload = 'x'.repeat(100_000)
+    for (let round = 0; !await isSlow(); ++round) {
+      assert.ok(round < 5000, 'it is never slow')
+      await client.publishAsync(`much/${round % 50}`, payload, { qos: 1 })
+    }
+  }
+
+  // A reader in shared memory, of a server whose local.socket is local.sock in its folder.
+  const tap = (filter, t) => {
+    const reader = spawn(process.env.SERVER_BINARY, ['tap', filter, '--socket', join(server.folder, 'local.sock')],
+      { stdio: ['ignore', 'ignore', 'inherit'] })
+    t.after(() => reader.kill('SIGKILL'))
+    return reader
+  }
+
+  const close = async () => {
+    await page.context().close()
+    page = undefined
+    assert.deepEqual(faults, [])
+    assert.deepEqual(requests.filter(one => !one.startsWith(server.url + '/')), [], 'no request leaves the server')
+  }
+
   beforeEach(async () => { server = await Server.start() })
   afterEach(async () => {
     for (const client of clients.splice(0)) client.end(true)
-    const [opened, url] = [page, server.url]
-    page = undefined
-    await opened?.context().close()
-    await server.stop()
-    if (!opened) return
-    assert.deepEqual(faults, [])
-    assert.deepEqual(requests.filter(one => !one.startsWith(url + '/')), [], 'no request leaves the server')
+    try {
+      if (page) await close()
+    } finally {
+      await server.stop()
+    }
   })
 
   const row = name => page.locator('.row:not([hidden])', { has: page.locator('.name', { hasText: name }) })
@@ -409,28 +438,19 @@ describe('the page', { skip }, () => {
     await line.waitFor({ state: 'detached' })
   })
 
-  test('shows the slowest client first, and in red', async t => {
-    const reader = connect(server.mqttPort, '127.0.0.1')   // it subscribes, and never reads
-    t.after(() => reader.destroy())
-    await once(reader, 'connect')
-    reader.pause()
-    reader.write(Buffer.from('\x10\x10\0\x04MQTT\x04\x02\0\0\0\x04slug' + '\x82\x0e\0\x01\0\x09$latest/#\0', 'latin1'))
+  test('shows the slowest client first, and in red', async () => {
+    await neverReading('slug')
     const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'quick' })
     await open('#clients')
     await page.locator('tr', { hasText: 'slug' }).waitFor()
-    const payload = 'x'.repeat(100_000)
     const line = page.locator('tbody tr.alert', { hasText: 'slug' })
-    for (let round = 0; await line.count() === 0; ++round) {
-      assert.ok(round < 5000, 'it is never slow')
-      await client.publishAsync(`much/${round % 50}`, payload, { qos: 1 })
-    }
+    await publishUntil(client, async () => await line.count() > 0)
     await page.locator('tbody tr:first-child.alert', { hasText: 'slug' }).waitFor()
     assert.equal(await line.locator('td').nth(3).textContent(), 'slow')
     assert.match(await line.locator('td').nth(4).textContent(), /^[\d.]+ (ms|s|min)$/)
     await page.locator('[aria-label="State"]').selectOption('slow')
     await page.locator('tbody tr', { hasText: 'quick' }).waitFor({ state: 'detached' })
     assert.equal(await line.count(), 1)
-    reader.destroy()
     await client.endAsync()
   })
 
@@ -558,8 +578,7 @@ describe('the page', { skip }, () => {
   test('shows what flows, and rings with their readers', async t => {
     await server.stop()
     server = await Server.start(0, folder => ({ local: { socket: join(folder, 'local.sock') } }))
-    const tap = spawn(process.env.SERVER_BINARY, ['tap', 'flow/#', '--socket', join(server.folder, 'local.sock')], { stdio: ['ignore', 'ignore', 'inherit'] })
-    t.after(() => tap.kill('SIGKILL'))
+    tap('flow/#', t)
     const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { reconnectPeriod: 0 })
     await client.subscribeAsync('flow/#')
     let count = 0
@@ -596,34 +615,85 @@ describe('the page', { skip }, () => {
     assert.deepEqual(used.filter(name => !known.includes(name.replace(/_(sum|count|bucket)$/, ''))), [])
   })
 
-  test('has nothing that axe objects to, by day and by night, on a desk and on a phone', async () => {
-    await server.publish('a/b', '1')
+  test('has nothing that axe objects to, by day and by night, on a desk and on a phone', async t => {
+    await server.stop()
+    const nobody = await freePort()
+    server = await Server.start(0, folder => ({ local: { socket: join(folder, 'local.sock') },
+      upstreams: [{ name: 'far', addresses: [`mqtt://127.0.0.1:${nobody}`], rules: [{ direction: 'in', filter: 'x/#' }] }] }))
+    tap('home/#', t)
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
+    await client.subscribeAsync('home/#')
+    await neverReading('slug')
+    await publishUntil(client, async () => (await (await fetch(server.url + '/api/v1/slow')).json()).clients.length > 0)
+    await server.publish('home/temp', '1')
+
+    let look   // at the page that is open, which is called so
+    const dialog = name => page.locator(`#${name}-dialog[open]`)
+    const views = {
+      topics: async () => {
+        await look('topics')
+        await row('home').click()
+        await row('temp').click()
+        await server.publish('home/temp', '2')
+        await server.publish('home/temp', '3')
+        await page.locator('.chart canvas').waitFor()
+        await look('topic')
+        await page.locator('#sign-in').click()
+        await dialog('sign-in').waitFor()
+        await look('sign-in')
+        await signIn('boss', 'b')
+      },
+      clients: async () => {
+        await page.locator('tbody tr.alert', { hasText: 'slug' }).getByRole('button', { name: 'slug' }).click()
+        await page.locator('.detail td', { hasText: '#' }).waitFor()
+        await look('clients')
+        await page.locator('tr', { hasText: 'lamp' }).getByRole('button', { name: 'Disconnect' }).click()
+        await dialog('confirm').waitFor()
+        await look('confirm')
+        await dialog('confirm').locator('button[value=cancel]').click()
+        await page.locator('[aria-label="Client begins with"]').fill('nobody')
+        await page.locator('.hint', { hasText: 'No client.' }).waitFor()
+        await look('no-client')
+      },
+      flow: async () => {
+        await page.locator('.steps li.alert dd.alert', { hasText: '0 of 1' }).waitFor()
+        await page.locator('[aria-label="Rings"] tr', { hasText: 'home/#' }).waitFor()
+        await look('flow')
+      },
+      trace: async () => {
+        await look('trace')
+        await page.locator('[aria-label="Its name"]').fill('lamp')
+        await page.locator('main.trace button.primary').click()
+        await page.locator('.traces li').first().waitFor()
+        await server.publish('home/temp', '4')
+        await page.locator('tr.sent', { hasText: 'home/temp' }).first().waitFor()
+        await look('traced')
+        await page.getByRole('button', { name: /^Remove/ }).click()
+        await page.locator('.traces li').waitFor({ state: 'detached' })
+      },
+    }
+
     const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
     for (const colorScheme of ['light', 'dark']) {
       for (const viewport of [{ width: 1200, height: 800 }, { width: 390, height: 800 }]) {
-        await open('', { colorScheme, viewport })
-        for (const view of ['topics', 'clients', 'flow', 'trace']) {
-          await page.evaluate(name => { location.hash = name }, view)
-          await page.locator(`main.${view}`).waitFor()
-          if (view === 'trace') {
-            await page.locator('#sign-in').click()
-            await signIn('boss', 'b')
-            await page.locator('[aria-label="Its name"]').fill('x')
-            await page.locator('main.trace button.primary').click()
-            await page.locator('.traces li').first().waitFor()
-          }
+        look = async name => {
           await page.locator('#status.ok').waitFor()
-          await page.evaluate(axe)
           const found = await page.evaluate(() => window.axe.run())
-          assert.deepEqual(found.violations.map(one => [view, colorScheme, viewport.width, one.id, one.nodes.map(node => node.html)]), [])
-          assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} fits ${viewport.width}`)
-          const picture = `${process.env.SCREENSHOTS}/${view}-${colorScheme}-${viewport.width}.png`
+          assert.deepEqual(found.violations.map(one => [name, colorScheme, viewport.width, one.id, one.nodes.map(node => node.html)]), [])
+          assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} fits ${viewport.width}`)
+          const picture = `${process.env.SCREENSHOTS}/${name}-${colorScheme}-${viewport.width}.png`
           if (process.env.SCREENSHOTS) await page.screenshot({ path: picture })
         }
-        await page.context().close()
+        await open('', { colorScheme, viewport })
+        await page.evaluate(axe)
+        for (const [name, visit] of Object.entries(views)) {
+          await page.evaluate(view => { location.hash = view }, name)
+          await page.locator(`main.${name}`).waitFor()
+          await visit()
+        }
+        await close()
       }
     }
-    page = undefined
   })
 
   test('is cached for good but for its first file, and allows no inline script', async () => {
