@@ -537,6 +537,29 @@ describe('the page', { skip }, () => {
     assert.equal(await page.locator('#sign-in').textContent(), 'Token')
   })
 
+  test('shows nothing before one has signed in, where the server wants it', async () => {
+    await server.stop()
+    server = await Server.start(0, folder => ({ http: { metrics_public: false }, access: {
+      password_file: join(folder, 'passwords'), allow_anonymous: false, administrators: ['boss'],
+      rules: [{ effect: 'allow', filter: '#' }, { effect: 'allow', action: 'subscribe', filter: '$SYS/#' }] } }))
+    await server.publish('a', 'here')
+    await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp', username: 'user', password: 'u' })
+    for (const [view, shown] of [['topics', '.row:not([hidden]) .value'], ['clients', 'tbody button.link'], ['flow', '.steps dd']]) {
+      await open('#' + view)
+      await page.locator('#status.bad', { hasText: 'a user name and a password are needed' }).waitFor()
+      assert.equal(await page.locator(shown).count(), 0)
+      await page.locator('#sign-in').click()
+      await signIn('user', 'wrong')
+      await page.locator('#status.bad', { hasText: 'a user name and a password are needed' }).waitFor()
+      assert.equal(await page.locator(shown).count(), 0)
+      await page.locator('#sign-in').click()
+      await signIn('user', 'u')
+      await page.locator('#status.ok').waitFor()
+      await page.locator(shown).first().waitFor()
+      await close()
+    }
+  })
+
   test('is used by the keyboard alone', async () => {
     await server.publish('a/b', '1')
     await server.publish('a/c', '2')
