@@ -438,6 +438,79 @@ describe('the page', { skip }, () => {
     await line.waitFor({ state: 'detached' })
   })
 
+  test('disconnects nobody when one thinks again', async () => {
+    const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'lamp' })
+    await open('#clients')
+    const changes = []
+    page.on('request', request => { if (request.method() !== 'GET') changes.push(request.url()) })
+    const line = page.locator('tr', { hasText: 'lamp' })
+    for (const leave of [dialog => dialog.locator('button[value=cancel]').click(), () => page.keyboard.press('Escape')]) {
+      await line.getByRole('button', { name: 'Disconnect' }).click()
+      await page.locator('#confirm-title', { hasText: 'Disconnect lamp?' }).waitFor()
+      await leave(page.locator('#confirm-dialog'))
+      await page.locator('#confirm-dialog:not([open])').waitFor({ state: 'attached' })
+      await page.waitForResponse(response => response.url().includes('/api/v1/clients?') && response.ok())
+    }
+    assert.deepEqual(changes, [])
+    assert.ok(client.connected)
+    await line.waitFor()
+    await client.endAsync()
+  })
+
+  test('lists clients in the order that was chosen', async () => {
+    const url = `mqtt://127.0.0.1:${server.mqttPort}`
+    const reader = await connected(url, { clientId: 'a-reader' })
+    await reader.subscribeAsync('x')
+    const writer = await connected(url, { clientId: 'b-writer' })
+    const away = await connected(url, { clientId: 'c-away', clean: false })
+    await away.subscribeAsync('x', { qos: 1 })
+    await away.endAsync()
+    const got = new Promise(resolve => {
+      let left = 20
+      reader.on('message', () => { if (--left === 0) resolve() })
+    })
+    for (let i = 0; i < 20; ++i) await writer.publishAsync('x', 'x'.repeat(1000), { qos: 1 })
+    await got
+    await open('#clients')
+    const first = page.locator('tbody tr:first-child')
+    const menu = page.locator('[aria-label="Order"]')
+    for (const [order, name] of [['id', 'a-reader'], ['received', 'b-writer'], ['sent', 'a-reader'], ['waiting', 'c-away'],
+      ['id', 'a-reader'], ['waiting_bytes', 'c-away']]) {
+      await menu.selectOption(order)
+      await first.filter({ hasText: name }).waitFor()
+    }
+    // Each order that there is to choose is one that the server knows.
+    for (const order of await menu.locator('option').evaluateAll(options => options.map(option => option.value))) {
+      const answer = page.waitForResponse(response => response.url().includes(`sort=${order}&`))
+      await menu.selectOption('id')
+      await menu.selectOption(order)
+      assert.equal((await answer).status(), 200)
+    }
+    await reader.endAsync()
+    await writer.endAsync()
+  })
+
+  test('turns the pages of a long list of clients', async () => {
+    for (let i = 0; i < 103; ++i) {
+      const socket = connect(server.mqttPort, '127.0.0.1')
+      clients.push({ end: () => socket.destroy() })
+      socket.write(Buffer.from('\x10\x10\0\x04MQTT\x04\x02\0\0\0\x04c' + String(i).padStart(3, '0'), 'latin1'))
+      await once(socket, 'data')
+    }
+    await open('#clients')
+    const names = () => page.locator('tbody button.link').allTextContents()
+    const begins = name => page.locator('tbody tr:first-child', { hasText: name }).waitFor()
+    await page.locator('[aria-label="Order"]').selectOption('id')
+    await begins('c000')
+    assert.equal((await names()).length, 100)
+    await page.getByRole('button', { name: 'Next page' }).click()
+    await begins('c100')
+    assert.deepEqual(await names(), ['c100', 'c101', 'c102'])
+    await page.getByRole('button', { name: 'First page' }).click()
+    await begins('c000')
+    await page.getByRole('button', { name: 'Next page' }).waitFor()
+  })
+
   test('shows the slowest client first, and in red', async () => {
     await neverReading('slug')
     const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'quick' })
@@ -517,6 +590,32 @@ describe('the page', { skip }, () => {
     await client.publishAsync('a/b', 'this', { qos: 1 })
     await page.locator('main.trace tbody tr', { hasText: 'a/b' }).first().waitFor()
     assert.equal(await page.locator('main.trace tbody tr', { hasText: 'a/c' }).count(), 0)
+    await client.endAsync()
+  })
+
+  test('traces an address', async () => {
+    await open('#trace')
+    await page.locator('#sign-in').click()
+    await signIn('boss', 'b')
+    await page.locator('[aria-label="What to trace"]').selectOption('address')
+    const name = page.locator('[aria-label="Its name"]')
+    const begin = page.locator('main.trace button.primary')
+    await name.fill('nowhere')
+    await begin.click()
+    await page.locator('main.trace p[role=status]', { hasText: 'not an address' }).waitFor()
+    await name.fill('127.0.0.2')
+    await begin.click()
+    await page.locator('.traces li', { hasText: 'address 127.0.0.2' }).waitFor()
+    const other = await connected(`mqtt://127.0.0.1:${server.mqttPort}`, { clientId: 'other' })
+    const client = new mqtt.MqttClient(() => connect({ port: server.mqttPort, host: '127.0.0.1', localAddress: '127.0.0.2' }), {})
+    clients.push(client)
+    await once(client, 'connect')
+    await other.publishAsync('a/other', '1', { qos: 1 })
+    await client.publishAsync('a/lamp', '1', { qos: 1 })
+    await page.locator('main.trace tbody tr', { hasText: 'a/lamp' }).first().waitFor()
+    assert.deepEqual(new Set(await page.locator('main.trace tbody td:nth-child(4)').allTextContents()), new Set(['127.0.0.2']))
+    assert.equal(await page.locator('main.trace tbody tr', { hasText: 'a/other' }).count(), 0)
+    await other.endAsync()
     await client.endAsync()
   })
 
