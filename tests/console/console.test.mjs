@@ -733,7 +733,8 @@ describe('the page', { skip }, () => {
     assert.equal(await page.locator('.steps li').count(), 10)   // the nine and the links
     assert.equal(await page.locator('.charts canvas').count(), 2)
     const known = readFileSync(new URL('../../docs/metrics.md', process.env.TESTS_URL), 'utf8')
-    const used = readFileSync(new URL('../../server/console/src/flow.ts', process.env.TESTS_URL), 'utf8').match(/millrace_[a-z_]+/g)
+    const used = ['flow.ts', 'steps.ts'].flatMap(name =>
+      readFileSync(new URL('../../server/console/src/' + name, process.env.TESTS_URL), 'utf8').match(/millrace_[a-z_]+/g))
     assert.deepEqual(used.filter(name => !known.includes(name.replace(/_(sum|count|bucket)$/, ''))), [])
   })
 
