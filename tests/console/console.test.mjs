@@ -316,27 +316,34 @@ describe('the page', { skip }, () => {
   test('keeps up with ten thousand updates a second', async t => {
     await open()
     const metrics = await page.context().newCDPSession(page)
-    await metrics.send('Performance.enable')
-    const busy = async () => (await metrics.send('Performance.getMetrics')).metrics.find(one => one.name === 'TaskDuration').value
+    // The time that the main thread has worked, not that for which it waited for a processor.
+    await metrics.send('Performance.enable', { timeDomain: 'threadTicks' })
+    const worked = async () => (await metrics.send('Performance.getMetrics')).metrics.find(one => one.name === 'TaskDuration').value
+    const arrived = async () => Number(/^millrace_http_events_total (\d+)$/m.exec(await (await fetch(server.url + '/metrics')).text())[1])
     const client = await connected(`mqtt://127.0.0.1:${server.mqttPort}`)
+    // Ten times a second a value of each of a thousand topics, which is what the page asks for.
+    const [rounds, topics, slices] = [30, 1000, 10]
+    let value = 0
     const measure = async () => {
-      const [begun, before] = [performance.now(), await busy()]
-      for (let round = 0; round < 300; ++round) {
-        for (let i = 0; i < 100; ++i) client.publish(`fast/${i}`, String(round))
-        await new Promise(resolve => setTimeout(resolve, Math.max(0, begun + (round + 1) * 10 - performance.now())))
+      const [begun, before, workedBefore] = [performance.now(), await arrived(), await worked()]
+      for (let slice = 0; slice < rounds * slices; ++slice) {
+        for (let i = slice % slices; i < topics; i += slices) client.publish(`fast/${i}`, String(value))
+        ++value
+        await new Promise(resolve => setTimeout(resolve, Math.max(0, begun + (slice + 1) * 10 - performance.now())))
       }
-      const seconds = (performance.now() - begun) / 1000
-      const [rate, share] = [30_000 / seconds, (await busy() - before) / seconds]
-      t.diagnostic(`${Math.round(rate)} updates/s, main thread busy ${Math.round(share * 100)} %`)
-      return rate > 9_000 && share < 0.3
+      await client.publishAsync('fast/0', `end ${value}`, { qos: 1 })
+      await shows('0', `end ${value}`)
+      const count = await arrived() - before
+      const share = (await worked() - workedBefore) / count * 10_000
+      t.diagnostic(`${count} of ${rounds * topics} updates; at ten thousand a second the main thread works ${Math.round(share * 100)} % of the time`)
+      // Where others want the processors, too, some conflate on the way.
+      assert.ok(count > rounds * topics * 0.3, `${count} updates arrived`)
+      return share
     }
-    // Of each topic the page asks for ten updates a second. What else this machine does makes the publisher
-    // slower and a task longer.
-    let kept = false
-    for (let times = 0; times < 10 && !kept; ++times) kept = await measure()
-    assert.ok(kept, 'never 9,000 updates a second with the main thread busy for less than 30 %')
-    await client.publishAsync('fast/0', 'the last', { qos: 1 })
-    await shows('0', 'the last')
+    await page.locator('.tree').waitFor()
+    const shares = []
+    for (let times = 0; times < 3; ++times) shares.push(await measure())
+    assert.ok(Math.min(...shares) < 0.3, `at ten thousand a second the main thread works ${shares} of the time`)
     await client.endAsync()
   })
 
