@@ -266,12 +266,43 @@ describe('the page', { skip }, () => {
     await client.publishAsync('many/last', 'x', { qos: 1 })
     await open()
     await page.locator('.count', { hasText: '100 k topics' }).waitFor()
-    assert.ok(await page.locator('.row').count() < 100)
-    await page.locator('.tree').focus()
-    await page.keyboard.press('End')
-    await row('t99999').waitFor()
+    // How many rows one frame paints at most, and how many rows are made.
+    await page.evaluate(() => {
+      window.paintedMost = 0
+      let painted = 0
+      const set = Element.prototype.setAttribute
+      Element.prototype.setAttribute = function (name, value) {
+        if (name === 'aria-posinset') ++painted   // each row has its place in the tree
+        set.call(this, name, value)
+      }
+      const frame = () => {
+        window.paintedMost = Math.max(window.paintedMost, painted)
+        painted = 0
+        requestAnimationFrame(frame)
+      }
+      frame()
+    })
+    const tree = page.locator('.tree')
+    const fitting = await tree.evaluate(box => Math.ceil(box.clientHeight / 28) + 1)
+    const paints = async what => {
+      const [most, made] = await page.evaluate(() => [window.paintedMost, document.querySelectorAll('.row').length])
+      assert.ok(most > 0 && most <= fitting && made <= fitting, `${what}: ${most} of ${made} rows painted at once, where ${fitting} fit`)
+    }
+    await tree.focus()
+    for (const [key, shown] of [['End', 't99999'], ['Home', 'many'], ['PageDown', 't100'], ['ArrowDown', 't100']]) {
+      await page.keyboard.press(key)
+      await row(shown).first().waitFor()
+      await paints(key)
+    }
+    await tree.evaluate(box => { box.scrollTop = box.scrollHeight / 2 })
+    await row('t5499').first().waitFor()
+    await paints('scrolling')
     await page.locator('[type=search]').fill('t1234')
     await shows('many/t12345', '12345')
+    await paints('searching')
+    await client.publishAsync('many/t12345', 'changed', { qos: 1 })
+    await shows('many/t12345', 'changed')
+    await paints('a value')
     await client.endAsync()
   })
 

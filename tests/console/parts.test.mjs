@@ -5,6 +5,7 @@ import { load } from './source.mjs'
 
 const { Metrics } = await load('metrics.ts')
 const { charted, steps } = await load('steps.ts')
+const { Topic, Tree } = await load('tree.ts')
 
 describe('the figures of the flow', () => {
   // Two scrapes, a second apart.
@@ -56,5 +57,78 @@ describe('the figures of the flow', () => {
     assert.deepEqual(charted(...scrapes(queue)), { depth: 3, capacity: 1024, median: null, p99: null })
     const { median, p99 } = charted(...scrapes(queue + late(5)))
     assert.deepEqual([median.toFixed(1), p99.toFixed(1)], ['5.5', '9.9'])   // within the bucket from 1 to 10 ms, in proportion
+  })
+})
+
+describe('a tree of a hundred thousand topics', () => {
+  const count = 100_000
+  const tree = new Tree()
+  const set = name => tree.set({ topic: name, payload: '1', size: 1, age_ms: 0, qos: 0, retained: false }, 0)
+  for (let i = 0; i < count; ++i) set(`many/t${i}`)
+  tree.toggle(tree.visible()[0], true)
+
+  // What of it is looked at, and how many names are compared, while `act` runs.
+  const work = act => {
+    const [inOrder, sort] = [Topic.prototype.inOrder, Array.prototype.sort]
+    const done = { topics: 0, comparisons: 0 }
+    Topic.prototype.inOrder = function () {
+      const children = inOrder.call(this)
+      done.topics += children.length
+      return children
+    }
+    Array.prototype.sort = function (compare) {
+      return sort.call(this, (a, b) => {
+        ++done.comparisons
+        return compare(a, b)
+      })
+    }
+    try {
+      act()
+    } finally {
+      Object.assign(Topic.prototype, { inOrder })
+      Object.assign(Array.prototype, { sort })
+    }
+    return done
+  }
+  const nothing = { topics: 0, comparisons: 0 }
+  const all = count + 1   // and the level above them
+
+  test('is looked at once when it is opened', () => {
+    const { topics } = work(() => assert.equal(tree.visible().length, all))
+    assert.equal(topics, all)
+  })
+
+  test('is not looked at again for a key, a scroll, a frame or a value', () => {
+    const rows = tree.visible()
+    assert.deepEqual(work(() => {
+      for (let i = 0; i < 1000; ++i) {
+        set(`many/t${i}`)
+        assert.equal(tree.visible(), rows)
+      }
+    }), nothing)
+  })
+
+  test('is looked at once for all topics that came or went since the last frame, and what was in order is not sorted again', () => {
+    for (const [change, length] of [[name => set(name), all + 100], [name => tree.remove(name), all]]) {
+      const { topics, comparisons } = work(() => {
+        for (let i = 0; i < 100; ++i) change(`many/new${i}`)
+        assert.equal(tree.visible().length, length)
+      })
+      assert.equal(topics, length)
+      assert.ok(comparisons < 2 * count, `${comparisons} comparisons`)
+    }
+  })
+
+  test('is looked at once for each text that is searched for', () => {
+    assert.deepEqual(work(() => {
+      tree.setSearch('T1234')
+      for (let frame = 0; frame < 100; ++frame) assert.equal(tree.visible().length, 11)
+    }), { topics: all, comparisons: 0 })
+    tree.setSearch('')
+  })
+
+  test('is not looked at where it is closed', () => {
+    tree.toggle(tree.visible()[0], false)
+    assert.deepEqual(work(() => assert.equal(tree.visible().length, 1)), { topics: 1, comparisons: 0 })
   })
 })

@@ -47,7 +47,7 @@ export class Topic {
   // What is in order already is not compared again with all else, so that a hundred thousand topics may
   // come in many parts.
   inOrder(): Topic[] {
-    if (this.removed) this.ordered = [...this.children.values()]
+    if (this.removed) this.ordered = this.ordered.filter(one => this.children.get(one.name) === one)
     if (this.removed || this.added) this.ordered.sort((a, b) => a.name < b.name ? -1 : 1)
     this.removed = this.added = false
     return this.ordered
