@@ -758,6 +758,23 @@ describe('the page', { skip }, () => {
     assert.doesNotMatch(await page.locator('main').textContent(), /NaN|undefined|Infinity/)
   })
 
+  test('shows how far a reader of a ring is behind', async t => {
+    await server.stop()
+    server = await Server.start(0, folder => ({ local: { socket: join(folder, 'local.sock') } }))
+    const reader = tap('flow/#', t)
+    await open('#flow')
+    const ring = page.locator('[aria-label="Rings"] tr', { hasText: 'flow/#' })
+    const lag = text => Promise.all([
+      ring.locator('td:nth-child(4)', { hasText: text }).waitFor(),
+      page.locator('.steps li', { hasText: '7 fan out' }).locator('dt:text-is("ring lag") + dd').filter({ hasText: text }).waitFor()])
+    await lag(/^0 B$/)
+    reader.kill('SIGSTOP')
+    for (let i = 0; i < 10; ++i) await server.publish('flow/1', 'x'.repeat(1000))
+    await lag(/^1\d\.\d kB$/)   // ten messages with their headers
+    reader.kill('SIGCONT')
+    await lag(/^0 B$/)
+  })
+
   test('says of the flow what it is not shown for', async () => {
     await server.stop()
     server = await Server.start(0, { http: { serves: ['topics', 'api'] } })
