@@ -121,8 +121,8 @@ void NatsLink::on_nats_events() {
   if (state_ == State::up) {
     for (const std::uint16_t packet_id : events.too_large) {
       refuse(LinkRefusal::too_large);
-      pending_.erase(packet_id);
-      if (packet_id != 0) settle(packet_id, ReasonCode::packet_too_large);
+      const auto found = pending_.find(packet_id);
+      if (found != pending_.end()) finish(found, ReasonCode::packet_too_large);
     }
     if (events.drained_bytes > 0) {
       submission_.add(command::Drained{static_cast<std::uint32_t>(events.drained_bytes), false});
@@ -212,6 +212,7 @@ void NatsLink::take_in() {
     take_in_one(*message);
   }
   if (bytes > 0) client_->let_in(bytes);
+  send_leaving();  // what acknowledgements let go
 }
 
 void NatsLink::take_in_one(natsMsg& message) {
@@ -261,8 +262,6 @@ void NatsLink::take_handover() {
   auto handover = outbox.take();
   if (!handover) return;
   if (handover->connected) owner_->on_link_up(terms_);
-  std::vector<NatsClient::Outgoing> batch;
-  batch.reserve(handover->deliveries.size());
   std::uint32_t refused_bytes = 0;
   for (broker::HandoverItem& item : handover->deliveries) {
     auto& delivery = boost::variant2::get<broker::Delivery>(item);
@@ -275,20 +274,12 @@ void NatsLink::take_handover() {
       if (delivery.qos == 2) submission_.add(command::Pubrec{delivery.packet_id, refused});
       continue;
     }
-    stats_.messages_out.add();
-    stats_.bytes_out.add(delivery.message.payload_bytes());
-    ++messages_sent_;
     message.delivery = std::move(delivery);
-    if (message.delivery.qos == 1) {
-      Pending& pending = pending_[message.delivery.packet_id];
-      pending = {last_number_, message, thread_.wheel().tick() + ack_ticks};
-    }
-    batch.push_back(std::move(message));
+    if (order_.admit(message)) put_out(std::move(message));
   }
   const auto end = handover->close;
   outbox.recycle(std::move(handover));
-  const bool late = outbox.binding() != broker::Outbox::Binding::early;
-  if (!batch.empty()) client_->send(std::move(batch), late);
+  send_leaving();
   if (refused_bytes > 0) submission_.add(command::Drained{refused_bytes, false});
   submission_.submit();
   if (end) close({Why::processor, std::string(protocol::to_string(*end))});
@@ -306,12 +297,29 @@ std::optional<LinkRefusal> NatsLink::prepare(const broker::Delivery& delivery,
           : to_subject(delivery.message.topic(), message.subject);
   if (name != NatsName::mapped) return refusal_of(name);
   message.retain = delivery.retain && rule.config.retained;
+  return std::nullopt;
+}
+
+// Its turn has come.
+void NatsLink::put_out(NatsClient::Outgoing message) {
+  const broker::Delivery& delivery = message.delivery;
+  stats_.messages_out.add();
+  stats_.bytes_out.add(delivery.message.payload_bytes());
+  ++messages_sent_;
   if (delivery.qos == 1) {
     const std::string number = std::to_string(++last_number_);
     message.reply = inbox_ + std::to_string(delivery.packet_id) + "-" + number;
     message.id = inbox_ + number;
+    Pending& pending = pending_[delivery.packet_id];
+    pending = {last_number_, message, thread_.wheel().tick() + ack_ticks};
   }
-  return std::nullopt;
+  leaving_.push_back(std::move(message));
+}
+
+void NatsLink::send_leaving() {
+  if (leaving_.empty()) return;
+  const bool late = submission_.outbox()->binding() != broker::Outbox::Binding::early;
+  client_->send(std::exchange(leaving_, {}), late);
 }
 
 void NatsLink::settle(std::uint16_t packet_id, ReasonCode reason) {
@@ -350,8 +358,16 @@ void NatsLink::take_ack(natsMsg& message) {
   } else if (!said.contains("stream")) {
     return;
   }
-  pending_.erase(found);
+  finish(found, reason);
+}
+
+// It has its answer: the next of its subject leaves.
+void NatsLink::finish(PendingMap::iterator pending, ReasonCode reason) {
+  const std::uint16_t packet_id = pending->first;
+  const std::string subject = std::move(pending->second.message.subject);
+  pending_.erase(pending);
   settle(packet_id, reason);
+  for (NatsClient::Outgoing& next : order_.next(subject)) put_out(std::move(next));
 }
 
 void NatsLink::send_again() {
@@ -395,7 +411,14 @@ void NatsLink::leave_politely(std::string why) {
 }
 
 void NatsLink::end(Which which) {
-  if (which == Which::all) leave_politely("this server ends");
+  if (which != Which::all) return;
+  // What is held back would end with this server. Of what has a publisher that waits, none may stand
+  // in the stream before another: it is sent again to the next server, all of it in order.
+  for (NatsClient::Outgoing& message : order_.take_all()) {
+    if (message.delivery.stored == 0) put_out(std::move(message));
+  }
+  send_leaving();
+  leave_politely("this server ends");
 }
 
 void NatsLink::abandon() {
@@ -417,6 +440,8 @@ void NatsLink::close(LinkEnd end) {
   closing_ends_tick_ = thread_.wheel().tick() + closing_ticks;
   incoming_.clear();
   pending_.clear();
+  order_ = {};
+  leaving_.clear();
   if (submission_.is_open()) {
     submission_.add_close(ReasonCode::normal_disconnection, std::nullopt);
     submission_.submit();

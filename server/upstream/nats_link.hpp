@@ -6,7 +6,8 @@
 // Its life: connecting, up, closing, closed.
 //
 // QoS 0 is core NATS. What leaves at QoS 1, by a rule with `jetstream`, has a reply subject: the stream's
-// answer there is its PUBACK. What has none in time is sent again, under the same Nats-Msg-Id.
+// answer there is its PUBACK. What has none in time is sent again, under the same Nats-Msg-Id. So that
+// it changes places with nothing, the next of its subject waits for that answer (nats_order.hpp).
 //
 // Always: what came from the upstream never goes back to it, by No Local and origin as in a Link, and
 // by `no echo` there. The owner hears of the end exactly once.
@@ -30,6 +31,7 @@
 #include "server/net/io_thread.hpp"
 #include "server/upstream/link_owner.hpp"
 #include "server/upstream/nats_client.hpp"
+#include "server/upstream/nats_order.hpp"
 #include "server/upstream/plan.hpp"
 #include "server/upstream/stats.hpp"
 
@@ -67,12 +69,13 @@ class NatsLink final : public UpstreamLink,
   using ReasonCode = protocol::ReasonCode;
   using Why = LinkEnd::Why;
 
-  // A message that no stream has acknowledged.
+  // A message that has left, and that no stream has acknowledged.
   struct Pending {
     std::uint64_t number = 0;
     NatsClient::Outgoing message;
     std::uint32_t again_tick = 0;
   };
+  using PendingMap = std::map<std::uint16_t, Pending>;  // by packet identifier
 
   void on_nats_events() override;
   void on_outbox_ready() override;
@@ -86,6 +89,9 @@ class NatsLink final : public UpstreamLink,
   void take_handover();
   std::optional<LinkRefusal> prepare(const broker::Delivery& delivery,
                                      NatsClient::Outgoing& message);
+  void put_out(NatsClient::Outgoing message);
+  void send_leaving();
+  void finish(PendingMap::iterator pending, ReasonCode reason);
   void settle(std::uint16_t packet_id, ReasonCode reason);
   void take_ack(natsMsg& message);
   void send_again();
@@ -110,7 +116,9 @@ class NatsLink final : public UpstreamLink,
   std::vector<bool> asked_;           // by rule
   std::deque<NatsMessage> incoming_;  // that wait for the processor
   std::string inbox_;                 // where streams answer; empty: no rule has `jetstream`
-  std::map<std::uint16_t, Pending> pending_;  // by packet identifier
+  PendingMap pending_;
+  NatsOrder order_;
+  std::vector<NatsClient::Outgoing> leaving_;  // until send_leaving()
   std::uint64_t last_number_ = 0;
   std::set<std::string> told_;
   std::optional<LinkEnd> end_;

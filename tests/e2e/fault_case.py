@@ -106,19 +106,19 @@ class Reader(Client):
 
 
 class Writer(Client):
-    """Round after round it publishes one message to each of its topics, and waits for the answers. What has
-    none when the connection ends is published again on the next. `recorded_qos`: what the way to the
+    """Round after round it publishes `ahead` messages to each of its topics, and waits for the answers. What
+    has none when the connection ends is published again on the next. `recorded_qos`: what the way to the
     readers makes of `qos`."""
 
-    def __init__(self, node, dial, history, qos, topics=1, recorded_qos=None, **more):
-        self.qos, self.topics = qos, topics
+    def __init__(self, node, dial, history, qos, topics=1, ahead=1, recorded_qos=None, **more):
+        self.qos, self.topics, self.ahead = qos, topics, ahead
         self.recorded_qos = qos if recorded_qos is None else recorded_qos
         super().__init__(node, dial, history, **more)
 
     def work(self):
         messages = []
         while not self.is_over:
-            messages = self.publish(messages or [self.new(i) for i in range(self.topics)])
+            messages = self.publish(messages or self.new_round())
             if messages:
                 if not self.is_back():
                     return
@@ -126,6 +126,9 @@ class Writer(Client):
                     self.history.sent_again(payload)
             else:
                 time.sleep(PAUSE_S)
+
+    def new_round(self):
+        return [self.new(i) for i in range(self.topics) for _ in range(self.ahead)]
 
     def new(self, i):
         topic = f"d/{self.name}/{self.qos}/{i}"

@@ -306,6 +306,80 @@ class Streams(WithNats):
         self.assertGreaterEqual(here.publish("js/a", b"2", qos=1).code, 0x80)
         self.wait_until_refused(edge, "stream")
 
+    def test_the_next_of_a_topic_leaves_when_the_one_before_is_acknowledged(self):
+        self.serve()
+        edge = self.link(self.RULES)
+        stream = self.peer("js.>")  # This test is the stream.
+        here = self.client(edge.mqtt_port)
+        pids = self.send_to(here, "js/a", b"1", b"2", b"3")
+        here.publish("js/a", b"4")  # at QoS 0: it waits for nothing but its turn
+        other = self.send_to(here, "js/b", b"other")
+        here.publish("js/fence", b"")
+        got = {message.subject: message for message in (stream.next(), stream.next(), stream.next())}
+        self.assertEqual([got[name].payload for name in ("js.a", "js.b", "js.fence")], [b"1", b"other", b""])
+        self.take(stream, got["js.b"])
+        here.answer(wire.PUBACK, pid=other[0], code=0)
+        self.take(stream, got["js.a"])
+        here.answer(wire.PUBACK, pid=pids[0], code=0)
+        second = stream.next()
+        here.publish("js/fence", b"")
+        self.assertEqual((second.payload, stream.next().subject), (b"2", "js.fence"))
+        self.take(stream, second)
+        here.answer(wire.PUBACK, pid=pids[1], code=0)
+        third, last = stream.next(), stream.next()
+        self.assertEqual([(one.subject, one.payload) for one in (third, last)], [("js.a", b"3"), ("js.a", b"4")])
+        self.take(stream, third)
+        here.answer(wire.PUBACK, pid=pids[2], code=0)
+
+    def test_what_is_too_large_or_refused_holds_up_nothing_of_its_topic(self):
+        self.serve("max_payload: 1000")
+        edge = self.link(self.RULES)
+        stream = self.peer("js.>")
+        here = self.client(edge.mqtt_port)
+        pids = self.send_to(here, "js/a", b"1", b"x" * 1001, b"3", b"4")
+        self.take(stream, stream.next())
+        here.answer(wire.PUBACK, pid=pids[0], code=0)
+        self.assertGreaterEqual(here.answer(wire.PUBACK, pid=pids[1]).code, 0x80)
+        third = stream.next()
+        self.assertEqual(third.payload, b"3")
+        stream.publish(third.reply, b'{"error": {"code": 400, "description": "not this one"}}')
+        self.assertGreaterEqual(here.answer(wire.PUBACK, pid=pids[2]).code, 0x80)
+        fourth = stream.next()
+        self.assertEqual(fourth.payload, b"4")
+        self.take(stream, fourth)
+        here.answer(wire.PUBACK, pid=pids[3], code=0)
+
+    def test_what_waits_for_its_turn_leaves_before_this_server_ends(self):
+        self.serve()
+        edge = self.link(self.RULES)
+        stream = self.peer("edge.>", "js.>")
+        here = self.client(edge.mqtt_port)
+        for payload in (b"1", b"2", b"3"):
+            here.publish("edge/a", payload, qos=1)  # Nobody would send it again.
+        self.send_to(here, "js/a", b"1", b"2")  # Its publisher sends it again.
+        here.publish("js/fence", b"")
+        got = [stream.next() for _ in range(3)]
+        self.assertEqual({message.subject: message.payload for message in got},
+                         {"edge.a": b"1", "js.a": b"1", "js.fence": b""})
+        self.assertEqual(edge.terminate(), 0)
+        self.assertEqual([(message.subject, message.payload) for message in (stream.next(), stream.next())],
+                         [("edge.a", b"2"), ("edge.a", b"3")])
+        self.peer().publish("js.end", b"")
+        self.assertEqual(stream.next().subject, "js.end")
+
+    @staticmethod
+    def send_to(here, topic, *payloads):
+        """Publishes all of them at QoS 1 and waits for nothing; returns their packet identifiers."""
+        pids = [here.pid() for _ in payloads]
+        here.send(*(wire.publish(topic, payload, 1, pid, version=here.version)
+                    for payload, pid in zip(payloads, pids)))
+        return pids
+
+    @staticmethod
+    def take(stream, message):
+        """As a stream does."""
+        stream.publish(message.reply, b'{"stream": "S", "seq": 1}')
+
     def test_nothing_acknowledged_is_lost_while_the_link_flaps(self):
         self.start()
         relay = Relay(self.nats.port)

@@ -64,6 +64,13 @@ class Edges(Faults):
         self.edges[node] = edge
         edge.wait_for_log(r"upstream.up ")
 
+    def write_ahead(self):
+        """At each edge, ten messages of one topic are on their way at a time: nothing else says in which order they
+        are to stand in the stream."""
+        for node in EDGES:
+            self.write_at(node, 1, ahead=10, comes_back=True)
+        self.wait_for_all()
+
     # ---- what is waited for
 
     def node_of(self, edge, since=0):
@@ -113,6 +120,7 @@ class Nodes(Edges, unittest.TestCase):
         self.lose(self.follower())
 
     def test_the_leader_is_killed(self):
+        self.write_ahead()
         self.lose(self.cluster.leader(STREAM))
 
     def stop(self, node):
@@ -137,6 +145,7 @@ class Nodes(Edges, unittest.TestCase):
 
     @heavy
     def test_the_leader_stands_still(self):
+        self.write_ahead()
         self.stop(self.cluster.leader(STREAM))
 
     @heavy
@@ -169,6 +178,7 @@ class Links(Edges, unittest.TestCase):
     @heavy
     def test_the_leader_is_cut_off(self):
         """Its edge goes on by another address; then it is among the others again."""
+        self.write_ahead()
         node = self.cluster.leader(STREAM)
         edge = self.edge_of(node.name)
         seen = self.lines()[edge]
