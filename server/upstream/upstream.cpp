@@ -66,6 +66,7 @@ Upstream::Upstream(IoThread& thread, UpstreamPlanRef plan)
       required_(plan->config.required),
       stats_(std::make_shared<UpstreamStats>()),
       plan_(std::move(plan)),
+      turns_(plan_->addresses.size()),
       back_off_(plan_->config.retry_max_seconds * 1000),
       dialect_(first_dialect(plan_->config)) {}
 
@@ -185,12 +186,12 @@ void Upstream::run_errand() {
 // --- Attempts ------------------------------------------------------------------------------------
 
 void Upstream::begin_round() {
-  address_index_ = 0;
+  turns_.begin_round();
   try_address();
 }
 
 void Upstream::try_address() {
-  address_text_ = plan_->config.addresses[address_index_];
+  address_text_ = plan_->config.addresses[turns_.index()];
   endpoints_.clear();
   if (plan_->config.type == UpstreamType::nats) return begin_nats_link();
   state_ = State::resolving;
@@ -285,10 +286,7 @@ void Upstream::attempt_failed(const std::string& why) {
     endpoints_.pop_front();
     return try_endpoint();
   }
-  if (address_index_ + 1 < plan_->addresses.size()) {
-    ++address_index_;
-    return try_address();
-  }
+  if (turns_.next()) return try_address();
   wait_a_while();
 }
 
@@ -412,6 +410,7 @@ void Upstream::apply_change(UpstreamPlanRef plan) {
   demand_.reset();
   subscribed_ = false;
   dialect_ = first_dialect(plan_->config);
+  turns_ = AddressTurns(plan_->addresses.size());
   back_off_ = BackOff(plan_->config.retry_max_seconds * 1000);
   failures_.clear();
   log_info("upstream.changed", {{"upstream", name()}});

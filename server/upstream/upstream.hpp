@@ -1,6 +1,6 @@
 // Upstream: another broker that this server is connected to as a client, for as long as it is
 // configured: it finds an address that answers, has a Link there, and when that ends waits a while
-// (BackOff) and begins anew.
+// (BackOff) and begins anew, with the address after that (AddressTurns).
 //
 //     waiting -> resolving -> dialing -> linked -> waiting ...      an address after the other
 //
@@ -25,6 +25,7 @@
 
 #include "server/mqtt/submission.hpp"
 #include "server/net/io_thread.hpp"
+#include "server/upstream/address_turns.hpp"
 #include "server/upstream/back_off.hpp"
 #include "server/upstream/dial.hpp"
 #include "server/upstream/endpoint.hpp"
@@ -102,20 +103,20 @@ class Upstream final : public LinkOwner,
   void announce(Announced what);
   bool submit_announcement();
 
-  const UpstreamAddress& address() const { return plan_->addresses[address_index_]; }
+  const UpstreamAddress& address() const { return plan_->addresses[turns_.index()]; }
   const std::string& name() const { return plan_->config.name; }
 
   IoThread& thread_;
   std::atomic<bool> required_;
   const std::shared_ptr<UpstreamStats> stats_;
   UpstreamPlanRef plan_;
+  AddressTurns turns_;  // among those of plan_
   BackOff back_off_;
   Dialect dialect_;
   // What plans before this one had subscribed to, and this one has not.
   std::vector<std::string> stale_here_;
   std::vector<std::string> stale_there_;
 
-  std::size_t address_index_ = 0;
   std::string address_text_;        // of the one that is, or was last, tried
   std::deque<Endpoint> endpoints_;  // of the address; the first one is being tried
   std::unique_ptr<Resolving> resolving_;

@@ -47,9 +47,11 @@ inline UpstreamRule rule(Direction direction, std::string filter = "#", std::str
 }
 
 struct LinkTest : testing::Test {
-  void start(std::vector<UpstreamRule> rules) {
+  // `more`: addresses after that of `broker`.
+  void start(std::vector<UpstreamRule> rules, const std::vector<std::string>& more = {}) {
     upstream.name = "north";
     upstream.addresses = {broker.address()};
+    upstream.addresses.insert(upstream.addresses.end(), more.begin(), more.end());
     upstream.rules = std::move(rules);
     upstream.retry_max_seconds = 1;
     config.upstreams = {upstream};

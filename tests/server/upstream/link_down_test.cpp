@@ -139,6 +139,21 @@ TEST_F(LinkTest, TriesItsAddressesInTurn) {
   second.accept()->greet();
 }
 
+TEST_F(LinkTest, GoesOnAtTheAddressAfterTheOneThatItLost) {
+  ScriptedBroker second;
+  start({rule(Direction::out)}, {second.address()});
+  {
+    auto peer = link();
+    wait_until_up();
+  }
+  {
+    auto peer = second.accept();  // not the first, which would answer again
+    peer->greet();
+    wait_until_up();
+  }
+  link();
+}
+
 // --- Upstreams that do wrong ---------------------------------------------------------------------
 
 // The link ends with that reason, and comes again.
