@@ -243,6 +243,27 @@ class Guests(Case):
         listener = {"name": "tcp", "port": 0, "messages_per_second": 100}
         self.publish_too_fast({"listeners": [listener]})
 
+    def in_debt(self, **config):
+        """A server whose listener `tcp` is over its rate for hours. There is `other` beside it."""
+        server = Server({"listeners": [{"name": "tcp", "port": 0, "bytes_per_second": 1},
+                                       {"name": "other", "port": 0}], **config})
+        self.addCleanup(server.stop)
+        writer = self.on("tcp", server)
+        writer.connect("debtor")
+        writer.publish("debt", b"x" * 20_000, qos=1)
+        return server
+
+    def on(self, listener, server):
+        peer = Peer(server.port(listener))
+        self.addCleanup(peer.close)
+        return peer
+
+    def test_half_a_connect_is_not_waited_for_while_its_listener_is_over_its_rate(self):
+        server = self.in_debt(connect_timeout_seconds=1)
+        half = self.on("tcp", server)
+        half.send(wire.connect("half")[:7])
+        half.expect_end()
+
     def test_what_exceeds_a_rate_at_qos_0_is_dropped_by_setting(self):
         """The first message leaves a debt of hours."""
         drop = {"bytes_per_second": 1, "drop_qos0_over_rate": True}
