@@ -42,8 +42,8 @@ Schema<ListenerConfig> listener_schema() {
            "The most connections of this listener at once; further ones are told `quota exceeded`. "
            "0: as many as connection.count_max allows")
       .key(FIELD(messages_per_second), Limits{0, 100'000'000},
-           "The most PUBLISH packets in a second from all clients of this listener; who exceeds it "
-           "is not read until the second is over. 0: no limit")
+           "The most PUBLISH packets in a second from all clients of this listener; a further one "
+           "waits, with all that its client sends after it. 0: no limit")
       .key(FIELD(bytes_per_second), Limits{0, 1024 * gib}, "The same limit for the bytes in them")
       .key(FIELD(drop_qos0_over_rate),
            "Whether messages of QoS 0 that exceed these two limits are dropped, and counted, "
@@ -188,8 +188,8 @@ void add_front_end(Schema<Config>& schema) {
       .key(FIELD(connection.per_second_and_address_max), Limits{0, 10'000'000},
            "The same limit for those of one address (of IPv6: one /64)")
       .key(FIELD(connection.messages_per_second), Limits{0, 100'000'000},
-           "The most PUBLISH packets in a second from one client; who exceeds it is not read until "
-           "the second is over. 0: no limit")
+           "The most PUBLISH packets in a second from one client; a further one waits, with all "
+           "that the client sends after it. 0: no limit")
       .key(FIELD(connection.bytes_per_second), Limits{0, 1024 * gib},
            "The same limit for the bytes in them")
       .key(FIELD(connection.drop_qos0_over_rate),

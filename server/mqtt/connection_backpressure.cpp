@@ -1,7 +1,7 @@
 // Back-pressure of a connection: when it stops to read, and when it goes on. It stops while what it
 // submitted is at its limit in the queue, while answers wait that the client does not read, and
-// while the client is over its rate. What it holds back meanwhile is handled in turns, as reads
-// are.
+// while a message of it waits because of a rate. What it holds back meanwhile is handled in turns,
+// as reads are.
 #include "server/mqtt/connection.hpp"
 
 namespace millrace::server {

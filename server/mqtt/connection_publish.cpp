@@ -28,11 +28,14 @@ bool Connection::handle_publish(const protocol::Frame& frame, Bytes packet, Rece
     return fault(decoded.error());
   }
   protocol::PublishView& view = *decoded;
-  // What exceeds a rate waits, with all behind it, or is dropped below.
+  // What exceeds a rate waits, with all behind it, and comes here again; or it is dropped below.
   bool is_dropped = false;
   if (Guest* one = guest(); one != nullptr && one->limits_rate()) {
     const auto rate = one->take(packet.size(), view.qos == QoS::at_most_once);
-    if (rate == Guest::Rate::exceeded) hold_rest_ = true;
+    if (rate == Guest::Rate::waits) {
+      hold_rest_ = true;
+      return false;
+    }
     is_dropped = rate == Guest::Rate::drop;
   }
   const auto qos = static_cast<std::size_t>(view.qos);

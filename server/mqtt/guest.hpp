@@ -60,27 +60,27 @@ class Guest {
     return true;
   }
 
-  // It published so much, which then counts, unless it is to be dropped.
-  enum class Rate : std::uint8_t { within, exceeded, drop };  // exceeded: what follows waits
+  // What becomes of a message of so many bytes. Only one that is taken counts: one that finds a rate
+  // exceeded waits, with what follows it, or is dropped. So who publishes nothing never waits for
+  // what others of its listener published.
+  enum class Rate : std::uint8_t { taken, waits, drop };
   Rate take(std::size_t bytes, bool is_qos0) {
-    if (is_qos0 && drops_any()) {
-      const Room room = room_now();
-      if ((!room.own && drops_qos0_) || (!room.of_listener && listener_drops())) return Rate::drop;
-    }
+    const Room room = room_now();
+    const bool drops = (!room.own && drops_qos0_) || (!room.of_listener && listener_drops());
+    if (is_qos0 && drops) return Rate::drop;
+    waits_ = !room.own || !room.of_listener;
+    if (waits_) return Rate::waits;
     messages_.take(1);
     bytes_.take(static_cast<double>(bytes));
     if (listener_rate_ != nullptr) listener_rate_->take(1, static_cast<double>(bytes));
-    if (is_qos0) return must_wait() ? Rate::exceeded : Rate::within;
+    return Rate::taken;
+  }
+  // Whether its message still waits: it is not read meanwhile.
+  bool must_wait() {
+    if (!waits_) return false;
     const Room room = room_now();
     waits_ = !room.own || !room.of_listener;
-    return waits_ ? Rate::exceeded : Rate::within;
-  }
-  // Whether it is not read. Where QoS 0 is dropped, only QoS 1 and 2 make a client wait.
-  bool must_wait() {
-    if (!waits_ && drops_qos0_ && (listener_rate_ == nullptr || listener_drops())) return false;
-    const Room room = room_now();
-    if (room.own && room.of_listener) waits_ = false;
-    return waits_ || (!room.own && !drops_qos0_) || (!room.of_listener && !listener_drops());
+    return waits_;
   }
   bool limits_rate() const {
     return messages_.limits() || bytes_.limits() || listener_rate_ != nullptr;
@@ -96,13 +96,12 @@ class Guest {
     return {messages && bytes, listener_rate_ == nullptr || listener_rate_->has_some(now)};
   }
   bool listener_drops() const { return listener_rate_ != nullptr && listener_rate_->drops_qos0(); }
-  bool drops_any() const { return drops_qos0_ || listener_drops(); }
 
   Guests& guests_;
   const std::uint16_t listener_;
   ListenerRate* const listener_rate_;  // null: not limited
   const bool drops_qos0_;
-  bool waits_ = false;  // since a message of QoS 1 or 2 found or left a rate exceeded
+  bool waits_ = false;  // since a message of its own found a rate exceeded
   RateBucket messages_;
   RateBucket bytes_;
   std::optional<std::string> address_;  // as it is counted
