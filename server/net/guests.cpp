@@ -64,8 +64,8 @@ Guests::Verdict Guests::enter(const std::string& address, std::size_t listener,
                              listener_connections_[listener] >= listener_max_[listener];
   const bool address_full =
       connection_.per_address_max > 0 && from.connections >= connection_.per_address_max;
-  if (listener_full || address_full) {
-    too_many_.add();
+  if (address_full || listener_full) {
+    (address_full ? address_too_many_ : listener_too_many_).add();
     return Verdict::too_many;
   }
   // Last: whoever is refused for itself leaves the common rate to others.
@@ -201,9 +201,10 @@ std::vector<MetricRow> Guests::metric_rows() const {
        "Connections that were not let in because of the limits for addresses, users and "
        "listeners, or a ban.",
        [this](MetricWriter& writer) {
-         writer.sample(static_cast<double>(too_many_.value()), {"too_many"});
-         writer.sample(static_cast<double>(too_fast_.value()), {"too_fast"});
+         writer.sample(static_cast<double>(address_too_many_.value()), {"too_many_of_address"});
+         writer.sample(static_cast<double>(listener_too_many_.value()), {"too_many_of_listener"});
          writer.sample(static_cast<double>(user_too_many_.value()), {"too_many_of_user"});
+         writer.sample(static_cast<double>(too_fast_.value()), {"too_fast"});
          writer.sample(static_cast<double>(banned_.value()), {"banned"});
        }},
       counter_row("millrace_http_requests_banned_total", MetricType::counter,

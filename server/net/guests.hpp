@@ -166,11 +166,12 @@ class Guests {
   std::uint32_t telling_ = 0;
   RateBucket rate_;
   // Written under the mutex: one thread at a time.
-  Counter too_many_;
+  Counter address_too_many_;
+  Counter listener_too_many_;
+  Counter user_too_many_;
   Counter too_fast_;
   Counter banned_;
   Counter banned_requests_;
-  Counter user_too_many_;
 };
 
 }  // namespace millrace::server

@@ -39,15 +39,20 @@ class Guests(Case):
         peer.send(f"PROXY TCP4 {address} 127.0.0.1 1 1\r\n".encode())
         return peer
 
+    def refused(self, reason, server=None):
+        return (server or self.server).metrics()[f'millrace_connections_refused_total{{reason="{reason}"}}']
+
     def test_one_address_has_so_many_connections(self):
         for version, code in ((5, 0x97), (4, 3)):
             address = f"192.0.2.{version}"
             here = [self.at(address), self.at(address)]
             for number, peer in enumerate(here):
                 peer.connect(f"{self.unique}{version}{number}")
+            before = self.refused("too_many_of_address")
             more = self.at(address, version=version)
             more.send(wire.connect("more", version=version))
             more.expect_refused(code)
+            self.assertEqual(self.refused("too_many_of_address"), before + 1)
             self.at("192.0.2.100").connect(f"{self.unique}{version}other")
             here[0].disconnect()
 
@@ -97,11 +102,12 @@ class Guests(Case):
     def test_one_listener_has_so_many(self):
         one = self.at("192.0.2.20", "small")
         one.connect(self.unique)
+        before = self.refused("too_many_of_listener"), self.refused("too_many_of_address")
         two = self.at("192.0.2.21", "small")
         two.send(wire.connect("two"))
         two.expect_refused(0x97)
-        refused = self.server.metrics()['millrace_connections_refused_total{reason="too_many"}']
-        self.assertGreaterEqual(refused, 1)
+        self.assertEqual((self.refused("too_many_of_listener"), self.refused("too_many_of_address")),
+                         (before[0] + 1, before[1]))
 
     def test_one_user_has_so_many(self):
         config = {"connection": {"per_user_max": 1},
@@ -113,6 +119,7 @@ class Guests(Case):
             one.connect("one", username="ann", password="secret")
             two.send(wire.connect("two", username="ann", password="secret"))
             two.expect_refused(0x97)
+            self.assertEqual(self.refused("too_many_of_user", server), 1)
             three.connect("three")
 
     def test_one_address_comes_so_often(self):
@@ -137,8 +144,7 @@ class Guests(Case):
                 codes.append(peer.next().code)
             self.assertEqual(codes[:5], [0] * 5)
             self.assertIn(0x9F, codes)
-            refused = server.metrics()['millrace_connections_refused_total{reason="too_fast"}']
-            self.assertGreaterEqual(refused, codes.count(0x9F))
+            self.assertGreaterEqual(self.refused("too_fast", server), codes.count(0x9F))
 
     def test_an_address_whose_logins_fail_is_banned_until_sighup(self):
         config = {"listeners": [{**NEAR, "name": "tcp"}],
@@ -153,6 +159,7 @@ class Guests(Case):
             banned = self.at("192.0.2.1", server=server)
             banned.send(wire.connect("honest"))
             banned.expect_end()
+            self.assertEqual(self.refused("banned", server), 1)
             self.at("192.0.2.2", server=server).connect("other")
             self.assertEqual(server.metrics()["millrace_addresses_banned"], 1)
             server.wait_for_log(r"address\.banned peer=192\.0\.2\.1")
