@@ -11,7 +11,8 @@ table in Markdown.
 The server has its default configuration, but memory.bytes_max (1 GiB) and what an attack needs besides.
 Attackers run in processes of their own, on the same machine: the times are those of a server that shares
 its cores with them. With --check nothing is timed: the exit status says whether memory stayed within the
-limit, nothing of the attackers is left, and the server ended in order.
+limit, nothing of the attackers is left, the server ended in order, and every message of the healthy client
+came, none of them so late that it was not served meanwhile.
 """
 
 import argparse
@@ -37,6 +38,8 @@ MEMORY_LIMIT = GIB
 # between two looks at what the process has.
 PROCESS = 192 * MIB
 INTERVAL_S = 0.02
+# A message that takes longer was not delivered late, its client was not served.
+PATIENCE_S = 10
 
 
 # ---- the healthy client ----------------------------------------------------------------------------
@@ -49,8 +52,9 @@ def _received(sock):
 
 
 def healthy_client(port, pipe):
-    """Says when it is subscribed, then publishes to itself until it is told to stop. A time counts from
-    when a message was to be sent; one that does not come counts until the end."""
+    """Says when it is subscribed, then publishes to itself until it is told to stop, and waits for what has
+    not come yet. A time counts from when a message was to be sent; one that does not come counts until the
+    end. Says its times, whether it lost its connection, and how many messages never came."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(wire.connect("healthy") + wire.subscribe(1, [("healthy", 0)]))
@@ -63,17 +67,21 @@ def healthy_client(port, pipe):
     del held[:found[1]]
     pipe.send("subscribed")
     waits, times, lost = {}, [], False
-    number, next_at = 0, time.monotonic()
-    while not lost and not pipe.poll():
+    number, next_at, end_at = 0, time.monotonic(), None
+    while not lost:
         now = time.monotonic()
-        while now >= next_at and not lost:
+        if end_at is None and pipe.poll():
+            end_at = now + PATIENCE_S
+        if end_at is not None and (not waits or now >= end_at):
+            break
+        while end_at is None and now >= next_at and not lost:
             waits[number] = next_at
             try:
                 sock.sendall(wire.publish("healthy", str(number)))
             except OSError:
                 lost = True
             number, next_at = number + 1, next_at + INTERVAL_S
-        if lost or not select.select([sock], [], [], max(0, next_at - now))[0]:
+        if lost or not select.select([sock], [], [], max(0, (end_at or next_at) - now))[0]:
             continue
         try:
             held += _received(sock)
@@ -91,7 +99,19 @@ def healthy_client(port, pipe):
     sock.close()
     times += [ended - sent for sent in waits.values()]
     times.sort()
-    pipe.send((times[int(len(times) * 0.99)], times[-1], lost))
+    pipe.send((times[int(len(times) * 0.99)], times[-1], lost, len(waits)))
+
+
+def faults_of(worst, lost, missing):
+    """What is wrong with what the healthy client saw."""
+    faults = []
+    if lost:
+        faults.append("the healthy client lost its connection")
+    if missing:
+        faults.append(f"{missing} messages of the healthy client never came")
+    elif worst > PATIENCE_S:
+        faults.append(f"the healthy client waited for {worst:.0f} s for a message")
+    return faults
 
 
 # ---- one attack ------------------------------------------------------------------------------------
@@ -215,10 +235,9 @@ def run(function, seconds, settle_s, check):
         _end(attackers)
         result.peak = _peak_bytes(server.pid)
         ours.send("stop")
-        result.p99, result.worst, lost = ours.recv()
+        result.p99, result.worst, lost, missing = ours.recv()
         healthy.join()
-        if lost:
-            result.faults.append("the healthy client lost its connection")
+        result.faults += faults_of(result.worst, lost, missing)
         _settle(server, settle_s, function, check)
         result.after = server.resident_bytes()
         result.charged = int(_metric(server, "millrace_memory_bytes"))
