@@ -1,5 +1,5 @@
 """deploy/kubernetes: what one object says of another is so, pods have no rights, and the server accepts its
-configuration. With kubectl the objects are what it builds; without it, those of the base, as they stand."""
+configuration. The objects are taken as they stand, and with kubectl also as it builds them."""
 
 import os
 import shutil
@@ -10,15 +10,18 @@ from pathlib import Path
 
 import yaml
 
-from manifests import ROOT, base_as_it_stands, builds, kubectl_knows_components
+from manifests import ROOT, base_as_it_stands, builds, example_as_it_stands, kubectl_knows_components
 from server import binary, environment
 from suite import main
+
+
+needs_kubectl = unittest.skipUnless(kubectl_knows_components(), "no kubectl that builds components is installed")
 
 
 class Base(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.objects = builds(ROOT / "base") if kubectl_knows_components() else base_as_it_stands()
+        cls.objects = base_as_it_stands()
 
     def of_kind(self, kind):
         return [item for item in self.objects if item["kind"] == kind]
@@ -91,6 +94,13 @@ class Base(unittest.TestCase):
                       (ROOT.parents[1] / "Dockerfile").read_text())
 
 
+@needs_kubectl
+class BaseAsBuilt(Base):
+    @classmethod
+    def setUpClass(cls):
+        cls.objects = builds(ROOT / "base")
+
+
 class Configuration(unittest.TestCase):
     @staticmethod
     def check(**variables):
@@ -117,9 +127,10 @@ class Configuration(unittest.TestCase):
         self.assertGreater(grace, 20)
 
 
-@unittest.skipUnless(kubectl_knows_components(), "no kubectl that builds components is installed")
 class Example(Base):
     """The overlay, with a file of users as its first lines say."""
+
+    objects_in = staticmethod(example_as_it_stands)
 
     @classmethod
     def setUpClass(cls):
@@ -129,7 +140,7 @@ class Example(Base):
         shutil.copytree(ROOT, copy)
         subprocess.run([binary(), "passwd", "--create", "--batch", str(copy / "example" / "passwd"), "alice", "secret"],
                        check=True, stdout=subprocess.DEVNULL)
-        cls.objects = builds(copy / "example")
+        cls.objects = cls.objects_in(copy / "example")
 
     def test_the_users_are_the_overlays(self):
         [secret] = self.of_kind("Secret")
@@ -160,6 +171,11 @@ class Example(Base):
         for item in self.objects:
             if item is not namespace:
                 self.assertEqual(item["metadata"]["namespace"], namespace["metadata"]["name"], item["kind"])
+
+
+@needs_kubectl
+class ExampleAsBuilt(Example):
+    objects_in = staticmethod(builds)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from manifests import ROOT, base_as_it_stands, builds, kubectl_knows_components, objects_in
+from manifests import ROOT, base_as_it_stands, example, objects_in
 from server import binary
 from suite import main
 
@@ -138,12 +138,11 @@ class Fields(unittest.TestCase):
         self.assertTrue(any(written.is_patch for written in objects))
         self.accept(objects)
 
-    @unittest.skipUnless(kubectl_knows_components(), "no kubectl that builds components is installed")
     def test_so_has_the_example_as_it_is_built(self):
         with tempfile.TemporaryDirectory(prefix="millrace-kubernetes-") as folder:
             shutil.copytree(ROOT, folder, dirs_exist_ok=True)
             (Path(folder) / "example" / "passwd").write_text("")
-            self.accept([Written(f"the example: {item['kind']}", item) for item in builds(Path(folder) / "example")])
+            self.accept([Written(f"the example: {item['kind']}", item) for item in example(Path(folder) / "example")])
 
     def test_every_field_is_refused_by_name_when_it_is_misspelt(self):
         wrong = [misspelt(written, path) for written in all_written() for path in fields(written.value)
