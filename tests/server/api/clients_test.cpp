@@ -7,9 +7,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "tests/broker/users.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::server {
@@ -153,6 +155,118 @@ TEST(ClientList, HandsOutEveryConnectedClientWhereOnlyConnectionsKnow) {
   EXPECT_EQ(seen, wanted);
 }
 
+// --- A hundred thousand clients ------------------------------------------------------------------
+
+// The server's own inquiry, with its steps counted.
+class CountedList final : public broker::Inquiry {
+ public:
+  CountedList(std::unique_ptr<ClientListInquiry> list, std::size_t& steps)
+      : list_(std::move(list)), steps_(steps) {}
+  bool step(const Scope& scope, std::uint32_t budget) override {
+    ++steps_;
+    return list_->step(scope, budget);
+  }
+
+ private:
+  const std::unique_ptr<ClientListInquiry> list_;
+  std::size_t& steps_;
+};
+
+class Crowd {
+ public:
+  static constexpr std::size_t count = 100'000;
+  static constexpr std::uint32_t steps_min =
+      count / broker::ProcessorLimits().inquiry_sessions_per_batch;
+
+  Crowd() {
+    world_.joins = [] { return true; };  // in few batches, which is quicker
+    for (std::size_t i = 0; i < count - 2; ++i) {
+      ids_.push_back("client-" + std::to_string(i));
+      world_.peer(ids_.back()).connect();
+    }
+    for (const broker::Peer* peer : {&reader_, &writer_}) ids_.push_back(peer->client_id);
+    reader_.connect().subscribe("news");
+    writer_.connect();
+    world_.joins = {};
+    world_.run_until_idle();
+    reader_.read();
+    std::sort(ids_.begin(), ids_.end());
+  }
+  ~Crowd() {
+    world_.joins = [] { return true; };
+    for (const auto& peer : world_.peers) peer->close();
+    world_.joins = {};
+    world_.run_until_idle();
+  }
+
+  const std::vector<std::string>& ids() const { return ids_; }
+
+  // A page, while a message is published in each batch and has to be with its reader after that
+  // batch, whether the page is ready or not.
+  ClientPage list(ClientQuery query, ClientListInquiry::Sift sift = {}) {
+    std::optional<ClientPage> page;
+    std::size_t steps = 0;
+    const auto asker = std::make_shared<int>();
+    auto list = std::make_unique<ClientListInquiry>(
+        std::move(query), asker, [&](ClientPage answer) { page = std::move(answer); },
+        std::move(sift));
+    world_.apply(
+        {nullptr, broker::command::Inquire{std::make_unique<CountedList>(std::move(list), steps)}});
+    std::size_t before_the_page = 0;
+    while (!page) {
+      const std::string value = std::to_string(reader_.got.size());
+      writer_.publish("news", value);
+      reader_.take();
+      if (reader_.got.empty() || reader_.got.back().payload != value) {
+        ADD_FAILURE() << "message " << value << " is not there after its batch";
+        world_.run_until_idle();
+        break;
+      }
+      if (!page) ++before_the_page;
+    }
+    EXPECT_GE(steps, steps_min);
+    EXPECT_GE(before_the_page + 2, steps) << "the first step and the last one have none";
+    return page ? std::move(*page) : ClientPage();
+  }
+
+ private:
+  World world_;
+  broker::Peer& reader_ = world_.peer("reader");
+  broker::Peer& writer_ = world_.peer("writer");
+  std::vector<std::string> ids_;
+};
+
+TEST(ClientList, LetsAMessagePassInEachBatchOfAWalkOverAHundredThousand) {
+  Crowd crowd;
+  ClientQuery query;
+  query.limit = 30'000;  // more than a request may ask for: each page is a walk
+  std::vector<std::string> seen;
+  for (std::optional<std::string> next = ""; next;) {
+    ClientPage page = crowd.list(query);
+    for (const std::string& id : ids(page)) seen.push_back(id);
+    next = std::move(page.next);
+    if (next) query.after = parsed({{"after", *next}})->after;
+  }
+  EXPECT_EQ(seen.size(), Crowd::count);
+  EXPECT_TRUE(seen == crowd.ids()) << "each once, in their order";
+}
+
+TEST(ClientList, HandsOutAHundredThousandInSlicesBetweenWhichMessagesPass) {
+  Crowd crowd;
+  std::vector<std::string> seen;
+  crowd.list(*parsed({{"listener", "tcp"}}),
+             [&](const std::vector<ClientRow>& slice, std::uint32_t begun) {
+               EXPECT_EQ(begun, 1u);
+               EXPECT_LE(slice.size(), broker::ProcessorLimits().inquiry_sessions_per_batch);
+               for (const ClientRow& row : slice) seen.push_back(row.id);
+             });
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen.size(), Crowd::count);
+  EXPECT_TRUE(seen == crowd.ids()) << "each once";
+}
+
+// --- What connections know -----------------------------------------------------------------------
+
 ClientRow row_from(std::string id, std::string address, std::uint64_t bytes_sent,
                    std::string listener = "tcp") {
   ClientRow row;
@@ -194,6 +308,24 @@ TEST(ClientPageMaker, KeepsTheGreatestFirstInPages) {
   EXPECT_EQ(ids(second), (std::vector<std::string>{"a", "d"}));
   EXPECT_FALSE(second.next);
 }
+
+TEST(ClientPageMaker, SortsByWhatAConnectionKnows) {
+  const auto sorted_by = [](const char* word) {
+    ClientPageMaker maker(*parsed({{"sort", word}}));
+    for (const auto& [id, seconds, received] :
+         {std::tuple("a", 5u, 30u), {"b", 600u, 10u}, {"c", 70u, 20u}}) {
+      ClientRow row = row_from(id, "10.0.0.1", 0);
+      row.connection->connected_seconds = seconds;
+      row.connection->bytes_received = received;
+      maker.consider(std::move(row));
+    }
+    return ids(maker.finish());
+  };
+  EXPECT_EQ(sorted_by("connected"), (std::vector<std::string>{"b", "c", "a"}));
+  EXPECT_EQ(sorted_by("received"), (std::vector<std::string>{"a", "c", "b"}));
+}
+
+// --- What sessions know --------------------------------------------------------------------------
 
 TEST(ClientList, TellsHowManyValuesAClientHasNotSeen) {
   broker::ProcessorLimits limits;
@@ -244,6 +376,24 @@ TEST(ClientList, TellsThoseWhoAreAwayFromThoseWhoAreHere) {
   EXPECT_EQ(ids(*ask(world, query)), std::vector<std::string>{"here"});
 }
 
+TEST(ClientList, PicksTheClientsOfAUser) {
+  World world;
+  const broker::Users users({{"ann", {}}, {"bob", {}}});
+  for (const char* id : {"ann-1", "bob-1", "ann-2"}) {
+    broker::Peer& peer = world.peer(id);
+    peer.rights = users.rights_of(std::string(id, 3));
+    peer.connect();
+  }
+  world.peer("anonymous").connect();
+  const auto rows = ask(world, *parsed({{"user", "ann"}}))->rows;
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].id, "ann-1");
+  EXPECT_EQ(rows[1].id, "ann-2");
+  EXPECT_EQ(json_of(rows[0])["user"], "ann");
+  EXPECT_EQ(ids(*ask(world, *parsed({{"user", ""}}))), std::vector<std::string>{"anonymous"});
+  EXPECT_TRUE(ask(world, *parsed({{"user", "an"}}))->rows.empty()) << "a user is named in full";
+}
+
 TEST(ClientList, IsNotWalkedForWhomeverHasGone) {
   World world;
   world.peer("c").connect();
@@ -274,6 +424,16 @@ TEST(ClientDetail, HasTheSubscriptionsByName) {
   EXPECT_EQ(detail.subscriptions[1].filter, "b/#");
   EXPECT_EQ(detail.subscriptions[1].qos, 1);
   EXPECT_FALSE(detail.more_subscriptions);
+}
+
+TEST(ClientDetail, HasTheRateOfASubscription) {
+  World world;
+  world.peer("c").connect().subscribe(broker::limited("a", 250)).subscribe("b");
+  const ClientDetail detail = detail_of(world, "c");
+  ASSERT_EQ(detail.subscriptions.size(), 2u);
+  EXPECT_EQ(detail.subscriptions[0].interval_ms, 250u);
+  EXPECT_EQ(detail.subscriptions[1].interval_ms, 0u);
+  EXPECT_EQ(json_of(detail)["subscribed"][0]["interval_ms"], 250);
 }
 
 TEST(ClientDetail, ShowsABoundedNumberOfSubscriptionsAndSaysSo) {
