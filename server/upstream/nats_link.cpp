@@ -56,6 +56,18 @@ NatsHeaders headers_of(natsMsg& message) {
   return headers;
 }
 
+// An error of the server, as in HTTP (no leader, no resources), which passes; others are the
+// message's, which would be refused again. A stream that is full refuses by its own rule (`discard
+// new`), though with a 503, too.
+bool passes(const nlohmann::json& error) {
+  constexpr int stream_store_failed = 10077;  // nats-server, server/errors.json
+  const auto number = [&](const char* name) {
+    const auto found = error.find(name);
+    return found != error.end() && found->is_number_integer() ? found->get<int>() : 0;
+  };
+  return error.is_object() && number("code") >= 500 && number("err_code") != stream_store_failed;
+}
+
 LinkRefusal refusal_of(NatsName name) {
   switch (name) {
     case NatsName::reserved:
@@ -122,7 +134,7 @@ void NatsLink::on_nats_events() {
     for (const std::uint16_t packet_id : events.too_large) {
       refuse(LinkRefusal::too_large);
       const auto found = pending_.find(packet_id);
-      if (found != pending_.end()) finish(found, ReasonCode::packet_too_large);
+      if (found != pending_.end()) finish(found, ReasonCode::implementation_specific_error);
     }
     if (events.drained_bytes > 0) {
       submission_.add(command::Drained{static_cast<std::uint32_t>(events.drained_bytes), false});
@@ -353,6 +365,10 @@ void NatsLink::take_ack(natsMsg& message) {
   if (const auto error = said.find("error"); error != said.end()) {
     const bool has_text = error->is_object() && error->contains("description");
     tell_once(subject, "JetStream: " + (has_text ? (*error)["description"].dump() : error->dump()));
+    if (passes(*error)) {
+      found->second.again_tick = thread_.wheel().tick() + no_responders_ticks;
+      return;
+    }
     refuse(LinkRefusal::stream);
     reason = ReasonCode::implementation_specific_error;
   } else if (!said.contains("stream")) {
