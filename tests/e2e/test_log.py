@@ -3,7 +3,9 @@
 import base64
 import contextlib
 import os
+import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -57,6 +59,57 @@ class Audit(Case):
     def test_what_it_listens_on_is_said(self):
         self.server.wait_for_log(r"listening transport=tcp .* listener=tcp tls=off clients=password\b")
         self.server.wait_for_log(r"descriptors limit=\d+")
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class Start(Case):
+    """What listens where, with what security, and what is unsafe about it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-log-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        passwd, cls.key, certificate, cls.socket = (
+            os.path.join(cls.folder.name, name) for name in ("passwd", "key", "certificate", "socket"))
+        subprocess.run([binary(), "passwd", "-b", "-I", "1", passwd, "ann", "secret"], check=True)
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-days", "30", "-subj", "/CN=localhost", "-keyout", cls.key, "-out", certificate],
+                       check=True, stderr=subprocess.DEVNULL)
+        os.chmod(cls.key, 0o644)
+        tls = {"certificate_file": certificate, "key_file": cls.key}
+        asks = {**tls, "client_ca_file": certificate, "client_certificate": "required"}
+        cls.CONFIG = {
+            "listeners": [
+                {"name": "tls", "transport": "tls", "port": 0, "tls": {**tls, "version_min": "1.3"}},
+                {"name": "wss", "transport": "wss", "port": 0, "tls": {**asks, "user_from": "common_name"}},
+                {"name": "both", "transport": "tls", "port": 0, "tls": asks},
+                {"name": "unix", "transport": "unix", "socket": cls.socket, "peer_user": True},
+                {"name": "open", "port": 0, "host": "0.0.0.0"}],
+            "http": {"listeners": [{"port": 0, "tls": tls}]},
+            "access": {"password_file": passwd}}
+        super().setUpClass()
+
+    def test_it_says_what_listens_where_with_what_security(self):
+        for transport, address, listener, security in (
+                ("tls", "127.0.0.1", "tls", "tls=1.3 clients=password"),
+                ("wss", "127.0.0.1", "wss", "tls=1.2 clients=certificate"),
+                ("tls", "127.0.0.1", "both", "tls=1.2 clients=certificate|password"),
+                ("unix", self.socket, "unix", "tls=off clients=process"),
+                ("tcp", "0.0.0.0", "open", "tls=off clients=password"),
+                ("http", "127.0.0.1", "http", "tls=off"),
+                ("https", "127.0.0.1", "http-2", "tls=1.2")):
+            self.server.wait_for_log(rf" listening transport={transport} address={re.escape(address)} port=\d+ "
+                                     rf"listener={listener} {re.escape(security)}$")
+
+    def test_it_warns_of_what_is_unsafe(self):
+        self.server.port("open")
+        self.server.wait_for_log(r" warn  unsafe path=listeners\[4\] warning=\"passwords cross the network to "
+                                 r"0\.0\.0\.0:0 in clear: there is no TLS\"$")
+        for path in (*(f"listeners[{number}]" for number in range(3)), "http.listeners[0]"):
+            self.server.wait_for_log(rf" warn  unsafe path={re.escape(path)}\.tls\.key_file "
+                                     rf"warning=\"every user of this machine may read {self.key} ")
+        unsafe = [line for line in self.server.lines if " unsafe " in line]
+        self.assertEqual(len(unsafe), 5, unsafe)
 
 
 class Secrets(Case):

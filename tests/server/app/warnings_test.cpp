@@ -59,6 +59,32 @@ TEST(Warnings, NameSecretsThatEverybodyMayRead) {
   EXPECT_EQ(warnings(of(config)), "");
 }
 
+TEST(Warnings, NameKeysOfTlsThatEverybodyMayRead) {
+  const test::Folder folder;
+  const std::string key = folder.write("key", "");
+  Config config;
+  config.http.listeners.resize(1);
+  config.upstreams.resize(1);
+  TlsConfig& mqtt = config.listeners[0].tls;
+  TlsConfig& http = config.http.listeners[0].tls;
+  const std::pair<std::string*, std::string> files[] = {
+      {&mqtt.key_file, "listeners[0].tls.key_file"},
+      {&mqtt.more_key_files.emplace_back(), "listeners[0].tls.more_key_files[0]"},
+      {&mqtt.key_password_file, "listeners[0].tls.key_password_file"},
+      {&http.key_file, "http.listeners[0].tls.key_file"},
+      {&http.key_password_file, "http.listeners[0].tls.key_password_file"},
+      {&config.upstreams[0].tls.key_file, "upstreams[0].tls.key_file"}};
+  for (const auto& [file, path] : files) {
+    *file = key;
+    ::chmod(key.c_str(), 0644);
+    EXPECT_EQ(warnings(of(config)),
+              path + ": every user of this machine may read " + key + " (chmod o-r)\n");
+    ::chmod(key.c_str(), 0640);
+    EXPECT_EQ(warnings(of(config)), "");
+    file->clear();
+  }
+}
+
 TEST(Warnings, NameSecretsForTokensAndNotPublicKeys) {
   const test::Folder folder;
   Config config;
