@@ -1,5 +1,12 @@
 """Access rules: what they withhold, and their reason codes."""
 
+import base64
+import hmac
+import json
+import os
+import tempfile
+import time
+
 import wire
 from case import Case, main
 from peer import Peer
@@ -175,6 +182,56 @@ class OwnTopics(Case):
             self.assertEqual(server.reload({"access": {"rules": [
                 {"effect": "allow", "address": "10.0.0.0/8", "filter": "own/%c/#"}]}}), "reloaded")
             self.assertEqual(one.publish("own/one/x", b"", qos=1).code, 0x87)
+
+
+class OwnTopicsOfUsers(Case):
+    """Users that are named by a token, since a file of passwords has none that is called `#`."""
+
+    SECRET = b"a secret of thirty-two bytes, or more"
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-access-")
+        cls.addClassCleanup(folder.cleanup)
+        secret_file = os.path.join(folder.name, "secret")
+        with open(secret_file, "wb") as out:
+            out.write(cls.SECRET)
+        cls.CONFIG = {"access": {"jwt": {"secret_file": secret_file}, "otherwise": "allow", "rules": [
+            {"effect": "deny", "filter": "mail/%u/sealed"},
+            {"effect": "allow", "filter": "mail/%u/#"},
+            {"effect": "deny", "filter": "mail/#"}]}}
+        super().setUpClass()
+
+    def of(self, user):
+        def encoded(data):
+            return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        text = ".".join(encoded(json.dumps(part).encode()) for part in
+                        ({"alg": "HS256"}, {"sub": user, "exp": int(time.time()) + 1000}))
+        signature = encoded(hmac.digest(self.SECRET, text.encode(), "sha256"))
+        return self.peer(username=user, password=f"{text}.{signature}")
+
+    def may(self, peer, topic):
+        code = peer.publish(topic, b"", qos=1).code
+        self.assertIn(code, (0x00, 0x10, 0x87))
+        return code != 0x87
+
+    def test_each_user_has_topics_of_its_own(self):
+        ann = self.of("ann")
+        self.assertEqual(ann.subscribe("mail/ann/#", "mail/bob/#", "mail/+/in", "other/#").codes,
+                         [0, 0x87, 0x87, 0])
+        self.assertEqual([self.may(ann, f"mail/{tail}") for tail in ("ann/in", "ann/sealed", "bob/in")],
+                         [True, False, False])
+
+    def test_a_name_with_a_wildcard_in_it_reaches_nobody_elses(self):
+        for user in ("+", "#", "a/b", "+/x", "$share", "%u", "%c"):
+            with self.subTest(user):
+                one = self.of(user)
+                for filter_ in ("mail/#", "mail/+", "mail/+/#", "mail/+/in", "mail/a/#", "mail/a/b/#", "mail/ann/#",
+                                "$share/g/mail/#", "$latest/mail/+/in"):
+                    self.assertEqual(one.subscribe(filter_).codes, [0x87], filter_)
+                for topic in ("mail/ann/in", "mail/a/b/in", "mail/a/b/sealed", "mail/in", "mail//in"):
+                    self.assertFalse(self.may(one, topic), topic)
+                self.assertTrue(self.may(one, "other/x"))
 
 
 if __name__ == "__main__":
