@@ -26,27 +26,27 @@ IoResult PacketReader::receive(Stream& stream, ReceivedBytes& received) {
 
 // A large packet: nothing to handle until all of it is there.
 IoResult PacketReader::receive_into_own(Stream& stream, ReceivedBytes& received) {
-  broker::Buffer& buffer = *buffer_;
-  const IoResult result = stream.read({buffer.data() + bytes_, buffer.capacity() - bytes_});
+  // Before the read, as keep() may have filled the buffer, too: a read into no room looks like the
+  // peer's end.
+  if (bytes_ == buffer_->capacity()) {
+    const std::uint32_t factor = trust_ == Trust::client ? 4 : 2;
+    const std::uint32_t capacity = std::min(packet_bytes_, factor * bytes_);
+    if (!charge(capacity, trust_)) {
+      received.is_over_budget_ = true;
+      return {IoStatus::ok};
+    }
+    broker::BufferRef larger = broker::Buffer::allocate(capacity);
+    std::memcpy(larger->data(), buffer_->data(), bytes_);
+    buffer_ = std::move(larger);
+  }
+  const IoResult result = stream.read({buffer_->data() + bytes_, buffer_->capacity() - bytes_});
   if (result.status != IoStatus::ok) return result;
   bytes_ += static_cast<std::uint32_t>(result.bytes);
-  if (bytes_ < buffer.capacity()) return result;
-  if (buffer.capacity() == packet_bytes_) {
-    received.own_ = std::move(buffer_);
-    received.bytes_ = {received.own_->data(), bytes_};
-    received.holder_ = received.own_.get();
-    forget();
-    return result;
-  }
-  const std::uint32_t factor = trust_ == Trust::client ? 4 : 2;
-  const std::uint32_t capacity = std::min(packet_bytes_, factor * buffer.capacity());
-  if (!charge(capacity, trust_)) {
-    received.is_over_budget_ = true;
-    return result;
-  }
-  broker::BufferRef larger = broker::Buffer::allocate(capacity);
-  std::memcpy(larger->data(), buffer.data(), bytes_);
-  buffer_ = std::move(larger);
+  if (bytes_ < packet_bytes_) return result;
+  received.own_ = std::move(buffer_);
+  received.bytes_ = {received.own_->data(), bytes_};
+  received.holder_ = received.own_.get();
+  forget();
   return result;
 }
 

@@ -205,6 +205,19 @@ TEST_F(MemoryLimitsTest, ALongPacketIsRefusedWhileThereIsNoMemory) {
   EXPECT_EQ(farewell(), protocol::ReasonCode::quota_exceeded);
 }
 
+// Not taken for the peer's end, of which the client would be told nothing.
+TEST_F(MemoryLimitsTest, ALongPacketThatFillsTheReadBufferIsRefusedToo) {
+  connect();
+  front.processor.ledger().set_limit(100'000);
+  const std::uint32_t read_bytes = front.settings->config.connection.read_bytes;
+  receive(part_of_packet(read_bytes));
+  EXPECT_EQ(farewell(), std::nullopt);
+  Bytes rest = part_of_packet(200'000);
+  rest.erase(rest.begin(), rest.begin() + read_bytes);
+  receive(rest);
+  EXPECT_EQ(farewell(), protocol::ReasonCode::quota_exceeded);
+}
+
 TEST_F(MemoryLimitsTest, TopicsBehindAliasesAreCountedAndGivenBack) {
   const std::uint64_t before = front.processor.ledger().bytes(broker::Holding::connections);
   connect();

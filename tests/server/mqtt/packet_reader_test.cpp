@@ -137,6 +137,30 @@ TEST_F(PacketReaderTest, AnUnauthenticatedBufferGrowsWithItsBytesAndIsChargedToT
   EXPECT_FALSE(over_budget);
 }
 
+// The first read takes all of the buffer that there is room for.
+TEST(PacketReaderMemory, APacketThatFillsItsBufferWhileThereIsNoMemoryIsRefusedOrGoesOn) {
+  constexpr std::uint32_t read_bytes = 64 * 1024;
+  constexpr std::uint32_t packet_bytes = 2 * read_bytes;
+  for (const bool memory_comes_back : {false, true}) {
+    broker::Ledger ledger{0};
+    ReadMemory memory{read_bytes, 0, ledger};
+    PacketReader reader(memory);
+    ScriptedStream stream;
+    stream.reads = {Bytes(read_bytes), Bytes(packet_bytes - read_bytes)};
+    {
+      ReceivedBytes received;
+      ASSERT_EQ(reader.receive(stream, received).bytes, read_bytes);
+      ASSERT_TRUE(reader.keep(received, Rest::partial, Trust::client, packet_bytes));
+    }
+    ASSERT_EQ(reader.kept_bytes(), read_bytes) << "it is full";
+    if (memory_comes_back) ledger.set_limit(UINT64_MAX);
+    ReceivedBytes received;
+    EXPECT_EQ(reader.receive(stream, received).status, IoStatus::ok) << "not the peer's end";
+    EXPECT_EQ(received.is_over_budget(), !memory_comes_back);
+    EXPECT_EQ(received.rest().size(), memory_comes_back ? packet_bytes : 0);
+  }
+}
+
 TEST_F(PacketReaderTest, UnauthenticatedPeersTogetherHoldNoMoreThanTheBudget) {
   const Bytes large = publish(18'000);
   PacketReader other(memory);

@@ -35,6 +35,7 @@ class ScriptedStream : public Stream {
 
   void open(StreamUser&) override {}
   IoResult read(std::span<std::uint8_t> into) override {
+    if (into.empty()) return {IoStatus::end};  // as recv() says with no room
     if (reads.empty()) return {IoStatus::again};
     std::vector<std::uint8_t>& front = reads.front();
     const std::size_t bytes = std::min(front.size(), into.size());
