@@ -116,7 +116,8 @@ void Connection::handle_packets(ReceivedBytes& received, ReadCounts& counts) {
     received.take(frame.packet_bytes);
     if (is_costly && submission_.is_at_limit()) [[unlikely]]
       hold_rest_ = true;
-    if (hold_rest_) break;
+    // An answer may have taken a hand-over that ended it: nothing is added behind Close.
+    if (hold_rest_ || ended()) break;
   }
 }
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -38,6 +39,7 @@ class Submission {
 
   template <class What>
   void add(What&& what) {
+    assert(!close_added_);
     thread_.commands().emplace_back(outbox_.get(), std::forward<What>(what));
   }
   void add_publish(broker::Message&& message) {

@@ -99,7 +99,7 @@ void Link::handle_packets(ReceivedBytes& received) {
     const protocol::Frame& frame = **found;
     if (!handle_packet(frame, received.rest().first(frame.packet_bytes), received)) break;
     received.take(frame.packet_bytes);
-    if (hold_rest_) break;
+    if (hold_rest_ || ended()) break;
   }
 }
 

@@ -149,6 +149,41 @@ TEST_F(ConnectionLimitsTest, AnMqtt5ClientHasNoMoreInflightThanTheServerAllows) 
             front.settings->config.inflight_max);
 }
 
+// --- The end by the processor ---
+
+struct ProcessorEndTest : ConnectionLimitsTest {
+  // Ends the connection in the processor. The thread has not been told yet.
+  void expel() {
+    auto request = std::make_unique<broker::ExpelRequest>();
+    request->client_id = "c";
+    broker::Command command{nullptr, broker::command::Expel{std::move(request)}};
+    ASSERT_EQ(front.inbox.submit({&command, 1}), 1u);
+    front.apply();
+  }
+};
+
+// The answer to the PINGREQ takes the hand-over that ends the connection.
+TEST_F(ProcessorEndTest, NothingIsSubmittedBehindCloseThatCameInTheSameRead) {
+  connect();
+  expel();
+  protocol::Publish publish;
+  publish.topic = "t";
+  protocol::Subscribe subscribe;
+  subscribe.packet_id = 1;
+  subscribe.subscriptions.emplace_back().filter = "t";
+  protocol::Puback puback;
+  puback.packet_id = 1;
+  Bytes all = encoded(protocol::Pingreq{});
+  for (const Packet& packet : {Packet(publish), Packet(subscribe), Packet(puback)}) {
+    const Bytes bytes = encoded(packet);
+    all.insert(all.end(), bytes.begin(), bytes.end());
+  }
+  receive(all);
+  EXPECT_EQ(front.inbox.queue().len(), 1u) << "Close, and no more";
+  front.apply();
+  EXPECT_EQ(front.processor.stats().stale_commands.value(), 0u);
+}
+
 // --- Memory ---
 
 struct MemoryLimitsTest : ConnectionLimitsTest {
