@@ -326,6 +326,7 @@ void Connection::say_farewell() {
                           explains ? "the token has expired" : std::string()};
   const auto bytes = greeted_ ? encode_disconnect(farewell) : encode_refusal(farewell);
   if (bytes.empty()) return;
+  held_.reset();  // nothing follows it [MQTT-3.14.4-1]
   writer_.add_control(bytes);
   const auto type = greeted_ ? protocol::PacketType::disconnect : protocol::PacketType::connack;
   thread_.counters().packets_sent[static_cast<std::size_t>(type)].add();

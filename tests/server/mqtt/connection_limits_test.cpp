@@ -184,6 +184,21 @@ TEST_F(ProcessorEndTest, NothingIsSubmittedBehindCloseThatCameInTheSameRead) {
   EXPECT_EQ(front.processor.stats().stale_commands.value(), 0u);
 }
 
+// The PINGRESP is held until Close is applied, and DISCONNECT does not wait for that.
+TEST_F(ProcessorEndTest, NoAnswerIsWrittenBehindDisconnect) {
+  connect();
+  expel();
+  line.room = 0;
+  receive(encoded(protocol::Pingreq{}));
+  front.apply();
+  front.thread.dispatch_ready();
+  line.room = SIZE_MAX;
+  connection->on_writable();
+  const auto frame = **protocol::frame(line.taken, protocol::packet_bytes_limit, Version::v5);
+  EXPECT_EQ(frame.type, protocol::PacketType::disconnect);
+  EXPECT_EQ(frame.packet_bytes, line.taken.size()) << "and no more";
+}
+
 // --- Memory ---
 
 struct MemoryLimitsTest : ConnectionLimitsTest {
