@@ -126,12 +126,19 @@ void EventStream::take() {
   if (writing_ || ending_) return;
   std::unique_ptr<broker::Handover> handover = outbox_->take();
   if (!handover) return;
+  if (early_) {
+    early_->append(std::move(*handover));
+    outbox_->recycle(std::exchange(handover, std::move(early_)));
+  }
   if (handover->close) ending_ = true;
   std::string text;
   if (body_ == nullptr) {
     if (ending_) return refuse(why_not(*handover->close, "one more session", "session.count_max"));
     const auto& suback = handover->control.bytes();
-    if (suback.empty()) return outbox_->recycle(std::move(handover));  // connected, and no more yet
+    if (suback.empty()) {  // connected, and perhaps the first subscriptions have brought values
+      early_ = std::move(handover);
+      return;
+    }
     if (const auto reason = refusal_in(suback, filters_)) {
       return refuse(why_not(*reason, "its subscriptions",
                             "session.subscriptions_max, session.all_subscriptions_max"));

@@ -101,11 +101,12 @@ class EventStream final : public std::enable_shared_from_this<EventStream>,
   const Setup setup_;
   const HttpExchange::Ptr exchange_;
   const broker::OutboxRef outbox_;
-  std::shared_ptr<HttpBody> body_;      // null: the head is not sent yet
-  std::vector<broker::Command> kept_;   // the queue had no room for them
-  std::size_t filters_ = 0;             // that it subscribes to
-  std::uint32_t writing_bytes_ = 0;     // of messages, in the piece that is being written
-  std::uint32_t unreported_bytes_ = 0;  // written
+  std::shared_ptr<HttpBody> body_;           // null: the head is not sent yet
+  std::unique_ptr<broker::Handover> early_;  // what was handed over before SUBACK; null: nothing
+  std::vector<broker::Command> kept_;        // the queue had no room for them
+  std::size_t filters_ = 0;                  // that it subscribes to
+  std::uint32_t writing_bytes_ = 0;          // of messages, in the piece that is being written
+  std::uint32_t unreported_bytes_ = 0;       // written
   // The same as bytes on the wire, and how many of them a byte of a message became, of those that were
   // reported last.
   std::uint64_t writing_text_bytes_ = 0;

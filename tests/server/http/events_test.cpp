@@ -67,6 +67,42 @@ TEST(Events, OfSeveralFiltersComeInOneStream) {
   EXPECT_EQ(reader.value()["topic"], "b/c");
 }
 
+// A SUBSCRIBE that is applied in parts brings the first values before it is answered.
+TEST(Events, LoseNothingThatComesBeforeAllSubscriptionsAreAccepted) {
+  broker::ProcessorLimits limits;
+  limits.units_per_batch = 1;
+  EventsWorld world({}, {}, limits, /*starts_processor=*/false);
+  std::string target = "/events?";
+  std::vector<std::string> topics;
+  for (int i = 1; i <= 8; ++i) {
+    topics.push_back("t" + std::to_string(i));
+    target += (i > 1 ? "&filter=" : "filter=") + topics.back();
+    world.publish(topics.back(), std::string(1500, '.'));
+  }
+  // Without the processor's thread the HTTP thread applies two batches, and then takes what they
+  // brought.
+  const auto borrowed = [&] { return world.processor.stats().borrowed_batches.value(); };
+  const std::uint64_t before = borrowed();
+  auto reading =
+      std::async(std::launch::async, [&] { return std::make_unique<EventReader>(world, target); });
+  wait_for([&] { return borrowed() == before + 2; });
+  std::promise<void> taken;
+  boost::asio::post(world.http.context(), [&] { taken.set_value(); });
+  taken.get_future().wait();
+  world.inbox.start();
+  const auto reader = reading.get();
+  std::vector<std::string> received;
+  do {
+    received.push_back(reader->value()["topic"].get<std::string>());
+  } while (received.back() != topics.back());
+  ASSERT_EQ(received, topics);
+  // Nor is any of the credit lost.
+  for (int i = 0; i < 3; ++i) {
+    world.publish("t1", std::string(8000, '.'));
+    EXPECT_EQ(reader->value()["topic"], "t1");
+  }
+}
+
 // So they cost the processor what they cost it for a client of `$latest/`.
 TEST(Events, AreMadeOnTheSideOfHttpFromPacketsThatPassUnchanged) {
   std::promise<void> stands_still, may_go_on;  // the HTTP thread

@@ -52,13 +52,13 @@ struct Published {
 class TopicsWorld {
  public:
   explicit TopicsWorld(HttpConfig http_config = {}, AccessConfig access = {},
-                       broker::ProcessorLimits limits = {})
+                       broker::ProcessorLimits limits = {}, bool starts_processor = true)
       : processor(limits),
         inbox(broker::InboxLimits{}, processor),
         http(on_any_port(http_config)),
         routes(http, processor.topics(), http_config, worker, access_of(access)),
         events(http, inbox, routes, event_options(http_config), latest) {
-    inbox.start();
+    if (starts_processor) inbox.start();
     http.start();
   }
   ~TopicsWorld() {
