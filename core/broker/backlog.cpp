@@ -133,6 +133,7 @@ void Backlog::drop_oldest_for(Session& session, const PendingEntry& entry, Drop 
 
 std::size_t Backlog::shed(Session& session, std::uint64_t bytes, std::size_t count) {
   assert(!session.ended);
+  const SpoolCount figures(batch_, figures_of(session));
   std::size_t dropped = 0;
   while (dropped < count && !session.pending.empty() && session.held_bytes() > bytes) {
     dropped += session.pending.drop_some(std::min<std::size_t>(64, count - dropped));

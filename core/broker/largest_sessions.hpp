@@ -1,7 +1,8 @@
 // LargestSessions: which sessions hold most, so that memory can be taken back from those first.
 //
 // Sessions are listed by the power of two of what they hold in all, those without a connection apart;
-// and these also by that of what waits in them, which can be dropped. Who holds little is not listed. Within a
+// and these also by that of what waits in them, which can be dropped. Who holds little is not listed.
+// The session of a link is listed by what waits in it alone: it does not end for memory. Within a
 // power of two the session that was made first comes first, so that a replay takes the same one.
 //
 // What always holds: a session is listed where it belonged at its last note(); one that ended is not
@@ -31,13 +32,14 @@ class LargestSessions {
   // After a change of what the session holds, or of whether it has a connection; and once it ended.
   void note(Session& session) {
     const bool offline = !session.connected();
+    const bool may_end = !session.ended && session.origin == 0;
     const bool may_shed = !session.ended && offline;
     if (offline != session.listed_offline) [[unlikely]] {
       move(holders_of(session), session, session.holding_rank, 0);
       session.listed_offline = offline;
     }
     move(holders_of(session), session, session.holding_rank,
-         session.ended ? 0 : rank_of(session.held_bytes()));
+         may_end ? rank_of(session.held_bytes()) : 0);
     move(waiting_, session, session.waiting_rank,
          may_shed ? rank_of(session.pending.memory_bytes()) : 0);
   }

@@ -13,7 +13,9 @@
 // until 75 % are used. Beside that the other parts take in nothing new while memory is scarce
 // (ledger.hpp). Each session that loses something is counted, and reported to whoever asked for it.
 //
-// What always holds: a session that holds little does not end for what others hold; a batch gives up
+// What always holds: a session that holds little does not end for what others hold; that of a link
+// does not end, as nobody would make it anew before the link is up again, and what is published
+// meanwhile would not wait for it (its own limits bound it, see QueueLimits); a batch gives up
 // twice as much as came since the last one, and a slice more, so that it keeps up and nobody waits.
 //
 // Threads: the processor's holder alone.

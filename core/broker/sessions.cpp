@@ -84,11 +84,12 @@ void Sessions::connect(Outbox& outbox, ConnectRequest& request) {
   if (present) deliverer_.resume(session);
 }
 
-// For one more session. Who has one may come back to it: that is how what waits in it gets less.
+// For one more session. Who has one may come back to it: that is how what waits in it gets less. For
+// that of a link there always is: without it, what is published does not wait for the link.
 bool Sessions::has_room(const ConnectRequest& request) {
+  if (request.origin != 0) return true;
   if (by_client_id_.size() >= batch_.limits().sessions_max) return false;
-  if (request.origin == 0 &&
-      batch_.users().is_full(request.rights ? std::string_view(request.rights->owner) : "")) {
+  if (batch_.users().is_full(request.rights ? std::string_view(request.rights->owner) : "")) {
     batch_.stats().user_refusals.add();
     return false;
   }

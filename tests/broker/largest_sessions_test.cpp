@@ -41,6 +41,17 @@ TEST_F(LargestSessionsTest, WhoHoldsLittleIsNotListed) {
   EXPECT_EQ(largest.largest(), nullptr);
 }
 
+TEST_F(LargestSessionsTest, ThatOfALinkIsNotListedByWhatItHolds) {
+  Session& of_link = session(8192, 'a');
+  of_link.origin = 3;
+  largest.note(of_link);
+  EXPECT_EQ(largest.largest(), nullptr);
+  EXPECT_EQ(largest.largest_offline(), nullptr);
+  of_link.origin = 0;  // a client has taken it over
+  largest.note(of_link);
+  EXPECT_EQ(largest.largest(), &of_link);
+}
+
 TEST_F(LargestSessionsTest, OfAsLargeOnesTheFirstThatWasMadeComesFirst) {
   Session& first = session(8192, 'a');
   Session& second = session(8192, 'b');

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/broker/ledger.hpp"
@@ -368,6 +370,105 @@ TEST_F(Memory, OfCachedIdentifiersIsWithinTheBudgetToo) {
   EXPECT_GT(routes, mib / 2);
   EXPECT_LE(routes, mib + 2 * count * sizeof(std::uint32_t) + 1000 * 200);
   EXPECT_GT(small.processor.stats().routes_dropped.value(), 500u);
+}
+
+// --- The session of a link to another broker ---
+
+class MemoryOfALink : public Memory {
+ protected:
+  static constexpr std::uint16_t origin = 3;
+
+  // Its messages have their acknowledgement when the link's peer has them.
+  Peer& link() {
+    Peer& peer = world.peer("link", Version::v5);
+    peer.origin = origin;
+    peer.figures = figures;
+    return peer;
+  }
+  static SubscriptionRequest confirming() {
+    SubscriptionRequest wanted;
+    wanted.name = wanted.filter = "a";
+    wanted.mode = Mode::every;
+    wanted.qos = 1;
+    wanted.no_local = true;
+    wanted.confirms = true;
+    return wanted;
+  }
+  // What a publisher was told, since the last call.
+  static std::vector<ReasonCode> told(Peer& publisher) {
+    std::vector<ReasonCode> reasons;
+    publisher.read();
+    for (const protocol::Packet& packet : std::exchange(publisher.control, {})) {
+      if (const auto* puback = std::get_if<protocol::Puback>(&packet)) {
+        reasons.push_back(puback->reason);
+      }
+    }
+    return reasons;
+  }
+
+  const std::shared_ptr<SpoolFigures> figures = std::make_shared<SpoolFigures>();
+};
+
+// Nobody would make it anew before the link is up again, and what is published meanwhile would be
+// acknowledged though it does not wait for the link.
+TEST_F(MemoryOfALink, DoesNotEndItsSession) {
+  Peer& there = link().connect(true, never_expires).subscribe(confirming());
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  for (int i = 0; i < 100 && !ledger().is_scarce(); ++i) {
+    writer.publish("a", large, 1);
+    there.read();  // its peer does not acknowledge
+    look();
+  }
+  ASSERT_EQ(ledger().level(), MemoryLevel::scarce);
+  look();
+  EXPECT_TRUE(exists("link")) << "with a connection";
+  EXPECT_FALSE(there.closed);
+  there.close();
+  for (int i = 0; i < 3; ++i) look();
+  ASSERT_TRUE(exists("link")) << "without one";
+  writer.publish("a", "v", 1);
+  EXPECT_TRUE(told(writer).empty());
+
+  std::vector<Message> held;
+  while (ledger().total() < ledger().bytes_max() + large.size()) {
+    held.push_back(message("b", large));
+    world.processor.update_ledger();
+  }
+  for (int i = 0; i < 3; ++i) look();
+  ASSERT_EQ(ledger().level(), MemoryLevel::exhausted);
+  ASSERT_TRUE(exists("link"));
+  writer.publish("a", "v", 1);
+  EXPECT_EQ(told(writer), std::vector<ReasonCode>{ReasonCode::quota_exceeded});
+  EXPECT_EQ(stats().memory_sessions_ended.value(), 0u);
+}
+
+TEST_F(MemoryOfALink, IsTakenFromWhatWaitsForIt) {
+  link().connect(true, never_expires).subscribe(confirming()).close();
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  for (int i = 0; i < 80; ++i) {
+    writer.publish("a", large, 1);
+    look();
+    ASSERT_LT(ledger().total(), ledger().bytes_max() + large.size());
+  }
+  const std::uint64_t gone = dropped(Drop::memory);
+  EXPECT_GT(gone, 0u);
+  EXPECT_EQ(figures->dropped[static_cast<std::size_t>(Drop::memory)].value(), gone);
+  EXPECT_EQ(told(writer), std::vector<ReasonCode>(gone, ReasonCode::quota_exceeded));
+  EXPECT_EQ(figures->messages.value(), 80 - gone);
+}
+
+TEST_F(MemoryOfALink, ThatIsScarceRefusesNeitherItsSessionNorWhatItSubscribesTo) {
+  Peer& writer = world.peer("writer", Version::v5).connect();
+  const std::vector<Message> held = hold_until_scarce();
+  look();
+  ASSERT_TRUE(ledger().is_scarce());
+  Peer& there = link().connect(true, never_expires).subscribe(confirming()).read();
+  EXPECT_FALSE(there.closed);
+  EXPECT_EQ(std::get<protocol::Suback>(there.control.at(0)).reasons.at(0),
+            ReasonCode::granted_qos1);
+  writer.publish("a", "v", 1);
+  EXPECT_EQ(there.read().payloads(), std::vector<std::string>{"v"});
+  EXPECT_TRUE(told(writer).empty());
 }
 
 TEST_F(Memory, OfReleasedQos2MessagesIsGivenBack) {
