@@ -96,6 +96,8 @@ void Restore::add_newest(const store::Record& record) {
 // --- Sessions ------------------------------------------------------------------------------------
 
 void Restore::add_of_session(const store::Record& record) {
+  // The body may be missing, and must not be taken for another one that is numbered later.
+  last_body_ = std::max(last_body_, record.body);
   if (record.key.group != group_) {
     end_session();
     group_ = record.key.group;
@@ -127,7 +129,10 @@ void Restore::add_of_session(const store::Record& record) {
     case Kind::bound: {
       const auto bound = records::decode_bound(record.value);
       known = number && bound;
-      if (known) bound_.emplace(*number, *bound);
+      if (known) {
+        bound_.emplace(*number, *bound);
+        note_number(*number);  // its entry may be missing: likewise
+      }
       break;
     }
     case Kind::entry:
@@ -247,11 +252,17 @@ bool Restore::add_subscription(std::string_view name, std::string_view value) {
   return true;
 }
 
+// New entries are numbered after it.
+void Restore::note_number(std::uint32_t number) {
+  if (number > entry_number_max) return;
+  session_->last_stored = std::max(session_->last_stored, number);
+}
+
 bool Restore::add_entry(std::uint32_t number, const store::Record& record) {
   const auto entry = records::decode_entry(record.value);
   if (!entry) return false;
   if (number > entry_number_max) return false;
-  session_->last_stored = std::max(session_->last_stored, number);
+  note_number(number);
   parts_.router.skip_number(entry->subscription);
   Delivery delivery;
   delivery.stored = number;
@@ -268,11 +279,15 @@ bool Restore::add_entry(std::uint32_t number, const store::Record& record) {
   delivery.packet_id = delivery.bound_apart ? bound->second.packet_id : entry->packet_id;
   const InflightState state = delivery.bound_apart ? bound->second.state : entry->state;
   const std::uint32_t order = delivery.bound_apart ? bound->second.order : number;
+  if (delivery.bound_apart) bound_.erase(bound);
   if (delivery.packet_id > InflightWindow::identifier_count || order > entry_number_max)
     return false;
-  session_->last_stored = std::max(session_->last_stored, order);
+  note_number(order);
   const bool needs_message = delivery.packet_id == 0 || state != InflightState::awaits_pubcomp;
-  if (needs_message && !delivery.message) return false;
+  if (needs_message && !delivery.message) {
+    lost_.emplace_back(session_, number);
+    return false;
+  }
   if (delivery.packet_id == 0) {
     PendingEntry pending;
     pending.delivery = std::move(delivery);
@@ -318,6 +333,10 @@ void Restore::push_pending() {
 }
 
 void Restore::end_session() {
+  for (const auto& [number, bound] : bound_) {
+    lost_.emplace_back(session_, number);
+    ++figures_.orphans;
+  }
   bound_.clear();
   if (session_ == nullptr) return;
   std::sort(inflight_.begin(), inflight_.end(),
@@ -339,6 +358,7 @@ RestoreFigures Restore::finish(Journal* journal) {
   if (journal != nullptr) {
     for (Session* session : restored_) session->stored = true;
     for (const std::uint64_t group : forgotten_) journal->forget(group);
+    for (const auto& [session, number] : lost_) journal->gone(*session, number, true);
     for (const Session* session : were_connected_) journal->changed(*session);
     if (figures_.newest > 0 && !journal->keeps_newest()) parts_.values.forget_stored_newest();
   }

@@ -4,7 +4,8 @@
 // since now; wills and sessions that fell due are due; each owner has the rights that it has now, and
 // a session whose owner is gone does not come back. What a token carried of rules is not kept: until
 // its user is back, only what is queued depends on it, and that is judged anew then. A record that
-// names what is not there (the damage of a disk may leave such) is counted and passed over.
+// names what is not there (the damage of a disk may leave such) is counted and passed over; its
+// number is not given to another.
 //
 // Threads: the processor's holder, before the first batch.
 #pragma once
@@ -79,6 +80,7 @@ class Restore {
   void restore_deadlines(Session& session, const records::SessionState& state,
                          const Rights* rights);
   bool add_subscription(std::string_view name, std::string_view value);
+  void note_number(std::uint32_t number);
   bool add_entry(std::uint32_t number, const store::Record& record);
   void push_pending();
   RightsRef rights_of(const records::SessionState& state) const;
@@ -97,7 +99,7 @@ class Restore {
   // The session whose records come now.
   std::uint64_t group_ = 0;
   Session* session_ = nullptr;  // null: its own record is not there, or its owner is gone
-  std::unordered_map<std::uint32_t, records::Bound> bound_;
+  std::unordered_map<std::uint32_t, records::Bound> bound_;   // whose entries have not come yet
   std::vector<std::pair<std::uint32_t, Inflight>> inflight_;  // with their order
   std::vector<std::pair<PendingEntry, Waits>> pending_;
 
@@ -105,6 +107,8 @@ class Restore {
   std::vector<std::pair<Session*, RightsRef>> to_judge_;
   std::vector<Session*> were_connected_;
   std::vector<std::uint64_t> forgotten_;  // groups
+  // Numbers of entries whose message is missing, or of which nothing but an identifier is there.
+  std::vector<std::pair<Session*, std::uint32_t>> lost_;
 };
 
 }  // namespace millrace::broker

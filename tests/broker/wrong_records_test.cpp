@@ -2,7 +2,10 @@
 // what depends on them, and harm nothing else.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "tests/broker/filled_store.hpp"
 #include "tests/broker/stored_promises.hpp"
@@ -27,6 +30,93 @@ TEST(WrongRecords, ARecordThatIsMissingCostsWhatDependsOnItAndNothingElse) {
     };
     ASSERT_EQ(broken_promise(world, promises_of(state), commit), "") << testing::PrintToString(key);
   }
+}
+
+// Servers one after the other, of which the first starts with those records.
+class Lives {
+ public:
+  explicit Lives(const store::State& state) {
+    store::Batch batch;
+    for (const auto& [key, value] : state) {
+      const auto& [space, group, rest] = key;
+      batch.put({static_cast<std::uint8_t>(space), group, rest}, value.first, value.second);
+    }
+    log_.append(batch, false);
+  }
+  World& start() {
+    world_.reset();
+    world_ = std::make_unique<World>();
+    world_->start_with(state(), log_, log_.appended());
+    return *world_;
+  }
+  void commit() {
+    world_->end_batch();
+    world_->tell_committed(log_.appended());
+  }
+  store::State state() const { return log_.state(log_.appended()); }
+  // The client comes back to its session, and reads what there is.
+  std::vector<std::string> read(const char* client_id) {
+    Peer& reader = world_->peer(client_id).connect(false, never_expires);
+    for (int i = 0; i < 3; ++i) {
+      commit();
+      reader.read();
+    }
+    return reader.payloads();
+  }
+
+ private:
+  MemoryLog log_;
+  std::unique_ptr<World> world_;
+};
+
+Peer& durable_reader(World& world, const char* client_id, const char* filter, int qos) {
+  return world.peer(client_id).connect(true, never_expires).subscribe(filter, qos, Mode::every);
+}
+
+TEST(WrongRecords, AMessageThatIsMissingIsNoOtherThatComesLater) {
+  World before;
+  before.open_store();
+  durable_reader(before, "reader", "a", 1).close();
+  before.peer("writer").connect().publish("a", "lost", 1);
+  store::State state = before.log->state(before.log->appended());
+  const StateKey body(store::body_space, 1, "");
+  ASSERT_EQ(state.erase(body), 1u);
+
+  Lives lives(state);
+  World& first = lives.start();
+  EXPECT_EQ(first.restored.orphans, 1u);
+  durable_reader(first, "stranger", "b", 1).close();
+  first.peer("writer").connect().publish("b", "for the stranger", 1);
+  lives.commit();
+  EXPECT_FALSE(lives.state().contains(body)) << "its number is not given to another";
+  const World& second = lives.start();
+  EXPECT_EQ(second.restored.orphans, 0u) << "it was told of once";
+  EXPECT_EQ(second.restored.messages, 1u);
+  EXPECT_TRUE(lives.read("reader").empty());
+  EXPECT_EQ(lives.read("stranger"), std::vector<std::string>{"for the stranger"});
+}
+
+TEST(WrongRecords, AnIdentifierWhoseMessageIsMissingIsNotTakenByALaterOne) {
+  World before;
+  before.open_store();
+  durable_reader(before, "reader", "a", 2).close();
+  before.peer("writer").connect().publish("a", "lost", 2);
+  Peer& reader = before.peer("reader").connect(false, never_expires).read();
+  reader.acknowledge(PacketType::pubrec, reader.got.at(0).packet_id);
+  before.run_until_idle();
+  store::State state = before.log->state(before.log->appended());
+  const auto rest_of = [](records::Part part) { return records::rest_of(part, 1); };
+  ASSERT_TRUE(state.contains({records::session_space, 1, rest_of(records::Part::bound)}));
+  ASSERT_EQ(state.erase(StateKey(records::session_space, 1, rest_of(records::Part::entry))), 1u);
+
+  Lives lives(state);
+  World& first = lives.start();
+  EXPECT_EQ(first.restored.orphans, 1u);
+  first.peer("writer").connect().publish("a", "later", 2);
+  lives.commit();
+  const World& second = lives.start();
+  EXPECT_EQ(second.restored.orphans, 0u);
+  EXPECT_EQ(lives.read("reader"), std::vector<std::string>{"later"});
 }
 
 // As by a fault of the memory before the checksum was made, or by an import.
