@@ -455,18 +455,20 @@ void Backlog::clear(Session& session, SharedHeirs heirs) {
   const std::size_t lasting = session.pending.lasting_size();
   batch_.stats().drop(Drop::session_ended, lasting);
   batch_.stats().drop(Drop::disconnected, session.pending.size() - lasting);
-  if (heirs.empty() || session.pending.every_size() == 0) {
-    discard(session.pending.take_all());
-  } else {
-    discarded_size_ += session.pending.size();
-    heritable_.push_back({session.pending.take_all(), std::move(heirs)});
-  }
+  leave(std::move(heirs.sent), heirs.groups);
+  leave(session.pending.take_all(), std::move(heirs.groups));
   update_gauges(session);
   // Whether it is a link's or not: the connection that ends it may be another's.
   if (!spools_.empty()) spools_.erase(&session);
 }
 
 // A shared subscription's messages wait in the lane `every`.
+void Backlog::leave(PendingQueue queue, HeirKeys heirs) {
+  if (heirs.empty() || queue.every_size() == 0) return discard(std::move(queue));
+  discarded_size_ += queue.size();
+  heritable_.push_back({std::move(queue), std::move(heirs)});
+}
+
 std::optional<Backlog::Heritable> Backlog::next_heritable() {
   while (!heritable_.empty()) {
     auto& [queue, heirs] = heritable_.front();
@@ -492,6 +494,7 @@ void Backlog::discard(PendingQueue queue) {
 }
 
 void Backlog::free_discarded() {
+  if (has_heritable()) batch_.ask_for_more();
   if (discarded_.empty()) return;
   // The more is left, the more is freed, so that never much more waits than a few batches discard.
   std::size_t budget = batch_.limits().removals_per_batch + discarded_size_ / 64;

@@ -30,7 +30,11 @@ namespace millrace::broker {
 
 // Who gets what waits in a session that ends, at QoS 1: by the number of its shared subscription, the
 // key of the group (Router::find_group()).
-using SharedHeirs = std::unordered_map<std::uint32_t, std::string>;
+using HeirKeys = std::unordered_map<std::uint32_t, std::string>;
+struct SharedHeirs {
+  HeirKeys groups;
+  PendingQueue sent;  // was inflight, if they get that later, too: ahead of the rest
+};
 
 class Backlog {
  public:
@@ -158,10 +162,11 @@ class Backlog {
   void bound_newest(Session& session);
   void collapse(Session& session);
   void discard(PendingQueue queue);
+  void leave(PendingQueue queue, HeirKeys heirs);
 
   struct Heritage {
     PendingQueue queue;
-    SharedHeirs heirs;
+    HeirKeys heirs;
   };
 
   Batch& batch_;

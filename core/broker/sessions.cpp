@@ -324,10 +324,23 @@ void Sessions::forget_ended() {
 }
 
 // What is inflight goes at once, and so does what waits if it is little. Else it has the heirs that
-// this returns.
+// this returns; and so has all of it while another session's is handed on.
 SharedHeirs Sessions::hand_on_shared(Session& session) {
   SharedLeftovers leftovers(session);
   if (leftovers.never()) return {};
+  if (hands_on_) {
+    SharedHeirs heirs = leftovers.heirs();
+    session.inflight.for_each_unsettled([&](Inflight& entry) {
+      if (entry.delivery.qos != 1 || !heirs.groups.contains(entry.subscription)) return;
+      PendingEntry left;
+      left.delivery.message = entry.delivery.message;
+      left.delivery.qos = 1;
+      left.subscription = entry.subscription;
+      heirs.sent.push_every(std::move(left));
+    });
+    router_.leave_groups(session);
+    return heirs;
+  }
   session.inflight.for_each_unsettled(
       [&](Inflight& entry) { leftovers.add(entry.subscription, entry.delivery); });
   SharedHeirs heirs;
@@ -339,12 +352,15 @@ SharedHeirs Sessions::hand_on_shared(Session& session) {
     heirs = leftovers.heirs();
   }
   router_.leave_groups(session);
+  hands_on_ = true;
   leftovers.hand_on(fan_out_);
+  hands_on_ = false;
   return heirs;
 }
 
 // A member that gets one may end by it, and leave more.
 void Sessions::hand_on_some(Backlog& backlog) {
+  hands_on_ = true;
   for (std::uint32_t budget = batch_.limits().handed_on_per_batch();
        budget > 0 && backlog.has_heritable(); --budget) {
     auto next = backlog.next_heritable();
@@ -356,7 +372,7 @@ void Sessions::hand_on_some(Backlog& backlog) {
     PublishContext context(message);
     fan_out_.to_group(RouteGroup(*group), context);
   }
-  if (backlog.has_heritable()) batch_.ask_for_more();
+  hands_on_ = false;
 }
 
 // --- Time ----------------------------------------------------------------------------------------

@@ -184,6 +184,7 @@ class Sessions {
   std::uint64_t ended_left_ = 0;     // about what ended_ still has of slots and inflight messages
   std::uint32_t removals_left_ = 0;  // in this batch
   std::size_t hand_on_left_ = 0;     // in this batch, of what waits: SharedLeftovers
+  bool hands_on_ = false;            // right now: what ends by that leaves what it has for later
   std::shared_ptr<const Authority> authority_;  // null: rights are as each CONNECT brought them
   std::optional<ReviewUnderWay> review_;
 };

@@ -3,8 +3,9 @@
 // does not [MQTT-4.8.2-4], [MQTT-4.8.2-5].
 //
 // What waits in a session may be very much: then its queue itself is kept, with the names of the
-// groups, and handed on in slices (Backlog::next_heritable()). A group that ended by then, and was
-// not made anew, gets none of it.
+// groups, and handed on in slices (Backlog::next_heritable()). So is all that a session leaves which
+// ends by what another one left: each of a thousand members may do so. A group that ended by then,
+// and was not made anew, gets none of it.
 //
 // Threads: the processor's holder alone, within one batch.
 #pragma once
@@ -34,7 +35,9 @@ class SharedLeftovers {
   // For what is handed on later, when a group may have ended.
   SharedHeirs heirs() const {
     SharedHeirs heirs;
-    for (const auto& [number, group] : groups_) heirs.emplace(number, Router::key_of(*group));
+    for (const auto& [number, group] : groups_) {
+      heirs.groups.emplace(number, Router::key_of(*group));
+    }
     return heirs;
   }
 

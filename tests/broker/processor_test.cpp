@@ -238,6 +238,56 @@ TEST(Processor, EndsAGroupOnceWhenItsLastMemberOverflows) {
   EXPECT_EQ(world.processor.stats().sessions.value(), 1u);
 }
 
+// Each is disconnected by what the one before has left: they are a list, not one within the other.
+TEST(Processor, EndsThousandsOfFullMembersInSlices) {
+  constexpr std::uint64_t count = 5000;
+  ProcessorLimits limits;
+  limits.queue_messages = 1;
+  limits.overflow = Overflow::disconnect;
+  World world(limits);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Peer& member = world.peer("member" + std::to_string(i));
+    member.receive_maximum = 1;
+    member.connect().subscribe(shared("g", "a", 1));
+  }
+  Peer& writer = world.peer("writer").connect();
+  for (std::uint64_t i = 0; i < 2 * count; ++i) writer.publish("a", "v", 1);
+  const ProcessorStats& stats = world.processor.stats();
+  ASSERT_EQ(stats.inflight.value(), count);
+  ASSERT_EQ(stats.pending.value(), count);
+  writer.publish("a", "one more", 1);
+  EXPECT_TRUE(world.processor.has_more());
+  EXPECT_GT(stats.sessions.value(), count / 2);
+  world.run_until_idle();
+  EXPECT_EQ(stats.sessions.value(), 1u);
+  EXPECT_EQ(stats.shared_groups.value(), 0u);
+  EXPECT_EQ(stats.inflight.value(), 0u);
+  EXPECT_EQ(stats.pending.value(), 0u);
+  world.processor.update_ledger();
+  EXPECT_EQ(world.processor.ledger().bytes(Holding::queues), 0u);
+}
+
+TEST(Processor, HandsOnWhatWasSentBeforeWhatWaits) {
+  ProcessorLimits limits;
+  limits.queue_messages = 2;
+  limits.overflow = Overflow::disconnect;
+  World world(limits);
+  world.peer("heir").connect(false, 100).subscribe(shared("g", "a", 1)).close();
+  Peer& full = world.peer("full");
+  full.receive_maximum = 1;
+  full.connect().subscribe(shared("g", "a", 1));
+  Peer& writer = world.peer("writer").connect();
+  for (const char* payload : {"sent", "waits", "waits, too"}) writer.publish("a", payload, 1);
+  Peer& leaves = world.peer("leaves").connect().subscribe(shared("g", "a", 1));
+  writer.publish("a", "one too many", 1);
+  leaves.close();  // and the other member with it
+  full.take();
+  ASSERT_EQ(full.closed, ReasonCode::quota_exceeded);
+  // Without a connection the heir keeps the newest.
+  Peer& heir = world.peer("heir").connect(false, 100).read();
+  EXPECT_THAT(heir.payloads(), ElementsAre("waits", "waits, too"));
+}
+
 TEST(Processor, GivesASharedMessageToALiveMember) {
   World world;
   Peer& gone = world.peer("gone").connect(false, 100).subscribe(shared("g", "a", 1));
