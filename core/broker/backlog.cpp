@@ -16,6 +16,10 @@ using protocol::ReasonCode;
 namespace {
 // Of messages that are freed: about as many take as long as an entry.
 constexpr std::uint64_t bytes_per_removal = 4096;
+// Measured against a unit of 2 ms / ProcessorLimits::units_per_batch: of a backlog that collapses,
+// each entry is moved, looked for among the topics, and put there or freed.
+constexpr std::uint64_t collapsing_units = 4;
+constexpr std::uint64_t rate_limit_end_units = 4;
 }  // namespace
 
 // --- Spools of links -----------------------------------------------------------------------------
@@ -338,6 +342,7 @@ void Backlog::bound_newest(Session& session) {
 
 void Backlog::collapse(Session& session) {
   assert(!session.pending.collapsed());
+  batch_.stats().work_units.add(collapsing_units * session.pending.newest_size());
   count_conflated(session, session.pending.collapse());
   assert(!session.pending.has_adaptive());
 }
@@ -362,9 +367,12 @@ void Backlog::on_timer(Session& session) {
   const SpoolCount count(batch_, figures_of(session));
   if (!session.deferred.read().rate_limits.empty()) {
     assert(session.connected());
-    session.deferred.write().rate_limits.end_due(batch_.now_ns(), [&](PendingEntry held) {
+    RateLimits& limits = session.deferred.write().rate_limits;
+    const std::uint64_t before = limits.size();
+    limits.end_due(batch_.now_ns(), [&](PendingEntry held) {
       if (session.pending.push_cell(std::move(held))) count_conflated(session);
     });
+    batch_.stats().work_units.add(rate_limit_end_units * (before - limits.size()));
     bound_newest(session);
   }
   if (session.connected() && session.pending.has_adaptive() && !session.pending.collapsed()) {

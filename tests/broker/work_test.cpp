@@ -338,6 +338,73 @@ TEST(Slices, DropWhatWaitedForAGroupThatEndsMeanwhile) {
   EXPECT_EQ(world.processor.ledger().bytes(Holding::queues), 0u);
 }
 
+Slices slices_of_timers(World& world) {
+  return slices_of(world, [&] {
+    world.processor.begin(world.now_ns);
+    world.processor.finish();
+  });
+}
+
+// A burst that many readers do not take: each has its timer after it, and these fall due together.
+TEST(Slices, CollapseTheBacklogsThatBecomeStaleTogether) {
+  constexpr int readers = 20;
+  constexpr int count = 50;
+  ProcessorLimits limits;
+  limits.credit_bytes = limits.credit_latest_bytes = 1;
+  limits.units_per_batch = 4 * 4 * count;
+  World world(limits);
+  for (int i = 0; i < readers; ++i) {
+    world.peer("reader" + std::to_string(i)).connect().subscribe("a/#", 0, Mode::adaptive);
+  }
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i <= count; ++i) writer.publish("a/" + std::to_string(i), "v");
+  world.run_until_idle();
+  const ProcessorStats& stats = world.processor.stats();
+  ASSERT_EQ(stats.pending.value(), static_cast<std::uint64_t>(readers) * count);
+  ASSERT_EQ(stats.slow_sessions.value(), 0u);
+  world.now_ns += limits.stale_ns();
+  const Slices slices = slices_of_timers(world);
+  EXPECT_LE(slices.most, 2u * 4 * count + 100) << "a quarter of a slice, and one backlog beyond";
+  EXPECT_GE(slices.batches, readers / 2);
+  EXPECT_EQ(stats.slow_sessions.value(), static_cast<std::uint64_t>(readers));
+}
+
+TEST(Slices, EndTheRateLimitsThatAreOverTogether) {
+  constexpr int readers = 20;
+  constexpr int count = 50;
+  ProcessorLimits limits;
+  limits.units_per_batch = 4 * 4 * count;
+  World world(limits);
+  for (int i = 0; i < readers; ++i) {
+    world.peer("reader" + std::to_string(i)).connect().subscribe(limited("a/#", 1000));
+  }
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i < count; ++i) writer.publish("a/" + std::to_string(i), "v");
+  world.run_until_idle();
+  world.now_ns += 1'000'000'000;
+  const Slices slices = slices_of_timers(world);
+  EXPECT_LE(slices.most, 2u * 4 * count + 100);
+  EXPECT_GE(slices.batches, readers / 2);
+}
+
+TEST(Work, OfABacklogThatCollapsesIsThatOfItsEntries) {
+  constexpr int count = 1000;
+  ProcessorLimits limits;
+  limits.credit_bytes = limits.credit_latest_bytes = 1;
+  limits.adaptive_backlog_bytes = 64 * count;
+  World world(limits);
+  world.peer("slow").connect().subscribe("a", 0, Mode::adaptive);
+  Peer& writer = world.peer("writer").connect();
+  for (int i = 0; i <= count; ++i) writer.publish("a", "v");
+  const ProcessorStats& stats = world.processor.stats();
+  ASSERT_EQ(stats.slow_sessions.value(), 0u);
+  const std::string large(static_cast<std::size_t>(limits.adaptive_backlog_bytes), 'v');
+  const std::uint64_t work = work_of(world, [&] { writer.publish("a", large); });
+  EXPECT_EQ(stats.slow_sessions.value(), 1u);
+  EXPECT_GE(work, static_cast<std::uint64_t>(count));
+  EXPECT_LE(work, 8u * count);
+}
+
 TEST(Slices, EvictTheTopicsThatALowerLimitHasNoRoomFor) {
   World world(few_removals());
   Peer& writer = world.peer("writer").connect();
