@@ -96,7 +96,8 @@ std::size_t Inbox::push(std::span<Command> commands) {
   std::uint64_t bytes = 0;
   for (const Command& command : commands) bytes += command.charged_bytes();
   // Charged before the push: the processor may give the bytes back before push_batch returns.
-  const std::uint64_t before = queued_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  // Release pairs with the acquire in run_batch(): that this front-end waits is known there.
+  const std::uint64_t before = queued_bytes_.fetch_add(bytes, std::memory_order_acq_rel);
   const std::size_t fitting =
       before + bytes <= limits_.bytes_max ? commands.size() : count_fitting(commands, before);
   std::size_t taken = 0;
@@ -109,8 +110,13 @@ std::size_t Inbox::push(std::span<Command> commands) {
   if (taken == commands.size()) return taken;
   std::uint64_t not_taken = 0;
   for (const Command& command : commands.subspan(taken)) not_taken += command.charged_bytes();
-  const std::uint64_t charged = queued_bytes_.fetch_sub(not_taken, std::memory_order_relaxed);
+  // Acquire pairs with the release there and above: what was popped, and who waits, is known here.
+  const std::uint64_t charged = queued_bytes_.fetch_sub(not_taken, std::memory_order_acq_rel);
   MILLRACE_CHECK(charged >= not_taken);
+  // The processor's last batch may have left the waiters asleep because of what was charged here,
+  // and nothing is left for which there would be another batch. If some other charge is left, there
+  // is one, or whoever takes it back comes by here.
+  if (charged == not_taken && has_waiters_.load(std::memory_order_acquire)) wake_waiters();
   return taken;
 }
 
@@ -179,8 +185,11 @@ bool Inbox::run_batch() {
   turns_->finish();
   processor_.finish();
   has_put_off_.store(!turns_->empty(), std::memory_order_release);
-  if (const std::uint64_t bytes = processor_.take_applied_bytes()) {
-    const std::uint64_t charged = queued_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  // After each pop, though it was of commands without bytes. All that is added to and taken from
+  // `queued_bytes_` has one order: whoever comes later, this or a front-end that takes back what it
+  // could not push, sees all that the other did before, and wakes who waits.
+  if (const std::uint64_t bytes = processor_.take_applied_bytes(); count > 0 || bytes > 0) {
+    const std::uint64_t charged = queued_bytes_.fetch_sub(bytes, std::memory_order_acq_rel);
     MILLRACE_CHECK(charged >= bytes);
   }
   if (has_waiters_.load(std::memory_order_acquire)) wake_waiters();
@@ -197,6 +206,7 @@ void Inbox::publish_deadline() {
   if (next_ns < armed_deadline_ns_.load(std::memory_order_seq_cst)) wake_thread();
 }
 
+// By the holder, and by a front-end that could not push.
 void Inbox::wake_waiters() {
   if (queue_->len() > limits_.queue.max_capacity / 2) return;
   if (queued_bytes() > limits_.bytes_max / 2) return;

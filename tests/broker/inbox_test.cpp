@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <deque>
 #include <latch>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "core/broker/processor.hpp"
 #include "tests/broker/world.hpp"
@@ -130,6 +133,60 @@ TEST_P(InboxThreads, LoseNoMessageAndNoWakeUp) {
   inbox.stop();
   EXPECT_EQ(inbox.queued_bytes(), 0u);
   EXPECT_EQ(processor.stats().sessions.value(), 0u);
+}
+
+// The last attempt of a publisher charges its bytes for a moment. The list is so long that it takes
+// long to count them and take them back, and the processor ends the batch that empties the queue
+// just then: it waits for that charge where it hands over the acknowledgement of what it took.
+TEST_P(InboxThreads, WakeAPublisherWhoseOwnChargeWasInTheWay) {
+  constexpr std::uint32_t all_bytes = 1000;
+  std::vector<Command> list(100'000);
+  for (Command& one : list) one.body = command::Publish{Message(), 1};
+  for (int round = 0; round < 3; ++round) {
+    Processor processor(ProcessorLimits{});
+    InboxLimits limits;
+    limits.bytes_max = all_bytes;
+    limits.wait = GetParam().wait;
+    limits.borrow_role = GetParam().borrow;
+    Inbox inbox(limits, processor);
+    struct Silent : OutboxOwner {
+      void on_outbox_ready() override {}
+    } owner;
+    std::atomic<bool> tried{false};
+    ReadyList first_ready([&] {
+      while (inbox.queued_bytes() <= all_bytes && !tried.load()) std::this_thread::yield();
+    });
+    ReadyList second_ready([] {});
+    const OutboxRef first(new Outbox(first_ready, owner));
+    const OutboxRef second(new Outbox(second_ready, owner));
+    const auto submit = [&](command::Body body) {
+      Command command{first.get(), std::move(body)};
+      ASSERT_EQ(inbox.submit({&command, 1}), 1u);
+    };
+    inbox.start();
+    auto request = std::make_unique<ConnectRequest>();
+    request->client_id = "first";
+    submit(command::Connect{std::move(request)});
+    std::vector<OutboxRef> ready;
+    while (!first_ready.take(ready)) std::this_thread::yield();
+    first->dispatch();
+    ASSERT_TRUE(first_ready.prepare_to_sleep());
+    std::thread publisher([&] {
+      while (inbox.queued_bytes() == 0) std::this_thread::yield();
+      inbox.wait_for_room(second);
+      EXPECT_EQ(inbox.submit(list), 0u);
+      tried.store(true);
+    });
+    submit(command::Publish{message("a", "x", 1, false, 1), all_bytes});
+    publisher.join();
+    inbox.stop();  // no batch is under way any more
+    EXPECT_EQ(inbox.queued_bytes(), 0u);
+    EXPECT_TRUE(second_ready.take(ready)) << "the queue is empty, and the publisher sleeps";
+    submit(command::Close{});
+    inbox.start();
+    inbox.stop();
+    for (const OutboxRef& outbox : {first, second}) outbox->forget_owner();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Strategies, InboxThreads,
