@@ -9,6 +9,35 @@ namespace millrace::broker {
 using records::Part;
 using records::rest_of;
 
+namespace {
+
+// Of values, at the end of one batch: a small part of what the store may hold, and no more than takes
+// a few milliseconds.
+constexpr std::uint64_t values_part = 16;
+constexpr std::uint64_t values_bytes_max = 1 << 20;
+
+// One of a topic that is due already is replaced there, so that it is not put off for ever; any other
+// one waits.
+template <class Value>
+void replace_or_add(std::unordered_map<std::string, Value>& due,
+                    std::unordered_map<std::string, Value>& waiting, std::string topic,
+                    Value value) {
+  if (!due.empty()) {
+    if (const auto found = due.find(topic); found != due.end()) {
+      found->second = std::move(value);
+      return;
+    }
+  }
+  waiting[std::move(topic)] = std::move(value);
+}
+
+template <class Value>
+void erase_value(std::unordered_map<std::string, Value>& values, std::string_view topic) {
+  if (!values.empty()) values.erase(std::string(topic));
+}
+
+}  // namespace
+
 // --- The batch -----------------------------------------------------------------------------------
 
 void Journal::begin(std::int64_t now_ns, std::uint64_t time_of_day_ns) {
@@ -21,9 +50,24 @@ void Journal::seal() {
     if (log_.is_behind()) {
       values_due_ns_ = clock_.now_ns + options_.values_interval_ns;  // the newest ones, later
     } else {
-      write_values();
+      write_some_values();
     }
   }
+  append();
+}
+
+void Journal::close() {
+  gate_.discard();
+  seal();
+  while (values_due_ns_ != 0) {
+    log_.wait_while_behind();
+    if (log_.is_behind()) return;  // the disk fails
+    write_some_values();
+    append();
+  }
+}
+
+void Journal::append() {
   last_body_.reset();
   const bool awaited = gate_.holds_now();
   if (!records_.empty()) {
@@ -224,13 +268,14 @@ void Journal::retained(std::string_view topic, const BufferRef& value,
                        std::optional<std::string_view> user, bool at_once) {
   if (!outlives_the_process(topic)) return;
   if (at_once) {
-    if (!retained_.empty()) retained_.erase(std::string(topic));
+    erase_value(due_.retained, topic);
+    erase_value(waiting_.retained, topic);
     return put_retained(topic, value, user);
   }
-  RetainedLater& later = retained_[std::string(topic)];
+  Values::Retained later;
   later.value = value;
-  later.user.reset();
   if (user) later.user = std::string(*user);
+  replace_or_add(due_.retained, waiting_.retained, std::string(topic), std::move(later));
   expect_values();
 }
 
@@ -240,12 +285,13 @@ void Journal::expect_values() {
 
 void Journal::newest(std::string_view topic, const BufferRef& value) {
   if (!outlives_the_process(topic)) return;
-  newest_[std::string(topic)] = value;
+  replace_or_add(due_.newest, waiting_.newest, std::string(topic), value);
   expect_values();
 }
 
 void Journal::newest_gone(std::string_view topic) {
-  if (!newest_.empty()) newest_.erase(std::string(topic));
+  erase_value(due_.newest, topic);
+  erase_value(waiting_.newest, topic);
   records_.erase({records::newest_space, 0, topic});
 }
 
@@ -256,14 +302,28 @@ void Journal::put_retained(std::string_view topic, const BufferRef& value,
   records_.put(key, encode(retained_of(value, user, clock_)));
 }
 
-void Journal::write_values() {
-  values_due_ns_ = 0;
-  for (auto& [topic, later] : std::exchange(retained_, {})) {
-    put_retained(topic, later.value, later.user);
-  }
-  for (auto& [topic, value] : std::exchange(newest_, {})) {
+// Some of them; the rest stays due. All together may be more than the store may hold, after a time in
+// which the disk was behind.
+void Journal::write_some_values() {
+  if (due_.empty()) std::swap(due_, waiting_);
+  const std::uint64_t most = std::min(options_.waiting_bytes_max / values_part, values_bytes_max);
+  const std::uint64_t full = records_.bytes().size() + std::max<std::uint64_t>(1, most);
+  const auto write = [&](auto& values, auto put) {
+    while (!values.empty() && records_.bytes().size() < full) {
+      put(values.begin()->first, values.begin()->second);
+      values.erase(values.begin());
+    }
+  };
+  write(due_.retained, [&](const std::string& topic, const Values::Retained& one) {
+    put_retained(topic, one.value, one.user);
+  });
+  write(due_.newest, [&](const std::string& topic, const BufferRef& value) {
     records_.put({records::newest_space, 0, topic}, encode(packet_of(message_of(value), clock_)));
-  }
+  });
+  if (!due_.empty()) return;
+  due_ = {};  // their tables
+  values_due_ns_ = 0;
+  if (!waiting_.empty()) expect_values();
 }
 
 }  // namespace millrace::broker

@@ -41,7 +41,8 @@ class Journal {
     // A retained message at QoS 0, or a newest value, is written at most once in this time, however
     // often it changes.
     std::int64_t values_interval_ns = 1'000'000'000;
-    // More than that of answers does not wait for the disk: see CommitGate::shed().
+    // More than that of answers does not wait for the disk: see CommitGate::shed(). And the store
+    // takes as many bytes of changes while it cannot write, so values go there in parts of them.
     std::uint64_t waiting_bytes_max = 256ull << 20;
     // While the store cannot write, who can be told is refused instead of kept waiting.
     bool refuses = false;
@@ -59,10 +60,11 @@ class Journal {
   void seal();
   // A command: everything up to that batch is on the disk.
   void committed(std::uint64_t number);
-  // Values that wait are due. 0: none waits.
+  // Values that wait are due, or the rest of those that were. 0: none waits.
   std::int64_t next_deadline_ns() const { return values_due_ns_; }
-  // Nothing waits for its interval any more: the end of the process.
-  void write_values();
+  // The end of the process: nobody is left for whom an answer could be held, and no value waits for
+  // its interval any more. May wait for the disk. What a disk that fails does not take is lost.
+  void close();
 
   // --- What may not leave before it is on the disk ---
 
@@ -139,7 +141,10 @@ class Journal {
   void put(const Session& session, std::string_view rest, std::string_view value,
            std::uint64_t body = 0);
   void put_entry(const Session& session, const Delivery& delivery, const records::Entry& entry);
+  // Gives what there is of records to the store.
+  void append();
   void expect_values();
+  void write_some_values();
   void put_retained(std::string_view topic, const BufferRef& value,
                     std::optional<std::string_view> user);
   void renumber(Session& session);
@@ -155,12 +160,19 @@ class Journal {
   std::uint64_t body_number_ = 0;
   BufferRef last_body_;  // of this batch: its receivers come one after the other
   std::vector<Session*> to_renumber_;
-  struct RetainedLater {
-    BufferRef value;  // null: cleared
-    std::optional<std::string> user;
+  // Values that are written later. A topic has one in `waiting_`, for its interval, or in `due_`,
+  // from where they are written, some at the end of each batch.
+  struct Values {
+    struct Retained {
+      BufferRef value;  // null: cleared
+      std::optional<std::string> user;
+    };
+    std::unordered_map<std::string, Retained> retained;
+    std::unordered_map<std::string, BufferRef> newest;
+    bool empty() const { return retained.empty() && newest.empty(); }
   };
-  std::unordered_map<std::string, RetainedLater> retained_;  // that wait for their interval
-  std::unordered_map<std::string, BufferRef> newest_;        // likewise
+  Values waiting_;
+  Values due_;
   std::int64_t values_due_ns_ = 0;
 };
 

@@ -78,10 +78,7 @@ RestoreFigures Processor::finish_restore() {
 }
 
 void Processor::close_journal() {
-  if (!journal_) return;
-  journal_->gate().discard();  // nobody is left whom it could be said to
-  journal_->write_values();
-  journal_->seal();
+  if (journal_) journal_->close();
 }
 
 void Processor::write_state(std::int64_t now_ns, std::uint64_t time_of_day_ns, bool newest_values,

@@ -30,6 +30,8 @@ class CommitLog {
   virtual bool acknowledgements_wait() const = 0;
   // So much waits for the disk that work which is not urgent is to be put off.
   virtual bool is_behind() const { return false; }
+  // Blocks until it is not; or the disk fails, and so it may be for ever.
+  virtual void wait_while_behind() const {}
   virtual Trouble trouble() const { return Trouble::none; }
   // Nothing that is appended will be on the disk any more.
   virtual bool failed() const = 0;

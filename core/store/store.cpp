@@ -101,6 +101,13 @@ void Store::expect() {
   wake_.notify_one();
 }
 
+// Rare, at the end of the process: not worth a signal of the thread's.
+void Store::wait_while_behind() const {
+  while (is_behind() && state() == State::good) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
 Trouble Store::trouble() const {
   const State state = this->state();
   if (state == State::good) return Trouble::none;

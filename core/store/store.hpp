@@ -81,6 +81,7 @@ class Store final : public CommitLog {
   bool is_behind() const override {
     return figures_.waiting_bytes.value() > options_.waiting_bytes_max / 4;
   }
+  void wait_while_behind() const override;
   bool failed() const override { return state() == State::failed; }
   Trouble trouble() const override;
 

@@ -301,6 +301,33 @@ TEST(Store, LetsAcknowledgementsWaitWhereTheDiskDoesNotKeepUpWithTheInterval) {
   EXPECT_FALSE(store.acknowledgements_wait());
 }
 
+TEST(Store, IsWaitedForWhileItIsBehindUnlessTheDiskFails) {
+  FaultyFiles files;
+  Heard heard;
+  StoreOptions options = quick();
+  options.waiting_bytes_max = 4000;
+  SlowDisk disk;
+  Store store(files, options);
+  store.open([](const Record&) {});
+  disk.slow_down(files);
+  store.start(heard.listener());
+  put(store, "a");
+  disk.wait_until_it_is_used();
+  put(store, "b", std::string(2000, 'x'));
+  EXPECT_TRUE(store.is_behind());
+  std::thread other([&] { disk.go_on(); });
+  store.wait_while_behind();
+  EXPECT_FALSE(store.is_behind());
+  other.join();
+  heard.wait_for_commit(2);
+  files.before_change = [] { return std::make_error_code(std::errc::no_space_on_device); };
+  put(store, "c");
+  heard.wait_for_event("store.failing");
+  put(store, "d", std::string(2000, 'x'));
+  store.wait_while_behind();
+  EXPECT_TRUE(store.is_behind());
+}
+
 TEST(Store, FailsWhereTheDiskTakesNothingAndSaysNothing) {
   FaultyFiles files;
   Heard heard;
