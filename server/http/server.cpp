@@ -131,6 +131,12 @@ void HttpServer::route_for_monitors(std::string pattern, std::string about, Http
   routes_.push_back({"GET", std::move(pattern), std::move(about), std::move(handler), true});
 }
 
+std::vector<std::pair<std::string, std::string>> HttpServer::routes() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const Route& route : routes_) all.emplace_back(route.method, route.pattern);
+  return all;
+}
+
 // Of http.serves.
 bool HttpServer::serves(const HttpListenerConfig& listener, const Route& route) {
   const bool is_topics =

@@ -144,6 +144,8 @@ class HttpServer {
   void route(std::string method, std::string pattern, std::string about, HttpHandler handler);
   // The same for what a monitor asks: it is served when all ordinary places are taken, too.
   void route_for_monitors(std::string pattern, std::string about, HttpHandler handler);
+  // Method and pattern of each.
+  std::vector<std::pair<std::string, std::string>> routes() const;
 
   // For new connections: those of http.listeners, in their order; null: in clear.
   using TlsContexts = std::vector<std::shared_ptr<boost::asio::ssl::context>>;
