@@ -4,7 +4,7 @@ import { extname, join, posix, relative } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
 const [dist, output] = process.argv.slice(2)
-const bytesMax = 250 * 1024
+const bytesMax = 250_000
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml' }
 

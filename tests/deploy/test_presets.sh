@@ -7,8 +7,9 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 # All switches that the project declares, so that a new one cannot be forgotten in the presets.
-switches=$(sed -n 's/^option(\([A-Z_]*\) .* \(ON\|OFF\))$/\1=\2/p' CMakeLists.txt)
-[ "$(echo "$switches" | wc -l)" -eq "$(grep -c '^ *option(' CMakeLists.txt)" ]
+declared=$(grep -h '^ *option(' CMakeLists.txt */CMakeLists.txt)
+switches=$(echo "$declared" | sed -n 's/^option(\([A-Z_]*\) .* \(ON\|OFF\))$/\1=\2/p')
+[ "$(echo "$switches" | wc -l)" -eq "$(echo "$declared" | wc -l)" ]
 
 configure() {
   cmake --preset release -B "$folder" "$@" >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
@@ -24,7 +25,7 @@ is_everything() {
   [ -f "$folder/tests/CTestTestfile.cmake" ]
 }
 
-configure -DMILLRACE_TESTS=OFF -DMILLRACE_BENCH=OFF -DMILLRACE_SANITIZE=address
+configure -DMILLRACE_TESTS=OFF -DMILLRACE_BENCH=OFF -DMILLRACE_CONSOLE=OFF -DMILLRACE_SANITIZE=address
 grep -q '^MILLRACE_TESTS:.*=OFF' "$folder/CMakeCache.txt"
 configure
 is_everything "the server without tests"
