@@ -61,7 +61,7 @@ class SubscriptionIndex {
   void touch(std::string_view filter);
 
   // Calls visit(Subscription*) for each subscription whose filter matches, in a fixed order.
-  // Returns how many nodes were looked at. [MQTT-4.7.1], [MQTT-4.7.2-1]
+  // Returns how many nodes were looked at. In steps: FilterWalk. [MQTT-4.7.1], [MQTT-4.7.2-1]
   template <class Visit>
   std::size_t match(std::string_view topic, Visit&& visit) const {
     std::size_t nodes = 0;
@@ -80,6 +80,7 @@ class SubscriptionIndex {
   }
 
  private:
+  friend class FilterWalk;
   using NodeId = std::uint32_t;
   static constexpr NodeId none = 0;
   static constexpr NodeId root = 1;

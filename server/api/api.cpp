@@ -278,7 +278,7 @@ void ApiRoutes::list_subscribers(const Ptr& exchange) {
         answer_json(*waiting, json_of(topic, found));
       });
     };
-    inquire(asker_here, std::make_unique<SubscribersInquiry>(topic, std::move(done)));
+    inquire(asker_here, std::make_unique<SubscribersInquiry>(topic, asker_here, std::move(done)));
   });
 }
 

@@ -1,5 +1,7 @@
 #include "server/api/subscribers.hpp"
 
+#include <algorithm>
+
 #include "core/broker/session.hpp"
 #include "core/broker/shared_group.hpp"
 #include "core/broker/subscription_index.hpp"
@@ -65,19 +67,45 @@ Json json_of(const std::string& topic, const Subscribers& subscribers) {
           {"more", subscribers.count > subscribers.shown.size()}};
 }
 
-// In one step: beyond the limit, subscriptions are only counted, and nothing of them is read.
-bool SubscribersInquiry::step(const Scope& scope, std::uint32_t) {
-  Subscribers found;
-  scope.index.match(topic_, [&](const broker::Subscription* subscription) {
-    if (found.shown.size() < shown_max) {
-      // A session that has just ended is taken out of the index little by little.
-      if (subscription->session != nullptr && subscription->session->ended) return;
-      found.shown.push_back(describe(*subscription, topic_));
-    }
-    ++found.count;
-  });
-  done_(std::move(found));
+bool SubscribersInquiry::step(const Scope& scope, std::uint32_t budget) {
+  if (asker_.expired()) return true;
+  while (budget > 0 && (left_ > 0 || !walk_.done())) {
+    left_ > 0 ? go_on_with_filter(scope.index, budget) : begin_filter(scope.index, budget);
+  }
+  if (left_ > 0 || !walk_.done()) return false;
+  done_(std::move(found_));
   return true;
+}
+
+void SubscribersInquiry::begin_filter(const broker::SubscriptionIndex& index,
+                                      std::uint32_t& budget) {
+  const auto place = walk_.next(index, budget);
+  if (place == broker::SubscriptionIndex::no_place) return;
+  const auto there = index.all_at(place);
+  filter_ = there.front()->filter();
+  place_ = place;
+  left_ = there.size();
+}
+
+void SubscribersInquiry::go_on_with_filter(const broker::SubscriptionIndex& index,
+                                           std::uint32_t& budget) {
+  const auto there = index.all_at(place_);
+  // All of them may have gone since the last step, and other ones be there.
+  const bool is_there = !there.empty() && there.front()->filter() == filter_;
+  left_ = is_there ? std::min(left_, there.size()) : 0;
+  for (; left_ > 0 && budget > 0 && found_.shown.size() < shown_max; --budget) {
+    consider(*there[--left_]);
+  }
+  // Nothing of the others is read.
+  if (found_.shown.size() == shown_max) found_.count += std::exchange(left_, 0);
+}
+
+void SubscribersInquiry::consider(const broker::Subscription& subscription) {
+  // A session that has just ended is taken out of the index little by little.
+  if (subscription.session != nullptr && subscription.session->ended) return;
+  if (!shown_.insert(&subscription).second) return;
+  found_.shown.push_back(describe(subscription, topic_));
+  ++found_.count;
 }
 
 }  // namespace millrace::server
