@@ -2,8 +2,8 @@
 //
 // To the processor it is a client like any other: an Outbox, a session for as long as the request
 // lasts, and a `latest` subscription for each filter. So its values are conflated, limited in rate,
-// seeded and judged by access rules where those of MQTT clients are, and it costs the processor what
-// a client of `$latest/` costs, and nothing while nothing that it reads is published. (Waiters on
+// seeded and judged by access rules where those of MQTT clients are, and it costs the processor about
+// what a client of `$latest/` costs, and nothing while nothing that it reads is published. (Waiters on
 // slots, as long polls are, would have to find by themselves which topics a filter matches, at each
 // new topic, and would all be woken on each publish, however slow they read.) Neighbours in a receive
 // buffer come as one PacketRun, and are decoded here.
