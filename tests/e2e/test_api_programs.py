@@ -3,10 +3,12 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import termios
+import threading
 
 import wire
 from api_case import ApiCase
@@ -89,6 +91,34 @@ class ApiPrograms(ApiCase):
         for word in ("millrace ", "clients ", "messages ", "queue ", "NEWEST", self.topic()):
             self.assertIn(word, text)
         self.assertNotIn("\x1b", text)
+
+    def test_top_shows_the_rates_of_what_goes_on_between_its_looks(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        reader, publisher = Peer(server.mqtt_port), Peer(server.mqtt_port)
+        for peer in (reader, publisher):
+            self.addCleanup(peer.close)
+            peer.connect()
+        reader.subscribe(self.topic())
+        ended = threading.Event()
+
+        def publish():
+            while not ended.is_set():
+                publisher.publish(self.topic(), b"x", qos=1)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            text = self.command("top", "--interval", "0.5", server=server)
+        finally:
+            ended.set()
+            thread.join()
+        rate = r"(\d+(?:\.\d+)?)(?: [kMG])?/s"
+        for line in (rf"messages +{rate} in, {rate} out, .*", rf"bytes +{rate} in, {rate} out", rf"queue .*, {rate} batches"):
+            match = re.search(rf"(?m)^{line}$", text)
+            self.assertTrue(match, text)
+            for figure in match.groups():
+                self.assertGreater(float(figure), 0, text)
 
     def test_top_shows_the_newest_of_all_topics(self):
         server = Server()
