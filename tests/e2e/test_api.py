@@ -2,7 +2,9 @@
 document that the server serves."""
 
 import base64
+import copy
 import http.client
+import json
 import re
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import threading
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import jsonschema
@@ -284,11 +287,10 @@ class Api(ApiCase):
 
     def test_the_document_is_one_of_openapi(self):
         document = self.document
-        self.assertRegex(document["openapi"], r"^3\.1\.\d+$")
-        for name in ("title", "version"):
-            self.assertTrue(document["info"][name])
+        self.assertEqual(list(self.misshapen(document)), [])
         for schema in document["components"]["schemas"].values():
             jsonschema.Draft202012Validator.check_schema(schema)
+        used = list(document["security"])
         for path, methods in document["paths"].items():
             named = set(re.findall(r"\{(\w+)\}", path))
             for method, operation in methods.items():
@@ -297,8 +299,40 @@ class Api(ApiCase):
                 self.assertTrue(operation["responses"], (path, method))
                 for parameter in declared:
                     jsonschema.Draft202012Validator.check_schema(parameter["schema"])
+                used += operation.get("security", [])
+        for requirement in used:
+            self.assertLessEqual(set(requirement), set(document["components"]["securitySchemes"]))
         for reference in self.references(document):
             self.resolved({"$ref": reference})
+
+    def test_a_document_that_is_none_of_openapi_is_found(self):
+        clients = ("paths", "/clients", "get")
+        client = ("paths", "/clients/{id}", "get")
+        for *way, name, value in ((*clients, "paramaters", []), (*clients, "responses", {"2000": {"description": "x"}}),
+                                  (*clients, "responses", "200", "description", None), ("info", "version", None),
+                                  ("openapi", "3.0.3"), ("paths", "clients", {}), ("paths", "/clients", "fetch", {}),
+                                  (*client, "parameters", 0, "required", None), (*client, "parameters", 0, "in", "body"),
+                                  (*client, "parameters", 0, "schema", None),
+                                  (*client, "responses", "404", "$ref", "x.json"),
+                                  ("components", "schemas", "Client", "requierd", ["id"]), ("components", "models", {}),
+                                  ("components", "securitySchemes", "basic", "scheme", None), ("security", {"basic": []})):
+            document = copy.deepcopy(self.document)
+            node = document
+            for step in way:
+                node = node[step]
+            if value is None:
+                del node[name]
+            else:
+                node[name] = value
+            self.assertTrue(list(self.misshapen(document)), (way, name))
+
+    @staticmethod
+    def misshapen(document):
+        """What is not as the specification of OpenAPI has it: where it is, and why."""
+        objects = json.loads((Path(__file__).parent / "openapi_objects.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(objects)
+        for fault in jsonschema.Draft202012Validator(objects).iter_errors(document):
+            yield "/".join(map(str, fault.absolute_path)), fault.message
 
     def resolved(self, node):
         """What a reference leads to; a KeyError names the part that is not there."""
