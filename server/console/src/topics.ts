@@ -16,7 +16,6 @@ export const topics: View = (main, status) => {
   let selected: Topic | undefined
   let cursor = 0
   let first = true
-  let dirty = true
   let whole: Uint8Array | undefined   // of the selected topic, where the stream cuts it
   let asking = false
   let form: Form | undefined          // that the user chose
@@ -43,7 +42,8 @@ export const topics: View = (main, status) => {
   const clear = (): void => {
     tree.clear()
     if (selected) selected.value = undefined
-    first = dirty = true
+    first = true
+    changed()
   }
 
   const follow = (): void => {
@@ -59,7 +59,7 @@ export const topics: View = (main, status) => {
           const topic = tree.set(value, performance.now())
           if (selected && !selected.value && selected.path === value.topic) selected = topic
         }
-        dirty = true
+        changed()
       },
       state: status,
     })
@@ -149,7 +149,7 @@ export const topics: View = (main, status) => {
       whole = shownValue = form = undefined
       buildDetail(topic)
     }
-    dirty = true
+    changed()
   }
 
   const scrollToCursor = (): void => {
@@ -159,7 +159,7 @@ export const topics: View = (main, status) => {
     if (top + rowHeight > box.scrollTop + box.clientHeight) box.scrollTop = top + rowHeight - box.clientHeight
   }
 
-  box.addEventListener('scroll', () => { dirty = true }, { passive: true })
+  box.addEventListener('scroll', () => changed(), { passive: true })
   box.addEventListener('keydown', event => {
     const rows = tree.visible()
     const topic = rows[cursor]
@@ -186,7 +186,7 @@ export const topics: View = (main, status) => {
     step()
     cursor = Math.max(0, Math.min(cursor, rows.length - 1))
     scrollToCursor()
-    dirty = true
+    changed()
   })
 
   // ---- one topic
@@ -202,7 +202,7 @@ export const topics: View = (main, status) => {
     chart = element('div', { class: 'chart' })
     forms = element('div', { class: 'forms', role: 'group', 'aria-label': 'Show as' })
     for (const one of ['text', 'json', 'hex'] as Form[]) {
-      forms.append(element('button', { type: 'button', click: () => { form = one; shownValue = undefined; dirty = true } }, one))
+      forms.append(element('button', { type: 'button', click: () => { form = one; shownValue = undefined; changed() } }, one))
     }
     const copied = element('p', { class: 'hint', role: 'status' })
     const copy = element('button', { type: 'button', click: () => void copyLine(path, copy, copied) }, 'Copy as mosquitto_sub')
@@ -290,7 +290,7 @@ export const topics: View = (main, status) => {
           value.payload_base64 = answer.topics[0].payload_base64!
           if (value.payload !== undefined) value.payload = new TextDecoder().decode(whole)
         }
-        dirty = true
+        changed()
       }
     } catch {
       whole = undefined   // the next value shows its beginning, and asks again
@@ -335,24 +335,39 @@ export const topics: View = (main, status) => {
       said)
   }
 
-  // ---- frames: what came since the last one is painted at once, at most once in 50 ms
-  search.addEventListener('input', () => { tree.setSearch(search.value); cursor = 0; dirty = true })
+  // ---- frames: what changed since the last one is painted at once, at most once in 50 ms; ages, twice a second
+  search.addEventListener('input', () => { tree.setSearch(search.value); cursor = 0; changed() })
   let frame = 0
-  let paintedAt = 0
-  const loop = (now: number): void => {
-    frame = requestAnimationFrame(loop)
-    if (now - paintedAt < (dirty ? 50 : 500)) return
-    paintedAt = now
-    dirty = false
+  let timer = 0
+  let paintedAt = -Infinity
+  let isDue = false   // the next frame, for what changed
+  let left = false
+  const paintAfter = (ms: number): void => {
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      cancelAnimationFrame(frame)
+      frame = requestAnimationFrame(paintFrame)
+    }, ms)
+  }
+  const paintFrame = (): void => {
+    isDue = false
+    paintedAt = performance.now()
+    paintAfter(500)
     paint()
   }
+  const changed = (): void => {
+    if (isDue || left) return   // an answer may come for a view that was left
+    isDue = true
+    paintAfter(Math.max(0, paintedAt + 50 - performance.now()))
+  }
   follow()
-  frame = requestAnimationFrame(loop)
   return {
     leave() {
+      left = true
+      stream?.stop()
+      clearTimeout(timer)
       cancelAnimationFrame(frame)
       plot?.destroy()
-      stream?.stop()
     },
     signedIn() {
       whole = undefined
