@@ -131,8 +131,7 @@ class Connection final : public StreamUser,
   bool speaks_for_itself() const;
   bool is_welcome();  // by the limits for addresses; else it is closed, or its CONNECT refused
   bool has_rate_limit() const { return guest() != nullptr && guest()->limits_rate(); }
-  // Before it is let in it publishes nothing, and has but connect_timeout_seconds.
-  bool is_over_rate() const { return past_connect() && has_rate_limit() && guest()->must_wait(); }
+  bool is_over_rate() const { return has_rate_limit() && guest()->must_wait(); }
   void note_expiry();  // of grants_, which are new
   bool has_expired(std::uint32_t tick) const {
     return expires_ && static_cast<std::int32_t>(tick - uncommon_.read().expires_tick) >= 0;

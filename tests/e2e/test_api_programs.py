@@ -80,12 +80,17 @@ class ApiPrograms(ApiCase):
         for arguments in ((), ("--client", "a", "--topic", "b"), ("--client", "a", "--minutes", "x")):
             self.command("trace", *arguments, server=server, code=2)
 
-    def test_top_prints_once_where_there_is_no_terminal(self):
+    def server_with_client(self):
+        """For `top`, which shows all that there is."""
         server = Server()
         self.addCleanup(server.stop)
         peer = Peer(server.mqtt_port)
         self.addCleanup(peer.close)
         peer.connect("client")
+        return server, peer
+
+    def test_top_prints_once_where_there_is_no_terminal(self):
+        server, peer = self.server_with_client()
         peer.publish(self.topic(), b"x", qos=1)
         text = self.command("top", "--interval", "0.1", server=server)
         for word in ("millrace ", "clients ", "messages ", "queue ", "NEWEST", self.topic()):
@@ -121,11 +126,7 @@ class ApiPrograms(ApiCase):
                 self.assertGreater(float(figure), 0, text)
 
     def test_top_shows_the_newest_of_all_topics(self):
-        server = Server()
-        self.addCleanup(server.stop)
-        peer = Peer(server.mqtt_port)
-        self.addCleanup(peer.close)
-        peer.connect("client")
+        server, peer = self.server_with_client()
         # More than a list of topics holds, all before the last one in the order of names.
         peer.send(*[wire.publish(f"a/{number}", b"x") for number in range(12_000)])
         peer.publish("b", b"x", qos=1)  # what is read together is as old as one another

@@ -10,6 +10,7 @@ import unittest
 
 import wire
 from case import Case, main
+from certificate import self_signed
 from peer import TIMEOUT_S
 from server import binary
 
@@ -52,11 +53,7 @@ class Http(Case):
 
     @classmethod
     def make_certificate(cls):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
-                        cls.file("key.pem"), "-out", cls.file("cert.pem")],
-                       check=True, stderr=subprocess.DEVNULL)
+        self_signed(cls.file("cert.pem"), cls.file("key.pem"), alternative="DNS:localhost,IP:127.0.0.1")
 
     def ask(self, listener, method, path, bearer=None, body=None):
         """Returns (status, body). http-2 is asked inside TLS."""

@@ -5,12 +5,12 @@ import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import tempfile
 import unittest
 
 import wire
 from case import Case, eventually, main
+from certificate import self_signed
 from peer import TIMEOUT_S, Peer
 from websocket import WebSocket
 
@@ -41,10 +41,7 @@ class Proxies(Case):
             {"name": "ws-far", "transport": "ws", "port": 0, "forwarded_from": ["10.0.0.0/8"]}]
         if shutil.which("openssl"):
             key, certificate = (os.path.join(cls.folder.name, name) for name in ("key", "certificate"))
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                            "/CN=localhost", "-keyout", key, "-out", certificate], check=True,
-                           stderr=subprocess.DEVNULL)
+            self_signed(certificate, key)
             listeners.append({**near, "name": "behind-tls", "transport": "tls", "tls": {
                 "certificate_file": certificate, "key_file": key}})
         cls.CONFIG = {"listeners": listeners, "access": {"rules": [

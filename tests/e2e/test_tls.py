@@ -12,6 +12,7 @@ import unittest
 
 import wire
 from case import Case, main
+from certificate import self_signed
 from peer import TIMEOUT_S, Peer
 from server import Server, binary, environment
 from websocket import WebSocket
@@ -36,11 +37,7 @@ class Tls(Case):
 
     @classmethod
     def make_certificate(cls):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                        "-keyout", cls.key, "-out", cls.certificate], check=True,
-                       stderr=subprocess.DEVNULL)
+        self_signed(cls.certificate, cls.key, alternative="DNS:localhost,IP:127.0.0.1")
 
     def shown_certificates(self):
         """The certificates of the two listeners, for a client that trusts the present file."""
@@ -281,10 +278,7 @@ class Tls(Case):
     def test_a_client_gets_the_certificate_of_the_name_that_it_asks_for(self):
         def pair(name, alternative):
             paths = [os.path.join(self.folder.name, f"{name}.{end}") for end in ("pem", "key")]
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                            f"/CN={name}", "-addext", f"subjectAltName={alternative}", "-keyout",
-                            paths[1], "-out", paths[0]], check=True, stderr=subprocess.DEVNULL)
+            self_signed(*paths, name, alternative)
             return paths
         one, wild = pair("one", "DNS:one.example"), pair("wild", "DNS:*.wild.example")
         tls = {"certificate_file": self.certificate, "key_file": self.key,

@@ -4,12 +4,12 @@ goes through."""
 import itertools
 import os
 import socket
-import subprocess
 import threading
 import time
 
 import wire
 from case import Case
+from certificate import self_signed
 from peer import Peer
 from server import Server
 from suite import EVENT_TIMEOUT_S, eventually
@@ -198,8 +198,5 @@ class Relay:
 
 def make_certificate(folder, name):
     paths = [os.path.join(folder, name + end) for end in (".pem", ".key")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-                    "-addext", f"subjectAltName=DNS:{name}", "-out", paths[0],
-                    "-keyout", paths[1]], check=True, stderr=subprocess.DEVNULL)
+    self_signed(*paths, name, f"DNS:{name}")
     return paths

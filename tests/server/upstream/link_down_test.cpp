@@ -210,7 +210,6 @@ TEST_F(LinkTest, TriesAgainAfterARefusal) {
   link();
 }
 
-// Ten seconds: the time that an upstream has for its CONNACK.
 // Its answer to PINGREQ may stand behind all that it sent before, on a slow link for long.
 TEST_F(LinkTest, StaysWithAnUpstreamThatSendsMuchBeforeItAnswers) {
   start({rule(Direction::in)});
@@ -257,6 +256,7 @@ TEST_F(LinkTest, GivesUpAnUpstreamThatAnswersNoPingreq) {
   link();
 }
 
+// Ten seconds: the time that an upstream has for its CONNACK.
 TEST_F(LinkTest, GivesUpAnUpstreamThatAcceptsAndSaysNothing) {
   start({rule(Direction::in)});
   {
