@@ -5,6 +5,7 @@
 //   - `store` takes a fixed number of steps and reads nothing that readers write.
 //   - `load` writes nothing, so readers cost the writer only the transfer of shared cache lines.
 //   - a value is returned complete, with the version under which it was stored.
+//   - a thread's loads never go back: what it loads next is the same version or a newer one.
 //
 // How: a sequence lock (Lamport 1977; H. Boehm, "Can seqlocks get along with programming language
 // memory models?", 2012), but with several cells that the writer fills in turn. With one cell a
@@ -56,14 +57,17 @@ class CellSlot {
   [[nodiscard]] std::optional<Versioned<T>> load() const noexcept {
     for (;;) {
       prefetch();
-      const Cell& cell = cells_[version_.load(std::memory_order_acquire) % kCells];
+      const Version version = version_.load(std::memory_order_acquire);
+      const Cell& cell = cells_[version % kCells];
       const std::uint64_t sequence = cell.sequence.load(std::memory_order_acquire);
       if (sequence == 0) return std::nullopt;
-      if (sequence % 2 != 0) continue;  // being written again: there is a newer value
+      // The writer has reached this cell again. Even if it is complete, its value is not returned:
+      // the counter may not have reached it yet, and then the next load would return an older one.
+      if (sequence != 2 * version) continue;
       const Bytes bytes = read(cell);
       // Relaxed: the acquires in read() keep it below them.
       if (cell.sequence.load(std::memory_order_relaxed) == sequence) {
-        return Versioned<T>{std::bit_cast<T>(bytes), sequence / 2};
+        return Versioned<T>{std::bit_cast<T>(bytes), version};
       }
     }
   }

@@ -2,7 +2,8 @@
 //
 // Thread contract: `store` one writer at a time; `load` and `version` any thread, at any time.
 // Invariants: the writer never waits for readers, readers never block the writer, and a reader gets
-// a complete value that stays valid, with the version under which it was stored.
+// a complete value that stays valid, with the version under which it was stored, and never an older
+// one after a newer one.
 //
 //   Slot<T>                    is            load() returns
 //   a handle (SlotHandle)      HandleSlot    the handle: 16 bytes a slot, no allocation

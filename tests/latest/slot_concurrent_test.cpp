@@ -18,13 +18,13 @@ constexpr int kLoadsEach = 20'000;
 /// The writer does not pause until the readers have made all their loads: if a reader starved, the
 /// test would not end.
 template <typename AnySlot, typename Make, typename Check>
-void race(AnySlot& slot, Make make, Check check) {
+void race(AnySlot& slot, Make make, Check check, int loads_each = kLoadsEach) {
   std::atomic<int> reading{kReaders};
   std::vector<std::thread> readers;
   for (int i = 0; i < kReaders; ++i) {
     readers.emplace_back([&] {
       Version last = 0;
-      for (int loads = 0; loads < kLoadsEach;) {
+      for (int loads = 0; loads < loads_each;) {
         const auto loaded = slot.load();
         if (!loaded) continue;
         ++loads;
@@ -54,6 +54,15 @@ TEST(SlotUnderFire, ValuesAreNeverTornAndCarryTheirOwnVersion) {
       [](const Words& words, Version version) {
         for (const std::uint64_t word : words) ASSERT_EQ(word, version);
       });
+}
+
+// The smallest values: the writer comes round to the cell that a reader has just chosen more often
+// than with any other.
+TEST(SlotUnderFire, LoadsNeverGoBack) {
+  Slot<Version> slot;
+  race(
+      slot, [](Version version) { return version; },
+      [](Version value, Version version) { ASSERT_EQ(value, version); }, 500'000);
 }
 
 TEST(SlotUnderFire, LargeValuesAreNeverTorn) {
