@@ -183,8 +183,9 @@ void Listener::hand_out(int fd) {
   }
   limited_before_ = room != Room::for_one;
   if (room == Room::none) {
-    ::close(fd);
+    // First counted, then closed: whoever sees the end of the connection finds it counted.
     home_.counters().closed_by_cause[static_cast<std::size_t>(CloseCause::limit)].add();
+    ::close(fd);
     return;
   }
   const Accepted accepted{config_, tls_, fd, room == Room::to_be_told};
