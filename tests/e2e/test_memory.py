@@ -2,9 +2,12 @@
 and a healthy client is served meanwhile and afterwards. Each attack sends several times the limit."""
 
 import select
+import unittest
 
 import wire
 from case import Case, eventually, main
+from memory_group import MemoryGroup
+from server import Server
 
 MIB = 1 << 20
 LIMIT = 64 * MIB
@@ -150,6 +153,38 @@ class UserMemory(Case):
         back = self.peer(names[0], properties=lasting, clean=False)
         while back.receive(topic=self.topic("a")).payload != b"newest":
             pass
+
+
+class GroupMemory(Case):
+    """The limit is not configured: it is three quarters of that of the control group, as in a container."""
+    GROUP = 256 * MIB
+
+    @classmethod
+    def setUpClass(cls):
+        cls.group, why_not = MemoryGroup.make(cls.GROUP)
+        if cls.group is None:
+            raise unittest.SkipTest(why_not)
+        cls.addClassCleanup(cls.group.close)
+        cls.server = Server(inside=cls.group.inside)
+        cls.addClassCleanup(cls.server.stop)
+
+    def test_it_is_kept_by_default(self):
+        self.assertEqual(self.server.metrics()["millrace_memory_limit_bytes"], self.GROUP / 4 * 3)
+        lasting = [(wire.SESSION_EXPIRY, 0xFFFFFFFF)]
+        for i in range(20):
+            away = self.peer(properties=lasting)
+            away.subscribe(self.topic(f"b{i}"), qos=1)
+            away.close()
+        writer = self.peer()
+        for i in range(2 * self.GROUP // len(LARGE)):
+            writer.publish(self.topic(f"b{i % 20}"), LARGE, qos=1)
+        metrics = self.server.metrics()
+        self.assertGreaterEqual(metrics["millrace_memory_sessions_shed_total"], 1)
+        # The kernel has found nothing to end: the group never came to its limit.
+        peak = self.group.peak_bytes()
+        if peak is not None:
+            self.assertLess(peak, self.GROUP)
+        self.peer(properties=lasting).disconnect()
 
 
 if __name__ == "__main__":

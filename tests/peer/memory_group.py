@@ -1,0 +1,50 @@
+"""A control group with a memory limit of its own, for servers that are to run as in a container.
+
+Needs root and a mounted memory controller, of cgroup v2 or v1, in which a group may be made."""
+
+import tempfile
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+# Where groups are, and what the files of a group are called there.
+_KINDS = ((_ROOT, "memory.max", "memory.peak"),
+          (_ROOT / "memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"))
+
+
+class MemoryGroup:
+    """`make` returns a group, or why there can be none. To be closed after the last process in it ended."""
+
+    def __init__(self, folder, peak):
+        self._folder, self._peak = folder, peak
+
+    @classmethod
+    def make(cls, bytes_max):
+        reasons = []
+        for parent, limit, peak in _KINDS:
+            if not (parent / "cgroup.procs").exists():
+                continue
+            try:
+                folder = Path(tempfile.mkdtemp(prefix="millrace-test-", dir=parent))
+            except OSError as error:
+                reasons.append(f"{parent}: {error.strerror}")
+                continue
+            try:
+                (folder / limit).write_text(str(bytes_max))
+                return cls(folder, peak), ""
+            except OSError as error:
+                folder.rmdir()
+                reasons.append(f"{parent}: {limit}: {error.strerror}")
+        return None, "no memory group can be made: " + ("; ".join(reasons) or "no controller is mounted")
+
+    @property
+    def inside(self):
+        """The command that becomes the one that is its arguments, in this group."""
+        return ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._folder / "cgroup.procs"))
+
+    def peak_bytes(self):
+        """The most that it held so far; None where the kernel does not tell (v2 before 5.19)."""
+        file = self._folder / self._peak
+        return int(file.read_text()) if file.exists() else None
+
+    def close(self):
+        self._folder.rmdir()
