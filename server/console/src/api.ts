@@ -2,9 +2,9 @@
 // is kept here alone.
 import { ask, byId } from './dom'
 
-// Nothing comes of an answer for so long: the server, or the way to it, is gone, though nobody has closed
-// the connection.
-const silentMsMax = 10_000
+// When nothing has come of an answer for so long, the server, or the way to it, is gone, though nobody has
+// closed the connection.
+const idleMsMax = 10_000
 const noAnswer = 'The server does not answer.'
 
 let authorization = ''
@@ -36,21 +36,21 @@ export async function signIn(): Promise<boolean> {
   return true
 }
 
-// The browser's own passwords and its own question for one stay out of it. `silentMs`: how long nothing may
+// The browser's own passwords and its own question for one stay out of it. `idleMs`: how long nothing may
 // come of an answer that has begun.
-export async function request(path: string, init: RequestInit = {}, silentMs = silentMsMax): Promise<Response> {
+export async function request(path: string, init: RequestInit = {}, idleMs = idleMsMax): Promise<Response> {
   const headers = new Headers(init.headers)
   if (authorization) headers.set('Authorization', authorization)
-  const silence = new Silence(init.signal)
-  silence.begin(silentMsMax)
+  const idle = new IdleTimeout(init.signal)
+  idle.start(idleMsMax)
   let response: Response
   try {
-    response = await fetch(path, { cache: 'no-store', ...init, headers, signal: silence.signal, credentials: 'omit' })
+    response = await fetch(path, { cache: 'no-store', ...init, headers, signal: idle.signal, credentials: 'omit' })
   } catch (error) {
-    silence.end()
+    idle.stop()
     throw init.signal?.aborted ? error : new Error(noAnswer)
   }
-  const answer = silence.watched(response, silentMs)
+  const answer = idle.watched(response, idleMs)
   if (answer.ok) return answer
   const text = await answer.text()
   let detail = text.trim() || answer.statusText
@@ -60,7 +60,7 @@ export async function request(path: string, init: RequestInit = {}, silentMs = s
 
 // Gives a request up when nothing has come for a while. The timer is not AbortSignal.timeout(), which cannot
 // begin again.
-class Silence {
+class IdleTimeout {
   private readonly tooLong = new AbortController()
   private timer = 0
   readonly signal: AbortSignal
@@ -68,24 +68,24 @@ class Silence {
   constructor(given: AbortSignal | null | undefined) {
     this.signal = given ? AbortSignal.any([given, this.tooLong.signal]) : this.tooLong.signal
   }
-  begin(ms: number): void {
-    this.end()
+  start(ms: number): void {
+    this.stop()
     this.timer = setTimeout(() => this.tooLong.abort(new Error(noAnswer)), ms)
   }
-  end(): void {
+  stop(): void {
     clearTimeout(this.timer)
   }
-  // The same answer; each part of it that comes ends one silence and begins another.
+  // The same answer; each part of it that comes starts the time anew.
   watched(response: Response, ms: number): Response {
-    this.end()
+    this.stop()
     if (!response.body || response.status === 204) return response
-    this.begin(ms)
+    this.start(ms)
     const parts = new TransformStream<Uint8Array, Uint8Array>({
       transform: (part, out) => {
-        this.begin(ms)
+        this.start(ms)
         out.enqueue(part)
       },
-      flush: () => this.end(),
+      flush: () => this.stop(),
     })
     return new Response(response.body.pipeThrough(parts), response)
   }

@@ -14,7 +14,7 @@ export function timeChart(box: HTMLElement, height: number, colors: string[], fr
     if (box.clientWidth > 0 && plot.width !== width()) plot.setSize({ width: width(), height })
   })
   const plot = new uPlot({
-    width: width(), height, legend: { show: false }, cursor: { show: false },
+    width: width(), height, padding: [null, 32, null, null], legend: { show: false }, cursor: { show: false },
     scales: fromZero ? { y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } } : {},
     axes: [
       { ...axis, size: 30, space: 90, values: (_plot, times) => times.map(clock) },
