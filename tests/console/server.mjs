@@ -1,6 +1,6 @@
 // The server under test: SERVER_BINARY, with two users and a token, on free ports, ended by its process id.
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { randomBytes } from 'node:crypto'
@@ -11,13 +11,21 @@ const binary = process.env.SERVER_BINARY
 export const boss = 'Basic ' + btoa('boss:b')
 export const token = randomBytes(32).toString('hex')
 
-export function freePort() {
-  return new Promise(resolve => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address()
-      probe.close(() => resolve(port))
+// A port that the system gives to nobody who asks for any, so that it stays free while nobody listens there.
+export async function freePort() {
+  const [first] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t').map(Number)
+  const isFree = port => new Promise(resolve => {
+    const probe = createServer().once('error', () => resolve(0))
+    probe.listen(port, '127.0.0.1', () => {
+      const bound = probe.address().port
+      probe.close(() => resolve(bound))
     })
   })
+  for (let tries = 0; first > 12_000 && tries < 100; ++tries) {
+    const port = await isFree(10_000 + Math.floor(Math.random() * (first - 10_000)))
+    if (port) return port
+  }
+  return isFree(0)   // all ports are such as the system gives
 }
 
 export class Server {

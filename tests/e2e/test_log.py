@@ -7,7 +7,6 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import unittest
@@ -165,18 +164,19 @@ class Descriptors(unittest.TestCase):
 
 class StalledReader(Case):
     def test_holds_up_nobody(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         process = subprocess.Popen(
-            [binary(), "serve", "--mqtt-port", str(port), "--ws-port", "0", "--http-port", "0",
+            [binary(), "serve", "--mqtt-port", "0", "--ws-port", "0", "--http-port", "0",
              "--set", "log.level=debug", "--set", "log.repeat_seconds=0"],
             stderr=subprocess.PIPE, env=environment())
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        while b"listener=tcp" not in process.stderr.readline():
-            pass
+        port = None
+        while port is None:
+            line = process.stderr.readline()
+            self.assertTrue(line, "it does not listen")
+            if found := re.search(rb" port=(\d+) listener=tcp\b", line):
+                port = int(found[1])
         # From here on nobody reads. A pipe holds 64 KiB; this is more than the queue behind it, too.
         for number in range(60):
             for _ in range(100):

@@ -12,7 +12,7 @@ from case import Case
 from certificate import self_signed
 from peer import Peer
 from server import Server
-from suite import EVENT_TIMEOUT_S, eventually
+from suite import EVENT_TIMEOUT_S, eventually, free_port
 
 _unique = itertools.count(1)
 
@@ -129,12 +129,11 @@ class Relay:
         self.let_go()
         self.open = []
         self.lock = threading.Lock()
-        self.port = 0
+        self.port = free_port()
         self.up()
 
     def up(self):
         self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
 
     def down(self):

@@ -1,6 +1,7 @@
 """Runs the test cases of a program, prints their number, and ends the servers that they shared."""
 
 import os
+import random
 import socket
 import sys
 import time
@@ -36,7 +37,28 @@ def eventually(question, what):
         time.sleep(0.02)
 
 
+_taken = []  # Sockets whose names say which ports this process has for itself; they end with it.
+
+
 def free_port():
-    with socket.socket() as probe:
+    """A port for a server that is told its port, or is to come back on it. It stays this test's, also while
+    nobody listens there: the system gives none of these to whoever asks it for any port, nor to the near
+    end of a connection, and each test leaves those alone that another one has."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first, last = map(int, file.read().split())
+    ports = [port for port in range(10_000, 65_536) if not first <= port <= last]
+    random.shuffle(ports)
+    for port in ports:
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0millrace-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+            continue
+        _taken.append(mark)
+        return port
+    with socket.socket() as probe:  # The system has all of them to give.
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
