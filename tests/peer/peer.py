@@ -15,7 +15,7 @@ import struct
 
 import wire
 
-TIMEOUT_S = 15
+TIMEOUT_S = 60
 _unique = itertools.count(1)
 
 
