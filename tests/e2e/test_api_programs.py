@@ -111,19 +111,26 @@ class ApiPrograms(ApiCase):
             while not ended.is_set():
                 publisher.publish(self.topic(), b"x", qos=1)
 
+        rate = r"(\d+(?:\.\d+)?)(?: [kMG])?/s"
+
+        def each_has_a_rate():
+            """Not where the publisher had no turn between the two looks."""
+            text = self.command("top", "--interval", "0.5", server=server)
+            figures = []
+            for line in (rf"messages +{rate} in, {rate} out, .*", rf"bytes +{rate} in, {rate} out",
+                         rf"queue .*, {rate} batches"):
+                match = re.search(rf"(?m)^{line}$", text)
+                self.assertTrue(match, text)
+                figures += map(float, match.groups())
+            return all(figures)
+
         thread = threading.Thread(target=publish)
         thread.start()
         try:
-            text = self.command("top", "--interval", "0.5", server=server)
+            eventually(each_has_a_rate, "each line shows a rate")
         finally:
             ended.set()
             thread.join()
-        rate = r"(\d+(?:\.\d+)?)(?: [kMG])?/s"
-        for line in (rf"messages +{rate} in, {rate} out, .*", rf"bytes +{rate} in, {rate} out", rf"queue .*, {rate} batches"):
-            match = re.search(rf"(?m)^{line}$", text)
-            self.assertTrue(match, text)
-            for figure in match.groups():
-                self.assertGreater(float(figure), 0, text)
 
     def test_top_shows_the_newest_of_all_topics(self):
         server, peer = self.server_with_client()
