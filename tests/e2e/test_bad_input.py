@@ -18,6 +18,8 @@ class Packets(Case):
 
     def setUp(self):
         super().setUp()
+        # What the clients of the test before did wrong is counted before they are gone.
+        eventually(lambda: self.open() == 0, "all have gone")
         self.bystander = self.peer()
         self.bystander.subscribe(self.topic())
 
@@ -25,6 +27,12 @@ class Packets(Case):
         self.bystander.publish(self.topic(), b"undisturbed", qos=1)
         self.bystander.receive(payload=b"undisturbed")
         self.assertIsNone(self.server.process.poll())
+
+    def open(self):
+        return self.server.metrics()['millrace_connections_open{transport="tcp"}']
+
+    def accepted(self):
+        return self.server.metrics()['millrace_connections_accepted_total{transport="tcp"}']
 
     def faults(self):
         return sum(value for name, value in self.server.metrics().items()
@@ -79,8 +87,7 @@ class Packets(Case):
             self.counted_and_logged(peer, b"\x30\xff\xff\xff\xff\x01",
                                     lambda: peer.expect_fault(0x81))
         first = self.raw()
-        first.send(b"\x10\x80\x80\x80\x80\x01")
-        first.expect_refused(0x81)
+        self.counted_and_logged(first, b"\x10\x80\x80\x80\x80\x01", lambda: first.expect_refused(0x81))
         inside = self.peer()
         self.counted_and_logged(inside, wire.packet(wire.SUBSCRIBE, 2, b"\0\1\x80\x80\x80\x80\x01"),
                                 lambda: inside.expect_fault(0x81))
@@ -101,12 +108,14 @@ class Packets(Case):
     def test_random_bytes_never_end_the_server(self):
         import random
         generator = random.Random(1)
+        before = self.accepted()
         for number in range(300):
             connected = number % 2
             peer = self.peer() if connected else self.raw()
             peer.send(bytes([generator.choice([0x10, 0x30, 0x32, 0x34, 0x62, 0x82, 0xA2, 0xE0, 0xF0]),
                              generator.randrange(1, 120)]) + generator.randbytes(200))
             peer.close()
+        eventually(lambda: self.accepted() >= before + 300 and self.open() == 1, "each was looked at, and left")
 
 
 class WebSockets(Case):
