@@ -122,28 +122,31 @@ class Guests(Case):
             self.assertEqual(self.refused("too_many_of_user", server), 1)
             three.connect("three")
 
+    def codes_until_too_fast(self, server, address_of):
+        """What CONNECT is told by one connection after the other, until one came too fast: how many that takes is
+        a matter of how fast the test is."""
+        codes = []
+
+        def is_too_fast():
+            peer = self.at(address_of(len(codes)), server=server)
+            peer.send(wire.connect(f"n{len(codes)}"))
+            codes.append(peer.next().code)
+            return codes[-1] == 0x9F
+        eventually(is_too_fast, "one comes too fast")
+        return codes
+
     def test_one_address_comes_so_often(self):
         with Server({"listeners": [{**NEAR, "name": "tcp"}],
                      "connection": {"per_second_and_address_max": 5}}) as server:
-            codes = []
-            for number in range(20):
-                peer = self.at("192.0.2.1", server=server)
-                peer.send(wire.connect(f"n{number}"))
-                codes.append(peer.next().code)
+            codes = self.codes_until_too_fast(server, lambda _: "192.0.2.1")
             self.assertEqual(codes[:5], [0] * 5)
-            self.assertIn(0x9F, codes)
             self.at("192.0.2.2", server=server).connect("other")
 
     def test_all_addresses_together_come_so_often(self):
         with Server({"listeners": [{**NEAR, "name": "tcp"}],
                      "connection": {"per_second_max": 5}}) as server:
-            codes = []
-            for number in range(20):
-                peer = self.at(f"192.0.2.{number}", server=server)
-                peer.send(wire.connect(f"n{number}"))
-                codes.append(peer.next().code)
+            codes = self.codes_until_too_fast(server, lambda number: f"192.0.2.{number % 250}")
             self.assertEqual(codes[:5], [0] * 5)
-            self.assertIn(0x9F, codes)
             self.assertGreaterEqual(self.refused("too_fast", server), codes.count(0x9F))
 
     def test_an_address_whose_logins_fail_is_banned_until_sighup(self):
@@ -288,7 +291,7 @@ class Guests(Case):
         reader.expect_nothing_more(sentinel=False)
 
     def test_half_a_connect_is_not_waited_for_while_its_listener_is_over_its_rate(self):
-        server = self.in_debt(connect_timeout_seconds=1)
+        server = self.in_debt(connect_timeout_seconds=3)  # time for the debtor's CONNECT
         half = self.on("tcp", server)
         half.send(wire.connect("half")[:7])
         half.expect_end()
