@@ -12,6 +12,15 @@ from websocket import WebSocket
 
 
 class Metrics(Case):
+    def setUp(self):
+        super().setUp()
+
+        def rests():
+            metrics = self.server.metrics()
+            return not any(value for name, value in metrics.items() if name.partition("{")[0] in (
+                "millrace_connections_open", "millrace_sessions", "millrace_subscriptions"))
+        eventually(rests, "nothing is left of the test before")
+
     def difference(self, before, name, **labels):
         key = name + ("{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "}" if labels else "")
         return self.server.metrics().get(key, 0) - before.get(key, 0)

@@ -61,7 +61,7 @@ class Clients(Case):
 
     def test_a_latest_subscription_gets_the_newest_value_at_once(self):
         for number in range(3):
-            self.run_pub("-t", self.topic("now"), "-m", str(number))
+            self.run_pub("-t", self.topic("now"), "-m", str(number), "-q", "1")  # so that it is there when this ends
         reader = self.subscriber("-t", "$latest/" + self.topic("#"), version="mqttv311")
         self.assertEqual(reader.line("got"), f"got {self.topic('now')} 0 0 2")
         self.run_pub("-t", self.topic("now"), "-m", "3")
