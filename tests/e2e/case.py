@@ -59,6 +59,15 @@ class Case(unittest.TestCase):
         while probe.publish(topic, b"probe", qos=1).code == 0x10:
             pass
 
+    def adds_little(self, attack, bytes_max):
+        """What an attack leaves in the server's memory is left each time: of a few times, one adds no more than
+        this. (How many of its connections are there at once, and so what is kept to be used again, differs.)"""
+        resident = [self.server.resident_bytes()]
+        while len(resident) < 2 or resident[-1] - resident[-2] >= bytes_max:
+            self.assertLess(len(resident), 6, f"resident after each time: {resident}")
+            attack()
+            resident.append(self.server.resident_bytes())
+
     def program(self, *command, **options):
         program = Program(*command, **options)
         self.addCleanup(program.stop)

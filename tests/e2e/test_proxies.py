@@ -148,9 +148,7 @@ class Proxies(Case):
         self.peer().disconnect()  # By now the server has opened what it needs for itself.
         descriptors = self.server.descriptors()
         flood()
-        before = self.server.resident_bytes()
-        flood()
-        self.assertLess(self.server.resident_bytes() - before, 1 << 20)
+        self.adds_little(flood, 1 << 20)
         eventually(lambda: self.server.descriptors() <= descriptors, "the sockets are closed")
         self.peer().publish("near/x", b"", qos=1)
 
