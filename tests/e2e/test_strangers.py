@@ -231,8 +231,9 @@ class Strangers(Case):
     def test_a_byte_at_a_time_wins_no_time(self):
         """The time for a beginning counts from the start, not from the last byte."""
         listeners = [one for one in self.CONFIG["listeners"] if one["name"] in ("tcp", "ws", "tls")]
-        server = Server({**self.CONFIG, "listeners": listeners, "connect_timeout_seconds": 1,
-                         "http": {**self.CONFIG["http"], "header_seconds": 1}})
+        # Time enough for the two handshakes that come before the bytes.
+        server = Server({**self.CONFIG, "listeners": listeners, "connect_timeout_seconds": 3,
+                         "http": {**self.CONFIG["http"], "header_seconds": 3}})
         self.addCleanup(server.stop)
 
         def bytes_of(data):

@@ -392,8 +392,9 @@ class WithNats(Edges):
         self.assertIsNone(nats.process.poll())
         edge.wait_for_log(r"upstream.up .*version=3.1.1 ")
         edge.wait_for_log(r"upstream.rule .*both/#.*send back")
+        self.meet(port, edge.mqtt_port, "in", version=4)
         here, there = self.client(edge.mqtt_port), self.client(port, version=4)
-        here.subscribe(("in/#", 1))
+        here.subscribe(("in/a", 1))
         there.subscribe(("out/#", 1))
         for i in range(20):
             here.publish("out/a", str(i).encode(), qos=1)

@@ -53,12 +53,13 @@ class Edges(Case):
         metric = f'millrace_upstream_up{{upstream="{name}"}}'
         eventually(lambda: edge.metrics().get(metric) == up, f"{name} is {'up' if up else 'down'}")
 
-    def meet(self, sender_port, receiver_port, prefix, there=""):
-        """Waits until what is published there arrives here: the subscriptions of the link stand."""
+    def meet(self, sender_port, receiver_port, prefix, there="", version=5):
+        """Waits until what is published there arrives here: the subscriptions of the link stand. `version`: that of
+        the sender."""
         receiver = self.client(receiver_port)
         receiver.subscribe(f"{prefix}/meet/#")
         receiver.sock.settimeout(0.2)
-        sender = self.client(sender_port)
+        sender = self.client(sender_port, version)
         end = time.monotonic() + EVENT_TIMEOUT_S
         while time.monotonic() < end:
             sender.publish(f"{there}{prefix}/meet/{next(_unique)}", b"")
