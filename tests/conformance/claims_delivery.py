@@ -120,7 +120,9 @@ class Deliveries(Case):
         return peer
 
     def again(self, peer, **options):
-        """The same client after a crash."""
+        """The same client after a crash. What it said before has been read: else it might come again first."""
+        peer.send(wire.pingreq())
+        peer.expect(wire.PINGRESP)
         peer.abort()
         back = self.durable(peer.client_id, **options)
         self.assertEqual(back.connack.session_present, 1)
@@ -204,9 +206,10 @@ class Deliveries(Case):
     @shows(v5="4.3.3-7")
     def a_message_that_has_been_sent_does_not_expire(self):
         peer = self.receiver()
-        self.peer().publish(self.topic(), b"x", qos=2, properties=[(wire.MESSAGE_EXPIRY, 1)])
+        # Time enough to be sent.
+        self.peer().publish(self.topic(), b"x", qos=2, properties=[(wire.MESSAGE_EXPIRY, 4)])
         pid = peer.expect(wire.PUBLISH, payload=b"x").pid
-        self.let_pass(1.2)
+        self.let_pass(4.2)
         peer = self.again(peer)
         peer.expect(wire.PUBLISH, payload=b"x", pid=pid, dup=True)
 
