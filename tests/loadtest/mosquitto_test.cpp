@@ -8,12 +8,15 @@
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -33,14 +36,37 @@ sockaddr_in loopback(std::uint16_t port) {
   return address;
 }
 
+// Until this process ends, no other test takes the port: tests/peer/suite.py uses the same names.
+bool take(std::uint16_t port) {
+  const std::string text = "millrace-test-port-" + std::to_string(port);
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  text.copy(name.sun_path + 1, sizeof name.sun_path - 1);  // after a zero byte: no file
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+  const int mark = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (::bind(mark, reinterpret_cast<sockaddr*>(&name), size) == 0) return true;
+  ::close(mark);
+  return false;
+}
+
+// None that the system gives to whoever asks for any port, nor to the near end of a connection.
 std::uint16_t free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = loopback(0);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  ::close(fd);
-  return ntohs(address.sin_port);
+  int first = 0, last = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
+  std::random_device random;
+  std::uniform_int_distribution<int> any(10'000, 65'535);
+  for (int tries = 0; tries < 100'000; ++tries) {
+    const int port = any(random);
+    if (port >= first && port <= last) continue;
+    if (!take(static_cast<std::uint16_t>(port))) continue;
+    const sockaddr_in address = loopback(static_cast<std::uint16_t>(port));
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    const int bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    ::close(fd);
+    if (bound == 0) return static_cast<std::uint16_t>(port);
+  }
+  ADD_FAILURE() << "no port is free";
+  return 0;
 }
 
 bool accepts(std::uint16_t port) {
@@ -123,6 +149,12 @@ class Mosquitto : public testing::Test {
   static Result run(std::vector<std::string> words) {
     words.insert(words.begin(), "millrace-load");
     words.push_back("--progress=never");
+    // Where nothing is wrong, nothing waits for these.
+    const std::string scenario = words[1];
+    if (scenario != "fresh" && scenario != "idle" && scenario != "connect") {
+      words.push_back("--drain=60");
+    }
+    if (scenario == "slow") words.push_back("--give-up=60");
     std::vector<const char*> argv;
     for (const std::string& w : words) argv.push_back(w.c_str());
     const auto options = parse_options(static_cast<int>(argv.size()), argv.data());
@@ -241,12 +273,16 @@ TEST_F(Mosquitto, AStoppedReaderSeesTheNewestInTheEnd) {
 }
 
 TEST_F(Mosquitto, ALimitedReaderSeesOldValues) {
-  const Result r = run({"fresh", "-p", port(TransportKind::tcp), "--rate", "4000", "--duration",
-                        "1", "--read-rate", "100000", "--topics", "10"});
-  // At least the bytes that it may read, and little more, as the last read may be late.
-  EXPECT_GT(whole(r, "delivered"), 50);
-  EXPECT_LT(whole(r, "delivered"), 100'000 / 256);
-  EXPECT_FALSE(r.has_faults);
+  std::int64_t delivered = 0;
+  for (int seconds = 1; seconds <= 16 && delivered <= 50; seconds *= 2) {
+    const Result r = run({"fresh", "-p", port(TransportKind::tcp), "--rate", "4000", "--duration",
+                          std::to_string(seconds), "--read-rate", "100000", "--topics", "10"});
+    // No more than the bytes that it may read; fewer if it came too late to most of its reads.
+    delivered = whole(r, "delivered");
+    EXPECT_LT(delivered, seconds * 100'000 / 256);
+    EXPECT_FALSE(r.has_faults);
+  }
+  EXPECT_GT(delivered, 50);
 }
 
 TEST_F(Mosquitto, HoldsIdleConnections) {
@@ -256,20 +292,31 @@ TEST_F(Mosquitto, HoldsIdleConnections) {
 }
 
 TEST_F(Mosquitto, AcceptsOneConnectionAfterAnother) {
-  const Result r = run({"connect", "-p", port(TransportKind::tcp), "--warmup", "0", "--duration",
-                        "0.3", "--diallers", "4"});
-  EXPECT_GT(whole(r, "connects"), 0);
-  EXPECT_EQ(whole(r, "failed"), 0);
+  std::int64_t connects = 0;
+  // The first time may pass before an answer comes.
+  for (const char* seconds : {"0.3", "1", "3", "10"}) {
+    const Result r = run({"connect", "-p", port(TransportKind::tcp), "--warmup", "0", "--duration",
+                          seconds, "--diallers", "4"});
+    connects = whole(r, "connects");
+    EXPECT_EQ(whole(r, "failed"), 0);
+    if (connects > 0) break;
+  }
+  EXPECT_GT(connects, 0);
 }
 
 TEST_F(Mosquitto, LosesNothingWhileOtherClientsConnectAndLeave) {
-  const Result r = run({"soak", "-p", port(TransportKind::tcp), "--duration", "1", "--warmup", "0",
-                        "--rate", "2000", "--churn", "50", "--pid", std::to_string(pid_)});
-  EXPECT_EQ(whole(r, "lost"), 0);
-  EXPECT_EQ(whole(r, "visitors_turned_away"), 0);
-  EXPECT_GT(whole(r, "visitors"), 0);
-  EXPECT_GT(number(r, "delivered_per_s"), 0);
-  EXPECT_FALSE(r.has_faults);
+  bool somebody_came = false;
+  // The first time may pass before anybody comes.
+  for (const char* seconds : {"1", "4", "16"}) {
+    const Result r = run({"soak", "-p", port(TransportKind::tcp), "--duration", seconds, "--warmup",
+                          "0", "--rate", "2000", "--churn", "50", "--pid", std::to_string(pid_)});
+    EXPECT_EQ(whole(r, "lost"), 0);
+    EXPECT_EQ(whole(r, "visitors_turned_away"), 0);
+    EXPECT_FALSE(r.has_faults);
+    somebody_came = whole(r, "visitors") > 0 && number(r, "delivered_per_s") > 0;
+    if (somebody_came) break;
+  }
+  EXPECT_TRUE(somebody_came);
 }
 
 TEST_F(Mosquitto, SaysWhyARunCannotBeMade) {
