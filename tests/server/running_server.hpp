@@ -45,11 +45,11 @@ inline std::unique_ptr<Server> start_server(const Config& config = test_config()
   return server;
 }
 
-// A blocking client. What does not come within ten seconds is a failure, not a result.
+// A blocking client. What does not come within a minute is a failure, not a result.
 class Peer : public PacketSocket {
  public:
   explicit Peer(std::uint16_t port, protocol::Version version = protocol::Version::v5)
-      : PacketSocket(::socket(AF_INET, SOCK_STREAM, 0), protocol::Sender::server, version, 10) {
+      : PacketSocket(::socket(AF_INET, SOCK_STREAM, 0), protocol::Sender::server, version, 60) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
@@ -87,7 +87,7 @@ class Peer : public PacketSocket {
   bool is_reset() {
     send(std::vector<std::uint8_t>{0});
     pollfd reset{socket(), 0, 0};
-    return ::poll(&reset, 1, 10'000) == 1;
+    return ::poll(&reset, 1, 60'000) == 1;
   }
 };
 

@@ -27,7 +27,7 @@ class Manager {
     socklen_t size = sizeof address;
     EXPECT_EQ(::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size), 0);
     name_ = path.empty() ? "@" + std::string(address.sun_path + 1, size - head - 1) : path;
-    const timeval patience{10, 0};
+    const timeval patience{60, 0};
     ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }
   ~Manager() { ::close(socket_); }

@@ -26,7 +26,7 @@ struct Pipe {
     char bytes[65536];
     while (!text.ends_with(last)) {
       pollfd readable{ends[0], POLLIN, 0};
-      if (::poll(&readable, 1, 10'000) < 1) break;
+      if (::poll(&readable, 1, 60'000) < 1) break;
       const ssize_t got = ::read(ends[0], bytes, sizeof bytes);
       if (got <= 0) break;
       text.append(bytes, static_cast<std::size_t>(got));

@@ -19,7 +19,7 @@ namespace millrace::server {
 class LinkPeer : public PacketSocket {
  public:
   explicit LinkPeer(int socket)
-      : PacketSocket(socket, protocol::Sender::client, protocol::Version::v5, 20) {}
+      : PacketSocket(socket, protocol::Sender::client, protocol::Version::v5, 60) {}
 
   // CONNECT, answered with success; and SUBSCRIBE, granted at QoS 2, if the link comes to read.
   protocol::Connect greet(bool session_present = false, protocol::Properties properties = {}) {
@@ -66,7 +66,7 @@ class ScriptedBroker {
       throw std::runtime_error("cannot listen");
     }
     port_ = ntohs(address.sin_port);
-    const timeval patience{20, 0};
+    const timeval patience{60, 0};
     ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }
   ~ScriptedBroker() { ::close(socket_); }
