@@ -355,15 +355,24 @@ TEST_F(HastyHttp, ClosesWhoeverStopsInAnyStage) {
   start();
   std::vector<std::unique_ptr<Client>> slow;
   const std::string post = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na";
-  for (const std::string& sent : {std::string(), std::string("GET /he"), post, hello}) {
+  for (const std::string& sent : {std::string(), std::string("GET /he"), post}) {
     slow.push_back(std::make_unique<Client>(http_.port()));
     slow.back()->send(sent);
   }
-  slow.back()->response();  // and asks for nothing more
+  for (bool answered = false; !answered;) {
+    slow.push_back(std::make_unique<Client>(http_.port()));
+    slow.back()->send(hello);
+    try {
+      slow.back()->response();  // and asks for nothing more
+      answered = true;
+    } catch (const boost::system::system_error&) {
+      // Its second had passed before its request came.
+    }
+  }
   Client never_reads(http_.port());
   never_reads.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
   for (const auto& client : slow) EXPECT_EQ(client->rest(), "");
-  while (http_.counters().connections_closed.value() < 5) std::this_thread::yield();
+  while (http_.counters().connections_closed.value() < slow.size() + 1) std::this_thread::yield();
 }
 
 TEST_F(Http, AnswersForItsOwnHostsAlone) {
