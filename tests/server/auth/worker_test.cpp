@@ -176,8 +176,9 @@ TEST(Worker, GivesThePlacesOfDelayedLoginsToOthers) {
 
 TEST(Worker, LearnsFromItsChecks) {
   Worker worker;
-  worker.set_delay_max(std::chrono::milliseconds(1));
-  for (int i = 0; i < 30; ++i) {
+  worker.set_delay_max(std::chrono::milliseconds(50));
+  // The delay may pass before the next check comes.
+  while (worker.delayed() == 0) {
     std::promise<void> ran;
     worker.post(100, from_here, [&] {
       ran.set_value();
@@ -185,7 +186,6 @@ TEST(Worker, LearnsFromItsChecks) {
     });
     ran.get_future().wait();
   }
-  EXPECT_GT(worker.delayed(), 0u);
 }
 
 TEST(Worker, FinishesTheRunningCheckWhenItStops) {

@@ -158,7 +158,7 @@ TEST_F(ControlSocket, AThousandReadersLeaveNothingBehind) {
     return registry.consumer_count() == 0 && registry.feed_count() == 0;
   });
   while (server.loop().figures().clients != 0) ::sched_yield();
-  EXPECT_LE(open_descriptors(), before);
+  while (open_descriptors() > before) ::sched_yield();  // the last are closed a moment later
 }
 
 TEST_F(ControlSocket, StopEndsTheWaitOfASleepingReader) {
