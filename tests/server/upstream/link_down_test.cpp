@@ -125,14 +125,10 @@ TEST_F(LinkTest, AsksAgainForWhatWasRefused) {
 }
 
 TEST_F(LinkTest, TriesItsAddressesInTurn) {
+  const OwnPort nobody;
   ScriptedBroker second;
   upstream.name = "north";
-  std::string nobody;
-  {
-    const ScriptedBroker gone;
-    nobody = gone.address();
-  }
-  upstream.addresses = {nobody, second.address()};
+  upstream.addresses = {nobody.address(), second.address()};
   upstream.rules = {rule(Direction::out)};
   config.upstreams = {upstream};
   server = start_server(config);

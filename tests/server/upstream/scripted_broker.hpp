@@ -53,41 +53,52 @@ class LinkPeer : public PacketSocket {
   }
 };
 
-class ScriptedBroker {
+// A port of its own, at which nobody listens.
+class OwnPort {
  public:
-  ScriptedBroker() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  OwnPort() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t bytes = sizeof address;
     if (::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(socket_, 16) != 0 ||
         ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &bytes) != 0) {
-      throw std::runtime_error("cannot listen");
+      throw std::runtime_error("cannot bind");
     }
     port_ = ntohs(address.sin_port);
-    const timeval patience{60, 0};
-    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }
-  ~ScriptedBroker() { ::close(socket_); }
-  ScriptedBroker(const ScriptedBroker&) = delete;
-  ScriptedBroker& operator=(const ScriptedBroker&) = delete;
+  ~OwnPort() { ::close(socket_); }
+  OwnPort(const OwnPort&) = delete;
+  OwnPort& operator=(const OwnPort&) = delete;
 
-  // Of the connections that come after this: little of what is sent is taken before it is read.
-  void take_little() {
-    const int bytes = 8192;
-    ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
-  }
   std::string address() const { return "mqtt://127.0.0.1:" + std::to_string(port_); }
-  std::unique_ptr<LinkPeer> accept() {
-    const int accepted = ::accept(socket_, nullptr, nullptr);
-    if (accepted < 0) throw std::runtime_error("no link came");
-    return std::make_unique<LinkPeer>(accepted);
-  }
+
+ protected:
+  int socket() const { return socket_; }
 
  private:
   const int socket_;
   std::uint16_t port_ = 0;
+};
+
+class ScriptedBroker : public OwnPort {
+ public:
+  ScriptedBroker() {
+    if (::listen(socket(), 16) != 0) throw std::runtime_error("cannot listen");
+    const timeval patience{60, 0};
+    ::setsockopt(socket(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
+
+  // Of the connections that come after this: little of what is sent is taken before it is read.
+  void take_little() {
+    const int bytes = 8192;
+    ::setsockopt(socket(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+  }
+  std::unique_ptr<LinkPeer> accept() {
+    const int accepted = ::accept(socket(), nullptr, nullptr);
+    if (accepted < 0) throw std::runtime_error("no link came");
+    return std::make_unique<LinkPeer>(accepted);
+  }
 };
 
 }  // namespace millrace::server
