@@ -9,6 +9,7 @@ fault, but get it in order, and nothing comes back to where it was published.
 A case takes some twenty seconds; most are tried only with MILLRACE_HEAVY_TESTS=1 in the environment."""
 
 import os
+import re
 import signal
 import unittest
 
@@ -74,8 +75,10 @@ class Edges(Faults):
     # ---- what is waited for
 
     def node_of(self, edge, since=0):
-        """The node that an edge is connected to, by its log from that line on."""
-        port = int(self.edges[edge].wait_for_log(r"upstream.up .*address=\S+:(\d+)", since)[1])
+        """The node that an edge is connected to, by its log from that line on: it may have been elsewhere before."""
+        up = r"upstream.up .*address=\S+:(\d+)"
+        self.edges[edge].wait_for_log(up, since)
+        port = int([found[1] for line in self.edges[edge].lines[since:] if (found := re.search(up, line))][-1])
         [name] = [name for name, node in self.cluster.nodes.items() if node.port == port]
         return name
 
