@@ -70,7 +70,7 @@ def healthy_client(port, pipe):
     number, next_at, end_at = 0, time.monotonic(), None
     while not lost:
         now = time.monotonic()
-        if end_at is None and pipe.poll():
+        if end_at is None and number and pipe.poll():
             end_at = now + PATIENCE_S
         if end_at is not None and (not waits or now >= end_at):
             break

@@ -130,7 +130,9 @@ def measure(kind, readers, seconds, bursts):
             before = _figures(server, values)
             begun = time.monotonic()
             time.sleep(seconds)
-            after = _figures(server, values)
+            end = time.monotonic() + TIMEOUT_S
+            while (after := _figures(server, values))[0] == before[0] and time.monotonic() < end:
+                time.sleep(0.1)  # the publisher has stood still until now
             took = time.monotonic() - begun
             stop_publishing.send("stop")
             publishing.join()
