@@ -82,4 +82,10 @@ bool certificate_holds(X509* certificate, STACK_OF(X509) * chain, SSL_CTX* conte
   return holds;
 }
 
+bool peer_certificate_holds(const SSL* connection, const SSL_CTX* accepted_by, SSL_CTX* newest) {
+  X509* const certificate = SSL_get0_peer_certificate(connection);
+  if (certificate == nullptr || newest == accepted_by) return true;
+  return certificate_holds(certificate, SSL_get_peer_cert_chain(connection), newest);
+}
+
 }  // namespace millrace::server

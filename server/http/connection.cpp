@@ -86,8 +86,16 @@ void HttpServer::Connection::start() {
   stream_.async_handshake(boost::asio::ssl::stream_base::server,
                           [self = shared_from_this()](beast::error_code error) {
                             if (error || self->stage_ == Stage::closed) return self->close();
-                            self->do_read();
+                            // The files may have been read again since the handshake began.
+                            self->close_if_revoked();
+                            if (self->stage_ != Stage::closed) self->do_read();
                           });
+}
+
+void HttpServer::Connection::close_if_revoked() {
+  if (!listener_.tls || stream_.certificate_holds(*listener_.tls)) return;
+  server_.counters_.connections_revoked.add();
+  close();
 }
 
 // Waits for the first bytes of a request.

@@ -37,6 +37,9 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
 
   void start();
   void close();
+  // After its listener got a new TLS context: closes it, whatever it is doing, if that would not
+  // accept the client's certificate.
+  void close_if_revoked();
 
   bool is_reserved() const { return reserved_; }
   // No whole request has come since the last answer. On a reserved place, a client that does not take

@@ -241,11 +241,20 @@ void HttpServer::open(Listener& listener) {
   listener.port = acceptor.local_endpoint().port();
 }
 
+template <class Task>
+void HttpServer::for_each_connection(const Task& task) {
+  const auto connections = connections_;  // close() takes them out one by one
+  for (const auto& [key, connection] : connections) {
+    if (const auto alive = connection.lock()) task(*alive);
+  }
+}
+
 void HttpServer::set_tls(TlsContexts contexts) {
   const auto set = [this, contexts = std::move(contexts)] {
     for (std::size_t i = 0; i < contexts.size() && i + 1 < listeners_.size(); ++i) {
       listeners_[i + 1]->tls = contexts[i];
     }
+    for_each_connection([](Connection& connection) { connection.close_if_revoked(); });
   };
   // Before start() there is nobody else.
   thread_.joinable() ? boost::asio::post(context_, set) : set();
@@ -324,10 +333,7 @@ void HttpServer::stop() {
       listener->acceptor.close(ignored);
       listener->timer.cancel();
     }
-    const auto connections = connections_;  // close() takes them out one by one
-    for (const auto& [key, connection] : connections) {
-      if (const auto alive = connection.lock()) alive->close();
-    }
+    for_each_connection([](Connection& connection) { connection.close(); });
     context_.stop();
   });
   thread_.join();
@@ -376,6 +382,10 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
           "millrace_http_connections_evicted_total", MetricType::counter,
           "HTTP connections that asked for nothing and were closed to make room for another.",
           counters.connections_evicted),
+      counter_row("millrace_http_connections_revoked_total", MetricType::counter,
+                  "HTTP connections closed because the client's certificate did not hold any more "
+                  "when the files of TLS were read again.",
+                  counters.connections_revoked),
       {"millrace_http_responses_total",
        MetricType::counter,
        {"class"},

@@ -128,6 +128,7 @@ struct HttpCounters {
   Counter connections_closed;
   Counter connections_refused;       // no place was left
   Counter connections_evicted;       // silent ones, to make room
+  Counter connections_revoked;       // the client's certificate does not hold any more
   std::array<Counter, 6> responses;  // by the status's first digit
 };
 std::vector<MetricRow> http_metric_rows(const HttpCounters& counters);
@@ -147,7 +148,9 @@ class HttpServer {
   // Method and pattern of each.
   std::vector<std::pair<std::string, std::string>> routes() const;
 
-  // For new connections: those of http.listeners, in their order; null: in clear.
+  // For new connections: those of http.listeners, in their order; null: in clear. Others go on, but
+  // those whose client's certificate these would not accept are closed, also while they wait for an
+  // answer or are sent one.
   using TlsContexts = std::vector<std::shared_ptr<boost::asio::ssl::context>>;
   void set_tls(TlsContexts contexts);
 
@@ -188,6 +191,9 @@ class HttpServer {
   void pause_accepting(Listener& listener);
   void take(Listener& listener, boost::asio::ip::tcp::socket socket);
   void forget(Connection* connection);
+  // `task` may close it.
+  template <class Task>
+  void for_each_connection(const Task& task);
   // Closes the connection that has been silent for longest; false: there is none.
   bool make_room(bool reserved);
   std::size_t count(bool reserved) const;

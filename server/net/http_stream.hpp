@@ -16,6 +16,8 @@
 #include <optional>
 #include <utility>
 
+#include "server/auth/certificate.hpp"
+
 namespace millrace::server {
 
 class HttpStream {
@@ -37,6 +39,12 @@ class HttpStream {
     tls_->async_handshake(side, std::forward<Handler>(handler));
   }
   SSL* ssl() { return tls_->native_handle(); }
+  // False: a handshake with this newer context would not accept the certificate that the other end
+  // has shown.
+  bool certificate_holds(boost::asio::ssl::context& newest) {
+    return !tls_ ||
+           peer_certificate_holds(ssl(), context_->native_handle(), newest.native_handle());
+  }
 
   template <class Buffers, class Handler>
   void async_read_some(const Buffers& into, Handler&& handler) {

@@ -254,10 +254,7 @@ std::optional<std::string> TlsStream::certified_user(CertificateUser part) const
 }
 
 bool TlsStream::certificate_holds(const TlsSetup& newest) const {
-  X509* certificate = ssl_ ? SSL_get0_peer_certificate(ssl_.get()) : nullptr;
-  if (certificate == nullptr || newest.context->native_handle() == context_) return true;
-  return server::certificate_holds(certificate, SSL_get_peer_cert_chain(ssl_.get()),
-                                   newest.context->native_handle());
+  return !ssl_ || peer_certificate_holds(ssl_.get(), context_, newest.context->native_handle());
 }
 
 void TlsStream::shutdown() {

@@ -11,8 +11,9 @@ import tempfile
 import unittest
 
 import wire
-from case import Case, main
+from case import Case, eventually, main
 from certificate import self_signed
+from http_line import HttpLine
 from peer import TIMEOUT_S, Peer
 from server import Server, binary, environment
 from websocket import WebSocket
@@ -352,6 +353,7 @@ class ClientCertificates(Case):
         tls = {"certificate_file": cls.file("localhost.pem"), "key_file": cls.file("localhost.key"),
                "client_ca_file": cls.file("ca.pem"), "crl_file": cls.file("ca.crl"),
                "user_from": "common_name"}
+        https = {key: value for key, value in tls.items() if key != "user_from"}
         listener = {"transport": "tls", "port": 0}
         cls.CONFIG = {
             "listeners": [
@@ -362,6 +364,7 @@ class ClientCertificates(Case):
                     **tls, "client_certificate": "required", "user_from": "alternative_name"}},
                 {**listener, "name": "whole", "tls": {
                     **tls, "client_certificate": "required", "user_from": "subject"}}],
+            "http": {"listeners": [{"port": 0, "tls": {**https, "client_certificate": "required"}}]},
             "access": {"rules": [
                 {"effect": "allow", "user": "ann", "filter": "ann/#"},
                 {"effect": "allow", "user": "ann.example", "filter": "alternative/#"},
@@ -394,6 +397,12 @@ class ClientCertificates(Case):
     def make_crl(cls):
         cls.openssl("ca", "-config", cls.file("ca.cnf"), "-gencrl", "-cert", cls.file("ca.pem"),
                     "-keyfile", cls.file("ca.key"), "-out", cls.file("ca.crl"))
+
+    @classmethod
+    def revoke(cls, name):
+        cls.openssl("ca", "-config", cls.file("ca.cnf"), "-revoke", cls.file(f"{name}.pem"), "-cert",
+                    cls.file("ca.pem"), "-keyfile", cls.file("ca.key"))
+        cls.make_crl()
 
     def socket_of(self, name, listener="tls"):
         context = ssl.create_default_context(cafile=self.file("ca.pem"))
@@ -446,9 +455,7 @@ class ClientCertificates(Case):
     def test_a_revoked_one_is_refused_after_sighup(self):
         self.sign("carl", "ca", 77)
         before = self.connected("carl")
-        self.openssl("ca", "-config", self.file("ca.cnf"), "-revoke", self.file("carl.pem"), "-cert",
-                     self.file("ca.pem"), "-keyfile", self.file("ca.key"))
-        self.make_crl()
+        self.revoke("carl")
         ann, nobody = self.connected("ann"), self.connected(None, "optional")
         self.assertEqual(self.server.reload(), "reloaded")
         self.refused("carl")
@@ -464,14 +471,61 @@ class ClientCertificates(Case):
         self.addCleanup(self.server.stop)
         self.server.http_port  # By now the files have been read, and are looked at.
         dora, ann = self.connected("dora"), self.connected("ann")
-        self.openssl("ca", "-config", self.file("ca.cnf"), "-revoke", self.file("dora.pem"), "-cert",
-                     self.file("ca.pem"), "-keyfile", self.file("ca.key"))
-        self.make_crl()
+        self.revoke("dora")
         self.server.wait_for_log(r"\btls\.reloaded\b")
         dora.expect_fault(0x87)
         self.refused("dora")
         ann.send(wire.pingreq())
         ann.expect(wire.PINGRESP)
+
+    def over_https(self, name):
+        """Three connections: one that was answered and stays open, a request that waits for a value, and a
+        reader of events."""
+        idle, waiting, reader = (HttpLine(sock=self.socket_of(name, "http-2")) for _ in range(3))
+        idle.ask("/healthz")
+        self.assertEqual(idle.answer()[0], 200)
+        before = self.server.metrics()["millrace_http_long_polls"]
+        waiting.ask(f"/topics/public/{self.unique}", "Prefer: wait=60")
+        eventually(lambda: self.server.metrics()["millrace_http_long_polls"] == before + 1, "it waits")
+        reader.ask("/events?filter=public/%23")
+        reader.receive(b"event: start")
+        return idle, waiting, reader
+
+    def revoked_over_https(self):
+        return self.server.metrics()["millrace_http_connections_revoked_total"]
+
+    def test_a_revoked_one_keeps_no_https_connection_when_the_list_changes(self):
+        """The reader of events, too: without SIGHUP, nothing else ends its stream."""
+        self.sign("fay", "ca", 81)
+        self.server = Server({**self.CONFIG, "tls_files": {"watch_seconds": 1}})
+        self.addCleanup(self.server.stop)
+        self.server.http_port  # By now the files have been read, and are looked at.
+        fay, ann = self.over_https("fay"), self.over_https("ann")
+        self.revoke("fay")
+        self.server.wait_for_log(r"\btls\.reloaded\b")
+        for line in fay:
+            line.expect_end()
+        self.assertEqual(self.revoked_over_https(), 3)
+        idle, waiting, reader = ann
+        idle.ask("/healthz")
+        self.assertEqual(idle.answer()[0], 200)
+        self.connected(None, "optional").publish(f"public/{self.unique}", b"for both", qos=1)
+        self.assertEqual(waiting.answer()[2], b"for both")
+        reader.receive(b"for both")
+
+    def test_a_revoked_one_keeps_no_https_connection_after_sighup(self):
+        self.sign("gil", "ca", 82)
+        (idle, waiting, _), (stays, _, _) = self.over_https("gil"), self.over_https("ann")
+        before = self.revoked_over_https()
+        self.revoke("gil")
+        self.assertEqual(self.server.reload(), "reloaded")
+        for line in (idle, waiting):
+            line.expect_end()
+        self.assertGreaterEqual(self.revoked_over_https(), before + 2)
+        stays.ask("/healthz")
+        self.assertEqual(stays.answer()[0], 200)
+        with self.assertRaises((ssl.SSLError, ConnectionError, AssertionError)):
+            self.over_https("gil")
 
     def copied(self, *names):
         """Paths of copies, which a test may replace."""

@@ -67,11 +67,17 @@ struct HttpListeners : testing::Test {
     return exchange(socket,
                     "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   }
-  std::shared_ptr<asio::ssl::context> certified(const std::string& name) {
+  // With `authority`: clients have to show a certificate that this one signed.
+  std::shared_ptr<asio::ssl::context> certified(const std::string& name,
+                                                const std::string& authority = "") {
     test::make_certificate(folder, name);
     HttpListenerConfig listener;
     listener.tls.certificate_file = folder.path(name + ".pem");
     listener.tls.key_file = folder.path(name + ".key");
+    if (!authority.empty()) {
+      listener.tls.client_certificate = ClientCertificate::required;
+      listener.tls.client_ca_file = folder.path(authority + ".pem");
+    }
     std::vector<TlsFault> faults;
     auto made = make_tls_setup(listener.as_listener(), faults).context;
     EXPECT_TRUE(faults.empty());
@@ -133,6 +139,35 @@ TEST_F(HttpListeners, TakeANewCertificateForNewConnections) {
   http.set_tls({nullptr, certified("two")});
   EXPECT_THAT(get_inside_tls("two"), HasSubstr("here: /topics"));
   EXPECT_EQ(get_inside_tls("one"), "no handshake");
+}
+
+// The client's certificate is its own authority.
+TEST_F(HttpListeners, EndAConnectionWhoseCertificateNewAuthoritiesWouldNotAccept) {
+  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
+  test::make_certificate(folder, "ann");
+  test::make_certificate(folder, "bob");
+  http.set_tls({nullptr, certified("localhost", "ann")});
+  start();
+  asio::ssl::context client(asio::ssl::context::tls_client);
+  client.use_certificate_file(folder.path("ann.pem"), asio::ssl::context::pem);
+  client.use_private_key_file(folder.path("ann.key"), asio::ssl::context::pem);
+  asio::ssl::stream<asio::ip::tcp::socket> stream(connected(2), client);
+  stream.handshake(asio::ssl::stream_base::client);
+  for (int i = 0; i < 2; ++i) {
+    asio::write(stream,
+                asio::buffer(std::string("GET /topics HTTP/1.1\r\nHost: localhost\r\n\r\n")));
+    std::string answer;
+    asio::read_until(stream, asio::dynamic_buffer(answer), "here: /topics");
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 200"));
+    http.set_tls({nullptr, certified("localhost", "ann")});  // new files, and it still holds
+  }
+  EXPECT_EQ(http.counters().connections_revoked.value(), 0u);
+  http.set_tls({nullptr, certified("localhost", "bob")});
+  std::string rest;
+  boost::system::error_code error;
+  asio::read(stream, asio::dynamic_buffer(rest), error);  // until the server ends it
+  EXPECT_EQ(rest, "");
+  EXPECT_EQ(http.counters().connections_revoked.value(), 1u);
 }
 
 // A request, then another one on the same connection, and a handler that answers while the server

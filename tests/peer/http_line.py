@@ -1,0 +1,67 @@
+"""One HTTP connection, spoken by hand: what stays open, and how it ends, can be seen.
+
+Every wait ends with an event, as in peer.py.
+"""
+
+import socket
+import ssl
+import time
+
+from peer import TIMEOUT_S
+
+
+class HttpLine:
+    def __init__(self, port=None, sock=None, host="127.0.0.1", source=""):
+        """`sock`: one that is connected, perhaps inside TLS; else it connects to the port, from the
+        address `source` if it is given."""
+        self.sock = sock or socket.create_connection((host, port), TIMEOUT_S, (source, 0))
+        self.sock.settimeout(TIMEOUT_S)
+        self._held = b""
+
+    def close(self):
+        self.sock.close()
+
+    def ask(self, target, *fields, method="GET"):
+        """Sends a request without a body, and waits for nothing."""
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *fields, "", ""]
+        self.sock.sendall("\r\n".join(lines).encode())
+
+    def receive(self, text):
+        """Returns all that comes up to this text, with it."""
+        while text not in self._held:
+            data = self.sock.recv(65536)
+            if not data:
+                raise AssertionError(f"the connection ended before {text!r} came: {self._held!r}")
+            self._held += data
+        end = self._held.index(text) + len(text)
+        got, self._held = self._held[:end], self._held[end:]
+        return got
+
+    def answer(self):
+        """Returns (status, headers with names in lower case, body) of one with a Content-Length."""
+        first, *lines = self.receive(b"\r\n\r\n").decode("latin-1").rstrip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        count = int(headers.get("content-length", 0))
+        while len(self._held) < count:
+            data = self.sock.recv(65536)
+            if not data:
+                raise AssertionError(f"the connection ended in the body: {self._held!r}")
+            self._held += data
+        body, self._held = self._held[:count], self._held[count:]
+        return int(first.split()[1]), headers, body
+
+    def expect_end(self):
+        """Waits until the server ends the connection; returns what came before that."""
+        give_up = time.monotonic() + TIMEOUT_S  # A stream sends something now and then, and does not end.
+        got, self._held = self._held, b""
+        while True:
+            self.sock.settimeout(max(0.01, give_up - time.monotonic()))
+            try:
+                data = self.sock.recv(65536)
+            except TimeoutError:
+                raise AssertionError(f"the connection goes on; held: {got[-200:]!r}") from None
+            except (ConnectionError, ssl.SSLEOFError):
+                return got
+            if not data:
+                return got
+            got += data
