@@ -150,6 +150,7 @@ struct HttpConfig {
   std::vector<HttpListenerConfig> listeners;
   bool metrics_public = true;
   std::uint32_t connections_max = 256;
+  std::uint32_t connections_per_address_max = 0;  // 0: no limit
   std::uint32_t header_bytes_max = 16 * 1024;
   std::uint32_t body_bytes_max = 64 * 1024;
   std::vector<std::string> hosts;    // besides localhost and addresses: whose Host is ours

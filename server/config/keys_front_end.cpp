@@ -147,6 +147,11 @@ void add_front_end(Schema<Config>& schema) {
            "The most HTTP connections at once. For a further one the connection is closed that has "
            "asked for nothing for longest; if all are busy, the further one gets health and "
            "metrics alone")
+      .key(FIELD(http.connections_per_address_max), Limits{0, 65535},
+           "The most HTTP connections of one address (of IPv6: one /64) at once; a proxy is one "
+           "address. For a further one the connection of that address is closed that has asked for "
+           "nothing for longest; if all are busy, the further one gets health and metrics, and 429 "
+           "for everything else. 0: no limit")
       .key(FIELD(http.header_bytes_max), Limits{256, mib},
            "The largest header of a request; a larger one is answered with 431")
       .key(FIELD(http.body_bytes_max), Limits{0, 64 * mib},
@@ -176,15 +181,14 @@ void add_front_end(Schema<Config>& schema) {
            "as many beyond the limits below; further ones are closed at once",
            Takes::reload)
       .key(FIELD(connection.per_address_max), Limits{0, 10'000'000},
-           "The most connections of one address (of IPv6: one /64) at once; further ones are told "
-           "`quota exceeded`, or closed before TLS begins. 0: no limit")
+           "The most MQTT connections of one address (of IPv6: one /64) at once; further ones are "
+           "told `quota exceeded`, or closed before TLS begins. 0: no limit")
       .key(FIELD(connection.per_user_max), Limits{0, 10'000'000},
            "The most clients of one user at once, those without a user name excepted; further "
            "ones are told `quota exceeded`. 0: no limit")
-      .key(
-          FIELD(connection.per_second_max), Limits{0, 10'000'000},
-          "The most new connections in a second; further ones are told `connection rate exceeded`, "
-          "or closed before TLS begins. 0: no limit")
+      .key(FIELD(connection.per_second_max), Limits{0, 10'000'000},
+           "The most new MQTT connections in a second; further ones are told "
+           "`connection rate exceeded`, or closed before TLS begins. 0: no limit")
       .key(FIELD(connection.per_second_and_address_max), Limits{0, 10'000'000},
            "The same limit for those of one address (of IPv6: one /64)")
       .key(FIELD(connection.messages_per_second), Limits{0, 100'000'000},

@@ -13,6 +13,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "server/auth/login_delays.hpp"
 #include "server/http/problem.hpp"
 #include "server/http/target.hpp"
 #include "server/net/http_host.hpp"
@@ -65,10 +66,13 @@ class HttpServer::Connection::Body final : public HttpBody {
 };
 
 HttpServer::Connection::Connection(HttpServer& server, const Listener& listener,
-                                   boost::asio::ip::tcp::socket socket, bool reserved)
+                                   boost::asio::ip::tcp::socket socket, std::string peer,
+                                   Shortage shortage)
     : server_(server),
       listener_(listener),
-      reserved_(reserved),
+      peer_(std::move(peer)),
+      address_(address_group(peer_)),
+      shortage_(shortage),
       stream_(std::move(socket), listener.tls) {
   // A request fits, and what may be pipelined behind it.
   buffer_.max_size(server.config_.header_bytes_max + server.config_.body_bytes_max +
@@ -197,12 +201,7 @@ bool HttpServer::Connection::make_request(HttpRequest& request) const {
     request.headers.emplace_back(std::move(name), std::string(field.value()));
   }
   request.body = message.body();
-  beast::error_code ignored;
-  auto peer = stream_.socket().remote_endpoint(ignored).address();
-  if (peer.is_v6() && peer.to_v6().is_v4_mapped()) {
-    peer = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, peer.to_v6());
-  }
-  request.peer = peer.to_string();
+  request.peer = peer_;
   return true;
 }
 
@@ -211,7 +210,7 @@ void HttpServer::Connection::hand_over() {
   HttpRequest request;
   if (!make_request(request)) return refuse(400, "malformed request target\n");
   is_head_ = parser_->get().method() == http::verb::head;
-  keep_alive_ = parser_->get().keep_alive() && !reserved_;
+  keep_alive_ = parser_->get().keep_alive() && !is_reserved();
   stage_ = Stage::handling;
   stream_.expires_never();
   const std::uint64_t serial = ++serial_;
@@ -228,7 +227,7 @@ void HttpServer::Connection::hand_over() {
   auto exchange = std::make_shared<HttpExchange>(std::move(request), std::move(deliver), begin);
   exchange_ = exchange;
   do_watch();
-  server_.dispatch(std::move(exchange), listener_, reserved_);
+  server_.dispatch(std::move(exchange), listener_, shortage_);
 }
 
 // Reads on while a handler works, to learn that the client went; its next requests stay in the

@@ -29,10 +29,9 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `reserved`: it came when all ordinary places were taken, and is served what a monitor asks
-  // for, nothing else.
+  // `peer`: the client's address.
   Connection(HttpServer& server, const Listener& listener, boost::asio::ip::tcp::socket socket,
-             bool reserved);
+             std::string peer, Shortage shortage);
   ~Connection();
 
   void start();
@@ -41,12 +40,14 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   // accept the client's certificate.
   void close_if_revoked();
 
-  bool is_reserved() const { return reserved_; }
+  // As limits for addresses count it.
+  const std::string& address() const { return address_; }
+  bool is_reserved() const { return shortage_ != Shortage::none; }
   // No whole request has come since the last answer. On a reserved place, a client that does not take
   // its answer counts as silent too: a monitor reads its answer at once.
   bool is_silent() const {
     if (stage_ == Stage::handling || stage_ == Stage::streaming) return false;
-    return reserved_ || stage_ != Stage::writing;
+    return is_reserved() || stage_ != Stage::writing;
   }
   Clock::time_point silent_since() const { return since_; }
 
@@ -89,7 +90,9 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
 
   HttpServer& server_;
   const Listener& listener_;
-  const bool reserved_;
+  const std::string peer_;
+  const std::string address_;
+  const Shortage shortage_;
   HttpStream stream_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;  // a new one for each request

@@ -7,8 +7,10 @@
 #include <set>
 #include <stdexcept>
 
+#include "server/auth/login_delays.hpp"
 #include "server/http/connection.hpp"
 #include "server/http/problem.hpp"
+#include "server/http/refusal.hpp"
 
 namespace millrace::server {
 
@@ -22,6 +24,15 @@ bool fits(std::string_view pattern, std::string_view path) {
   if (!is_prefix_pattern(pattern)) return pattern == path;
   pattern.remove_suffix(1);  // keeps the slash
   return path.starts_with(pattern);
+}
+
+std::string peer_of(const boost::asio::ip::tcp::socket& socket) {
+  boost::system::error_code gone;
+  auto peer = socket.remote_endpoint(gone).address();
+  if (peer.is_v6() && peer.to_v6().is_v4_mapped()) {
+    peer = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, peer.to_v6());
+  }
+  return peer.to_string();
 }
 
 }  // namespace
@@ -170,17 +181,19 @@ std::string HttpServer::allowed_methods(std::string_view path, const Listener& l
   return joined;
 }
 
-void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, bool reserved) {
+void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, Shortage shortage) {
   exchange->listener_ = &listener.config;
   HttpRequest& request = exchange->request_;
   std::string_view method = request.method;
   if (method == "HEAD") method = "GET";
   const Route* route = find(method, request.path, listener);
   const bool is_api = request.path.starts_with("/api/");
-  if (reserved && (route == nullptr || !route->for_monitors)) {
-    const std::string why = "too many connections (http.connections_max)";
-    if (is_api) return exchange->answer(problem(503, why));
-    return exchange->answer(503, "text/plain; charset=utf-8", why + "\n");
+  if (shortage != Shortage::none && (route == nullptr || !route->for_monitors)) {
+    HttpResponse why = refusal(503, "too many connections (http.connections_max)");
+    if (shortage == Shortage::too_many_of_address) {
+      why = refusal(429, "too many connections of this address (http.connections_per_address_max)");
+    }
+    return exchange->answer(is_api ? problem_of(std::move(why)) : std::move(why));
   }
   if (route != nullptr) {
     if (is_prefix_pattern(route->pattern)) {
@@ -278,16 +291,16 @@ void HttpServer::pause_accepting(Listener& listener) {
   });
 }
 
-std::size_t HttpServer::count(bool reserved) const {
+std::size_t HttpServer::count(const Which& which) const {
   return static_cast<std::size_t>(
       std::count_if(connections_.begin(), connections_.end(),
-                    [&](const auto& item) { return item.first->is_reserved() == reserved; }));
+                    [&](const auto& item) { return which(*item.first); }));
 }
 
-bool HttpServer::make_room(bool reserved) {
+bool HttpServer::make_room(const Which& which) {
   Connection* longest = nullptr;
   for (const auto& [connection, reference] : connections_) {
-    if (connection->is_reserved() != reserved || !connection->is_silent()) continue;
+    if (!which(*connection) || !connection->is_silent()) continue;
     if (longest == nullptr || connection->silent_since() < longest->silent_since()) {
       longest = connection;
     }
@@ -298,16 +311,36 @@ bool HttpServer::make_room(bool reserved) {
   return true;
 }
 
+// Its own silent connections make room before those of others do.
+HttpServer::Shortage HttpServer::find_place(const std::string& address) {
+  const std::size_t of_address_max = config_.connections_per_address_max;
+  const auto ordinary = [](const Connection& one) { return !one.is_reserved(); };
+  const auto of_address = [&](const Connection& one) {
+    return !one.is_reserved() && one.address() == address;
+  };
+  if (of_address_max > 0 && count(of_address) >= of_address_max && !make_room(of_address)) {
+    counters_.too_many_of_address.add();
+    return Shortage::too_many_of_address;
+  }
+  if (count(ordinary) >= config_.connections_max && !make_room(ordinary)) {
+    counters_.too_many.add();
+    return Shortage::too_many;
+  }
+  return Shortage::none;
+}
+
 void HttpServer::take(Listener& listener, boost::asio::ip::tcp::socket socket) {
   counters_.connections_accepted.add();
-  const bool reserved = count(false) >= config_.connections_max && !make_room(false);
-  if (reserved && count(true) >= reserved_places && !make_room(true)) {
+  std::string peer = peer_of(socket);
+  const Shortage shortage = find_place(address_group(peer));
+  const auto reserved = [](const Connection& one) { return one.is_reserved(); };
+  if (shortage != Shortage::none && count(reserved) >= reserved_places && !make_room(reserved)) {
     counters_.connections_refused.add();
     counters_.connections_closed.add();
     return;
   }
   const auto connection =
-      std::make_shared<Connection>(*this, listener, std::move(socket), reserved);
+      std::make_shared<Connection>(*this, listener, std::move(socket), std::move(peer), shortage);
   connections_.emplace(connection.get(), connection);
   connection->start();
 }
@@ -378,6 +411,17 @@ std::vector<MetricRow> http_metric_rows(const HttpCounters& counters) {
           "millrace_http_connections_refused_total", MetricType::counter,
           "HTTP connections closed at once because no place was left, not even a reserved one.",
           counters.connections_refused),
+      {"millrace_http_connections_turned_away_total",
+       MetricType::counter,
+       {"reason"},
+       "HTTP connections that were served what monitors ask for and nothing else, or closed, "
+       "because of http.connections_max (too_many) or http.connections_per_address_max "
+       "(too_many_of_address).",
+       [&](MetricWriter& writer) {
+         writer.sample(static_cast<double>(counters.too_many.value()), {"too_many"});
+         writer.sample(static_cast<double>(counters.too_many_of_address.value()),
+                       {"too_many_of_address"});
+       }},
       counter_row(
           "millrace_http_connections_evicted_total", MetricType::counter,
           "HTTP connections that asked for nothing and were closed to make room for another.",

@@ -127,6 +127,8 @@ struct HttpCounters {
   Counter connections_accepted;
   Counter connections_closed;
   Counter connections_refused;       // no place was left
+  Counter too_many;                  // connections that found all ordinary places taken
+  Counter too_many_of_address;       // connections that found those of their address taken
   Counter connections_evicted;       // silent ones, to make room
   Counter connections_revoked;       // the client's certificate does not hold any more
   std::array<Counter, 6> responses;  // by the status's first digit
@@ -184,6 +186,9 @@ class HttpServer {
     std::shared_ptr<boost::asio::ssl::context> tls;  // the HTTP thread's; null: in clear
     std::uint16_t port = 0;
   };
+  // What leaves a connection no ordinary place. One that has none is on a reserved place, where it is
+  // served what a monitor asks for, nothing else.
+  enum class Shortage : std::uint8_t { none, too_many, too_many_of_address };
   static constexpr std::size_t reserved_places = 16;  // beyond http.connections_max
 
   void open(Listener& listener);
@@ -194,11 +199,13 @@ class HttpServer {
   // `task` may close it.
   template <class Task>
   void for_each_connection(const Task& task);
-  // Closes the connection that has been silent for longest; false: there is none.
-  bool make_room(bool reserved);
-  std::size_t count(bool reserved) const;
-  // `reserved`: on a reserved place, where only monitors are served.
-  void dispatch(HttpExchange::Ptr exchange, const Listener& listener, bool reserved);
+  using Which = std::function<bool(const Connection&)>;
+  // Closes the one of these connections that has been silent for longest; false: there is none.
+  bool make_room(const Which& which);
+  std::size_t count(const Which& which) const;
+  // Whether there is an ordinary place for a connection of that address; makes room for it.
+  Shortage find_place(const std::string& address);
+  void dispatch(HttpExchange::Ptr exchange, const Listener& listener, Shortage shortage);
   static bool serves(const HttpListenerConfig& listener, const Route& route);
   // Whether a request for that host is meant for this server.
   bool answers_for(const std::string& host) const;

@@ -14,6 +14,7 @@ import unittest
 import network
 import wire
 from case import Case, eventually, main
+from http_line import HttpLine
 from peer import TIMEOUT_S, Peer
 from server import Server
 from websocket import WebSocket
@@ -322,6 +323,71 @@ class Guests(Case):
                 eventually(lambda: server.metrics()["millrace_rate_pauses_total"] == 1,
                            "at QoS 1 it waits")
                 reader.expect_nothing_more(sentinel=False)
+
+
+class HttpPlaces(Case):
+    """Addresses of loopback stand for several machines."""
+
+    CONFIG = {"http": {"connections_per_address_max": 2}}
+
+    def line(self, source, target=None, *fields):
+        line = HttpLine(self.server.http_port, source=source)
+        self.addCleanup(line.close)
+        if target:
+            line.ask(target, *fields)
+        return line
+
+    def answered(self, source, target):
+        """(status, type, body)."""
+        status, headers, body = self.line(source, target, "Connection: close").answer()
+        return status, headers["content-type"], body
+
+    def reader(self, source):
+        line = self.line(source, "/events?filter=%23")
+        line.receive(b"event: start")
+        return line
+
+    def turned_away(self):
+        name = 'millrace_http_connections_turned_away_total{reason="too_many_of_address"}'
+        return self.server.metrics()[name]
+
+    def test_one_address_does_not_take_the_places_of_others(self):
+        reader = self.reader("127.0.0.2")
+        self.line("127.0.0.2", "/topics/" + self.topic(), "Prefer: wait=60")
+        eventually(lambda: self.server.metrics()["millrace_http_long_polls"] == 1, "it waits")
+        before = self.turned_away()
+        status, kind, body = self.answered("127.0.0.2", "/events?filter=%23")
+        self.assertEqual((status, kind), (429, "text/plain; charset=utf-8"))
+        self.assertIn(b"http.connections_per_address_max", body)
+        status, kind, body = self.answered("127.0.0.2", "/api/v1/server")
+        self.assertEqual((status, kind), (429, "application/problem+json"))
+        self.assertEqual(json.loads(body)["status"], 429)
+        for path in ("/healthz", "/readyz", "/metrics"):
+            self.assertEqual(self.answered("127.0.0.2", path)[0], 200, path)
+        self.assertEqual(self.turned_away(), before + 5)
+        self.reader("127.0.0.3")
+        self.assertEqual(self.answered("127.0.0.3", "/topics")[0], 200)
+        reader.close()
+        eventually(lambda: self.answered("127.0.0.2", "/topics")[0] == 200, "its place is free")
+
+    def test_connections_of_an_address_that_ask_for_nothing_make_room_for_its_own(self):
+        lines = []
+        for _ in range(4):
+            lines.append(self.line("127.0.0.4", "/topics"))
+            self.assertEqual(lines[-1].answer()[0], 200)
+        for silent in lines[:2]:
+            self.assertEqual(silent.expect_end(), b"")
+        for open_ in lines[2:]:
+            open_.ask("/topics")
+            self.assertEqual(open_.answer()[0], 200)
+
+    def test_without_the_limit_one_address_may_have_many(self):
+        with Server() as server:
+            for _ in range(20):
+                line = HttpLine(server.http_port)
+                self.addCleanup(line.close)
+                line.ask("/events?filter=%23")
+                line.receive(b"event: start")
 
 
 @unittest.skipIf(WHY_NOT, WHY_NOT)

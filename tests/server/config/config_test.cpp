@@ -103,6 +103,15 @@ TEST(Config, FrameOfAPublisherRingIsAtMostAQuarterOfIt) {
               HasSubstr("power of two"));
 }
 
+TEST(Config, OneAddressMayHaveAllConnectionsOfHttpUnlessSomebodyLimitsThem) {
+  EXPECT_EQ(Config().http.connections_per_address_max, 0u);
+  const auto loaded = with_sets({"http.connections_per_address_max=8"});
+  EXPECT_THAT(faults_of(loaded), IsEmpty());
+  EXPECT_EQ(loaded.config.http.connections_per_address_max, 8u);
+  EXPECT_THAT(faults_of(with_sets({"http.connections_per_address_max=65536"})),
+              HasSubstr("http.connections_per_address_max: must be 0 to 65,535"));
+}
+
 // An alias becomes its topic: 65,535 bytes more, which Remaining Length must still express.
 TEST(Config, LargestPacketLeavesRoomForWhatTheServerAdds) {
   EXPECT_THAT(faults_of(with_sets({"packet_bytes_max=267386880"})), IsEmpty());

@@ -15,6 +15,7 @@
 namespace millrace::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -22,7 +23,10 @@ namespace asio = boost::asio;
 
 class Client {
  public:
-  explicit Client(std::uint16_t port) {
+  // `from`: an address of this machine, which the server sees.
+  explicit Client(std::uint16_t port, const char* from = "127.0.0.1") {
+    socket_.open(asio::ip::tcp::v4());
+    socket_.bind({asio::ip::make_address(from), 0});
     socket_.connect({asio::ip::make_address("127.0.0.1"), port});
   }
 
@@ -336,6 +340,65 @@ TEST_F(CrowdedHttp, KeepsPlacesForMonitorsAlthoughStrangersDoNotReadTheirAnswers
     stalled.back()->send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
   }
   EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+}
+
+HttpConfig with_two_connections_per_address() {
+  HttpConfig config = on_any_port();
+  config.connections_per_address_max = 2;
+  return config;
+}
+class FairHttp : public Http {
+ protected:
+  FairHttp() : Http(with_two_connections_per_address()) {}
+};
+
+TEST_F(FairHttp, LeavesPlacesToOthersWhileOneAddressIsBusyWithAllOfItsOwn) {
+  std::vector<HttpExchange::Ptr> kept;
+  std::promise<void> both_arrived;
+  http_.route("GET", "/poll", "", [&](HttpExchange::Ptr exchange) {
+    kept.push_back(exchange);
+    if (kept.size() == 2) both_arrived.set_value();
+  });
+  http_.route("GET", "/api/v1/x", "",
+              [](HttpExchange::Ptr exchange) { exchange->answer(200, "application/json", "{}"); });
+  add_standard_routes(http_, metrics_, [] { return ""; });
+  start();
+  Client first(http_.port()), second(http_.port());
+  for (Client* client : {&first, &second}) {
+    client->send("GET /poll HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  }
+  both_arrived.get_future().wait();
+  EXPECT_THAT(get("/hello"), AllOf(StartsWith("HTTP/1.1 429"), HasSubstr("per_address_max")));
+  EXPECT_THAT(get("/api/v1/x"), AllOf(StartsWith("HTTP/1.1 429"),
+                                      HasSubstr("Content-Type: application/problem+json\r\n")));
+  EXPECT_THAT(get("/healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_EQ(http_.counters().too_many_of_address.value(), 3u);
+  Client other(http_.port(), "127.0.0.2");
+  other.send(hello);
+  EXPECT_THAT(other.response(), StartsWith("HTTP/1.1 200"));
+  EXPECT_EQ(http_.counters().too_many_of_address.value(), 3u);
+  EXPECT_EQ(http_.counters().too_many.value(), 0u);
+  http_.stop();
+  kept.clear();
+}
+
+TEST_F(FairHttp, ClosesASilentConnectionOfTheSameAddressAndNoOtherToMakeRoom) {
+  start();
+  Client other(http_.port(), "127.0.0.2"), first(http_.port()), second(http_.port());
+  for (Client* client : {&other, &first, &second}) {
+    client->send(hello);
+    client->response();
+  }
+  Client third(http_.port());
+  third.send(hello);
+  EXPECT_THAT(third.response(), StartsWith("HTTP/1.1 200"));
+  EXPECT_EQ(first.rest(), "");  // it was silent for longest
+  for (Client* client : {&other, &second, &third}) {
+    client->send(hello);
+    EXPECT_THAT(client->response(), StartsWith("HTTP/1.1 200"));
+  }
+  EXPECT_EQ(http_.counters().connections_evicted.value(), 1u);
+  EXPECT_EQ(http_.counters().too_many_of_address.value(), 0u);
 }
 
 HttpConfig with_a_second_for_each_stage() {
