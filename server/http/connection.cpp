@@ -164,8 +164,11 @@ void HttpServer::Connection::refuse(unsigned status, const char* why) {
   HttpResponse response;
   response.status = status;
   response.body = why;
-  if (parser_ && parser_->get().target().starts_with("/api/")) {
-    response = problem_of(std::move(response));
+  if (parser_) {
+    const auto target = parser_->get().target();  // perhaps in the absolute form
+    if (split_target({target.data(), target.size()}).path.starts_with("/api/")) {
+      response = problem_of(std::move(response));
+    }
   }
   do_write(std::move(response));
 }

@@ -457,6 +457,23 @@ TEST_F(Http, AnswersForItsOwnHostsAlone) {
   }
 }
 
+TEST_F(Http, RefusesAnotherHostAsAProblemWhereverTheTargetNamesTheApi) {
+  start();
+  const auto ask = [&](const std::string& target, const std::string& host) {
+    Client client(http_.port());
+    client.send("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n");
+    return client.rest();
+  };
+  const auto is_problem =
+      AllOf(StartsWith("HTTP/1.1 421"), HasSubstr("Content-Type: application/problem+json\r\n"),
+            HasSubstr("\"status\":421"), HasSubstr("http.hosts"));
+  EXPECT_THAT(ask("/api/v1/server", "evil.example"), is_problem);
+  EXPECT_THAT(ask("http://evil.example/api/v1/server", "localhost"), is_problem);
+  EXPECT_THAT(ask("HTTP://evil.example:80/api/v1/server?a=b", "localhost"), is_problem);
+  EXPECT_THAT(ask("http://evil.example/topics", "localhost"),
+              AllOf(StartsWith("HTTP/1.1 421"), HasSubstr("Content-Type: text/plain")));
+}
+
 HttpConfig with_names() {
   HttpConfig config = on_any_port();
   config.hosts = {"Millrace.example"};
