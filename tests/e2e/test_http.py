@@ -1,16 +1,21 @@
-"""HTTP of a server that strangers reach: ports that serve a part, TLS, and tokens with scopes."""
+"""HTTP of a server that strangers reach: ports that serve a part, TLS, and tokens with scopes; and the files of
+the page."""
 
+import gzip
 import http.client
 import os
+import re
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
 import unittest
 
 import wire
-from case import Case, main
+from case import Case, eventually, main
 from certificate import self_signed
+from http_line import HttpLine
 from peer import TIMEOUT_S
 from server import binary
 
@@ -119,6 +124,42 @@ class Http(Case):
             one.send(wire.connect(self.unique, **options))
             one.expect_refused(0x86, 0x87)
 
+    def open_line(self, target, *fields, server=None):
+        """A connection inside TLS on which this was asked, with the token `read`."""
+        trusting = ssl.create_default_context(cafile=self.file("cert.pem"))
+        plain = socket.create_connection(("127.0.0.1", (server or self.server).port("http-2")), TIMEOUT_S)
+        line = HttpLine(sock=trusting.wrap_socket(plain, server_hostname="localhost"))
+        self.addCleanup(line.close)
+        line.ask(target, f"Authorization: Bearer {token('read')}", *fields)
+        return line
+
+    def test_a_token_that_is_withdrawn_ends_what_it_is_doing(self):
+        waited = self.topic("waited")
+        reader, waiting = self.open_line("/events?filter=%23"), self.open_line(f"/topics/{waited}", "Prefer: wait=60")
+        idle = self.open_line("/topics?limit=1")
+        self.assertEqual(idle.answer()[0], 200)
+        reader.receive(b"event: start")
+
+        def long_polls():
+            body = self.ask("http-3", "GET", "/metrics", token("metrics"))[1]
+            return float(re.search(rb"^millrace_http_long_polls (\S+)$", body, re.MULTILINE)[1])
+        eventually(lambda: long_polls() == 1, "the request waits")
+
+        others = [one for one in self.CONFIG["access"]["http_tokens"] if one["name"] != "read"]
+        self.addCleanup(self.server.reload, self.CONFIG)
+        self.assertEqual(self.server.reload(
+            {**self.CONFIG, "access": {**self.CONFIG["access"], "http_tokens": others}}), "reloaded")
+        reader.expect_end()
+        writer = self.peer()
+        writer.publish(waited, b"not for it", qos=1)
+        status, _, body = waiting.answer()
+        self.assertEqual(status, 401)
+        self.assertNotIn(b"not for it", body)
+        idle.ask("/topics?limit=1", f"Authorization: Bearer {token('read')}")
+        self.assertEqual(idle.answer()[0], 401)
+        # An EventSource comes again by itself.
+        self.assertEqual(self.open_line("/events?filter=%23").answer()[0], 401)
+
     def test_a_new_certificate_is_taken_by_sighup(self):
         self.assertEqual(self.status("http-2", "GET", "/topics"), 200)  # It has read the first one.
         self.make_certificate()
@@ -126,6 +167,46 @@ class Http(Case):
             self.status("http-2", "GET", "/topics")
         self.assertEqual(self.server.reload(), "reloaded")
         self.assertEqual(self.status("http-2", "GET", "/topics"), 200)
+
+
+class Page(Case):
+    """The page and its files, as the build put them into the program: there is one form of each."""
+
+    def get(self, path, encoding):
+        line = HttpLine(self.server.http_port)
+        self.addCleanup(line.close)
+        line.ask(path, *([] if encoding is None else [f"Accept-Encoding: {encoding}"]))
+        return line.answer()
+
+    def setUp(self):
+        super().setUp()
+        _, headers, body = self.get("/", "gzip, deflate, br")
+        if "content-encoding" not in headers:
+            self.skipTest("the program was built without the page")
+        self.assertEqual(headers["content-encoding"], "gzip")
+        self.assertEqual(headers["vary"], "Accept-Encoding")
+        self.page = gzip.decompress(body).decode()
+        self.assets = re.findall(r"/assets/[\w.-]+", self.page)
+
+    def test_its_files_are_sent_compressed_to_who_takes_that(self):
+        self.assertIn("<title>Millrace</title>", self.page)
+        self.assertGreaterEqual(len(self.assets), 2, self.page)  # A script and a style.
+        for path in self.assets:
+            status, headers, body = self.get(path, "gzip")
+            self.assertEqual((status, headers["content-encoding"]), (200, "gzip"), path)
+            self.assertEqual(headers["vary"], "Accept-Encoding", path)
+            self.assertTrue(gzip.decompress(body), path)
+
+    def test_who_does_not_take_that_gets_links_for_the_page_and_no_file(self):
+        for encoding in (None, "identity"):
+            status, headers, body = self.get("/", encoding)
+            self.assertEqual(status, 200)
+            self.assertNotIn("content-encoding", headers)
+            self.assertIn(b'<a href="/metrics">', body)
+            for path in self.assets:
+                status, headers, body = self.get(path, encoding)
+                self.assertEqual((status, body), (406, b"only gzip-encoded\n"), path)
+                self.assertNotIn("content-encoding", headers)
 
 
 if __name__ == "__main__":
