@@ -30,6 +30,7 @@
 #include "core/broker/limits.hpp"
 #include "core/broker/message.hpp"
 #include "core/broker/outbox.hpp"
+#include "core/broker/publish_refusal.hpp"
 #include "core/broker/rights.hpp"
 #include "core/broker/shape.hpp"
 #include "core/broker/spool_figures.hpp"
@@ -129,6 +130,17 @@ struct UnsubscribeRequest {
   std::vector<protocol::ReasonCode> answers;
 };
 
+// A message of a front-end that has no session for who publishes it: over HTTP, or in shared memory.
+struct PublishRequest {
+  Message message;
+  std::uint32_t charged_bytes = 0;  // what the queue is charged for it
+  RightsRef rights;                 // whose it is; null: an owner without a name
+  // Called by the processor when the value is stored, or refused: then nothing of the message has
+  // happened. Null: there is nobody to tell, so that a value that may not be retained is delivered
+  // all the same, as it is for a client that cannot be told.
+  std::function<void(std::optional<PublishRefusal> why)> done;
+};
+
 // Of a client at the control socket of shared memory.
 struct LocalRequest {
   enum class What : std::uint8_t { ask, gone };
@@ -171,6 +183,10 @@ struct RefusedPublish {
   std::uint8_t qos = 1;
   protocol::ReasonCode reason{};
 };
+// A Publish of somebody who has no session, but a name: what is retained is charged to him.
+struct PublishFor {
+  std::unique_ptr<PublishRequest> request;
+};
 struct Connect {
   std::unique_ptr<ConnectRequest> request;
 };
@@ -212,7 +228,7 @@ struct Close {
 
 // --- Of the server's own front-ends, without an outbox ------------------------------------------
 
-// A Publish without an outbox is a local publisher's.
+// A Publish without an outbox is a local publisher's, and not retained: see PublishFor.
 
 // A message of the server's own making ($SYS), not counted as published.
 struct Announce {
@@ -247,7 +263,7 @@ using Control = boost::variant2::variant<Connect, Subscribe, Unsubscribe, Puback
                                          Pubcomp, Drained, Close, Announce, Local, Limits, Review,
                                          Inquire, Expel, Watch, Committed>;
 // In two levels, so that to move and to destroy a publish takes few instructions.
-using Body = boost::variant2::variant<Publish, RefusedPublish, Control>;
+using Body = boost::variant2::variant<Publish, RefusedPublish, PublishFor, Control>;
 
 // Null: it is another. Of a Body, const or not.
 template <class What, class AnyBody>
@@ -278,6 +294,9 @@ struct Command {
   std::uint32_t charged_bytes() const {
     if (const auto* publish = get_if<command::Publish>()) [[likely]]
       return publish->charged_bytes;
+    if (const auto* publish_for = get_if<command::PublishFor>()) {
+      return publish_for->request->charged_bytes;
+    }
     if (const auto* subscribe = get_if<command::Subscribe>()) {
       return subscribe->request->size.charged_bytes;
     }

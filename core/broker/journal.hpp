@@ -75,10 +75,11 @@ class Journal {
     return acknowledgements_wait() && (!records_.empty() || committed_ < appended_);
   }
   bool failed() const { return log_.failed(); }
+  store::Trouble trouble() const { return log_.trouble(); }
   // What a publisher is told while the store cannot write, if it is to be told.
   std::optional<protocol::ReasonCode> refusal() const {
     if (!options_.refuses) return std::nullopt;
-    return refusal_for(log_.trouble());
+    return refusal_for(trouble());
   }
   bool too_much_waits() const { return gate_.bytes() > options_.waiting_bytes_max; }
   std::vector<OutboxRef> shed_answers() { return gate_.shed(options_.waiting_bytes_max / 2); }

@@ -122,6 +122,8 @@ void Processor::finish() {
   if (local_ && local_->finish(batch_.now_ns(), values_.sequence())) batch_.ask_for_more();
   deliverer_.serve_all();
   tell_sequence();
+  if (!told_.empty()) [[unlikely]]
+    tell_publishers();
   if (!inquiries_.empty()) [[unlikely]]
     answer_inquiries();
   if (!demand_.at_rest()) [[unlikely]]
@@ -180,6 +182,12 @@ void Processor::tell_sequence() {
     const bool complete = subscribes && session.has_everything();
     outbox->staged().complete_to = complete ? values_.sequence() : 0;
   }
+}
+
+// The values of the batch are stored: who reads one now finds it.
+void Processor::tell_publishers() {
+  for (Told& one : told_) one.done(one.why);
+  told_.clear();
 }
 
 // After the deliveries of the batch, so that its figures are those that the clients will see.
@@ -294,6 +302,8 @@ bool Processor::apply_control(Session& session, command::Control& control) {
 void Processor::apply_of_server(Command& command) {
   if (auto* publish = command.get_if<command::Publish>()) {
     apply_publish(nullptr, std::move(publish->message));
+  } else if (auto* publish_for = command.get_if<command::PublishFor>()) {
+    apply_publish_for(*publish_for->request);
   } else if (auto* announce = command.get_if<command::Announce>()) {
     PublishContext context(*announce->message);
     route_and_fan_out(context);
@@ -362,7 +372,8 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
     }
   }
   // A client that can be told is told at once: nothing of the message happens. Else it is delivered.
-  if (context.message.retain && from.is_v5 && !values_.can_retain(context.message, from)) {
+  if (context.message.retain && from.is_v5 &&
+      values_.retain_refusal(context.message, from.owner())) {
     batch_.stats().drop(Drop::retained_refused);
     return publisher_acks_.refuse(from, qos, packet_id, ReasonCode::quota_exceeded);
   }
@@ -384,6 +395,35 @@ void Processor::apply_acknowledged(Session& from, PublishContext& context) {
   const bool heard = matched > 0 || from.origin != 0;
   publisher_acks_.acknowledge(from, qos, packet_id,
                               heard ? ReasonCode::success : ReasonCode::no_matching_subscribers);
+}
+
+void Processor::apply_publish_for(PublishRequest& request) {
+  MILLRACE_CHECK(request.message && request.message.qos <= 2);
+  batch_.stats().published[request.message.qos].add();
+  std::optional<PublishRefusal> why;
+  if (request.done) why = refusal_of(request);
+  if (!why) {
+    PublishContext context(request.message);
+    context.owner = &request.rights;
+    publish(context);
+  }
+  if (request.done) told_.push_back({std::move(request.done), why});
+}
+
+// Who asks over HTTP can always be told, and cannot wait until the store writes again: while it does
+// not, what would have to be in it is refused whatever `store.on_failure` says to clients that wait.
+std::optional<PublishRefusal> Processor::refusal_of(const PublishRequest& request) {
+  const Message& message = request.message;
+  const bool is_stored = message.retain || message.qos > 0;
+  if (is_stored && journal_ && journal_->trouble() != store::Trouble::none) [[unlikely]] {
+    batch_.stats().unwritten_refusals.add();
+    return journal_->trouble() == store::Trouble::no_space ? PublishRefusal::store_is_full
+                                                           : PublishRefusal::store_fails;
+  }
+  if (!message.retain) return std::nullopt;
+  const auto why = values_.retain_refusal(message, owner_of(request.rights));
+  if (why) batch_.stats().drop(Drop::retained_refused);
+  return why;
 }
 
 // Nothing of it happens, so its publisher may send it again. What has been taken waits as before. A

@@ -36,8 +36,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/broker/backlog.hpp"
 #include "core/broker/batch.hpp"
@@ -156,6 +158,10 @@ class Processor {
 
   void apply_publish(Session* from, Message&& message);
   void apply_acknowledged(Session& from, PublishContext& context);
+  void apply_publish_for(PublishRequest& request);
+  // Why nothing of it is to happen.
+  std::optional<PublishRefusal> refusal_of(const PublishRequest& request);
+  void tell_publishers();
   // True: the store cannot write, and the publisher was told so.
   bool refuse_unwritten(Session& from, std::uint8_t qos, std::uint16_t packet_id);
   bool apply_subscribe(Session& session, SubscribeRequest& request);
@@ -199,6 +205,12 @@ class Processor {
   Sessions sessions_;
   MemoryGuard memory_guard_;
   Inquiries inquiries_;
+  // Of this batch: who is told, at its end, what became of what they published without a session.
+  struct Told {
+    std::function<void(std::optional<PublishRefusal>)> done;
+    std::optional<PublishRefusal> why;
+  };
+  std::vector<Told> told_;
   std::unique_ptr<Restore> restore_;  // from begin_restore() to finish_restore()
   std::unique_ptr<Journal> journal_;  // null: nothing is stored
   std::unique_ptr<LocalSide> local_;  // null: no local readers. Last: its end changes the index

@@ -6,6 +6,7 @@
 #include "core/broker/change_filter.hpp"
 #include "core/broker/check.hpp"
 #include "core/broker/message.hpp"
+#include "core/broker/rights.hpp"
 
 namespace millrace::broker {
 
@@ -18,6 +19,8 @@ struct PublishContext {
 
   Message& message;
   Session* const from;
+  // Of one without a session, to whom its retained value is charged; null: to nobody.
+  const RightsRef* owner = nullptr;
   bool can_withhold = false;      // a client's, and it is to be acknowledged
   bool is_awaited = false;        // a link's copy has a number: AwaitedAcks has the acknowledgement
   Session* withholder = nullptr;  // whose full queue withholds the acknowledgement

@@ -87,6 +87,11 @@ struct Rights : boost::intrusive_ref_counter<Rights, boost::thread_safe_counter>
 };
 using RightsRef = boost::intrusive_ptr<const Rights>;
 
+// Null: an owner without a name.
+inline std::string_view owner_of(const RightsRef& rights) {
+  return rights ? std::string_view(rights->owner) : "";
+}
+
 class Authority {
  public:
   virtual ~Authority() = default;

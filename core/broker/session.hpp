@@ -158,7 +158,7 @@ struct Session {
     const DeferredWork& waits = deferred.read();
     return pending.empty() && waits.snapshots.empty() && waits.rate_limits.held_bytes() == 0;
   }
-  std::string_view owner() const { return rights ? std::string_view(rights->owner) : ""; }
+  std::string_view owner() const { return owner_of(rights); }
   // Tells the connection how small to keep the kernel's buffer: as the strictest of its
   // subscriptions' modes asks for, or a backlog that collapsed.
   void update_binding() {

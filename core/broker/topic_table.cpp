@@ -67,15 +67,23 @@ void TopicTable::set_newest(Topic& topic, BufferRef value) {
   bytes_ += value_bytes(topic);
 }
 
-bool TopicTable::can_retain(const Topic* topic, std::uint32_t bytes,
-                            std::optional<std::string_view> user, RetainedRoom beside) const {
+std::optional<PublishRefusal> TopicTable::retain_refusal(const Topic* topic, std::uint32_t bytes,
+                                                         std::optional<std::string_view> user,
+                                                         RetainedRoom beside) const {
   const bool has_one = topic != nullptr && topic->retained;
-  if (!has_one && retained_count_ + beside.count >= limits_.count_max) return false;
+  if (!has_one && retained_count_ + beside.count >= limits_.count_max) {
+    return PublishRefusal::slots_are_full;
+  }
   const std::uint64_t before = has_one ? topic->retained->capacity() : 0;
   // What is no larger is taken at any time, so that a topic's value can always be brought up to date.
-  if (bytes <= before) return true;
-  if (retained_bytes_ - before + beside.bytes + bytes > limits_.bytes_max) return false;
-  return !user || has_room(*user, has_one ? topic : nullptr, bytes, beside);
+  if (bytes <= before) return std::nullopt;
+  if (retained_bytes_ - before + beside.bytes + bytes > limits_.bytes_max) {
+    return PublishRefusal::slots_are_full;
+  }
+  if (user && !has_room(*user, has_one ? topic : nullptr, bytes, beside)) {
+    return PublishRefusal::user_is_full;
+  }
+  return std::nullopt;
 }
 
 // `topic`: that of the value which it replaces, or null. What comes beside may be somebody else's,

@@ -25,6 +25,7 @@
 
 #include "core/broker/buffer.hpp"
 #include "core/broker/limits.hpp"
+#include "core/broker/publish_refusal.hpp"
 #include "core/broker/retained_owners.hpp"
 #include "core/broker/route.hpp"
 #include "core/latest/slot.hpp"
@@ -108,15 +109,17 @@ class TopicTable {
 
   // Stores the newest value and makes the topic the most recently published one.
   void store_newest(Topic& topic, BufferRef value);
-  // Whether there is room for a retained value of that size, in place of the one that the topic has
+  // Why there is no room for a retained value of that size, in place of the one that the topic has
   // (null: it has none, or there is no such topic yet), beside `beside` that are to be stored.
+  // Nothing: there is.
   struct RetainedRoom {
     std::size_t count = 0;
     std::uint64_t bytes = 0;
   };
   // Without `user` it is the server's own, to which the limits for users do not apply.
-  bool can_retain(const Topic* topic, std::uint32_t bytes, std::optional<std::string_view> user,
-                  RetainedRoom beside) const;
+  std::optional<PublishRefusal> retain_refusal(const Topic* topic, std::uint32_t bytes,
+                                               std::optional<std::string_view> user,
+                                               RetainedRoom beside) const;
   // What a retained value of that size would take of the room, beyond what the topic has.
   static RetainedRoom room_of(const Topic& topic, std::uint32_t bytes);
   // Null clears it. `user`: whose it is; none: nobody's.

@@ -40,7 +40,7 @@ void Values::note(Topic& topic, PublishContext& context) {
   // The copy that a session's queue made serves the slot as well.
   Message& newest = context.kept ? context.kept : context.message;
   const bool clears = newest.payload_bytes() == 0;  // [MQTT-3.3.1-6]
-  if (newest.retain && !reserve(value, clears ? 0 : newest.packet_bytes, context.from)) {
+  if (newest.retain && !reserve(value, clears ? 0 : newest.packet_bytes, context)) {
     batch_.stats().drop(Drop::retained_refused);
   } else if (newest.retain) {
     value.retained = clears ? Message{} : newest;
@@ -62,45 +62,52 @@ void Values::remember(Topic& topic, PublishContext& context) {
   history_.add(topic, topic.sequence, context.to_keep().buffer);
 }
 
-bool Values::can_retain(const Message& message, const Session& from) const {
+std::optional<PublishRefusal> Values::retain_refusal(const Message& message,
+                                                     std::string_view user) const {
   const std::uint32_t bytes = message.payload_bytes() == 0 ? 0 : message.packet_bytes;
   const Topic* topic = topics_.find(message.topic_hash, message.topic());
-  return can_retain(topic, bytes, from.owner(), reserved_);
+  return retain_refusal(topic, bytes, user, reserved_beside(topic));
 }
 
 // What takes no more than it did is taken even while memory is scarce.
-bool Values::can_retain(const Topic* topic, std::uint32_t bytes,
-                        std::optional<std::string_view> user,
-                        TopicTable::RetainedRoom beside) const {
-  if (bytes == 0) return true;
-  if (!topics_.can_retain(topic, bytes, user, beside)) return false;
+std::optional<PublishRefusal> Values::retain_refusal(const Topic* topic, std::uint32_t bytes,
+                                                     std::optional<std::string_view> user,
+                                                     TopicTable::RetainedRoom beside) const {
+  if (bytes == 0) return std::nullopt;
+  if (const auto refusal = topics_.retain_refusal(topic, bytes, user, beside)) return refusal;
   const std::uint64_t before =
       topic != nullptr && topic->retained ? topic->retained->capacity() : 0;
-  if (bytes <= before || !batch_.ledger().is_scarce()) return true;
+  if (bytes <= before || !batch_.ledger().is_scarce()) return std::nullopt;
   batch_.stats().memory_refusals.add();
-  return false;
+  return PublishRefusal::memory_is_scarce;
 }
 
 // The room that the topic's retained value of this batch takes, so that what is noted can be stored.
-bool Values::reserve(Noted& noted, std::uint32_t bytes, const Session* from) {
-  const TopicTable::RetainedRoom others{reserved_.count - noted.reserved.count,
-                                        reserved_.bytes - noted.reserved.bytes};
+bool Values::reserve(Noted& noted, std::uint32_t bytes, const PublishContext& context) {
+  const RightsRef* const owner = context.from != nullptr ? &context.from->rights : context.owner;
+  const TopicTable::RetainedRoom others = reserved_beside(noted.topic);
   std::optional<std::string_view> user;
-  if (from != nullptr) user = from->owner();
-  if (!can_retain(noted.topic, bytes, user, others)) return false;
+  if (owner != nullptr) user = owner_of(*owner);
+  if (retain_refusal(noted.topic, bytes, user, others)) return false;
   noted.publisher.reset();
-  if (from != nullptr) noted.publisher = from->rights;
+  if (owner != nullptr) noted.publisher = *owner;
   noted.reserved =
       bytes == 0 ? TopicTable::RetainedRoom{} : TopicTable::room_of(*noted.topic, bytes);
   reserved_ = {others.count + noted.reserved.count, others.bytes + noted.reserved.bytes};
   return true;
 }
 
+TopicTable::RetainedRoom Values::reserved_beside(const Topic* topic) const {
+  if (topic == nullptr || topic->batch_value == 0) return reserved_;
+  const TopicTable::RetainedRoom& own = noted_[topic->batch_value - 1].reserved;
+  return {reserved_.count - own.count, reserved_.bytes - own.bytes};
+}
+
 bool Values::restore(BufferRef value, std::optional<std::string_view> user) {
   const Message message = message_of(value);
   Topic& topic = topics_.obtain(message.topic_hash, message.topic(), ++sequence_);
   topic.sequence = sequence_;
-  const bool has_room = can_retain(&topic, message.packet_bytes, user, {});
+  const bool has_room = !retain_refusal(&topic, message.packet_bytes, user, {});
   if (has_room) {
     topics_.store_retained(topic, value, sequence_, user);
   } else {
@@ -172,7 +179,7 @@ void Values::store(Noted& noted, LocalSide* local) {
                        : noted.retained.is_slice() ? noted.retained.copy_to_keep()
                                                    : noted.retained;
     std::optional<std::string_view> user;
-    if (noted.publisher) user = *noted.publisher ? std::string_view((*noted.publisher)->owner) : "";
+    if (noted.publisher) user = owner_of(*noted.publisher);
     topics_.store_retained(topic, std::move(retained.buffer), noted.retained_sequence, user);
     write_down(noted);
   }

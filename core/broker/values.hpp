@@ -12,6 +12,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "core/broker/batch.hpp"
@@ -20,6 +22,7 @@
 #include "core/broker/history.hpp"
 #include "core/broker/local_side.hpp"
 #include "core/broker/publish_context.hpp"
+#include "core/broker/publish_refusal.hpp"
 #include "core/broker/session.hpp"
 #include "core/broker/topic_table.hpp"
 
@@ -46,8 +49,9 @@ class Values {
     last_topic_->sequence = sequence_;
     return *last_topic_;
   }
-  // Whether there is room for the message as its topic's retained value.
-  bool can_retain(const Message& message, const Session& from) const;
+  // Why there is no room for the message as its topic's retained value, of that user; nothing: there
+  // is.
+  std::optional<PublishRefusal> retain_refusal(const Message& message, std::string_view user) const;
   // A publish ends: takes over its message as the topic's newest value.
   void note(Topic& topic, PublishContext& context);
 
@@ -97,13 +101,16 @@ class Values {
     bool retained_is_awaited = false;     // by somebody who waits for an acknowledgement
     std::uint64_t retained_sequence = 0;  // of the publish that set or cleared it
     TopicTable::RetainedRoom reserved;    // for `retained`
-    std::optional<RightsRef> publisher;   // of `retained`; none: no client
+    std::optional<RightsRef> publisher;   // of `retained`; none: nobody
   };
 
   void store(Noted& noted, LocalSide* local);
-  bool can_retain(const Topic* topic, std::uint32_t bytes, std::optional<std::string_view> user,
-                  TopicTable::RetainedRoom beside) const;
-  bool reserve(Noted& noted, std::uint32_t bytes, const Session* from);
+  std::optional<PublishRefusal> retain_refusal(const Topic* topic, std::uint32_t bytes,
+                                               std::optional<std::string_view> user,
+                                               TopicTable::RetainedRoom beside) const;
+  bool reserve(Noted& noted, std::uint32_t bytes, const PublishContext& context);
+  // What is reserved in this batch, but for that topic. Null: all of it.
+  TopicTable::RetainedRoom reserved_beside(const Topic* topic) const;
   void write_down(const Noted& noted);
   void write_newest_down(Topic& topic);
   bool value_of(const Topic& topic, const SnapshotCursor& cursor, StoredValue& value) const;

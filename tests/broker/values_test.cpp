@@ -167,19 +167,18 @@ TEST_F(Stored, ARetainedValueOfAUserHasRoomWithinWhatHeMayHave) {
     return session;
   };
   Session& ann = session_of("ann");
-  Session& bob = session_of("bob");
   const Message first = message("first", std::string(60, 'x'), 1, true, 1);
   const Message second = message("second", std::string(60, 'x'), 1, true, 2);
-  EXPECT_TRUE(parts.values.can_retain(first, ann));
+  EXPECT_EQ(parts.values.retain_refusal(first, "ann"), std::nullopt);
   publish(first, &ann);
   parts.next_batch();
-  EXPECT_FALSE(parts.values.can_retain(second, ann));
-  EXPECT_TRUE(parts.values.can_retain(second, bob));
-  EXPECT_TRUE(parts.values.can_retain(first, ann)) << "in place of its own";
+  EXPECT_EQ(parts.values.retain_refusal(second, "ann"), PublishRefusal::user_is_full);
+  EXPECT_EQ(parts.values.retain_refusal(second, "bob"), std::nullopt);
+  EXPECT_EQ(parts.values.retain_refusal(first, "ann"), std::nullopt) << "in place of its own";
   publish_now(second, &ann);
   EXPECT_EQ(refused(), 1u);
   publish_now(message("first", "", 1, true, 3), &ann);
-  EXPECT_TRUE(parts.values.can_retain(second, ann)) << "cleared";
+  EXPECT_EQ(parts.values.retain_refusal(second, "ann"), std::nullopt) << "cleared";
 }
 
 TEST_F(Stored, RetainedValuesOfAUserAreAsManyAsHeMayHave) {
@@ -190,29 +189,34 @@ TEST_F(Stored, RetainedValuesOfAUserAreAsManyAsHeMayHave) {
   boost::intrusive_ptr<Rights> rights(new Rights);
   rights->owner = "ann";
   ann.rights = rights;
-  Session& other = parts.client().session;
   publish(message("a", "1", 1, true, 1), &ann);
   publish(message("b", "1", 1, true, 2), &ann);
+  EXPECT_EQ(parts.values.retain_refusal(message("b", "1", 1, true, 3), "ann"), std::nullopt)
+      << "in place of its own of the same batch";
   publish(message("c", "1", 1, true, 3), &ann);
   parts.next_batch();
   EXPECT_EQ(refused(), 1u) << "also within a batch";
-  EXPECT_FALSE(parts.values.can_retain(message("c", "1", 1, true, 4), ann));
-  EXPECT_TRUE(parts.values.can_retain(message("c", "1", 1, true, 4), other));
-  EXPECT_TRUE(parts.values.can_retain(message("a", "longer", 1, true, 5), ann)) << "its own";
+  const Message next = message("c", "1", 1, true, 4);
+  EXPECT_EQ(parts.values.retain_refusal(next, "ann"), PublishRefusal::user_is_full);
+  EXPECT_EQ(parts.values.retain_refusal(next, ""), std::nullopt);
+  EXPECT_EQ(parts.values.retain_refusal(message("a", "longer", 1, true, 5), "ann"), std::nullopt)
+      << "its own";
   publish_now(message("a", "", 1, true, 6), &ann);
-  EXPECT_TRUE(parts.values.can_retain(message("c", "1", 1, true, 7), ann)) << "cleared";
+  EXPECT_EQ(parts.values.retain_refusal(next, "ann"), std::nullopt) << "cleared";
 }
 
 TEST_F(Stored, WhatDoesNotGrowIsRetainedThoughMemoryIsScarce) {
-  Session& session = parts.client().session;
   publish_now(message("a", "12345", 1, true, 1));
   parts.batch.ledger().set_limit(1);
   parts.batch.ledger().set_other(1);
   parts.batch.ledger().update();
-  EXPECT_TRUE(parts.values.can_retain(message("a", "54321", 1, true, 1), session));
-  EXPECT_TRUE(parts.values.can_retain(message("a", "", 1, true, 1), session));
-  EXPECT_FALSE(parts.values.can_retain(message("a", std::string(500, 'x'), 1, true, 1), session));
-  EXPECT_FALSE(parts.values.can_retain(message("b", "1", 1, true, 1), session));
+  const auto refusal = [&](const char* topic, const std::string& payload) {
+    return parts.values.retain_refusal(message(topic, payload, 1, true, 1), "");
+  };
+  EXPECT_EQ(refusal("a", "54321"), std::nullopt);
+  EXPECT_EQ(refusal("a", ""), std::nullopt);
+  EXPECT_EQ(refusal("a", std::string(500, 'x')), PublishRefusal::memory_is_scarce);
+  EXPECT_EQ(refusal("b", "1"), PublishRefusal::memory_is_scarce);
   EXPECT_EQ(parts.batch.stats().memory_refusals.value(), 2u);
 }
 
