@@ -178,7 +178,8 @@ bool LocalHost::publish(shm::ClientId, const std::string& user,
   if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
   if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
   if (protocol::is_reserved_topic(message.topic)) return false;
-  if (grants_of(user, *settings).publish_refusal(message.topic, {qos, retain})) return false;
+  const Grants& grants = grants_of(user, *settings);
+  if (grants.publish_refusal(message.topic, {qos, retain})) return false;
   const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
   broker::Message built = broker::build_message({.topic = message.topic,
                                                  .payload = {payload, message.payload.size()},
@@ -187,9 +188,22 @@ bool LocalHost::publish(shm::ClientId, const std::string& user,
                                                  .packet_id = std::uint16_t{qos > 0},  // replaced
                                                  .version = protocol::Version::v3_1_1},
                                                 broker::Inbox::now_ns());
+  if (retain) {
+    add_retained(std::move(built), grants.rights());
+    return true;
+  }
   const std::uint32_t bytes = built.packet_bytes;
   waiting_.push_back({nullptr, broker::command::Publish{std::move(built), bytes}});
   return true;
+}
+
+// A retained value is charged to its user. The others are nobody's, and need no allocation more.
+void LocalHost::add_retained(broker::Message message, broker::RightsRef rights) {
+  auto request = std::make_unique<broker::PublishRequest>();
+  request->charged_bytes = message.packet_bytes;
+  request->message = std::move(message);
+  request->rights = std::move(rights);
+  waiting_.push_back({nullptr, broker::command::PublishFor{std::move(request)}});
 }
 
 void LocalHost::flush_publishes() {

@@ -55,6 +55,7 @@ class LocalHost final : public ControlHost {
   std::shared_ptr<const Settings> settings() const;
   const Grants& grants_of(const std::string& user, const Settings& settings);
   void submit(broker::LocalRequest::What what, shm::ClientId client, shm::Request request);
+  void add_retained(broker::Message message, broker::RightsRef rights);
   // True when all of it was submitted.
   bool submit_waiting();
 

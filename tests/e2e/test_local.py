@@ -269,6 +269,30 @@ class LocalAlone(LocalCase):
             self.assertEqual(latest.get("small").payload, b"1")
 
 
+class LocalRetained(LocalCase):
+    """Of one user; here of those without a name, which the processes of the server's own user are."""
+    OTHERS = {"slots": {"user_count_max": 2}}
+
+    def test_what_a_local_publisher_has_retained_counts_for_its_user(self):
+        reader = self.peer()
+        reader.subscribe(self.topic("#"), qos=1)
+        with millrace_local.Publisher(socket=self.socket) as publisher:
+            for number in range(5):
+                self.assertEqual(publisher.publish(self.topic(str(number)), b"1", qos=1, retain=True),
+                                 millrace_local.TAKEN)
+            self.assertTrue(publisher.drain(30))
+        for number in range(5):  # It is delivered nevertheless.
+            reader.receive(topic=self.topic(str(number)))
+        late = self.peer()
+        late.subscribe(self.topic("#"))
+        for number in range(2):
+            late.receive(topic=self.topic(str(number)), retain=True)
+        late.expect_nothing_more()
+        self.assertEqual(self.server.metrics()['millrace_messages_dropped_total{reason="retained_refused"}'], 3)
+        # By MQTT the same user has no more than that, either.
+        self.assertEqual(self.peer().publish(self.topic("5"), b"1", qos=1, retain=True).code, 0x97)
+
+
 class LocalRules(LocalCase):
     OTHERS = {"access": {"otherwise": "allow", "rules": [
         {"effect": "deny", "action": "subscribe", "filter": "+/secret"}]}}
