@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
+#include <chrono>
 #include <utility>
 
 #include "protocol/properties.hpp"
@@ -23,20 +24,6 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// Asks nothing: by the time that `done` is called, all that was submitted before it is applied and
-// stored.
-class FenceInquiry final : public broker::Inquiry {
- public:
-  explicit FenceInquiry(std::function<void()> done) : done_(std::move(done)) {}
-  bool step(const Scope&, std::uint32_t) override {
-    done_();
-    return true;
-  }
-
- private:
-  const std::function<void()> done_;
-};
-
 // On the thread of its connection, which may be over by now.
 void add_connection(ClientRow& row) {
   broker::ConnectionFacts facts;
@@ -46,6 +33,31 @@ void add_connection(ClientRow& row) {
 // The rest of the path is its identifier.
 void answer_no_client(HttpExchange& exchange) {
   exchange.answer(problem(404, "no client \"" + exchange.request().rest + "\""));
+}
+
+const char* text_of(broker::PublishRefusal why) {
+  switch (why) {
+    case broker::PublishRefusal::user_is_full:
+      return "you have as many retained values, or as much in them, as one user may "
+             "(slots.user_count_max, slots.user_bytes_max)";
+    case broker::PublishRefusal::slots_are_full:
+      return "there is no room for one more retained value (slots.count_max, slots.bytes_max)";
+    case broker::PublishRefusal::memory_is_scarce:
+      return "memory is scarce: no retained value may take more than it does (memory.bytes_max)";
+    case broker::PublishRefusal::store_is_full:
+      return "the store cannot keep it: its disk is full";
+    case broker::PublishRefusal::store_fails:
+      return "the store cannot keep it: its disk fails";
+  }
+  return "";
+}
+
+HttpResponse too_fast(std::chrono::seconds wait) {
+  HttpResponse response = problem(429,
+                                  "you publish faster than one client may "
+                                  "(connection.messages_per_second, connection.bytes_per_second)");
+  response.headers.emplace_back("Retry-After", std::to_string(wait.count()));
+  return response;
 }
 
 }  // namespace
@@ -307,12 +319,13 @@ void ApiRoutes::publish(const Ptr& exchange, bool retain) {
   if (!protocol::valid_topic_name(request.rest, settings()->config.mqtt.topic_levels_max)) {
     return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
   }
-  rights_.publish(exchange, request.rest, {query->qos, query->retain}, [=, this](const auto&) {
+  const auto then = [=, this](const std::shared_ptr<const Grants>& grants) {
     broker::Message message = make_message(exchange->request(), *query);
     auto refusal = refusal_of({query->qos, query->retain}, message.packet_bytes);
     if (refusal) return exchange->answer(std::move(*refusal));
-    submit_publish(exchange, std::move(message));
-  });
+    submit_publish(exchange, std::move(message), *grants);
+  };
+  rights_.publish(exchange, request.rest, {query->qos, query->retain}, then);
 }
 
 // What an MQTT client is told in its CONNACK holds for publishing over HTTP, too.
@@ -338,15 +351,22 @@ void ApiRoutes::clear_topic(const Ptr& exchange) {
   if (!protocol::valid_topic_name(request.rest)) {
     return exchange->answer(problem(400, "not a topic name: \"" + request.rest + "\""));
   }
-  rights_.publish(exchange, request.rest, {0, true}, [=, this](const auto&) {
-    submit_publish(exchange, broker::build_message(
-                                 {.topic = exchange->request().rest, .payload = {}, .retain = true},
-                                 broker::Inbox::now_ns()));
-  });
+  const auto then = [=, this](const std::shared_ptr<const Grants>& grants) {
+    submit_publish(
+        exchange,
+        broker::build_message({.topic = exchange->request().rest, .payload = {}, .retain = true},
+                              broker::Inbox::now_ns()),
+        *grants);
+  };
+  rights_.publish(exchange, request.rest, {0, true}, then);
 }
 
-// Answered when the value is stored, so that who reads it then finds it.
-void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message) {
+// Answered when the value is stored, so that who reads it then finds it; or with why it is not. A
+// message over the rate is refused: here whoever waits would hold a connection.
+void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message, const Grants& grants) {
+  const auto wait =
+      parts_.guests.take_over_http(grants.user(), message.packet_bytes, Guests::Clock::now());
+  if (wait) return exchange->answer(too_fast(*wait));
   if (tracing()) [[unlikely]] {
     traces().record(
         TraceKind::received, "", message.topic(), [&] { return exchange->request().peer; },
@@ -355,14 +375,19 @@ void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message) {
                  " bytes";
         });
   }
-  const std::uint32_t bytes = message.packet_bytes;
-  std::vector<broker::Command> commands(2);
-  commands[0].body = broker::command::Publish{std::move(message), bytes};
+  auto publish = std::make_unique<broker::PublishRequest>();
+  publish->charged_bytes = message.packet_bytes;
+  publish->message = std::move(message);
+  publish->rights = grants.rights();
   const AskerRef asker_here = keep(exchange);
-  auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_] {
-    resume(asker, [](const Ptr& waiting) { answer_nothing(*waiting); });
+  publish->done = [this, asker = WeakAsker(asker_here),
+                   ticket = ticket_](std::optional<broker::PublishRefusal> why) {
+    resume(asker, [why](const Ptr& waiting) {
+      why ? waiting->answer(problem(507, text_of(*why))) : answer_nothing(*waiting);
+    });
   };
-  commands[1].body = broker::command::Inquire{std::make_unique<FenceInquiry>(std::move(done))};
+  std::vector<broker::Command> commands(1);
+  commands[0].body = broker::command::PublishFor{std::move(publish)};
   submit(asker_here, std::move(commands));
 }
 

@@ -104,7 +104,7 @@ class ApiRoutes {
   void list_topics(const Ptr& exchange);
   void publish(const Ptr& exchange, bool retain);
   void clear_topic(const Ptr& exchange);
-  void submit_publish(const Ptr& exchange, broker::Message message);
+  void submit_publish(const Ptr& exchange, broker::Message message, const Grants& grants);
   // Why the server takes no such message from anybody; nothing: it does.
   std::optional<HttpResponse> refusal_of(broker::PublishedHow how, std::size_t packet_bytes) const;
   void lift_ban(const Ptr& exchange);

@@ -59,7 +59,8 @@ std::vector<MetricRow> store_metric_rows(const StoreHost* host,
           "Acknowledgements and QoS 2 messages that wait until they are on the disk.",
           [&stats](Host) { return stats.commit_waits.value(); }),
       row(host, counter, "millrace_store_refused_publishes_total",
-          "Publishes at QoS 1 and 2 that were refused as the store could not write.",
+          "Publishes at QoS 1 and 2, and retained ones over HTTP, that were refused as the store "
+          "could not write.",
           [&stats](Host) { return stats.unwritten_refusals.value(); }),
       row(host, counter, "millrace_store_ended_connections_total",
           "Connections that ended as answers took more than store.waiting_bytes_max: those that "

@@ -85,7 +85,7 @@ void add_core(Schema<Config>& schema) {
       .key(FIELD(slots.user_count_max), Limits{0, 100'000'000},
            "The most retained values of one user, where clients without a user name are one; 0: "
            "three quarters of slots.count_max. Beyond it MQTT 5 clients are told `quota exceeded`, "
-           "and messages of others are delivered, but not retained",
+           "who asks over HTTP 507, and messages of others are delivered, but not retained",
            Takes::reload)
       .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
            "The same limit for the memory of these values; 0: three quarters of slots.bytes_max",
@@ -148,7 +148,8 @@ void add_protocol(Schema<Config>& schema) {
            "What happens to messages at QoS 1 and 2 while the store cannot write. `wait`: they are "
            "taken in, and acknowledged when it works again. `refuse`: an MQTT 5 client is told at "
            "once, 0x97 while the disk is full, else 0x83, and nothing of its message happens; an "
-           "MQTT 3.1.1 client, which cannot be told, waits")
+           "MQTT 3.1.1 client, which cannot be told, waits. Over HTTP such a message, and a "
+           "retained one, is refused either way (507)")
       .key(FIELD(store.waiting_bytes_max), Limits{16 * mib, 64 * gib},
            "The most changes that wait in memory while the store cannot write, and four times that "
            "while it takes long: beyond it the store has failed until the server is started again. "

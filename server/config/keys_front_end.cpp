@@ -193,7 +193,8 @@ void add_front_end(Schema<Config>& schema) {
            "The same limit for those of one address (of IPv6: one /64)")
       .key(FIELD(connection.messages_per_second), Limits{0, 100'000'000},
            "The most PUBLISH packets in a second from one client; a further one waits, with all "
-           "that the client sends after it. 0: no limit")
+           "that the client sends after it. What one user publishes over HTTP counts as one "
+           "client's, and a further message is refused (429). 0: no limit")
       .key(FIELD(connection.bytes_per_second), Limits{0, 1024 * gib},
            "The same limit for the bytes in them")
       .key(FIELD(connection.drop_qos0_over_rate),

@@ -123,6 +123,38 @@ void Guests::leave_user(const std::string& user, const std::string& client_id) {
   if (clients.empty()) users_.erase(found);
 }
 
+Guests::HttpRate& Guests::http_rate_of(const std::string& user, Clock::time_point now) {
+  if (const auto found = http_rates_.find(user); found != http_rates_.end()) return found->second;
+  // Whoever has all of his rate has it anew as well. Those who owe some stay, however many they are.
+  if (http_rates_.size() >= http_rates_max_) {
+    std::erase_if(http_rates_, [now](const auto& item) {
+      return item.second.messages.is_full(now) && item.second.bytes.is_full(now);
+    });
+    http_rates_max_ = std::max(http_rates_min, 2 * http_rates_.size());
+  }
+  const auto bytes = static_cast<double>(connection_.bytes_per_second);
+  return http_rates_
+      .try_emplace(
+          user, HttpRate{RateBucket(connection_.messages_per_second, now), RateBucket(bytes, now)})
+      .first->second;
+}
+
+std::optional<std::chrono::seconds> Guests::take_over_http(const std::string& user,
+                                                           std::size_t bytes,
+                                                           Clock::time_point now) {
+  if (connection_.messages_per_second == 0 && connection_.bytes_per_second == 0) return {};
+  const std::lock_guard lock(mutex_);
+  HttpRate& rate = http_rate_of(user, now);
+  if (rate.has_some(now)) {
+    rate.messages.take(1);
+    rate.bytes.take(static_cast<double>(bytes));
+    return {};
+  }
+  http_too_fast_.add();
+  const auto wait = std::max(rate.messages.until_some(), rate.bytes.until_some());
+  return std::max(std::chrono::seconds(1), std::chrono::ceil<std::chrono::seconds>(wait));
+}
+
 // A proxy in front of the server makes everybody come from its own machine.
 void Guests::note_failure(const std::string& address, Clock::time_point now) {
   const std::lock_guard lock(mutex_);
@@ -210,6 +242,10 @@ std::vector<MetricRow> Guests::metric_rows() const {
       counter_row("millrace_http_requests_banned_total", MetricType::counter,
                   "HTTP requests that were refused because their address is banned (access.ban).",
                   banned_requests_),
+      counter_row("millrace_http_publishes_over_rate_total", MetricType::counter,
+                  "Messages over HTTP that were refused because they exceeded "
+                  "connection.messages_per_second or connection.bytes_per_second.",
+                  http_too_fast_),
       {"millrace_addresses_banned",
        MetricType::gauge,
        {},

@@ -1,9 +1,9 @@
 // Guests: counts connections by address, user and listener, and how fast new ones come, for the limits
 // on them; and knows which addresses are banned. All listeners and I/O threads share one.
 //
-// Asked a few times in the life of a connection, never for a message. An address is one IPv4 address
-// or an IPv6 /64. What is kept of addresses without a connection is bounded: that of the one which has
-// had none for longest is dropped first, its ban included.
+// Asked a few times in the life of a connection, and of messages for those alone that come over HTTP.
+// An address is one IPv4 address or an IPv6 /64. What is kept of addresses without a connection is
+// bounded: that of the one which has had none for longest is dropped first, its ban included.
 //
 // Threads: any.
 #pragma once
@@ -15,6 +15,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -47,6 +48,15 @@ class RateBucket {
       last_ = now;
     }
     return left_ >= 1;
+  }
+  // As of the last has_some().
+  std::chrono::duration<double> until_some() const {
+    return std::chrono::duration<double>(limits() && left_ < 1 ? (1 - left_) / per_second_ : 0);
+  }
+  // Nothing was taken of it lately.
+  bool is_full(Clock::time_point now) const {
+    const std::chrono::duration<double> passed = now - last_;
+    return !limits() || left_ + passed.count() * per_second_ >= per_second_;
   }
 
  private:
@@ -88,6 +98,7 @@ class Guests {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr std::size_t addresses_max = 65'536;
+  static constexpr std::size_t http_rates_min = 256;
 
   explicit Guests(const Config& config);
 
@@ -118,6 +129,15 @@ class Guests {
     const std::lock_guard lock(mutex_);
     return addresses_.size();
   }
+  // Of a message that a user publishes over HTTP, where a connection says nothing: all that he
+  // publishes so has the rates of one client. Nothing: it is taken; else when the next one may be.
+  std::optional<std::chrono::seconds> take_over_http(const std::string& user, std::size_t bytes,
+                                                     Clock::time_point now);
+  std::size_t rates_known() const {
+    const std::lock_guard lock(mutex_);
+    return http_rates_.size();
+  }
+
   // Whether a request over HTTP from that address is refused because it is banned.
   bool refuse_request(const std::string& address, Clock::time_point now);
   std::size_t banned(Clock::time_point now) const;
@@ -146,7 +166,18 @@ class Guests {
     std::list<const std::string*>::iterator place;  // while it has no connection
   };
 
+  struct HttpRate {
+    RateBucket messages;
+    RateBucket bytes;
+
+    bool has_some(Clock::time_point now) {
+      const bool some_messages = messages.has_some(now), some_bytes = bytes.has_some(now);
+      return some_messages && some_bytes;
+    }
+  };
+
   Address& address_of(const std::string& address, Clock::time_point now);
+  HttpRate& http_rate_of(const std::string& user, Clock::time_point now);
   // One more of these within the window. False: so many are allowed.
   bool exceeds(std::uint32_t& count, Clock::time_point& since, std::uint32_t max,
                Clock::time_point now) const;
@@ -162,6 +193,8 @@ class Guests {
   std::list<const std::string*> without_connection_;  // the names in addresses_, the oldest first
   using Connections = std::unordered_map<std::string, std::uint32_t>;  // by client identifier
   std::unordered_map<std::string, Connections> users_;
+  std::unordered_map<std::string, HttpRate> http_rates_;  // of users who published lately
+  std::size_t http_rates_max_ = http_rates_min;           // then those at rest are forgotten
   std::vector<std::uint32_t> listener_connections_;
   std::uint32_t telling_ = 0;
   RateBucket rate_;
@@ -172,6 +205,7 @@ class Guests {
   Counter too_fast_;
   Counter banned_;
   Counter banned_requests_;
+  Counter http_too_fast_;
 };
 
 }  // namespace millrace::server

@@ -1,5 +1,6 @@
 """The durable store with the real server: what was acknowledged is there after kill -9."""
 
+import base64
 import os
 import random
 import shutil
@@ -8,8 +9,10 @@ import sys
 import tempfile
 import unittest
 import urllib.error
+import urllib.request
 
 import wire
+from case import http_answer
 from kill_load import LONG, Churner, Enough, Publisher, Subscriber
 from peer import Peer
 from server import Server, binary
@@ -28,8 +31,8 @@ class StoreCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.path = os.path.join(self.folder, "store")
 
-    def start(self, inside=(), **settings):
-        server = Server({"store": {"path": self.path, **settings}}, inside=inside)
+    def start(self, inside=(), others=None, **settings):
+        server = Server({"store": {"path": self.path, **settings}, **(others or {})}, inside=inside)
         self.addCleanup(server.stop)
         return server
 
@@ -290,6 +293,44 @@ class Store(StoreCase):
         old.expect(wire.PUBACK, pid=1)
         writer.send(wire.publish("a/1", "taken", 1, 103, version=5))
         writer.expect(wire.PUBACK, pid=103, code=0)
+
+    def test_over_http_nothing_is_said_to_be_kept_while_the_disk_is_full(self):
+        self.refused_over_http_while_the_disk_is_full("refuse")
+
+    def test_over_http_nothing_is_said_to_be_kept_while_mqtt_clients_wait_for_the_disk(self):
+        self.refused_over_http_while_the_disk_is_full("wait")
+
+    def refused_over_http_while_the_disk_is_full(self, on_failure):
+        passwords = os.path.join(self.folder, "passwords")
+        subprocess.run([binary(), "passwd", "-b", "-I", "1", passwords, "user", "u"], check=True)
+        access = {"password_file": passwords, "allow_anonymous": True}
+        server, ballast = self.start_on_a_small_disk(others={"access": access}, on_failure=on_failure)
+        word = base64.b64encode(b"user:u").decode()
+
+        def ask(method, topic, body=b"1"):
+            request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1/topics/{topic}", body,
+                                             {"Authorization": f"Basic {word}"}, method=method)
+            status, _, text = http_answer(request)
+            return status, text.decode()
+
+        self.assertEqual(ask("PUT", "a/1")[0], 204)
+        reader = self.peer(server, "reader")
+        reader.subscribe("a/#", qos=1)
+        reader.receive(topic="a/1", payload="1", retain=True)
+        filler = self.peer(server, "filler", clean=True, properties=())
+        for pid in range(1, 41):  # 32 KiB each: more than there is room for
+            filler.send(wire.publish(f"fill/{pid}", "x" * 32_000, 1, pid, retain=True, version=5))
+        server.wait_for_log("store.failing")
+        for method, topic, body in (("PUT", "a/2", b"2"), ("POST", "a/2?qos=1", b"2"), ("DELETE", "a/1", None)):
+            status, text = ask(method, topic, body)
+            self.assertEqual(status, 507, (method, text))
+            self.assertIn("disk is full", text)
+        self.assertEqual(ask("POST", "a/2", b"not stored")[0], 204)
+        reader.receive(topic="a/2", payload="not stored")  # and nothing of what was refused
+        self.assertGreaterEqual(server.metrics()["millrace_store_refused_publishes_total"], 3)
+        os.remove(ballast)
+        server.wait_for_log("store.works_again")
+        self.assertEqual(ask("PUT", "a/2", b"2")[0], 204)
 
     def test_a_full_disk_stops_acknowledgements_and_nothing_else(self):
         server, ballast = self.start_on_a_small_disk()
