@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "core/broker/inbox.hpp"
+#include "protocol/topic.hpp"
 #include "protocol/utf8.hpp"
+#include "server/auth/crypto.hpp"
 #include "server/http/target.hpp"
 
 namespace millrace::server {
@@ -26,6 +28,15 @@ std::string fault_of(const std::string& name, const std::string& value, PublishQ
     const auto seconds = parse_number<std::uint32_t>(value);
     if (!seconds) return "expiry_seconds: not a number of seconds";
     query.properties.message_expiry_interval = seconds;
+  } else if (name == "payload_format_indicator") {
+    if (value != "0" && value != "1") return "payload_format_indicator: 0 or 1";
+    query.properties.payload_format_indicator = static_cast<std::uint8_t>(value[0] - '0');
+  } else if (name == "response_topic") {
+    if (!protocol::valid_topic_name(value)) return "response_topic: not a topic name";
+    query.properties.response_topic = value;
+  } else if (name == "correlation_data") {
+    query.properties.correlation_data = from_base64(value);
+    if (!query.properties.correlation_data) return "correlation_data: not base64";
   } else if (name == "user_property") {
     const auto equals = value.find('=');
     if (equals == std::string::npos) return "user_property: name=value";
@@ -33,7 +44,8 @@ std::string fault_of(const std::string& name, const std::string& value, PublishQ
                                                   value.substr(equals + 1));
   } else {
     return "unknown parameter: " + name +
-           " (there are qos, retain, content_type, expiry_seconds, user_property)";
+           " (there are qos, retain, content_type, expiry_seconds, payload_format_indicator, "
+           "response_topic, correlation_data, user_property)";
   }
   return protocol::valid_utf8(value) ? "" : name + ": not UTF-8";
 }

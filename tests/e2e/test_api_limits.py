@@ -1,6 +1,7 @@
 """What is published over HTTP is within the limits of MQTT: 204 says that it is published and kept, and whoever exceeds
 a limit is told which one."""
 
+import wire
 from api_case import PASSWORDS, ApiCase
 from case import main
 from peer import Peer
@@ -124,6 +125,19 @@ class Limits(ApiCase):
             self.assertEqual(status, 429)
             self.assertGreater(int(headers["Retry-After"]), 1000)
             self.assertIn("connection.bytes_per_second", problem["detail"])
+
+    def test_properties_reach_subscribers(self):
+        server = self.limited()
+        reader = self.by_mqtt(server, "boss")
+        reader.subscribe("a")
+        self.assertEqual(self.ask("POST", "/topics/a?payload_format_indicator=1&response_topic=b%2Fc"
+                                  "&correlation_data=AP8%3D", b"x", user="user", server=server)[0], 204)
+        got = reader.receive(topic="a")
+        self.assertEqual(got.one(wire.RESPONSE_TOPIC), "b/c")
+        self.assertEqual(got.one(wire.CORRELATION), b"\x00\xff")
+        self.assertEqual(got.one(wire.FORMAT), 1)
+        for query in ("payload_format_indicator=2", "response_topic=%23", "correlation_data=x"):
+            self.refused(400, "POST", f"/topics/a?{query}", body=b"x", user="user", server=server)
 
 
 if __name__ == "__main__":

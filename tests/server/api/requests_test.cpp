@@ -51,6 +51,9 @@ TEST(PublishQuery, BecomesTheMessage) {
                                           {"retain", "true"},
                                           {"content_type", "text/plain"},
                                           {"expiry_seconds", "600"},
+                                          {"payload_format_indicator", "1"},
+                                          {"response_topic", "answers/here"},
+                                          {"correlation_data", "AP8="},
                                           {"user_property", "k=v=w"}});
   std::string fault;
   const auto query = parse_publish_query(request, false, fault);
@@ -63,6 +66,15 @@ TEST(PublishQuery, BecomesTheMessage) {
   EXPECT_TRUE(message.retain);
   EXPECT_NE(message.expires_at_s, 0u);
   EXPECT_TRUE(message.has_properties);
+  EXPECT_TRUE(message.request);
+  const auto properties = protocol::decode_properties(
+      message.properties().bytes, protocol::property_scope(protocol::PacketType::publish),
+      protocol::Sender::client);
+  ASSERT_TRUE(properties);
+  EXPECT_EQ(properties->content_type, "text/plain");
+  EXPECT_EQ(properties->payload_format_indicator, 1);
+  EXPECT_EQ(properties->response_topic, "answers/here");
+  EXPECT_EQ(properties->correlation_data, std::string("\0\xff", 2));
 }
 
 TEST(PublishQuery, IsAMessageWithoutPropertiesUnlessItNamesSome) {
@@ -77,10 +89,20 @@ TEST(PublishQuery, IsAMessageWithoutPropertiesUnlessItNamesSome) {
 }
 
 TEST(PublishQuery, NamesWhatMakesNoSense) {
-  const Pairs faulty = {{"qos", "3"},           {"qos", ""},
-                        {"retain", "yes"},      {"expiry_seconds", "-1"},
-                        {"user_property", "x"}, {"content_type", "\xff"},
-                        {"nothing", "1"},       {"user_property", "=" + std::string(20'000, 'x')}};
+  const Pairs faulty = {{"qos", "3"},
+                        {"qos", ""},
+                        {"retain", "yes"},
+                        {"expiry_seconds", "-1"},
+                        {"user_property", "x"},
+                        {"content_type", "\xff"},
+                        {"payload_format_indicator", "2"},
+                        {"payload_format_indicator", "text"},
+                        {"response_topic", ""},
+                        {"response_topic", "a/+"},
+                        {"correlation_data", "no base64"},
+                        {"correlation_data", "AP8"},
+                        {"nothing", "1"},
+                        {"user_property", "=" + std::string(20'000, 'x')}};
   for (const auto& [name, value] : faulty) {
     std::string fault;
     EXPECT_FALSE(parse_publish_query(request_of({{name, value}}), false, fault)) << name;
