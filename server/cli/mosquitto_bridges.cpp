@@ -31,7 +31,6 @@ constexpr std::string_view bridge_without_effect[] = {"bridge_attempt_unsubscrib
                                                       "local_cleansession",
                                                       "local_clientid",
                                                       "local_password",
-                                                      "local_username",
                                                       "try_private"};
 
 constexpr Reason bridge_without_counterpart[] = {
@@ -43,11 +42,19 @@ constexpr Reason bridge_without_counterpart[] = {
     {"bridge_psk", "links are secured by certificates, not by pre-shared keys"},
     {"bridge_*", "links have no such setting"},
     {"idle_timeout", "a link is always up"},
+    {"local_username",
+     "a link is no client here: its rules say what crosses it, and access.rules do not"},
     {"notification_topic", "the state of a link is in `$SYS`, the metrics and the log"},
     {"notifications*", "the state of a link is in `$SYS`, the metrics and the log"},
     {"round_robin", "the addresses are tried in turn, from the first one"},
     {"threshold", "a link is always up"},
 };
+
+// About TLS, and noted as what has no counterpart. Without a line of these or of the files a link is
+// plain; with one it must not become so, though mosquitto may want more lines before it uses TLS.
+constexpr std::string_view noted_tls_words[] = {
+    "bridge_alpn", "bridge_capath",       "bridge_ciphers*", "bridge_identity",
+    "bridge_psk",  "bridge_require_ocsp", "bridge_tls_*"};
 
 // The next word, and what is behind it.
 std::string take_word(std::string_view& rest) {
@@ -89,6 +96,7 @@ bool Bridges::take_text(const Directive& line) {
 bool Bridges::take_other(const Directive& line) {
   Bridge& bridge = all_.back();
   const auto is_named = [&](std::string_view word) { return names(word, line.name); };
+  bridge.uses_tls = bridge.uses_tls || std::ranges::any_of(noted_tls_words, is_named);
   if (line.name == "address" || line.name == "addresses") {
     take_addresses(line);
   } else if (line.name == "topic") {
@@ -96,7 +104,7 @@ bool Bridges::take_other(const Directive& line) {
   } else if (line.name == "password" || line.name == "remote_password") {
     note_(line, "put it into a file of its own, and name that in password_file");
   } else if (line.name == "cleansession") {
-    bridge.keys["clean"] = is_true(line.value);
+    if (const auto clean = boolean_of(line)) bridge.keys["clean"] = *clean;
   } else if (line.name == "keepalive_interval") {
     take_number(line, "keep_alive_seconds", 5, 65'535);
   } else if (line.name == "restart_timeout") {
@@ -104,9 +112,9 @@ bool Bridges::take_other(const Directive& line) {
   } else if (line.name == "bridge_protocol_version") {
     take_version(line);
   } else if (line.name == "bridge_insecure") {
-    if (is_true(line.value)) bridge.tls["verify"] = "signer";  // whatever its name is
+    if (boolean_of(line) == true) bridge.tls["verify"] = "signer";  // whatever its name is
   } else if (line.name == "bridge_outgoing_retain") {
-    bridge.retained = is_true(line.value);
+    bridge.retained = boolean_of(line).value_or(bridge.retained);
   } else if (line.name == "start_type") {
     if (line.value != "automatic") note_(line, "a link is always up");
   } else if (!std::ranges::any_of(bridge_without_effect, is_named)) {
@@ -118,6 +126,13 @@ bool Bridges::take_other(const Directive& line) {
     return false;
   }
   return true;
+}
+
+// Nothing: it is none, and that is noted.
+std::optional<bool> Bridges::boolean_of(const Directive& line) {
+  const auto value = boolean(line.value);
+  if (!value) note_(line, std::string(no_boolean));
+  return value;
 }
 
 void Bridges::take_addresses(const Directive& line) {
@@ -193,7 +208,7 @@ Json Bridges::json_of(const Bridge& bridge) const {
     json["addresses"].push_back((bridge.uses_tls ? "mqtts://" : "mqtt://") + address);
   }
   json.update(bridge.keys);
-  if (bridge.uses_tls) json["tls"] = bridge.tls;
+  if (bridge.uses_tls && !bridge.tls.empty()) json["tls"] = bridge.tls;
   json["rules"] = bridge.rules;
   for (Json& rule : json["rules"]) {
     if (!bridge.retained && rule["direction"] != "in") rule["retained"] = false;

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ class Bridges {
 
   bool take_text(const Directive& line);
   bool take_other(const Directive& line);
+  std::optional<bool> boolean_of(const Directive& line);
   void take_addresses(const Directive& line);
   void take_topic(const Directive& line);
   void take_version(const Directive& line);

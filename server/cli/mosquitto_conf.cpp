@@ -27,16 +27,12 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+using mosquitto::boolean;
 using mosquitto::number;
 
 constexpr std::string_view blanks = " \t\r";
 constexpr std::uintmax_t file_bytes_max = 16u << 20;
-
-std::optional<bool> boolean(const std::string& text) {
-  if (text == "true" || text == "1") return true;
-  if (text == "false" || text == "0") return false;
-  return std::nullopt;
-}
+constexpr const char* packet_path = "packet_bytes_max";
 
 // "14d" as seconds: h, d, w, m and y as mosquitto counts them.
 std::optional<std::int64_t> seconds(const std::string& text) {
@@ -174,19 +170,28 @@ class Import {
 
   bool take_access(const Directive& line) {
     if (line.name == "per_listener_settings") {
-      per_listener_ = boolean(line.value) == true;
+      per_listener_ = boolean_of(line).value_or(per_listener_);
       if (per_listener_)
         note(line, "access is one for all listeners; what more is said of it is noted");
     } else if (line.name == "allow_anonymous") {
       take_anonymous(line);
     } else if (line.name == "password_file") {
+      password_listeners_.insert(listeners_.current());
       if (takes_first(line, password_file_)) take_password_file(line);
     } else if (line.name == "acl_file") {
+      acl_listeners_.insert(listeners_.current());
       if (takes_first(line, acl_file_)) take_acl_file(line);
     } else {
       return false;
     }
     return true;
+  }
+
+  // Nothing: it is none, and that is noted.
+  std::optional<bool> boolean_of(const Directive& line) {
+    const auto value = boolean(line.value);
+    if (!value) note(line, std::string(mosquitto::no_boolean));
+    return value;
   }
 
   // One file of a kind; a second one (of another listener) is noted.
@@ -201,14 +206,14 @@ class Import {
   }
 
   void take_anonymous(const Directive& line) {
-    const auto allowed = boolean(line.value);
-    if (!allowed) return note(line, "is neither true nor false");
+    const auto allowed = boolean_of(line);
+    if (!allowed) return;
     if (per_listener_ && anonymous_ && *anonymous_ != *allowed) {
       anonymous_ = false;
       return note(line, "differs between listeners; here it is false for all");
     }
     anonymous_ = allowed;
-    anonymous_listeners_ += *allowed ? 1 : 0;
+    if (*allowed) anonymous_listeners_.insert(listeners_.current());
   }
 
   void take_password_file(const Directive& line) {
@@ -244,7 +249,11 @@ class Import {
         const std::int64_t taken = std::clamp(meant, word.min, word.max);
         if (taken != meant)
           note(line, std::string(word.path) + " goes up to " + std::to_string(word.max));
-        set(std::string(word.path), taken);
+        if (word.path == packet_path) {
+          limit_packets(taken);
+        } else {
+          set(std::string(word.path), taken);
+        }
       }
       return true;
     }
@@ -254,6 +263,7 @@ class Import {
   bool take_own(const Directive& line) {
     using Take = void (Import::*)(const Directive&);
     static const std::map<std::string, Take, std::less<>> own = {
+        {"allow_zero_length_clientid", &Import::take_zero_length_clientid},
         {"check_retain_source", &Import::take_check_retain_source},
         {"log_dest", &Import::take_log_dest},
         {"log_type", &Import::take_log_type},
@@ -270,8 +280,13 @@ class Import {
     return true;
   }
 
+  void take_zero_length_clientid(const Directive& line) {
+    if (boolean_of(line) != false) return;
+    note(line, "a client without an identifier is given one");
+  }
+
   void take_check_retain_source(const Directive& line) {
-    if (boolean(line.value) != false) return;
+    if (boolean_of(line) != false) return;
     note(line, "a retained message is judged when it is published, and by who may read it");
   }
 
@@ -313,12 +328,18 @@ class Import {
     if (!bytes || *bytes < 0) return note(line, "is no number");
     constexpr std::int64_t header_bytes = 64 * 1024;  // the longest topic
     const std::int64_t packet = *bytes == 0 ? mosquitto::packet_bytes_max : *bytes + header_bytes;
-    set("packet_bytes_max", std::min(packet, mosquitto::packet_bytes_max));
+    limit_packets(std::min(packet, mosquitto::packet_bytes_max));
     note(line, "packet_bytes_max limits the packet with its topic, not the payload alone");
   }
 
+  // Two words set it, and in mosquitto both hold.
+  void limit_packets(std::int64_t bytes) {
+    packet_bytes_max_ = std::min(packet_bytes_max_.value_or(bytes), bytes);
+    set(packet_path, *packet_bytes_max_);
+  }
+
   void take_persistence(const Directive& line) {
-    persists_ = boolean(line.value) == true;
+    persists_ = boolean_of(line).value_or(persists_);
     if (persists_) note(line, "it is kept in store.path; what is in mosquitto.db is not read");
   }
 
@@ -331,25 +352,44 @@ class Import {
   }
 
   void take_retain(const Directive& line) {
-    set("mqtt.retain_available", boolean(line.value) != false);
+    if (const auto available = boolean_of(line)) set("mqtt.retain_available", *available);
   }
 
   void note_whole(std::string why) { imported_.notes.push_back({"", 0, "", std::move(why)}); }
 
+  // Whether each listener is among those that have a line of their own.
+  bool are_all(const std::set<std::size_t>& listeners) const {
+    const auto places = listeners_.places();
+    return std::all_of(places.begin(), places.end(),
+                       [&](std::size_t place) { return listeners.contains(place); });
+  }
+
   bool anonymous() {
     if (!anonymous_) {
-      if (listeners_.named_count() == 0) return true;
+      if (listeners_.is_local()) return true;
       note_whole("allow_anonymous is not said: false, as in mosquitto 2 (mosquitto 1 meant true)");
       return false;
     }
-    if (per_listener_ && *anonymous_ && anonymous_listeners_ < listeners_.named_count()) {
+    if (per_listener_ && *anonymous_ && !are_all(anonymous_listeners_)) {
       note_whole("allow_anonymous is true for some listeners alone; here it is false for all");
       return false;
     }
     return *anonymous_;
   }
 
+  void note_files_of_some_listeners() {
+    if (!per_listener_) return;
+    if (password_file_ && !are_all(password_listeners_)) {
+      note_whole(
+          "password_file stands for some listeners alone; here its users may come in by all");
+    }
+    if (acl_file_ && !are_all(acl_listeners_)) {
+      note_whole("acl_file stands for some listeners alone; here its rules hold for all");
+    }
+  }
+
   Json access() {
+    note_files_of_some_listeners();
     Json access = Json::object();
     access["allow_anonymous"] = anonymous();
     if (password_file_) access["password_file"] = *password_file_;
@@ -370,9 +410,11 @@ class Import {
   Json rules_ = Json::array();
   std::optional<std::string> password_file_, acl_file_, level_;
   std::optional<bool> anonymous_;
-  std::size_t anonymous_listeners_ = 0;  // that have a line of their own about it
-  std::set<std::string> included_;       // folders
-  std::string location_;                 // of what persists
+  // The listeners that have a line of their own: that says true, and that names a file.
+  std::set<std::size_t> anonymous_listeners_, password_listeners_, acl_listeners_;
+  std::optional<std::int64_t> packet_bytes_max_;
+  std::set<std::string> included_;  // folders
+  std::string location_;            // of what persists
   bool persists_ = false;
   int log_types_ = 0;
   bool per_listener_ = false;

@@ -45,7 +45,8 @@ inline constexpr Reason without_counterpart[] = {
      "there are no plugins; access.password_file, access.http and access.rules say who may do "
      "what"},
     {"auto_id_prefix", "assigned client identifiers have no prefix of choice"},
-    {"bind_interface", "name the interface's address in the listener's host"},
+    {"bind_interface",
+     "name the interface's address in the listener's host, which is all addresses until then"},
     {"capath", "put the authorities into one PEM file, tls.client_ca_file"},
     {"clientid_prefixes", "client identifiers are not compared with a list"},
     {"dhparamfile", "the key exchange is by elliptic curves"},
@@ -97,29 +98,33 @@ inline constexpr Reason without_counterpart[] = {
 
 // So anyway, or without anything that could be lost.
 inline constexpr std::string_view without_effect[] = {
-    "allow_duplicate_messages",
-    "allow_zero_length_clientid",
-    "autosave_interval",
-    "autosave_on_changes",
-    "connection_messages",
-    "log_facility",
-    "log_timestamp",
-    "log_timestamp_format",
-    "persistence_file",
-    "set_tcp_nodelay",
+    "allow_duplicate_messages", "autosave_interval", "autosave_on_changes",
+    "connection_messages",      "log_facility",      "log_timestamp",
+    "log_timestamp_format",     "persistence_file",  "set_tcp_nodelay",
 };
 
-// The number that the whole text is; nothing: it is none.
+// Of numbers and of true and false mosquitto reads the first word alone, whatever stands behind it.
+inline std::string_view first_word(std::string_view text) {
+  return text.substr(0, text.find_first_of(" \t"));
+}
+
+// Nothing: it is none.
 inline std::optional<std::int64_t> number(std::string_view text) {
+  const std::string_view word = first_word(text);
   std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
   return value;
 }
 
-inline bool is_true(std::string_view text) {
-  return text == "true" || text == "1";
+inline std::optional<bool> boolean(std::string_view text) {
+  const std::string_view word = first_word(text);
+  if (word == "true" || word == "1") return true;
+  if (word == "false" || word == "0") return false;
+  return std::nullopt;
 }
+
+inline constexpr std::string_view no_boolean = "is neither true nor false";
 
 constexpr bool names(std::string_view entry, std::string_view word) {
   if (!entry.ends_with('*')) return entry == word;

@@ -104,6 +104,140 @@ TEST(Import, CertificatesMakeItTls) {
   EXPECT_EQ(made.at("/listeners/1/tls/client_certificate"), Json()) << "it asks for none";
 }
 
+TEST(Import, AListenerOfWhichLinesAreAboutTlsIsNeverPlain) {
+  const Made made(
+      "listener 8883\ncafile /c/ca.crt\nrequire_certificate true\nuse_identity_as_username true\n"
+      "crlfile /c/crl\ntls_version tlsv1.2\nciphers ECDHE+AESGCM\n");
+  EXPECT_EQ(
+      made.at("/listeners/0").dump(),
+      R"({"transport":"tls","host":"::","port":8883,"tls":{"certificate_file":"","key_file":"",)"
+      R"("version_min":"1.2","ciphers":"ECDHE+AESGCM","client_certificate":"required",)"
+      R"("client_ca_file":"/c/ca.crt","crl_file":"/c/crl","user_from":"common_name"}})");
+  for (const char* line : {":2: cafile", ":3: require_certificate", ":4: use_identity_as_username",
+                           ":5: crlfile", ":6: tls_version", ":7: ciphers"}) {
+    EXPECT_THAT(made.notes, HasSubstr(line));
+  }
+  EXPECT_THAT(made.notes, HasSubstr("needs certfile and keyfile: the listener uses TLS here"));
+}
+
+TEST(Import, EachLineAboutTlsIsEnough) {
+  for (const char* line :
+       {"certfile /c", "keyfile /c", "cafile /c", "capath /c", "crlfile /c", "ciphers x",
+        "ciphers_tls1.3 x", "tls_version tlsv1.1", "require_certificate true",
+        "use_identity_as_username 1", "use_subject_as_username true", "psk_hint x",
+        "dhparamfile /c", "tls_engine x", "tls_keyform pem"}) {
+    const Made made(std::string("listener 8883\n") + line + "\n");
+    EXPECT_EQ(made.at("/listeners/0/transport"), "tls") << line;
+    EXPECT_THAT(made.notes, HasSubstr("mosquitto.conf:2: ")) << line;
+    const Made web("listener 8084\nprotocol websockets\n" + std::string(line) + "\n");
+    EXPECT_EQ(web.at("/listeners/0/transport"), "wss") << line;
+  }
+  const Made plain("listener 1883\nrequire_certificate false\nuse_identity_as_username false\n");
+  EXPECT_EQ(plain.at("/listeners/0/transport"), "tcp");
+}
+
+// Mosquitto reads the first word, and knows these words alone.
+TEST(Import, WhatIsTrueIsReadAsMosquittoReadsIt) {
+  const Made made(
+      "listener 8883\ncertfile /a\nkeyfile /b\ncafile /c\nrequire_certificate true # always\n"
+      "max_qos 1 at most\nretain_available no\n");
+  EXPECT_EQ(made.at("/listeners/0/tls/client_certificate"), "required");
+  EXPECT_EQ(made.at("/mqtt").dump(), R"({"qos_max":1})");
+  EXPECT_THAT(made.notes, HasSubstr("retain_available no: is neither true nor false"));
+  const Made unclear("listener 8883\ncertfile /a\nkeyfile /b\nrequire_certificate yes\n");
+  EXPECT_EQ(unclear.at("/listeners/0/tls/client_certificate"), "required");
+  EXPECT_THAT(unclear.notes,
+              HasSubstr("require_certificate yes: is neither true nor false; it is"));
+}
+
+TEST(Import, WhoIsNamedByACertificateHasToShowOne) {
+  const Made made(
+      "listener 8883\ncertfile /a\nkeyfile /b\ncafile /c\nuse_subject_as_username true\n"
+      "allow_anonymous true\n");
+  EXPECT_EQ(made.at("/listeners/0/tls/client_certificate"), "required");
+  EXPECT_EQ(made.at("/listeners/0/tls/user_from"), "subject");
+  EXPECT_THAT(made.notes, HasSubstr(":5: use_subject_as_username true: asks each client for"));
+  const Made both(
+      "listener 8883\ncertfile /a\nkeyfile /b\ncafile /c\nrequire_certificate true\n"
+      "use_identity_as_username true\nuse_subject_as_username true\n");
+  EXPECT_EQ(both.at("/listeners/0/tls/user_from"), "common_name");
+  EXPECT_THAT(both.notes, HasSubstr(":7: use_subject_as_username true: use_identity"));
+}
+
+TEST(Import, WhatHasNoEffectWithoutClientsCertificatesIsNoted) {
+  const Made made("listener 8883\ncertfile /a\nkeyfile /b\ncafile /c\ncrlfile /d\n");
+  EXPECT_EQ(made.at("/listeners/0/tls").dump(), R"({"certificate_file":"/a","key_file":"/b"})");
+  EXPECT_THAT(made.notes, AllOf(HasSubstr(":4: cafile /c: without require_certificate"),
+                                HasSubstr(":5: crlfile /d: without require_certificate")));
+}
+
+TEST(Import, AUnixSocketSaysThatItHasNoTls) {
+  const Made made("listener 0 /run/m.sock\ncertfile /a\nkeyfile /b\nprotocol websockets\n");
+  EXPECT_EQ(made.at("/listeners").dump(), R"([{"transport":"unix","socket":"/run/m.sock"}])");
+  EXPECT_THAT(made.notes, AllOf(HasSubstr(":2: certfile /a: a Unix socket has no TLS here"),
+                                HasSubstr(":1: listener 0 /run/m.sock: a Unix socket carries")));
+}
+
+TEST(Import, AListenerThatCannotBeHadTakesItsLinesWithIt) {
+  const Made made(
+      "listener 1883 127.0.0.1\nlistener 8080 0.0.0.0\nprotocol http_api\ncertfile /a\n"
+      "keyfile /b\nlistener web\nmax_connections 5\nlistener 0\nallow_anonymous true\n");
+  EXPECT_EQ(made.at("/listeners").dump(),
+            R"([{"transport":"tcp","host":"127.0.0.1","port":1883}])");
+  EXPECT_THAT(made.notes, AllOf(HasSubstr(":6: listener web: has no port"),
+                                HasSubstr(":8: listener 0: has port 0, and no path")));
+  const Made none("listener web\n");
+  EXPECT_EQ(none.at("/listeners").dump(), "[]");
+  EXPECT_EQ(none.at("/access/allow_anonymous"), false);
+}
+
+TEST(Import, LinesOfAListenerThatNobodyAsksForAreNoted) {
+  const Made made(
+      "require_certificate true\ncafile /c\nmax_connections 5\nlistener 1883 127.0.0.1\n"
+      "allow_anonymous true\n");
+  EXPECT_EQ(made.at("/listeners").dump(),
+            R"([{"transport":"tcp","host":"127.0.0.1","port":1883}])");
+  for (const char* line :
+       {":1: require_certificate true: stands before the first", ":2: cafile /c: stands before",
+        ":3: max_connections 5: stands before"}) {
+    EXPECT_THAT(made.notes, HasSubstr(line));
+  }
+}
+
+TEST(Import, WhatIsOneForAllListenersIsNotedWhereItDiffers) {
+  const Made made(
+      "allow_anonymous true\nlistener 1883 127.0.0.1\nmax_qos 1\nlistener 1884 ::1\nmax_qos 2\n");
+  EXPECT_EQ(made.at("/mqtt/qos_max"), 1);
+  EXPECT_THAT(made.notes, HasSubstr(":5: max_qos 2: mqtt.qos_max is one for all listeners"));
+  EXPECT_THAT(Made("listener 1883\nsocket_domain ipv6\n").notes,
+              HasSubstr("socket_domain ipv6: without an address, IPv4 comes in as well"));
+}
+
+TEST(Import, OfTwoLimitsOfAPacketTheLowerHolds) {
+  EXPECT_EQ(Made("max_packet_size 1000\nmessage_size_limit 0\n").at("/packet_bytes_max"), 1000);
+  EXPECT_EQ(Made("message_size_limit 1\nmax_packet_size 0\n").at("/packet_bytes_max"), 65'537);
+}
+
+TEST(Import, ClientsWithoutAnIdentifierComeInAndThatIsNoted) {
+  EXPECT_THAT(Made("allow_zero_length_clientid false\n").notes,
+              HasSubstr("a client without an identifier is given one"));
+  EXPECT_EQ(Made("allow_zero_length_clientid true\n").notes, "");
+}
+
+TEST(Import, ABridgeOfWhichLinesAreAboutTlsIsNeverPlain) {
+  for (const char* line : {"bridge_capath /c", "bridge_psk 12", "bridge_identity x",
+                           "bridge_tls_version tlsv1.2", "bridge_tls_use_os_certs true"}) {
+    const Made made(std::string("connection x\naddress 10.0.0.1\ntopic a\n") + line + "\n");
+    EXPECT_EQ(made.at("/upstreams/0/addresses/0"), "mqtts://10.0.0.1:1883") << line;
+    EXPECT_THAT(made.notes, HasSubstr("mosquitto.conf:4: bridge_")) << line;
+  }
+}
+
+TEST(Import, RulesForTheUserThatABridgeIsHereAreNoted) {
+  const Made made("connection x\naddress 10.0.0.1\ntopic a\nlocal_username link\n");
+  EXPECT_THAT(made.notes, HasSubstr(":4: local_username link: a link is no client here"));
+}
+
 TEST(Import, LimitsAreKeys) {
   const Made made(
       "max_inflight_messages 0\nmax_queued_messages 5000\nmax_queued_bytes 1048576\n"
@@ -296,6 +430,32 @@ TEST(Import, AListenerThatSaysNothingLetsNobodyInWithoutAName) {
   EXPECT_THAT(made.notes, HasSubstr("true for some listeners alone"));
 }
 
+// What stands before the listeners is about another one, and what one says twice is said of one.
+TEST(Import, EachListenerHasToLetEverybodyIn) {
+  for (const char* text :
+       {"per_listener_settings true\nallow_anonymous true\nlistener 1883\n",
+        "per_listener_settings true\nlistener 1883\nallow_anonymous true\nallow_anonymous true\n"
+        "listener 1884\n"}) {
+    const Made made(text);
+    EXPECT_EQ(made.at("/access/allow_anonymous"), false) << text;
+    EXPECT_THAT(made.notes, HasSubstr("true for some listeners alone"));
+  }
+  EXPECT_EQ(
+      Made("per_listener_settings true\nallow_anonymous true\n").at("/access/allow_anonymous"),
+      true);
+}
+
+TEST(Import, FilesOfSomeListenersHoldForAllAndThatIsNoted) {
+  const Made made(
+      "per_listener_settings true\nlistener 1883\npassword_file /p\nlistener 1884\nacl_file /a\n");
+  EXPECT_THAT(made.notes, AllOf(HasSubstr("password_file stands for some listeners alone"),
+                                HasSubstr("acl_file stands for some listeners alone")));
+  const Made same(
+      "per_listener_settings true\nlistener 1883\npassword_file /p\nlistener 1884\n"
+      "password_file /p\n");
+  EXPECT_THAT(same.notes, Not(HasSubstr("for some listeners alone")));
+}
+
 TEST(ImportProgram, PrintsAConfigurationThatCheckAccepts) {
   const Folder folder;
   folder.write("users", "");
@@ -317,6 +477,17 @@ TEST(ImportProgram, SaysWhatTheServerWouldNotAccept) {
   EXPECT_EQ(finished.code, 0);
   EXPECT_THAT(finished.output, AllOf(HasSubstr("is a name: put its address there"),
                                      HasSubstr("to be mended: listeners[0].host")));
+}
+
+TEST(ImportProgram, SaysThatTlsLacksItsCertificate) {
+  const Folder folder;
+  const std::string file =
+      folder.write("mosquitto.conf", "listener 8883 127.0.0.1\nrequire_certificate true\n");
+  const Finished finished = test::run(MILLRACE_BINARY " import " + file);
+  EXPECT_EQ(finished.code, 0);
+  EXPECT_THAT(finished.output,
+              AllOf(HasSubstr("to be mended: listeners[0].tls.certificate_file: is needed for TLS"),
+                    HasSubstr("to be mended: listeners[0].tls.client_ca_file: is needed")));
 }
 
 TEST(ImportProgram, NeedsAFileThatItCanRead) {
