@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/auth/crypto.hpp"
+#include "server/config/suggest.hpp"
 
 namespace millrace::server {
 
@@ -80,7 +81,9 @@ HttpTokens HttpTokens::read(const std::vector<HttpTokenConfig>& config,
         token.scopes |= static_cast<std::uint8_t>(*scope);
       } else {
         faults.push_back({path + "scopes",
-                          "must be metrics, read, publish or manage, not \"" + word + "\"", ""});
+                          "must be metrics, read, publish or manage, not \"" + word + "\"" +
+                              suggestion(word, {"metrics", "read", "publish", "manage"}),
+                          ""});
       }
     }
     if (one.scopes.empty()) faults.push_back({path + "scopes", "at least one is needed", ""});

@@ -556,6 +556,10 @@ struct ConfigFault {
   std::string to_string() const;
 };
 
+// Whether one of them is about this key, about what it stands in, or about an item of it: then its
+// value is not known, or not good, and what is said of that value need not hold.
+bool is_at_fault(const std::vector<ConfigFault>& faults, std::string_view path);
+
 // Where this process was told to look. Kept by the app, since a reload looks there again.
 struct ConfigSources {
   std::string file;                        // empty: none

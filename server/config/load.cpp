@@ -55,18 +55,53 @@ std::string parse_complaint(const std::exception& error) {
 class DuplicateKeys {
  public:
   bool operator()(int, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open_.emplace_back();
-    if (event == Json::parse_event_t::object_end) open_.pop_back();
-    if (event == Json::parse_event_t::key &&
-        !open_.back().insert(parsed.get<std::string>()).second) {
-      names.push_back(parsed.get<std::string>());
+    switch (event) {
+      case Json::parse_event_t::object_start:
+      case Json::parse_event_t::array_start:
+        count_item();
+        open_.push_back({event == Json::parse_event_t::array_start, 0, {}, {}});
+        break;
+      case Json::parse_event_t::object_end:
+      case Json::parse_event_t::array_end:
+        open_.pop_back();
+        break;
+      case Json::parse_event_t::key:
+        open_.back().key = parsed.get<std::string>();
+        if (!open_.back().keys.insert(open_.back().key).second) paths.push_back(path());
+        break;
+      case Json::parse_event_t::value:
+        count_item();
+        break;
     }
     return true;
   }
-  std::vector<std::string> names;
+  std::vector<std::string> paths;
 
  private:
-  std::vector<std::set<std::string>> open_;
+  // An object or a list that has begun and not ended.
+  struct Open {
+    bool is_list;
+    std::size_t count;  // of the list's items so far, with the one that is being read
+    std::string key;    // of the object, the newest
+    std::set<std::string> keys;
+  };
+
+  void count_item() {
+    if (!open_.empty() && open_.back().is_list) ++open_.back().count;
+  }
+  std::string path() const {
+    std::string text;
+    for (const Open& one : open_) {
+      if (one.is_list) {
+        text += "[" + std::to_string(one.count - 1) + "]";
+      } else {
+        text += (text.empty() ? "" : ".") + one.key;
+      }
+    }
+    return text;
+  }
+
+  std::vector<Open> open_;
 };
 
 void apply_file(Config& config, const std::string& name, std::vector<ConfigFault>& faults) {
@@ -80,7 +115,7 @@ void apply_file(Config& config, const std::string& name, std::vector<ConfigFault
   } catch (const Json::exception& error) {
     return sink.add(parse_complaint(error));
   }
-  for (const std::string& key : duplicates.names) sink.at(key).add("stands twice in one object");
+  for (const std::string& path : duplicates.paths) sink.at(path).add("stands twice in one object");
   config_schema().parse(config, "", parsed, sink);
 }
 
@@ -179,6 +214,22 @@ void apply_port(Config& config, Transport transport, std::optional<std::uint16_t
   listener.transport = transport;
   listener.port = *port;
   config.listeners.push_back(std::move(listener));
+}
+
+// A port that could not be read is not the default one, nor is one that goes by such a transport:
+// nothing may be said of who has it already.
+void forget_unread_ports(Config& config, const std::vector<ConfigFault>& faults) {
+  const auto forget = [&](std::uint16_t& port, const std::string& path) {
+    if (is_at_fault(faults, path)) port = 0;
+  };
+  forget(config.http.port, "http.port");
+  for (std::size_t i = 0; i < config.http.listeners.size(); ++i) {
+    forget(config.http.listeners[i].port, item_path("http.listeners", i) + ".port");
+  }
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    forget(config.listeners[i].port, item_path("listeners", i) + ".port");
+    forget(config.listeners[i].port, item_path("listeners", i) + ".transport");
+  }
 }
 
 // Every listener has a name, and "localhost" is the address it stands for.
@@ -304,6 +355,20 @@ std::string ConfigFault::to_string() const {
   return text + (text.empty() ? "" : ": ") + message;
 }
 
+bool is_at_fault(const std::vector<ConfigFault>& faults, std::string_view path) {
+  // True for "http" of "http.port" and of "http", and for "http" of "http[1]".
+  const auto holds = [](std::string_view outer, std::string_view inner) {
+    return !outer.empty() && inner.starts_with(outer) &&
+           (inner.size() == outer.size() || inner[outer.size()] == '.' ||
+            inner[outer.size()] == '[');
+  };
+  return std::any_of(faults.begin(), faults.end(), [&](const ConfigFault& fault) {
+    if (holds(fault.path, path)) return true;
+    const bool is_item = holds(path, fault.path) && fault.path.ends_with(']');
+    return is_item && fault.path.find('.', path.size()) == std::string::npos;
+  });
+}
+
 std::vector<std::string> process_environment() {
   std::vector<std::string> entries;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -331,6 +396,7 @@ LoadedConfig load_config(const ConfigSources& sources) {
   apply_port(config, Transport::tcp, sources.mqtt_port);
   apply_port(config, Transport::ws, sources.ws_port);
   if (sources.http_port) config.http.port = *sources.http_port;
+  forget_unread_ports(config, loaded.faults);
   finish(config);
   validate_config(config, loaded.faults);
   return loaded;

@@ -37,6 +37,8 @@ class FaultSink {
   }
   void add(std::string message) const { faults_.push_back({path_, std::move(message), origin_}); }
   const std::string& path() const { return path_; }
+  // Whether there is a fault of the key, given by its whole path.
+  bool has_fault_of(std::string_view path) const { return is_at_fault(faults_, path); }
 
  private:
   std::vector<ConfigFault>& faults_;
@@ -373,12 +375,15 @@ Schema<T>& Schema<T>::list(std::string path, Access access, const Schema<Item>& 
 // The description of all keys.
 const Schema<Config>& config_schema();
 
-// What only several keys together can get wrong: relations, references, files.
+// What only several keys together can get wrong: relations, references, files. `faults` has those of
+// reading; of the keys that could not be read no more is said.
 void validate_config(const Config& config, std::vector<ConfigFault>& faults);
 void check_listeners(const Config& config, const FaultSink& faults);
 // A listener beyond loopback needs a decision about who may connect.
 void check_exposure(const Config& config, const FaultSink& faults);
 void check_upstreams(const Config& config, const FaultSink& faults);
+// False: what says which names are verified, and how, could not be read.
+bool knows_who_is_verified(const FaultSink& faults);
 // "listeners[2]".
 std::string item_path(std::string_view list, std::size_t index);
 void check_readable(const std::string& file, const FaultSink& faults);

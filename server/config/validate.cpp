@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <iterator>
 
 #include "core/broker/json_field.hpp"
 #include "protocol/topic.hpp"
@@ -37,18 +39,25 @@ void check_filter(const std::string& filter, const Config& config, const FaultSi
   }
 }
 
-bool verifies_names(const Config& config) {
-  const auto by_listener = [](const ListenerConfig& listener) {
-    return listener.tls.user_from != CertificateUser::none || listener.peer_user;
-  };
-  return config.access.verifies_anyone() ||
-         std::any_of(config.listeners.begin(), config.listeners.end(), by_listener);
+// Or what says so could not be read.
+bool verifies_names(const Config& config, const FaultSink& faults) {
+  if (config.access.verifies_anyone() || !knows_who_is_verified(faults)) return true;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const ListenerConfig& listener = config.listeners[i];
+    if (listener.tls.user_from != CertificateUser::none || listener.peer_user) return true;
+    const std::string path = item_path("listeners", i);
+    if (faults.has_fault_of(path + ".tls.user_from") || faults.has_fault_of(path + ".peer_user")) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void check_user(const std::optional<std::string>& user, const Config& config,
                 const FaultSink& faults) {
   // A token for HTTP has a name, for which rules may be made.
-  if (user && !user->empty() && !verifies_names(config) && config.access.http_tokens.empty()) {
+  if (user && !user->empty() && !verifies_names(config, faults) &&
+      config.access.http_tokens.empty()) {
     faults.at("user").add(
         "names a user, but without access.password_file, access.scram_file, keys of access.jwt, "
         "access.http, access.http_tokens or a listener's tls.user_from or peer_user no name is "
@@ -119,7 +128,7 @@ void check_access(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < access.rules.size(); ++i) {
     check_rule(access.rules[i], config, faults.at(item_path("access.rules", i)));
   }
-  if (access.allow_anonymous == false && !verifies_names(config)) {
+  if (access.allow_anonymous == false && !verifies_names(config, faults)) {
     faults.at("access.allow_anonymous")
         .add(
             "is false and there is none of access.password_file, access.scram_file, keys of "
@@ -246,7 +255,17 @@ void check_address_ranges(const std::vector<std::string>& addresses, const Fault
   }
 }
 
+bool knows_who_is_verified(const FaultSink& faults) {
+  constexpr std::string_view keys[] = {"access.password_file",     "access.scram_file",
+                                       "access.jwt.keys_file",     "access.jwt.secret_file",
+                                       "access.http_tokens",       "access.http.authenticate_url",
+                                       "access.http.authorize_url"};
+  return std::none_of(std::begin(keys), std::end(keys),
+                      [&](std::string_view key) { return faults.has_fault_of(key); });
+}
+
 void validate_config(const Config& config, std::vector<ConfigFault>& faults) {
+  const std::vector<ConfigFault> of_reading = faults;
   const FaultSink sink(faults, "", "");
   check_listeners(config, sink);
   check_exposure(config, sink);
@@ -256,6 +275,12 @@ void validate_config(const Config& config, std::vector<ConfigFault>& faults) {
   check_local(config, sink);
   check_upstreams(config, sink);
   check_numbers(config, sink);
+  // In the place of what could not be read stands a value that nobody gave.
+  const auto is_said = [&](const ConfigFault& fault) {
+    return !fault.path.empty() && is_at_fault(of_reading, fault.path);
+  };
+  const auto added = faults.begin() + static_cast<std::ptrdiff_t>(of_reading.size());
+  faults.erase(std::remove_if(added, faults.end(), is_said), faults.end());
 }
 
 }  // namespace millrace::server

@@ -16,6 +16,7 @@ void check_host(const std::string& host, const FaultSink& faults) {
 }
 
 void check_client_certificates(const TlsConfig& tls, const FaultSink& faults) {
+  if (faults.has_fault_of(faults.at("tls.client_certificate").path())) return;
   const bool asked = tls.client_certificate != ClientCertificate::none;
   if (asked && tls.client_ca_file.empty()) {
     faults.at("tls.client_ca_file").add("is needed to verify clients' certificates");
@@ -141,7 +142,8 @@ void check_served(const std::vector<std::string>& parts, const FaultSink& faults
   if (parts.empty()) faults.at("serves").add("at least one is needed");
   for (const std::string& part : parts) {
     if (part != "metrics" && part != "topics" && part != "api") {
-      faults.at("serves").add("must be metrics, topics or api, not \"" + part + "\"");
+      faults.at("serves").add("must be metrics, topics or api, not \"" + part + "\"" +
+                              suggestion(part, {"metrics", "topics", "api"}));
     }
   }
 }
@@ -194,6 +196,17 @@ void check_socket(const ListenerConfig& listener, const FaultSink& faults) {
   }
 }
 
+// What depends on the transport.
+void check_transport(const ListenerConfig& listener, const FaultSink& faults) {
+  if (faults.has_fault_of(faults.at("transport").path())) return;
+  check_socket(listener, faults);
+  check_tls(listener, faults);
+  check_paths(listener, faults);
+  if (!listener.forwarded_from.empty() && !listener.uses_websocket()) {
+    faults.at("forwarded_from").add("has no meaning without WebSocket");
+  }
+}
+
 // Rules, logs and metrics would take one for the other.
 void check_name(const std::string& name, const Config& config, const FaultSink& faults) {
   const auto refuse = [&](const std::string& whose) {
@@ -219,19 +232,14 @@ void check_listeners(const Config& config, const FaultSink& faults) {
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
     const FaultSink here = faults.at(item_path("listeners", i));
-    check_socket(listener, here);
+    check_transport(listener, here);
     if (!listener.uses_unix()) check_host(listener.host, here);
-    check_tls(listener, here);
     check_name(listener.name, config, here);
     if (!names.insert(listener.name).second) {
       here.at("name").add("\"" + listener.name + "\" is another listener's name already");
     }
-    check_paths(listener, here);
     check_address_ranges(listener.proxy_protocol_from, here.at("proxy_protocol_from"));
     check_address_ranges(listener.forwarded_from, here.at("forwarded_from"));
-    if (!listener.forwarded_from.empty() && !listener.uses_websocket()) {
-      here.at("forwarded_from").add("has no meaning without WebSocket");
-    }
     if (listener.uses_unix() && !listener.socket.empty() &&
         listener.socket == config.local.socket) {
       here.at("socket").add("is local.socket too");
@@ -252,6 +260,7 @@ void check_listeners(const Config& config, const FaultSink& faults) {
 void check_exposure(const Config& config, const FaultSink& faults) {
   const AccessConfig& access = config.access;
   if (access.allow_anonymous.value_or(false) || access.verifies_anyone()) return;
+  if (faults.has_fault_of("access.allow_anonymous") || !knows_who_is_verified(faults)) return;
   const auto check = [&](const std::string& host, const FaultSink& here) {
     if (!is_address(host) || is_loopback(host)) return;
     here.at("host").add(

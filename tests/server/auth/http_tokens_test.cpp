@@ -68,6 +68,7 @@ TEST_F(HttpTokensTest, NeedANameAndScopesThatThereAre) {
   EXPECT_THAT(read({{"", file, {"read"}}}), HasSubstr("access.http_tokens[0].name: is needed"));
   EXPECT_THAT(read({{"x", file, {}}}), HasSubstr("[0].scopes: at least one is needed"));
   EXPECT_THAT(read({{"x", file, {"all"}}}), HasSubstr("must be metrics, read, publish or manage"));
+  EXPECT_THAT(read({{"x", file, {"mange"}}}), HasSubstr("\"mange\"; did you mean \"manage\"?"));
   EXPECT_THAT(read({{"x", file, {"read"}}, {"y", file, {"manage"}}}),
               HasSubstr("access.http_tokens[1].token_file: is the token of another one"));
 }

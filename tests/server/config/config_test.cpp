@@ -335,6 +335,51 @@ TEST(Config, SaysWhereTheFileIsBroken) {
               HasSubstr("inflight_max: stands twice"));
 }
 
+TEST(Config, AKeyThatStandsTwiceIsNamedWithItsSection) {
+  const std::string all = faults_of(with_file(
+      R"({"access": {"allow_anonymous": true, "rules": [{"filter": "a"},
+            {"filter": "b", "address": ["::1", "10.0.0.1"], "filter": "c"}],
+            "allow_anonymous": true}, "listeners": [{}, {"tls": {"ciphers": "x", "ciphers": "x"}}],
+          "access": {}})"));
+  EXPECT_THAT(all,
+              HasSubstr("millrace.json: access.allow_anonymous: stands twice in one object\n"));
+  EXPECT_THAT(all,
+              HasSubstr("millrace.json: access.rules[1].filter: stands twice in one object\n"));
+  EXPECT_THAT(all,
+              HasSubstr("millrace.json: listeners[1].tls.ciphers: stands twice in one object\n"));
+  EXPECT_THAT(all, HasSubstr("millrace.json: access: stands twice in one object\n"));
+}
+
+// The default stands in its place, of which nobody wants to know anything.
+TEST(Config, OfWhatCouldNotBeReadNothingMoreIsSaid) {
+  EXPECT_EQ(faults_of(with_sets({"listeners=[{\"port\":-1}]", "http.port=1883"})),
+            "--set: listeners[0].port: must be 0 to 65,535, not -1\n");
+  EXPECT_EQ(faults_of(with_sets({"http.port=x", "listeners[0].port=9464"})),
+            "--set: http.port: must be a whole number, not \"x\"\n");
+  // On all addresses, the fault would be the other one's.
+  EXPECT_EQ(faults_of(with_sets({"access.allow_anonymous=true", "http.port=1883",
+                                 R"(listeners=[{"host":"0.0.0.0","port":"x"}])"})),
+            "--set: listeners[0].port: must be a whole number, not \"x\"\n");
+  EXPECT_EQ(
+      faults_of(with_sets({R"(listeners=[{},{"transport":"wsss","path":"/m","tls":{
+                                     "certificate_file":"/c"}}])"})),
+      "--set: listeners[1].transport: must be one of tcp|tls|ws|wss|unix, not \"wsss\"; did you "
+      "mean \"wss\"?\n");
+  EXPECT_EQ(faults_of(with_sets({R"(access={"password_file":5})", "listeners[0].host=0.0.0.0"})),
+            "--set: access.password_file: must be text, not 5\n");
+  EXPECT_EQ(faults_of(with_sets({"http.serves=[5]"})),
+            "--set: http.serves[0]: must be text, not 5\n");
+}
+
+TEST(Config, SuggestsWhatMayBeServed) {
+  const std::string all =
+      faults_of(with_sets({"http.serves=[\"metrcs\"]", R"(http.listeners=[{"serves":"topic"}])"}));
+  EXPECT_THAT(all, HasSubstr("http.serves: must be metrics, topics or api, not \"metrcs\"; did you "
+                             "mean \"metrics\"?"));
+  EXPECT_THAT(all, HasSubstr("http.listeners[0].serves: must be metrics, topics or api, not "
+                             "\"topic\"; did you mean \"topics\"?"));
+}
+
 TEST(Config, SaysWhyTheFileCannotBeRead) {
   ConfigSources sources;
   sources.file = "/nonexistent/millrace.json";
