@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 
 #include "server/config/upstream_address.hpp"
 
@@ -74,6 +75,17 @@ void read_tls(Settings& settings, std::vector<ConfigFault>& faults) {
   }
 }
 
+// The rules are not looked at: with a fault in them there is nothing that they could be made into.
+void add_faults_of_files(const Config& config, std::vector<ConfigFault>& faults) {
+  std::vector<ConfigFault> found;
+  Access::add_faults_of_files(config.access, found);
+  Settings unused{config, nullptr};
+  read_tls(unused, found);
+  std::erase_if(found, [&](const ConfigFault& fault) { return is_at_fault(faults, fault.path); });
+  faults.insert(faults.end(), std::make_move_iterator(found.begin()),
+                std::make_move_iterator(found.end()));
+}
+
 void add_files_of(const TlsConfig& tls, std::vector<std::string>& files) {
   files.insert(files.end(), {tls.certificate_file, tls.key_file, tls.key_password_file,
                              tls.client_ca_file, tls.crl_file});
@@ -110,12 +122,15 @@ std::shared_ptr<const Settings> read_tls_again(const Settings& settings,
 
 std::shared_ptr<const Settings> make_settings(const Config& config,
                                               std::vector<ConfigFault>& faults) {
-  const std::size_t before = faults.size();
+  if (!faults.empty()) {
+    add_faults_of_files(config, faults);
+    return nullptr;
+  }
   std::vector<std::string> listeners;
   for (const ListenerConfig& listener : config.listeners) listeners.push_back(listener.name);
   Settings settings{config, Access::make(config.access, faults, listeners)};
   read_tls(settings, faults);
-  if (faults.size() > before) return nullptr;
+  if (!faults.empty()) return nullptr;
   return std::make_shared<const Settings>(std::move(settings));
 }
 

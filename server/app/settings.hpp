@@ -13,7 +13,9 @@
 
 namespace millrace::server {
 
-// Null if there are faults; they are appended to `faults`.
+// Null if there are faults; they are appended to `faults`. What stands there before are those of the
+// configuration itself: then the files are read for their faults alone, but for those of keys that
+// are at fault already.
 std::shared_ptr<const Settings> make_settings(const Config& config,
                                               std::vector<ConfigFault>& faults);
 

@@ -108,6 +108,22 @@ File read_users(const std::string& path, const char* key, std::vector<ConfigFaul
   return file;
 }
 
+struct AccessFiles {
+  PasswordFile passwords;
+  ScramFile scram;
+  std::shared_ptr<const JwtVerifier> jwt;
+  HttpTokens http_tokens;
+};
+
+AccessFiles read_files(const AccessConfig& config, std::vector<ConfigFault>& faults) {
+  AccessFiles files;
+  files.passwords = read_users<PasswordFile>(config.password_file, "access.password_file", faults);
+  files.scram = read_users<ScramFile>(config.scram_file, "access.scram_file", faults);
+  files.jwt = JwtVerifier::make(config.jwt, faults);
+  files.http_tokens = HttpTokens::read(config.http_tokens, faults);
+  return files;
+}
+
 }  // namespace
 
 Grants::Grants(std::string user, const AccessConfig& config, const broker::Arrival& arrival)
@@ -130,14 +146,15 @@ std::shared_ptr<const Access> Access::make(const AccessConfig& config,
                                            std::vector<ConfigFault>& faults,
                                            const std::vector<std::string>& listeners) {
   const std::size_t before = faults.size();
-  auto passwords = read_users<PasswordFile>(config.password_file, "access.password_file", faults);
-  auto scram = read_users<ScramFile>(config.scram_file, "access.scram_file", faults);
-  auto jwt = JwtVerifier::make(config.jwt, faults);
-  auto http_tokens = HttpTokens::read(config.http_tokens, faults);
+  AccessFiles files = read_files(config, faults);
   if (faults.size() > before) return nullptr;
-  return std::shared_ptr<const Access>(new Access(config, listeners, std::move(passwords),
-                                                  std::move(scram), std::move(jwt),
-                                                  std::move(http_tokens)));
+  return std::shared_ptr<const Access>(new Access(config, listeners, std::move(files.passwords),
+                                                  std::move(files.scram), std::move(files.jwt),
+                                                  std::move(files.http_tokens)));
+}
+
+void Access::add_faults_of_files(const AccessConfig& config, std::vector<ConfigFault>& faults) {
+  read_files(config, faults);
 }
 
 protocol::Result<std::shared_ptr<const Grants>> Access::authenticate(

@@ -78,6 +78,9 @@ class Access final : public broker::Authority {
   static std::shared_ptr<const Access> make(const AccessConfig& config,
                                             std::vector<ConfigFault>& faults,
                                             const std::vector<std::string>& listeners = {});
+  // What is wrong with the same files, of a configuration that cannot be used, whatever its rules
+  // are.
+  static void add_faults_of_files(const AccessConfig& config, std::vector<ConfigFault>& faults);
 
   // BadUserNameOrPassword, or NotAuthorized if no name was given and the anonymous may not come in.
   // A password that looks like a token is one, where tokens are taken; its user is whom it names,

@@ -333,7 +333,9 @@ TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& f
   Made first = make_context(listener, {tls.certificate_file, tls.key_file}, ticket_keys, faults);
   // What is wrong with the common settings was said once.
   Contexts others;
-  for (std::size_t i = 0; i < tls.more_certificate_files.size() && faults.size() == before; ++i) {
+  // Without a key for each, the configuration has a fault that was found before.
+  const std::size_t pairs = std::min(tls.more_certificate_files.size(), tls.more_key_files.size());
+  for (std::size_t i = 0; i < pairs && faults.size() == before; ++i) {
     const std::string index = "[" + std::to_string(i) + "]";
     Made made = make_context(listener,
                              {tls.more_certificate_files[i], tls.more_key_files.at(i),

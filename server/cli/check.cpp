@@ -28,8 +28,7 @@ std::string serves(const std::vector<std::string>& parts) {
 }
 
 int report(LoadedConfig loaded) {
-  std::shared_ptr<const Settings> settings;
-  if (loaded.ok()) settings = make_settings(loaded.config, loaded.faults);
+  const auto settings = make_settings(loaded.config, loaded.faults);
   for (const ConfigFault& fault : loaded.faults) std::cout << fault.to_string() << "\n";
   if (!loaded.ok()) {
     std::cout << loaded.faults.size() << (loaded.faults.size() == 1 ? " fault\n" : " faults\n");

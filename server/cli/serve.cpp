@@ -25,8 +25,7 @@ int run_serve(const Arguments& arguments) {
   const ConfigSources sources = sources_of(values);
   const LoadedConfig loaded = load_config(sources);
   std::vector<ConfigFault> faults = loaded.faults;
-  std::shared_ptr<const Settings> settings;
-  if (faults.empty()) settings = make_settings(loaded.config, faults);
+  std::shared_ptr<const Settings> settings = make_settings(loaded.config, faults);
   if (!settings) {
     for (const ConfigFault& fault : faults) std::cerr << fault.to_string() << "\n";
     std::cerr << "millrace: the configuration is faulty; nothing was started\n";

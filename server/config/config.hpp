@@ -578,7 +578,9 @@ inline constexpr const char* config_file_variable = "MILLRACE_CONFIG";  // names
 
 struct LoadedConfig {
   Config config;
-  std::vector<ConfigFault> faults;  // all of them; `config` may be used only if this is empty
+  // All but those of the files that it names (make_settings() in server/app); `config` may be used
+  // only if this is empty.
+  std::vector<ConfigFault> faults;
 
   bool ok() const { return faults.empty(); }
 };

@@ -46,6 +46,20 @@ TEST(Settings, TlsFilesThatCannotBeUsedAreFaultsOfTheirListener) {
   EXPECT_THAT(faults[0].to_string(), HasSubstr("listeners[1].tls.key_file: does not belong"));
 }
 
+TEST(Settings, OfAFaultyConfigurationTheFilesAreJudgedToo) {
+  const Folder folder;
+  Config config;
+  config.access.password_file = folder.write("passwd", "ann:secret\n");
+  config.access.scram_file = "/nonexistent";
+  config.access.rules.resize(1);
+  config.access.rules[0].filter = "##";  // no rule can be made of it
+  std::vector<ConfigFault> faults = {{"access.rules[0].filter", "is not a topic filter", ""},
+                                     {"access.scram_file", "cannot be read", ""}};
+  EXPECT_EQ(make_settings(config, faults), nullptr);
+  ASSERT_EQ(faults.size(), 3u) << "what was said already is not said again";
+  EXPECT_THAT(faults[2].to_string(), HasSubstr("access.password_file: line 1: not a hash"));
+}
+
 TEST(Settings, AreMadeOfAConfigurationThatNamesNoFiles) {
   std::vector<ConfigFault> faults;
   EXPECT_NE(make_settings(Config{}, faults), nullptr);

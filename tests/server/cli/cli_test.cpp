@@ -9,6 +9,7 @@
 #include "server/auth/password_file.hpp"
 #include "server/auth/scram.hpp"
 #include "server/http/server.hpp"
+#include "tests/server/certificates.hpp"
 #include "tests/server/files.hpp"
 
 namespace millrace::server {
@@ -87,6 +88,60 @@ TEST(Check, NamesEveryFileThatItCannotReadAtOnce) {
   for (const char* missing : {"/no/cert", "/no/key", "/no/passwd", "/no/scram"}) {
     EXPECT_THAT(finished.output, HasSubstr(std::string("cannot read \"") + missing + "\""));
   }
+}
+
+// Of reading, of keys together, and of the contents of files: one of each is not all.
+TEST(Check, PrintsTheFaultsOfEveryStageAtOnce) {
+  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
+  const Folder folder;
+  test::make_certificate(folder, "one");
+  test::make_certificate(folder, "other");
+  const std::string file = folder.write(
+      "m.json", R"({"inflight_max": 0, "listeners": [{"transport": "tls", "port": 0, "tls": {
+          "certificate_file": ")" +
+                    folder.path("one.pem") + R"(", "key_file": ")" + folder.path("other.key") +
+                    R"(", "ciphers": "RC4"}}],
+          "access": {"allow_anonymous": true,
+            "rules": [{"effect": "allow", "listener": "tsl", "filter": "#"}],
+            "http_tokens": [{"name": "x", "token_file": "/no/token", "scopes": ["red"]}]}})");
+  const Finished finished = millrace("check --config " + file);
+  EXPECT_EQ(finished.code, 1);
+  const std::string lines[] = {
+      "inflight_max: must be 1 to 65,535, not 0",
+      "access.rules[0].listener: no listener is called \"tsl\"; did you mean \"tls\"?",
+      "access.http_tokens[0].scopes: must be metrics, read, publish or manage, not \"red\"; did "
+      "you "
+      "mean \"read\"?",
+      "access.http_tokens[0].token_file: cannot read /no/token",
+      "listeners[0].tls.ciphers: is no list of ciphers",
+      "listeners[0].tls.key_file: does not belong to the certificate"};
+  std::size_t at = 0;
+  for (const std::string& line : lines) {
+    const auto found = finished.output.find(line, at);
+    ASSERT_NE(found, std::string::npos) << line << " is not there, or not in this order, in:\n"
+                                        << finished.output;
+    at = found;
+  }
+  EXPECT_THAT(finished.output, HasSubstr("6 faults\n"));
+  // The start says the same.
+  EXPECT_THAT(millrace("serve --config " + file).output, HasSubstr(lines[5]));
+}
+
+TEST(Check, SaysOnceWhatIsWrongWithAKey) {
+  const Folder folder;
+  const std::string file = folder.write("m.json", R"({"listeners": [{"transport": "tls",
+      "tls": {"certificate_file": "/no/cert", "key_file": 5,
+              "more_certificate_files": ["/no/1", "/no/2"], "more_key_files": "/no/3"}}],
+      "access": {"password_file": "/no/passwd", "jwt": {"keys_file": "/no/keys"}}})");
+  const Finished finished = millrace("check --config " + file);
+  EXPECT_EQ(finished.code, 1);
+  for (const char* path :
+       {"tls.certificate_file: cannot read", "tls.key_file: must be text", "certificate_files[0]",
+        "certificate_files[1]", "tls.more_key_files: must name one key", "more_key_files[0]",
+        "access.password_file: cannot read", "access.jwt.keys_file: cannot read"}) {
+    EXPECT_THAT(finished.output, HasSubstr(path));
+  }
+  EXPECT_THAT(finished.output, HasSubstr("8 faults\n"));
 }
 
 TEST(Check, SaysThatACertificateCannotBeUsed) {
