@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "server/config/hook_url.hpp"
 #include "server/config/upstream_address.hpp"
 
@@ -88,9 +90,20 @@ class Warnings {
       add(path, "beyond loopback, anyone who reaches " + address_text(host, port) +
                     " may read metrics and topics");
     }
-    if (tls.certificate_file.empty() && (!access.password_file.empty() || access.jwt.is_set())) {
+    if (!tls.certificate_file.empty()) return;
+    // Also of users whom HTTP does not let in: it asks for a password before it can know that.
+    if (access.verifies_anyone()) {
       add(path, "passwords cross the network to " + address_text(host, port) +
                     " in clear: there is no TLS");
+    }
+    if (!access.http_tokens.empty()) {
+      const auto& tokens = access.http_tokens;
+      const bool any_manages = std::ranges::any_of(tokens, [](const HttpTokenConfig& token) {
+        return std::ranges::find(token.scopes, "manage") != token.scopes.end();
+      });
+      add(path, "tokens (access.http_tokens) cross the network to " + address_text(host, port) +
+                    " in clear: there is no TLS" +
+                    (any_manages ? "; with one of them, anybody may manage the server" : ""));
     }
   }
 

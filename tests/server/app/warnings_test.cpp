@@ -49,6 +49,36 @@ TEST(Warnings, NameWhoMayComeInFromElsewhere) {
                     HasSubstr("http.host: passwords cross the network"), Not(HasSubstr("anyone"))));
 }
 
+TEST(Warnings, NameWhatHttpSendsInClear) {
+  Config config;
+  config.http.host = "0.0.0.0";
+  config.http.listeners.resize(1);
+  config.http.listeners[0].host = "::";
+  config.access.allow_anonymous = false;
+  config.access.http_tokens.push_back({"scraper", "/nonexistent", {"metrics"}});
+  EXPECT_EQ(
+      warnings(of(config)),
+      "http.host: tokens (access.http_tokens) cross the network to 0.0.0.0:9464 in clear: there "
+      "is no TLS\n"
+      "http.listeners[0]: tokens (access.http_tokens) cross the network to [::]:9465 in clear: "
+      "there is no TLS\n");
+  config.access.http_tokens.push_back({"admin", "/nonexistent", {"read", "manage"}});
+  EXPECT_THAT(warnings(of(config)), HasSubstr("anybody may manage the server"));
+  config.http.listeners[0].tls.certificate_file = "/nonexistent";
+  EXPECT_THAT(warnings(of(config)),
+              AllOf(HasSubstr("http.host: tokens"), Not(HasSubstr("http.listeners[0]"))));
+  config.access.http_tokens.clear();
+  config.access.scram_file = "/nonexistent";
+  EXPECT_EQ(warnings(of(config)),
+            "http.host: passwords cross the network to 0.0.0.0:9464 in clear: there is no TLS\n")
+      << "HTTP asks for passwords though it cannot take these";
+  config.listeners[0].host = "0.0.0.0";
+  EXPECT_THAT(warnings(of(config)), Not(HasSubstr("listeners[0]")))
+      << "over MQTT none of SCRAM's crosses the network";
+  config.http.host = "127.0.0.1";
+  EXPECT_EQ(warnings(of(config)), "");
+}
+
 TEST(Warnings, NameSecretsThatEverybodyMayRead) {
   const test::Folder folder;
   Config config;
