@@ -290,11 +290,11 @@ void Server::apply_settings() {
 void Server::apply_tls() {
   for (std::size_t i = 0; i < listeners_.size(); ++i) {
     listeners_[i]->set_tls(settings_->tls.at(i).context);
-    certificate_ends_.set(i, settings_->tls.at(i).certificate_ends_s);
+    certificate_ends_.set(i, settings_->tls.at(i));
   }
   HttpServer::TlsContexts http_tls;
   for (const TlsSetup& tls : settings_->http_tls) {
-    certificate_ends_.set(listeners_.size() + http_tls.size(), tls.certificate_ends_s);
+    certificate_ends_.set(listeners_.size() + http_tls.size(), tls);
     http_tls.push_back(tls.context);
   }
   http_.set_tls(std::move(http_tls));

@@ -21,7 +21,7 @@ class Warnings {
       const std::string path = "listeners[" + std::to_string(i) + "]";
       look_at(config.listeners[i], path);
       if (i < settings_.tls.size() && settings_.tls[i].context) {
-        look_at_certificate(settings_.tls[i].certificate_ends_s, path + ".tls.certificate_file");
+        look_at_ends(settings_.tls[i], path);
       }
     }
     look_at_http(config.http.host, config.http.port, TlsConfig(), "http.host");
@@ -32,8 +32,7 @@ class Warnings {
       look_at_secret(listener.tls.key_file, path + ".tls.key_file");
       look_at_secret(listener.tls.key_password_file, path + ".tls.key_password_file");
       if (i < settings_.http_tls.size() && settings_.http_tls[i].context) {
-        look_at_certificate(settings_.http_tls[i].certificate_ends_s,
-                            path + ".tls.certificate_file");
+        look_at_ends(settings_.http_tls[i], path);
       }
     }
     for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
@@ -153,11 +152,19 @@ class Warnings {
     add(std::move(path), "every user of this machine may read " + file + " (chmod o-r)");
   }
 
-  void look_at_certificate(std::int64_t ends_s, std::string path) {
+  void look_at_ends(const TlsSetup& tls, const std::string& path) {
+    look_at_end(tls.certificate_ends_s, path + ".tls.certificate_file", "");
+    if (tls.crl_ends_s == 0) return;
+    look_at_end(tls.crl_ends_s, path + ".tls.crl_file",
+                ": without a newer list no client's certificate is accepted");
+  }
+
+  void look_at_end(std::int64_t ends_s, std::string path, const std::string& and_then) {
     const std::int64_t left_s = ends_s - now_s_;
-    if (left_s <= 0) return add(std::move(path), "has expired");
+    if (left_s <= 0) return add(std::move(path), "has expired" + and_then);
     if (left_s >= certificate_warning_s) return;
-    add(std::move(path), "expires in " + std::to_string(left_s / 86'400) + " days");
+    const std::string days = std::to_string(left_s / 86'400);
+    add(std::move(path), "expires in " + days + " days" + and_then);
   }
 
   const Settings& settings_;

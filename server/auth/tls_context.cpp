@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "server/auth/ticket_keys.hpp"
 
@@ -47,10 +49,21 @@ struct PassPhrase {
   }
 };
 
-std::int64_t end_of(const X509* certificate) {
+std::int64_t unix_time(const ASN1_TIME* from) {
   std::tm time{};
-  if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &time) != 1) return 0;
+  if (ASN1_TIME_to_tm(from, &time) != 1) return 0;
   return static_cast<std::int64_t>(timegm(&time));
+}
+
+std::int64_t end_of(const X509* certificate) {
+  return unix_time(X509_get0_notAfter(certificate));
+}
+
+constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+
+std::int64_t end_of(const X509_CRL* list) {
+  const ASN1_TIME* next = X509_CRL_get0_nextUpdate(list);
+  return next == nullptr ? never : unix_time(next);
 }
 
 // A certificate with its key, and the keys of the configuration that name them.
@@ -74,6 +87,7 @@ class Setup {
   void load_certificate_and_key();
   void ask_for_client_certificates();
   std::int64_t certificate_ends_s() const;
+  std::int64_t crl_ends_s() const;
 
  private:
   void add(std::string key, std::string message) {
@@ -262,6 +276,27 @@ std::int64_t Setup::certificate_ends_s() const {
   return first;
 }
 
+// Of several lists of one authority the newest counts.
+std::int64_t Setup::crl_ends_s() const {
+  std::vector<const X509_CRL*> lists;
+  const STACK_OF(X509_OBJECT)* all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(context_));
+  for (int i = 0; i < sk_X509_OBJECT_num(all); ++i) {
+    const X509_CRL* list = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(all, i));
+    if (list != nullptr) lists.push_back(list);
+  }
+  std::int64_t first = never;
+  for (const X509_CRL* list : lists) {
+    std::int64_t newest = 0;
+    for (const X509_CRL* other : lists) {
+      if (X509_NAME_cmp(X509_CRL_get_issuer(list), X509_CRL_get_issuer(other)) == 0) {
+        newest = std::max(newest, end_of(other));
+      }
+    }
+    first = std::min(first, newest);
+  }
+  return first == never ? 0 : first;
+}
+
 // --- Several certificates ------------------------------------------------------------------------
 
 // Those that a listener has besides its first, as the first context's own data.
@@ -306,6 +341,7 @@ bool choose_by_name(SSL_CTX* first, Contexts others) {
 struct Made {
   std::shared_ptr<ssl::context> context;
   std::int64_t ends_s = 0;
+  std::int64_t crl_ends_s = 0;
 };
 
 Made make_context(const ListenerConfig& listener, Pair pair,
@@ -317,7 +353,7 @@ Made make_context(const ListenerConfig& listener, Pair pair,
   setup.set_ciphers();
   setup.load_certificate_and_key();
   setup.ask_for_client_certificates();
-  return {std::move(context), setup.certificate_ends_s()};
+  return {std::move(context), setup.certificate_ends_s(), setup.crl_ends_s()};
 }
 
 }  // namespace
@@ -349,7 +385,7 @@ TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& f
     faults.push_back({"tls.more_certificate_files", "cannot be used: " + last_error()});
     return {};
   }
-  return {std::move(first.context), first.ends_s};
+  return {std::move(first.context), first.ends_s, first.crl_ends_s};
 }
 
 TlsSetup make_client_tls_setup(const UpstreamTlsConfig& upstream, std::vector<TlsFault>& faults) {

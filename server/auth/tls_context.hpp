@@ -22,6 +22,9 @@ namespace millrace::server {
 struct TlsSetup {
   std::shared_ptr<boost::asio::ssl::context> context;  // null: the listener is plain, or has faults
   std::int64_t certificate_ends_s = 0;  // when the first of its chain expires, in Unix time
+  // When the first of its revocation lists has to be replaced by a newer one, in Unix time: from then
+  // on no client's certificate is accepted. 0: there is none, or none says when.
+  std::int64_t crl_ends_s = 0;
 };
 
 // What is wrong, and with which of the listener's keys ("tls.key_file").

@@ -21,4 +21,18 @@ inline void make_certificate(const Folder& folder, const std::string& name,
   EXPECT_EQ(made.code, 0) << made.output;
 }
 
+// NAME.crl: the list of revoked certificates of the authority NAME, with none in it. `until`: when it
+// has to be replaced, as openssl writes it (20300101000000Z).
+inline void make_crl(const Folder& folder, const std::string& name, const std::string& until) {
+  folder.write("index.txt", "");
+  const std::string rules =
+      folder.write("ca.cnf", "[ca]\ndefault_ca=x\n[x]\ndatabase=" + folder.path("index.txt") +
+                                 "\ndefault_md=sha256\n");
+  const Finished made =
+      run("openssl ca -config " + rules + " -gencrl -crl_lastupdate 20200101000000Z" +
+          " -crl_nextupdate " + until + " -cert " + folder.path(name + ".pem") + " -keyfile " +
+          folder.path(name + ".key") + " -out " + folder.path(name + ".crl"));
+  EXPECT_EQ(made.code, 0) << made.output;
+}
+
 }  // namespace millrace::test

@@ -163,5 +163,36 @@ TEST(Warnings, NameCertificatesThatExpireSoon) {
   EXPECT_EQ(warnings(*settings, ends_s + 1), "listeners[0].tls.certificate_file: has expired\n");
 }
 
+TEST(Warnings, NameRevocationListsThatExpireSoon) {
+  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
+  const test::Folder folder;
+  test::make_certificate(folder, "one", "ec -pkeyopt ec_paramgen_curve:prime256v1",
+                         "-nodes -days 7300");
+  ::chmod(folder.path("one.key").c_str(), 0600);
+  test::make_crl(folder, "one", "20350101000000Z");
+  TlsConfig tls;
+  tls.certificate_file = tls.client_ca_file = folder.path("one.pem");
+  tls.key_file = folder.path("one.key");
+  tls.client_certificate = ClientCertificate::required;
+  tls.crl_file = folder.path("one.crl");
+  Config config;
+  config.listeners[0].transport = Transport::tls;
+  config.listeners[0].tls = tls;
+  config.http.listeners.resize(1);
+  config.http.listeners[0].tls = tls;
+  std::vector<ConfigFault> faults;
+  const auto settings = make_settings(config, faults);
+  ASSERT_NE(settings, nullptr);
+  constexpr std::int64_t ends_s = 2'051'222'400;
+  const auto of_both = [](const std::string& text) {
+    const std::string line = "listeners[0].tls.crl_file: " + text +
+                             ": without a newer list no client's certificate is accepted\n";
+    return line + "http." + line;
+  };
+  EXPECT_EQ(warnings(*settings, ends_s - 15 * 86'400), "");
+  EXPECT_EQ(warnings(*settings, ends_s - 13 * 86'400 - 100), of_both("expires in 13 days"));
+  EXPECT_EQ(warnings(*settings, ends_s), of_both("has expired"));
+}
+
 }  // namespace
 }  // namespace millrace::server

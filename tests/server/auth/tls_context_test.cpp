@@ -121,6 +121,25 @@ TEST_F(TlsFiles, AuthoritiesAndRevocationsThatCannotBeReadAreFaults) {
   EXPECT_EQ(faults(), "");
 }
 
+TEST_F(TlsFiles, SayWhenTheFirstRevocationListHasToBeReplaced) {
+  EXPECT_EQ(faults(), "");
+  EXPECT_EQ(setup_.crl_ends_s, 0) << "there is none";
+  listener_.tls.client_certificate = ClientCertificate::required;
+  listener_.tls.client_ca_file = folder_.path("good.pem");
+  make_certificate(folder_, "other");
+  std::string lists;
+  const auto add = [&](const std::string& authority, const std::string& until) {
+    test::make_crl(folder_, authority, until);
+    lists += folder_.read(authority + ".crl");
+    listener_.tls.crl_file = folder_.write("lists", lists);
+    EXPECT_EQ(faults(), "");
+    return setup_.crl_ends_s;
+  };
+  EXPECT_EQ(add("good", "20360101000000Z"), 2'082'758'400);
+  EXPECT_EQ(add("other", "20330101000000Z"), 1'988'150'400);
+  EXPECT_EQ(add("other", "20350101000000Z"), 2'051'222'400) << "of one authority the newest counts";
+}
+
 TEST_F(TlsFiles, AFaultOfAFurtherCertificateNamesItsPlace) {
   make_certificate(folder_, "other");
   listener_.tls.more_certificate_files = {folder_.path("other.pem"), folder_.path("good.pem")};
