@@ -88,4 +88,13 @@ bool peer_certificate_holds(const SSL* connection, const SSL_CTX* accepted_by, S
   return certificate_holds(certificate, SSL_get_peer_cert_chain(connection), newest);
 }
 
+const char* certificate_refusal(const SSL* ssl, unsigned long error) {
+  if (SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE) return nullptr;
+  const long verified = SSL_get_verify_result(ssl);
+  if (verified != X509_V_OK) return X509_verify_cert_error_string(verified);
+  const bool showed_none = ERR_GET_LIB(error) == ERR_LIB_SSL &&
+                           ERR_GET_REASON(error) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
+  return showed_none ? ERR_reason_error_string(error) : nullptr;
+}
+
 }  // namespace millrace::server

@@ -20,4 +20,9 @@ bool certificate_holds(X509* certificate, STACK_OF(X509) * chain, SSL_CTX* conte
 // has shown none.
 bool peer_certificate_holds(const SSL* connection, const SSL_CTX* accepted_by, SSL_CTX* newest);
 
+// Why the server's side refused a handshake, in OpenSSL's words, where the client's certificate is why:
+// its own fault, or that of an authority or a revocation list. Null: something else is. `error`: what
+// OpenSSL's queue of errors has of it.
+const char* certificate_refusal(const SSL* ssl, unsigned long error);
+
 }  // namespace millrace::server

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
 #include <cassert>
@@ -13,10 +14,13 @@
 #include <iterator>
 #include <sstream>
 
+#include "server/auth/certificate.hpp"
 #include "server/auth/login_delays.hpp"
 #include "server/http/problem.hpp"
 #include "server/http/target.hpp"
 #include "server/net/http_host.hpp"
+#include "server/net/peer_address.hpp"
+#include "server/observe/log.hpp"
 
 namespace millrace::server {
 
@@ -87,13 +91,40 @@ void HttpServer::Connection::start() {
   if (!stream_.uses_tls()) return do_read();
   stage_ = Stage::handshake;
   stream_.expires_after(std::chrono::seconds(server_.config_.header_seconds));
-  stream_.async_handshake(boost::asio::ssl::stream_base::server,
-                          [self = shared_from_this()](beast::error_code error) {
-                            if (error || self->stage_ == Stage::closed) return self->close();
-                            // The files may have been read again since the handshake began.
-                            self->close_if_revoked();
-                            if (self->stage_ != Stage::closed) self->do_read();
-                          });
+  stream_.async_handshake(
+      boost::asio::ssl::stream_base::server,
+      [self = shared_from_this()](beast::error_code error) { self->on_handshake(error); });
+}
+
+void HttpServer::Connection::on_handshake(beast::error_code error) {
+  if (stage_ == Stage::closed) return close();
+  if (!error) {
+    // The files may have been read again since the handshake began.
+    close_if_revoked();
+    if (stage_ != Stage::closed) do_read();
+    return;
+  }
+  log_refused_certificate(error);
+  close();
+}
+
+// As the log has it of a client of MQTT. Other faults of a handshake are a stranger's business alone;
+// this one may be for whoever runs the server to mend.
+void HttpServer::Connection::log_refused_certificate(beast::error_code error) {
+  const bool is_tls = error.category() == boost::asio::error::get_ssl_category();
+  const char* why = certificate_refusal(
+      stream_.ssl(), is_tls ? static_cast<unsigned long>(static_cast<unsigned>(error.value())) : 0);
+  if (why == nullptr || !logs(LogLevel::warn)) return;
+  const PeerAddress peer = peer_address(stream_.socket().native_handle());
+  const auto verdict = peer_log_limiter().ask(peer.host + " https " + why);
+  log(LogLevel::warn, "connection.end",
+      {{"cause", "handshake_fault"},
+       {"reason", why},
+       {"listener", listener_.label},
+       {"peer", peer.host},
+       {"port", peer.port},
+       {"suppressed", verdict.suppressed}},
+      !verdict.log);
 }
 
 void HttpServer::Connection::close_if_revoked() {

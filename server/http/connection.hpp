@@ -67,6 +67,8 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
   };
   class Body;
 
+  void on_handshake(boost::beast::error_code error);
+  void log_refused_certificate(boost::beast::error_code error);
   void do_read();
   void do_read_header();
   void on_header(boost::beast::error_code error);

@@ -118,7 +118,10 @@ HttpServer::HttpServer(const HttpConfig& config, const TakesIpv4Too& takes_ipv4_
   all.insert(all.end(), config.listeners.begin(), config.listeners.end());
   for (HttpListenerConfig& one : all) {
     const bool ipv4_too = !takes_ipv4_too || takes_ipv4_too(one.host, one.port);
-    listeners_.push_back(std::make_unique<Listener>(context_, std::move(one), ipv4_too));
+    std::string label =
+        listeners_.empty() ? http_listener_name : http_listener_label(listeners_.size() - 1);
+    listeners_.push_back(
+        std::make_unique<Listener>(context_, std::move(one), std::move(label), ipv4_too));
   }
   route("GET", "/", "", [this](HttpExchange::Ptr exchange) {
     exchange->answer(200, "text/html; charset=utf-8", start_page(*exchange));

@@ -176,10 +176,16 @@ class HttpServer {
     bool for_monitors = false;
   };
   struct Listener {
-    Listener(boost::asio::io_context& context, HttpListenerConfig from, bool ipv4_too)
-        : config(std::move(from)), takes_ipv4_too(ipv4_too), acceptor(context), timer(context) {}
+    Listener(boost::asio::io_context& context, HttpListenerConfig from, std::string called,
+             bool ipv4_too)
+        : config(std::move(from)),
+          label(std::move(called)),
+          takes_ipv4_too(ipv4_too),
+          acceptor(context),
+          timer(context) {}
 
     const HttpListenerConfig config;
+    const std::string label;  // what the log calls it
     const bool takes_ipv4_too;
     boost::asio::ip::tcp::acceptor acceptor;
     boost::asio::steady_timer timer;                 // while accepting pauses

@@ -83,13 +83,16 @@ void log_connection_end(Stream& stream, const ListenerConfig& listener, protocol
                                          : LogLevel::debug;
   if (!logs(level)) return;
   const PeerAddress peer = stream.peer();
+  // A certificate that was not accepted has a better reason than MQTT has codes.
+  const std::string refusal =
+      cause == CloseCause::handshake_fault ? stream.failure() : std::string();
+  const std::string_view why = refusal.empty() ? protocol::to_string(reason) : refusal;
   // A stranger that repeats its fault under ever new names does not fill the disk.
   const LogClient whom = had_come_in ? client : LogClient{};
-  const auto verdict =
-      ask(peer, whom, std::string(word(cause)) + ' ' + std::string(protocol::to_string(reason)));
+  const auto verdict = ask(peer, whom, std::string(word(cause)) + ' ' + std::string(why));
   log(level, "connection.end",
       {{"cause", word(cause)},
-       {"reason", protocol::to_string(reason)},
+       {"reason", why},
        {"client", quoted(client.id)},
        {"user", quoted(client.user)},
        {"listener", listener.name},

@@ -84,7 +84,8 @@ class Stream {
   // there is no TLS; empty: it has no such part.
   virtual std::optional<std::string> certified_user(CertificateUser) const { return std::nullopt; }
 
-  // Why it failed, in words, where a transport of the client's side knows; else empty.
+  // Why it failed, in words, where a transport of the client's side knows, or why a handshake of the
+  // server's side did not accept the client's certificate; else empty.
   virtual std::string failure() const { return {}; }
 
   // False: a handshake with the newest files would not accept the certificate that the peer showed.

@@ -121,12 +121,17 @@ void TlsStream::handshake() {
   }
 }
 
-// OpenSSL gave up. Only the client's side keeps the reason, as few are there: a server may have any
-// number of peers that break TLS.
+// OpenSSL gave up. Only the client's side keeps each reason, as few are there: a server may have any
+// number of peers that break TLS. What it has against a client's certificate it keeps too: that may be
+// for whoever runs it to mend.
 void TlsStream::note_failure() {
   const unsigned long error = ERR_peek_last_error();
   ERR_clear_error();
-  if (!is_client_) return;
+  if (!is_client_) {
+    const char* refusal = handshaking_ ? certificate_refusal(ssl_.get(), error) : nullptr;
+    if (refusal != nullptr) failure_ = std::make_unique<std::string>(refusal);
+    return;
+  }
   const bool verifies = SSL_get_verify_mode(ssl_.get()) != SSL_VERIFY_NONE;
   const long verified = verifies ? SSL_get_verify_result(ssl_.get()) : X509_V_OK;
   const char* reason = verified != X509_V_OK ? X509_verify_cert_error_string(verified)

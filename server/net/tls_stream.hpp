@@ -55,7 +55,7 @@ class TlsStream : public TcpStream {
   // A record that OpenSSL has begun and the kernel did not take: what is written next, whatever
   // becomes urgent meanwhile. Empty: none.
   std::vector<std::uint8_t> record_;
-  std::unique_ptr<std::string> failure_;  // the client's side alone; null: none
+  std::unique_ptr<std::string> failure_;  // as failure() says; null: none
   bool is_client_ = false;
   bool handshaking_ = false;
   bool read_wants_write_ = false;

@@ -394,9 +394,9 @@ class ClientCertificates(Case):
                     "-copy_extensions", "copy", "-out", cls.file(f"{name}.pem"))
 
     @classmethod
-    def make_crl(cls):
-        cls.openssl("ca", "-config", cls.file("ca.cnf"), "-gencrl", "-cert", cls.file("ca.pem"),
-                    "-keyfile", cls.file("ca.key"), "-out", cls.file("ca.crl"))
+    def make_crl(cls, name="ca.crl", *times):
+        cls.openssl("ca", "-config", cls.file("ca.cnf"), "-gencrl", *times, "-cert", cls.file("ca.pem"),
+                    "-keyfile", cls.file("ca.key"), "-out", cls.file(name))
 
     @classmethod
     def revoke(cls, name):
@@ -526,6 +526,37 @@ class ClientCertificates(Case):
         self.assertEqual(stays.answer()[0], 200)
         with self.assertRaises((ssl.SSLError, ConnectionError, AssertionError)):
             self.over_https("gil")
+
+    def test_the_log_says_what_is_wrong_with_a_certificate(self):
+        for name, why in ((None, "peer did not return a certificate"),
+                          ("mallory", "unable to get local issuer certificate")):
+            self.refused(name)
+            self.server.wait_for_log(rf'connection\.end cause=handshake_fault reason="{why}"')
+
+    def test_a_revocation_list_that_has_expired_is_named_before_and_when_it_shuts_everybody_out(self):
+        self.make_crl("expired.crl", "-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z")
+        tls = {"certificate_file": self.file("localhost.pem"), "key_file": self.file("localhost.key"),
+               "client_ca_file": self.file("ca.pem"), "crl_file": self.file("expired.crl"),
+               "client_certificate": "required"}
+        config = {"listeners": [{"name": name, "transport": name, "port": 0, "tls": tls} for name in ("tls", "wss")],
+                  "http": {"listeners": [{"port": 0, "tls": tls}]}, "log": {"repeat_seconds": 0}}
+        with open(self.file("expired.json"), "w") as out:
+            json.dump(config, out)
+        checked = subprocess.run([binary(), "check", "--config", self.file("expired.json")], env=environment(),
+                                 capture_output=True, text=True, timeout=60)
+        self.assertEqual(checked.returncode, 0, checked.stdout)
+        for path in ("listeners[0]", "listeners[1]", "http.listeners[0]"):
+            self.assertIn(f"warning: {path}.tls.crl_file: has expired: without a newer list", checked.stdout)
+        self.server = Server(config)
+        self.addCleanup(self.server.stop)
+        self.server.wait_for_log(r"\bunsafe path=listeners\[0\]\.tls\.crl_file .*has expired")
+        for name in ("tls", "wss", "http-2"):
+            self.refused("ann", name)
+            self.server.wait_for_log(
+                rf'connection\.end cause=handshake_fault reason="CRL has expired" .*listener={name}\b')
+        metrics = self.server.metrics()
+        for name in ("tls", "wss", "http-2"):
+            self.assertEqual(metrics[f'millrace_tls_crl_next_update_seconds{{listener="{name}"}}'], 1_580_515_200)
 
     def copied(self, *names):
         """Paths of copies, which a test may replace."""
