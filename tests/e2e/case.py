@@ -1,6 +1,7 @@
 """The base class of the end-to-end tests: a server for each class, peers, and stock clients as
 processes."""
 
+import contextlib
 import itertools
 import os
 import queue
@@ -67,6 +68,37 @@ class Case(unittest.TestCase):
             self.assertLess(len(resident), 6, f"resident after each time: {resident}")
             attack()
             resident.append(self.server.resident_bytes())
+
+    @contextlib.contextmanager
+    def served_meanwhile(self, topic=None, **options):
+        """One client publishes to itself all the while: each message comes, and some before the end.
+        `options`: of its CONNECT."""
+        topic = topic or self.topic("meanwhile")
+        one, served, failures, ends = Peer(self.server.mqtt_port), [], [], threading.Event()
+        self.addCleanup(one.close)
+        one.connect(f"{self.unique}meanwhile", **options)
+        one.subscribe(topic, qos=1)
+
+        def publish_and_receive():
+            try:
+                while not ends.wait(0.01):
+                    one.publish(topic, b"x", qos=1)
+                    one.receive(payload=b"x")
+                    served.append(1)
+            except (AssertionError, OSError) as failure:
+                failures.append(failure)
+        thread = threading.Thread(target=publish_and_receive)
+        thread.start()
+        try:
+            yield
+            self.assertTrue(served or failures, "nothing came during the attack")
+        finally:
+            ends.set()
+            thread.join()
+        if failures:
+            raise failures[0]
+        one.disconnect()
+        one.close()
 
     def program(self, *command, **options):
         program = Program(*command, **options)

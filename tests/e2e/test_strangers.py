@@ -1,7 +1,6 @@
 """What strangers send to every listener: meanwhile others are served, and afterwards nothing is left of
 it, neither memory nor descriptors."""
 
-import contextlib
 import os
 import resource
 import shutil
@@ -9,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
@@ -129,35 +127,6 @@ class Strangers(Case):
             one.receive(payload=b"x")
             one.disconnect()
             one.close()
-
-    @contextlib.contextmanager
-    def served_meanwhile(self):
-        """One client publishes to itself all the while: each message comes, and some before the end."""
-        one, served, failures, ends = Peer(self.server.mqtt_port), [], [], threading.Event()
-        self.addCleanup(one.close)
-        one.connect(f"{self.unique}meanwhile")
-        one.subscribe(self.topic("meanwhile"), qos=1)
-
-        def publish_and_receive():
-            try:
-                while not ends.wait(0.01):
-                    one.publish(self.topic("meanwhile"), b"x", qos=1)
-                    one.receive(payload=b"x")
-                    served.append(1)
-            except (AssertionError, OSError) as failure:
-                failures.append(failure)
-        thread = threading.Thread(target=publish_and_receive)
-        thread.start()
-        try:
-            yield
-            self.assertTrue(served or failures, "nothing came during the attack")
-        finally:
-            ends.set()
-            thread.join()
-        if failures:
-            raise failures[0]
-        one.disconnect()
-        one.close()
 
     def leaves_nothing(self, attack, *arguments):
         """Nothing is left of one time more: memory may be kept to be used again, and how much of it

@@ -354,9 +354,13 @@ class Tokens(Case):
                 raw.send(wire.connect(f"f{number}", password=wrong[number % len(wrong)]))
                 raw.expect_refused(0x86, 0x89)
                 raw.close()
-        flood()
+
+        def served_flood():
+            with self.served_meanwhile("ann/meanwhile", password=token()):
+                flood()
+        served_flood()
         descriptors = self.server.descriptors()
-        self.adds_little(flood, 1 << 20)
+        self.adds_little(served_flood, 1 << 20)
         eventually(lambda: self.server.descriptors() <= descriptors, "the sockets are closed")
         self.peer(password=token()).publish("ann/x", b"", qos=1)
 
