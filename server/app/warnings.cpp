@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "server/config/hook_url.hpp"
+#include "server/config/http_url.hpp"
 #include "server/config/upstream_address.hpp"
 
 namespace millrace::server {
@@ -108,7 +108,7 @@ class Warnings {
 
   void look_at_hook(const HttpHookConfig& hook) {
     std::string fault;
-    const auto url = parse_hook_url(hook.authenticate_url, fault);
+    const auto url = parse_http_url(hook.authenticate_url, fault);
     if (url && !url->uses_tls && url->host != "localhost" && !is_loopback(url->host)) {
       add("access.http.authenticate_url",
           "passwords cross the network to " + url->host + " in clear: there is no TLS");

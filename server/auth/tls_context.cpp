@@ -403,4 +403,15 @@ TlsSetup make_client_tls_setup(const UpstreamTlsConfig& upstream, std::vector<Tl
   return {std::move(context), setup.certificate_ends_s()};
 }
 
+bool expect_server(SSL* ssl, const std::string& name, bool must_match) {
+  X509_VERIFY_PARAM* const rules = SSL_get0_param(ssl);
+  if (is_address(name)) {
+    return !must_match || X509_VERIFY_PARAM_set1_ip_asc(rules, name.c_str()) == 1;
+  }
+  if (SSL_set_tlsext_host_name(ssl, name.c_str()) != 1) return false;
+  if (!must_match) return true;
+  X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return !name.empty() && X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1;
+}
+
 }  // namespace millrace::server

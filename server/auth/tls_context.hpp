@@ -35,8 +35,13 @@ struct TlsFault {
 
 // Appends to `faults`; without any, a context for a listener that uses TLS.
 TlsSetup make_tls_setup(const ListenerConfig& listener, std::vector<TlsFault>& faults);
-// The client's side, for a link to another broker. The name that its certificate must be for is set
-// for each connection (server/net/tls_stream.hpp).
+// The client's side, for a link to another broker and for the commands that ask a server. The name
+// that its certificate must be for is set for each connection, by expect_server().
 TlsSetup make_client_tls_setup(const UpstreamTlsConfig& upstream, std::vector<TlsFault>& faults);
+
+// Before the handshake of the client's side: tells the server that it is meant, if `name` is no
+// address, and holds its certificate to the name or address if `must_match`. False: OpenSSL takes no
+// such name, and would check none.
+bool expect_server(SSL* ssl, const std::string& name, bool must_match = true);
 
 }  // namespace millrace::server

@@ -11,7 +11,7 @@
 #include "core/broker/json_field.hpp"
 #include "protocol/topic.hpp"
 #include "server/config/address_range.hpp"
-#include "server/config/hook_url.hpp"
+#include "server/config/http_url.hpp"
 #include "server/config/schema.hpp"
 
 namespace millrace::server {
@@ -21,7 +21,7 @@ namespace {
 void check_hook(const HttpHookConfig& hook, const FaultSink& faults) {
   const auto check = [&](const std::string& text, const char* key) {
     std::string fault;
-    if (!text.empty() && !parse_hook_url(text, fault)) faults.at(key).add(fault);
+    if (!text.empty() && !parse_http_url(text, fault)) faults.at(key).add(fault);
   };
   check(hook.authenticate_url, "authenticate_url");
   check(hook.authorize_url, "authorize_url");

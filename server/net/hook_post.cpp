@@ -1,13 +1,10 @@
 #include "server/net/hook_post.hpp"
 
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
-
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
 #include <utility>
 
-#include "server/config/config.hpp"
+#include "server/auth/tls_context.hpp"
 
 namespace millrace::server {
 
@@ -16,7 +13,7 @@ namespace http = boost::beast::http;
 
 using Error = boost::system::error_code;
 
-HookPost::HookPost(boost::asio::io_context& context, const HookUrl& url,
+HookPost::HookPost(boost::asio::io_context& context, const HttpUrl& url,
                    std::shared_ptr<boost::asio::ssl::context> tls, std::string body, Then then)
     : url_(url),
       then_(std::move(then)),
@@ -59,20 +56,9 @@ void HookPost::on_resolved(const boost::asio::ip::tcp::resolver::results_type& f
       });
 }
 
-// False: OpenSSL takes no such name, and would check none.
-bool HookPost::name_server() {
-  X509_VERIFY_PARAM* const rules = SSL_get0_param(stream_.ssl());
-  if (is_address(url_.host)) {
-    return X509_VERIFY_PARAM_set1_ip_asc(rules, url_.host.c_str()) == 1;
-  }
-  X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  return SSL_set_tlsext_host_name(stream_.ssl(), url_.host.c_str()) == 1 &&
-         X509_VERIFY_PARAM_set1_host(rules, url_.host.data(), url_.host.size()) == 1;
-}
-
 void HookPost::on_connected() {
   if (!stream_.uses_tls()) return url_.uses_tls ? end({0, "there is no TLS for it"}) : send();
-  if (!name_server()) return end({0, "its name cannot be checked"});
+  if (!expect_server(stream_.ssl(), url_.host)) return end({0, "its name cannot be checked"});
   stream_.async_handshake(boost::asio::ssl::stream_base::client,
                           [self = shared_from_this()](const Error& error) {
                             if (!self->then_) return;

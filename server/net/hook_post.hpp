@@ -18,7 +18,7 @@
 #include <memory>
 #include <string>
 
-#include "server/config/hook_url.hpp"
+#include "server/config/http_url.hpp"
 #include "server/net/http_stream.hpp"
 
 namespace millrace::server {
@@ -34,7 +34,7 @@ class HookPost : public std::enable_shared_from_this<HookPost> {
   static constexpr std::uint32_t header_bytes_max = 16 * 1024;
 
   // `tls`: for https.
-  HookPost(boost::asio::io_context& context, const HookUrl& url,
+  HookPost(boost::asio::io_context& context, const HttpUrl& url,
            std::shared_ptr<boost::asio::ssl::context> tls, std::string body, Then then);
 
   void start();
@@ -44,13 +44,12 @@ class HookPost : public std::enable_shared_from_this<HookPost> {
  private:
   void on_resolved(const boost::asio::ip::tcp::resolver::results_type& found);
   void on_connected();
-  bool name_server();
   void send();
   void read();
   void fail(const boost::system::error_code& error);
   void end(Reply reply);
 
-  const HookUrl url_;
+  const HttpUrl url_;
   Then then_;  // null: abandoned, or over
   boost::asio::ip::tcp::resolver resolver_;
   HttpStream stream_;

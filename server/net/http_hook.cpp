@@ -65,8 +65,8 @@ struct HttpHook::Job {
 
 HttpHook::HttpHook(const HttpHookConfig& config) : config_(config) {
   std::string ignored;  // the configuration was checked
-  authenticate_url_ = parse_hook_url(config.authenticate_url, ignored);
-  authorize_url_ = parse_hook_url(config.authorize_url, ignored);
+  authenticate_url_ = parse_http_url(config.authenticate_url, ignored);
+  authorize_url_ = parse_http_url(config.authorize_url, ignored);
   thread_ = std::thread([this] { context_.run(); });
 }
 
@@ -140,7 +140,7 @@ void HttpHook::pump() {
   }
 }
 
-void HttpHook::post(const JobRef& job, const HookUrl& url, std::string body, HookPost::Then then) {
+void HttpHook::post(const JobRef& job, const HttpUrl& url, std::string body, HookPost::Then then) {
   job->post = std::make_shared<HookPost>(context_, url, tls_, std::move(body), std::move(then));
   job->post->start();
 }

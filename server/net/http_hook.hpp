@@ -30,7 +30,7 @@
 
 #include "core/broker/rights.hpp"
 #include "server/config/config.hpp"
-#include "server/config/hook_url.hpp"
+#include "server/config/http_url.hpp"
 #include "server/net/hook_post.hpp"
 #include "server/observe/counters.hpp"
 #include "server/observe/metrics.hpp"
@@ -85,10 +85,10 @@ class HttpHook {
   void fail(const JobRef& job, const std::string& why);
   void finish(const JobRef& job, Answer answer);
   void remember(const std::string& key, const Answer& answer);
-  void post(const JobRef& job, const HookUrl& url, std::string body, HookPost::Then then);
+  void post(const JobRef& job, const HttpUrl& url, std::string body, HookPost::Then then);
 
   const HttpHookConfig config_;
-  std::optional<HookUrl> authenticate_url_, authorize_url_;
+  std::optional<HttpUrl> authenticate_url_, authorize_url_;
   boost::asio::io_context context_{1};  // outlives the jobs, which have timers
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
       context_.get_executor()};

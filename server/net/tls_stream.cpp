@@ -73,21 +73,9 @@ TlsStream::TlsStream(Poller& poller, int fd, boost::asio::ssl::context& context,
     SSL_set_accept_state(ssl_.get());
   } else {
     SSL_set_connect_state(ssl_.get());
-    if (!set_server(*server)) ssl_.reset();  // a name that cannot be checked: no handshake
+    // A name that cannot be checked: no handshake.
+    if (!expect_server(ssl_.get(), server->name, server->must_match)) ssl_.reset();
   }
-}
-
-// False: OpenSSL takes no such name, and would check none.
-bool TlsStream::set_server(const TlsServer& server) {
-  X509_VERIFY_PARAM* const rules = SSL_get0_param(ssl_.get());
-  const std::string& name = server.name;
-  if (is_address(name)) {
-    return !server.must_match || X509_VERIFY_PARAM_set1_ip_asc(rules, name.c_str()) == 1;
-  }
-  if (SSL_set_tlsext_host_name(ssl_.get(), name.c_str()) != 1) return false;
-  if (!server.must_match) return true;
-  X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  return !name.empty() && X509_VERIFY_PARAM_set1_host(rules, name.data(), name.size()) == 1;
 }
 
 void TlsStream::begin() {

@@ -45,7 +45,6 @@ class TlsStream : public TcpStream {
   IoStatus flush_record();
   IoStatus status_of(int result, bool reading, bool& wants_other);
   void note_failure();
-  bool set_server(const TlsServer& server);
 
   struct Free {
     void operator()(SSL* ssl) const { SSL_free(ssl); }

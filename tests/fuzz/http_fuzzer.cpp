@@ -22,7 +22,7 @@
 #include "server/api/subscribers.hpp"
 #include "server/api/topic_values.hpp"
 #include "server/api/trace_query.hpp"
-#include "server/config/hook_url.hpp"
+#include "server/config/http_url.hpp"
 #include "server/http/access.hpp"
 #include "server/http/event_query.hpp"
 #include "server/http/event_text.hpp"
@@ -158,9 +158,9 @@ void check_upgrade(std::span<const std::uint8_t> bytes) {
   static_cast<void>(upgrade.take(bytes, listener));
 }
 
-void check_hook_url(std::string_view text) {
+void check_http_url(std::string_view text) {
   std::string fault;
-  const auto url = server::parse_hook_url(text, fault);
+  const auto url = server::parse_http_url(text, fault);
   check(url.has_value() == fault.empty(), "a URL that is refused is refused for a reason");
   if (!url) return;
   check(!url->host.empty() && url->target.starts_with('/'), "a URL has a host and a target");
@@ -174,6 +174,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t coun
   const std::string_view text(reinterpret_cast<const char*>(data), count);
   check_request(text);
   check_upgrade({data, count});
-  check_hook_url(text);
+  check_http_url(text);
   return 0;
 }

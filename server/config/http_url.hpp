@@ -1,4 +1,4 @@
-// Where an HTTP hook is, as its URL says: http://127.0.0.1:8080/mqtt/login. Pure; any thread.
+// Where an HTTP server is, as its URL says: http://127.0.0.1:8080/mqtt/login. Pure; any thread.
 #pragma once
 
 #include <optional>
@@ -7,7 +7,7 @@
 
 namespace millrace::server {
 
-struct HookUrl {
+struct HttpUrl {
   bool uses_tls = false;
   std::string host;  // a name or an address, without brackets
   std::string port;
@@ -18,6 +18,6 @@ struct HookUrl {
 };
 
 // Nothing: `fault` says what is wrong with it.
-std::optional<HookUrl> parse_hook_url(std::string_view text, std::string& fault);
+std::optional<HttpUrl> parse_http_url(std::string_view text, std::string& fault);
 
 }  // namespace millrace::server

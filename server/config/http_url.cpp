@@ -1,4 +1,4 @@
-#include "server/config/hook_url.hpp"
+#include "server/config/http_url.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -7,15 +7,15 @@
 
 namespace millrace::server {
 
-std::string HookUrl::host_field() const {
+std::string HttpUrl::host_field() const {
   const std::string name = host.find(':') == std::string::npos ? host : "[" + host + "]";
   return port == (uses_tls ? "443" : "80") ? name : name + ":" + port;
 }
 
-std::optional<HookUrl> parse_hook_url(std::string_view text, std::string& fault) {
+std::optional<HttpUrl> parse_http_url(std::string_view text, std::string& fault) {
   fault = "must look like \"http://127.0.0.1:8080/login\" or \"https://...\", not \"" +
           std::string(text) + "\"";
-  HookUrl url;
+  HttpUrl url;
   constexpr std::string_view clear = "http://", inside_tls = "https://";
   url.uses_tls = text.starts_with(inside_tls);
   if (!url.uses_tls && !text.starts_with(clear)) return std::nullopt;
