@@ -1,21 +1,26 @@
 #include "server/cli/api_client.hpp"
 
+#include <algorithm>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <limits>
 #include <stdexcept>
+#include <system_error>
 #include <vector>
 
 #include "server/auth/crypto.hpp"
+#include "server/auth/tls_context.hpp"
 #include "server/cli/ask_secret.hpp"
+#include "server/cli/tls_options.hpp"
 
 namespace millrace::server {
 
@@ -26,14 +31,66 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
 
-std::string password_of(const po::variables_map& values) {
-  if (values.count("password-file") == 0) return ask_secret("Password: ");
-  const auto path = values["password-file"].as<std::string>();
+// Of the file that the option names, without its end.
+std::string first_line(const po::variables_map& values, const char* option) {
+  const auto path = values[option].as<std::string>();
   std::ifstream file(path);
-  std::string password;
-  if (!std::getline(file, password)) throw std::runtime_error("no first line: " + path);
-  if (password.ends_with('\r')) password.pop_back();
-  return password;
+  if (!file) {
+    throw std::runtime_error(std::string("--") + option + ": " + path + ": " +
+                             std::generic_category().message(errno));
+  }
+  std::string line;
+  if (!std::getline(file, line)) {
+    throw std::runtime_error(std::string("--") + option + ": no first line: " + path);
+  }
+  if (line.ends_with('\r')) line.pop_back();
+  return line;
+}
+
+std::string token_of(const po::variables_map& values) {
+  std::string token = first_line(values, "token-file");
+  const auto is_plain = [](unsigned char c) { return c > 0x20 && c < 0x7f; };
+  if (token.empty() || !std::all_of(token.begin(), token.end(), is_plain)) {
+    throw std::runtime_error("--token-file: the first line is no token: " +
+                             values["token-file"].as<std::string>());
+  }
+  return token;
+}
+
+// The field Authorization; empty: nobody in particular asks.
+std::string authorization_of(const po::variables_map& values) {
+  if (values.count("token-file") > 0) {
+    if (values.count("user") > 0) throw UsageError("--token-file or --user, not both");
+    return "Bearer " + token_of(values);
+  }
+  if (values.count("user") == 0) return "";
+  const std::string password = values.count("password-file") > 0
+                                   ? first_line(values, "password-file")
+                                   : ask_secret("Password: ");
+  return "Basic " + to_base64(values["user"].as<std::string>() + ":" + password);
+}
+
+HttpUrl url_of(const po::variables_map& values) {
+  if (values.count("url") == 0) {
+    return {false, values["host"].as<std::string>(), values["port"].as<std::string>(), "/"};
+  }
+  if (!values["host"].defaulted() || !values["port"].defaulted()) {
+    throw UsageError("--url, or --host and --port");
+  }
+  const auto text = values["url"].as<std::string>();
+  std::string fault;
+  const auto url = parse_http_url(text, fault);
+  if (!url || url->target != "/") {
+    throw UsageError("--url must look like \"https://millrace.example.com:9443\", not \"" + text +
+                     "\"");
+  }
+  return *url;
+}
+
+bool is_this_machine(const asio::ip::address& address) {
+  const bool is_mapped = address.is_v6() && address.to_v6().is_v4_mapped();
+  if (!is_mapped) return address.is_loopback();
+  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
 }
 
 // What a refusal says, in one line.
@@ -56,10 +113,18 @@ std::optional<po::variables_map> parse_api_command(const Arguments& arguments,
                         "where the server's HTTP port is");
   options.add_options()("port,p", po::value<std::string>()->default_value("9464"),
                         "the server's HTTP port (its key http.port)");
+  options.add_options()("url", po::value<std::string>(),
+                        "instead of these, where the server is as a URL: "
+                        "https://millrace.example.com:9443 is asked inside TLS");
+  add_tls_options(options);
   options.add_options()("user,u", po::value<std::string>(),
                         "the user as whom to ask; the password is asked for");
   options.add_options()("password-file", po::value<std::string>(),
                         "a file whose first line is the password");
+  options.add_options()("token-file", po::value<std::string>(),
+                        "instead of a user, a file whose first line is a token");
+  options.add_options()("allow-clear",
+                        "send the password or the token to another machine without TLS, too");
   po::options_description all;
   all.add(options);
   po::positional_options_description positional;
@@ -74,21 +139,53 @@ std::optional<po::variables_map> parse_api_command(const Arguments& arguments,
 }
 
 ApiClient::ApiClient(const po::variables_map& values)
-    : host_(values["host"].as<std::string>()), port_(values["port"].as<std::string>()) {
-  if (values.count("user") == 0) return;
-  const auto user = values["user"].as<std::string>();
-  authorization_ = "Basic " + to_base64(user + ":" + password_of(values));
-}
+    : url_(url_of(values)),
+      tls_(client_tls(url_, values)),
+      allow_clear_(values.count("allow-clear") > 0),
+      authorization_(authorization_of(values)) {}
 
 void ApiClient::connect() {
-  stream_.emplace(context_);
-  buffer_.clear();
   beast::error_code error;
-  const auto addresses = asio::ip::tcp::resolver(context_).resolve(host_, port_, error);
-  if (!error) stream_->connect(addresses, error);
-  if (!error) return;
+  const auto addresses = asio::ip::tcp::resolver(context_).resolve(url_.host, url_.port, error);
+  if (error) fail(error);
+  refuse_secret_in_clear(addresses);
+  stream_.emplace(asio::ip::tcp::socket(context_), tls_);
+  buffer_.clear();
+  stream_->tcp().connect(addresses, error);
+  if (error) {
+    stream_.reset();  // not yet TLS that failed
+    fail(error);
+  }
+  if (!tls_) return;
+  if (!expect_server(stream_->ssl(), url_.host)) {
+    stream_.reset();
+    throw std::runtime_error(url_.host + " is no name that a certificate can be held to");
+  }
+  stream_->handshake(HttpStream::Side::client, error);
+  if (error) fail(error);
+}
+
+// Before a byte is sent: the name may stand for several addresses, and any of them may be taken.
+void ApiClient::refuse_secret_in_clear(
+    const asio::ip::tcp::resolver::results_type& addresses) const {
+  if (authorization_.empty() || tls_ || allow_clear_) return;
+  for (const auto& one : addresses) {
+    if (is_this_machine(one.endpoint().address())) continue;
+    throw std::runtime_error(url_.host +
+                             " is not this machine, and the password or token would go there in "
+                             "clear: give --url https://..., or --allow-clear where nobody can "
+                             "read it on the way");
+  }
+}
+
+void ApiClient::fail(const boost::system::error_code& error) {
+  std::string why =
+      stream_ && stream_->uses_tls() ? tls_failure(stream_->ssl(), url_, error) : error.message();
+  if (!tls_ && error == http::error::end_of_stream) {
+    why += ": if it speaks TLS, --url https://...";  // which ends what is not TLS without a word
+  }
   stream_.reset();
-  throw std::runtime_error(host_ + " port " + port_ + ": " + error.message());
+  throw std::runtime_error(url_.host + " port " + url_.port + ": " + why);
 }
 
 std::string ApiClient::request(const std::string& method, const std::string& target,
@@ -97,8 +194,7 @@ std::string ApiClient::request(const std::string& method, const std::string& tar
   request.method_string(method);
   request.target(target);
   request.version(11);
-  const bool is_v6 = host_.find(':') != std::string::npos;
-  request.set(http::field::host, (is_v6 ? "[" + host_ + "]" : host_) + ":" + port_);
+  request.set(http::field::host, url_.host_field());
   if (!authorization_.empty()) request.set(http::field::authorization, authorization_);
   request.body() = body;
   request.prepare_payload();
@@ -110,16 +206,16 @@ std::string ApiClient::request(const std::string& method, const std::string& tar
   http::write(*stream_, request, error);
   if (!error) http::read(*stream_, buffer_, parser, error);
   if (error) {
-    stream_.reset();
     // A connection that was kept may have been closed meanwhile; only what changes nothing is asked
     // again.
-    if (!fresh && method == "GET") return this->request(method, target, body);
-    throw std::runtime_error(host_ + " port " + port_ + ": " + error.message());
+    if (fresh || method != "GET") fail(error);
+    stream_.reset();
+    return this->request(method, target, body);
   }
   const auto response = parser.release();
   if (!response.keep_alive()) stream_.reset();
   if (response.result_int() / 100 == 2) return response.body();
-  throw std::runtime_error(std::to_string(response.result_int()) + ": " + detail_of(response));
+  throw ApiRefusal(response.result_int(), detail_of(response));
 }
 
 std::string percent_encode(std::string_view text, bool keep_slashes) {

@@ -5,6 +5,7 @@
 #include "server/app/settings.hpp"
 #include "server/app/warnings.hpp"
 #include "server/cli/cli.hpp"
+#include "server/cli/tls_options.hpp"
 
 namespace millrace::server {
 
@@ -64,6 +65,7 @@ int run_check(const Arguments& arguments) {
       "health", po::value<std::string>()->implicit_value("")->value_name("URL"),
       "ask a running server instead: exit with 0 if it answers 200 within 5 seconds. "
       "Without a URL, /readyz of the server that this configuration describes");
+  add_tls_options(options);
   options.add_options()("print-table", "print all keys as a Markdown table");
   options.add_options()("print-metrics", "print all metrics as a Markdown table");
   const po::variables_map values = parse_options(arguments, options);
@@ -81,9 +83,12 @@ int run_check(const Arguments& arguments) {
   }
   const bool asks_health = values.count("health") > 0;
   const std::string url = asks_health ? values["health"].as<std::string>() : "";
-  if (!url.empty()) return check_health(url, 5);
+  if (!url.empty()) return check_health(url, 5, values);
+  if (has_tls_options(values)) {
+    throw UsageError("--ca-file, --cert-file and --key-file are for --health https://...");
+  }
   const LoadedConfig loaded = load_config(sources_of(values));
-  if (asks_health && loaded.ok()) return check_health(health_url(loaded.config), 5);
+  if (asks_health && loaded.ok()) return check_health(health_url(loaded.config), 5, values);
   return report(loaded);
 }
 

@@ -50,8 +50,10 @@ boost::program_options::variables_map parse_options(
 boost::program_options::options_description source_options();
 ConfigSources sources_of(const boost::program_options::variables_map& values);
 
-// GET of a plain http:// URL: 0 and silence if the answer is 200, else 1 and one line.
-int check_health(const std::string& url, unsigned timeout_seconds);
+// GET of a URL, https:// with the options of tls_options.hpp: 0 and silence if the answer is 200, else
+// 1 and one line.
+int check_health(const std::string& url, unsigned timeout_seconds,
+                 const boost::program_options::variables_map& values);
 std::string health_url(const Config& config);
 
 }  // namespace millrace::server

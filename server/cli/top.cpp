@@ -80,10 +80,10 @@ class Top {
  public:
   Top(ApiClient& api, bool is_terminal) : api_(api), is_terminal_(is_terminal) {}
 
-  void begin() { before_ = parse_scrape(api_.request("GET", "/metrics")); }
+  void begin() { before_ = scrape(); }
   // After begin(): rates are those since the last look.
   void look() {
-    Scrape now = parse_scrape(api_.request("GET", "/metrics"));
+    Scrape now = scrape();
     std::string text = figures(now) + clients() + topics();
     if (is_terminal_) {
       text =
@@ -99,6 +99,17 @@ class Top {
   }
 
  private:
+  Scrape scrape() {
+    try {
+      return parse_scrape(api_.request("GET", "/metrics"));
+    } catch (const ApiRefusal& refusal) {
+      if (refusal.status != 404) throw;
+      throw std::runtime_error(
+          "/metrics is not served at this address: http.serves, or \"serves\" of its entry in "
+          "http.listeners, has to have \"metrics\", too");
+    }
+  }
+
   std::string figures(const Scrape& now) const {
     const double seconds =
         std::max(0.001, std::chrono::duration<double>(now.at - before_.at).count());

@@ -1,5 +1,6 @@
 // HttpStream: the bytes of one HTTP connection, in clear or inside TLS: an AsyncStream of Asio, for
-// Beast. Time-outs, cancelling and the end are those of the TCP stream below, whichever it is.
+// Beast; and a SyncStream, for a command that has nothing else to do than to wait. Time-outs,
+// cancelling and the end are those of the TCP stream below, whichever it is.
 //
 // The end is that of TCP, without a close alert of TLS: a message says how long it is, or comes in
 // chunks, so that nobody can cut it off unnoticed.
@@ -55,6 +56,24 @@ class HttpStream {
   void async_write_some(const Buffers& from, Handler&& handler) {
     if (tls_) return tls_->async_write_some(from, std::forward<Handler>(handler));
     tcp_.async_write_some(from, std::forward<Handler>(handler));
+  }
+
+  void handshake(Side side, boost::system::error_code& error) { tls_->handshake(side, error); }
+  template <class Buffers>
+  std::size_t read_some(const Buffers& into, boost::system::error_code& error) {
+    return tls_ ? tls_->read_some(into, error) : tcp_.read_some(into, error);
+  }
+  template <class Buffers>
+  std::size_t read_some(const Buffers& into) {
+    return tls_ ? tls_->read_some(into) : tcp_.read_some(into);
+  }
+  template <class Buffers>
+  std::size_t write_some(const Buffers& from, boost::system::error_code& error) {
+    return tls_ ? tls_->write_some(from, error) : tcp_.write_some(from, error);
+  }
+  template <class Buffers>
+  std::size_t write_some(const Buffers& from) {
+    return tls_ ? tls_->write_some(from) : tcp_.write_some(from);
   }
 
   executor_type get_executor() { return tcp_.get_executor(); }

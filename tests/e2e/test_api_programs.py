@@ -5,14 +5,18 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
+import tempfile
 import termios
 import threading
+import unittest
 
 import wire
-from api_case import ApiCase
-from case import EVENT_TIMEOUT_S, eventually, main
+from api_case import PASSWORDS, ApiCase
+from case import EVENT_TIMEOUT_S, Case, eventually, main
+from certificate import self_signed
 from peer import Peer
 from server import Server, binary
 
@@ -198,6 +202,155 @@ class ApiPrograms(ApiCase):
                     os.read(ours, 4096)
             self.assertEqual(program.returncode, 0)
         self.assertEqual(termios.tcgetattr(theirs), before)
+
+
+TOKEN = "token-of-a-robot-" + "x" * 32
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class ApiProgramsInsideTls(Case):
+    """What docs/security.md recommends: the port in clear has metrics alone, all else is inside TLS. http-2 has a
+    certificate for localhost, http-3 one for another name, and http-4 asks for a client's."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-programs-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = folder.name
+        self_signed(cls.file("cert.pem"), cls.file("key.pem"), alternative="DNS:localhost,IP:127.0.0.1")
+        self_signed(cls.file("far.pem"), cls.file("far-key.pem"), name="far.invalid", alternative="DNS:far.invalid")
+        self_signed(cls.file("client.pem"), cls.file("client-key.pem"), name="client")
+        for name, text in (("token", TOKEN + "\n"), ("password", "b\n"), ("empty", ""), ("two-words", "a token\n")):
+            with open(cls.file(name), "w") as out:
+                out.write(text)
+        for user, password in PASSWORDS.items():
+            subprocess.run([binary(), "passwd", cls.file("users"), user], input=password + "\n", text=True, check=True,
+                           stdout=subprocess.DEVNULL)
+        near = {"certificate_file": cls.file("cert.pem"), "key_file": cls.file("key.pem")}
+        far = {"certificate_file": cls.file("far.pem"), "key_file": cls.file("far-key.pem")}
+        asking = {**near, "client_certificate": "required", "client_ca_file": cls.file("client.pem")}
+        cls.CONFIG = {
+            "http": {"serves": ["metrics"],
+                     "listeners": [{"port": 0, "tls": near}, {"port": 0, "tls": far}, {"port": 0, "tls": asking},
+                                   {"port": 0, "serves": ["topics", "api"], "tls": near}]},
+            "access": {"allow_anonymous": True, "password_file": cls.file("users"), "administrators": ["boss"],
+                       "http_tokens": [{"name": "robot", "token_file": cls.file("token"),
+                                        "scopes": ["metrics", "read", "publish", "manage"]}]}}
+        super().setUpClass()
+        cls.trusting = ["--ca-file", cls.file("cert.pem")]
+        cls.login = ["--user", "boss", "--password-file", cls.file("password")]
+        cls.token = ["--token-file", cls.file("token")]
+
+    @classmethod
+    def file(cls, name):
+        return os.path.join(cls.folder, name)
+
+    def url(self, listener="http-2", host="localhost", scheme="https"):
+        return f"{scheme}://{host}:{self.server.port(listener)}"
+
+    def run_program(self, *arguments, code=0):
+        done = subprocess.run([binary(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=EVENT_TIMEOUT_S, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, code, done.stdout)
+        return done.stdout
+
+    def command(self, *arguments, url=None, code=0):
+        """As a user does who trusts the server's certificate."""
+        return self.run_program(arguments[0], "--url", url or self.url(), *self.trusting, *arguments[1:], code=code)
+
+    def use_each_command(self, *who):
+        client = self.peer(self.topic("id"))
+        self.command("publish", self.topic("v"), "-m", "21.5", "--retain", *who)
+        self.assertEqual(self.command("topics", self.topic("#"), *who), f"{self.topic('v')} 21.5\n")
+        self.assertIn(client.client_id, self.command("clients", self.topic(""), *who))
+        text = self.command("top", "--interval", "0.1", *who)
+        for word in ("millrace ", "messages ", "NEWEST", self.topic("v")):
+            self.assertIn(word, text)
+        self.command("kick", client.client_id, "--end-session", *who)
+        self.assertNotIn(client.client_id, self.command("clients", self.topic(""), *who))
+        self.assertIn("404", self.command("kick", client.client_id, *who, code=1))
+
+    def test_each_command_with_a_password(self):
+        self.use_each_command(*self.login)
+
+    def test_each_command_with_a_token(self):
+        self.use_each_command(*self.token)
+
+    def test_a_trace(self):
+        program = subprocess.Popen([binary(), "trace", "--url", self.url(), *self.trusting, *self.token, "--topic",
+                                    self.topic("#")], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        self.addCleanup(program.stdout.close)
+        peer = self.peer()
+        while not select.select([program.stdout], [], [], 0.05)[0]:  # it may not have begun to trace
+            peer.publish(self.topic(), b"x", qos=1)
+        self.assertIn(self.topic(), program.stdout.readline())
+        program.send_signal(signal.SIGINT)
+        self.assertEqual(program.wait(EVENT_TIMEOUT_S), 0)
+
+    def test_the_port_in_clear_has_no_api(self):
+        for arguments in (("topics",), ("kick", "x", *self.login)):
+            self.assertIn("404", self.run_program(arguments[0], "--port", str(self.server.http_port), *arguments[1:], code=1))
+
+    def test_an_address_in_the_certificate_will_do(self):
+        self.command("topics", *self.token, url=self.url(host="127.0.0.1"))
+
+    def test_who_signed_the_certificate_has_to_be_trusted(self):
+        for trusted in ([], ["--ca-file", self.file("far.pem")]):
+            text = self.run_program("topics", "--url", self.url(), *self.token, *trusted, code=1)
+            self.assertIn("its certificate is not trusted", text)
+            self.assertIn("--ca-file has to name", text)
+        self.assertIn("--ca-file cannot be used", self.run_program("topics", "--url", self.url(), "--ca-file", "/none", code=1))
+
+    def test_the_certificate_has_to_be_for_the_name(self):
+        for host in ("localhost", "127.0.0.1"):
+            text = self.run_program("topics", "--url", self.url("http-3", host), *self.token, "--ca-file",
+                                    self.file("far.pem"), code=1)
+            self.assertIn(f"its certificate is not for {host}", text)
+
+    def test_a_client_certificate_where_the_server_wants_one(self):
+        url = self.url("http-4")
+        own = ["--cert-file", self.file("client.pem"), "--key-file", self.file("client-key.pem")]
+        self.command("topics", *self.token, *own, url=url)
+        self.assertIn("it wants a client's certificate: --cert-file", self.command("topics", *self.token, url=url, code=1))
+        self.assertIn("belong together", self.command("topics", "--cert-file", self.file("client.pem"), url=url, code=2))
+        wrong = ["--cert-file", self.file("client.pem"), "--key-file", self.file("key.pem")]
+        self.assertIn("--key-file does not belong to the certificate", self.command("topics", *wrong, url=url, code=1))
+
+    def test_a_token_that_is_none(self):
+        for name, reason in (("missing", "No such file"), ("empty", "no first line"), ("two-words", "is no token"),
+                             ("password", "401")):
+            self.assertIn(reason, self.command("topics", "--token-file", self.file(name), code=1))
+        self.assertIn("not both", self.command("topics", *self.token, *self.login, code=2))
+
+    def test_a_secret_is_not_sent_to_another_machine_in_clear(self):
+        far = ["--url", "http://192.0.2.1:9464"]  # an address for documentation: nobody is there
+        for who in (self.login, self.token):
+            for command in (["kick", "x", *far], ["topics", "--host", "192.0.2.1"]):
+                text = self.run_program(*command, *who, code=1)
+                self.assertIn("would go there in clear", text)
+                self.assertIn("--allow-clear", text)
+        self.assertIn("404", self.run_program("topics", "--url", self.url("http", scheme="http"), *self.token, code=1))
+
+    def test_where_the_server_is_can_be_misspelt(self):
+        for url in ("localhost:1", "ftp://localhost", self.url() + "/api", "https://user:secret@localhost"):
+            self.assertIn("--url must look like", self.run_program("topics", "--url", url, code=2))
+        self.assertIn("--url, or --host", self.run_program("topics", "--url", self.url(), "--port", "1", code=2))
+        self.assertIn("https://", self.command("topics", url=self.url("http", scheme="http"), code=2))
+        self.assertIn("it does not speak TLS", self.command("topics", url=self.url("http"), code=1))
+        self.assertIn("if it speaks TLS, --url", self.run_program("topics", "--port", str(self.server.port("http-2")), code=1))
+
+    def test_top_says_what_it_misses_where_metrics_are_not_served(self):
+        self.assertIn("/metrics is not served", self.command("top", *self.token, url=self.url("http-5"), code=1))
+
+    def test_health(self):
+        self.assertEqual(self.run_program("check", "--health", self.url() + "/readyz", *self.trusting), "")
+        self.assertIn("its certificate is not trusted", self.run_program("check", "--health", self.url() + "/readyz", code=1))
+        self.assertIn("its certificate is not for localhost", self.run_program(
+            "check", "--health", self.url("http-3") + "/readyz", "--ca-file", self.file("far.pem"), code=1))
+        self.assertIn("404", self.run_program("check", "--health", self.url("http-5") + "/readyz", *self.trusting, code=1))
+        self.assertIn("--health https://", self.run_program("check", *self.trusting, code=2))
 
 
 if __name__ == "__main__":
