@@ -16,8 +16,7 @@ RUN cmake --preset release -DMILLRACE_TESTS=OFF -DMILLRACE_BENCH=OFF \
     && cmake --build --preset release --target millrace \
     && strip build/release/bin/millrace
 # Libraries that are inside the program and no package of the image.
-RUN dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' \
-    libboost1.81-dev nlohmann-json3-dev libspdlog-dev >built-in.txt
+RUN sh docker/built-in.sh build/release >built-in.txt
 
 FROM build AS test
 RUN . deploy/packages.sh && install_missing $test_packages
@@ -47,6 +46,7 @@ LABEL org.opencontainers.image.title="millrace" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
 COPY --from=build /src/build/release/bin/millrace /usr/local/bin/millrace
+COPY --from=build /src/LICENSE /src/deploy/debian/copyright /usr/share/doc/millrace/
 COPY --from=sbom /sbom.spdx.json /usr/share/doc/millrace/sbom.spdx.json
 COPY docker/millrace.json /etc/millrace/millrace.json
 ENV MILLRACE_CONFIG=/etc/millrace/millrace.json

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The image's software bill of materials, as SPDX 2.3 in JSON: the server, the libraries that are compiled
-# into it, and each Debian package. The Dockerfile runs it inside the image: sbom.sh PROGRAM BUILT-IN, where
-# BUILT-IN has a line "package version architecture" for each library inside the program.
+# into it, the packages of npm in its page, and each Debian package. The Dockerfile runs it inside the image:
+# sbom.sh PROGRAM BUILT-IN, where BUILT-IN is what docker/built-in.sh printed.
 set -eu
 program=$1 built_in=$2
 version=$("$program" --version | sed 's/^millrace //')
@@ -32,6 +32,15 @@ debian() {  # debian CONTAINS|STATIC_LINK, from lines "package version architect
   done
 }
 
+npm() {  # from lines "package version"
+  while read -r name number; do
+    id="SPDXRef-npm-$(printf '%s' "$name" | tr -c 'A-Za-z0-9.\n' -)"
+    printf ',\n'
+    entry "$id" "$name" "$number" "pkg:npm/$(printf '%s' "$name" | sed 's/@/%40/')@$number"
+    relation SPDXRef-millrace CONTAINS "$id" >>"$relations"
+  done
+}
+
 cat <<END
 {"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "millrace-$version",
  "documentNamespace": "https://spdx.org/spdxdocs/millrace-$version-$checksum",
@@ -42,7 +51,8 @@ END
 entry SPDXRef-image millrace-image "$version"
 printf ',\n'
 entry SPDXRef-millrace millrace "$version" "pkg:generic/millrace@$version"
-debian STATIC_LINK <"$built_in"
+sed -n 's/^deb //p' "$built_in" | debian STATIC_LINK
+sed -n 's/^npm //p' "$built_in" | npm
 dpkg-query -W -f '${Package} ${Version} ${Architecture}\n' | debian CONTAINS
 printf '\n ],\n "relationships": [\n'
 printf '  {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": "SPDXRef-image"}'

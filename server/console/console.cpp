@@ -22,9 +22,10 @@ HttpResponse response_of(const ConsoleFile& file) {
   auto& headers = response.headers;
   headers.emplace_back("Content-Encoding", "gzip");
   headers.emplace_back("Vary", "Accept-Encoding");
-  // The name of each other file changes with what is in it.
-  headers.emplace_back("Cache-Control",
-                       file.path == "/" ? "no-cache" : "public, max-age=31536000, immutable");
+  // Only below /assets/ the name of a file changes with what is in it.
+  headers.emplace_back("Cache-Control", file.path.starts_with("/assets/")
+                                            ? "public, max-age=31536000, immutable"
+                                            : "no-cache");
   headers.emplace_back("Content-Security-Policy", content_security_policy);
   headers.emplace_back("Referrer-Policy", "no-referrer");
   return response;

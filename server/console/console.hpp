@@ -1,6 +1,7 @@
 // The page at `/`: topics, clients and the flow of messages in a browser. Its sources are beside
 // this file; the build makes files of hashed names of them, which are in the program, gzip-encoded
-// (embed.mjs). A build without npm has none: then `/` lists the routes.
+// (embed.mjs), with the licences of what is in it. A build without npm has none: then `/` lists the
+// routes.
 //
 // The page asks nothing of any other machine, and its Content-Security-Policy would not let it.
 //

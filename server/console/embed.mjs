@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib'
 const [dist, output] = process.argv.slice(2)
 const bytesMax = 250_000
 const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8',
-  '.svg': 'image/svg+xml' }
+  '.svg': 'image/svg+xml', '.txt': 'text/plain; charset=utf-8' }
 
 const names = readdirSync(dist, { recursive: true, withFileTypes: true })
   .filter(entry => entry.isFile())

@@ -894,6 +894,15 @@ describe('the page', { skip }, () => {
     assert.match(await (await fetch(server.url + '/', { headers: { 'Accept-Encoding': 'identity' } })).text(), /href="\/metrics"/)
   })
 
+  test('has the licences of what is in it', async () => {
+    await open()
+    const link = await page.getByRole('link', { name: 'Licences' }).getAttribute('href')
+    const notices = await fetch(new URL(link, server.url + '/'))
+    assert.equal(notices.status, 200)
+    assert.equal(notices.headers.get('Cache-Control'), 'no-cache')
+    assert.match(await notices.text(), /Files: node_modules\/uplot\/[^]*Leon Sorokin[^]*Permission is hereby granted/)
+  })
+
   test('a real EventSource gets the newest value, what changes, and goes on where it was', async () => {
     await server.stop()
     server = await Server.start(await freePort())

@@ -47,11 +47,14 @@ def build_millrace(name, folder):
     """Everything of the Dockerfile but the stage that compiles."""
     shutil.copytree(ROOT / "docker", folder / "docker")
     run("strip", "-o", str(folder / "millrace"), binary())
-    (folder / "built-in.txt").write_text("libboost1.81-dev 1.81.0-5+deb12u1 amd64\n")
+    for path in (ROOT / "LICENSE", ROOT / "deploy" / "debian" / "copyright"):
+        shutil.copy(path, folder)
+    build_folder = Path(binary()).resolve().parents[1]
+    (folder / "built-in.txt").write_text(run("sh", str(ROOT / "docker" / "built-in.sh"), str(build_folder)))
     stages = DOCKERFILE.partition("FROM debian:bookworm-slim AS runtime")
     (folder / "Dockerfile").write_text(
         f"FROM {BASE} AS build\nCOPY millrace /src/build/release/bin/millrace\n"
-        f"COPY built-in.txt /src/built-in.txt\n" + "".join(stages[1:]))
+        "COPY built-in.txt LICENSE /src/\nCOPY copyright /src/deploy/debian/copyright\n" + "".join(stages[1:]))
     build(name, folder, "--build-arg", "REVISION=abc")
 
 

@@ -11,7 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from image import BASE, DOCKERFILE, build_millrace, missing, remove, run
+from image import BASE, DOCKERFILE, ROOT, build_millrace, missing, remove, run
 from server import binary
 from suite import eventually, main
 
@@ -23,6 +23,62 @@ class Labels(unittest.TestCase):
     def test_the_version_is_the_programs(self):
         version = re.search(r'image\.version="([^"]*)"', DOCKERFILE)[1]
         self.assertEqual(run(binary(), "--version").split()[1], version)
+
+
+class Bill(unittest.TestCase):
+    """The bill of materials, made outside of the image, where a program stands for dpkg-query."""
+
+    DPKG_QUERY = """#!/bin/sh
+shift 3  # -W -f FORMAT
+[ $# -gt 0 ] || echo 'libssl3 3.0.19-1~deb12u2 amd64'
+for name; do echo "deb $name 1:1.0+b1 amd64"; done
+"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="millrace-bill-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.console = self.folder / "build" / "server" / "console"
+        self.console.mkdir(parents=True)
+        query = self.folder / "dpkg-query"
+        query.write_text(self.DPKG_QUERY)
+        query.chmod(0o755)
+
+    def made(self):
+        environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
+        built_in = self.folder / "built-in.txt"
+        built_in.write_text(run("sh", str(ROOT / "docker" / "built-in.sh"), str(self.folder / "build"), env=environment))
+        bill = json.loads(run("sh", str(ROOT / "docker" / "sbom.sh"), binary(), str(built_in), env=environment))
+        names = [package["SPDXID"] for package in bill["packages"]]
+        self.assertEqual(len(names), len(set(names)))
+        for relation in bill["relationships"]:
+            self.assertLessEqual({relation["spdxElementId"], relation["relatedSpdxElement"]}, {*names, "SPDXRef-DOCUMENT"})
+        return bill
+
+    @staticmethod
+    def purls(bill):
+        return {package["externalRefs"][0]["referenceLocator"]: package["SPDXID"] for package in bill["packages"]
+                if "externalRefs" in package}
+
+    @staticmethod
+    def relations(bill):
+        return [(one["spdxElementId"], one["relationshipType"], one["relatedSpdxElement"]) for one in bill["relationships"]]
+
+    def test_it_has_the_libraries_and_the_packages_of_npm_inside_the_program(self):
+        (self.console / "built").touch()
+        (self.console / "bundled.txt").write_text("@scope/part 2.0.0\nuplot 1.6.31\n")
+        bill = self.made()
+        purls = self.purls(bill)
+        for name in ("libboost1.81-dev", "nlohmann-json3-dev", "libspdlog-dev", "libfmt-dev", "prometheus-cpp-dev"):
+            built_in = purls[f"pkg:deb/debian/{name}@1%3A1.0%2Bb1?arch=amd64&distro=debian-12"]
+            self.assertIn((built_in, "STATIC_LINK", "SPDXRef-millrace"), self.relations(bill))
+        for purl in ("pkg:npm/uplot@1.6.31", "pkg:npm/%40scope/part@2.0.0"):
+            self.assertIn(("SPDXRef-millrace", "CONTAINS", purls[purl]), self.relations(bill))
+        self.assertIn(("SPDXRef-image", "CONTAINS", "SPDXRef-libssl3"), self.relations(bill))
+
+    def test_without_the_page_there_is_nothing_of_npm(self):
+        (self.console / "bundled.txt").write_text("uplot 1.6.31\n")  # of a page that is not in the program
+        self.assertEqual([purl for purl in self.purls(self.made()) if "npm" in purl], [])
 
 
 @unittest.skipIf(missing(), missing())
@@ -111,7 +167,10 @@ class Image(unittest.TestCase):
         installed = run(*inside, "dpkg-query", self.NAME, "-W", "-f", "${Package} ${Version}\n").splitlines()
         listed = {f'{package["name"]} {package["versionInfo"]}' for package in bill["packages"]}
         self.assertEqual([line for line in installed if line not in listed], [])
-        self.assertIn("libboost1.81-dev 1.81.0-5+deb12u1", listed)
+        for name in ("libboost1.81-dev", "libfmt-dev", "uplot"):
+            self.assertIn(name, {package["name"] for package in bill["packages"]})
+        for name, path in (("copyright", "deploy/debian/copyright"), ("LICENSE", "LICENSE")):
+            self.assertEqual(run(*inside, "cat", self.NAME, f"/usr/share/doc/millrace/{name}"), (ROOT / path).read_text())
         names = [package["SPDXID"] for package in bill["packages"]]
         self.assertEqual(len(names), len(set(names)))
         for name in names:

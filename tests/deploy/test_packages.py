@@ -176,8 +176,10 @@ class Packages(unittest.TestCase):
                          ["root:millrace 640", "root:millrace 750"])
         self.assertTrue((self.root / "etc/systemd/system/multi-user.target.wants/millrace.service").is_symlink())
         for name in ("usr/share/man/man1/millrace.1", "usr/share/bash-completion/completions/millrace",
-                     "usr/include/millrace/local.h", "usr/share/doc/millrace/copyright"):
+                     "usr/include/millrace/local.h", "usr/share/doc/millrace/copyright",
+                     "usr/share/doc/libmillrace-local/copyright", "usr/share/doc/libmillrace-core-dev/copyright"):
             self.assertTrue((self.root / name).exists(), name)
+        self.assertIn("Files: node_modules/uplot/*", (self.root / "usr/share/doc/millrace/copyright").read_text())
         self.assertEqual(self.started(), "a/b a message\nmillrace 0.1.0\n")
 
         own = self.root / "etc/millrace/millrace.json"

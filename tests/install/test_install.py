@@ -135,6 +135,10 @@ class CoreAlone(unittest.TestCase):
         self.assertIn(f"cmake --build {self.build} --target millrace_core",
                       " ".join(self.too_early.split()))
 
+    def test_it_says_under_which_licence_it_is(self):
+        with open(os.path.join(self.prefix, "share", "doc", "libmillrace-core-dev", "copyright")) as file:
+            self.assertIn("Apache License", file.read())
+
     def test_the_queues(self):
         self.assertEqual(run(os.path.join(self.outside, "queue")),
                          "5050 5050 5050 5050 min_capacity must be above 0\n")
@@ -167,6 +171,10 @@ class Server(unittest.TestCase):
                 os.path.join(prefix, "lib", "systemd", "system", "millrace.service")))
             example = os.path.join(prefix, "share", "millrace", "millrace.json")
             self.assertTrue(os.path.exists(example))
+            for name, source in (("copyright", "deploy/debian/copyright"), ("LICENSE", "LICENSE")):
+                with open(os.path.join(prefix, "share", "doc", "millrace", name)) as installed:
+                    with open(os.path.join(SOURCE, source)) as expected:
+                        self.assertEqual(installed.read(), expected.read())
 
 
 if __name__ == "__main__":
