@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/broker/check.hpp"
+#include "core/broker/credit.hpp"
 #include "core/broker/journal.hpp"
 
 namespace millrace::broker {
@@ -550,12 +551,27 @@ void Backlog::update_gauges(Session& session) {
                  stats.pending.value() <= INT64_MAX);
   MILLRACE_CHECK(stats.pending_bytes.value() >= session.pending.bytes() &&
                  stats.pending_bytes.value() <= INT64_MAX);
-  const bool slow = session.connected() && session.pending.collapsed();
+  const bool collapsed = session.connected() && session.pending.collapsed();
+  if (collapsed != session.told_collapsed) {
+    session.told_collapsed = collapsed;
+    if (session.connected()) session.update_binding();
+  }
+  const bool slow = is_slow(session);
   if (slow == session.counted_slow) return;
   MILLRACE_CHECK(slow || stats.slow_sessions.value() > 0);
   slow ? stats.slow_sessions.add() : stats.slow_sessions.subtract();
   session.counted_slow = slow;
-  if (session.connected()) session.update_binding();
+}
+
+// It is conflated; or, as a session that has the newest values alone has no backlog that could tell,
+// its credit is used up, and what may be replaced has waited for as long as an adaptive subscription
+// lets it. Nothing comes of the mere passing of time: SessionTimers has the session looked at then.
+bool Backlog::is_slow(const Session& session) const {
+  if (!session.connected()) return false;
+  if (session.pending.collapsed()) return true;
+  const auto since_ns = session.pending.newest_since_ns();
+  return since_ns && batch_.now_ns() - *since_ns >= batch_.limits().stale_ns() &&
+         is_credit_used_up(*session.outbox, batch_.limits());
 }
 
 }  // namespace millrace::broker

@@ -123,8 +123,9 @@ class Backlog {
   }
   bool has_discarded() const { return !discarded_.empty() || has_heritable(); }
 
-  // After anything was taken out of, or put into, session.pending. Where the session has become
-  // slow, or is so no more, the connection is told too (Session::update_binding).
+  // After anything was taken out of, or put into, session.pending, and when what waits has become as
+  // old as makes a session slow. Where the backlog has collapsed, or is so no more, the connection is
+  // told too (Session::update_binding).
   void update_gauges(Session& session);
 
  private:
@@ -143,6 +144,7 @@ class Backlog {
   }
   void show(const Session& session) const;
 
+  bool is_slow(const Session& session) const;
   void add_entry(Session& session, Mode mode, PendingEntry entry, PublishContext& context);
   bool makes_room(Session& session, const PendingEntry& entry);
   bool makes_room_for_user(Session& session, const PendingEntry& entry);

@@ -17,4 +17,13 @@ inline std::uint32_t credit_bytes(const Outbox& outbox, Mode mode, const Process
   return limits.credit_bytes + outbox.credit_raise;
 }
 
+// The same by what the connection's subscriptions ask for.
+inline std::uint32_t credit_bytes(const Outbox& outbox, const ProcessorLimits& limits) {
+  const bool is_latest = outbox.binding() == Outbox::Binding::latest;
+  return credit_bytes(outbox, is_latest ? Mode::latest : Mode::every, limits);
+}
+inline bool is_credit_used_up(const Outbox& outbox, const ProcessorLimits& limits) {
+  return outbox.outstanding_bytes >= credit_bytes(outbox, limits);
+}
+
 }  // namespace millrace::broker

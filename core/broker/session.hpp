@@ -117,7 +117,7 @@ struct Session {
 
   bool ended : 1 = false;  // kept to the end of the batch because routes may still name it
   bool waits_for_service : 1 = false;  // Deliverer's: listed for the end of this batch
-  bool counted_slow : 1 = false;       // Backlog's: in the gauge
+  bool counted_slow : 1 = false;       // Backlog's: see its is_slow(); in the gauge
   bool sent_unjudged : 1 = false;  // inflight messages were sent before a reload that may deny them
   std::uint8_t holding_rank = 0;   // LargestSessions', as the next one
   std::uint8_t waiting_rank = 0;
@@ -125,6 +125,7 @@ struct Session {
   bool user_is_full : 1 = false;    // UserAccounts', as the next one
   bool stored : 1 = false;          // Journal's: it is in the store
   bool is_paced : 1 = false;        // see update_pacing()
+  bool told_collapsed : 1 = false;  // Backlog's: update_binding() knows that it has collapsed
   std::uint32_t user_kib = 0;
   std::uint32_t last_stored = 0;  // Journal's: the number that it gave last to one of its messages
   std::uint32_t conflated = 0;  // Backlog's: values replaced since it connected; stays at its most

@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "core/broker/check.hpp"
+#include "core/broker/credit.hpp"
 
 namespace millrace::broker {
 
@@ -28,6 +29,9 @@ std::int64_t SessionTimers::due_ns(const Session& session, const Batch& batch) {
   } else if (session.pending.has_adaptive()) {
     MILLRACE_CHECK(session.pending.newest_since_ns().has_value());
     consider(*session.pending.newest_since_ns() + stale_ns);
+  } else if (session.pending.newest_size() > 0 && !session.counted_slow &&
+             is_credit_used_up(*session.outbox, batch.limits())) {
+    consider(*session.pending.newest_since_ns() + stale_ns);  // it counts as slow then
   }
   return due;
 }

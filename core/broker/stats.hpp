@@ -65,7 +65,7 @@ struct ProcessorStats {
   Counter inflight;             // QoS 1 and 2 messages sent and not yet settled
   Counter pending;              // messages that wait for credit
   Counter pending_bytes;
-  Counter slow_sessions;  // that are conflating now
+  Counter slow_sessions;  // now: see Backlog::is_slow()
   Counter takeovers;
   Counter wills;
   Counter sessions_expired;

@@ -118,7 +118,9 @@ std::vector<MetricRow> session_rows(const ProcessorStats& stats) {
       of_counter(stats, gauge, "millrace_pending_bytes",
                  "Bytes of the messages that wait for subscribers.",
                  &ProcessorStats::pending_bytes),
-      of_counter(stats, gauge, "millrace_slow_sessions", "Sessions that are being conflated now.",
+      of_counter(stats, gauge, "millrace_slow_sessions",
+                 "Sessions that are slow now: they are being conflated, or have no credit while "
+                 "values that may be replaced have waited for adaptive.stale_after_ms.",
                  &ProcessorStats::slow_sessions),
       of_counter(stats, counter, "millrace_takeovers_total",
                  "Connections that ended because their client identifier connected again.",

@@ -205,6 +205,59 @@ TEST_F(Backlogged, CollapsesWhenTheOldestIsStale) {
   EXPECT_THAT(payloads(), ElementsAre("2"));
 }
 
+TEST_F(Waiting, IsSlowWithoutCreditOnceWhatMayBeReplacedHasWaitedForLong) {
+  add(Mode::latest, value("1"));
+  client.outbox->outstanding_bytes = 1 << 20;
+  parts.next_batch(999'999'999);
+  add(Mode::latest, value("2"));
+  EXPECT_EQ(stats().slow_sessions.value(), 0u);
+  parts.next_batch(1);
+  parts.backlog.on_timer(client.session);
+  EXPECT_EQ(stats().slow_sessions.value(), 1u) << "the newer value has the place of the older one";
+  EXPECT_EQ(client.outbox->binding(), Outbox::Binding::early) << "nothing has collapsed";
+  client.outbox->outstanding_bytes = 0;
+  parts.backlog.update_gauges(client.session);
+  EXPECT_EQ(stats().slow_sessions.value(), 0u) << "it has credit";
+  client.outbox->outstanding_bytes = 1 << 20;
+  parts.backlog.update_gauges(client.session);
+  EXPECT_EQ(stats().slow_sessions.value(), 1u);
+  EXPECT_THAT(payloads(), ElementsAre("2"));
+  EXPECT_EQ(stats().slow_sessions.value(), 0u) << "nothing waits";
+}
+
+TEST_F(Waiting, IsNotSlowForMessagesThatAreNeverReplaced) {
+  add(Mode::every, value("1", 1));
+  client.outbox->outstanding_bytes = 1 << 20;
+  parts.next_batch(5'000'000'000);
+  parts.backlog.on_timer(client.session);
+  EXPECT_EQ(stats().slow_sessions.value(), 0u);
+}
+
+TEST_F(Waiting, IsSlowNoMoreOnceItsConnectionIsGone) {
+  add(Mode::latest, value("1", 1));
+  client.outbox->outstanding_bytes = 1 << 20;
+  parts.next_batch(1'000'000'000);
+  parts.backlog.on_timer(client.session);
+  ASSERT_EQ(stats().slow_sessions.value(), 1u);
+  lose_connection();
+  EXPECT_EQ(stats().slow_sessions.value(), 0u);
+}
+
+// It counts already, for what waits in order and is never replaced.
+TEST_F(Backlogged, IsBoundLateWhenItCollapsesWhileItIsSlow) {
+  Command command = request("a", "request", parts.now_ns);
+  add(Mode::adaptive, waiting(command.get_if<command::Publish>()->message));
+  client.outbox->outstanding_bytes = 1 << 20;
+  parts.next_batch(1'000'000'000);
+  parts.backlog.on_timer(client.session);
+  ASSERT_EQ(stats().slow_sessions.value(), 1u);
+  EXPECT_EQ(client.outbox->binding(), Outbox::Binding::early);
+  for (int i = 0; i < 10; ++i) add(Mode::adaptive, value(std::to_string(i)));
+  ASSERT_TRUE(pending().collapsed());
+  EXPECT_EQ(client.outbox->binding(), Outbox::Binding::latest);
+  EXPECT_EQ(stats().slow_sessions.value(), 1u);
+}
+
 TEST_F(Waiting, ValuesBeforeASubscribeAreNotReplacedAfterIt) {
   add(Mode::latest, value("before"));
   parts.backlog.seal(client.session);
@@ -388,9 +441,13 @@ TEST(Backlog, IsWithinItsLimitsAndItsGaugesAgree) {
     for (int round = 0; round < 20'000; ++round) {
       Client& client = *parts.clients[random() % parts.clients.size()];
       Session& session = client.session;
-      switch (random() % 8) {
+      switch (random() % 9) {
         case 0:
           parts.backlog.seal(session);
+          break;
+        case 4:
+          client.outbox->outstanding_bytes = random() % 2 == 0 ? 0u : 1u << 20;
+          parts.backlog.update_gauges(session);
           break;
         case 1:
           if (session.connected()) {
@@ -437,7 +494,10 @@ TEST(Backlog, IsWithinItsLimitsAndItsGaugesAgree) {
         const PendingQueue& pending = one->session.pending;
         messages += pending.size();
         bytes += pending.bytes();
-        slow += one->session.connected() && pending.collapsed() ? 1 : 0;
+        const auto since_ns = pending.newest_since_ns();
+        const bool waits_for_long = since_ns && parts.now_ns - *since_ns >= limits.stale_ns() &&
+                                    one->outbox->outstanding_bytes > 0;  // far more than any credit
+        slow += one->session.connected() && (pending.collapsed() || waits_for_long) ? 1 : 0;
         ASSERT_LE(pending.every_size(), limits.queue_messages);
         ASSERT_LE(pending.every_bytes(), limits.queue_bytes);
         ASSERT_LE(pending.newest_size(), limits.slots.count_max);

@@ -222,6 +222,46 @@ TEST(Latest, ForgetsTheCreditOfTheConnectionWithTheLastSuchSubscription) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1"));
 }
 
+// No command tells of the time: the processor has to be woken for it, and once.
+TEST(Latest, IsSlowWhileItsValuesHaveWaitedForLongWithoutCredit) {
+  ProcessorLimits limits;
+  limits.credit_bytes = limits.credit_latest_bytes = 50;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  const auto slow = [&] { return world.processor.stats().slow_sessions.value(); };
+  for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, '.'));
+  world.run_until_idle();
+  EXPECT_EQ(slow(), 0u);
+  EXPECT_EQ(world.processor.next_deadline_ns(), world.now_ns + limits.stale_ns());
+  world.advance_ms(limits.adaptive_stale_after_ms - 1);
+  writer.publish("c", "newer");
+  EXPECT_EQ(slow(), 0u);
+  world.advance_ms(1);
+  EXPECT_EQ(slow(), 1u);
+  EXPECT_EQ(world.processor.next_deadline_ns(), Processor::no_deadline);
+  writer.publish("c", "newer still");
+  EXPECT_EQ(slow(), 1u);
+  reader.read();
+  EXPECT_EQ(slow(), 0u);
+  EXPECT_EQ(reader.got.back().payload, "newer still");
+}
+
+// Each value waits for a while, but none for long.
+TEST(Latest, IsNotSlowWhileItTakesWhatItGets) {
+  ProcessorLimits limits;
+  limits.credit_bytes = limits.credit_latest_bytes = 50;
+  World world(limits);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  Peer& writer = world.peer("writer").connect();
+  for (int turn = 0; turn < 50; ++turn) {
+    for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, '.'));
+    world.advance_ms(limits.adaptive_stale_after_ms / 2);
+    EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u) << turn;
+    reader.read();
+  }
+}
+
 // Its cells all fit into a small credit at times; that is not yet catching up.
 TEST(Adaptive, HasASmallCreditUntilItHasCaughtUp) {
   ProcessorLimits limits;

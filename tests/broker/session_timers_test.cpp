@@ -126,6 +126,23 @@ TEST_F(Timers, LookAtACollapsedBacklogWhenItsSocketHasBeenCalm) {
       << "what drains is looked at by itself";
 }
 
+TEST_F(Timers, LookAtNewestValuesWithoutCreditWhenTheirAgeMakesTheSessionSlow) {
+  Client& client = parts.client();
+  Session& session = client.session;
+  PendingEntry oldest = waiting(message("a", "1"));
+  oldest.since_ns = parts.now_ns - 200 * ms;
+  session.pending.push_cell(oldest);
+  parts.timers.reschedule(session, parts.batch);
+  EXPECT_EQ(parts.timers.next_ns(), SessionTimers::never_ns) << "with credit it is served at once";
+  client.outbox->outstanding_bytes = 1 << 20;
+  session.counted_slow = true;
+  parts.timers.reschedule(session, parts.batch);
+  EXPECT_EQ(parts.timers.next_ns(), SessionTimers::never_ns) << "it counts as slow already";
+  session.counted_slow = false;
+  parts.timers.reschedule(session, parts.batch);
+  EXPECT_EQ(parts.timers.next_ns(), parts.now_ns + 800 * ms);
+}
+
 // Whatever changes, in whatever order: each is taken out no later than it is due.
 TEST_F(Timers, AreNeverLate) {
   std::minstd_rand random(11);

@@ -132,6 +132,29 @@ class Api(ApiCase):
         self.assertGreater(row["waiting_bytes"], 0)
         self.assertNotIn(publisher.client_id, [row["id"] for row in self.get("/slow")["clients"]])
 
+    def test_whoever_is_listed_as_slow_is_counted(self):
+        server = Server()
+        self.addCleanup(server.stop)
+        readers, publisher = [Peer(server.mqtt_port, receive_buffer=4096) for _ in range(2)], Peer(server.mqtt_port)
+        for peer in (*readers, publisher):
+            self.addCleanup(peer.close)
+            peer.connect()
+
+        def counts():
+            return (len(self.get("/slow", server=server)["clients"]), self.get("/server", server=server)["sessions_slow"],
+                    server.metrics()["millrace_slow_sessions"])
+
+        self.assertEqual(counts(), (0, 0, 0))
+        # Neither reads: one has the newest values alone, the other each message as long as it keeps up.
+        for reader, filter_ in zip(readers, ("$latest/#", "#")):
+            reader.subscribe(filter_)
+        for number in range(200):
+            publisher.publish(str(number), b"x" * 50_000)
+        publisher.publish("last", b"x", qos=1)
+        eventually(lambda: counts() == (2, 2, 2), "both are listed and counted")
+        readers[0].close()
+        eventually(lambda: counts() == (1, 1, 1), "who is gone is neither")
+
     def test_clients_are_ordered_by_the_age_and_the_bytes_of_what_waits_for_them(self):
         self.server = Server({"threads": {"io": 1}})
         self.addCleanup(self.server.stop)
