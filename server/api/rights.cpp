@@ -59,9 +59,12 @@ void ApiRights::change(const HttpExchange::Ptr& exchange, HttpScope needed,
           problem(403, "the token has not the scope " + std::string(to_string(needed))));
     }
     if (verdict.grants->user().empty()) {
+      const bool publishes = needed == HttpScope::publish;
       return exchange->answer(
-          sign_in("to change something, a user name and a password are needed "
-                  "(access.password_file)"));
+          sign_in(publishes ? "to publish, a user name and a password are needed "
+                              "(access.password_file)"
+                            : "only administrators may do this, and are known by user name and "
+                              "password (access.administrators)"));
     }
     then(std::move(verdict));
   });

@@ -9,7 +9,7 @@
 // A token of access.http_tokens needs the scope of that name for each, and with `manage` may what an
 // administrator may.
 //
-// What changes something is refused to pages of other origins, whatever password their browser adds
+// What is published or managed is refused to pages of other origins, whatever password their browser adds
 // by itself: such a request names its origin, which is not this server's.
 //
 // Threads: the HTTP thread.

@@ -98,13 +98,21 @@ class ApiTraces(ApiCase):
         eventually(lambda: any(entry["kind"] == "log" and "cause=refused" in entry["text"]
                                for entry in self.entries(server, trace)["entries"]), "the refusal is recorded")
 
+    def test_who_gives_no_password_is_told_who_may_trace(self):
+        server = self.with_users(administrators=["boss"], allow_anonymous=True)
+        for method, path in (("GET", "/trace"), ("POST", "/trace?client=a"), ("GET", "/trace/1"), ("DELETE", "/trace/1")):
+            detail = self.refused(401, method, path, server=server)["detail"]
+            self.assertIn("only administrators", detail)
+            self.assertNotIn("change", detail)
+        self.assertIn("to publish", self.refused(401, "PUT", "/topics/a", server=server, body=b"x")["detail"])
+
     def test_traces_are_limited_and_the_administrators(self):
         server = self.with_users(administrators=["boss"])
         for method, path in (("GET", "/trace"), ("POST", "/trace?client=a"), ("GET", "/trace/1"), ("DELETE", "/trace/1")):
             self.refused(403, method, path, user="user", server=server)
             self.refused(401, method, path, server=server)
         for query in ("", "client=", "topic=a%23", "address=x", "client=a&topic=b", "client=a&minutes=0",
-                      "client=a&minutes=61", "client=a&x=1"):
+                      "client=a&minutes=61", "client=a&x=1", "topic=a&user=b"):
             self.refused(400, "POST", f"/trace?{query}", user="boss", server=server)
         self.refused(400, "GET", "/trace?x=1", user="boss", server=server)
         self.refused(404, "GET", "/trace/x", user="boss", server=server)
