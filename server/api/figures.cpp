@@ -1,4 +1,6 @@
 // What the management API tells of the server as a whole: counters and settings.
+#include <algorithm>
+
 #include "core/broker/ledger.hpp"
 #include "server/api/api.hpp"
 
@@ -73,7 +75,7 @@ Json ApiRoutes::rings_json() const {
   return {{"readers", consumers}, {"rings", std::move(rings)}, {"tables", std::move(tables)}};
 }
 
-// What there is of what is limited, and the limit.
+// What there is of what is limited for the server as a whole, and the limit.
 Json ApiRoutes::limits_json() const {
   const broker::ProcessorStats& stats = parts_.processor.stats();
   const auto now = settings();
@@ -84,22 +86,37 @@ Json ApiRoutes::limits_json() const {
   const auto row = [](const char* key, std::uint64_t used, std::uint64_t limit) {
     return Json{{"key", key}, {"used", used}, {"limit", limit}};
   };
-  return {
-      {"limits",
-       {row("connection.count_max", connections, config.connection.count_max),
-        row("session.count_max", stats.sessions.value(), config.session.count_max),
-        row("memory.bytes_max", parts_.inbox.ledger().total(), parts_.inbox.ledger().bytes_max()),
-        row("slots.count_max", stats.topics.value(), config.slots.count_max),
-        row("slots.bytes_max", stats.topic_bytes.value(), config.slots.bytes_max),
-        row("queue.max_capacity", parts_.inbox.queue().len(), config.queue.max_capacity),
-        row("queue.bytes_max", parts_.inbox.queued_bytes(), config.queue.bytes_max),
-        row("http.connections_max",
-            http.connections_accepted.value() - http.connections_closed.value(),
-            config.http.connections_max),
-        row("http.event_streams_max", parts_.events.counters().streams.value(),
-            config.http.event_streams_max),
-        row("http.long_polls_max", parts_.topics.counters().long_polls.value(),
-            config.http.long_polls_max)}}};
+  Json rows = {
+      row("connection.count_max", connections, config.connection.count_max),
+      row("session.count_max", stats.sessions.value(), config.session.count_max),
+      row("session.all_subscriptions_max", stats.subscriptions.value(),
+          config.session.all_subscriptions_max),
+      row("memory.bytes_max", parts_.inbox.ledger().total(), parts_.inbox.ledger().bytes_max()),
+      row("slots.count_max", stats.topics.value(), config.slots.count_max),
+      row("slots.bytes_max", stats.topic_bytes.value(), config.slots.bytes_max),
+      row("queue.max_capacity", parts_.inbox.queue().len(), config.queue.max_capacity),
+      row("queue.bytes_max", parts_.inbox.queued_bytes(), config.queue.bytes_max),
+      row("http.connections_max",
+          http.connections_accepted.value() - http.connections_closed.value(),
+          config.http.connections_max),
+      row("http.event_streams_max", parts_.events.counters().streams.value(),
+          config.http.event_streams_max),
+      row("http.long_polls_max", parts_.topics.counters().long_polls.value(),
+          config.http.long_polls_max)};
+  if (parts_.local_host != nullptr) {
+    const auto figures = parts_.local_host->figures();
+    std::size_t table_readers = 0;
+    for (const auto& table : figures.tables) table_readers += table.users;
+    const LocalConfig& local = config.local;
+    rows.push_back(row("local.rings_max", figures.rings.size(), local.rings_max));
+    rows.push_back(row("local.tables_max", figures.tables.size(), local.tables_max));
+    // Readers of rings may be so many, and those of tables too.
+    rows.push_back(row("local.consumers_max", std::max(figures.consumers, table_readers),
+                       local.consumers_max));
+    rows.push_back(row("local.publishers_max", parts_.local_host->control_figures().publisher_rings,
+                       local.publishers_max));
+  }
+  return {{"limits", std::move(rows)}};
 }
 
 // Keys that name secrets name the files that hold them, and no key holds one itself.

@@ -372,6 +372,8 @@ class Api(ApiCase):
         keys = [row["key"] for row in self.get("/limits")["limits"]]
         config = self.get("/config")
         self.assertEqual([key for key in keys if key not in config], [])
+        self.assertIn("session.all_subscriptions_max", keys)
+        self.assertEqual([key for key in keys if key.startswith("local.")], [])  # without local.socket
         self.get("/rings")
 
     def test_rings_are_told_with_their_readers(self):
@@ -387,6 +389,9 @@ class Api(ApiCase):
         [ring] = self.get("/rings", server=server)["rings"]
         self.assertEqual((ring["filter"], ring["readers"]), ("a/#", 1))
         self.assertEqual(self.get("/rings", server=server)["readers"], 1)
+        used = {row["key"]: row["used"] for row in self.get("/limits", server=server)["limits"]}
+        self.assertEqual({key: used[key] for key in used if key.startswith("local.")},
+                         {"local.rings_max": 1, "local.tables_max": 0, "local.consumers_max": 1, "local.publishers_max": 0})
 
     def test_the_configuration_names_files_of_secrets_and_holds_none(self):
         names = []
