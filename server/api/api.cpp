@@ -369,7 +369,7 @@ void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message, con
   if (wait) return exchange->answer(too_fast(*wait));
   if (tracing()) [[unlikely]] {
     traces().record(
-        TraceKind::received, "", message.topic(), [&] { return exchange->request().peer; },
+        TraceKind::received, {}, message.topic(), [&] { return exchange->request().peer; },
         [&] {
           return "published over HTTP, payload of " + std::to_string(message.payload_bytes()) +
                  " bytes";

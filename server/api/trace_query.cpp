@@ -11,12 +11,16 @@ namespace {
 using Kind = TraceSubject::Kind;
 
 std::string fault_of_parameter(const std::string& name, const std::string& value,
-                               std::optional<TraceSubject>& subject, std::uint32_t& minutes) {
+                               std::optional<TraceSubject>& subject, TraceQuery& query) {
   if (name == "minutes") {
     const auto number = parse_number<std::uint32_t>(value);
     const bool fits = number && *number > 0 && *number <= Traces::time_max.count();
-    if (fits) minutes = *number;
+    if (fits) query.minutes = *number;
     return fits ? "" : "minutes: 1 to " + std::to_string(Traces::time_max.count());
+  }
+  if (name == "user") {
+    query.subject.user = value;
+    return "";
   }
   for (const Kind kind : {Kind::client, Kind::topic, Kind::address}) {
     if (name != word_of(kind)) continue;
@@ -24,7 +28,7 @@ std::string fault_of_parameter(const std::string& name, const std::string& value
     subject = TraceSubject{kind, value};
     return Traces::fault_of(*subject);
   }
-  return "unknown parameter: " + name + " (there are client, topic, address, minutes)";
+  return "unknown parameter: " + name + " (there are client, user, topic, address, minutes)";
 }
 
 }  // namespace
@@ -33,13 +37,16 @@ std::optional<TraceQuery> parse_trace_query(const HttpRequest& request, std::str
   TraceQuery query;
   std::optional<TraceSubject> subject;
   for (const auto& [name, value] : request.query) {
-    fault = fault_of_parameter(name, value, subject, query.minutes);
+    fault = fault_of_parameter(name, value, subject, query);
     if (!fault.empty()) return std::nullopt;
   }
   if (!subject) {
     fault = "?client=, ?topic= or ?address=";
     return std::nullopt;
   }
+  subject->user = std::move(query.subject.user);
+  fault = Traces::fault_of(*subject);
+  if (!fault.empty()) return std::nullopt;
   query.subject = std::move(*subject);
   return query;
 }

@@ -27,6 +27,7 @@ Json json_of(const Trace& trace) {
   return {{"id", trace.id},
           {"kind", word_of(trace.subject.kind)},
           {"subject", trace.subject.text},
+          {"user", trace.subject.user ? Json(*trace.subject.user) : Json(nullptr)},
           {"running", seconds > 0},
           {"seconds_left", std::max<std::int64_t>(0, seconds)},
           {"recorded", counts.recorded},
@@ -37,13 +38,10 @@ Json json_of(const TraceEntry& entry) {
   const auto or_null = [](const std::string& text) {
     return text.empty() ? Json(nullptr) : Json(text);
   };
-  return {{"sequence", entry.sequence},
-          {"time", time_text(entry.at)},
-          {"kind", word_of(entry.kind)},
-          {"client", or_null(entry.client)},
-          {"address", or_null(entry.address)},
-          {"topic", or_null(entry.topic)},
-          {"text", entry.text}};
+  return {{"sequence", entry.sequence},    {"time", time_text(entry.at)},
+          {"kind", word_of(entry.kind)},   {"client", or_null(entry.client)},
+          {"user", or_null(entry.user)},   {"address", or_null(entry.address)},
+          {"topic", or_null(entry.topic)}, {"text", entry.text}};
 }
 
 // Of the path's rest; null: there is none, and the exchange is answered.

@@ -24,12 +24,16 @@ std::string subject_of(const po::variables_map& values) {
     subject = std::string(kind) + "=" + percent_encode(values[kind].as<std::string>());
   }
   if (subject.empty()) throw UsageError("trace needs --client, --topic or --address");
+  if (values.count("of-user") > 0) {
+    if (values.count("client") == 0) throw UsageError("--of-user goes with --client");
+    subject += "&user=" + percent_encode(values["of-user"].as<std::string>());
+  }
   return subject;
 }
 
 void print_entry(const Json& entry) {
   std::cout << entry.at("time").get<std::string>() << " " << entry.at("kind").get<std::string>();
-  for (const char* name : {"client", "address", "topic"}) {
+  for (const char* name : {"client", "user", "address", "topic"}) {
     const Json& value = entry.at(name);
     if (!value.is_null()) std::cout << " " << name << "=" << printable(value.get<std::string>());
   }
@@ -58,6 +62,8 @@ void print_trace(ApiClient& api, std::uint64_t id, bool json, const Interrupts& 
 int run_trace(const Arguments& arguments) {
   po::options_description options("Options");
   options.add_options()("client", po::value<std::string>(), "trace the client of that identifier");
+  options.add_options()("of-user", po::value<std::string>(),
+                        "with --client: of that user alone; empty: of the anonymous");
   options.add_options()("topic", po::value<std::string>(),
                         "trace the topics that this filter matches");
   options.add_options()("address", po::value<std::string>(),

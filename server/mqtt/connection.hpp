@@ -209,7 +209,8 @@ class Connection final : public StreamUser,
     const auto address_of = [this] {
       return stream_->fd() >= 0 ? stream_->peer().host : std::string();
     };
-    traces().record(kind, log_client().id, topic, address_of, text_of);
+    const LogClient client = log_client();
+    traces().record(kind, {client.id, client.user}, topic, address_of, text_of);
   }
   void trace_packet(TraceKind kind, protocol::PacketType type, std::size_t bytes) const;
   void trace_packets(TraceKind kind, Bytes packets) const;

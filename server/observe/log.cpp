@@ -61,12 +61,23 @@ bool writes(LogLevel level) {
   return level >= least && least != LogLevel::off;
 }
 
-std::string_view text_field(LogFields fields, std::string_view name) {
+const std::string_view* find_text_field(LogFields fields, std::string_view name) {
   for (const LogField& field : fields) {
     const auto* text = std::get_if<std::string_view>(&field.value.value());
-    if (text != nullptr && field.name == name) return *text;
+    if (text != nullptr && field.name == name) return text;
   }
-  return "";
+  return nullptr;
+}
+
+std::string_view text_field(LogFields fields, std::string_view name) {
+  const std::string_view* const text = find_text_field(fields, name);
+  return text == nullptr ? std::string_view() : *text;
+}
+
+// Where somebody else does something to a client, `user` is who does it, and `owner` whose the client is.
+TraceClient client_of(LogFields fields) {
+  const bool has_owner = find_text_field(fields, "owner") != nullptr;
+  return {text_field(fields, "client"), text_field(fields, has_owner ? "owner" : "user")};
 }
 
 // What the entry has fields for is not said again in its text.
@@ -81,7 +92,7 @@ std::string text_for_trace(LogLevel level, std::string_view event, LogFields fie
 
 void trace(LogLevel level, std::string_view event, LogFields fields) {
   traces().record(
-      TraceKind::log, text_field(fields, "client"), text_field(fields, "topic"),
+      TraceKind::log, client_of(fields), text_field(fields, "topic"),
       [&] { return std::string(text_field(fields, "peer")); },
       [&] { return text_for_trace(level, event, fields); });
 }

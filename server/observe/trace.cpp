@@ -51,10 +51,10 @@ Trace::Trace(std::uint64_t trace_id, TraceSubject about, Clock::time_point end)
       ends_at(end),
       range_(subject.kind == Kind::address ? AddressRange::parse(subject.text) : std::nullopt) {}
 
-bool Trace::wants(std::string_view client, std::string_view address, std::string_view topic) const {
+bool Trace::wants(TraceClient client, std::string_view address, std::string_view topic) const {
   switch (subject.kind) {
     case Kind::client:
-      return client == subject.text;
+      return client.id == subject.text && (!subject.user || client.user == *subject.user);
     case Kind::topic:
       return !topic.empty() && protocol::matches(subject.text, topic);
     case Kind::address:
@@ -64,7 +64,10 @@ bool Trace::wants(std::string_view client, std::string_view address, std::string
 }
 
 void Trace::add(TraceEntry entry, Clock::time_point now) {
-  for (std::string* text : {&entry.client, &entry.address, &entry.topic, &entry.text}) cut(*text);
+  for (std::string* text :
+       {&entry.client, &entry.user, &entry.address, &entry.topic, &entry.text}) {
+    cut(*text);
+  }
   const std::lock_guard lock(mutex_);
   if (now >= ends_at) return;
   if (now - second_began_ >= std::chrono::seconds(1)) {
@@ -108,6 +111,7 @@ void Trace::forget_entries() {
 // --- All of them ---------------------------------------------------------------------------------
 
 std::string Traces::fault_of(const TraceSubject& subject) {
+  if (subject.user && subject.kind != Kind::client) return "user: only with client";
   switch (subject.kind) {
     case Kind::client:
       return subject.text.empty() ? "client: a client identifier" : "";

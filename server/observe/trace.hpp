@@ -33,8 +33,17 @@ struct TraceSubject {
 
   Kind kind = Kind::client;
   std::string text;  // the identifier; a topic filter; an address or a range of them
+  // Of a client: whose it is, where several users may have that identifier (session.scope); empty: the
+  // anonymous. Nothing: whosever.
+  std::optional<std::string> user{};
 };
 std::string_view word_of(TraceSubject::Kind kind);
+
+// Whom something is about. Empty: it is about no client, or not known; the client is anonymous.
+struct TraceClient {
+  std::string_view id{};
+  std::string_view user{};
+};
 
 enum class TraceKind : std::uint8_t { received, sent, log };
 std::string_view word_of(TraceKind kind);
@@ -43,14 +52,16 @@ struct TraceEntry {
   std::uint64_t sequence = 0;  // from 1, one after the other
   std::chrono::system_clock::time_point at;
   TraceKind kind = TraceKind::log;
-  std::string client;  // these three: empty if not known, or none
+  std::string client;  // these four: empty if not known, or none
+  std::string user;
   std::string address;
   std::string topic;
   std::string
       text;  // the packet's type and what else there is to say, or the line's event and fields
 
   std::size_t bytes() const {
-    return sizeof(TraceEntry) + client.size() + address.size() + topic.size() + text.size();
+    return sizeof(TraceEntry) + client.size() + user.size() + address.size() + topic.size() +
+           text.size();
   }
 };
 
@@ -70,7 +81,7 @@ class Trace {
   const TraceSubject subject;
   const Clock::time_point ends_at;
 
-  bool wants(std::string_view client, std::string_view address, std::string_view topic) const;
+  bool wants(TraceClient client, std::string_view address, std::string_view topic) const;
   void add(TraceEntry entry, Clock::time_point now = Clock::now());
 
   struct Counts {
@@ -121,16 +132,16 @@ class Traces {
 
   // What happened, to every trace that wants it. `address_of` and `text_of` are called if needed.
   template <class AddressOf, class TextOf>
-  void record(TraceKind kind, std::string_view client, std::string_view topic,
-              AddressOf&& address_of, TextOf&& text_of) {
+  void record(TraceKind kind, TraceClient client, std::string_view topic, AddressOf&& address_of,
+              TextOf&& text_of) {
     std::optional<std::string> address;
     for (const Ref& trace : running()) {
       const bool by_address = trace->subject.kind == TraceSubject::Kind::address;
       if (by_address && !address) address = address_of();
       if (!trace->wants(client, by_address ? std::string_view(*address) : "", topic)) continue;
       if (!address) address = address_of();
-      trace->add({0, std::chrono::system_clock::now(), kind, std::string(client), *address,
-                  std::string(topic), text_of()});
+      trace->add({0, std::chrono::system_clock::now(), kind, std::string(client.id),
+                  std::string(client.user), *address, std::string(topic), text_of()});
     }
   }
 

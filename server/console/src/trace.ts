@@ -8,6 +8,7 @@ interface Trace {
   id: number
   kind: string
   subject: string
+  user: string | null
   running: boolean
   seconds_left: number
   recorded: number
@@ -18,6 +19,7 @@ interface Entry {
   time: string
   kind: string
   client: string | null
+  user: string | null
   address: string | null
   topic: string | null
   text: string
@@ -26,8 +28,8 @@ interface Entry {
 const everyMs = 1000
 const rowsMax = 500
 
-// Of the page's address, which is #trace=CLIENT where one comes from a client.
-const askedFor = () => decodeURIComponent(location.hash.split('=')[1] ?? '')
+// Of the page's address, which is #trace=CLIENT=USER where one comes from a client.
+const askedFor = (part: number) => decodeURIComponent(location.hash.split('=')[part] ?? '')
 
 export const trace: View = (main, status) => {
   const stop = new AbortController()
@@ -35,9 +37,10 @@ export const trace: View = (main, status) => {
   let next = 0       // behind the entry that came last
   let asking = false
 
-  const kind = element('select', { 'aria-label': 'What to trace' },
+  const kind = element('select', { 'aria-label': 'What to trace', change: () => { user.hidden = kind.value !== 'client' } },
     element('option', { value: 'client' }, 'Client'), element('option', { value: 'topic' }, 'Topic'), element('option', { value: 'address' }, 'Address'))
-  const subject = element('input', { required: true, spellcheck: false, value: askedFor(), 'aria-label': 'Its name' })
+  const subject = element('input', { required: true, spellcheck: false, value: askedFor(1), 'aria-label': 'Its name' })
+  const user = element('input', { spellcheck: false, value: askedFor(2), placeholder: 'of any user', 'aria-label': 'Of which user' })
   const minutes = element('select', { 'aria-label': 'For how long' },
     ...['1', '5', '15', '60'].map(one => element('option', one === '5' ? { value: one, selected: true } : { value: one }, one + ' min')))
   const said = element('p', { role: 'status' })
@@ -50,6 +53,7 @@ export const trace: View = (main, status) => {
     event.preventDefault()
     said.textContent = ''
     const query = new URLSearchParams({ [kind.value]: subject.value, minutes: minutes.value })
+    if (!user.hidden && user.value) query.set('user', user.value)
     try {
       const answer = await change('/api/v1/trace?' + query, { method: 'POST' })
       show(await answer.json() as Trace)
@@ -77,23 +81,24 @@ export const trace: View = (main, status) => {
   }
 
   main.append(
-    element('form', { class: 'bar', submit: event => void begin(event) }, kind, subject, minutes,
+    element('form', { class: 'bar', submit: event => void begin(event) }, kind, subject, user, minutes,
       element('button', { class: 'primary' }, 'Trace')),
     said, list, about,
     element('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'What was traced, the newest first' },
       element('table', {}, element('thead', {}, element('tr', {}, ...head.map(one => element('th', { scope: 'col' }, one)))), body)))
 
+  const nameOf = (one: Trace) => `${one.kind} ${visible(one.subject)}${one.user ? ' of ' + visible(one.user) : ''}`
   const paintList = (traces: Trace[]): void => {
     const focused = [...list.querySelectorAll('button')].findIndex(button => button === document.activeElement)
     list.replaceChildren(...traces.map(one => element('li', {},
-      element('button', { type: 'button', 'aria-pressed': String(one.id === shown?.id), click: () => show(one) }, `${one.kind} ${visible(one.subject)}`),
+      element('button', { type: 'button', 'aria-pressed': String(one.id === shown?.id), click: () => show(one) }, nameOf(one)),
       ` ${one.running ? one.seconds_left + ' s left' : 'ended'}, ${short(one.recorded)} recorded${one.skipped > 0 ? `, ${short(one.skipped)} left out` : ''} `,
-      element('button', { type: 'button', 'aria-label': `Remove the trace of ${one.kind} ${visible(one.subject)}`, click: () => void forget(one) }, 'Remove'))))
+      element('button', { type: 'button', 'aria-label': `Remove the trace of ${nameOf(one)}`, click: () => void forget(one) }, 'Remove'))))
     list.querySelectorAll('button')[focused]?.focus()
   }
 
   const row = (entry: Entry): HTMLElement => {
-    const cells = [entry.time.slice(11, 23), entry.kind, entry.client ?? '', entry.address ?? '', entry.topic ?? '', entry.text]
+    const cells = [entry.time.slice(11, 23), entry.kind, (entry.client ?? '') + (entry.user ? ` (${entry.user})` : ''), entry.address ?? '', entry.topic ?? '', entry.text]
     return element('tr', { class: entry.kind }, ...cells.map(cell => element('td', {}, visible(cell))))
   }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -45,26 +46,41 @@ void add(Trace& trace, std::string text, Trace::Clock::time_point now = start) {
 }
 
 void record(std::string_view client, std::string_view address, std::string_view topic,
-            std::string text) {
+            std::string text, std::string_view user = "") {
   traces().record(
-      TraceKind::received, client, topic, [&] { return std::string(address); },
+      TraceKind::received, {client, user}, topic, [&] { return std::string(address); },
       [&] { return text; });
 }
 
 TEST_F(TraceTest, WantsWhatItsSubjectIs) {
-  EXPECT_TRUE(trace_of(Kind::client, "lamp").wants("lamp", "10.0.0.1", "a"));
-  EXPECT_FALSE(trace_of(Kind::client, "lamp").wants("lamp2", "10.0.0.1", "a"));
-  EXPECT_TRUE(trace_of(Kind::topic, "a/+").wants("lamp", "10.0.0.1", "a/b"));
-  EXPECT_FALSE(trace_of(Kind::topic, "a/+").wants("lamp", "10.0.0.1", "a/b/c"));
-  EXPECT_FALSE(trace_of(Kind::topic, "#").wants("lamp", "10.0.0.1", ""));
-  EXPECT_TRUE(trace_of(Kind::address, "10.0.0.1").wants("lamp", "10.0.0.1", "a"));
-  EXPECT_TRUE(trace_of(Kind::address, "10.0.0.0/8").wants("lamp", "::ffff:10.2.3.4", "a"));
-  EXPECT_FALSE(trace_of(Kind::address, "10.0.0.0/8").wants("lamp", "11.0.0.1", "a"));
+  EXPECT_TRUE(trace_of(Kind::client, "lamp").wants({"lamp"}, "10.0.0.1", "a"));
+  EXPECT_FALSE(trace_of(Kind::client, "lamp").wants({"lamp2"}, "10.0.0.1", "a"));
+  EXPECT_TRUE(trace_of(Kind::topic, "a/+").wants({"lamp"}, "10.0.0.1", "a/b"));
+  EXPECT_FALSE(trace_of(Kind::topic, "a/+").wants({"lamp"}, "10.0.0.1", "a/b/c"));
+  EXPECT_FALSE(trace_of(Kind::topic, "#").wants({"lamp"}, "10.0.0.1", ""));
+  EXPECT_TRUE(trace_of(Kind::address, "10.0.0.1").wants({"lamp"}, "10.0.0.1", "a"));
+  EXPECT_TRUE(trace_of(Kind::address, "10.0.0.0/8").wants({"lamp"}, "::ffff:10.2.3.4", "a"));
+  EXPECT_FALSE(trace_of(Kind::address, "10.0.0.0/8").wants({"lamp"}, "11.0.0.1", "a"));
+}
+
+TEST_F(TraceTest, WantsTheClientOfItsUserAlone) {
+  const auto wants = [](std::optional<std::string> user, std::string_view of) {
+    const Trace trace(1, {Kind::client, "lamp", std::move(user)}, start + minutes(1));
+    return trace.wants({"lamp", of}, "10.0.0.1", "a");
+  };
+  EXPECT_TRUE(wants("ann", "ann"));
+  EXPECT_FALSE(wants("ann", "bob"));
+  EXPECT_FALSE(wants("ann", ""));
+  EXPECT_TRUE(wants("", ""));
+  EXPECT_FALSE(wants("", "ann"));
+  EXPECT_TRUE(wants(std::nullopt, "ann"));
 }
 
 TEST_F(TraceTest, NamesWhatIsNoSubject) {
   EXPECT_EQ(Traces::fault_of({Kind::client, "x"}), "");
   EXPECT_NE(Traces::fault_of({Kind::client, ""}), "");
+  EXPECT_EQ(Traces::fault_of({Kind::client, "x", "ann"}), "");
+  EXPECT_NE(Traces::fault_of({Kind::topic, "a/#", "ann"}), "");
   EXPECT_EQ(Traces::fault_of({Kind::topic, "a/#"}), "");
   EXPECT_NE(Traces::fault_of({Kind::topic, "a/#/b"}), "");
   EXPECT_EQ(Traces::fault_of({Kind::address, "fd00::/8"}), "");
@@ -139,6 +155,18 @@ TEST_F(TraceTest, EachGetsWhatConcernsIt) {
   EXPECT_THAT(texts(*topic), ElementsAre("2"));
   EXPECT_THAT(texts(*address), ElementsAre("1", "3"));
   EXPECT_EQ(client->entries(0, 1).front().address, "10.0.0.1");
+}
+
+TEST_F(TraceTest, GetsWhatIsDoneToAClientByItsOwner) {
+  const auto trace = traces().start({Kind::client, "lamp", "ann"}, minutes(1));
+  log_debug("of", {{"client", "lamp"}, {"user", "ann"}});
+  log_debug("of.another", {{"client", "lamp"}, {"user", "bob"}});
+  log_debug("by.another", {{"client", "lamp"}, {"owner", "ann"}, {"user", "bob"}});
+  record("lamp", "10.0.0.1", "a", "packet", "ann");
+  record("lamp", "10.0.0.1", "a", "other packet", "bob");
+  EXPECT_THAT(texts(*trace),
+              ElementsAre("debug of user=ann", "debug by.another owner=ann user=bob", "packet"));
+  EXPECT_EQ(trace->entries(0, 1).front().user, "ann");
 }
 
 TEST_F(TraceTest, IsLookedForOnlyWhileOneRuns) {
