@@ -32,7 +32,12 @@ void add_connection(ClientRow& row) {
 
 // The rest of the path is its identifier.
 void answer_no_client(HttpExchange& exchange) {
-  exchange.answer(problem(404, "no client \"" + exchange.request().rest + "\""));
+  const HttpRequest& request = exchange.request();
+  std::string text = "no client \"" + request.rest + "\"";
+  for (const auto& [name, value] : request.query) {
+    if (name == "user") text += value.empty() ? " without a user" : " of \"" + value + "\"";
+  }
+  exchange.answer(problem(404, text));
 }
 
 const char* text_of(broker::PublishRefusal why) {
@@ -218,14 +223,36 @@ void ApiRoutes::answer_page(const WeakAsker& asker, const ClientPage& page) {
   forget(waiting);
 }
 
+void ApiRoutes::find_client(const Ptr& exchange, ClientChoice choice,
+                            std::function<void(const Ptr&, FoundClient)> then) {
+  const AskerRef asker_here = keep(exchange);
+  auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_,
+               then = std::move(then)](FoundClient found) {
+    resume(asker, [then, found = std::move(found)](const Ptr& waiting) {
+      if (!found.users.empty()) {
+        const std::string& id = waiting->request().rest;
+        return waiting->answer(problem(409, text_of_several(id, found.users)));
+      }
+      found.name.empty() ? answer_no_client(*waiting) : then(waiting, found);
+    });
+  };
+  inquire(asker_here,
+          std::make_unique<ClientSearch>(std::move(choice), settings()->config.session.scope,
+                                         asker_here, std::move(done)));
+}
+
 void ApiRoutes::get_client(const Ptr& exchange) {
-  if (!check_no_parameters(*exchange)) return;
+  std::string fault;
+  const auto choice = parse_client_choice(exchange->request(), nullptr, fault);
+  if (!choice) return exchange->answer(problem(400, fault));
   rights_.read(exchange, [=, this](const auto&) {
-    const AskerRef asker = keep(exchange);
-    auto done = [this, asker = WeakAsker(asker), ticket = ticket_](ClientDetail detail) {
-      describe_client(asker, std::move(detail));
-    };
-    inquire(asker, std::make_unique<ClientInquiry>(exchange->request().rest, std::move(done)));
+    find_client(exchange, *choice, [this](const Ptr& waiting, FoundClient found) {
+      const AskerRef asker_here = keep(waiting);
+      auto done = [this, asker = WeakAsker(asker_here), ticket = ticket_](ClientDetail detail) {
+        describe_client(asker, std::move(detail));
+      };
+      inquire(asker_here, std::make_unique<ClientInquiry>(std::move(found.name), std::move(done)));
+    });
   });
 }
 
@@ -252,29 +279,44 @@ void ApiRoutes::describe_client(const WeakAsker& asker, ClientDetail detail) {
 }
 
 void ApiRoutes::expel_client(const Ptr& exchange) {
-  const HttpRequest& request = exchange->request();
-  const std::string_view session = request.query_value("session");
-  const bool known = request.query.empty() ||
-                     (request.query.size() == 1 && (session == "keep" || session == "end"));
-  if (!known) return exchange->answer(problem(400, "?session=keep or ?session=end"));
+  std::string fault;
+  bool with_session = false;
+  const auto choice = parse_client_choice(exchange->request(), &with_session, fault);
+  if (!choice) return exchange->answer(problem(400, fault));
   rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
-    auto expel = std::make_unique<broker::ExpelRequest>();
-    expel->client_id = exchange->request().rest;
-    expel->with_session = session == "end";
-    const AskerRef asker_here = keep(exchange);
-    log_info("api.disconnect", {{"client", expel->client_id},
-                                {"session", expel->with_session ? "end" : "keep"},
-                                {"user", grants->user()},
-                                {"peer", exchange->request().peer}});
-    expel->done = [this, asker = WeakAsker(asker_here), ticket = ticket_](bool found) {
-      resume(asker, [found](const Ptr& waiting) {
-        found ? answer_nothing(*waiting) : answer_no_client(*waiting);
-      });
-    };
-    std::vector<broker::Command> commands(1);
-    commands[0].body = broker::command::Expel{std::move(expel)};
-    submit(asker_here, std::move(commands));
+    find_client(exchange, *choice,
+                [this, with_session, by = grants->user()](const Ptr& waiting, FoundClient found) {
+                  expel_session(waiting, found, with_session, by);
+                });
   });
+}
+
+void ApiRoutes::expel_session(const Ptr& exchange, const FoundClient& found, bool with_session,
+                              const std::string& by) {
+  const ClientName name = parse_client_name(found.name);
+  if (with_session && name.is_link) {
+    return exchange->answer(problem(
+        409, "\"" + std::string(name.id) +
+                 "\" is a link to another broker: what waits for it would be lost with its "
+                 "session, which ends when the upstream is taken out of the configuration"));
+  }
+  const AskerRef asker_here = keep(exchange);
+  log_info("api.disconnect", {{"client", name.id},
+                              {"owner", found.user},
+                              {"session", with_session ? "end" : "keep"},
+                              {"user", by},
+                              {"peer", exchange->request().peer}});
+  auto expel = std::make_unique<broker::ExpelRequest>();
+  expel->client_id = found.name;
+  expel->with_session = with_session;
+  expel->done = [this, asker = WeakAsker(asker_here), ticket = ticket_](bool is_there) {
+    resume(asker, [is_there](const Ptr& waiting) {
+      is_there ? answer_nothing(*waiting) : answer_no_client(*waiting);
+    });
+  };
+  std::vector<broker::Command> commands(1);
+  commands[0].body = broker::command::Expel{std::move(expel)};
+  submit(asker_here, std::move(commands));
 }
 
 void ApiRoutes::list_subscribers(const Ptr& exchange) {

@@ -20,6 +20,7 @@
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
+#include "server/api/client_search.hpp"
 #include "server/api/clients.hpp"
 #include "server/api/rights.hpp"
 #include "server/auth/settings.hpp"
@@ -97,9 +98,15 @@ class ApiRoutes {
                      std::function<void(std::vector<ClientRow>)> then);
   // To an asker that still waits. The HTTP thread.
   void answer_page(const WeakAsker& asker, const ClientPage& page);
+  // Runs `then` on the HTTP thread with the session that the request means; if there is none, or
+  // several, the exchange is answered. `then` holds no exchange: see Asker.
+  void find_client(const Ptr& exchange, ClientChoice choice,
+                   std::function<void(const Ptr&, FoundClient)> then);
   void get_client(const Ptr& exchange);
   void describe_client(const WeakAsker& asker, ClientDetail detail);
   void expel_client(const Ptr& exchange);
+  void expel_session(const Ptr& exchange, const FoundClient& found, bool with_session,
+                     const std::string& by);
   void list_subscribers(const Ptr& exchange);
   void list_topics(const Ptr& exchange);
   void publish(const Ptr& exchange, bool retain);

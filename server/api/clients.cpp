@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/broker/credit.hpp"
+#include "server/api/client_search.hpp"
 #include "server/auth/jwt_keys.hpp"
 #include "server/config/words.hpp"
 #include "server/http/target.hpp"
@@ -36,8 +37,8 @@ bool find_word(const Words& words, std::string_view word, Value& value) {
   return true;
 }
 
-// "17/bGFtcA": the identifier as a URL may have it. A session's name can have a zero byte in it (of
-// session.scope `user`, of an upstream), which no URL has.
+// "17/bGFtcAA": what tells rows apart, as a URL may have it. There is a zero byte in it, which no URL
+// has.
 std::string text_of(const ClientQuery::Place& place) {
   return std::to_string(place.first) + "/" + to_base64url(place.second);
 }
@@ -81,25 +82,9 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
   return "";
 }
 
-std::uint32_t credit_of(const broker::Outbox& outbox, const broker::ProcessorLimits& limits) {
-  const bool is_latest = outbox.binding() == broker::Outbox::Binding::latest;
-  return credit_bytes(outbox, is_latest ? broker::Mode::latest : broker::Mode::every, limits);
-}
-
-// It is conflated; or, as one that has the newest values alone has no backlog that could tell, it has no
-// credit left, and what may be replaced has waited for as long as an adaptive subscription lets it.
-bool is_slow(const broker::Session& session, const broker::Inquiry::Scope& scope) {
-  if (session.counted_slow || !session.connected()) return session.counted_slow;
-  const broker::Outbox& outbox = *session.outbox;
-  if (outbox.outstanding_bytes < credit_of(outbox, scope.limits)) return false;
-  const auto since_ns = session.pending.newest_since_ns();
-  return since_ns && scope.now_ns - *since_ns >= scope.limits.stale_ns();
-}
-
-bool fits(const ClientQuery& query, const broker::Session& session,
-          const broker::Inquiry::Scope& scope) {
-  if (!std::string_view(session.client_id).starts_with(query.prefix)) return false;
-  if (query.user && session.owner() != *query.user) return false;
+bool fits(const ClientQuery& query, const broker::Session& session) {
+  if (!parse_client_name(session.client_id).id.starts_with(query.prefix)) return false;
+  if (query.user && user_of(session) != *query.user) return false;
   if (query.asks_for_connection() && !session.connected()) return false;
   switch (query.state) {
     case State::any:
@@ -109,7 +94,7 @@ bool fits(const ClientQuery& query, const broker::Session& session,
     case State::away:
       return !session.connected();
     case State::slow:
-      return is_slow(session, scope);
+      return session.counted_slow;
   }
   return false;
 }
@@ -155,8 +140,17 @@ std::uint64_t value_of(Sort sort, const ClientRow& row) {
   return 0;
 }
 
-ClientQuery::Place place_of(Sort sort, std::uint64_t value, std::string_view id) {
-  return {sort == Sort::id ? 0 : ~value, std::string(id)};
+// By the identifier first, whatever stands before it in the session's name.
+std::string order_of(std::string_view session_name) {
+  const ClientName name = parse_client_name(session_name);
+  std::string order(name.id);
+  order.append(1, '\0').append(name.user);
+  if (name.is_link) order.push_back('\0');
+  return order;
+}
+
+ClientQuery::Place place_of(Sort sort, std::uint64_t value, std::string_view session_name) {
+  return {sort == Sort::id ? 0 : ~value, order_of(session_name)};
 }
 
 Json json_of(const broker::ConnectionFacts& facts) {
@@ -187,19 +181,22 @@ std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::s
 
 ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& scope) {
   ClientRow row;
-  row.id = std::string_view(session.client_id);
-  row.user = session.owner();
+  const ClientName name = parse_client_name(session.client_id);
+  row.name = session.client_id.view();
+  row.id = name.id;
+  row.user = user_of(session);
+  row.is_link = name.is_link;
   row.outbox = session.outbox;
   row.protocol = session.outbox  ? protocol::to_string(session.outbox->version)
                  : session.is_v5 ? protocol::to_string(protocol::Version::v5)
                                  : protocol::to_string(protocol::Version::v3_1_1);
-  row.slow = is_slow(session, scope);
+  row.slow = session.counted_slow;
   row.subscriptions = session.subscriptions.read().of.size();
   row.inflight = session.inflight.unsettled();
   row.waiting = session.pending.size();
   row.waiting_bytes = session.pending.bytes();
   row.unwritten_bytes = session.outbox ? session.outbox->outstanding_bytes : 0;
-  row.credit_bytes = session.outbox ? credit_of(*session.outbox, scope.limits) : 0;
+  row.credit_bytes = session.outbox ? broker::credit_bytes(*session.outbox, scope.limits) : 0;
   row.conflated = session.conflated;
   row.oldest_ms = oldest_ms(session, scope.now_ns);
   row.expiry_seconds = session.expiry_s;
@@ -209,6 +206,7 @@ ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& s
 Json json_of(const ClientRow& row) {
   Json json = {{"id", row.id}};
   json["user"] = row.user.empty() ? Json(nullptr) : Json(row.user);
+  json["link"] = row.is_link;
   json["state"] = row.outbox ? "connected" : "away";
   json["slow"] = row.slow;
   json["protocol"] = row.protocol;
@@ -265,7 +263,7 @@ void ClientPageMaker::consider(ClientRow row) {
   const broker::ConnectionFacts& facts = *row.connection;
   if (query_.address && !query_.address->contains(facts.address)) return;
   if (query_.listener && facts.listener != *query_.listener) return;
-  auto place = place_of(query_.sort, value_of(query_.sort, row), row.id);
+  auto place = place_of(query_.sort, value_of(query_.sort, row), row.name);
   if (wants(place)) add(std::move(place), std::move(row));
 }
 
@@ -298,7 +296,7 @@ bool ClientListInquiry::step(const Scope& scope, std::uint32_t budget) {
 }
 
 void ClientListInquiry::consider(const broker::Session& session, const Scope& scope) {
-  if (!fits(query_, session, scope)) return;
+  if (!fits(query_, session)) return;
   if (query_.asks_for_connection()) return slice_.push_back(row_of(session, scope));
   auto place =
       place_of(query_.sort, value_of(query_.sort, session, scope.now_ns), session.client_id.view());
@@ -307,7 +305,7 @@ void ClientListInquiry::consider(const broker::Session& session, const Scope& sc
 
 bool ClientInquiry::step(const Scope& scope, std::uint32_t) {
   ClientDetail detail;
-  if (const broker::Session* session = scope.sessions.find(id_)) {
+  if (const broker::Session* session = scope.sessions.find(name_)) {
     detail.row = row_of(*session, scope);
     const auto& subscriptions = session->subscriptions.read().of;
     std::uint32_t slot = 0;

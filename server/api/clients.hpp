@@ -35,10 +35,11 @@ struct ClientQuery {
   enum class State : std::uint8_t { any, connected, away, slow };
   // All but `id`: the greatest first.
   enum class Sort : std::uint8_t { id, waiting, waiting_bytes, age, connected, received, sent };
-  // The place of a row in the order: the value that is sorted by, turned round, and the identifier.
+  // The place of a row in the order: the value that is sorted by, turned round, and the identifier
+  // with what tells it from others of that identifier.
   using Place = std::pair<std::uint64_t, std::string>;
 
-  std::string prefix;               // of the client identifier
+  std::string prefix;               // of the client identifier, without the user
   std::optional<std::string> user;  // "": the anonymous
   std::optional<AddressRange> address;
   std::optional<std::string> listener;
@@ -54,8 +55,11 @@ struct ClientQuery {
 std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::string& fault);
 
 struct ClientRow {
+  std::string
+      name;  // of the session: see client_search.hpp; the next three are what is shown of it
   std::string id;
   std::string user;
+  bool is_link = false;
   broker::OutboxRef outbox;  // null: away
   std::string_view protocol;
   bool slow = false;
@@ -142,11 +146,12 @@ class ClientInquiry final : public broker::Inquiry {
  public:
   static constexpr std::uint32_t subscriptions_max = 1000;
   using Done = std::function<void(ClientDetail)>;
-  ClientInquiry(std::string id, Done done) : id_(std::move(id)), done_(std::move(done)) {}
+  // Of the session of that name.
+  ClientInquiry(std::string name, Done done) : name_(std::move(name)), done_(std::move(done)) {}
   bool step(const Scope& scope, std::uint32_t budget) override;
 
  private:
-  const std::string id_;
+  const std::string name_;
   const Done done_;
 };
 

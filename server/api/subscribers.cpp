@@ -5,6 +5,7 @@
 #include "core/broker/session.hpp"
 #include "core/broker/shared_group.hpp"
 #include "core/broker/subscription_index.hpp"
+#include "server/api/client_search.hpp"
 #include "server/config/words.hpp"
 
 namespace millrace::server {
@@ -27,7 +28,10 @@ Subscriber describe(const broker::Subscription& subscription, std::string_view t
     found.kind = Subscriber::Kind::local;
     return found;
   }
-  found.name = std::string_view(subscription.session->client_id);
+  const ClientName name = parse_client_name(subscription.session->client_id);
+  found.name = name.id;
+  found.user = user_of(*subscription.session);
+  found.is_link = name.is_link;
   found.mode = subscription.mode;
   found.qos = subscription.qos;
   found.connected = subscription.session->connected();
@@ -48,6 +52,8 @@ Json json_of(const Subscriber& one) {
   }
   return {{"kind", "client"},
           {"client", one.name},
+          {"user", one.user.empty() ? Json(nullptr) : Json(one.user)},
+          {"link", one.is_link},
           {"connected", one.connected},
           {"filter", one.filter},
           {"qos", one.qos},

@@ -28,7 +28,9 @@ struct Subscriber {
   enum class Kind : std::uint8_t { client, group, local };
 
   Kind kind = Kind::client;
-  std::string name;  // the client identifier, or the group's name; of local readers: none
+  std::string name;      // the client identifier, or the group's name; of local readers: none
+  std::string user;      // a client's; empty: anonymous
+  bool is_link = false;  // a client that is a link to another broker
   std::string filter;
   broker::Mode mode = broker::Mode::adaptive;
   std::uint8_t qos = 0;

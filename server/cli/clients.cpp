@@ -46,6 +46,8 @@ int run_clients(const Arguments& arguments) {
   options.add_options()("state", po::value<std::string>(), "connected, away or slow");
   options.add_options()("sort", po::value<std::string>()->default_value("id"),
                         "id, waiting, waiting_bytes, age, connected, received or sent");
+  options.add_options()("of-user", po::value<std::string>(),
+                        "clients of that user; empty: of the anonymous");
   options.add_options()("address", po::value<std::string>(),
                         "connected from that address, or range as 10.0.0.0/8");
   options.add_options()("listener", po::value<std::string>(),
@@ -59,6 +61,9 @@ int run_clients(const Arguments& arguments) {
   for (const char* name : {"state", "address", "listener"}) {
     if (values->count(name) == 0) continue;
     query += "&" + std::string(name) + "=" + percent_encode((*values)[name].as<std::string>());
+  }
+  if (values->count("of-user") > 0) {
+    query += "&user=" + percent_encode((*values)["of-user"].as<std::string>());
   }
   if (values->count("prefix") > 0) {
     query += "&prefix=" + percent_encode(positional(*values, "prefix", ""));
@@ -107,13 +112,21 @@ int run_topics(const Arguments& arguments) {
 
 int run_kick(const Arguments& arguments) {
   po::options_description options("Options");
+  options.add_options()("of-user", po::value<std::string>(),
+                        "whose client it is, where several users have one of that identifier; "
+                        "empty: the anonymous client");
+  options.add_options()("link", "the link to another broker, upstream/NAME, not a client");
   options.add_options()("end-session", "end the client's session, too");
   const auto values = parse_api_command(arguments, "millrace kick CLIENT [options]", "client", 1,
                                         std::move(options));
   if (!values) return 0;
   const std::string client = positional(*values, "client", "kick needs a client identifier");
-  const std::string session = values->count("end-session") > 0 ? "?session=end" : "";
-  ApiClient(*values).request("DELETE", "/api/v1/clients/" + percent_encode(client) + session);
+  std::string query = values->count("end-session") > 0 ? "?session=end" : "?session=keep";
+  if (values->count("of-user") > 0) {
+    query += "&user=" + percent_encode((*values)["of-user"].as<std::string>());
+  }
+  if (values->count("link") > 0) query += "&link=true";
+  ApiClient(*values).request("DELETE", "/api/v1/clients/" + percent_encode(client) + query);
   return 0;
 }
 

@@ -3,9 +3,20 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { load } from './source.mjs'
 
+const { clientPath } = await load('api.ts')
 const { Metrics } = await load('metrics.ts')
 const { charted, steps } = await load('steps.ts')
 const { Topic, Tree } = await load('tree.ts')
+
+describe('a client', () => {
+  for (const [name, client, path] of [
+    ['of a user', { id: 'lamp', user: 'ann&b', link: false }, 'lamp?user=ann%26b'],
+    ['without a user', { id: 'a/../lamp?', user: null, link: false }, 'a%2F..%2Flamp%3F?user='],
+    ['that is a link', { id: 'upstream/far', user: null, link: true }, 'upstream%2Ffar?link=true'],
+  ]) {
+    test(`${name} is asked for as the one that it is`, () => assert.equal(clientPath(client), '/api/v1/clients/' + path))
+  }
+})
 
 describe('the figures of the flow', () => {
   // Two scrapes, a second apart.

@@ -108,3 +108,6 @@ export async function change(path: string, init: RequestInit = {}): Promise<Resp
 // A topic or a client identifier as one part of a path: its slashes must be escaped, or the browser would
 // resolve a level `..` and ask for another one.
 export const pathPart = (name: string) => encodeURIComponent(name)
+// Several users may have a client of one identifier, and a link may be called as a client is.
+export const clientPath = (client: { id: string; user: string | null; link: boolean }) =>
+  '/api/v1/clients/' + pathPart(client.id) + (client.link ? '?link=true' : '?user=' + pathPart(client.user ?? ''))

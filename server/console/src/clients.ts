@@ -1,5 +1,5 @@
 // The view of clients: who is connected, who is slow, and what one of them reads.
-import { Refused, change, getJson, pathPart } from './api'
+import { Refused, change, clientPath, getJson } from './api'
 import { ask, byId, bytes, duration, element, short, visible } from './dom'
 import type { View } from './main'
 
@@ -20,6 +20,7 @@ interface Connection {
 interface Client {
   id: string
   user: string | null
+  link: boolean
   state: string
   slow: boolean
   protocol: string
@@ -71,8 +72,8 @@ export const clients: View = (main, status) => {
 
   const row = (client: Client): HTMLElement => {
     const connection = client.connection
-    const open = element('button', { type: 'button', class: 'link', click: () => void show(client.id) }, visible(client.id))
-    const kick = element('button', { type: 'button', click: () => void disconnect(client.id) }, 'Disconnect')
+    const open = element('button', { type: 'button', class: 'link', click: () => void show(client) }, visible(client.id))
+    const kick = element('button', { type: 'button', click: () => void disconnect(client) }, 'Disconnect')
     const cells: (Node | string)[] = [
       open, visible(client.user ?? ''), connection ? connection.address : '', client.slow ? 'slow' : client.state,
       client.oldest_waiting_ms === null ? '' : duration(client.oldest_waiting_ms),
@@ -110,10 +111,10 @@ export const clients: View = (main, status) => {
     }
   }
 
-  const show = async (id: string): Promise<void> => {
+  const show = async (chosen: Client): Promise<void> => {
     said.textContent = ''
     try {
-      const client = await getJson<Detail>('/api/v1/clients/' + pathPart(id), stop.signal)
+      const client = await getJson<Detail>(clientPath(chosen), stop.signal)
       const connection = client.connection
       const facts: [string, string][] = [
         ['Protocol', 'MQTT ' + client.protocol], ['Inflight', short(client.inflight)],
@@ -134,20 +135,24 @@ export const clients: View = (main, status) => {
             element('td', {}, visible(one.filter)), element('td', {}, String(one.qos)), element('td', {}, one.mode),
             element('td', {}, one.interval_ms ? one.interval_ms + ' ms' : ''))))),
         client.more_subscriptions ? 'And more.' : '',
-        element('p', {}, element('a', { href: '#trace=' + encodeURIComponent(client.id) }, 'Trace this client')))
+        // What a link brings and takes is in no trace.
+        client.link ? '' : element('p', {}, element('a', { href: '#' + ['trace', client.id, client.user ?? ''].map(encodeURIComponent).join('=') }, 'Trace this client')))
       detail.scrollIntoView({ block: 'nearest' })
     } catch (error) {
       if (!stop.signal.aborted) said.textContent = (error as Error).message
     }
   }
 
-  const disconnect = async (id: string): Promise<void> => {
-    byId('confirm-title').textContent = 'Disconnect ' + visible(id) + '?'
-    byId('confirm-text').textContent = 'Its session is kept. Most clients connect again at once.'
+  const disconnect = async (client: Client): Promise<void> => {
+    const whose = client.user === null ? '' : ' of ' + visible(client.user)
+    byId('confirm-title').textContent = 'Disconnect ' + visible(client.id) + whose + '?'
+    byId('confirm-text').textContent = client.link
+      ? 'What waits for the other broker is kept. The link is made again at once.'
+      : 'Its session is kept. Most clients connect again at once.'
     if (!await ask(byId<HTMLDialogElement>('confirm-dialog'))) return
     said.textContent = ''
     try {
-      await change('/api/v1/clients/' + pathPart(id), { method: 'DELETE' })
+      await change(clientPath(client), { method: 'DELETE' })
       said.textContent = 'Disconnected.'
     } catch (error) {
       said.textContent = (error as Error).message

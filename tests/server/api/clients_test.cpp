@@ -88,8 +88,10 @@ TEST(ClientList, ComesInPagesThatHoldEachClientOnce) {
   std::vector<std::string> wanted;
   for (char name = 'a'; name <= 'z'; ++name) {
     // As with session.scope `user`: the user, a zero byte, the client's own identifier.
-    wanted.push_back(std::string("ann") + '\0' + name);
-    world.peer(wanted.back()).connect();
+    for (const char* user : {"ann", "bob"}) {
+      world.peer(std::string(user) + '\0' + name).connect();
+      wanted.push_back(std::string(1, name) + " of " + user);
+    }
   }
   ClientQuery query;
   query.limit = 4;
@@ -97,7 +99,7 @@ TEST(ClientList, ComesInPagesThatHoldEachClientOnce) {
   for (std::string fault;;) {
     const auto page = ask(world, query);
     ASSERT_TRUE(page);
-    for (const std::string& id : ids(*page)) seen.push_back(id);
+    for (const ClientRow& row : page->rows) seen.push_back(row.id + " of " + row.user);
     if (!page->next) break;
     EXPECT_EQ(page->next->find('\0'), std::string::npos);  // which no URL has
     query = *parsed({{"limit", "4"}, {"after", *page->next}}, &fault);
@@ -270,7 +272,7 @@ TEST(ClientList, HandsOutAHundredThousandInSlicesBetweenWhichMessagesPass) {
 ClientRow row_from(std::string id, std::string address, std::uint64_t bytes_sent,
                    std::string listener = "tcp") {
   ClientRow row;
-  row.id = std::move(id);
+  row.name = row.id = std::move(id);
   row.connection.emplace();
   row.connection->address = std::move(address);
   row.connection->listener = std::move(listener);
@@ -282,7 +284,7 @@ std::vector<ClientRow> some_rows() {
   std::vector<ClientRow> rows = {row_from("a", "10.0.0.1", 7), row_from("b", "11.0.0.1", 9),
                                  row_from("c", "10.0.0.2", 8, "ws"), row_from("d", "10.0.0.3", 7),
                                  ClientRow()};
-  rows.back().id = "gone";
+  rows.back().name = rows.back().id = "gone";
   return rows;
 }
 
@@ -354,7 +356,9 @@ TEST(ClientList, HasAReaderOfNewestValuesAmongTheSlowWhileTheyWaitForLong) {
   for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, 'x'));
   ClientQuery query;
   query.state = ClientQuery::State::slow;
+  const auto gauge = [&] { return world.processor.stats().slow_sessions.value(); };
   EXPECT_TRUE(ask(world, query)->rows.empty()) << "it is not too late yet";
+  EXPECT_EQ(gauge(), 0u);
   world.advance_ms(limits.adaptive_stale_after_ms);
   const auto rows = ask(world, query)->rows;
   ASSERT_EQ(rows.size(), 1u);
@@ -362,7 +366,9 @@ TEST(ClientList, HasAReaderOfNewestValuesAmongTheSlowWhileTheyWaitForLong) {
   EXPECT_TRUE(rows[0].slow);
   EXPECT_EQ(rows[0].credit_bytes, 50u);
   EXPECT_GE(rows[0].unwritten_bytes, rows[0].credit_bytes);
+  EXPECT_EQ(gauge(), 1u) << "what is listed is counted";
   while (ask(world, query)->rows.size() > 0) reader.read();
+  EXPECT_EQ(gauge(), 0u);
 }
 
 TEST(ClientList, TellsThoseWhoAreAwayFromThoseWhoAreHere) {
@@ -392,6 +398,28 @@ TEST(ClientList, PicksTheClientsOfAUser) {
   EXPECT_EQ(json_of(rows[0])["user"], "ann");
   EXPECT_EQ(ids(*ask(world, *parsed({{"user", ""}}))), std::vector<std::string>{"anonymous"});
   EXPECT_TRUE(ask(world, *parsed({{"user", "an"}}))->rows.empty()) << "a user is named in full";
+}
+
+// As with session.scope `user`, and with a link to another broker.
+TEST(ClientList, HasIdentifiersWithoutWhatStandsBesideThemInTheNamesOfSessions) {
+  World world;
+  for (const std::string& name :
+       {std::string("lamp"), std::string("ann\0lamp", 8), std::string("lamp\0other", 10),
+        std::string("upstream/far\0", 13)}) {
+    world.peer(name).connect();
+  }
+  const auto rows = ask(world, *parsed({{"prefix", "lamp"}}))->rows;
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(json_of(rows[0])["id"], "lamp");
+  EXPECT_EQ(json_of(rows[0])["user"], nullptr);
+  EXPECT_EQ(json_of(rows[1])["id"], "lamp");
+  EXPECT_EQ(json_of(rows[1])["user"], "ann");
+  EXPECT_EQ(json_of(rows[1])["link"], false);
+  EXPECT_EQ(ids(*ask(world, *parsed({{"user", "ann"}}))), std::vector<std::string>{"lamp"});
+  const auto links = ask(world, *parsed({{"prefix", "upstream/"}}))->rows;
+  ASSERT_EQ(links.size(), 1u);
+  EXPECT_EQ(json_of(links[0])["id"], "upstream/far");
+  EXPECT_EQ(json_of(links[0])["link"], true);
 }
 
 TEST(ClientList, IsNotWalkedForWhomeverHasGone) {

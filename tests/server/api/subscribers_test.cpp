@@ -59,6 +59,20 @@ TEST(Subscribers, AreThoseWhoseFilterMatches) {
   EXPECT_EQ(ask(world, "c").count, 0u);
 }
 
+TEST(Subscribers, AreNamedByIdentifierAndUser) {
+  World world;
+  world.peer(std::string("ann\0lamp", 8)).connect().subscribe("a");
+  world.peer(std::string("upstream/far\0", 13)).connect().subscribe("#");
+  const auto shown = json_of("a", ask(world, "a"))["subscriptions"];
+  ASSERT_EQ(shown.size(), 2u);
+  EXPECT_EQ(shown[0]["client"], "upstream/far");
+  EXPECT_EQ(shown[0]["user"], nullptr);
+  EXPECT_EQ(shown[0]["link"], true);
+  EXPECT_EQ(shown[1]["client"], "lamp");
+  EXPECT_EQ(shown[1]["user"], "ann");
+  EXPECT_EQ(shown[1]["link"], false);
+}
+
 TEST(Subscribers, AreNotThoseWhoseSessionHasEnded) {
   broker::ProcessorLimits limits;
   limits.removals_per_batch = 1;

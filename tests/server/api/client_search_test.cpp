@@ -1,0 +1,163 @@
+// Which session a request means: by the identifier alone, by the user, and of a link.
+#include "server/api/client_search.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/mqtt/handshake.hpp"
+#include "tests/broker/users.hpp"
+#include "tests/broker/world.hpp"
+
+namespace millrace::server {
+namespace {
+
+using broker::World;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+std::optional<ClientChoice> parsed(std::vector<std::pair<std::string, std::string>> query,
+                                   std::string* fault = nullptr, bool* with_session = nullptr) {
+  HttpRequest request;
+  request.rest = "lamp";
+  request.query = std::move(query);
+  std::string said;
+  return parse_client_choice(request, with_session, fault != nullptr ? *fault : said);
+}
+
+FoundClient find(World& world, ClientChoice choice, SessionScope scope = SessionScope::user) {
+  FoundClient found;
+  const auto asker = std::make_shared<int>();
+  world.apply({nullptr, broker::command::Inquire{std::make_unique<ClientSearch>(
+                            std::move(choice), scope, asker,
+                            [&](FoundClient answer) { found = std::move(answer); })}});
+  world.run_until_idle();
+  return found;
+}
+
+const std::string lamp_of_ann = name_of_session("ann", "lamp");
+const std::string far_link("upstream/far\0", 13);
+
+TEST(ClientName, IsTakenApart) {
+  EXPECT_EQ(parse_client_name("lamp").id, "lamp");
+  EXPECT_EQ(parse_client_name("lamp").user, "");
+  EXPECT_FALSE(parse_client_name("lamp").is_link);
+  EXPECT_EQ(parse_client_name(lamp_of_ann).id, "lamp");
+  EXPECT_EQ(parse_client_name(lamp_of_ann).user, "ann");
+  EXPECT_FALSE(parse_client_name(lamp_of_ann).is_link);
+  EXPECT_EQ(parse_client_name(far_link).id, "upstream/far");
+  EXPECT_EQ(parse_client_name(far_link).user, "");
+  EXPECT_TRUE(parse_client_name(far_link).is_link);
+}
+
+TEST(ClientChoice, IsWhatTheRequestSays) {
+  EXPECT_EQ(parsed({})->id, "lamp");
+  EXPECT_FALSE(parsed({})->user);
+  EXPECT_EQ(parsed({{"user", "ann"}})->user, "ann");
+  EXPECT_EQ(parsed({{"user", ""}})->user, "");
+  EXPECT_TRUE(parsed({{"link", "true"}})->link);
+  bool with_session = false;
+  EXPECT_TRUE(parsed({{"session", "end"}, {"user", "ann"}}, nullptr, &with_session));
+  EXPECT_TRUE(with_session);
+}
+
+TEST(ClientChoice, NamesWhatMakesNoSense) {
+  std::string fault;
+  EXPECT_FALSE(parsed({{"session", "end"}}, &fault)) << "only what ends a connection takes it";
+  bool with_session = false;
+  EXPECT_FALSE(parsed({{"session", "maybe"}}, &fault, &with_session));
+  EXPECT_FALSE(parsed({{"link", "yes"}}, &fault));
+  EXPECT_FALSE(parsed({{"link", "true"}, {"user", "ann"}}, &fault));
+  EXPECT_FALSE(parsed({{"x", "1"}}, &fault));
+}
+
+TEST(ClientSearch, FindsTheClientOfAUser) {
+  World world;
+  world.peer("lamp").connect();
+  world.peer(lamp_of_ann).connect();
+  world.peer(name_of_session("bob", "lamp")).connect();
+  EXPECT_EQ(find(world, {"lamp", "ann"}).name, lamp_of_ann);
+  EXPECT_EQ(find(world, {"lamp", "ann"}).user, "ann");
+  EXPECT_EQ(find(world, {"lamp", ""}).name, "lamp");
+  EXPECT_EQ(find(world, {"lamp", "carol"}).name, "");
+  EXPECT_EQ(find(world, {"la", "ann"}).name, "");
+}
+
+TEST(ClientSearch, FindsTheOnlyOneOfAnIdentifierWhosever) {
+  broker::ProcessorLimits limits;
+  limits.inquiry_sessions_per_batch = 3;
+  World world(limits);
+  for (int i = 0; i < 20; ++i) world.peer("other" + std::to_string(i)).connect();
+  world.peer(lamp_of_ann).connect();
+  world.peer(name_of_session("lamp", "ann")).connect();
+  EXPECT_EQ(find(world, {"lamp", {}}).name, lamp_of_ann);
+  EXPECT_EQ(find(world, {"lamp", {}}).user, "ann");
+  EXPECT_EQ(find(world, {"nobody", {}}).name, "");
+}
+
+TEST(ClientSearch, NamesTheUsersOfSeveral) {
+  World world;
+  world.peer("lamp").connect();
+  world.peer(lamp_of_ann).connect();
+  const FoundClient found = find(world, {"lamp", {}});
+  EXPECT_EQ(found.name, "");
+  EXPECT_THAT(found.users, ElementsAre("ann", ""));
+  EXPECT_THAT(text_of_several("lamp", found.users), HasSubstr("\"ann\", the anonymous"));
+  for (int i = 0; i < 100; ++i) {
+    world.peer(name_of_session("user" + std::to_string(i), "lamp")).connect();
+  }
+  const FoundClient many = find(world, {"lamp", {}});
+  EXPECT_THAT(many.users, SizeIs(ClientSearch::users_max + 1));
+  EXPECT_THAT(text_of_several("lamp", many.users), HasSubstr("and more"));
+}
+
+// Then the identifier is the whole name, whoever the session's user is.
+TEST(ClientSearch, FindsAClientWhereIdentifiersAreTheServers) {
+  World world;
+  const broker::Users users({{"ann", {}}, {"bob", {}}});
+  broker::Peer& lamp = world.peer("lamp");
+  lamp.rights = users.rights_of("ann");
+  lamp.connect();
+  for (const auto scope : {SessionScope::server, SessionScope::user}) {
+    EXPECT_EQ(find(world, {"lamp", {}}, scope).name, "lamp");
+    EXPECT_EQ(find(world, {"lamp", {}}, scope).user, "ann");
+    EXPECT_EQ(find(world, {"lamp", "ann"}, scope).name, "lamp");
+    EXPECT_EQ(find(world, {"lamp", "bob"}, scope).name, "");
+    EXPECT_EQ(find(world, {"lamp", ""}, scope).name, "");
+  }
+}
+
+TEST(ClientSearch, FindsALinkUnlessAClientHasItsName) {
+  World world;
+  world.peer(far_link).connect();
+  for (const auto scope : {SessionScope::server, SessionScope::user}) {
+    EXPECT_EQ(find(world, {"upstream/far", {}}, scope).name, far_link);
+    EXPECT_EQ(find(world, {"upstream/far", {}, true}, scope).name, far_link);
+    EXPECT_EQ(find(world, {"upstream/far", "ann"}, scope).name, "");
+  }
+  world.peer("upstream/far").connect();
+  for (const auto scope : {SessionScope::server, SessionScope::user}) {
+    EXPECT_EQ(find(world, {"upstream/far", {}}, scope).name, "upstream/far");
+    EXPECT_EQ(find(world, {"upstream/far", {}, true}, scope).name, far_link);
+  }
+}
+
+TEST(ClientSearch, EndsOnceNobodyAsks) {
+  World world;
+  world.peer("lamp").connect();
+  bool answered = false;
+  world.apply({nullptr, broker::command::Inquire{std::make_unique<ClientSearch>(
+                            ClientChoice{"lamp", {}}, SessionScope::user, std::weak_ptr<void>(),
+                            [&](FoundClient) { answered = true; })}});
+  world.run_until_idle();
+  EXPECT_FALSE(answered);
+}
+
+}  // namespace
+}  // namespace millrace::server
