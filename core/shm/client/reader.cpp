@@ -206,8 +206,9 @@ class Reader::Impl {
       return error_ = "the server's reply lacks descriptors", false;
     }
     auto ring = std::make_unique<shm::RingReader>();
-    if (const char* fault = ring->open(descriptors[0].get(), descriptors[1].get(),
-                                       attached.position, attached.sequence)) {
+    if (const char* fault =
+            ring->open(descriptors[0].get(), descriptors[1].get(), attached.position,
+                       attached.sequence, !options_.name.empty())) {
       return error_ = fault, false;
     }
     for (std::size_t i = 0; i < attached.predecessors.size(); ++i) {

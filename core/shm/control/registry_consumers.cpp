@@ -16,6 +16,9 @@ UniqueFd duplicate(int fd) {
 std::optional<Refusal> Registry::find_predecessors(const AttachRequest& request, const Feed& feed,
                                                    std::vector<std::uint64_t>& found) const {
   for (const std::string& name : request.after) {
+    // Only who gave itself a name may be followed: it alone expects that others have its page, see
+    // RingReader::shared_sleep_max.
+    if (name.empty()) return Refusal::unknown_consumer;
     const auto before = std::find_if(consumers_.begin(), consumers_.end(), [&](const auto& entry) {
       const Consumer& one = entry.second;
       return one.feed == &feed && one.name == name && one.is_mapped;

@@ -145,7 +145,8 @@ struct PositionPage {
   std::atomic<std::uint64_t> missed{0};
   // A futex; odd: the consumer sleeps on it, or is about to. The consumer makes it odd, the server
   // makes it even when it wakes the consumer. Neighbours map the page read-only: they can wake the
-  // consumer, but cannot change the word.
+  // consumer and take its wake-ups away (so it sleeps for a bounded time), but cannot change the
+  // word.
   alignas(line_bytes) std::atomic<std::uint32_t> sleep_word{0};
   // An Eviction, written by the server.
   alignas(line_bytes) std::atomic<std::uint32_t> eviction{0};

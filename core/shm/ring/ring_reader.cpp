@@ -26,7 +26,7 @@ Mapping map_page(int fd, Access access) {
 }  // namespace
 
 const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
-                             std::uint64_t sequence) {
+                             std::uint64_t sequence, bool may_be_followed) {
   Mapping head = Mapping::map(ring_fd, page_bytes, Access::read_only);
   if (!head) return "the ring cannot be mapped";
   const auto* header = head.as<const RingHeader>();
@@ -45,6 +45,7 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   expected_ = sequence;
   missed_ = missed_stored_ = 0;
   pauses_ = 0;
+  page_is_shared_ = may_be_followed;
   predecessors_.clear();
   followers_.clear();
   stopped_.store(false, std::memory_order_seq_cst);
@@ -134,9 +135,13 @@ bool RingReader::wait_asleep(Clock::time_point deadline) {
     const bool is_safe = announce_sleep(odd) && predecessors_.empty();
     const bool more = look_for_more();
     if (!more && !is_stopped()) {
-      const auto sleep_end = Clock::now() + unsafe_sleep_max;
-      futex_wait(page_->sleep_word, odd, is_safe ? deadline : std::min(deadline, sleep_end),
-                 Scope::shared);
+      auto until = deadline;
+      if (!is_safe) {
+        until = std::min(until, Clock::now() + unsafe_sleep_max);
+      } else if (page_is_shared_) {
+        until = std::min(until, Clock::now() + shared_sleep_max);
+      }
+      futex_wait(page_->sleep_word, odd, until, Scope::shared);
     }
     std::uint32_t expected = odd;
     page_->sleep_word.compare_exchange_strong(expected, even + 2, std::memory_order_seq_cst);
@@ -157,7 +162,8 @@ bool RingReader::add_predecessor(std::uint64_t consumer_id, int page_fd) {
   Mapping mapping = map_page(page_fd, Access::read_only);
   if (!mapping) return false;
   predecessors_.push_back({consumer_id, std::move(mapping)});
-  limit_ = position_;  // beyond it, only what the predecessor has released
+  page_is_shared_ = true;  // a predecessor is given it, to wake this reader
+  limit_ = position_;      // beyond it, only what the predecessor has released
   return true;
 }
 

@@ -52,7 +52,9 @@ class RingReader {
   RingReader() = default;
 
   // Maps the descriptors that the control socket handed over. Returns what is wrong, or nullptr.
-  const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence);
+  // `may_be_followed`: other readers can name this one, and are then given its position page.
+  const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence,
+                   bool may_be_followed = false);
 
   // The next frame, in place; false when there is none yet. The frame is valid until release(); in
   // a lossy ring only until the writer overwrites it, which the result of release() tells.
@@ -106,6 +108,10 @@ class RingReader {
   // cannot change this reader's sleep word (it maps the page read-only; it tries again, see
   // wake_followers) nor write into its pipe, and the system may refuse heavy_fence().
   static constexpr auto unsafe_sleep_max = std::chrono::milliseconds(10);
+  // The longest sleep of a reader whose page other processes have, or had. Each of them can sleep
+  // on the word in its place, or move its sleep to a word of its own, where nobody wakes it:
+  // FUTEX_REQUEUE needs no more than to read. A wake pipe cannot be taken away like that.
+  static constexpr auto shared_sleep_max = std::chrono::milliseconds(100);
   Armed arm();
   void disarm();
 
@@ -194,7 +200,8 @@ class RingReader {
   std::uint64_t expected_ = 0;
   std::uint64_t missed_ = 0;
   std::uint64_t missed_stored_ = 0;
-  int pauses_ = 0;  // before the next load of the tail
+  int pauses_ = 0;               // before the next load of the tail
+  bool page_is_shared_ = false;  // stays true: who was given the page may keep it
   std::vector<Neighbour> predecessors_;
   std::vector<Neighbour> followers_;
   std::atomic<bool> stopped_{false};

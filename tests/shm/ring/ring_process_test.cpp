@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/shm/ring/ring_reader.hpp"
@@ -179,6 +180,31 @@ TEST(RingFault, StoppedLosslessReaderIsEvictedAfterItsLease) {
   EXPECT_TRUE(reader.succeeded());
   EXPECT_EQ(stopped.consumer_page->eviction(), Eviction::lease_ended);
   victim.send(SIGCONT);
+}
+
+// The page of a follower stays with its predecessor's process when that one leaves.
+TEST(RingFault, FormerPredecessorThatTakesASleepAwayDoesNotKeepIt) {
+  auto writer = RingWriter::make({});
+  const auto start = writer->add_reader(1, false, 0);
+  const auto before = writer->add_reader(2, false, 0);
+  RingReader reader;
+  ASSERT_EQ(reader.open(writer->fd(), start.consumer_page->fd(), 0, 1), nullptr);
+  ASSERT_TRUE(reader.add_predecessor(2, before.consumer_page->fd()));
+  reader.remove_neighbour(2);
+  std::thread sleeper([&] { EXPECT_TRUE(reader.wait(Block{}, never)); });
+  Signal taken;
+  Child former([&] {
+    const Mapping page = Mapping::map(start.consumer_page->fd(), page_bytes, Access::read_only);
+    const std::atomic<std::uint32_t>& word = page.as<const PositionPage>()->sleep_word;
+    const std::atomic<std::uint32_t> elsewhere{0};
+    while (::syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, 1, &elsewhere, 0) != 1) ::sched_yield();
+    taken.raise();
+    for (;;) ::pause();
+    return false;
+  });
+  taken.await();
+  write_to(*writer, 1);
+  sleeper.join();
 }
 
 TEST(RingFault, ClosingTheRingWakesASleeper) {

@@ -1,0 +1,98 @@
+// The client library's reader at a control socket that does what the test says.
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/base/futex.hpp"
+#include "core/shm/include/millrace/local.hpp"
+#include "core/shm/ring/ring_writer.hpp"
+#include "scripted_server.hpp"
+
+namespace millrace::local {
+namespace {
+
+using shm::RingOptions;
+using shm::RingWriter;
+using test::ScriptedServer;
+
+constexpr auto at_once = std::chrono::nanoseconds(0);
+constexpr RingOptions small{.data_bytes = 4'096, .frame_bytes_max = 1'024};
+constexpr RingOptions small_lossless{
+    .data_bytes = 4'096, .frame_bytes_max = 1'024, .lossless = true, .overflow_bytes_max = 4'096};
+
+// Moves who sleeps on `from` to `to`, which needs no more than to map the page of `from` for
+// reading. The number of sleepers that it moved.
+long requeue(const std::atomic<std::uint32_t>& from, const std::atomic<std::uint32_t>& to) {
+  return ::syscall(SYS_futex, &from, FUTEX_REQUEUE, 0, 1, &to, 0);
+}
+
+class ScriptedReader : public ::testing::Test {
+ protected:
+  void make(const RingOptions& options) {
+    const std::lock_guard lock(mutex);
+    writer = RingWriter::make(options);
+    ASSERT_TRUE(writer);
+  }
+  void publish(int count, const std::string& payload) {
+    const std::lock_guard lock(mutex);
+    for (int i = 0; i < count; ++i) writer->append("t", std::as_bytes(std::span(payload)), 0, 1);
+    writer->release(1);
+  }
+  ReaderOptions options(Policy policy = Policy::lossy) const {
+    ReaderOptions options;
+    options.socket = server.socket();
+    options.policy = policy;
+    return options;
+  }
+  static std::string next_payload(Reader& reader) {
+    MessageCopy message;
+    const Status status = reader.next_copy(message);
+    return status == Status::message ? message.payload : "status " + std::to_string(int(status));
+  }
+
+  std::optional<ScriptedServer::Answer> answer(const shm::Request& request) {
+    const auto* wanted = std::get_if<shm::AttachRequest>(&request);
+    if (!wanted) return std::nullopt;
+    const std::lock_guard lock(mutex);
+    const bool from_oldest = wanted->start == shm::StartAt::oldest;
+    start = writer->add_reader(++consumers, from_oldest, 1, wanted->wants_wake_pipe);
+    shm::Attached attached;
+    attached.epoch = writer->options().epoch;
+    attached.consumer_id = consumers;
+    attached.position = start.position;
+    attached.sequence = start.sequence;
+    attached.has_wake_pipe = wanted->wants_wake_pipe;
+    std::vector<int> descriptors{writer->fd(), start.consumer_page->fd()};
+    if (attached.has_wake_pipe) descriptors.push_back(start.consumer_page->wake_pipe_fd());
+    return ScriptedServer::Answer{attached, descriptors};
+  }
+
+  std::mutex mutex;  // for what follows: the server's thread attaches readers
+  std::unique_ptr<RingWriter> writer;
+  shm::Attachment start;  // of the last reader
+  std::uint64_t consumers = 0;
+  ScriptedServer server{[this](const shm::Request& request) { return answer(request); }};
+};
+
+TEST_F(ScriptedReader, WithANameWakesUpThoughAnotherTookItsSleepAway) {
+  make(small);
+  ReaderOptions named = options();
+  named.name = "a";
+  Reader reader("#", named);
+  const auto page =
+      shm::Mapping::map(start.consumer_page->fd(), shm::page_bytes, shm::Access::read_only);
+  std::thread follower([&] {
+    const std::atomic<std::uint32_t> elsewhere{0};
+    while (requeue(page.as<const shm::PositionPage>()->sleep_word, elsewhere) != 1) ::sched_yield();
+    publish(1, "published after it");
+  });
+  EXPECT_EQ(next_payload(reader), "published after it");
+  follower.join();
+}
+
+}  // namespace
+}  // namespace millrace::local
