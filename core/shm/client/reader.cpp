@@ -93,6 +93,7 @@ class Reader::Impl {
         if (const Status status = on_events(); status != Status::message) return status;
         continue;
       }
+      if (ring_->is_cut_off()) return cut_off();
       if (deadline.is_now() || !ring_->wait(wait_, deadline.at())) {
         ring_->resume_waiting();
         if (control_->has_event() || stopped_.load()) continue;
@@ -274,7 +275,11 @@ class Reader::Impl {
         return evicted(notice->reason);
       }
     }
-    if (!control_->is_closed()) return Status::message;
+    return control_->is_closed() ? cut_off() : Status::message;
+  }
+
+  // The connection has ended, or the server has overwritten what this reader was to read next.
+  Status cut_off() {
     if (ring_->eviction() != shm::Eviction::none) return evicted(ring_->eviction());
     disconnect();
     error_ = "the server ended the connection";

@@ -8,9 +8,10 @@
 //
 // Thread contract: one thread. stop_waiting() may be called from another.
 // Invariants: it reads only below min(tail, positions of its predecessors), and returns a frame
-// only after checking that the writer had not announced to overwrite it. A lapped reader continues
-// at the oldest frame; `missed` is the difference of sequences. Nothing is copied or allocated, and
-// no system call is made unless the reader sleeps.
+// only after checking that the writer had not announced to overwrite it. A lapped reader of a lossy
+// ring continues at the oldest frame; `missed` is the difference of sequences. In a lossless ring a
+// reader never gets a frame from behind a gap. Nothing is copied or allocated, and no system call
+// is made unless the reader sleeps.
 #pragma once
 
 #include <algorithm>
@@ -56,14 +57,16 @@ class RingReader {
   const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence,
                    bool may_be_followed = false);
 
-  // The next frame, in place; false when there is none yet. The frame is valid until release(); in
-  // a lossy ring only until the writer overwrites it, which the result of release() tells.
+  // The next frame, in place; false when there is none yet, or is_cut_off(). The frame is valid
+  // until release(); in a lossy ring only until the writer overwrites it, which the result of
+  // release() tells.
   bool next(Frame& frame) {
     for (;;) {
       if (position_ >= limit_ && !look_after_pause()) return false;
       const std::byte* at = data_ + (position_ & mask_);
       const FrameHeader header = load_header(at);
       if (!is_intact(position_)) {
+        if (header_->lossless != 0) return false;
         catch_up();
         continue;
       }
@@ -120,6 +123,15 @@ class RingReader {
 
   Eviction eviction() const {
     return static_cast<Eviction>(page_->eviction.load(std::memory_order_seq_cst));
+  }
+  // Lossless: the next frame was overwritten, so the server no longer waits for this reader: it has
+  // evicted it, which eviction() says from here on, or it saw the end of its connection. acquire:
+  // the load of the intent comes before that of the eviction; partner: RingWriter::evict, which
+  // stores the eviction before the writer advances the intent.
+  bool is_cut_off() const {
+    if (header_->lossless == 0 || position_ >= limit_ || is_intact(position_)) return false;
+    acquire_fence();
+    return true;
   }
   std::uint64_t missed() const { return missed_; }
   // For a last frame that was overwritten while the caller read it.

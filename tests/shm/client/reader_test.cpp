@@ -94,5 +94,31 @@ TEST_F(ScriptedReader, WithANameWakesUpThoughAnotherTookItsSleepAway) {
   follower.join();
 }
 
+// The notice of an eviction comes by another way than the frames, and may come later.
+TEST_F(ScriptedReader, OfALosslessRingIsToldOfItsEvictionBeforeAnythingFromBehindTheGap) {
+  make(small_lossless);
+  Reader reader("#", options(Policy::lossless));
+  publish(1, "before");
+  EXPECT_EQ(next_payload(reader), "before");
+  reader.release();
+  publish(400, std::string(60, 'x'));
+  ASSERT_EQ(start.consumer_page->eviction(), shm::Eviction::overflow_full);
+  Message message;
+  EXPECT_EQ(reader.next(message), Status::evicted);
+  EXPECT_EQ(reader.next(message), Status::reconnected);
+}
+
+TEST_F(ScriptedReader, WhoseConnectionTheServerSawEndGetsNothingFromBehindTheGap) {
+  make(small_lossless);
+  Reader reader("#", options(Policy::lossless));
+  publish(1, "before");
+  EXPECT_EQ(next_payload(reader), "before");
+  reader.release();
+  start.consumer_page->lift();
+  publish(400, std::string(60, 'x'));
+  Message message;
+  EXPECT_EQ(reader.next(message), Status::disconnected);
+}
+
 }  // namespace
 }  // namespace millrace::local

@@ -273,6 +273,30 @@ TEST_F(Ring, AnEvictedReaderLearnsThatItsFrameIsNoLongerValid) {
   EXPECT_FALSE(reader->release());
 }
 
+TEST_F(Ring, LosslessReaderGetsNothingFromBehindAGap) {
+  make(small_lossless);
+  auto reader = attach();
+  publish_many(1);
+  EXPECT_EQ(read_sequences(*reader), std::vector<std::uint64_t>{1});
+  EXPECT_FALSE(reader->is_cut_off());
+  publish_many(400);
+  ASSERT_EQ(reader->eviction(), Eviction::overflow_full);
+  EXPECT_EQ(read_sequences(*reader), std::vector<std::uint64_t>{});
+  EXPECT_TRUE(reader->is_cut_off());
+  publish_many(400);
+  EXPECT_EQ(read_sequences(*reader), std::vector<std::uint64_t>{});
+  EXPECT_EQ(reader->missed(), 0u);
+}
+
+TEST_F(Ring, EvictedReaderStillGetsWhatIsNotOverwritten) {
+  make(small_lossless);
+  auto reader = attach();
+  publish_many(10);
+  writer->close();
+  EXPECT_EQ(read_sequences(*reader).size(), 10u);
+  EXPECT_FALSE(reader->is_cut_off());
+}
+
 TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
   RingOptions options = small_lossless;
   options.lease_ns = 100;
