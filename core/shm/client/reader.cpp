@@ -85,10 +85,10 @@ class Reader::Impl {
     for (;;) {
       if (was_stopped()) return Status::stopped;
       if (!control_) return reconnect(deadline);
-      if (++in_hand_ > frames_between_releases) release();
+      if (++in_hand_ > frames_between_releases) let_go();
       shm::RingReader::Frame frame;
       if (ring_->next(frame)) return fill(message, frame), Status::message;
-      release();
+      let_go();
       if (control_->has_event()) {
         if (const Status status = on_events(); status != Status::message) return status;
         continue;
@@ -114,19 +114,8 @@ class Reader::Impl {
   bool is_valid() const { return in_snapshot_ || !ring_ || ring_->last_is_intact(); }
 
   bool release() {
-    in_hand_ = 0;
-    if (!ring_) return true;
-    const bool valid = ring_->release();
-    // While frames wait in the server's overflow, the server is sent a wake-up after each quarter
-    // of the ring, and when everything is read. (If the first frame begins to wait at this moment
-    // it may not be seen here; the server also reads the positions from time to time.)
-    const std::uint64_t progress = ring_->position() - woken_at_;
-    if (progress > 0 && ring_->is_waited_for() && control_ &&
-        (ring_->has_caught_up() || progress >= ring_quarter_)) {
-      woken_at_ = ring_->position();
-      control_->send(shm::WakeUp{});
-    }
-    return valid;
+    let_go();
+    return std::exchange(was_valid_, true);
   }
 
   // For a message that was overwritten while it was copied.
@@ -144,6 +133,23 @@ class Reader::Impl {
   }
 
  private:
+  // Releases what was read, which next() does, too. Whether that was valid is kept for the caller's
+  // release().
+  void let_go() {
+    in_hand_ = 0;
+    if (!ring_) return;
+    if (!ring_->release()) was_valid_ = false;
+    // While frames wait in the server's overflow, the server is sent a wake-up after each quarter
+    // of the ring, and when everything is read. (If the first frame begins to wait at this moment
+    // it may not be seen here; the server also reads the positions from time to time.)
+    const std::uint64_t progress = ring_->position() - woken_at_;
+    if (progress > 0 && ring_->is_waited_for() && control_ &&
+        (ring_->has_caught_up() || progress >= ring_quarter_)) {
+      woken_at_ = ring_->position();
+      control_->send(shm::WakeUp{});
+    }
+  }
+
   // Called for each message, so the exchange, which is expensive, is done only after a stop().
   bool was_stopped() {
     return stopped_.load(std::memory_order_seq_cst) && stopped_.exchange(false);
@@ -336,6 +342,7 @@ class Reader::Impl {
   std::size_t snapshot_at_ = 0;
   bool in_snapshot_ = false;
   int in_hand_ = 0;
+  bool was_valid_ = true;  // what was let go since the caller's last release()
   std::uint64_t epoch_ = 0;
   std::uint64_t missed_before_ = 0;
   std::uint64_t woken_at_ = 0;

@@ -41,7 +41,7 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   page_ = page_mapping_.as<PositionPage>();
   data_bytes_ = header_->data_bytes;
   mask_ = data_bytes_ - 1;
-  position_ = released_ = limit_ = position;
+  position_ = released_ = in_hand_ = limit_ = position;
   expected_ = sequence;
   missed_ = missed_stored_ = 0;
   pauses_ = 0;
@@ -53,7 +53,8 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
 }
 
 bool RingReader::release() {
-  const bool intact = is_intact(released_);
+  const bool intact = in_hand_ == position_ || is_intact(in_hand_);
+  in_hand_ = position_;
   if (released_ == position_) return intact;
   released_ = position_;
   if (missed_ != missed_stored_) {
@@ -72,13 +73,15 @@ bool RingReader::release() {
   return intact;
 }
 
-// The writer has lapped this reader: everything below the oldest frame is lost. `released_` is
-// kept, so that release() reports the frames returned before as no longer valid.
+// The writer has lapped this reader: everything below the oldest frame is lost. If frames are in
+// hand, in_hand_ is kept, so that release() reports them as no longer valid.
 void RingReader::catch_up() {
   // The intent that is_intact() saw comes before the load of `oldest`; partner: the store of
   // `oldest`, which comes before that of the intent in RingWriter::advance_intent.
   acquire_fence();
+  const bool none_in_hand = in_hand_ == position_;
   position_ = std::max(position_, header_->oldest.load(std::memory_order_acquire));
+  if (none_in_hand) in_hand_ = position_;
   if (position_ >= limit_) look_for_more();
 }
 

@@ -87,8 +87,8 @@ class RingReader {
   // Whether the last frame is still unchanged. To be called after reading it.
   bool last_is_intact() const { return is_intact(last_); }
 
-  // Allows the writer to overwrite everything returned so far. True if all of it was valid up to
-  // now.
+  // Allows the writer to overwrite everything returned so far. True if what was returned since the
+  // last call was valid up to now.
   bool release();
 
   // Waits until there is something to read, by the given wait strategy. False at the deadline,
@@ -208,7 +208,8 @@ class RingReader {
   std::uint64_t position_ = 0;  // of the next frame
   std::uint64_t last_ = 0;      // of the last frame
   std::uint64_t released_ = 0;
-  std::uint64_t limit_ = 0;  // below it frames may be read without loading the tail again
+  std::uint64_t in_hand_ = 0;  // of the first frame returned since the last release()
+  std::uint64_t limit_ = 0;    // below it frames may be read without loading the tail again
   std::uint64_t expected_ = 0;
   std::uint64_t missed_ = 0;
   std::uint64_t missed_stored_ = 0;

@@ -120,5 +120,21 @@ TEST_F(ScriptedReader, WhoseConnectionTheServerSawEndGetsNothingFromBehindTheGap
   EXPECT_EQ(reader.next(message), Status::disconnected);
 }
 
+TEST_F(ScriptedReader, ReleaseTellsOfAMessageThatNextHasReleasedAlready) {
+  make(small);
+  Reader reader("#", options());
+  publish(1, "overwritten");
+  Message message;
+  ASSERT_EQ(reader.next(message), Status::message);
+  publish(400, std::string(60, 'x'));
+  EXPECT_FALSE(reader.is_valid());
+  while (reader.next(message, at_once) == Status::message) {
+  }
+  EXPECT_FALSE(reader.release());
+  publish(1, "kept");
+  ASSERT_EQ(reader.next(message), Status::message);
+  EXPECT_TRUE(reader.release());
+}
+
 }  // namespace
 }  // namespace millrace::local

@@ -169,6 +169,21 @@ TEST_F(Ring, ReleaseSaysWhetherTheFrameWasStillValid) {
   EXPECT_TRUE(reader->release());
 }
 
+TEST_F(Ring, ReleaseSaysNothingOfFramesThatWereLostUnread) {
+  make(small);
+  auto reader = attach();
+  publish_many(1'000);
+  EXPECT_TRUE(reader->release()) << "none was returned";
+  RingReader::Frame frame;
+  ASSERT_TRUE(reader->next(frame));
+  ASSERT_TRUE(reader->last_is_intact());
+  EXPECT_TRUE(reader->release());
+  ASSERT_TRUE(reader->next(frame));
+  publish_many(1'000);
+  ASSERT_TRUE(reader->next(frame)) << "another one, from behind the gap";
+  EXPECT_FALSE(reader->release()) << "of the first";
+}
+
 TEST_F(Ring, JoinsAtNowOrAtTheOldest) {
   make(small);
   publish_many(1'000);

@@ -108,7 +108,8 @@ class Reader {
   Status next_copy(MessageCopy& message, std::chrono::nanoseconds timeout = forever);
   // Whether the message of the last next() is still unchanged.
   bool is_valid() const;
-  // Allows the server to overwrite everything read so far. True if all of it was valid until now.
+  // Allows the server to overwrite everything read so far; next() does so from time to time, too.
+  // True if all that was read since the last call was valid until then.
   bool release();
 
   // For poll loops, with ReaderOptions::pollable: a descriptor that stays the same for the life of
