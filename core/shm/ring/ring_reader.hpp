@@ -139,7 +139,9 @@ class RingReader {
   std::uint64_t position() const { return position_; }
   std::uint64_t next_sequence() const { return expected_; }
   std::uint64_t lag_bytes() const {
-    return header_->tail.load(std::memory_order_relaxed) - position_;
+    // A lapped reader may stand at the oldest frame of a batch that is not released yet.
+    const std::uint64_t tail = header_->tail.load(std::memory_order_relaxed);
+    return tail - std::min(tail, position_);
   }
   std::uint64_t epoch() const { return header_->epoch; }
   std::uint64_t data_bytes() const { return data_bytes_; }

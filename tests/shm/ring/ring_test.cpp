@@ -138,6 +138,18 @@ TEST_F(Ring, LappedReaderGoesOnAtTheOldestAndKnowsWhatItMissed) {
   EXPECT_GE(seen.size(), 4096u / 88 * 9 / 10) << "a lapped reader loses little more than one lap";
 }
 
+TEST_F(Ring, LagIsNoneForAReaderBeyondTheTail) {
+  make(small);
+  auto reader = attach();
+  publish_many(1);
+  for (int i = 0; i < 200; ++i) writer->append("abc", bytes(std::string(61, 'x')), 0, 0);
+  RingReader::Frame frame;
+  EXPECT_FALSE(reader->next(frame)) << "lapped by a batch that is not released yet";
+  EXPECT_EQ(reader->lag_bytes(), 0u);
+  writer->release(now);
+  EXPECT_GT(reader->lag_bytes(), 0u);
+}
+
 TEST_F(Ring, FiguresCountWhatReadersMissedWithinWhatIsPossible) {
   make(small);
   auto reader = attach();
