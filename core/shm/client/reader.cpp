@@ -234,11 +234,14 @@ class Reader::Impl {
     if (poll_ && !poll_->set_wake_pipe(std::move(descriptors[2]))) {
       return error_ = "the wake pipe cannot be polled", false;
     }
-    // Within one run of the server, the difference of the sequences is what was missed in between.
     if (ring_) missed_before_ += ring_->missed();
-    const bool same_run = ring_ && epoch_ == attached.epoch;
-    if (same_run && attached.sequence > ring_->next_sequence()) {
-      missed_before_ += attached.sequence - ring_->next_sequence();
+    // In the same ring, the difference of the sequences is what was missed in between, and what was
+    // read is not read again. The sequences of another ring mean other messages; it may be another
+    // one within the same run of the server, too, since a ring that nobody reads is freed.
+    if (ring_ && epoch_ == attached.epoch && ring_->ring_id() == ring->ring_id()) {
+      const std::uint64_t next = ring_->next_sequence();
+      missed_before_ += std::max(attached.sequence, next) - next;
+      ring->begin_at(next);
     }
     epoch_ = attached.epoch;
     woken_at_ = attached.position;

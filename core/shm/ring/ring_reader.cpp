@@ -85,6 +85,12 @@ void RingReader::catch_up() {
   if (position_ >= limit_) look_for_more();
 }
 
+// Only before the first frame is returned, see begin_at(): so none is in hand.
+void RingReader::skip(const FrameHeader& header) {
+  position_ += frame_bytes(header.topic_bytes, header.payload_bytes);
+  in_hand_ = position_;
+}
+
 std::uint64_t RingReader::behind_predecessors(std::uint64_t limit) const {
   for (const Neighbour& before : predecessors_) {
     limit = std::min(limit, before.page()->position.load(std::memory_order_seq_cst));

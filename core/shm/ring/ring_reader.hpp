@@ -52,7 +52,8 @@ class RingReader {
 
   RingReader() = default;
 
-  // Maps the descriptors that the control socket handed over. Returns what is wrong, or nullptr.
+  // Maps the descriptors that the control socket handed over; `sequence` is that of the frame at
+  // `position`. Returns what is wrong, or nullptr.
   // `may_be_followed`: other readers can name this one, and are then given its position page.
   const char* open(int ring_fd, int page_fd, std::uint64_t position, std::uint64_t sequence,
                    bool may_be_followed = false);
@@ -70,6 +71,10 @@ class RingReader {
         catch_up();
         continue;
       }
+      if (header.sequence < expected_) [[unlikely]] {
+        skip(header);
+        continue;
+      }
       frame.topic = {reinterpret_cast<const char*>(at + sizeof header), header.topic_bytes};
       frame.payload = {at + sizeof header + header.topic_bytes, header.payload_bytes};
       frame.sequence = header.sequence;
@@ -83,6 +88,10 @@ class RingReader {
       return true;
     }
   }
+
+  // Does not return frames below `sequence`, nor count them as missed: they were read already. To
+  // be called before the first next().
+  void begin_at(std::uint64_t sequence) { expected_ = std::max(expected_, sequence); }
 
   // Whether the last frame is still unchanged. To be called after reading it.
   bool last_is_intact() const { return is_intact(last_); }
@@ -144,6 +153,7 @@ class RingReader {
     return tail - std::min(tail, position_);
   }
   std::uint64_t epoch() const { return header_->epoch; }
+  std::uint64_t ring_id() const { return header_->ring_id; }  // of all rings of the epoch
   std::uint64_t data_bytes() const { return data_bytes_; }
   // Lossless: frames wait in the server's overflow for this reader or another one; send the server
   // a wake-up after release().
@@ -195,6 +205,7 @@ class RingReader {
 
   std::uint64_t behind_predecessors(std::uint64_t limit) const;
   void catch_up();
+  void skip(const FrameHeader& header);
   void wake_followers();
   bool announce_sleep(std::uint32_t word);
   bool wait_asleep(base::Clock::time_point deadline);

@@ -136,5 +136,86 @@ TEST_F(ScriptedReader, ReleaseTellsOfAMessageThatNextHasReleasedAlready) {
   EXPECT_TRUE(reader.release());
 }
 
+// --- attaching again -----------------------------------------------------------------------------
+
+class AttachedAgain : public ScriptedReader {
+ protected:
+  AttachedAgain() {
+    make({});
+    ReaderOptions wanted = options();
+    wanted.start = Start::oldest;
+    reader = std::make_unique<Reader>("#", wanted);
+  }
+  void evict() {
+    server.send({shm::EvictedNotice{shm::Eviction::lease_ended}, {}});
+    Message message;
+    ASSERT_EQ(reader->next(message), Status::evicted);
+  }
+  std::vector<std::uint64_t> next_sequences(std::size_t count) {
+    std::vector<std::uint64_t> all;
+    while (all.size() < count) {
+      Message message;
+      if (reader->next(message) != Status::message) break;
+      all.push_back(message.sequence);
+    }
+    return all;
+  }
+
+  std::unique_ptr<Reader> reader;
+};
+
+TEST_F(AttachedAgain, ToTheSameRingReadsNothingTwice) {
+  publish(3, "x");
+  EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
+  evict();
+  publish(2, "x");
+  Message message;
+  ASSERT_EQ(reader->next(message), Status::reconnected);
+  EXPECT_EQ(next_sequences(2), (std::vector<std::uint64_t>{4, 5}));
+  EXPECT_TRUE(reader->release());
+  EXPECT_EQ(reader->missed(), 0u);
+}
+
+TEST_F(AttachedAgain, ToTheSameRingCountsWhatIsNoLongerThere) {
+  publish(3, "x");
+  EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
+  evict();
+  Message message;
+  ASSERT_EQ(reader->next(message), Status::reconnected);
+  publish(100, std::string(60'000, 'x'));
+  const auto read = next_sequences(1);
+  ASSERT_EQ(read.size(), 1u);
+  EXPECT_EQ(reader->missed(), read.front() - 4) << "the three that were read are not missed";
+}
+
+// A ring that nobody reads is freed; the sequences of the next one begin anew.
+TEST_F(AttachedAgain, ToAnotherRingReadsAllOfItAndCountsNothing) {
+  publish(3, "x");
+  EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
+  evict();
+  RingOptions next;
+  next.ring_id = 2;
+  make(next);
+  publish(5, "y");
+  Message message;
+  ASSERT_EQ(reader->next(message), Status::reconnected);
+  EXPECT_EQ(next_sequences(5), (std::vector<std::uint64_t>{1, 2, 3, 4, 5}));
+  EXPECT_EQ(reader->missed(), 0u);
+}
+
+TEST_F(ScriptedReader, AttachedAgainToAnotherRingCountsNothingOfThatOneAsMissed) {
+  make({});
+  Reader reader("#", options());
+  server.send({shm::EvictedNotice{shm::Eviction::lease_ended}, {}});
+  Message message;
+  ASSERT_EQ(reader.next(message), Status::evicted);
+  RingOptions next;
+  next.ring_id = 2;
+  make(next);
+  publish(1'000, "x");
+  ASSERT_EQ(reader.next(message), Status::reconnected);
+  EXPECT_EQ(reader.missed(), 0u);
+}
+
 }  // namespace
 }  // namespace millrace::local
