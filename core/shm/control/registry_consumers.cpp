@@ -49,7 +49,7 @@ void Registry::attach(ClientId client, const AttachRequest& request, std::uint64
   }
   // Messages published from here on are in the ring; the snapshot holds the values from before.
   consumer.start = feed->ring->add_reader(consumer.id, request.start == StartAt::oldest, now_ns,
-                                          request.wants_wake_pipe);
+                                          request.wants_wake_pipe, !consumer.after.empty());
   if (!consumer.start.consumer_page) return refuse(client, Refusal::no_memory);
   const std::uint64_t id = ++last_consumer_id_;
   join(*feed);

@@ -8,7 +8,8 @@
 namespace millrace::shm {
 
 std::shared_ptr<ConsumerPage> ConsumerPage::make(std::uint64_t consumer_id, std::uint64_t epoch,
-                                                 std::uint64_t position, bool has_wake_pipe) {
+                                                 std::uint64_t position, bool has_wake_pipe,
+                                                 bool is_follower) {
   UniqueFd fd = make_memory("millrace-page", page_bytes);
   if (!fd || !seal_size(fd.get(), false)) return nullptr;
   Mapping mapping = Mapping::map(fd.get(), page_bytes, Access::read_write);
@@ -19,8 +20,8 @@ std::shared_ptr<ConsumerPage> ConsumerPage::make(std::uint64_t consumer_id, std:
   page->consumer_id = consumer_id;
   page->epoch = epoch;
   page->position.store(position, std::memory_order_release);
-  return std::shared_ptr<ConsumerPage>(new ConsumerPage(consumer_id, position, std::move(fd),
-                                                        std::move(mapping), std::move(wake_pipe)));
+  return std::shared_ptr<ConsumerPage>(new ConsumerPage(
+      consumer_id, position, std::move(fd), std::move(mapping), std::move(wake_pipe), is_follower));
 }
 
 bool ConsumerPage::wake_sleeper(std::uint32_t word) {

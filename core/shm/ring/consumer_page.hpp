@@ -3,7 +3,7 @@
 //
 // Thread contract: look(), take_missed(), wake() and evict() are for the thread that writes the
 // ring. lift() may be called by any thread once the consumer's connection has ended: from then on
-// its position no longer holds the writer back. consumer_id() and fd() are constant.
+// its position no longer holds the writer back. consumer_id(), is_follower() and fd() are constant.
 // Invariants: a position is accepted only within [last seen, tail]; anything else leads to an
 // eviction. Nothing else that a consumer writes into its page has any effect on the server.
 #pragma once
@@ -23,11 +23,13 @@ class ConsumerPage {
  public:
   // A page for a consumer that starts at `position`; null when the system refuses the memory.
   // With `has_wake_pipe`, a byte is written into a pipe each time that the consumer is woken, for a
-  // consumer that waits in a poll loop.
+  // consumer that waits in a poll loop. `is_follower`: it stands after others.
   static std::shared_ptr<ConsumerPage> make(std::uint64_t consumer_id, std::uint64_t epoch,
-                                            std::uint64_t position, bool has_wake_pipe = false);
+                                            std::uint64_t position, bool has_wake_pipe = false,
+                                            bool is_follower = false);
 
   std::uint64_t consumer_id() const { return consumer_id_; }
+  bool is_follower() const { return is_follower_; }
   int fd() const { return fd_.get(); }
   // The reading end of the wake pipe; -1 without one.
   int wake_pipe_fd() const { return wake_pipe_.read_end.get(); }
@@ -62,6 +64,8 @@ class ConsumerPage {
   }
   std::uint64_t last_seen() const { return last_seen_; }
   std::uint64_t progress_ns() const { return progress_ns_; }
+  // As if it had made progress now.
+  void begin_lease(std::uint64_t now_ns) { progress_ns_ = now_ns; }
 
   // To be called after the tail was stored. seq_cst: this load comes after that store; partner: the
   // exchange in RingReader::announce_sleep, which comes before the sleeper's last load of the tail.
@@ -76,8 +80,9 @@ class ConsumerPage {
 
  private:
   ConsumerPage(std::uint64_t consumer_id, std::uint64_t position, UniqueFd fd, Mapping mapping,
-               Pipe wake_pipe)
+               Pipe wake_pipe, bool is_follower)
       : consumer_id_(consumer_id),
+        is_follower_(is_follower),
         fd_(std::move(fd)),
         wake_pipe_(std::move(wake_pipe)),
         mapping_(std::move(mapping)),
@@ -86,6 +91,7 @@ class ConsumerPage {
   bool wake_sleeper(std::uint32_t word);
 
   const std::uint64_t consumer_id_;
+  const bool is_follower_;
   UniqueFd fd_;
   Pipe wake_pipe_;  // both ends: while the server holds a reading end, writing cannot raise SIGPIPE
   Mapping mapping_;

@@ -179,15 +179,22 @@ void RingWriter::flush_overflow() {
   header_->overflow_waits.store(0, std::memory_order_seq_cst);
 }
 
+// A follower that stands where its predecessor does had nothing to read, so when one is evicted,
+// the followers behind it get a lease of their own. Who stands first is evicted first: the pages
+// are in the order of attaching, in which a predecessor comes before its followers.
 void RingWriter::end_leases() {
   if (options_.lease_ns == 0) return;
+  bool is_first = true;
   for (std::size_t i = 0; i < consumer_pages_.size();) {
     ConsumerPage& consumer_page = *consumer_pages_[i];
     const std::uint64_t since = std::max(consumer_page.progress_ns(), overflow_since_ns_);
     const bool holds_gate = !consumer_page.is_lifted() && consumer_page.last_seen() <= gate_;
-    if (holds_gate && now_ns_ >= since && now_ns_ - since >= options_.lease_ns) {
+    const bool has_ended = holds_gate && now_ns_ >= since && now_ns_ - since >= options_.lease_ns;
+    if (has_ended && (is_first || !consumer_page.is_follower())) {
       evict(i, Eviction::lease_ended);
+      is_first = false;
     } else {
+      if (has_ended) consumer_page.begin_lease(now_ns_);
       ++i;
     }
   }
@@ -227,7 +234,7 @@ void RingWriter::publish_tail() {
 }
 
 Attachment RingWriter::add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns,
-                                  bool has_wake_pipe) {
+                                  bool has_wake_pipe, bool is_follower) {
   now_ns_ = now_ns;
   publish_tail();
   Attachment start{nullptr, released_, next_sequence_ - overflow_.size()};
@@ -237,7 +244,7 @@ Attachment RingWriter::add_reader(std::uint64_t consumer_id, bool from_oldest, s
     start.sequence = load_header(data_ + (oldest & mask_)).sequence;
   }
   start.consumer_page =
-      ConsumerPage::make(consumer_id, options_.epoch, start.position, has_wake_pipe);
+      ConsumerPage::make(consumer_id, options_.epoch, start.position, has_wake_pipe, is_follower);
   if (!start.consumer_page) return start;
   gate_ = std::min(gate_, start.position);
   start.consumer_page->look(released_, now_ns);

@@ -92,10 +92,11 @@ class RingWriter {
   // each sleeping reader once.
   void release(std::uint64_t now_ns);
 
-  // Attaches a reader. In a lossless ring frames above its position are kept from now on. The
-  // result has no consumer page if the system refuses the memory for it.
+  // Attaches a reader, after those that it is to follow. In a lossless ring frames above its
+  // position are kept from now on. The result has no consumer page if the system refuses the memory
+  // for it.
   Attachment add_reader(std::uint64_t consumer_id, bool from_oldest, std::uint64_t now_ns,
-                        bool has_wake_pipe = false);
+                        bool has_wake_pipe = false, bool is_follower = false);
   void remove_reader(std::uint64_t consumer_id);
   std::size_t reader_count() const { return consumer_pages_.size(); }
 

@@ -40,6 +40,16 @@ class Ring : public ::testing::Test {
     return reader;
   }
 
+  std::unique_ptr<RingReader> attach_after(std::uint64_t before) {
+    const auto start = writer->add_reader(++consumers, false, now, false, true);
+    auto reader = std::make_unique<RingReader>();
+    EXPECT_EQ(reader->open(writer->fd(), start.consumer_page->fd(), start.position, start.sequence),
+              nullptr);
+    EXPECT_TRUE(reader->add_predecessor(before, consumer_pages.at(before - 1)->fd()));
+    consumer_pages.push_back(start.consumer_page);
+    return reader;
+  }
+
   void publish(std::string_view topic, std::string_view payload) {
     writer->append(topic, bytes(payload), 0, 1'000);
     writer->release(now);
@@ -355,6 +365,44 @@ TEST_F(Ring, NextSlowestReaderHasAFullLease) {
   now += 50;
   writer->release(now);  // the reader has not yet read the frames from the overflow
   EXPECT_EQ(consumer_pages[1]->eviction(), Eviction::none);
+}
+
+TEST_F(Ring, FollowerIsNotEvictedTogetherWithItsPredecessor) {
+  RingOptions options = small_lossless;
+  options.lease_ns = 100;
+  make(options);
+  auto stopped = attach();
+  auto other = attach();
+  auto follower = attach_after(1);
+  now = 1'000;
+  publish_many(60);
+  ASSERT_TRUE(writer->has_overflow());
+  EXPECT_TRUE(read_sequences(*follower).empty()) << "it waits for its predecessor";
+  writer->release(now += 100);
+  EXPECT_EQ(stopped->eviction(), Eviction::lease_ended);
+  EXPECT_EQ(other->eviction(), Eviction::lease_ended) << "it could have read";
+  EXPECT_EQ(follower->eviction(), Eviction::none);
+  follower->remove_neighbour(1);
+  EXPECT_FALSE(read_sequences(*follower).empty());
+  writer->release(now += 1);
+  EXPECT_FALSE(writer->has_overflow());
+  EXPECT_EQ(follower->eviction(), Eviction::none);
+}
+
+TEST_F(Ring, FollowerIsEvictedAfterALeaseOfItsOwn) {
+  RingOptions options = small_lossless;
+  options.lease_ns = 100;
+  make(options);
+  auto stopped = attach();
+  auto follower = attach_after(1);
+  now = 1'000;
+  publish_many(60);
+  writer->release(now += 100);
+  ASSERT_EQ(stopped->eviction(), Eviction::lease_ended);
+  writer->release(now += 99);
+  EXPECT_EQ(follower->eviction(), Eviction::none);
+  writer->release(now += 1);
+  EXPECT_EQ(follower->eviction(), Eviction::lease_ended);
 }
 
 TEST_F(Ring, ProgressRenewsTheLease) {
