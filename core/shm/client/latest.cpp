@@ -1,5 +1,5 @@
-// millrace::local::Latest: a TableReader that requests values that are too large for a cell at the
-// control socket.
+// millrace::local::Latest: a TableReader that requests at the control socket what a cell does not
+// tell, as the value is too large for it or is being written.
 #include <utility>
 
 #include "core/shm/client/control_client.hpp"
@@ -29,7 +29,11 @@ class Latest::Impl {
   bool get(std::string_view topic, Value& value) {
     if (!is_connected() && !open()) return false;
     const auto found = table_.read(topic, value_);
-    if (found == shm::TableReader::Found::elsewhere) return request(topic, value);
+    // busy: the server is interrupted in the middle of a store, so the cell says neither what the
+    // value is nor that there is none.
+    if (found == shm::TableReader::Found::elsewhere || found == shm::TableReader::Found::busy) {
+      return request(topic, value);
+    }
     if (found != shm::TableReader::Found::yes) return false;
     value.payload.assign(reinterpret_cast<const char*>(value_.payload.data()),
                          value_.payload.size());
