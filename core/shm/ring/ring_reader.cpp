@@ -1,7 +1,5 @@
 #include "core/shm/ring/ring_reader.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -14,7 +12,11 @@ using base::futex_wait;
 using base::futex_wake;
 using base::Scope;
 
-constexpr int wake_attempts = 64;
+// A follower that has announced its sleep but does not sleep yet is not reached by the first
+// wake-up. A few attempts reach most of those, and the others look again after unsafe_sleep_max.
+// More of them would let one that only says that it sleeps hold up its predecessor.
+constexpr int wake_attempts = 4;
+constexpr int pauses_between_attempts = 16;
 constexpr int looks_before_sleep = 100;
 
 Mapping map_page(int fd, Access access) {
@@ -104,9 +106,9 @@ void RingReader::wake_followers() {
     const std::uint32_t word = page.sleep_word.load(std::memory_order_seq_cst);
     if ((word & 1) == 0) continue;
     for (int i = 0; i < wake_attempts; ++i) {
-      if (futex_wake(page.sleep_word, Scope::shared) > 0) break;
+      if (futex_wake(page.sleep_word, Scope::shared, 1) > 0) break;
       if (page.sleep_word.load(std::memory_order_seq_cst) != word) break;
-      ::sched_yield();
+      base::pause(pauses_between_attempts);
     }
   }
 }

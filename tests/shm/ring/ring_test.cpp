@@ -1,12 +1,25 @@
 // One ring with writer and readers in one thread, step by step.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <string>
 #include <vector>
 
 #include "core/shm/ring/ring_reader.hpp"
 #include "core/shm/ring/ring_writer.hpp"
+
+namespace {
+std::atomic<int> yields{0};
+}
+// In place of the system's, so that a test sees who gives its core away.
+extern "C" int sched_yield() noexcept {
+  ++yields;
+  return static_cast<int>(::syscall(SYS_sched_yield));
+}
 
 namespace millrace::shm {
 namespace {
@@ -473,6 +486,20 @@ TEST_F(Ring, ReadsOnlyWhatItsPredecessorsHaveReleased) {
   EXPECT_EQ(read_sequences(*second), std::vector<std::uint64_t>{1});
   second->remove_neighbour(1);
   EXPECT_EQ(read_sequences(*second), (std::vector<std::uint64_t>{2, 3}));
+}
+
+TEST_F(Ring, FollowerThatOnlySaysThatItSleepsDoesNotHoldUpItsPredecessor) {
+  make({});
+  auto reader = attach();
+  auto follower = attach();
+  ASSERT_TRUE(reader->add_follower(2, consumer_pages[1]->fd()));
+  publish_many(1);
+  page(1)->sleep_word.store(1);
+  RingReader::Frame frame;
+  ASSERT_TRUE(reader->next(frame));
+  yields = 0;
+  reader->release();
+  EXPECT_EQ(yields, 0);
 }
 
 TEST_F(Ring, NoSystemCallWhileNoReaderSleeps) {
