@@ -28,7 +28,10 @@ bool ConsumerPage::wake_sleeper(std::uint32_t word) {
   // Even before the system call, so that a consumer that is about to sleep on the odd value returns
   // at once.
   page_->sleep_word.compare_exchange_strong(word, word + 1, std::memory_order_seq_cst);
-  base::futex_wake(page_->sleep_word, base::Scope::shared);
+  // One sleeper, the consumer: the time of the call grows with the number of those that it wakes,
+  // and the consumer decides how many of its threads sleep there. A neighbour that sleeps there too
+  // may be woken instead, see RingReader::shared_sleep_max.
+  base::futex_wake(page_->sleep_word, base::Scope::shared, 1);
   // Never blocks, whatever the consumer does to its end: each end has flags of its own. A full pipe
   // is readable already.
   if (wake_pipe_.write_end) {

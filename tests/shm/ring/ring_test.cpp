@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <climits>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/shm/ring/ring_reader.hpp"
@@ -511,6 +513,26 @@ TEST_F(Ring, NoSystemCallWhileNoReaderSleeps) {
   publish_many(1);
   publish_many(1);
   EXPECT_EQ(writer->stats().wakes, 1u) << "once for each sleep";
+}
+
+// Who sleeps on `word`: they are moved to the word on which they sleep already, and counted.
+long sleepers(const std::atomic<std::uint32_t>& word) {
+  return ::syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, INT_MAX, &word, 0);
+}
+
+TEST_F(Ring, WakingOneReaderCostsTheSameHoweverManyOfItsThreadsSleep) {
+  make({});
+  attach();
+  const std::atomic<std::uint32_t>& word = page(0)->sleep_word;
+  page(0)->sleep_word.store(1);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] { base::futex_wait(word, 1, never, base::Scope::shared); });
+  }
+  while (sleepers(word) != 3) ::sched_yield();
+  publish_many(1);
+  EXPECT_EQ(base::futex_wake(word, base::Scope::shared), 2) << "one was woken";
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(Ring, WaitGivesUpAtTheDeadlineAndWhenStopped) {
