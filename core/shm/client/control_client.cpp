@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <iterator>
@@ -121,6 +122,21 @@ std::vector<ControlClient::Item> ControlClient::take() {
   std::lock_guard lock(mutex_);
   has_event_.store(closed_.load(std::memory_order_relaxed), std::memory_order_release);
   return std::exchange(items_, {});
+}
+
+std::vector<ControlClient::Item> ControlClient::take_neighbours() {
+  const auto is_neighbour = [](const Item& item) {
+    return std::holds_alternative<NeighbourCame>(item.reply) ||
+           std::holds_alternative<NeighbourGone>(item.reply);
+  };
+  std::lock_guard lock(mutex_);
+  std::vector<Item> taken = std::exchange(items_, {});
+  const auto others = std::stable_partition(taken.begin(), taken.end(), is_neighbour);
+  items_.assign(std::make_move_iterator(others), std::make_move_iterator(taken.end()));
+  taken.erase(others, taken.end());
+  has_event_.store(!items_.empty() || closed_.load(std::memory_order_relaxed),
+                   std::memory_order_release);
+  return taken;
 }
 
 std::optional<ControlClient::Item> ControlClient::wait_for_item(std::chrono::nanoseconds timeout) {

@@ -44,6 +44,8 @@ class ControlClient {
   bool has_event() const { return has_event_.load(std::memory_order_acquire); }
   bool is_closed() const { return closed_.load(std::memory_order_acquire); }
   std::vector<Item> take();
+  // Only the neighbours that came and went, in order; the rest stays.
+  std::vector<Item> take_neighbours();
   // The next item; nullopt at the time-out or at the end of the connection.
   std::optional<Item> wait_for_item(std::chrono::nanoseconds timeout);
 

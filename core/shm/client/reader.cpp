@@ -85,7 +85,10 @@ class Reader::Impl {
     for (;;) {
       if (was_stopped()) return Status::stopped;
       if (!control_) return reconnect(deadline);
-      if (++in_hand_ > frames_between_releases) let_go();
+      if (++in_hand_ > frames_between_releases) {
+        let_go();
+        meet_neighbours();
+      }
       shm::RingReader::Frame frame;
       if (ring_->next(frame)) return fill(message, frame), Status::message;
       let_go();
@@ -267,22 +270,32 @@ class Reader::Impl {
     }
   }
 
+  // Other events wait until the ring is empty: what it holds comes first.
+  void meet_neighbours() {
+    if (!control_->has_event()) return;
+    for (const ControlClient::Item& item : control_->take_neighbours()) meet_neighbour(item);
+  }
+  void meet_neighbour(const ControlClient::Item& item) {
+    if (const auto* gone = std::get_if<shm::NeighbourGone>(&item.reply)) {
+      return ring_->remove_neighbour(gone->consumer_id);
+    }
+    const auto* came = std::get_if<shm::NeighbourCame>(&item.reply);
+    if (!came || item.descriptors.empty()) return;
+    const int page = item.descriptors.front().get();
+    if (came->is_predecessor) {
+      ring_->add_predecessor(came->consumer_id, page);
+    } else {
+      ring_->add_follower(came->consumer_id, page);
+    }
+  }
+
   // Handles what the server sent; `message` when there is nothing to report to the caller.
   Status on_events() {
-    for (ControlClient::Item& item : control_->take()) {
-      if (auto* came = std::get_if<shm::NeighbourCame>(&item.reply)) {
-        if (item.descriptors.empty()) continue;
-        const int page = item.descriptors.front().get();
-        if (came->is_predecessor) {
-          ring_->add_predecessor(came->consumer_id, page);
-        } else {
-          ring_->add_follower(came->consumer_id, page);
-        }
-      } else if (auto* gone = std::get_if<shm::NeighbourGone>(&item.reply)) {
-        ring_->remove_neighbour(gone->consumer_id);
-      } else if (auto* notice = std::get_if<shm::EvictedNotice>(&item.reply)) {
+    for (const ControlClient::Item& item : control_->take()) {
+      if (const auto* notice = std::get_if<shm::EvictedNotice>(&item.reply)) {
         return evicted(notice->reason);
       }
+      meet_neighbour(item);
     }
     return control_->is_closed() ? cut_off() : Status::message;
   }

@@ -136,6 +136,24 @@ TEST_F(ScriptedReader, ReleaseTellsOfAMessageThatNextHasReleasedAlready) {
   EXPECT_TRUE(reader.release());
 }
 
+// Else each neighbour that comes and goes would cost a descriptor for as long as there is a load.
+TEST_F(ScriptedReader, MeetsItsNeighboursAlsoWhileTheRingNeverRunsEmpty) {
+  make({});
+  ReaderOptions pollable = options();
+  pollable.pollable = true;
+  Reader reader("#", pollable);
+  Message message;
+  ASSERT_EQ(reader.next(message, at_once), Status::timeout);
+  const auto predecessor = shm::ConsumerPage::make(2, 1, 0);  // has released nothing
+  server.send({shm::NeighbourCame{2, true}, {predecessor->fd()}});
+  pollfd wait{reader.fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&wait, 1, -1), 1);  // until it has arrived
+  publish(1'000, "x");
+  int read = 0;
+  while (reader.next(message, at_once) == Status::message) ++read;
+  EXPECT_LT(read, 100) << "the others it reads after its predecessor";
+}
+
 // --- attaching again -----------------------------------------------------------------------------
 
 class AttachedAgain : public ScriptedReader {
