@@ -81,10 +81,13 @@ class Reader::Impl {
 
   Status next(Message& message, Deadline& deadline) {
     disarm();
-    if (control_ && snapshot_at_ < snapshot_bytes_) return next_snapshot(message);
     for (;;) {
       if (was_stopped()) return Status::stopped;
       if (!control_) return reconnect(deadline);
+      if (snapshot_) {
+        if (snapshot_at_ < snapshot_bytes_) return next_snapshot(message);
+        snapshot_ = {};  // the caller may have used its last message until this call
+      }
       if (++in_hand_ > frames_between_releases) {
         let_go();
         meet_neighbours();

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -10,6 +12,7 @@
 #include "core/base/futex.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/ring_writer.hpp"
+#include "core/shm/ring/snapshot.hpp"
 #include "scripted_server.hpp"
 
 namespace millrace::local {
@@ -54,6 +57,17 @@ class ScriptedReader : public ::testing::Test {
     return status == Status::message ? message.payload : "status " + std::to_string(int(status));
   }
 
+  // What the next readers are given of newest values.
+  void make_snapshot(const std::vector<std::string>& payloads) {
+    const std::lock_guard lock(mutex);
+    shm::Snapshot made(1 << 20);
+    for (const std::string& payload : payloads) {
+      ASSERT_TRUE(made.add("t", std::as_bytes(std::span(payload)), 0, 1));
+    }
+    snapshot_bytes = made.bytes();
+    snapshot = made.take_memory();
+  }
+
   std::optional<ScriptedServer::Answer> answer(const shm::Request& request) {
     const auto* wanted = std::get_if<shm::AttachRequest>(&request);
     if (!wanted) return std::nullopt;
@@ -68,6 +82,8 @@ class ScriptedReader : public ::testing::Test {
     attached.has_wake_pipe = wanted->wants_wake_pipe;
     std::vector<int> descriptors{writer->fd(), start.consumer_page->fd()};
     if (attached.has_wake_pipe) descriptors.push_back(start.consumer_page->wake_pipe_fd());
+    attached.snapshot_bytes = snapshot_bytes;
+    if (snapshot) descriptors.push_back(snapshot.get());
     return ScriptedServer::Answer{attached, descriptors};
   }
 
@@ -75,6 +91,8 @@ class ScriptedReader : public ::testing::Test {
   std::unique_ptr<RingWriter> writer;
   shm::Attachment start;  // of the last reader
   std::uint64_t consumers = 0;
+  shm::UniqueFd snapshot;
+  std::size_t snapshot_bytes = 0;
   ScriptedServer server{[this](const shm::Request& request) { return answer(request); }};
 };
 
@@ -152,6 +170,38 @@ TEST_F(ScriptedReader, MeetsItsNeighboursAlsoWhileTheRingNeverRunsEmpty) {
   int read = 0;
   while (reader.next(message, at_once) == Status::message) ++read;
   EXPECT_LT(read, 100) << "the others it reads after its predecessor";
+}
+
+// --- newest values -------------------------------------------------------------------------------
+
+bool snapshot_is_mapped() {
+  std::ifstream maps("/proc/self/maps");
+  const std::string text{std::istreambuf_iterator<char>(maps), {}};
+  return text.find("memfd:millrace-snapshot") != std::string::npos;
+}
+
+TEST_F(ScriptedReader, GivesTheMemoryOfTheSnapshotBackOnceItIsRead) {
+  make({});
+  make_snapshot({"1", "2"});
+  Reader reader("#", options());
+  Message message;
+  ASSERT_EQ(reader.next(message), Status::message);
+  ASSERT_EQ(reader.next(message), Status::message);
+  EXPECT_EQ(message.payload, "2");
+  EXPECT_TRUE(snapshot_is_mapped()) << "the last message is in it";
+  EXPECT_EQ(reader.next(message, at_once), Status::timeout);
+  EXPECT_FALSE(snapshot_is_mapped());
+}
+
+TEST_F(ScriptedReader, StopEndsTheNextCallAlsoWhileTheSnapshotIsRead) {
+  make({});
+  make_snapshot({"1", "2"});
+  Reader reader("#", options());
+  EXPECT_EQ(next_payload(reader), "1");
+  reader.stop();
+  Message message;
+  EXPECT_EQ(reader.next(message), Status::stopped);
+  EXPECT_EQ(next_payload(reader), "2");
 }
 
 // --- attaching again -----------------------------------------------------------------------------
