@@ -128,7 +128,11 @@ class RingReader {
   void disarm();
 
   void stop_waiting();
-  void resume_waiting() { stopped_.store(false, std::memory_order_seq_cst); }
+  // An exchange, as the caller looks next at what it was stopped for. If this replaces the store of
+  // stop_waiting(), it has seen what came before that. A plain store, even seq_cst, would let later
+  // acquire loads come before it (ARM's LDAPR does): an event that was set in between would not be
+  // seen, and its stop would be lost.
+  void resume_waiting() { stopped_.exchange(false, std::memory_order_seq_cst); }
 
   Eviction eviction() const {
     return static_cast<Eviction>(page_->eviction.load(std::memory_order_seq_cst));
