@@ -1,6 +1,8 @@
 #include "core/shm/control/registry.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace millrace::shm {
@@ -73,9 +75,11 @@ Feed* Registry::feed_for(Kind kind, std::vector<std::string> filters, std::uint6
                                   : limit_reached("local.rings_max", options_.rings_max);
     return nullptr;
   }
+  errno = 0;
   std::unique_ptr<Feed> feed = make_feed(kind, key.second);
   if (!feed) {
     refusal = {Refusal::no_memory, describe(Refusal::no_memory)};
+    if (errno != 0) refusal.text += ": " + std::string(std::strerror(errno));
     return nullptr;
   }
   feed->unused_since_ns = now_ns;

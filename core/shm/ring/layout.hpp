@@ -12,7 +12,8 @@
 //   table           the newest value of each topic, in cells of fixed size
 //
 // The frames of a ring are mapped twice in a row, so that a frame is contiguous even where the ring
-// wraps: position p is at offset p & (data_bytes - 1).
+// wraps: position p is at offset p & (data_bytes - 1). For that they begin at a multiple of the
+// system's page size, which Stamp::header_bytes tells; everything else begins at page_bytes.
 //
 // Thread contract: the structs are bytes in shared memory; the writer of each word and its memory
 // order are stated at the functions that access it.
@@ -27,7 +28,8 @@
 namespace millrace::shm {
 
 inline constexpr std::uint32_t layout_version = 2;
-inline constexpr std::size_t page_bytes = 4096;
+inline constexpr std::size_t page_bytes = 4096;  // of a position page, and of most headers
+inline constexpr std::size_t ring_header_bytes_max = 64 * 1024;  // the largest pages of a system
 inline constexpr std::size_t line_bytes = 128;  // a cache line and the one prefetched with it
 
 inline constexpr std::uint64_t ring_magic = 0x31474e495252'4c4dull;
@@ -39,7 +41,7 @@ inline constexpr std::uint64_t table_magic = 0x314c42415452'4c4dull;
 struct Stamp {
   std::uint64_t magic = 0;
   std::uint32_t version = layout_version;
-  std::uint32_t header_bytes = page_bytes;
+  std::uint32_t header_bytes = page_bytes;  // what follows the header begins there
 };
 
 // --- ring ----------------------------------------------------------------------------------------
@@ -216,10 +218,12 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
               std::atomic<std::uint32_t>::is_always_lock_free);
 
 // Why the memory that the other side handed over cannot be used, or nullptr.
-inline const char* check_layout(const Stamp& stamp, std::uint64_t magic) {
+inline const char* check_layout(const Stamp& stamp, std::uint64_t magic,
+                                std::size_t header_bytes_max = page_bytes) {
   if (stamp.magic != magic)
     return "the memory that was handed over is of another kind than expected";
-  if (stamp.version != layout_version || stamp.header_bytes != page_bytes) {
+  if (stamp.version != layout_version || stamp.header_bytes < page_bytes ||
+      stamp.header_bytes > header_bytes_max) {
     return "server and client library use different layout versions: update the older one";
   }
   return nullptr;

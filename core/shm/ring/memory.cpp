@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "core/shm/ring/layout.hpp"
 
@@ -36,21 +39,29 @@ Mapping Mapping::map(int fd, std::size_t bytes, Access access) {
   return {static_cast<std::byte*>(base), bytes};
 }
 
-Mapping Mapping::map_ring(int fd, std::size_t data_bytes, Access access) {
-  if (data_bytes == 0 || data_bytes % page_bytes != 0) return {};
-  if (!long_enough(fd, page_bytes + data_bytes)) return {};
+Mapping Mapping::map_ring(int fd, std::size_t header_bytes, std::size_t data_bytes, Access access) {
+  const std::size_t once_bytes = header_bytes + data_bytes;
+  if (data_bytes == 0 || !long_enough(fd, once_bytes)) return {};
   // Reserve the addresses of the whole, then map header and data into them, and the data again.
-  const std::size_t bytes = page_bytes + 2 * data_bytes;
+  const std::size_t bytes = once_bytes + data_bytes;
   void* reserved = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (reserved == MAP_FAILED) return {};
   Mapping whole(static_cast<std::byte*>(reserved), bytes);
   const int flags = MAP_SHARED | MAP_FIXED;
-  void* once = ::mmap(whole.base_, page_bytes + data_bytes, protection(access), flags, fd, 0);
+  void* once = ::mmap(whole.base_, once_bytes, protection(access), flags, fd, 0);
   if (once == MAP_FAILED) return {};
-  void* again = ::mmap(whole.base_ + page_bytes + data_bytes, data_bytes, protection(access), flags,
-                       fd, static_cast<off_t>(page_bytes));
+  void* again = ::mmap(whole.base_ + once_bytes, data_bytes, protection(access), flags, fd,
+                       static_cast<off_t>(header_bytes));
   if (again == MAP_FAILED) return {};
   return whole;
+}
+
+std::size_t system_page_bytes() {
+  return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::size_t ring_header_bytes(std::size_t system_page) {
+  return std::max(page_bytes, system_page);
 }
 
 Pipe make_pipe() {

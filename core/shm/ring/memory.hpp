@@ -47,8 +47,9 @@ class Mapping {
   // the processor 44 ms and a reader 8 ms (MAP_POPULATE); now it is 2.4 us a page in the first lap.
   static Mapping map(int fd, std::size_t bytes, Access access);
 
-  // A header page, and after it `data_bytes` mapped twice in a row.
-  static Mapping map_ring(int fd, std::size_t data_bytes, Access access);
+  // A header, and after it `data_bytes` mapped twice in a row. Both are multiples of the system's
+  // page size, or the result is empty.
+  static Mapping map_ring(int fd, std::size_t header_bytes, std::size_t data_bytes, Access access);
 
   explicit operator bool() const { return base_ != nullptr; }
   std::byte* data() const { return base_; }
@@ -64,6 +65,13 @@ class Mapping {
   std::byte* base_ = nullptr;
   std::size_t bytes_ = 0;
 };
+
+// The size of the system's pages, of which the offset of a mapping is a multiple: 4 KiB, and on ARM
+// also 16 or 64 KiB.
+std::size_t system_page_bytes();
+
+// The size of the header that map_ring() takes, on a system with pages of this size.
+std::size_t ring_header_bytes(std::size_t system_page);
 
 // A new memory of zeros to which seals can be added; empty when the system refuses.
 UniqueFd make_memory(const char* label, std::size_t bytes);

@@ -1,5 +1,6 @@
 #include "core/shm/ring/publisher_ring.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <new>
@@ -9,33 +10,41 @@
 
 namespace millrace::shm {
 
-std::unique_ptr<PublisherRingReader> PublisherRingReader::make(
-    const PublisherRingOptions& options) {
+std::unique_ptr<PublisherRingReader> PublisherRingReader::make(const PublisherRingOptions& wanted) {
+  PublisherRingOptions options = wanted;
   if (!std::has_single_bit(options.data_bytes) || options.data_bytes < page_bytes) return nullptr;
   if (options.frame_bytes_max > options.data_bytes / 4) return nullptr;
-  UniqueFd ring_fd = make_memory("millrace-publisher-ring", page_bytes + options.data_bytes);
+  const std::size_t system_page = std::max(wanted.system_page, system_page_bytes());
+  const std::size_t header_bytes = ring_header_bytes(system_page);
+  options.data_bytes = std::max(options.data_bytes, system_page);
+  UniqueFd ring_fd = make_memory("millrace-publisher-ring", header_bytes + options.data_bytes);
   UniqueFd control_fd = make_memory("millrace-publisher-control", page_bytes);
   if (!ring_fd || !control_fd) return nullptr;
   {
     const Mapping head = Mapping::map(ring_fd.get(), page_bytes, Access::read_write);
     if (!head) return nullptr;
     auto* header = new (head.data()) PublisherRingHeader;
+    header->stamp.header_bytes = static_cast<std::uint32_t>(header_bytes);
     header->data_bytes = options.data_bytes;
     header->frame_bytes_max = static_cast<std::uint32_t>(options.frame_bytes_max);
   }
-  Mapping ring = Mapping::map_ring(ring_fd.get(), options.data_bytes, Access::read_only);
+  Mapping ring =
+      Mapping::map_ring(ring_fd.get(), header_bytes, options.data_bytes, Access::read_only);
   Mapping control = Mapping::map(control_fd.get(), page_bytes, Access::read_write);
   if (!ring || !control) return nullptr;
   auto* header = new (control.data()) PublisherRingControl;
   header->epoch = options.epoch;
   header->sleeping.store(1, std::memory_order_relaxed);  // the first publish sends a wake-up
   if (!seal_size(ring_fd.get(), true) || !seal_for_readers(control_fd.get())) return nullptr;
-  return std::unique_ptr<PublisherRingReader>(new PublisherRingReader(
-      options, std::move(ring_fd), std::move(control_fd), std::move(ring), std::move(control)));
+  const std::byte* data = ring.data() + header_bytes;
+  return std::unique_ptr<PublisherRingReader>(
+      new PublisherRingReader(options, std::move(ring_fd), std::move(control_fd), std::move(ring),
+                              std::move(control), data));
 }
 
 PublisherRingReader::PublisherRingReader(const PublisherRingOptions& options, UniqueFd ring_fd,
-                                         UniqueFd control_fd, Mapping ring, Mapping control)
+                                         UniqueFd control_fd, Mapping ring, Mapping control,
+                                         const std::byte* data)
     : options_(options),
       ring_fd_(std::move(ring_fd)),
       control_fd_(std::move(control_fd)),
@@ -43,6 +52,7 @@ PublisherRingReader::PublisherRingReader(const PublisherRingOptions& options, Un
       control_mapping_(std::move(control)),
       header_(ring_mapping_.as<const PublisherRingHeader>()),
       control_(control_mapping_.as<PublisherRingControl>()),
+      data_(data),
       copy_(options.frame_bytes_max) {}
 
 // Copied first, then checked: the header's words are loaded once, and every length used afterwards
@@ -58,7 +68,7 @@ PublisherRingReader::Drained PublisherRingReader::copy_next(PublisherRingMessage
     tail_ = tail;
     if (head_ == tail_) return Drained::empty;
   }
-  const std::byte* at = ring_mapping_.data() + page_bytes + (head_ & (options_.data_bytes - 1));
+  const std::byte* at = data_ + (head_ & (options_.data_bytes - 1));
   if (tail_ - head_ < sizeof(FrameHeader)) return Drained::faulty;
   const FrameHeader header = load_header(at);
   const std::uint64_t bytes = frame_bytes(header.topic_bytes, header.payload_bytes);
@@ -107,17 +117,21 @@ const char* PublisherRingWriter::open(int ring_fd, int control_fd) {
   Mapping head = Mapping::map(ring_fd, page_bytes, Access::read_only);
   if (!head) return "the publisher ring cannot be mapped";
   const auto* header = head.as<const PublisherRingHeader>();
-  if (const char* fault = check_layout(header->stamp, publisher_ring_magic)) return fault;
+  const Stamp stamp = header->stamp;
+  if (const char* fault = check_layout(stamp, publisher_ring_magic, ring_header_bytes_max)) {
+    return fault;
+  }
   if (!std::has_single_bit(header->data_bytes)) {
     return "the publisher ring's size is not a power of two";
   }
-  Mapping ring = Mapping::map_ring(ring_fd, header->data_bytes, Access::read_write);
+  Mapping ring =
+      Mapping::map_ring(ring_fd, stamp.header_bytes, header->data_bytes, Access::read_write);
   if (!ring) return "the publisher ring's frames cannot be mapped";
   ring_mapping_ = std::move(ring);
   control_mapping_ = std::move(control);
   header_ = ring_mapping_.as<PublisherRingHeader>();
   control_ = control_mapping_.as<const PublisherRingControl>();
-  data_ = ring_mapping_.data() + page_bytes;
+  data_ = ring_mapping_.data() + stamp.header_bytes;
   mask_ = header_->data_bytes - 1;
   tail_ = released_ = head_ = 0;
   sequence_ = 0;

@@ -23,8 +23,9 @@ namespace millrace::shm {
 
 struct PublisherRingOptions {
   std::uint64_t epoch = 1;
-  std::size_t data_bytes = std::size_t{256} << 10;  // a power of two, at least a page
+  std::size_t data_bytes = std::size_t{256} << 10;  // a power of two, at least page_bytes
   std::size_t frame_bytes_max = 64 * 1024;          // at most a quarter of data_bytes
+  std::size_t system_page = 0;  // for tests: as on a system with larger pages than this one's
 };
 
 enum class PublisherRingResult : std::uint8_t { taken, full, too_large };
@@ -69,7 +70,7 @@ class PublisherRingReader {
 
  private:
   PublisherRingReader(const PublisherRingOptions& options, UniqueFd ring_fd, UniqueFd control_fd,
-                      Mapping ring, Mapping control);
+                      Mapping ring, Mapping control, const std::byte* data);
   Drained copy_next(PublisherRingMessage& message);
   Drained finish(Drained result);
 
@@ -80,6 +81,7 @@ class PublisherRingReader {
   Mapping control_mapping_;  // written by the server alone
   const PublisherRingHeader* const header_;
   PublisherRingControl* const control_;
+  const std::byte* const data_;  // what the client writes as the header's size has no effect
   std::uint64_t head_ = 0;
   std::uint64_t tail_ = 0;  // as last seen, and checked
   std::vector<std::byte> copy_;

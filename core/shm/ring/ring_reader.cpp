@@ -32,14 +32,15 @@ const char* RingReader::open(int ring_fd, int page_fd, std::uint64_t position,
   Mapping head = Mapping::map(ring_fd, page_bytes, Access::read_only);
   if (!head) return "the ring cannot be mapped";
   const auto* header = head.as<const RingHeader>();
-  if (const char* fault = check_layout(header->stamp, ring_magic)) return fault;
+  const Stamp stamp = header->stamp;
+  if (const char* fault = check_layout(stamp, ring_magic, ring_header_bytes_max)) return fault;
   if (!std::has_single_bit(header->data_bytes)) return "the ring's size is not a power of two";
-  ring_ = Mapping::map_ring(ring_fd, header->data_bytes, Access::read_only);
+  ring_ = Mapping::map_ring(ring_fd, stamp.header_bytes, header->data_bytes, Access::read_only);
   if (!ring_) return "the ring's frames cannot be mapped";
   page_mapping_ = map_page(page_fd, Access::read_write);
   if (!page_mapping_) return "the position page cannot be mapped";
   header_ = ring_.as<const RingHeader>();
-  data_ = ring_.data() + page_bytes;
+  data_ = ring_.data() + stamp.header_bytes;
   page_ = page_mapping_.as<PositionPage>();
   data_bytes_ = header_->data_bytes;
   mask_ = data_bytes_ - 1;

@@ -17,15 +17,21 @@ constexpr std::uint64_t blocks = 32;
 
 }  // namespace
 
-std::unique_ptr<RingWriter> RingWriter::make(const RingOptions& options) {
+std::unique_ptr<RingWriter> RingWriter::make(const RingOptions& wanted) {
+  RingOptions options = wanted;
   if (!std::has_single_bit(options.data_bytes) || options.data_bytes < page_bytes) return nullptr;
   if (options.frame_bytes_max > options.data_bytes / 4) return nullptr;
   if (options.frame_bytes_max < sizeof(FrameHeader) + 8) return nullptr;
-  UniqueFd fd = make_memory("millrace-ring", page_bytes + options.data_bytes);
+  const std::size_t system_page = std::max(wanted.system_page, system_page_bytes());
+  const std::size_t header_bytes = ring_header_bytes(system_page);
+  options.data_bytes = std::max(options.data_bytes, system_page);
+  UniqueFd fd = make_memory("millrace-ring", header_bytes + options.data_bytes);
   if (!fd) return nullptr;
-  Mapping mapping = Mapping::map_ring(fd.get(), options.data_bytes, Access::read_write);
+  Mapping mapping =
+      Mapping::map_ring(fd.get(), header_bytes, options.data_bytes, Access::read_write);
   if (!mapping) return nullptr;
   auto* header = new (mapping.data()) RingHeader;
+  header->stamp.header_bytes = static_cast<std::uint32_t>(header_bytes);
   header->ring_id = options.ring_id;
   header->epoch = options.epoch;
   header->data_bytes = options.data_bytes;
@@ -33,15 +39,17 @@ std::unique_ptr<RingWriter> RingWriter::make(const RingOptions& options) {
   header->lossless = options.lossless;
   header->light_fences = register_light_fences();
   if (!seal_for_readers(fd.get())) return nullptr;
-  return std::unique_ptr<RingWriter>(new RingWriter(options, std::move(fd), std::move(mapping)));
+  std::byte* data = mapping.data() + header_bytes;
+  return std::unique_ptr<RingWriter>(
+      new RingWriter(options, std::move(fd), std::move(mapping), data));
 }
 
-RingWriter::RingWriter(const RingOptions& options, UniqueFd fd, Mapping mapping)
+RingWriter::RingWriter(const RingOptions& options, UniqueFd fd, Mapping mapping, std::byte* data)
     : options_(options),
       fd_(std::move(fd)),
       mapping_(std::move(mapping)),
       header_(mapping_.as<RingHeader>()),
-      data_(mapping_.data() + page_bytes),
+      data_(data),
       mask_(options.data_bytes - 1),
       block_bytes_(options.data_bytes / blocks),
       first_in_block_(blocks, 0) {}

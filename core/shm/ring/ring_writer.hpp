@@ -38,11 +38,12 @@ namespace millrace::shm {
 struct RingOptions {
   std::uint64_t ring_id = 1;
   std::uint64_t epoch = 1;
-  std::size_t data_bytes = std::size_t{1} << 20;  // a power of two, at least a page
+  std::size_t data_bytes = std::size_t{1} << 20;  // a power of two, at least page_bytes
   std::size_t frame_bytes_max = 64 * 1024;        // at most a quarter of data_bytes
   bool lossless = false;
   std::size_t overflow_bytes_max = 8 * 1024 * 1024;
   std::uint64_t lease_ns = 5'000'000'000;
+  std::size_t system_page = 0;  // for tests: as on a system with larger pages than this one's
 };
 
 struct RingStats {
@@ -123,7 +124,7 @@ class RingWriter {
   RingStats stats() const;
 
  private:
-  RingWriter(const RingOptions& options, UniqueFd fd, Mapping mapping);
+  RingWriter(const RingOptions& options, UniqueFd fd, Mapping mapping, std::byte* data);
 
   bool reserve(std::uint64_t bytes) {
     return tail_ + bytes <= intent_ || advance_intent(tail_ + bytes);

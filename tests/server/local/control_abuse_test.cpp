@@ -81,11 +81,12 @@ TEST_F(ControlSocket, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
   send_bytes(socket, shm::encode(shm::Request(shm::PublisherRingRequest{"p"})));
   ASSERT_EQ(replies(socket, 1, descriptors).size(), 1u);
   const std::size_t data_bytes = server::ControlLoopOptions().publisher_ring_bytes;
-  shm::Mapping ring =
-      shm::Mapping::map_ring(descriptors.at(0).get(), data_bytes, shm::Access::read_write);
+  const std::size_t header_bytes = shm::ring_header_bytes(shm::system_page_bytes());
+  shm::Mapping ring = shm::Mapping::map_ring(descriptors.at(0).get(), header_bytes, data_bytes,
+                                             shm::Access::read_write);
   ASSERT_TRUE(ring);
   for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
-    shm::store_header(ring.data() + shm::page_bytes + at, {8, 0, shm::FrameKind::message, 0, 0, 0});
+    shm::store_header(ring.data() + header_bytes + at, {8, 0, shm::FrameKind::message, 0, 0, 0});
   }
   header = ring.as<shm::PublisherRingHeader>();
   header.load()->tail.store(frame_bytes);

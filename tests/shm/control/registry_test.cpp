@@ -2,6 +2,7 @@
 #include "core/shm/control/registry.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <optional>
 #include <string>
@@ -23,6 +24,10 @@ class Consumers : public ::testing::Test, public Registry::Watcher {
 
   // Attaches a consumer, as one that has mapped its page. Why not, or nullopt.
   std::optional<Refusal> attach(std::string name, std::vector<std::string> after) {
+    const auto refused = answer(std::move(name), std::move(after));
+    return refused ? std::optional(refused->reason) : std::nullopt;
+  }
+  std::optional<Refused> answer(std::string name, std::vector<std::string> after) {
     registry.handle(++client, AttachRequest{Policy::lossy, StartAt::now, false, {"#"}, name, after},
                     now_ns);
     registry.handle(client, MappedNotice{}, now_ns);
@@ -30,7 +35,7 @@ class Consumers : public ::testing::Test, public Registry::Watcher {
     parser.feed(std::as_bytes(std::span(registry.take_outgoing().at(0).bytes)));
     const auto reply = parser.next();
     const auto* refused = std::get_if<Refused>(&reply->reply);
-    return refused ? std::optional(refused->reason) : std::nullopt;
+    return refused ? std::optional(*refused) : std::nullopt;
   }
 
   static constexpr std::uint64_t now_ns = 1;
@@ -48,6 +53,19 @@ TEST_F(Consumers, OneWithANameMayBeFollowed) {
 TEST_F(Consumers, OneWithoutANameMayNotBeFollowed) {
   EXPECT_EQ(attach("", {}), std::nullopt);
   EXPECT_EQ(attach("b", {""}), Refusal::unknown_consumer);
+}
+
+TEST_F(Consumers, AreToldWhyTheSystemRefusesARing) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto refused = answer("", {});
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->reason, Refusal::no_memory);
+  EXPECT_NE(refused->text.find("Too many open files"), std::string::npos) << refused->text;
 }
 
 }  // namespace

@@ -93,18 +93,27 @@ TEST(Memory, SealOfAConsumersOwnIsNoticed) {
   EXPECT_FALSE(consumer_page->seal_for_neighbours());
 }
 
+// A mapping begins at a multiple of the system's page size, so a ring's frames do.
+TEST(Memory, FramesBeginAtAPageOfTheSystemHoweverLargeItsPages) {
+  EXPECT_EQ(ring_header_bytes(4'096), page_bytes);
+  EXPECT_EQ(ring_header_bytes(16'384), 16'384u);
+  EXPECT_EQ(ring_header_bytes(65'536), ring_header_bytes_max);
+}
+
 TEST(Memory, RingIsMappedTwiceInARow) {
-  UniqueFd fd = make_memory("test", page_bytes + 4096);
-  const Mapping ring = Mapping::map_ring(fd.get(), 4096, Access::read_write);
+  const std::size_t data_bytes = system_page_bytes();
+  const std::size_t header_bytes = ring_header_bytes(data_bytes);
+  UniqueFd fd = make_memory("test", header_bytes + data_bytes);
+  const Mapping ring = Mapping::map_ring(fd.get(), header_bytes, data_bytes, Access::read_write);
   ASSERT_TRUE(ring);
-  std::memcpy(ring.data() + page_bytes + 4090, "across the wrap", 15);
-  EXPECT_EQ(std::memcmp(ring.data() + page_bytes, " the wrap", 9), 0);
+  std::memcpy(ring.data() + header_bytes + data_bytes - 6, "across the wrap", 15);
+  EXPECT_EQ(std::memcmp(ring.data() + header_bytes, " the wrap", 9), 0);
 }
 
 TEST(Memory, ShorterThanPromisedIsNotMapped) {
   UniqueFd fd = make_memory("test", page_bytes);
   EXPECT_FALSE(Mapping::map(fd.get(), 2 * page_bytes, Access::read_only));
-  EXPECT_FALSE(Mapping::map_ring(fd.get(), 4096, Access::read_only));
+  EXPECT_FALSE(Mapping::map_ring(fd.get(), page_bytes, 4096, Access::read_only));
 }
 
 }  // namespace

@@ -45,6 +45,21 @@ TEST_F(PublisherRing, HandsOverInOrderAcrossTheWrap) {
   EXPECT_EQ(reader->taken(), 1'000u);
 }
 
+TEST_F(PublisherRing, WorksOnASystemWithLargerPages) {
+  for (const std::size_t system_page : {16'384u, 65'536u}) {
+    reader = PublisherRingReader::make(
+        {.data_bytes = 4'096, .frame_bytes_max = 1'024, .system_page = system_page});
+    ASSERT_TRUE(reader);
+    ASSERT_EQ(writer.open(reader->ring_fd(), reader->control_fd()), nullptr);
+    for (int i = 0; i < 5'000; ++i) {
+      ASSERT_EQ(put("topic", std::to_string(i)), PublisherRingResult::taken);
+      writer.flush();
+      ASSERT_EQ(drain(), Drained::empty);
+      ASSERT_EQ(seen.back(), std::to_string(i));
+    }
+  }
+}
+
 TEST_F(PublisherRing, RefusesWhenFullAndLosesNothingAccepted) {
   int accepted = 0;
   while (put("topic", std::to_string(accepted)) == PublisherRingResult::taken) ++accepted;
@@ -108,9 +123,10 @@ TEST_F(PublisherRing, GarbageIsAFaultAndReadsNothingOutside) {
         Garbage{"frame beyond its limit", 4'096, 4'000}, Garbage{"length that wraps", 4'096, ~0u},
         Garbage{"half a header", 16, 0}}) {
     auto bad = PublisherRingReader::make({.data_bytes = 4'096, .frame_bytes_max = 1'024});
-    Mapping ring = Mapping::map_ring(bad->ring_fd(), 4'096, Access::read_write);
+    const std::size_t header_bytes = ring_header_bytes(system_page_bytes());
+    Mapping ring = Mapping::map(bad->ring_fd(), header_bytes + 4'096, Access::read_write);
     const FrameHeader header{garbage.payload_bytes, 4, FrameKind::message, 0, 1, 0};
-    store_header(ring.data() + page_bytes, header);
+    store_header(ring.data() + header_bytes, header);
     ring.as<PublisherRingHeader>()->tail.store(garbage.tail);
     int taken = 0;
     EXPECT_EQ(bad->drain(100, [&](const PublisherRingMessage&) { return ++taken > 0; }),

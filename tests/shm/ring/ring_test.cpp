@@ -134,6 +134,25 @@ TEST_F(Ring, CarriesEverySizeAcrossTheWrap) {
   EXPECT_EQ(reader->missed(), 0u);
 }
 
+TEST_F(Ring, IsReadOnASystemWithLargerPages) {
+  for (const std::size_t system_page : {16'384u, 65'536u}) {
+    RingOptions options = small;
+    options.system_page = system_page;
+    make(options);
+    consumer_pages.clear();
+    auto reader = attach();
+    const std::string payload(900, 'x');
+    for (std::uint64_t i = 1; i <= 200; ++i) {
+      publish("abc", payload);
+      RingReader::Frame frame;
+      ASSERT_TRUE(reader->next(frame));
+      ASSERT_EQ(frame.sequence, i);
+      ASSERT_EQ(text(frame.payload), payload);
+      reader->release();
+    }
+  }
+}
+
 // A reader that gets a single frame from each load of the tail pauses between loads; it still
 // returns each frame once.
 TEST_F(Ring, PausingBetweenLooksLosesNothing) {
@@ -389,7 +408,7 @@ TEST_F(Ring, FollowerIsNotEvictedTogetherWithItsPredecessor) {
   auto stopped = attach();
   auto other = attach();
   auto follower = attach_after(1);
-  now = 1'000;
+  writer->release(now = 1'000);
   publish_many(60);
   ASSERT_TRUE(writer->has_overflow());
   EXPECT_TRUE(read_sequences(*follower).empty()) << "it waits for its predecessor";
@@ -410,7 +429,7 @@ TEST_F(Ring, FollowerIsEvictedAfterALeaseOfItsOwn) {
   make(options);
   auto stopped = attach();
   auto follower = attach_after(1);
-  now = 1'000;
+  writer->release(now = 1'000);
   publish_many(60);
   writer->release(now += 100);
   ASSERT_EQ(stopped->eviction(), Eviction::lease_ended);
