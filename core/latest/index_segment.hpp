@@ -263,10 +263,12 @@ class IndexDirectory {
   }
 
   /// Of the pointers to the segment of `mixed`, sets the first half to `low`, the second to `high`.
+  /// The first pointer is set last: a walk that has visited `low` must not find the old segment
+  /// behind it, whose entries it would visit once more.
   void replace(std::uint64_t mixed, Segment* low, Segment* high) {
     const std::size_t span = std::size_t{1} << (depth_ - at(mixed).depth());
     const std::size_t first = place(mixed) / span * span;
-    for (std::size_t i = 0; i < span; ++i) set(first + i, i < span / 2 ? low : high);
+    for (std::size_t i = span; i-- > 0;) set(first + i, i < span / 2 ? low : high);
   }
 
  private:

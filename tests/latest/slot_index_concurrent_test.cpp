@@ -99,6 +99,29 @@ TEST(SlotIndexUnderFire, ReadersFindWhatStaysWhileTheWriterInsertsErasesAndGrows
   EXPECT_EQ(Entry::alive.load(), 0);
 }
 
+// A walk goes on behind the range of the segment that it has visited. The directory is so large here
+// that a split's stores take long enough to be seen half done.
+TEST(SlotIndexUnderFire, AWalkDoesNotFindASegmentBehindOneOfItsHalves) {
+  using Directory = IndexDirectory<Entry>;
+  using Segment = IndexSegment<Entry>;
+  constexpr std::uint64_t kMiddle = std::uint64_t{1} << 63;
+  for (int round = 0; round < 20; ++round) {
+    std::unique_ptr<Directory> directory(Directory::make_for(0));
+    for (int depth = 0; depth < 16; ++depth) directory.reset(directory->doubled());
+    Segment* const whole = &directory->at(0);
+    const auto [low, high] = whole->split();
+    std::atomic<bool> looking{false};
+    std::thread reader([&] {
+      while (&directory->at(0) == whole) looking.store(true, std::memory_order_relaxed);
+      EXPECT_NE(&directory->at(kMiddle), whole);
+    });
+    while (!looking.load(std::memory_order_relaxed)) std::this_thread::yield();
+    directory->replace(0, low, high);
+    reader.join();
+    for (Segment* segment : {whole, low, high}) Segment::destroy(segment);
+  }
+}
+
 TEST(SlotIndexUnderFire, MoreReadersThanPlacesTakeTurns) {
   Index index;
   for (int i = 0; i < kStable; ++i) index.insert(std::make_unique<Entry>(stable(i)));
