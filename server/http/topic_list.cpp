@@ -120,7 +120,7 @@ void TopicList::consider(const broker::Topic& topic) {
   const double age_ms = std::round(static_cast<double>(value->age_ns) / 1e6);
   const Row row{value->version, message.payload_bytes(), age_ms / 1000, message.retain,
                 message.qos};
-  rows_.emplace(place, row);
+  if (!rows_.emplace(place, row).second) return;  // the name was removed and came back meanwhile
   bytes_ += name.size();
   while (rows_.size() > query_.limit || bytes_ > bytes_max) drop_last();
 }
