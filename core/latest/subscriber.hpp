@@ -300,7 +300,9 @@ class NextValueAwaiter final : private ValueWaiter<T> {
 };
 
 /// Returned by async_wait(), to be awaited at once. A coroutine that is suspended on it may be
-/// destroyed, unless its resumption has been posted already: call cancel() first.
+/// destroyed if its resumption has not begun and cannot begin meanwhile on another thread: by the
+/// only thread that publishes, also while that resumes other coroutines, or when none publishes.
+/// Otherwise call cancel(): whether it returns true or false, the coroutine is resumed and may end.
 template <typename T, typename Resume>
 class [[nodiscard]] NextValue {
  public:

@@ -121,9 +121,14 @@ class Topic final : public RefCounted<Topic<T>> {
   template <typename Value>
   Stored store(Value&& value);
   Result<Version> notify_of(Stored stored) {
-    if (stored.awaited) waiters_.notify_all();
+    if (stored.awaited) notify_waiters();
     if (stored.error != Error::none) return stored.error;
     return stored.version;
+  }
+  /// A reference of its own: a coroutine that is resumed may drop the caller's.
+  void notify_waiters() noexcept {
+    const Ref<Topic> alive(this, true);
+    waiters_.notify_all();
   }
   /// Closes without notifying; returns whether there are waiters to be notified.
   [[nodiscard]] bool close_silently() noexcept;
@@ -160,7 +165,7 @@ bool Topic<T>::close_silently() noexcept {
 
 template <typename T>
 void Topic<T>::close() noexcept {
-  if (close_silently()) waiters_.notify_all();
+  if (close_silently()) notify_waiters();
 }
 
 /// For a waiter that is counted already. Pairs with the gate and any() in store() and

@@ -1,7 +1,5 @@
 #include "core/latest/wait_list.hpp"
 
-#include <utility>
-
 #include "core/base/futex.hpp"
 
 namespace millrace::latest {
@@ -21,36 +19,52 @@ bool WaitList::cancel(Waiter& waiter) noexcept {
 
 void WaitList::link(Waiter& waiter, const void* key) noexcept {
   waiter.key_ = key;
-  waiter.next_ = first_;
-  waiter.link_ = &first_;
-  if (first_ != nullptr) first_->link_ = &waiter.next_;
-  first_ = &waiter;
+  put_first(first_, waiter);
 }
 
-void WaitList::unlink(Waiter& waiter) noexcept {
+void WaitList::put_first(Waiter*& first, Waiter& waiter) noexcept {
+  waiter.next_ = first;
+  waiter.link_ = &first;
+  if (first != nullptr) first->link_ = &waiter.next_;
+  first = &waiter;
+}
+
+void WaitList::take_out(Waiter& waiter) noexcept {
   *waiter.link_ = waiter.next_;
   if (waiter.next_ != nullptr) waiter.next_->link_ = waiter.link_;
   waiter.link_ = nullptr;
+}
+
+void WaitList::unlink(Waiter& waiter) noexcept {
+  take_out(waiter);
   waiting_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 std::uint32_t WaitList::notify(const void* key, bool all) noexcept {
-  Waiter* woken = nullptr;
-  std::uint32_t count = 0;
+  // In a list of their own, so that one which waits again is not notified again. It is guarded by
+  // the lock too: until its turn comes, each of them may still leave(), and be destroyed.
+  Waiter* chosen = nullptr;
   {
     const std::lock_guard guard(lock_);
     for (Waiter* waiter = first_; waiter != nullptr;) {
       Waiter* next = waiter->next_;
       if (all || waiter->key_ == key) {
-        unlink(*waiter);
-        waiter->next_ = std::exchange(woken, waiter);
-        ++count;
+        take_out(*waiter);
+        put_first(chosen, *waiter);
       }
       waiter = next;
     }
   }
-  while (woken != nullptr) std::exchange(woken, woken->next_)->notify();
-  return count;
+  for (std::uint32_t count = 0;; ++count) {
+    Waiter* waiter = nullptr;
+    {
+      const std::lock_guard guard(lock_);
+      if (chosen == nullptr) return count;
+      waiter = chosen;
+      unlink(*waiter);
+    }
+    waiter->notify();
+  }
 }
 
 bool ThreadWaiter::sleep_until(WaitClock::time_point deadline) noexcept {

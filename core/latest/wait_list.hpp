@@ -73,12 +73,16 @@ class WaitList {
   /// Removes the waiter and notifies it. False, and nothing is done, if it was not in the list.
   bool cancel(Waiter& waiter) noexcept;
 
-  /// Notifies all waiters, or all that wait for `key`; returns how many.
+  /// Notifies all waiters, or all that wait for `key`; returns how many. Until its own turn comes,
+  /// each may still leave(), also on this thread: a coroutine that is resumed here may destroy
+  /// another that waits. The list must stay alive until this returns.
   std::uint32_t notify_all() noexcept { return notify(nullptr, true); }
   std::uint32_t notify_key(const void* key) noexcept { return notify(key, false); }
 
  private:
   void link(Waiter& waiter, const void* key) noexcept;
+  static void put_first(Waiter*& first, Waiter& waiter) noexcept;
+  static void take_out(Waiter& waiter) noexcept;
   void unlink(Waiter& waiter) noexcept;
   std::uint32_t notify(const void* key, bool all) noexcept;
 

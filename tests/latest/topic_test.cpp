@@ -6,7 +6,9 @@
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace millrace::latest {
 namespace {
@@ -213,6 +215,44 @@ TEST(AsyncWait, LeavesTheTopicWhenTheCoroutineIsDestroyed) {
   EXPECT_FALSE(subscriber.cancel()) << "there is no wait any more";
   topic->publish(1).value();
   EXPECT_TRUE(seen.empty());
+}
+
+Task destroy_at_news(Subscriber<int>& subscriber, Task& other) {
+  (void)co_await subscriber.async_wait();
+  other.coroutine.destroy();
+}
+
+// Both coroutines wait for the same publish; who waits longest is notified first.
+TEST(AsyncWait, ACoroutineMayDestroyAnotherThatWaits) {
+  auto topic = topic_of<int>();
+  auto one = topic->subscribe();
+  auto two = topic->subscribe();
+  std::vector<int> seen;
+  News end = News::nothing;
+  Task other;
+  Task first = destroy_at_news(one, other);
+  other = follow(two, seen, end);
+  topic->publish(1).value();
+  EXPECT_TRUE(first.coroutine.done());
+  EXPECT_TRUE(seen.empty());
+  EXPECT_FALSE(two.cancel()) << "there is no wait any more";
+  first.coroutine.destroy();
+}
+
+Task drop_at_news(std::optional<Subscriber<int>>& subscriber, Ref<Topic<int>>& topic) {
+  (void)co_await subscriber->async_wait();
+  subscriber.reset();
+  topic = nullptr;
+}
+
+TEST(AsyncWait, ACoroutineMayDropTheLastReferenceToItsTopic) {
+  auto topic = topic_of<int>();
+  std::optional<Subscriber<int>> subscriber(topic->subscribe());
+  Task task = drop_at_news(subscriber, topic);
+  EXPECT_EQ(topic->publish(1).value(), 1u);
+  EXPECT_FALSE(topic);
+  EXPECT_TRUE(task.coroutine.done());
+  task.coroutine.destroy();
 }
 
 }  // namespace

@@ -17,6 +17,18 @@ class Noted final : public Waiter {
   void notify() noexcept override { ++notified; }
 };
 
+/// Takes another waiter out of the list when it is notified, as a coroutine that destroys another.
+class Remover final : public Waiter {
+ public:
+  Remover(WaitList& list, Waiter& other) : list_(list), other_(other) {}
+  bool removed = false;
+
+ private:
+  void notify() noexcept override { removed = list_.leave(other_); }
+  WaitList& list_;
+  Waiter& other_;
+};
+
 constexpr auto kNoNews = [] { return false; };
 constexpr auto kNews = [] { return true; };
 
@@ -61,6 +73,18 @@ TEST(WaitList, NotifiesTheOneThatIsCancelled) {
   EXPECT_EQ(one.notified, 1);
   EXPECT_EQ(two.notified, 0);
   list.notify_all();
+}
+
+TEST(WaitList, AWaiterMayLeaveUntilItsOwnTurnComes) {
+  WaitList list;
+  Noted other;
+  Remover first(list, other);
+  ASSERT_TRUE(list.wait(first, kNoNews));
+  ASSERT_TRUE(list.wait(other, kNoNews));
+  EXPECT_EQ(list.notify_all(), 1u);
+  EXPECT_TRUE(first.removed);
+  EXPECT_EQ(other.notified, 0);
+  EXPECT_FALSE(list.any());
 }
 
 TEST(WaitRoom, NotifiesOnlyTheWaitersOfThatSlot) {
