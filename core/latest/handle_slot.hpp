@@ -5,6 +5,8 @@
 //   - `store` takes a bounded number of steps whatever readers do; `load` never blocks the writer.
 //   - an object that `load` returns is alive and complete, with exactly the version under which it
 //     was stored.
+//   - a thread's loads and versions never go back: what it reads next is the same version or a
+//     newer one.
 //   - the slot holds one reference to its object.
 //
 // How (split reference counts, after A. Williams, C++ Concurrency in Action, 7.2.4). A reader
@@ -63,7 +65,7 @@ class HandleSlot {
 
   /// Versions count from `start`, so that a slot that replaces an older one of the same name does
   /// not have to repeat the older one's versions.
-  explicit HandleSlot(Version start = 0) noexcept : version_(start) {}
+  explicit HandleSlot(Version start = 0) noexcept : word_(pack(nullptr, start)), version_(start) {}
   HandleSlot(const HandleSlot&) = delete;
   HandleSlot& operator=(const HandleSlot&) = delete;
   ~HandleSlot() {
@@ -101,7 +103,13 @@ class HandleSlot {
 
   /// The newest version; before the first store, the constructor's `start`. Any thread.
   [[nodiscard]] Version version() const noexcept {
-    return version_.load(std::memory_order_acquire);
+    for (;;) {
+      // By the word's tag, as in load(): the counter may be one behind what load() has returned.
+      const Version before = version_.load(std::memory_order_acquire);
+      const Word word = word_.load(std::memory_order_acquire);
+      const Version after = version_.load(std::memory_order_acquire);
+      if (after - before < kTagValues - 1) return before + ((tag(word) - before) % kTagValues);
+    }
   }
 
   /// The newest value without a reference; null while empty. Writer only.
@@ -130,6 +138,7 @@ class HandleSlot {
   static Element* pointer(Word word) noexcept {
     return reinterpret_cast<Element*>(word & ((Word{1} << kTagShift) - 1));
   }
+  static Word tag(Word word) noexcept { return (word >> kTagShift) % kTagValues; }
   static std::uint32_t readers(Word word) noexcept {
     return static_cast<std::uint32_t>(word >> kReadersShift);
   }
@@ -154,11 +163,10 @@ class HandleSlot {
   [[nodiscard]] Taken take() const noexcept {
     if (pointer(word_.load(std::memory_order_acquire)) == nullptr) return {H(), 0};
     Word word = word_.fetch_add(kOneReader, std::memory_order_acquire);  // pairs with replace()
-    const Word tag = (word >> kTagShift) % kTagValues;
     Element* object = pointer(word);
     if (object != nullptr) slot_add_refs(object, 1);
     leave(word + kOneReader, object);
-    return {H(object, false), tag};
+    return {H(object, false), tag(word)};
   }
 
   /// Removes one reader from the word, or, if a store has replaced the word, drops the reference
@@ -173,7 +181,7 @@ class HandleSlot {
     if (object != nullptr) slot_release_refs(object, 1);
   }
 
-  mutable std::atomic<Word> word_{0};
+  mutable std::atomic<Word> word_;
   std::atomic<Version> version_;
 };
 
