@@ -1,6 +1,7 @@
 // A latest-only slot for reference-counted values: 16 bytes, no allocation of its own.
 //
-// Thread contract: `store` and `newest` one writer at a time, `load` and `version` any thread.
+// Thread contract: `store` and `newest` one writer at a time, `load` and `version` any thread, but
+// at most 4,095 threads inside `load` at the same moment: the word has no room to count more.
 // Invariants:
 //   - `store` takes a bounded number of steps whatever readers do; `load` never blocks the writer.
 //   - an object that `load` returns is alive and complete, with exactly the version under which it
@@ -173,8 +174,10 @@ class HandleSlot {
   /// that the writer added for this reader.
   void leave(Word word, Element* object) const noexcept {
     while (pointer(word) == object && readers(word) > 0) {
+      // Acquire on failure pairs with the release in replace(): the writer's added references come
+      // before this reader drops one of them.
       if (word_.compare_exchange_weak(word, word - kOneReader, std::memory_order_release,
-                                      std::memory_order_relaxed)) {
+                                      std::memory_order_acquire)) {
         return;
       }
     }
