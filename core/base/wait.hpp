@@ -6,7 +6,8 @@
 // costs no wake-ups; AnyWait is chosen at run time, for instance by a configuration.
 //
 // Thread contract: a Parker belongs to the one thread that waits; any thread may wake it.
-// Invariant: a wake-up is a system call only if the waiter sleeps, and no wake-up is lost.
+// Invariant: a wake-up is a system call only if the waiter sleeps or is about to, and no wake-up is
+// lost.
 #pragma once
 
 #include <sched.h>

@@ -9,7 +9,9 @@
 // Threads: the processor's holder, but for what a Reader shows: the names, and the newest values
 // through their slots. Readers never make the processor wait (core/latest/slot_index.hpp). A thread
 // that wants the next value of a topic may wait for it; while none does, that costs the processor
-// one operation a batch.
+// one operation a batch. While some do, the processor takes the spin lock of a list of waiters for
+// each topic that it stored, under which such a thread enters or leaves that list, and may have to
+// wait for those few instructions (longer if that thread is off its core just then).
 #pragma once
 
 #include <boost/intrusive/list.hpp>

@@ -3,8 +3,10 @@
 // Thread contract: Topic any thread; a Subscriber one thread (or strand) at a time.
 // Invariants:
 //   - versions are assigned in the order in which values replace each other, from 1;
-//   - a publisher waits only for other publishers of the same topic, never for a subscriber;
-//   - it makes a system call only if a subscriber's thread sleeps;
+//   - a publisher waits for other publishers of the same topic, and, only while subscribers wait
+//     for the next value, for the few instructions in which one of those enters or leaves the list
+//     of waiters (longer if its thread is off its core just then); never for one that reads;
+//   - it makes a system call only for a subscriber's thread that sleeps or is about to;
 //   - a value is published or refused with an error; a closed topic stays closed;
 //   - a topic lives as long as there is a reference to it, whether it is in a bus or not.
 // T is copied or moved, and destroyed, under the topic's gate: none of these may publish to that

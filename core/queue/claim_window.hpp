@@ -9,7 +9,10 @@
 //   - A claim that succeeds at a position below `end_` lies in `segment_`. If the window had moved
 //     to the next segment meanwhile, another producer would have a claim there, and the acquire
 //     loads here would make this claim see a newer tail and fail.
-//   - `end_` never decreases, and so `segment_` never goes back.
+//   - `end_` never decreases. `segment_` may go back, if a producer that has claimed an older
+//     position finds more room than the one that moved the window last did (the capacity and the
+//     cached head may fall). Every position below `end_` is claimed already then: `end_` lies in
+//     the older segment, and another producer has a claim in the newer one.
 #pragma once
 
 #include <atomic>
