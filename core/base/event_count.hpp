@@ -7,6 +7,9 @@
 // order of seq_cst operations, either the notifier's load of `sleepers_` comes after the waiter's
 // increment, and then the changed epoch keeps the waiter awake or the kernel wakes it; or the
 // increment comes after that load, and then the condition, which is evaluated later, is true.
+// notify_one() wakes one thread, so one wake-up stands for one thing that a thread can take: a
+// waiter that gives up although its condition holds has to call notify_one() itself, to pass on the
+// wake-up that it may have had.
 #pragma once
 
 #include <atomic>

@@ -91,6 +91,9 @@ class MpmcQueue {
       wait_.sleep_until_popped(deadline, [this] { return claimed() >= capacity(); });
       if (push_some({&item, 1}) == 1) return {};
     }
+    // It may have been woken for a free slot that it could not reach, behind one that a consumer
+    // still uses: then another producer has to be woken for that slot.
+    if (claimed() < capacity()) wait_.popped();
     full_.fetch_add(1, std::memory_order_relaxed);
     return Error::timed_out;
   }
@@ -144,6 +147,9 @@ class MpmcQueue {
       wait_.sleep_until_pushed(deadline, [this] { return claimed() == 0; });
       if (Result<T> popped = try_pop()) return popped;
     }
+    // It may have been woken for an item that it could not reach, behind one that is not published
+    // yet: then another consumer has to be woken for that item.
+    if (claimed() != 0) wait_.pushed();
     return Error::timed_out;
   }
 

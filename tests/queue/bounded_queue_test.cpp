@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -255,6 +256,67 @@ TYPED_TEST(BoundedQueue, WakesTheSleepersOnTheOtherSideEachTime) {
   }
   threads.clear();
   EXPECT_EQ(sum.load(), long{kThreads} * kTurns * (kTurns - 1) / 2);
+}
+
+/// Counts the wake-ups; its threads do not sleep, as if woken at once.
+struct CountedWakes {
+  static constexpr bool kCanSleep = true;
+  static inline int consumers_woken = 0;
+  static inline int producers_woken = 0;
+  static void step() {}
+  void pushed() { ++consumers_woken; }
+  void pushed_many() { ++consumers_woken; }
+  void popped() { ++producers_woken; }
+  template <class Condition>
+  void sleep_until_pushed(Deadline, Condition&&) {}
+  template <class Condition>
+  void sleep_until_popped(Deadline, Condition&&) {}
+};
+
+/// Calls a function when it is moved, which a push does between its claim and its publish.
+struct Hooked {
+  explicit Hooked(std::function<void()> on_move = {}) : on_move(std::move(on_move)) {}
+  Hooked(Hooked&& other) noexcept {
+    if (const auto moved = std::exchange(other.on_move, {})) moved();
+  }
+  Hooked& operator=(Hooked&&) = delete;
+  std::function<void()> on_move;
+};
+
+// A producer that is woken for the second slot cannot use it while a consumer is still busy with
+// the first. If it gives up then, its wake-up has to go to another producer that sleeps.
+TEST(MpmcQueue, AProducerThatTimesOutPassesItsWakeUpOn) {
+  const auto queue = std::move(*MpmcQueue<int, CountedWakes>::create(2));
+  ASSERT_TRUE(queue->try_push(0));
+  ASSERT_TRUE(queue->try_push(1));
+  EXPECT_EQ(queue->pop_batch(1,
+                             [&](int) {
+                               ASSERT_TRUE(queue->try_pop());
+                               const int woken = CountedWakes::producers_woken;
+                               EXPECT_EQ(queue->push_for(2, 1ms).error(), Error::timed_out);
+                               EXPECT_EQ(CountedWakes::producers_woken, woken + 1);
+                             }),
+            1U);
+  ASSERT_TRUE(queue->try_push(3));
+  ASSERT_TRUE(queue->try_push(4));
+  const int woken = CountedWakes::producers_woken;
+  EXPECT_EQ(queue->push_for(5, 1ms).error(), Error::timed_out);
+  EXPECT_EQ(CountedWakes::producers_woken, woken) << "there is no free slot to be woken for";
+}
+
+// The same for a consumer that is woken for the second item before the first is published.
+TEST(MpmcQueue, AConsumerThatTimesOutPassesItsWakeUpOn) {
+  const auto queue = std::move(*MpmcQueue<Hooked, CountedWakes>::create(2));
+  ASSERT_TRUE(queue->try_push(Hooked([&] {
+    ASSERT_TRUE(queue->try_push(Hooked()));
+    const int woken = CountedWakes::consumers_woken;
+    EXPECT_EQ(queue->pop_for(1ms).error(), Error::timed_out);
+    EXPECT_EQ(CountedWakes::consumers_woken, woken + 1);
+  })));
+  EXPECT_EQ(queue->clear(), 2U);
+  const int woken = CountedWakes::consumers_woken;
+  EXPECT_EQ(queue->pop_for(1ms).error(), Error::timed_out);
+  EXPECT_EQ(CountedWakes::consumers_woken, woken) << "there is no item to be woken for";
 }
 
 }  // namespace
