@@ -97,14 +97,15 @@ class Bus {
 
   /// Closes the topic of that name and removes it: its subscribers get the value that they have not
   /// seen yet, then `closed`; a later call with this name creates a new topic. Error: not_found.
+  /// If it throws std::bad_alloc, nothing has changed.
   Result<void> remove(std::string_view name);
 
   /// Removes the topics to which only the bus holds a reference, with their values; returns how
-  /// many.
+  /// many. If memory runs out, those that are not removed stay.
   std::size_t cleanup_unused_topics();
 
   /// Closes every topic; from then on no topic is created.
-  void close();
+  void close() noexcept;
 
  private:
   struct DropRef {
@@ -188,9 +189,9 @@ Result<void> Bus<T>::remove(std::string_view name) {
     Topic<T>* const found = index_.find(base::hash_name(name), name);
     if (found == nullptr) return Error::not_found;
     removed = TopicRef(found, true);
-    // Closed before another topic of that name can be created.
+    index_.erase(*found);  // first: it may throw, and then nothing has happened
+    // Closed before another topic of that name can be created, which takes the mutex.
     awaited = removed->close_silently();
-    index_.erase(*found);
   }
   if (awaited) removed->waiters_.notify_all();
   return {};
@@ -209,25 +210,33 @@ std::size_t Bus<T>::cleanup_unused_topics() {
   const std::lock_guard guard(writer_);
   std::vector<Topic<T>*> unused;
   index_.for_each([&](Topic<T>& topic) {
-    if (topic.seal_if_single()) unused.push_back(&topic);
+    if (topic.ref_count() == 1) unused.push_back(&topic);
   });
-  for (Topic<T>* topic : unused) index_.erase(*topic);
-  index_.reclaim(unused.size());
-  return unused.size();
+  std::size_t removed = 0;
+  for (Topic<T>* topic : unused) {
+    if (!topic->seal_if_single()) continue;  // found meanwhile
+    try {
+      index_.erase(*topic);
+    } catch (...) {
+      topic->unseal();  // it stays, and can be found again
+      throw;
+    }
+    ++removed;
+  }
+  index_.reclaim(removed);
+  return removed;
 }
 
 template <typename T>
-void Bus<T>::close() {
-  std::vector<TopicRef> awaited;
-  for (IndexCursor cursor; !cursor.done(); awaited.clear()) {
-    {
-      const std::lock_guard guard(writer_);
-      closed_ = true;
-      index_.walk(cursor, [&](Topic<T>& topic) {
-        if (topic.close_silently()) awaited.emplace_back(&topic, true);
-      });
-    }
-    for (const TopicRef& topic : awaited) topic->waiters_.notify_all();
+void Bus<T>::close() noexcept {
+  {
+    const std::lock_guard guard(writer_);
+    closed_ = true;
+  }
+  // A reader keeps the topics alive, so this allocates nothing: the destructor cannot fail. Not
+  // under the mutex, since a coroutine that is resumed may call the bus.
+  for (IndexCursor cursor; !cursor.done();) {
+    index_.reader().walk(cursor, [](Topic<T>& topic) { topic.close(); });
   }
 }
 

@@ -114,6 +114,11 @@ class alignas(64) IndexSegment {
   static void destroy(IndexSegment* segment) noexcept {
     ::operator delete(segment, std::align_val_t(alignof(IndexSegment)));
   }
+  /// A segment that is not published yet.
+  struct Destroy {
+    void operator()(IndexSegment* segment) const noexcept { destroy(segment); }
+  };
+  using Built = std::unique_ptr<IndexSegment, Destroy>;
 
   [[nodiscard]] Cells cells() noexcept {
     return {reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1), count_};
@@ -149,23 +154,23 @@ class alignas(64) IndexSegment {
   [[nodiscard]] bool wants_split() const noexcept { return count_ >= kCellsSplit && crowded(); }
 
   /// A copy without tombstones, with twice the cells if the entries would soon fill this many.
-  [[nodiscard]] IndexSegment* rebuilt() {
-    IndexSegment* copy = make(depth_, crowded() ? 2 * count_ : count_);
+  [[nodiscard]] Built rebuilt() {
+    Built copy(make(depth_, crowded() ? 2 * count_ : count_));
     for_each_prefetched([&](Entry& entry) { copy->insert(mix_hash(entry.hash()), &entry); });
     return copy;
   }
 
   /// Two segments, each with the entries of one half of the range. Even a half that gets all
   /// entries has room for one more.
-  [[nodiscard]] std::pair<IndexSegment*, IndexSegment*> split() {
-    IndexSegment* low = make(depth_ + 1, count_);
-    IndexSegment* high = make(depth_ + 1, count_);
+  [[nodiscard]] std::pair<Built, Built> split() {
+    Built low(make(depth_ + 1, count_));
+    Built high(make(depth_ + 1, count_));
     const std::uint64_t bit = std::uint64_t{1} << (63 - depth_);
     for_each_prefetched([&](Entry& entry) {
       const std::uint64_t mixed = mix_hash(entry.hash());
       (mixed & bit ? high : low)->insert(mixed, &entry);
     });
-    return {low, high};
+    return {std::move(low), std::move(high)};
   }
 
   /// How many of a hash's top bits all entries here have in common, and the mask of the other bits.
@@ -253,8 +258,8 @@ class IndexDirectory {
     }
   }
 
-  [[nodiscard]] IndexDirectory* doubled() const {
-    auto* twice = new IndexDirectory(depth_ + 1);
+  [[nodiscard]] std::unique_ptr<IndexDirectory> doubled() const {
+    auto twice = std::make_unique<IndexDirectory>(depth_ + 1);
     for (std::size_t i = 0; i < twice->count(); ++i) {
       const std::uint64_t word = segments_[i / 2].load(std::memory_order_relaxed);
       twice->segments_[i].store(word, std::memory_order_relaxed);  // published as a whole
@@ -265,7 +270,7 @@ class IndexDirectory {
   /// Of the pointers to the segment of `mixed`, sets the first half to `low`, the second to `high`.
   /// The first pointer is set last: a walk that has visited `low` must not find the old segment
   /// behind it, whose entries it would visit once more.
-  void replace(std::uint64_t mixed, Segment* low, Segment* high) {
+  void replace(std::uint64_t mixed, Segment* low, Segment* high) noexcept {
     const std::size_t span = std::size_t{1} << (depth_ - at(mixed).depth());
     const std::size_t first = place(mixed) / span * span;
     for (std::size_t i = span; i-- > 0;) set(first + i, i < span / 2 ? low : high);

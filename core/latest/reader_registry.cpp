@@ -40,12 +40,6 @@ ReaderRegistry::Place& ReaderRegistry::take_place() const noexcept {
   }
 }
 
-void ReaderRegistry::retire(void* object, void (*free)(void*)) {
-  // The object was unlinked in the era that ends here.
-  const Era ended = era_.fetch_add(1, std::memory_order_seq_cst);
-  retired_.push_back({ended, object, free});
-}
-
 void ReaderRegistry::reclaim(std::size_t objects_max) {
   if (retired_.empty()) return;
   const Era oldest = oldest_era();

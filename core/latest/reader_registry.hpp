@@ -46,8 +46,15 @@ class ReaderRegistry {
 
   [[nodiscard]] Guard enter() const noexcept { return Guard(take_place()); }
 
-  /// Takes over an object that new readers can no longer reach, to free it by `free(object)` later.
-  void retire(void* object, void (*free)(void*));
+  /// Calls `unlink()`, after which new readers can no longer reach the object, and takes it over,
+  /// to free it by `free(object)` later. Throws std::bad_alloc before it calls `unlink()`.
+  template <typename Unlink>
+  void retire(void* object, void (*free)(void*), Unlink&& unlink) {
+    Retired& retired = retired_.emplace_back();
+    unlink();
+    // The object was unlinked in the era that ends here.
+    retired = {era_.fetch_add(1, std::memory_order_seq_cst), object, free};
+  }
 
   /// Frees at most `objects_max` of the retired objects that no reader can access any more.
   void reclaim(std::size_t objects_max);
@@ -65,9 +72,9 @@ class ReaderRegistry {
     std::atomic<Era> era{kIdle};
   };
   struct Retired {
-    Era era;
-    void* object;
-    void (*free)(void*);
+    Era era = 0;
+    void* object = nullptr;
+    void (*free)(void*) = nullptr;
   };
 
   [[nodiscard]] Place& take_place() const noexcept;

@@ -51,6 +51,8 @@ class RefCounted {
     std::uint32_t single = 1;
     return references_.compare_exchange_strong(single, kSealed | 1, std::memory_order_relaxed);
   }
+  /// Takes that back. By the thread that sealed it.
+  void unseal() const noexcept { references_.fetch_and(~kSealed, std::memory_order_relaxed); }
 
   friend void slot_add_refs(const Derived* object, std::uint32_t count) noexcept {
     // Relaxed: the caller holds a reference already, so nothing needs to be ordered.

@@ -98,10 +98,12 @@ class SlotIndex {
     return lookup(hash, name);
   }
 
-  /// Inserts the entry. If there is one of that name already, returns that one, and false.
+  /// Inserts the entry. If there is one of that name already, returns that one, and false. If it
+  /// throws std::bad_alloc, the entry is deleted, and the index holds what it held.
   std::pair<Entry*, bool> insert(Owner entry);
 
-  /// Removes an entry of this index; it is deleted when no reader can access it any more.
+  /// Removes an entry of this index; it is deleted when no reader can access it any more. If it
+  /// throws std::bad_alloc, nothing has changed.
   void erase(Entry& entry);
 
   /// Deletes up to `objects_max` erased entries and replaced segments that no reader can access any
@@ -145,11 +147,10 @@ class SlotIndex {
            size() >= own().count() * (Segment::kCellsSplit / 16);
   }
   void grow_directory();
-  void retire(Segment* segment) {
-    readers_.retire(segment, [](void* it) { Segment::destroy(static_cast<Segment*>(it)); });
-  }
-  void retire(Directory* directory) {
-    readers_.retire(directory, [](void* it) { delete static_cast<Directory*>(it); });
+  template <typename Unlink>
+  void retire(Segment* segment, Unlink&& unlink) {
+    readers_.retire(
+        segment, [](void* it) { Segment::destroy(static_cast<Segment*>(it)); }, unlink);
   }
 
   ReaderRegistry readers_;
@@ -180,9 +181,12 @@ std::pair<Entry*, bool> SlotIndex<Entry, Delete>::insert(Owner entry) {
 template <typename Entry, typename Delete>
 void SlotIndex<Entry, Delete>::erase(Entry& entry) {
   const std::uint64_t mixed = mix_hash(entry.hash());
-  own().at(mixed).erase(mixed, entry);
-  size_.store(size() - 1, std::memory_order_relaxed);
-  readers_.retire(&entry, [](void* pointer) { Delete{}(static_cast<Entry*>(pointer)); });
+  readers_.retire(
+      &entry, [](void* pointer) { Delete{}(static_cast<Entry*>(pointer)); },
+      [&] {
+        own().at(mixed).erase(mixed, entry);
+        size_.store(size() - 1, std::memory_order_relaxed);
+      });
   readers_.reclaim(kReclaimPerChange);
 }
 
@@ -194,20 +198,24 @@ void SlotIndex<Entry, Delete>::make_room(std::uint64_t mixed) {
   const bool shared = old->depth() < own().depth();  // by several of the directory's pointers
   if (old->wants_split() && (shared || directory_may_grow())) {
     if (!shared) grow_directory();
-    auto [low, high] = old->split();
-    own().replace(mixed, low, high);
+    auto halves = old->split();
+    retire(old, [&] { own().replace(mixed, halves.first.release(), halves.second.release()); });
   } else {
-    Segment* rebuilt = old->rebuilt();
-    own().replace(mixed, rebuilt, rebuilt);
+    auto rebuilt = old->rebuilt();
+    retire(old, [&] {
+      Segment* const segment = rebuilt.release();
+      own().replace(mixed, segment, segment);
+    });
   }
-  retire(old);
 }
 
 template <typename Entry, typename Delete>
 void SlotIndex<Entry, Delete>::grow_directory() {
   Directory* old = &own();
-  directory_.store(old->doubled(), std::memory_order_release);  // pairs with current()
-  retire(old);
+  auto doubled = old->doubled();
+  readers_.retire(
+      old, [](void* it) { delete static_cast<Directory*>(it); },
+      [&] { directory_.store(doubled.release(), std::memory_order_release); });  // with current()
 }
 
 template <typename Entry, typename Delete>

@@ -7,15 +7,23 @@
 
 namespace {
 std::atomic<std::size_t> allocations{0};
+constexpr int kUnlimited = -1;
+thread_local int allocations_left = kUnlimited;
+
+void count_one() {
+  if (allocations_left == 0) throw std::bad_alloc();
+  if (allocations_left != kUnlimited) --allocations_left;
+  allocations.fetch_add(1, std::memory_order_relaxed);
 }
+}  // namespace
 
 void* operator new(std::size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
+  count_one();
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
+  count_one();
   const auto align = static_cast<std::size_t>(alignment);
   if (void* memory = std::aligned_alloc(align, (bytes + align - 1) / align * align)) return memory;
   throw std::bad_alloc();
@@ -35,4 +43,11 @@ void operator delete(void* memory, std::size_t) noexcept {
 
 std::size_t millrace::latest::allocation_count() noexcept {
   return allocations.load();
+}
+
+millrace::latest::OutOfMemory::OutOfMemory(int left) noexcept {
+  allocations_left = left;
+}
+millrace::latest::OutOfMemory::~OutOfMemory() {
+  allocations_left = kUnlimited;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <coroutine>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -191,6 +192,61 @@ TEST(Bus, AllocatesNothingToFindATopicOrToPublishPlainValues) {
     ASSERT_EQ(poll.value(), 2.0 + i);
   }
   EXPECT_EQ(allocation_count(), before);
+}
+
+TEST(Bus, ChangesNothingIfMemoryRunsOutDuringARemoval) {
+  Bus<int> bus;
+  for (int i = 0;; ++i) {
+    const std::string name = std::to_string(i);
+    auto subscriber = bus.subscribe(name);
+    try {
+      const OutOfMemory now;
+      EXPECT_TRUE(bus.remove(name));  // most removals allocate nothing
+    } catch (const std::bad_alloc&) {
+      EXPECT_EQ(subscriber.try_get().news(), News::nothing);
+      EXPECT_TRUE(bus.find(name));
+      EXPECT_TRUE(bus.remove(name));
+      EXPECT_EQ(subscriber.try_get().news(), News::closed);
+      return;
+    }
+    ASSERT_LT(i, 1000);
+  }
+}
+
+Detached wait_for_the_end(Subscriber<int>& subscriber, bool& ended) {
+  (void)co_await subscriber.async_wait();
+  ended = true;
+}
+
+TEST(Bus, ClosesAndWakesWithoutMemory) {
+  Bus<int> bus;
+  auto subscriber = bus.subscribe("a");
+  bool ended = false;
+  wait_for_the_end(subscriber, ended);
+  {
+    const OutOfMemory now;
+    EXPECT_NO_THROW(bus.close());
+  }
+  EXPECT_TRUE(ended);
+}
+
+// Memory runs out at each allocation of the clean-up in turn.
+TEST(Bus, ATopicThatAFailedCleanUpLeavesIsFound) {
+  constexpr std::size_t kTopics = 100;
+  bool is_complete = false;
+  for (int allocations = 0; !is_complete; ++allocations) {
+    Bus<int> bus;
+    for (std::size_t i = 0; i < kTopics; ++i) bus.publish(std::to_string(i), 1).value();
+    try {
+      const OutOfMemory soon(allocations);
+      is_complete = bus.cleanup_unused_topics() == kTopics;
+    } catch (const std::bad_alloc&) {
+    }
+    for (const std::string& name : bus.topic_names()) ASSERT_TRUE(bus.find(name)) << allocations;
+    const std::size_t left = bus.topic_count();
+    EXPECT_EQ(bus.cleanup_unused_topics(), left) << allocations;
+    EXPECT_EQ(bus.topic_count(), 0u);
+  }
 }
 
 TEST(BusPresets, MakeRoomForTheTopicsTheyNameAtOnce) {

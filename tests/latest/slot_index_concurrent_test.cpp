@@ -107,18 +107,18 @@ TEST(SlotIndexUnderFire, AWalkDoesNotFindASegmentBehindOneOfItsHalves) {
   constexpr std::uint64_t kMiddle = std::uint64_t{1} << 63;
   for (int round = 0; round < 20; ++round) {
     std::unique_ptr<Directory> directory(Directory::make_for(0));
-    for (int depth = 0; depth < 16; ++depth) directory.reset(directory->doubled());
+    for (int depth = 0; depth < 16; ++depth) directory = directory->doubled();
     Segment* const whole = &directory->at(0);
-    const auto [low, high] = whole->split();
+    const auto halves = whole->split();
     std::atomic<bool> looking{false};
     std::thread reader([&] {
       while (&directory->at(0) == whole) looking.store(true, std::memory_order_relaxed);
       EXPECT_NE(&directory->at(kMiddle), whole);
     });
     while (!looking.load(std::memory_order_relaxed)) std::this_thread::yield();
-    directory->replace(0, low, high);
+    directory->replace(0, halves.first.get(), halves.second.get());
     reader.join();
-    for (Segment* segment : {whole, low, high}) Segment::destroy(segment);
+    Segment::destroy(whole);
   }
 }
 

@@ -4,12 +4,14 @@
 
 #include <map>
 #include <memory>
+#include <new>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/base/name_hash.hpp"
+#include "tests/latest/allocation_count.hpp"
 
 namespace millrace::latest {
 namespace {
@@ -158,6 +160,43 @@ TEST(SlotIndex, AgreesWithAMapThroughRandomInsertionsAndErasures) {
     ASSERT_EQ(find(index, topic(i)), known == model.end() ? nullptr : known->second);
   }
   EXPECT_LT(index.memory_bytes(), 5000u * 64);  // tombstones do not accumulate
+}
+
+TEST(SlotIndex, HoldsWhatItHeldIfMemoryRunsOutDuringAChange) {
+  constexpr int kCount = 3000;
+  int failed = 0;
+  {
+    Index index;
+    for (int i = 0; i < kCount; ++i) {
+      auto entry = std::make_unique<Named>(topic(i));
+      try {
+        const OutOfMemory soon(i % 4);  // a split allocates several times
+        index.insert(std::move(entry));
+      } catch (const std::bad_alloc&) {
+        ++failed;
+        add(index, topic(i));
+      }
+      ASSERT_EQ(index.size(), static_cast<std::size_t>(i + 1));
+    }
+    for (int i = 0; i < kCount; ++i) ASSERT_NE(find(index, topic(i)), nullptr) << i;
+    EXPECT_EQ(Named::alive, kCount);
+    EXPECT_GT(failed, 0);
+    failed = 0;
+    for (int i = 0; i < kCount; ++i) {
+      Named* entry = find(index, topic(i));
+      try {
+        const OutOfMemory now;
+        index.erase(*entry);
+      } catch (const std::bad_alloc&) {
+        ++failed;
+        ASSERT_EQ(find(index, topic(i)), entry);
+        index.erase(*entry);
+      }
+    }
+    EXPECT_GT(failed, 0);
+    index.reclaim(kCount);
+    EXPECT_EQ(Named::alive, 0);
+  }
 }
 
 TEST(SlotIndex, WalksEveryEntryOnce) {
