@@ -207,7 +207,7 @@ configure() {
   {"transport": "tls", "port": $tls,
    "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
   {"transport": "ws", "port": $ws}],
- "outbox": {"unread_bytes": $unread_bytes},
+ "outbox": {"unread_bytes": $unread_bytes}, "access": {"allow_anonymous": true},
  "http": {"port": 0}$(if [ -n "$peer" ]; then millrace_link "$peer"; fi; millrace_store "$1")}
 END
       cat >"$work/far.json" <<END
