@@ -6,6 +6,8 @@
 //   - creating, removing and cleaning up topics takes the bus's mutex; publishing to an existing
 //     topic does not. No subscriber is notified under the mutex, so a resumed coroutine may call
 //     the bus;
+//   - a topic that was removed is destroyed under the mutex, with its last value, once no reader of
+//     the index can access it: T's destructor must not call the bus;
 //   - a refused call returns an error, which cannot be used as if it were a value;
 //   - subscribers and topics may outlive the bus; its destructor closes its topics, so no
 //     subscriber waits for ever.

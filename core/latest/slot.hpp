@@ -61,7 +61,7 @@ class SharedValue {
 /// allocates nothing besides what T allocates. The replaced value itself is destroyed at once.
 ///
 /// T is copied or moved, and destroyed, under the writer's lock (Topic's gate): none of these may
-/// publish to the same topic.
+/// call the same topic or one of its subscribers.
 template <typename T>
 class SharedSlot {
   using Box = SharedBox<T>;

@@ -9,8 +9,10 @@
 //   - it makes a system call only for a subscriber's thread that sleeps or is about to;
 //   - a value is published or refused with an error; a closed topic stays closed;
 //   - a topic lives as long as there is a reference to it, whether it is in a bus or not.
-// T is copied or moved, and destroyed, under the topic's gate: none of these may publish to that
-// topic.
+// T is copied or moved, and destroyed, under the topic's gate: none of these may call that topic or
+// one of its subscribers, since a waiter waits for the gate under the lock of the list of waiters.
+// But if T is a handle, the former value's reference is dropped after the gate is released, so the
+// object's destructor may call them.
 //
 // Why no waiter sleeps through a publish. The gate that serialises publishers is taken by a
 // read-modify-write; then the publisher reads whether anything waits. A waiter first increments
@@ -30,6 +32,7 @@
 #include <new>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "core/base/name_hash.hpp"
@@ -106,6 +109,10 @@ class Topic final : public RefCounted<Topic<T>> {
     ::operator delete(memory, kAlignment);
   }
 
+  /// A handle's former value; values of other types are destroyed by their slot.
+  struct Nothing {};
+  using Former = std::conditional_t<SlotHandle<T>, T, Nothing>;
+
   struct Stored {
     Version version;
     Error error;   // none, or why there is no version
@@ -151,10 +158,16 @@ typename Topic<T>::Stored Topic<T>::store(Value&& value) {
   if constexpr (SlotHandle<T>) {
     if (!value) return {0, Error::empty_value, false};
   }
+  [[maybe_unused]] Former former;  // before the guard: dropped after the gate is released
   const std::lock_guard guard(gate_);
   if (closed_.load(std::memory_order_relaxed)) return {0, Error::closed, false};
   const bool awaited = waiters_.any();
-  return {slot_.store(std::forward<Value>(value)), Error::none, awaited};
+  if constexpr (SlotHandle<T>) {
+    former = std::forward<Value>(value);
+    return {slot_.exchange(former), Error::none, awaited};
+  } else {
+    return {slot_.store(std::forward<Value>(value)), Error::none, awaited};
+  }
 }
 
 template <typename T>

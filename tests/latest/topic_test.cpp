@@ -6,6 +6,7 @@
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +46,26 @@ TEST(Topic, RefusesEmptyHandles) {
   const auto topic = Topic<Ref<Thing>>::make("things");
   EXPECT_EQ(topic->publish(Ref<Thing>()).error(), Error::empty_value);
   EXPECT_EQ(topic->publish(make_ref<Thing>()).value(), 1u);
+}
+
+struct Node : RefCounted<Node> {
+  std::function<void()> at_end;
+  ~Node() {
+    if (at_end) at_end();
+  }
+};
+
+// So the last reference is dropped after the topic's gate is released: that neither waits for the
+// gate nor keeps others waiting.
+TEST(Topic, DestroysAReplacedObjectWhenOthersCanPublishAgain) {
+  auto topic = topic_of<Ref<Node>>();
+  auto first = make_ref<Node>();
+  Version published = 0;
+  first->at_end = [&] { published = topic->publish(make_ref<Node>()).value(); };
+  topic->publish(std::move(first)).value();
+  EXPECT_EQ(topic->publish(make_ref<Node>()).value(), 2u);
+  EXPECT_EQ(published, 3u);
+  EXPECT_EQ(topic->version(), 3u);
 }
 
 TEST(Subscriber, GetsEachNewValueOnce) {
