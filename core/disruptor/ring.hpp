@@ -10,6 +10,7 @@
 // Invariant: a segment's `end` is the next segment's `first`; a segment never moves.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cassert>
 #include <cstddef>
@@ -86,10 +87,12 @@ class Ring {
   std::size_t capacity() const { return static_cast<std::size_t>(newest_->mask) + 1; }
   Segment<Event>* first_segment() const { return segments_.front().get(); }
 
-  // Stores sequences from `first` on in a new segment of `capacity` events. If it throws
-  // std::bad_alloc, nothing has changed.
+  // Stores sequences from `first` on in a new segment of `capacity` events. If `first` lies before
+  // the newest segment, since claims were given back, the new one begins where that began: what is
+  // stored in older segments stays there. If it throws std::bad_alloc, nothing has changed.
   void append_segment(std::int64_t first, std::size_t capacity) {
-    assert(first >= newest_->first && capacity > this->capacity());
+    assert(capacity > this->capacity());
+    first = std::max(first, newest_->first);
     segments_.push_back(std::make_unique<Segment<Event>>(first, capacity));
     Segment<Event>& old = *std::exchange(newest_, segments_.back().get());
     old.next = newest_;

@@ -87,6 +87,31 @@ TEST(Growth, ClaimsOnBothSidesOfTheBorderAreFilledInAnyOrder) {
   EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
+// The claim that made the ring grow is given back, and so is one before it, in the older segment;
+// then the ring grows again.
+TEST(Growth, AClaimThatIsGivenBackMovesNoEventToAnotherSegment) {
+  std::vector<std::int64_t> seen;
+  Disruptor<std::int64_t, Yield> line(
+      {.capacity = 8, .growth = {.after = 1ms, .capacity_max = 64}});
+  line.add("sink", [&](std::int64_t& value, std::int64_t, bool) { seen.push_back(value); });
+  auto& producer = line.producer();
+  const auto number = [](std::int64_t& value, std::int64_t at) { value = at; };
+  ASSERT_TRUE(producer.publish_each(4, number));  // not started: the gate stays closed
+  const Claim older = producer.claim(4).value();
+  const Claim newer = producer.claim(8).value();
+  ASSERT_EQ(producer.capacity(), 16u);
+  ASSERT_TRUE(producer.give_back(newer));
+  ASSERT_TRUE(producer.give_back(older));
+  const Claim all = producer.claim(20).value();
+  ASSERT_EQ(producer.capacity(), 32u);
+  producer.for_each(all, number);
+  ASSERT_TRUE(producer.publish(all));
+  line.start();
+  EXPECT_TRUE(line.drain());
+  ASSERT_EQ(seen.size(), 24u);
+  for (std::size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<std::int64_t>(i));
+}
+
 TEST(Growth, MakesRoomAtOnceForAClaimAboveTheCapacity) {
   Disruptor<int, Yield> line({.capacity = 4, .growth = {.after = 1h, .capacity_max = 20}});
   line.add("sink", [](int&, std::int64_t, bool) {});
