@@ -27,6 +27,13 @@ constexpr std::int64_t span_ns_min = 120'000'000;
 constexpr std::int64_t span_ns_max = 1'000'000'000;
 constexpr int span_reports_min = 8;
 
+// In which what was expected of the reader is forgotten.
+constexpr double untold_seconds = 1;
+// And at most so much of it is expected: of a slow reader what it reads in this time, of a fast one
+// what may be merged.
+constexpr double untold_seconds_max = 0.05;
+constexpr double untold_bytes_max = 24 * 1024;
+
 // A window stays the same if it does for this long, and for the time in which the reader would have
 // made it wider by several steps.
 constexpr std::int64_t watch_ns_min = 8'000'000;
@@ -110,6 +117,7 @@ void LateWindow::forget_times(const PathSample& sample) {
   lone_ = Lone::none;
   prompt_acks_ = 0;
   follows_ = false;
+  untold_bytes_ = 0;
   restart_watch(sample);
 }
 
@@ -124,12 +132,14 @@ void LateWindow::look(const PathSample& sample, bool holds_back) {
   if (paused) forget_times(sample);
   note_sent(sample);
   if (!paused) note_rate(sample);
+  if (!paused) note_untold(sample);
   note_window(sample);
   last_ = sample;
   just_found_ = false;
   watch_window(sample);
   watch_acks(sample);
   unread_bytes_ = empty_window_ - sample.window_bytes;
+  untold_bytes_ = std::clamp(untold_bytes_, 0.0, untold_allowed());
   if (holds_back) drain_if_due(sample);
   note_dryness(holds_back);
   planned_ns_ = next_look_ns();
@@ -180,6 +190,40 @@ void LateWindow::note_rate(const PathSample& sample) {
   span_began_ns_ = sample.now_ns;
   span_read_bytes_ = 0;
   span_reports_ = 0;
+}
+
+// The window's edge moves by what the reader is seen to have read.
+void LateWindow::note_untold(const PathSample& sample) {
+  const double elapsed_s = seconds(sample.now_ns - last_.now_ns);
+  const std::uint64_t edge = sample.acked_bytes + sample.window_bytes;
+  const std::uint64_t last_edge = last_.acked_bytes + last_.window_bytes;
+  const auto told = static_cast<double>(edge > last_edge ? edge - last_edge : 0);
+  untold_bytes_ *= std::max(0.0, 1 - elapsed_s / untold_seconds);
+  untold_bytes_ += mean_rate() * elapsed_s - told;
+}
+
+double LateWindow::untold_allowed() const {
+  const double sent = held_bytes() - last_.unsent_bytes;
+  const double most = std::min(rate_bytes_per_s() * untold_seconds_max, untold_bytes_max);
+  return std::min(sent, std::max(unread_allowed(), most));
+}
+
+// Over a long path much is told by each acknowledgement, and what is merged is little of that.
+double LateWindow::expected_bytes() const {
+  if (round_trip_ns() < far_ns) return untold_bytes_;
+  const double silent_s = seconds(last_.now_ns - told_at_ns_);
+  return std::min(rate_bytes_per_s() * silent_s, std::max(unread_allowed(), plain_allowance() / 2));
+}
+
+// What is expected by the highest of them would mostly not come true.
+double LateWindow::mean_rate() const {
+  double sum = 0;
+  int known = 0;
+  for (const double rate : rates_) {
+    sum += rate;
+    if (rate > 0) ++known;
+  }
+  return known > 0 ? sum / known : 0;
 }
 
 double LateWindow::rate_bytes_per_s() const {
@@ -380,8 +424,7 @@ double LateWindow::plain_allowance() const {
 std::uint32_t LateWindow::allowance_bytes() const {
   if (draining_) return 0;
   double allowance = plain_allowance();
-  const double silent_s = seconds(last_.now_ns - told_at_ns_);
-  allowance += std::min(rate_bytes_per_s() * silent_s, std::max(unread_allowed(), allowance / 2));
+  allowance += expected_bytes();
   allowance = std::min<double>(allowance, limits_.allowance_bytes_max);
   // What the peer's window does not admit, or the congestion window, waits in our own buffer.
   if (last_.unsent_bytes > 0) {

@@ -26,11 +26,12 @@
 // tens of milliseconds. What is hidden in a window that has become wider would never show; so then,
 // and now and again, data is held back on purpose until the window widens no more ("drained").
 //
-// Receivers do not tell each read: acknowledgements are delayed, and room that comes back while the
-// window is wide is told with the next one, which only new data brings. So the reader is expected to
-// go on as it did, up to what may be unread beyond what it told; then it tells, as more than one
-// segment has come. (With less than that a reader that has nothing left to read would wait until a
-// delayed acknowledgement told us so.)
+// Receivers do not tell each read: acknowledgements are delayed, room that comes back while the window
+// is wide is told with the next one, which only new data brings, and Linux merges small segments that
+// wait, of which none is free before all of it is read. So the reader is expected to go on as it did,
+// whatever an acknowledgement says meanwhile, up to what may be unread beyond what it told; then it
+// tells, as more than one segment has come. (With less than that a reader that has nothing left to
+// read would wait until a delayed acknowledgement told us so.) What does not come true is forgotten.
 //
 // A reader that comes back rarely, and then takes all at once, needs more than usual to be unread:
 // each time that one was full, and has nothing left before it was given more, it may have a quarter
@@ -104,6 +105,10 @@ class LateWindow {
   void forget_times(const PathSample& sample);
   void note_sent(const PathSample& sample);
   void note_rate(const PathSample& sample);
+  void note_untold(const PathSample& sample);
+  double untold_allowed() const;
+  double expected_bytes() const;
+  double mean_rate() const;
   void note_window(const PathSample& sample);
   void watch_window(const PathSample& sample);
   void restart_watch(const PathSample& sample);
@@ -124,6 +129,7 @@ class LateWindow {
   PathSample last_;
   std::uint32_t unread_bytes_ = 0;
   std::uint64_t sent_bytes_ = 0;
+  double untold_bytes_ = 0;       // read as far as can be expected, and not told
   std::int64_t told_at_ns_ = 0;   // when an acknowledgement or a window came last
   std::int64_t moved_at_ns_ = 0;  // when the reader was last seen to read
   std::uint64_t right_edge_ = 0;  // of the window, the furthest so far

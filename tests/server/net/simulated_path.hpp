@@ -6,8 +6,9 @@
 // at 6.18): it acknowledges at once only when more than a segment is pending and its window need not
 // become narrower; else when its reader has read and more than a segment is pending, or nothing is
 // left to read; else after 40 ms. It advertises what is free, rounded to the window's scale; it does
-// not report room that comes back while the window is wide (RFC 9293, section 3.8.6.2.2); and how
-// much of its buffer it advertises depends on the size of the segments that came last (`swing`).
+// not report room that comes back while the window is wide (RFC 9293, section 3.8.6.2.2); how much of
+// its buffer it advertises depends on the size of the segments that came last (`swing`); and segments
+// that wait are merged, of which nothing is free before all of it is read (`merges`).
 #pragma once
 
 #include <algorithm>
@@ -34,6 +35,7 @@ struct PathOptions {
   std::int64_t swing_ns = 1'000'000'000;  // half of this to one and a half times
   unsigned window_scale = 7;
   bool delays_acks = true;
+  int merges = 0;  // so many segments (Linux: 17 pieces of memory); 0: each byte is free once read
   std::uint32_t segment_bytes = 1448;
   // Bytes per second that the reader takes at a time, every `read_interval_ns`.
   std::function<double(std::int64_t)> read_rate = [](std::int64_t) { return 400'000.0; };
@@ -99,6 +101,10 @@ class SimulatedPath {
     std::uint64_t bytes;
     std::int64_t sent_ns;
   };
+  struct Merged {
+    int segments = 0;
+    std::uint64_t bytes = 0;
+  };
   struct Ack {
     std::int64_t at_ns;
     std::uint64_t upto;
@@ -153,6 +159,9 @@ class SimulatedPath {
     received_ += segment.bytes;
     if (segment.sent_ns != 0) echo_ns_ = segment.sent_ns;
     for (const Piece& piece : segment.pieces) waiting_.push_back(piece);
+    if (merged_.empty() || merged_.back().segments >= options_.merges) merged_.push_back({});
+    ++merged_.back().segments;
+    merged_.back().bytes += segment.bytes;
     // What it takes for the size of a full segment: the largest, or one that came twice in a row.
     const bool is_size = segment.bytes >= usual_segment_ || segment.bytes == last_segment_;
     if (is_size) usual_segment_ = segment.bytes;
@@ -176,7 +185,7 @@ class SimulatedPath {
     double ratio = swung_ ? options_.swing : 1;
     if (now_ns_ > 2'000'000'000) ratio *= options_.window_ratio_end;
     const auto capacity = static_cast<std::uint64_t>(static_cast<double>(buffer_bytes_) * ratio);
-    const std::uint64_t used = received_ - read_;
+    const std::uint64_t used = received_ - freed_;
     const std::uint64_t free = used < capacity ? capacity - used : 0;
     return static_cast<std::uint32_t>(free >> options_.window_scale << options_.window_scale);
   }
@@ -236,6 +245,11 @@ class SimulatedPath {
     }
     granted_ = options_.makes_up ? granted_ - static_cast<double>(got) : 0;
     read_ += got;
+    while (!merged_.empty() && freed_ + merged_.front().bytes <= read_) {
+      freed_ += merged_.front().bytes;
+      merged_.pop_front();
+    }
+    if (options_.merges == 0) freed_ = read_;
     if (got == 0) return;
     tune(got);
     const std::uint64_t left = edge_sent_ - received_;
@@ -260,7 +274,9 @@ class SimulatedPath {
 
   std::uint64_t received_ = 0;
   std::uint64_t read_ = 0;
+  std::uint64_t freed_ = 0;  // of what was read: counts as free in the buffer
   std::deque<Piece> waiting_;
+  std::deque<Merged> merged_;
   std::uint64_t edge_sent_ = 0;
   std::uint32_t buffer_bytes_;
   std::uint32_t last_advertised_ = 0;
