@@ -1,6 +1,7 @@
 #include "server/mqtt/writer.hpp"
 
 #include <algorithm>
+#include <boost/container/small_vector.hpp>
 #include <cassert>
 #include <utility>
 
@@ -13,6 +14,17 @@ namespace {
 
 // Up to here a copy is cheaper than an address of its own in the list of the write call.
 constexpr std::size_t copied_bytes_max = 512;
+
+using Iovecs = boost::container::small_vector<iovec, 16>;
+
+Iovecs first_bytes(std::span<const iovec> from, std::size_t count) {
+  Iovecs first;
+  for (auto at = from.begin(); count > 0; ++at) {
+    first.push_back({at->iov_base, std::min(at->iov_len, count)});
+    count -= first.back().iov_len;
+  }
+  return first;
+}
 
 }  // namespace
 
@@ -50,13 +62,16 @@ Writer::Status Writer::write(Stream& stream, WriterPiece& piece, IoCounters& cou
   for (;;) {
     fill(piece);
     if (piece.empty()) break;
-    const IoResult result = stream.write(piece.iovecs());
+    const std::size_t asked = bytes_at_once(piece);
+    const IoResult result = asked == piece.bytes()
+                                ? stream.write(piece.iovecs())
+                                : stream.write(first_bytes(piece.iovecs(), asked));
     if (result.status == IoStatus::failed) return Status::failed;
     const std::size_t sent = result.status == IoStatus::ok ? result.bytes : 0;
     counters.writes.add();
     counters.bytes_sent.add(sent);
     settle(piece, sent, counters);
-    if (sent < piece.bytes()) {
+    if (sent < asked) {
       status = Status::blocked;
       break;
     }
@@ -67,6 +82,15 @@ Writer::Status Writer::write(Stream& stream, WriterPiece& piece, IoCounters& cou
     next_ = 0;
   }
   return status;
+}
+
+// Small messages are cut where the writes end, so that all writes are of one size: by the size of what
+// comes Linux reckons how much of a buffer it may advertise (see late_window.hpp).
+std::size_t Writer::bytes_at_once(WriterPiece& piece) const {
+  if (late_ == nullptr || piece.bytes() <= late_->write_bytes_max) return piece.bytes();
+  const auto& ends = piece.ends();
+  const std::size_t first = ends.empty() ? piece.bytes() : ends.front().bytes;
+  return first > late_->write_bytes_max ? piece.bytes() : late_->write_bytes_max;
 }
 
 // --- Filling a piece -----------------------------------------------------------------------------

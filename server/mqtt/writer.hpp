@@ -85,6 +85,7 @@ class Writer {
     std::size_t bytes() const { return head.size() + tail.size(); }
   };
 
+  std::size_t bytes_at_once(WriterPiece& piece) const;
   void fill(WriterPiece& piece);
   bool fill_control(WriterPiece& piece, std::span<const std::uint8_t> bytes);
   bool fill_item(WriterPiece& piece, const broker::HandoverItem& item);

@@ -17,13 +17,16 @@ class ScriptedStream : public Stream {
   std::size_t room = SIZE_MAX;
   std::vector<std::uint8_t> taken;
   std::size_t writes = 0;
+  std::vector<std::size_t> write_bytes;  // of each that it was asked for
   std::deque<std::vector<std::uint8_t>> reads;
   bool posted = false;  // on_readable() is asked for
 
   IoResult write(std::span<const iovec> from) override {
     ++writes;
     std::size_t count = 0;
+    write_bytes.push_back(0);
     for (const iovec& part : from) {
+      write_bytes.back() += part.iov_len;
       const std::size_t bytes = std::min(part.iov_len, room);
       const auto* begin = static_cast<const std::uint8_t*>(part.iov_base);
       taken.insert(taken.end(), begin, begin + bytes);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -138,6 +139,31 @@ TEST_F(WriterTest, SendsTheSameStreamHoweverLittleIsTakenAtOnce) {
     EXPECT_EQ(packets(), expected) << "taking " << step << " bytes at once";
     EXPECT_TRUE(writer.idle());
   }
+}
+
+// A receiver reckons by the size of what comes how much of its buffer it may advertise.
+TEST_F(WriterTest, CutsSmallMessagesIntoWritesOfOneSizeWhileItBindsLate) {
+  const LateTerms terms{.write_bytes_max = 1000};
+  writer.set_peer(Version::v5, 3);
+  writer.set_late(&terms);
+  std::vector<std::string> expected;
+  std::vector<broker::HandoverItem> deliveries;
+  const std::string large(3000, 'x');
+  for (int i = 0; i < 30; ++i) {
+    const std::string payload =
+        i == 20 ? large : std::string(200 + static_cast<std::size_t>(i), 'v');
+    expected.push_back("t=" + payload);
+    deliveries.push_back(encoded(message("t", payload)));
+  }
+  hand_over(std::move(deliveries));
+  EXPECT_EQ(write(), Writer::Status::written);
+  EXPECT_EQ(packets(), expected);
+  ASSERT_GE(stream.write_bytes.size(), 7u);
+  const auto whole = std::count(stream.write_bytes.begin(), stream.write_bytes.end(), 1000u);
+  const auto large_ones = std::count_if(stream.write_bytes.begin(), stream.write_bytes.end(),
+                                        [](std::size_t bytes) { return bytes > 1000; });
+  EXPECT_GE(whole, static_cast<std::ptrdiff_t>(stream.write_bytes.size()) - 3);
+  EXPECT_EQ(large_ones, 1) << "a large message goes out in one write";
 }
 
 TEST_F(WriterTest, ReportsOnlyDeliveriesThatAreWhollyWritten) {
