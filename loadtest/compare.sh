@@ -25,7 +25,8 @@ Servers are searched in the PATH; these variables override that:
   MILLRACE, MILLRACE_LOAD   (default: build/release/bin/ of this repository)
   MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
   BEFORE                    another build of Millrace, to see what a change did: the server `before`
-The server `late` is Millrace with outbox.unread_bytes = 8192, and takes part in fresh... and wan-... alone.
+The server `early` is Millrace without late binding (outbox.unread_bytes = 0), and takes part in slow..., fresh...
+and wan-... alone.
   FORWARDER, SHAPE          reference programs, which take a port as their argument
 
 In the scenarios ...-kept the reader's session outlives its connection, and in them alone two more
@@ -70,7 +71,7 @@ done
 
 program_of() {
   case $1 in
-    millrace | durable | late) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
+    millrace | durable | early) echo "${MILLRACE:-$root/build/release/bin/millrace}" ;;
     durable-tmpfs) [ -z "$tmpfs" ] || program_of millrace ;;
     mosquitto) echo "${MOSQUITTO:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mosquitto)}" ;;
     nats) echo "${NATS_SERVER:-$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nats-server)}" ;;
@@ -83,7 +84,7 @@ program_of() {
 }
 
 servers=
-all_servers="forwarder shape before millrace late durable durable-tmpfs flashmq nats nanomq mosquitto"
+all_servers="forwarder shape before millrace early durable durable-tmpfs flashmq nats nanomq mosquitto"
 for server in ${only_servers:-$all_servers}; do
   program=$(program_of "$server" || true)
   if [ -n "$program" ] && [ -x "$program" ]; then
@@ -196,18 +197,18 @@ millrace_store() {
 
 # configure SERVER link|slow|nats|wan...|"": with the link, and the server at its other end, in far.*.
 configure() {
-  local host=127.0.0.1 unread_bytes=0 peer=$2
+  local host=127.0.0.1 outbox= peer=$2
   case $2 in wan*) host=0.0.0.0 peer= ;; esac
-  if [ "$1" = late ]; then unread_bytes=8192; fi
+  if [ "$1" = early ]; then outbox='"outbox": {"unread_bytes": 0}, '; fi
   case $1 in
-    before | millrace | late | durable*)
+    before | millrace | early | durable*)
       cat >"$work/millrace.json" <<END
 {"listeners": [
   {"transport": "tcp", "host": "$host", "port": $tcp},
   {"transport": "tls", "port": $tls,
    "tls": {"certificate_file": "$work/cert.pem", "key_file": "$work/key.pem"}},
   {"transport": "ws", "port": $ws}],
- "outbox": {"unread_bytes": $unread_bytes}, "access": {"allow_anonymous": true},
+ $outbox"access": {"allow_anonymous": true},
  "http": {"port": 0}$(if [ -n "$peer" ]; then millrace_link "$peer"; fi; millrace_store "$1")}
 END
       cat >"$work/far.json" <<END
@@ -282,7 +283,7 @@ command_of() {
   program=$(program_of "$1")
   case $1 in
     # The server would take MILLRACE_LOAD for a configuration key.
-    before | millrace | late | durable*)
+    before | millrace | early | durable*)
       echo "env -u MILLRACE_LOAD MILLRACE_CONFIG=$work/millrace.json $program serve"
       ;;
     mosquitto) echo "$program -c $work/mosquitto.conf" ;;
@@ -406,8 +407,8 @@ start_server() {
 takes_part() {
   case $1 in
     durable*) [[ $2 == *-kept ]] || return 1 ;;
-    late)
-      case $2 in fresh* | wan*) return 0 ;; *) return 1 ;; esac
+    early)
+      case $2 in slow | slow-latest | fresh* | wan*) return 0 ;; *) return 1 ;; esac
       ;;
   esac
   case $2 in

@@ -213,7 +213,7 @@ struct OutboxConfig {
   std::uint64_t credit_bytes = 256 * 1024;
   std::uint64_t credit_max_bytes = 2ull << 20;
   std::uint64_t latest_credit_bytes = 16 * 1024;
-  std::uint64_t unread_bytes = 0;  // what a reader has not read is not asked for
+  std::uint64_t unread_bytes = 8 * 1024;  // 0: what a reader has not read is not asked for
   std::uint64_t control_bytes_max = 256 * 1024;
   std::uint32_t notsent_lowat_bytes = 16 * 1024;
 };
