@@ -8,6 +8,7 @@
 #include <exception>
 #include <future>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <thread>
@@ -241,6 +242,31 @@ TEST(AsioWait, LosesNoHandlerWhenItsContextEndsWhileValuesCome) {
   over = true;
   publisher.join();
   EXPECT_EQ(alive.use_count(), 1);
+}
+
+/// A handler whose cancellation slot has no memory for what is assigned to it.
+struct Uncancellable {
+  struct Slot {
+    [[nodiscard]] static bool is_connected() noexcept { return true; }
+    template <typename Handler>
+    void assign(Handler&&) {
+      throw std::bad_alloc();
+    }
+    void clear() noexcept {}
+  };
+  using cancellation_slot_type = Slot;
+  [[nodiscard]] static Slot get_cancellation_slot() noexcept { return {}; }
+  void operator()(const Poll<int>&) const {}
+};
+
+TEST(AsioWait, LeavesNothingBehindIfItCannotBegin) {
+  Bus<int> bus;
+  auto subscriber = bus.subscribe("t");
+  asio::io_context context;
+  EXPECT_THROW(async_wait(subscriber, context.get_executor(), Uncancellable()), std::bad_alloc);
+  EXPECT_FALSE(subscriber.cancel()) << "there is no wait";
+  bus.publish("t", 1).value();
+  EXPECT_EQ(context.poll(), 0u);
 }
 
 TEST(AsioWait, RunsOnAStrandOfAThreadPool) {

@@ -166,11 +166,15 @@ class WaitOperation final : public Operation, private ValueWaiter<T> {
 
   static void begin(Subscriber<T>& subscriber, Handler handler, const Executor& executor) {
     auto operation = std::make_unique<WaitOperation>(subscriber, std::move(handler), executor);
-    if (!operation->operations_->add(*operation)) return;
     auto slot = asio::get_associated_cancellation_slot(operation->handler_);
     if (slot.is_connected()) {
-      // The slot is cleared before the operation is destroyed.
+      // Before the operation is in the list, since this may throw. The slot is cleared before the
+      // operation is destroyed.
       slot.assign([begun = operation.get()](asio::cancellation_type) { begun->stop(); });
+    }
+    if (!operation->operations_->add(*operation)) {
+      if (slot.is_connected()) slot.clear();
+      return;
     }
     // From here on its context owns it: through the list, or through the posted function.
     WaitOperation& begun = *operation.release();
