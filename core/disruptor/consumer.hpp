@@ -136,16 +136,21 @@ class Consumer final : public ConsumerBase {
 
   // Takes and handles this worker's share of the events up to `limit`. False as for consume().
   bool work(std::int64_t limit) {
-    const auto [first, last] = stage_.take(worker_, limit, step_);
-    if (first > last) {
-      // Other workers took all of it. Stages after this one may have read this worker's sequence
-      // while take() had lowered it, and may sleep although they could go on.
-      if (pipeline_.wait.sleeps()) stage_.wake_followers(pipeline_.producer_parker);
-      return true;
-    }
+    bool lost = false;
+    const auto [first, last] = stage_.take(worker_, limit, step_, lost, [] { step_aside(); });
+    // Stages after this one may have read this worker's sequence while take() had lowered it for
+    // events that others took, and may sleep although they could go on. They are woken before the
+    // handler runs, which may take long.
+    if (lost && pipeline_.wait.sleeps()) stage_.wake_followers(pipeline_.producer_parker);
+    if (first > last) return true;
     if (!handle(first, last, last)) return false;
     pass(idle);
     return true;
+  }
+
+  // A stress test's wait strategy may let other threads go on here.
+  static void step_aside() {
+    if constexpr (requires { Wait::step_aside(); }) Wait::step_aside();
   }
 
   bool handle(std::int64_t first, std::int64_t last, std::int64_t batch_last) {

@@ -55,7 +55,8 @@ class Disruptor {
   class Ref {
    public:
     const std::string& name() const { return stage_->name(); }
-    // The last sequence that it has passed; -1 before the first.
+    // The last sequence that it has passed; -1 before the first. A pool's may go back for a moment,
+    // while a worker tries to take events that another has taken.
     std::int64_t passed() const { return stage_->passed(); }
     bool left() const { return stage_->left(); }
 

@@ -87,17 +87,23 @@ class Stage {
   }
 
   // Takes up to `count_max` events not above `limit` for `worker` of a pool. Returns the first and
-  // the last, or an empty range (first > last) if other workers took them all.
+  // the last, or an empty range (first > last) if other workers took them all. `lost` becomes true
+  // if others took events that this worker tried to take: then its sequence was lower than what the
+  // pool had passed, and a follower that read it meanwhile has to be woken. `step` is called
+  // between the lowering and the attempt: for stress tests.
+  template <class Step>
   std::pair<std::int64_t, std::int64_t> take(Worker& worker, std::int64_t limit,
-                                             std::int64_t count_max) {
+                                             std::int64_t count_max, bool& lost, Step step) {
     assert(shared_ && count_max >= 1);
     std::int64_t first = next_.load(std::memory_order_seq_cst);
     while (first <= limit) {
       worker.sequence.store(first - 1, true);
+      step();
       const std::int64_t last = std::min(limit, first + count_max - 1);
       if (next_.compare_exchange_weak(first, last + 1, std::memory_order_seq_cst)) {
         return {first, last};
       }
+      lost = true;
     }
     worker.sequence.store(idle, true);
     return {first, first - 1};

@@ -6,8 +6,10 @@
 #include <atomic>
 #include <chrono>
 #include <numeric>
+#include <random>
 #include <ranges>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 namespace millrace::disruptor {
@@ -316,10 +318,11 @@ TEST(Pool, OneWorkerMayLeaveWhileTheOthersGoOn) {
   Sequence cursor;
   Stage pool("pool", cursor, {}, 2, true);
   cursor.store(9, true);
-  const auto [first, last] = pool.take(pool.worker(0), pool.limit(), 4);
+  bool lost = false;
+  const auto [first, last] = pool.take(pool.worker(0), pool.limit(), 4, lost, [] {});
   EXPECT_EQ(first, 0);
   EXPECT_EQ(last, 3);
-  const auto other = pool.take(pool.worker(1), pool.limit(), 100);
+  const auto other = pool.take(pool.worker(1), pool.limit(), 100, lost, [] {});
   EXPECT_EQ(other.first, 4);
   EXPECT_EQ(other.second, 9);
   pool.worker(1).sequence.store(idle, true);
@@ -329,6 +332,39 @@ TEST(Pool, OneWorkerMayLeaveWhileTheOthersGoOn) {
   EXPECT_FALSE(pool.left());
   pool.mark_left(pool.worker(1));
   EXPECT_TRUE(pool.left());
+}
+
+// A strategy whose workers are often off their cores while they try to take an event.
+struct BlockDescheduled : Block {
+  BlockDescheduled() { looks_before_sleep = 0; }
+  static void step_aside() {
+    thread_local std::minstd_rand random;
+    if (random() % 8 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+};
+
+// Each handler waits until the stage after the pool has seen the event before its own, which is
+// passed or on its way: if a worker's attempt to take an event hid that from the next stage, and
+// nobody woke it afterwards, all would sleep for ever.
+TEST(Pool, AnAttemptToTakeAnEventKeepsNoFollowerAsleep) {
+  constexpr std::int64_t count = 1000;
+  std::atomic<std::int64_t> seen{-1};
+  Disruptor<Value, BlockDescheduled> line({.capacity = 32});  // a worker takes one event at a time
+  const auto work = [&](Value&, std::int64_t sequence, bool) {
+    for (auto now = seen.load(); now < sequence - 1; now = seen.load()) seen.wait(now);
+  };
+  const auto pool = line.add_workers("pool", std::vector(3, work));
+  line.add("follower",
+           [&](Value&, std::int64_t sequence, bool) {
+             seen.store(sequence);
+             seen.notify_all();
+           },
+           {pool});
+  line.start();
+  ASSERT_TRUE(
+      line.producer().publish_each(count, [](Value& value, std::int64_t at) { value = at; }));
+  EXPECT_TRUE(line.drain());
+  EXPECT_EQ(seen.load(), count - 1);
 }
 
 }  // namespace
