@@ -74,6 +74,12 @@ std::uint64_t* TableWriter::cell(std::uint64_t index) const {
       mapping_.data() + page_bytes + (index & (options_.cell_count - 1)) * options_.cell_bytes);
 }
 
+// Whether a cell that carries the topic's hash is the topic's: another one may have the same hash.
+bool TableWriter::is_of(const std::uint64_t* at, std::string_view topic) const {
+  // A name that does not fit is left out of its cell: it goes by the hash alone.
+  return header_of(at).topic_bytes == 0 ? topic.size() > room() : topic_of(at) == topic;
+}
+
 // The topic's cell. If it has none and make_room is set: a free cell of its window, or else the one
 // published least recently.
 std::uint64_t* TableWriter::find(std::string_view topic, std::uint64_t hash, bool make_room) {
@@ -86,9 +92,7 @@ std::uint64_t* TableWriter::find(std::string_view topic, std::uint64_t hash, boo
       if (!free) free = at;
       continue;
     }
-    if (header.hash == hash && (header.state == CellState::elsewhere || topic_of(at) == topic)) {
-      return at;
-    }
+    if (header.hash == hash && is_of(at, topic)) return at;
     if (!oldest || header.sequence < header_of(oldest).sequence) oldest = at;
   }
   if (!make_room) return nullptr;
@@ -100,20 +104,20 @@ std::uint64_t* TableWriter::find(std::string_view topic, std::uint64_t hash, boo
 void TableWriter::store(std::string_view topic, std::span<const std::byte> payload,
                         std::uint8_t flags, std::uint64_t time_ns) {
   const std::uint64_t hash = topic_hash(topic);
+  const std::uint64_t generation_before = generation_;
   std::uint64_t* at = find(topic, hash, true);
-  const std::size_t room = options_.cell_bytes - 8 - sizeof(CellHeader);
   CellHeader header{hash,
-                    header_of(at).hash == hash ? header_of(at).generation : generation_,
+                    generation_ == generation_before ? header_of(at).generation : generation_,
                     ++sequence_,
                     time_ns,
                     static_cast<std::uint32_t>(payload.size()),
                     static_cast<std::uint16_t>(topic.size()),
                     CellState::here,
                     flags};
-  if (topic.size() + payload.size() > room) {
+  if (topic.size() + payload.size() > room()) {
     header.state = CellState::elsewhere;
     payload = {};
-    if (topic.size() > room) {
+    if (topic.size() > room()) {
       // Found by its hash alone; the server compares the name when the value is requested.
       topic = {};
       header.topic_bytes = 0;
@@ -130,8 +134,7 @@ void TableWriter::clear(std::string_view topic, std::uint64_t time_ns) {
   header.sequence = ++sequence_;
   header.time_ns = time_ns;
   header.payload_bytes = 0;
-  const std::size_t room = options_.cell_bytes - 8 - sizeof(CellHeader);
-  if (topic.size() > room) topic = {};
+  if (topic.size() > room()) topic = {};
   header.topic_bytes = static_cast<std::uint16_t>(topic.size());
   header.state = topic.empty() ? CellState::elsewhere : CellState::cleared;
   write(at, header, topic, {});

@@ -48,6 +48,9 @@ class TableWriter {
  private:
   TableWriter(const TableOptions& options, UniqueFd fd, Mapping mapping);
   std::uint64_t* cell(std::uint64_t index) const;
+  // In a cell, for the topic and the payload.
+  std::size_t room() const { return options_.cell_bytes - 8 - sizeof(CellHeader); }
+  bool is_of(const std::uint64_t* cell, std::string_view topic) const;
   std::uint64_t* find(std::string_view topic, std::uint64_t hash, bool make_room);
   void write(std::uint64_t* cell, CellHeader header, std::string_view topic,
              std::span<const std::byte> payload);

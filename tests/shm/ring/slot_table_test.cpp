@@ -79,6 +79,36 @@ TEST_F(Table, FullWindowReusesTheLeastRecentCell) {
   for (const char* topic : {"a", "c", "d", "e"}) EXPECT_EQ(read(topic), Found::yes) << topic;
 }
 
+TEST_F(Table, TopicsOfTheSameHashHaveACellEach) {
+  const std::string one = "8yn0iYCKYHlIj4-BwPqk", other = "GReLUrM4wMqfg9yzV3KQ";
+  ASSERT_EQ(topic_hash(one), topic_hash(other));
+  make({});
+  const std::string large(1000, 'x');
+  store(one, large);
+  store(other, "2");
+  EXPECT_EQ(read(one), Found::elsewhere);
+  EXPECT_EQ(read(other), Found::yes);
+  EXPECT_EQ(text, "2");
+  store(other, large);
+  store(one, "1");
+  EXPECT_EQ(read(one), Found::yes);
+  EXPECT_EQ(text, "1");
+  EXPECT_EQ(read(other), Found::elsewhere);
+  writer->clear(other, 0);
+  EXPECT_EQ(read(one), Found::yes);
+  EXPECT_EQ(read(other), Found::no);
+}
+
+TEST_F(Table, GenerationChangesWhenACellGoesToATopicOfTheSameHash) {
+  make({.cell_count = 1, .window = 1});
+  store("8yn0iYCKYHlIj4-BwPqk", "1");
+  read("8yn0iYCKYHlIj4-BwPqk");
+  const auto first = value.generation;
+  store("GReLUrM4wMqfg9yzV3KQ", "2");
+  ASSERT_EQ(read("GReLUrM4wMqfg9yzV3KQ"), Found::yes);
+  EXPECT_NE(value.generation, first);
+}
+
 TEST_F(Table, GenerationChangesWithTheTopicOfACell) {
   make({.cell_count = 1, .window = 1});
   store("a", "1");
