@@ -174,9 +174,11 @@ void Registry::answer_table(ClientId client, Feed& feed) {
 void Registry::answer_value(ClientId client, const ValueRequest& request) {
   const auto table = table_of_.find(client);
   if (table == table_of_.end()) return refuse(client, Refusal::malformed);
+  Feed& feed = *table->second;
   ValueReply reply;
-  reply.found =
-      watcher_.newest(table->second->filters.front(), request.topic, reply.payload, reply.flags);
+  // Both increase with each change of the value, whether it is read in its cell or here.
+  reply.found = feed.table->when_stored(request.topic, reply.sequence, reply.time_ns) &&
+                watcher_.newest(feed.filters.front(), request.topic, reply.payload, reply.flags);
   send(client, reply);
 }
 

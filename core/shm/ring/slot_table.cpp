@@ -140,6 +140,15 @@ void TableWriter::clear(std::string_view topic, std::uint64_t time_ns) {
   write(at, header, topic, {});
 }
 
+bool TableWriter::when_stored(std::string_view topic, std::uint64_t& sequence,
+                              std::uint64_t& time_ns) {
+  const std::uint64_t* at = find(topic, topic_hash(topic), false);
+  if (!at) return false;
+  sequence = header_of(at).sequence;
+  time_ns = header_of(at).time_ns;
+  return true;
+}
+
 void TableWriter::write(std::uint64_t* at, CellHeader header, std::string_view topic,
                         std::span<const std::byte> payload) {
   const std::size_t used = header_words + words_for(topic.size() + payload.size());

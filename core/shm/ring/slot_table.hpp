@@ -40,6 +40,9 @@ class TableWriter {
              std::uint64_t time_ns);
   // The topic no longer has a value.
   void clear(std::string_view topic, std::uint64_t time_ns);
+  // When the topic's value changed last: its place in the order of changes, and its time. False: it has
+  // no cell (any more), so that a reader finds no value either.
+  bool when_stored(std::string_view topic, std::uint64_t& sequence, std::uint64_t& time_ns);
 
   int fd() const { return fd_.get(); }
   std::uint64_t displaced() const { return displaced_; }

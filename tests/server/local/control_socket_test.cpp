@@ -100,6 +100,21 @@ TEST_F(ControlSocket, LatestReturnsTheNewestValueSmallOrLarge) {
   EXPECT_FALSE(latest.get("c", value));
 }
 
+TEST_F(ControlSocket, LatestOrdersAValueThatOutgrewItsCellAfterTheOneBefore) {
+  TestServer server(directory.socket());
+  server.publish("a", "small");
+  Latest latest("#", directory.socket());
+  Value small, large;
+  ASSERT_TRUE(latest.get("a", small));
+  server.publish("a", std::string(100'000, 'x'));
+  ASSERT_TRUE(latest.get("a", large));
+  EXPECT_GT(large.sequence, small.sequence);
+  EXPECT_GE(large.time_ns, small.time_ns);
+  ASSERT_TRUE(latest.get("a", small)) << "the same value again";
+  EXPECT_EQ(large.sequence, small.sequence);
+  EXPECT_EQ(large.time_ns, small.time_ns);
+}
+
 TEST_F(ControlSocket, RefusesWithTheReason) {
   ServerOptions limits;
   limits.registry.consumers_max = 1;

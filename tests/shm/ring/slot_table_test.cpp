@@ -109,6 +109,23 @@ TEST_F(Table, GenerationChangesWhenACellGoesToATopicOfTheSameHash) {
   EXPECT_NE(value.generation, first);
 }
 
+TEST_F(Table, KnowsWhenAValueWasStoredThatIsNotInItsCell) {
+  make({.cell_bytes = 128});
+  std::uint64_t sequence = 0, time_ns = 0;
+  EXPECT_FALSE(writer->when_stored("a", sequence, time_ns));
+  const std::string name(300, 't');
+  const std::byte payload[200] = {};
+  writer->store("a", std::span(payload, 1), 0, 10);
+  writer->store("a", payload, 0, 20);
+  writer->store(name, payload, 0, 30);
+  EXPECT_TRUE(writer->when_stored("a", sequence, time_ns));
+  EXPECT_EQ(sequence, 2u);
+  EXPECT_EQ(time_ns, 20u);
+  EXPECT_TRUE(writer->when_stored(name, sequence, time_ns));
+  EXPECT_EQ(sequence, 3u);
+  EXPECT_EQ(time_ns, 30u);
+}
+
 TEST_F(Table, GenerationChangesWithTheTopicOfACell) {
   make({.cell_count = 1, .window = 1});
   store("a", "1");
