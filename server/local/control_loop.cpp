@@ -16,7 +16,8 @@
 namespace millrace::server {
 namespace {
 
-constexpr int retry_ms = 1;           // when the processor's queue is full
+constexpr int retry_ms = 1;                             // when the processor's queue is full
+constexpr std::chrono::milliseconds accept_retry{100};  // when no descriptor or memory is left
 constexpr int accepts_per_turn = 64;  // so that connecting processes do not hold up the others
 
 }  // namespace
@@ -94,8 +95,11 @@ ControlFigures ControlLoop::figures() const {
 int ControlLoop::wait_ms(bool busy) {
   if (!host_.has_room_for_publishes()) return retry_ms;
   if (busy) return 0;
-  if (silent_.empty()) return -1;
-  const auto left = silent_.front().until - std::chrono::steady_clock::now();
+  auto until = std::chrono::steady_clock::time_point::max();
+  if (!silent_.empty()) until = silent_.front().until;
+  if (!is_accepting_) until = std::min(until, accepts_again_);
+  if (until == std::chrono::steady_clock::time_point::max()) return -1;
+  const auto left = until - std::chrono::steady_clock::now();
   const auto left_ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
   return static_cast<int>(std::max<std::int64_t>(left_ms, 0));
 }
@@ -121,6 +125,7 @@ void ControlLoop::run() {
     busy = drain_publisher_rings();
     end_silent();
     close_finished();
+    if (!is_accepting_ && std::chrono::steady_clock::now() >= accepts_again_) accept_again();
   }
   take_posted();
   std::vector<shm::ClientId> all;
@@ -146,9 +151,11 @@ void ControlLoop::accept_all() {
     shm::UniqueFd socket(
         ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
-      // Out of descriptors: accept again when a client leaves, instead of spinning on the listener.
-      if (errno == EMFILE || errno == ENFILE) {
+      // Out of descriptors, or of memory: accept again when a client leaves, or a while later, as
+      // it may be anybody in the process who gives some back, instead of spinning on the listener.
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         is_accepting_ = !watch(listener_.get(), listener_tag, 0, false);
+        accepts_again_ = std::chrono::steady_clock::now() + accept_retry;
       }
       return;
     }
@@ -165,6 +172,10 @@ void ControlLoop::accept_all() {
       add_client(std::move(socket), *user);
     }
   }
+}
+
+void ControlLoop::accept_again() {
+  is_accepting_ = watch(listener_.get(), listener_tag, EPOLLIN, false);
 }
 
 // A rejected connection is told so and closed at once: it does not count among the clients.

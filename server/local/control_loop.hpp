@@ -104,6 +104,7 @@ class ControlLoop {
   void run();
   void on_ready(std::uint64_t tag, std::uint32_t events);
   void accept_all();
+  void accept_again();
   void reject(int socket, const shm::Refused& refusal);
   void add_client(shm::UniqueFd socket, std::string user);
   void receive(Client& client);
@@ -135,6 +136,7 @@ class ControlLoop {
   std::vector<shm::ClientId> finished_;  // to be closed at the end of this turn
   shm::ClientId last_client_ = wake_up_tag;
   bool is_accepting_ = true;
+  std::chrono::steady_clock::time_point accepts_again_{};  // if it is not accepting
   struct Silent {
     std::chrono::steady_clock::time_point until;
     shm::ClientId client;

@@ -201,7 +201,7 @@ void ControlLoop::close(shm::ClientId id) {
   if (client.has_asked) host_.gone(id);
   clients_.erase(found);
   client_count_.store(clients_.size());
-  if (!is_accepting_) is_accepting_ = watch(listener_.get(), listener_tag, EPOLLIN, false);
+  if (!is_accepting_) accept_again();
 }
 
 }  // namespace millrace::server
