@@ -132,7 +132,7 @@ class ControlLoop {
   shm::UniqueFd poll_;
   shm::UniqueFd wake_up_;
   std::unordered_map<shm::ClientId, std::unique_ptr<Client>> clients_;
-  std::vector<shm::ClientId> publisher_rings_;
+  std::vector<shm::ClientId> publisher_rings_;  // in the order in which they are drained next
   std::vector<shm::ClientId> finished_;  // to be closed at the end of this turn
   shm::ClientId last_client_ = wake_up_tag;
   bool is_accepting_ = true;

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <span>
 #include <utility>
@@ -152,10 +153,15 @@ void ControlLoop::write(Client& client) {
 
 bool ControlLoop::drain_publisher_rings() {
   bool more = false;
-  for (const shm::ClientId id : publisher_rings_) {
+  for (auto next = publisher_rings_.begin(); next != publisher_rings_.end(); ++next) {
+    const shm::ClientId id = *next;
     Client& client = *clients_.at(id);
     if (client.is_finished) continue;
-    if (!host_.has_room_for_publishes()) return true;
+    if (!host_.has_room_for_publishes()) {
+      // The next turn begins here, else the first ones would take all the room that there is.
+      std::rotate(publisher_rings_.begin(), next, publisher_rings_.end());
+      return true;
+    }
     const std::uint64_t taken = client.publisher_ring->taken(),
                         refused = client.publisher_ring->refused();
     auto result = client.publisher_ring->drain(messages_per_turn,

@@ -115,5 +115,47 @@ TEST_F(Loop, AcceptsAgainOnceThereAreDescriptorsThoughNoClientLeaves) {
   ask(waits);
 }
 
+TEST_F(Loop, OfThePublishersNoneTakesAllTheRoom) {
+  constexpr std::size_t frame_bytes = 32, enough = 20'000;
+  std::atomic<shm::PublisherRingHeader*> header{nullptr};
+  std::map<shm::ClientId, std::size_t> of;
+  std::atomic<std::size_t> before_the_other{0};
+  std::optional<shm::ClientId> first;
+  // The first one's ring is never empty: a frame comes for each one that was taken. Each turn of it is
+  // more than the host takes at two looks.
+  host.takes_per_look = 100;
+  host.on_publish = [&](shm::ClientId client, const shm::PublisherRingMessage&) {
+    if (!first) first = client;
+    ++of[client];
+    if (client != *first && before_the_other == 0) before_the_other = of[*first];
+    if (client == *first && of[client] < enough) header.load()->tail.fetch_add(frame_bytes);
+  };
+  start();
+  const UniqueFd socket = shm::connect_to(directory.socket());
+  const std::string request = shm::encode(shm::Request(shm::PublisherRingRequest{"p"}));
+  ASSERT_EQ(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(request.size()));
+  std::byte buffer[4096];
+  std::vector<UniqueFd> descriptors;
+  ASSERT_GT(shm::receive_with_descriptors(socket.get(), buffer, descriptors, 0), 0);
+  const std::size_t data_bytes = ControlLoopOptions().publisher_ring_bytes;
+  const std::size_t header_bytes = shm::ring_header_bytes(shm::system_page_bytes());
+  const shm::Mapping ring = shm::Mapping::map_ring(descriptors.at(0).get(), header_bytes,
+                                                   data_bytes, shm::Access::read_write);
+  for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
+    std::byte* const frame = ring.data() + header_bytes + at;
+    shm::store_header(frame, {8, 0, shm::FrameKind::message, 0, 0, 0});
+  }
+  Publisher other({directory.socket(), "other"});
+  header = ring.as<shm::PublisherRingHeader>();
+  header.load()->tail.store(512 * frame_bytes);
+  ASSERT_EQ(::send(socket.get(), "\x01", 1, MSG_NOSIGNAL), 1);
+  while (host.taken == 0) std::this_thread::yield();
+  publish(other, 10);
+  while (before_the_other == 0) std::this_thread::yield();
+  loop->stop();
+  EXPECT_LT(before_the_other.load(), enough);
+}
+
 }  // namespace
 }  // namespace millrace::server
