@@ -94,7 +94,7 @@ ControlFigures ControlLoop::figures() const {
 
 int ControlLoop::wait_ms(bool busy) {
   if (!host_.has_room_for_publishes()) return retry_ms;
-  if (busy) return 0;
+  if (busy || !finished_.empty()) return 0;
   auto until = std::chrono::steady_clock::time_point::max();
   if (!silent_.empty()) until = silent_.front().until;
   if (!is_accepting_) until = std::min(until, accepts_again_);
@@ -128,9 +128,7 @@ void ControlLoop::run() {
     if (!is_accepting_ && std::chrono::steady_clock::now() >= accepts_again_) accept_again();
   }
   take_posted();
-  std::vector<shm::ClientId> all;
-  for (const auto& [id, client] : clients_) all.push_back(id);
-  for (const shm::ClientId id : all) close(id);
+  close_all();
 }
 
 void ControlLoop::on_ready(std::uint64_t tag, std::uint32_t events) {
@@ -214,7 +212,22 @@ void ControlLoop::take_posted() {
 }
 
 void ControlLoop::close_finished() {
-  for (const shm::ClientId id : std::exchange(finished_, {})) close(id);
+  for (const shm::ClientId id : std::exchange(finished_, {})) {
+    if (!close(id)) finished_.push_back(id);
+  }
+}
+
+void ControlLoop::close_all() {
+  finished_.clear();
+  for (const auto& [id, client] : clients_) finished_.push_back(id);
+  const auto until = std::chrono::steady_clock::now() + options_.stop_timeout;
+  close_finished();
+  while (!finished_.empty() || !host_.has_room_for_publishes()) {
+    if (std::chrono::steady_clock::now() >= until) break;  // the host takes nothing any more
+    std::this_thread::sleep_for(std::chrono::milliseconds(retry_ms));
+    close_finished();
+  }
+  for (const shm::ClientId id : std::exchange(finished_, {})) remove(id);
 }
 
 }  // namespace millrace::server

@@ -46,6 +46,8 @@ struct ControlLoopOptions {
   std::size_t outgoing_messages_max = 256;
   // How long a connection may stay without a whole request.
   std::chrono::milliseconds request_timeout{5'000};
+  // How long stop() waits for the host to take what was published and asked before.
+  std::chrono::milliseconds stop_timeout{1'000};
 };
 
 // What the loop needs of the server. `user` is the client's name in the access rules.
@@ -60,7 +62,8 @@ class ControlHost {
   // For the processor, in order. `gone` is the last call for a client.
   virtual void ask(shm::ClientId client, shm::Request request) = 0;
   virtual void gone(shm::ClientId client) = 0;
-  // Publisher rings are drained only while this is true.
+  // Publisher rings are drained only while this is true. It also says that all that was passed on
+  // before has been taken.
   virtual bool has_room_for_publishes() = 0;
   // False: invalid, or not allowed. Accepted messages are passed on by flush_publishes().
   virtual bool publish(shm::ClientId client, const std::string& user,
@@ -86,7 +89,8 @@ class ControlLoop {
   ControlLoop& operator=(const ControlLoop&) = delete;
 
   void start();
-  // Closes every connection and removes the socket.
+  // Closes every connection and removes the socket. What was published before is passed on, if the
+  // host takes it within stop_timeout.
   void stop();
   void post(std::vector<shm::Outgoing> outgoing);
   ControlFigures figures() const;
@@ -119,8 +123,15 @@ class ControlLoop {
   void take_posted();
   // True: a ring has more than was drained in this turn.
   bool drain_publisher_rings();
-  void close(shm::ClientId id);
+  // Up to messages_per_turn of them.
+  shm::PublisherRingReader::Drained drain(Client& client);
+  // What a publisher that has ended left in its ring. False: the host has no room for all of it.
+  bool take_rest(Client& client);
+  // False: not yet, as what it published is not taken.
+  bool close(shm::ClientId id);
+  void remove(shm::ClientId id);
   void close_finished();
+  void close_all();
   // Ends connections without a request.
   void end_silent();
   int wait_ms(bool busy);
@@ -133,7 +144,8 @@ class ControlLoop {
   shm::UniqueFd wake_up_;
   std::unordered_map<shm::ClientId, std::unique_ptr<Client>> clients_;
   std::vector<shm::ClientId> publisher_rings_;  // in the order in which they are drained next
-  std::vector<shm::ClientId> finished_;  // to be closed at the end of this turn
+  // To be closed at the end of this turn, or as soon as the host has room for what they published.
+  std::vector<shm::ClientId> finished_;
   shm::ClientId last_client_ = wake_up_tag;
   bool is_accepting_ = true;
   std::chrono::steady_clock::time_point accepts_again_{};  // if it is not accepting

@@ -154,24 +154,14 @@ void ControlLoop::write(Client& client) {
 bool ControlLoop::drain_publisher_rings() {
   bool more = false;
   for (auto next = publisher_rings_.begin(); next != publisher_rings_.end(); ++next) {
-    const shm::ClientId id = *next;
-    Client& client = *clients_.at(id);
+    Client& client = *clients_.at(*next);
     if (client.is_finished) continue;
     if (!host_.has_room_for_publishes()) {
       // The next turn begins here, else the first ones would take all the room that there is.
       std::rotate(publisher_rings_.begin(), next, publisher_rings_.end());
       return true;
     }
-    const std::uint64_t taken = client.publisher_ring->taken(),
-                        refused = client.publisher_ring->refused();
-    auto result = client.publisher_ring->drain(messages_per_turn,
-                                               [&](const shm::PublisherRingMessage& message) {
-                                                 return host_.publish(id, client.user, message);
-                                               });
-    published_.fetch_add(client.publisher_ring->taken() - taken, std::memory_order_relaxed);
-    refused_publishes_.fetch_add(client.publisher_ring->refused() - refused,
-                                 std::memory_order_relaxed);
-    host_.flush_publishes();
+    auto result = drain(client);
     if (result == shm::PublisherRingReader::Drained::empty &&
         !client.publisher_ring->go_to_sleep()) {
       result = shm::PublisherRingReader::Drained::more;
@@ -183,24 +173,52 @@ bool ControlLoop::drain_publisher_rings() {
   return more;
 }
 
-void ControlLoop::close(shm::ClientId id) {
+shm::PublisherRingReader::Drained ControlLoop::drain(Client& client) {
+  shm::PublisherRingReader& ring = *client.publisher_ring;
+  const std::uint64_t taken = ring.taken(), refused = ring.refused();
+  const auto result = ring.drain(messages_per_turn, [&](const shm::PublisherRingMessage& message) {
+    return host_.publish(client.id, client.user, message);
+  });
+  published_.fetch_add(ring.taken() - taken, std::memory_order_relaxed);
+  refused_publishes_.fetch_add(ring.refused() - refused, std::memory_order_relaxed);
+  host_.flush_publishes();
+  return result;
+}
+
+// No more than the ring holds, since its process may go on writing.
+bool ControlLoop::take_rest(Client& client) {
+  if (!client.rest_turns) {
+    client.rest_turns =
+        options_.publisher_ring_bytes / sizeof(shm::FrameHeader) / messages_per_turn + 1;
+  }
+  while (*client.rest_turns > 0) {
+    if (!host_.has_room_for_publishes()) return false;
+    --*client.rest_turns;
+    if (drain(client) != shm::PublisherRingReader::Drained::more) *client.rest_turns = 0;
+  }
+  return true;
+}
+
+bool ControlLoop::close(shm::ClientId id) {
+  const auto found = clients_.find(id);
+  if (found == clients_.end()) return true;
+  Client& client = *found->second;
+  if (client.publisher_ring && !take_rest(client)) {
+    // Not watched while it waits: its end, seen again and again, would keep the loop busy.
+    ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, client.socket.get(), nullptr);
+    client.is_finished = true;
+    return false;
+  }
+  remove(id);
+  return true;
+}
+
+void ControlLoop::remove(shm::ClientId id) {
   const auto found = clients_.find(id);
   if (found == clients_.end()) return;
   Client& client = *found->second;
   if (client.consumer_page) client.consumer_page->lift();
   if (client.publisher_ring) {
-    // What it published before it left is taken, but no more than the ring holds, since its process
-    // may go on writing.
-    std::size_t left =
-        options_.publisher_ring_bytes / sizeof(shm::FrameHeader) / messages_per_turn + 1;
-    while (left-- > 0 && host_.has_room_for_publishes() &&
-           client.publisher_ring->drain(messages_per_turn,
-                                        [&](const shm::PublisherRingMessage& message) {
-                                          return host_.publish(id, client.user, message);
-                                        }) == shm::PublisherRingReader::Drained::more) {
-      host_.flush_publishes();
-    }
-    host_.flush_publishes();
     std::erase(publisher_rings_, id);
     publisher_ring_count_.store(publisher_rings_.size());
   }

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "server/local/control_loop.hpp"
@@ -25,6 +26,8 @@ struct ControlLoop::Client {
   bool awaits_value = false;  // one at a time: a value may be many times larger than its request
   bool wants_write = false;
   bool is_finished = false;
+  // Once its connection has ended: how many turns what it left in its ring may take at most.
+  std::optional<std::size_t> rest_turns;
 };
 
 }  // namespace millrace::server

@@ -157,5 +157,47 @@ TEST_F(Loop, OfThePublishersNoneTakesAllTheRoom) {
   EXPECT_LT(before_the_other.load(), enough);
 }
 
+TEST_F(Loop, TakesWhatAPublisherLeftOnceThereIsRoom) {
+  start();
+  {
+    Publisher publisher({directory.socket(), "p"});
+    host.takes_per_look = 0;
+    publish(publisher, 10);
+  }
+  await_turn();
+  host.takes_per_look = 1'000;
+  await_clients(0);
+  loop->stop();
+  EXPECT_EQ(host.taken, 10u);
+  EXPECT_EQ(loop->figures().published, 10u);
+}
+
+// The room comes only after the connections have ended.
+TEST_F(Loop, PassesOnWhatWaitsWhenItIsStopped) {
+  start();
+  const UniqueFd reader = shm::connect_to(directory.socket());
+  const std::string request = shm::encode(shm::Request(shm::TableRequest{"#"}));
+  ASSERT_EQ(::send(reader.get(), request.data(), request.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(request.size()));
+  while (!host.asked) std::this_thread::yield();
+  Publisher publisher({directory.socket(), "p"});
+  host.takes_per_look = 0;
+  publish(publisher, 10);
+  loop->stop();
+  EXPECT_EQ(host.taken, 10u);
+}
+
+TEST_F(Loop, StopsThoughItsHostTakesNothing) {
+  ControlLoopOptions options;
+  options.stop_timeout = std::chrono::milliseconds(1);
+  start(options);
+  Publisher publisher({directory.socket(), "p"});
+  host.takes_per_look = 0;
+  publish(publisher, 10);
+  loop->stop();
+  EXPECT_EQ(host.taken, 0u);
+  EXPECT_EQ(loop->figures().clients, 0u);
+}
+
 }  // namespace
 }  // namespace millrace::server
