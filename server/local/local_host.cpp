@@ -98,16 +98,6 @@ std::shared_ptr<const Settings> LocalHost::settings() const {
   return settings_;
 }
 
-const Grants& LocalHost::grants_of(const std::string& user, const Settings& settings) {
-  if (!grants_from_ || grants_from_.get() != &settings) {
-    grants_from_ = this->settings();
-    grants_.clear();
-  }
-  auto& grants = grants_[user];
-  if (!grants) grants = settings.access->grants_of(user, {{}, {}, local_listener});
-  return *grants;
-}
-
 std::optional<std::string> LocalHost::admit(const shm::Credentials& peer) {
   const auto settings = this->settings();
   for (const LocalPeer& allowed : settings->config.local.allow) {
@@ -134,7 +124,7 @@ std::optional<shm::Refusal> LocalHost::check_filter(const std::string& user,
   if (!is_filter) return shm::Refusal::bad_filter;
   // A ring is shared by all readers of its filter, so each must be allowed all of it. A filter of
   // which an access rule withholds some topics, as it does for a subscription, is refused.
-  const auto rules = grants_of(user, *settings).subscription(filter);
+  const auto rules = grants_.of(user, settings).subscription(filter);
   if (!rules || *rules) return shm::Refusal::not_allowed;
   return std::nullopt;
 }
@@ -178,7 +168,7 @@ bool LocalHost::publish(shm::ClientId, const std::string& user,
   if (qos > mqtt.qos_max || (retain && !mqtt.retain_available)) return false;
   if (!protocol::valid_topic_name(message.topic, mqtt.topic_levels_max)) return false;
   if (protocol::is_reserved_topic(message.topic)) return false;
-  const Grants& grants = grants_of(user, *settings);
+  const Grants& grants = grants_.of(user, settings);
   if (grants.publish_refusal(message.topic, {qos, retain})) return false;
   const auto* payload = reinterpret_cast<const std::uint8_t*>(message.payload.data());
   broker::Message built = broker::build_message({.topic = message.topic,

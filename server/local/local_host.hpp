@@ -14,12 +14,12 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/broker/inbox.hpp"
 #include "core/broker/processor.hpp"
 #include "server/local/control_loop.hpp"
+#include "server/local/user_grants.hpp"
 #include "server/net/io_thread.hpp"
 #include "server/observe/metrics.hpp"
 
@@ -53,7 +53,6 @@ class LocalHost final : public ControlHost {
 
  private:
   std::shared_ptr<const Settings> settings() const;
-  const Grants& grants_of(const std::string& user, const Settings& settings);
   void submit(broker::LocalRequest::What what, shm::ClientId client, shm::Request request);
   void add_retained(broker::Message message, broker::RightsRef rights);
   // True when all of it was submitted.
@@ -67,8 +66,7 @@ class LocalHost final : public ControlHost {
 
   // --- The control loop's thread alone ---
   std::vector<broker::Command> waiting_;  // in order; not yet taken by the inbox
-  std::shared_ptr<const Settings> grants_from_;
-  std::unordered_map<std::string, std::shared_ptr<const Grants>> grants_;
+  UserGrants grants_;
 };
 
 // `host` may be null where the rows are only listed.
