@@ -217,6 +217,7 @@ void add_local(Schema<Config>& schema) {
   schema
       .key(FIELD(local.socket),
            "The path of the Unix socket at which processes on this host attach to shared memory. "
+           "A file beside it, `.lock` at the end of its name, stays when the server ends. "
            "Empty: none")
       .list(FIELD(local.allow), local_peer_schema(), 1'000,
             "Which processes may attach, besides those of root and of the server's own user; the "

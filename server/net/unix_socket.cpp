@@ -1,8 +1,11 @@
 #include "server/net/unix_socket.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -30,6 +33,21 @@ bool is_stale(const std::string& path) {
   return !shm::connect_to(path) && errno == ECONNREFUSED;
 }
 
+// Whoever holds it is the only one that looks at the socket and replaces it: one that is bound and does
+// not listen yet looks like one that a killed server left. The file stays, as somebody may wait for it.
+// Nothing: the lock cannot be had, and two servers that start at the same time are not kept apart. So
+// it is with a file of another user, who could keep it locked and this server from its start.
+shm::UniqueFd lock_start(const std::string& path) {
+  constexpr int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  shm::UniqueFd lock(::open((path + ".lock").c_str(), flags, 0600));
+  struct stat status {};
+  if (!lock || ::fstat(lock.get(), &status) != 0 || status.st_uid != ::geteuid()) return {};
+  while (::flock(lock.get(), LOCK_EX) != 0) {
+    if (errno != EINTR) return {};
+  }
+  return lock;
+}
+
 }  // namespace
 
 shm::UniqueFd listen_at(const std::string& path, unsigned mode, int backlog, std::string& error) {
@@ -41,6 +59,7 @@ shm::UniqueFd listen_at(const std::string& path, unsigned mode, int backlog, std
   std::memcpy(address.sun_path, path.data(), path.size());
   shm::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) return error = with_errno("socket"), shm::UniqueFd();
+  const shm::UniqueFd lock = lock_start(path);
   const auto bind = [&] {
     return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
   };

@@ -2,7 +2,9 @@
 //
 // Thread contract: any thread.
 // What holds: a file that is not a socket, or at which a server answers, is left alone; a socket
-// that a killed server left behind does not prevent the next start.
+// that a killed server left behind does not prevent the next start; of several that start at the same
+// time one listens. For this there is a file beside the socket, `path`.lock, which is the server's user's
+// alone and stays.
 #pragma once
 
 #include <string>

@@ -201,7 +201,7 @@ TEST_F(ControlSocket, AFileThatIsNoSocketIsLeftAlone) {
   EXPECT_EQ(content, "somebody's");
 }
 
-TEST_F(ControlSocket, StoppedServerLeavesNothingOnTheFileSystem) {
+TEST_F(ControlSocket, StoppedServerLeavesNoSocketOnTheFileSystem) {
   { TestServer server(directory.socket()); }
   EXPECT_NE(::access(directory.socket().c_str(), F_OK), 0);
 }

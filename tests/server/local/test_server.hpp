@@ -37,6 +37,7 @@ class TempDirectory {
   }
   ~TempDirectory() {
     ::unlink(socket().c_str());
+    ::unlink((socket() + ".lock").c_str());
     ::rmdir(path_.c_str());
   }
   std::string socket() const { return path_ + "/local.sock"; }
