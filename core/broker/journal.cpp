@@ -16,19 +16,22 @@ namespace {
 constexpr std::uint64_t values_part = 16;
 constexpr std::uint64_t values_bytes_max = 1 << 20;
 
-// One of a topic that is due already is replaced there, so that it is not put off for ever; any other
-// one waits.
+// Where a topic's value stands that is to be written. One that is due already is replaced there, so
+// that it is not put off for ever; any other one waits.
 template <class Value>
-void replace_or_add(std::unordered_map<std::string, Value>& due,
-                    std::unordered_map<std::string, Value>& waiting, std::string topic,
-                    Value value) {
+Value& place_of(std::unordered_map<std::string, Value>& due,
+                std::unordered_map<std::string, Value>& waiting, std::string topic) {
   if (!due.empty()) {
-    if (const auto found = due.find(topic); found != due.end()) {
-      found->second = std::move(value);
-      return;
-    }
+    if (const auto found = due.find(topic); found != due.end()) return found->second;
   }
-  waiting[std::move(topic)] = std::move(value);
+  return waiting[std::move(topic)];
+}
+
+template <class Value>
+Value* find_value(std::unordered_map<std::string, Value>& values, std::string_view topic) {
+  if (values.empty()) return nullptr;
+  const auto found = values.find(std::string(topic));
+  return found == values.end() ? nullptr : &found->second;
 }
 
 template <class Value>
@@ -268,15 +271,22 @@ void Journal::retained(std::string_view topic, const BufferRef& value,
                        std::optional<std::string_view> user, bool at_once) {
   if (!outlives_the_process(topic)) return;
   if (at_once) {
+    const Values::Retained* const later = later_retained(topic);
+    if (later != nullptr && later->ends_newest) erase_newest(topic);
     erase_value(due_.retained, topic);
     erase_value(waiting_.retained, topic);
     return put_retained(topic, value, user);
   }
-  Values::Retained later;
+  Values::Retained& later = place_of(due_.retained, waiting_.retained, std::string(topic));
   later.value = value;
+  later.user.reset();
   if (user) later.user = std::string(*user);
-  replace_or_add(due_.retained, waiting_.retained, std::string(topic), std::move(later));
   expect_values();
+}
+
+Journal::Values::Retained* Journal::later_retained(std::string_view topic) {
+  Values::Retained* const due = find_value(due_.retained, topic);
+  return due != nullptr ? due : find_value(waiting_.retained, topic);
 }
 
 void Journal::expect_values() {
@@ -285,13 +295,21 @@ void Journal::expect_values() {
 
 void Journal::newest(std::string_view topic, const BufferRef& value) {
   if (!outlives_the_process(topic)) return;
-  replace_or_add(due_.newest, waiting_.newest, std::string(topic), value);
+  place_of(due_.newest, waiting_.newest, std::string(topic)) = value;
   expect_values();
 }
 
 void Journal::newest_gone(std::string_view topic) {
   erase_value(due_.newest, topic);
   erase_value(waiting_.newest, topic);
+  if (Values::Retained* const later = later_retained(topic)) {
+    later->ends_newest = true;
+  } else {
+    erase_newest(topic);
+  }
+}
+
+void Journal::erase_newest(std::string_view topic) {
   records_.erase({records::newest_space, 0, topic});
 }
 
@@ -303,7 +321,8 @@ void Journal::put_retained(std::string_view topic, const BufferRef& value,
 }
 
 // Some of them; the rest stays due. All together may be more than the store may hold, after a time in
-// which the disk was behind.
+// which the disk was behind. Retained ones first: a newest value that is written down came after one
+// that ends the newest value before it.
 void Journal::write_some_values() {
   if (due_.empty()) std::swap(due_, waiting_);
   const std::uint64_t most = std::min(options_.waiting_bytes_max / values_part, values_bytes_max);
@@ -316,6 +335,7 @@ void Journal::write_some_values() {
   };
   write(due_.retained, [&](const std::string& topic, const Values::Retained& one) {
     put_retained(topic, one.value, one.user);
+    if (one.ends_newest) erase_newest(topic);
   });
   write(due_.newest, [&](const std::string& topic, const BufferRef& value) {
     records_.put({records::newest_space, 0, topic}, encode(packet_of(message_of(value), clock_)));

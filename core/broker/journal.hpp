@@ -123,7 +123,8 @@ class Journal {
 
   bool keeps_newest() const { return options_.newest_values; }
   void newest(std::string_view topic, const BufferRef& value);
-  // It is retained, is empty, or made room: there is none to keep.
+  // It is retained, is empty, or made room: there is none to keep. Behind retained(), if that came of
+  // the same publish.
   void newest_gone(std::string_view topic);
 
   // --- The start ---
@@ -148,6 +149,7 @@ class Journal {
   void write_some_values();
   void put_retained(std::string_view topic, const BufferRef& value,
                     std::optional<std::string_view> user);
+  void erase_newest(std::string_view topic);
   void renumber(Session& session);
 
   store::CommitLog& log_;
@@ -167,11 +169,16 @@ class Journal {
     struct Retained {
       BufferRef value;  // null: cleared
       std::optional<std::string> user;
+      // It takes the place of a newest value that the store has, which goes in the same batch: a
+      // crash in between would leave neither.
+      bool ends_newest = false;
     };
     std::unordered_map<std::string, Retained> retained;
     std::unordered_map<std::string, BufferRef> newest;
     bool empty() const { return retained.empty() && newest.empty(); }
   };
+  // Of that topic. Null: none.
+  Values::Retained* later_retained(std::string_view topic);
   Values waiting_;
   Values due_;
   std::int64_t values_due_ns_ = 0;

@@ -30,6 +30,7 @@ class MemoryLog final : public store::CommitLog {
   }
 
   std::uint64_t appended() const { return appended_; }
+  store::BytesView batch(std::uint64_t number) const { return batches_.at(number - 1); }
   // What a process finds that starts now, if the disk has the batches up to that one.
   store::State state(std::uint64_t number) const {
     store::State state;
