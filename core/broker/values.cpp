@@ -112,6 +112,7 @@ bool Values::restore(BufferRef value, std::optional<std::string_view> user) {
     topics_.store_retained(topic, value, sequence_, user);
   } else {
     batch_.stats().drop(Drop::retained_refused);
+    only_stored_.insert(message.topic_hash);
   }
   topics_.store_newest(topic, std::move(value));
   return has_room;
@@ -170,7 +171,10 @@ void Values::store(Noted& noted, LocalSide* local) {
   if (noted.clears_retained) {
     const bool had_one = static_cast<bool>(topic.retained);
     topics_.store_retained(topic, nullptr, noted.retained_sequence);
-    if (had_one) write_down(noted);
+    // Not for each topic that never had one: clearing such would fill the store. A topic that has the
+    // hash of another one is erased where nothing is.
+    const bool was_stored = !only_stored_.empty() && only_stored_.erase(topic.hash()) > 0;
+    if (had_one || was_stored) write_down(noted);
   }
   if (noted.retained) {
     const bool same = noted.retained.buffer == noted.newest.buffer &&

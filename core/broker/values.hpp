@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "core/broker/batch.hpp"
@@ -55,7 +56,8 @@ class Values {
   // A publish ends: takes over its message as the topic's newest value.
   void note(Topic& topic, PublishContext& context);
 
-  // At the start: the retained value of its topic. False: there is no room for it.
+  // At the start: the retained value of its topic. False: there is no room for it. The store keeps
+  // it, for a start with more room, until the topic is cleared or has another one.
   bool restore(BufferRef value, std::optional<std::string_view> user);
 
   // At the start: the newest value of its topic, after all retained ones.
@@ -128,6 +130,8 @@ class Values {
   Topic* last_topic_ = nullptr;  // of the previous publish in this batch
   std::vector<Noted> noted_;
   TopicTable::RetainedRoom reserved_;  // in all of noted_
+  // Of topics whose retained value the store has and this process has not: see restore().
+  std::unordered_set<std::uint64_t> only_stored_;
   BufferReleases releases_;
   // How many topics may still be looked at for snapshots, in this batch and in this turn.
   std::uint32_t snapshot_budget_ = 0;

@@ -451,6 +451,34 @@ TEST_F(JournalUsers, AWillThatItsUserMayNotPublishAnyMoreIsDropped) {
   EXPECT_EQ(watcher.got[0].topic, "will/bob");
 }
 
+// One that a start with lower limits refused is in the store still.
+TEST_F(JournalTest, ARetainedValueThatWasRefusedAtTheStartComesBackUnlessItWasCleared) {
+  writer().publish("a", "x", 1, true).publish("b", "x", 1, true).publish("c", "x", 1, true);
+  const auto restart_with_room_for = [&](std::uint64_t count) {
+    world.limits.slots.count_max = count;
+    world.restart();
+    return world.restored.retained;
+  };
+  ASSERT_EQ(restart_with_room_for(1), 1u);
+  writer().publish("b", "", 0, true).publish("c", "not retained", 1);
+  world.advance_ms(1000);
+  EXPECT_EQ(restart_with_room_for(10), 2u);
+  Peer& reader = world.peer("reader").connect().subscribe("b").subscribe("c").read();
+  EXPECT_THAT(reader.payloads(), ElementsAre("x")) << "of c";
+}
+
+// Else a client could have the store write for nothing, as often as it likes.
+TEST_F(JournalTest, ATopicThatIsClearedIsWrittenOnlyIfTheStoreHasAValueOfIt) {
+  writer().publish("a", "x", 1, true).publish("b", "x", 1, true);
+  world.limits.slots.count_max = 1;
+  world.restart();
+  Peer& sender = writer();
+  const std::uint64_t before = world.log->records;
+  for (int i = 0; i < 10; ++i) sender.publish("never/" + std::to_string(i), "", 1, true);
+  for (int i = 0; i < 10; ++i) sender.publish("b", "", 1, true);
+  EXPECT_EQ(world.log->records, before + 1);
+}
+
 TEST(Journal, ARetainedValueTakesItsUsersRoomAfterARestartToo) {
   ProcessorLimits limits;
   limits.slots.user_bytes_max = 150;

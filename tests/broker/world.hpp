@@ -128,7 +128,7 @@ class Peer : public OutboxOwner {
 
 class World {
  public:
-  explicit World(ProcessorLimits limits = {}) : processor(limits), limits_(limits) {}
+  explicit World(ProcessorLimits with = {}) : limits(with), processor(with) {}
   // The processor holds an outbox until it applied the close.
   ~World();
 
@@ -195,7 +195,7 @@ class World {
     }
     end_batch();
     std::destroy_at(&processor);
-    std::construct_at(&processor, limits_);
+    std::construct_at(&processor, limits);
     now_ns += down_ns;
     log->go_on_after(number);
     log->committed = number;
@@ -223,7 +223,7 @@ class World {
     }
     end_batch();
     std::destroy_at(&processor);
-    std::construct_at(&processor, limits_);
+    std::construct_at(&processor, limits);
     now_ns += down_ns;
     processor.begin_restore(std::move(authority), now_ns, unix_ns());
     store::RecordReader reader(written.bytes());
@@ -249,6 +249,7 @@ class World {
 
   std::int64_t now_ns = 1'000'000'000;
   ReadyList ready{[] {}};
+  ProcessorLimits limits;  // of the processor, and of the one that is there after a restart
   Processor processor;
   std::vector<std::unique_ptr<Peer>> peers;
   std::optional<MemoryLog> log;
@@ -280,7 +281,6 @@ class World {
   }
 
   bool in_batch_ = false;
-  const ProcessorLimits limits_;
 };
 
 inline Peer::Peer(World& world_in, std::string id, protocol::Version version)
