@@ -183,7 +183,7 @@ struct RefusedPublish {
   std::uint8_t qos = 1;
   protocol::ReasonCode reason{};
 };
-// A Publish of somebody who has no session, but a name: what is retained is charged to him.
+// A Publish of somebody who has no session, but a name, to which what is retained is charged.
 struct PublishFor {
   std::unique_ptr<PublishRequest> request;
 };

@@ -13,6 +13,7 @@
 #include "server/api/publish_query.hpp"
 #include "server/api/subscribers.hpp"
 #include "server/api/topic_values.hpp"
+#include "server/config/session_name.hpp"
 #include "server/http/problem.hpp"
 #include "server/http/refusal.hpp"
 #include "server/observe/log.hpp"
@@ -293,7 +294,7 @@ void ApiRoutes::expel_client(const Ptr& exchange) {
 
 void ApiRoutes::expel_session(const Ptr& exchange, const FoundClient& found, bool with_session,
                               const std::string& by) {
-  const ClientName name = parse_client_name(found.name);
+  const SessionName name = parse_session_name(found.name);
   if (with_session && name.is_link) {
     return exchange->answer(problem(
         409, "\"" + std::string(name.id) +

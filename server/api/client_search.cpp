@@ -1,28 +1,12 @@
 #include "server/api/client_search.hpp"
 
-#include "server/mqtt/handshake.hpp"
+#include "server/config/session_name.hpp"
 
 namespace millrace::server {
 
-namespace {
-
-// See UpstreamPlan::session.
-std::string name_of_link(const std::string& id) {
-  return id + '\0';
-}
-
-}  // namespace
-
-ClientName parse_client_name(std::string_view name) {
-  const auto zero = name.find('\0');
-  if (zero == std::string_view::npos) return {name, "", false};
-  if (zero + 1 == name.size()) return {name.substr(0, zero), "", true};
-  return {name.substr(zero + 1), name.substr(0, zero), false};
-}
-
 std::string_view user_of(const broker::Session& session) {
   const std::string_view owner = session.owner();
-  return owner.empty() ? parse_client_name(session.client_id).user : owner;
+  return owner.empty() ? parse_session_name(session.client_id).user : owner;
 }
 
 std::optional<ClientChoice> parse_client_choice(const HttpRequest& request, bool* with_session,
@@ -97,7 +81,7 @@ FoundClient ClientSearch::look_up(const broker::Sessions& sessions) const {
 void ClientSearch::consider(const broker::Session& session) {
   const std::string_view name = session.client_id;
   if (name.size() < choice_.id.size()) return;
-  const ClientName parts = parse_client_name(name);
+  const SessionName parts = parse_session_name(name);
   if (parts.id != choice_.id) return;
   if (parts.is_link) {
     found_link_ = true;

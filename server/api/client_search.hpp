@@ -1,10 +1,8 @@
 // Which session a request means that names a client: /clients/ID, with ?user= or ?link=true.
 //
-// The processor knows sessions by names of its own: the client identifier; where each user has client
-// identifiers of its own (session.scope), the user before it; for a link to another broker, a name that
-// no client can have. The API shows and takes what people know: the identifier, and whose it is. So
-// without ?user= there may be several of that identifier, and to find them is a walk over all sessions,
-// a slice a batch.
+// The processor knows sessions by names of its own (server/config/session_name.hpp). The API shows and
+// takes what people know: the identifier, and whose it is. So without ?user= there may be several of
+// that identifier, and to find them is a walk over all sessions, a slice a batch.
 //
 // Threads: a choice is parsed on the HTTP thread; the search is the processor's; the rest any.
 #pragma once
@@ -27,14 +25,6 @@
 #include "server/http/server.hpp"
 
 namespace millrace::server {
-
-// What a session's name says (name_of_session(), UpstreamPlan::session). The texts are the name's.
-struct ClientName {
-  std::string_view id;    // of a link: upstream/NAME
-  std::string_view user;  // empty: no user is in the name
-  bool is_link = false;
-};
-ClientName parse_client_name(std::string_view name);
 
 // Whose it is; empty: the anonymous', or a link's.
 std::string_view user_of(const broker::Session& session);

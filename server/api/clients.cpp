@@ -6,6 +6,7 @@
 #include "core/broker/credit.hpp"
 #include "server/api/client_search.hpp"
 #include "server/auth/jwt_keys.hpp"
+#include "server/config/session_name.hpp"
 #include "server/config/words.hpp"
 #include "server/http/target.hpp"
 
@@ -83,7 +84,7 @@ std::string fault_of(const std::string& name, const std::string& value, ClientQu
 }
 
 bool fits(const ClientQuery& query, const broker::Session& session) {
-  if (!parse_client_name(session.client_id).id.starts_with(query.prefix)) return false;
+  if (!parse_session_name(session.client_id).id.starts_with(query.prefix)) return false;
   if (query.user && user_of(session) != *query.user) return false;
   if (query.asks_for_connection() && !session.connected()) return false;
   switch (query.state) {
@@ -142,7 +143,7 @@ std::uint64_t value_of(Sort sort, const ClientRow& row) {
 
 // By the identifier first, whatever stands before it in the session's name.
 std::string order_of(std::string_view session_name) {
-  const ClientName name = parse_client_name(session_name);
+  const SessionName name = parse_session_name(session_name);
   std::string order(name.id);
   order.append(1, '\0').append(name.user);
   if (name.is_link) order.push_back('\0');
@@ -181,7 +182,7 @@ std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::s
 
 ClientRow row_of(const broker::Session& session, const broker::Inquiry::Scope& scope) {
   ClientRow row;
-  const ClientName name = parse_client_name(session.client_id);
+  const SessionName name = parse_session_name(session.client_id);
   row.name = session.client_id.view();
   row.id = name.id;
   row.user = user_of(session);

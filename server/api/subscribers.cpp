@@ -6,6 +6,7 @@
 #include "core/broker/shared_group.hpp"
 #include "core/broker/subscription_index.hpp"
 #include "server/api/client_search.hpp"
+#include "server/config/session_name.hpp"
 #include "server/config/words.hpp"
 
 namespace millrace::server {
@@ -28,7 +29,7 @@ Subscriber describe(const broker::Subscription& subscription, std::string_view t
     found.kind = Subscriber::Kind::local;
     return found;
   }
-  const ClientName name = parse_client_name(subscription.session->client_id);
+  const SessionName name = parse_session_name(subscription.session->client_id);
   found.name = name.id;
   found.user = user_of(*subscription.session);
   found.is_link = name.is_link;

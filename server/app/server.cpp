@@ -6,9 +6,9 @@
 #include <optional>
 #include <thread>
 
-#include "server/api/client_search.hpp"
 #include "server/app/limits.hpp"
 #include "server/app/warnings.hpp"
+#include "server/config/session_name.hpp"
 #include "server/console/console.hpp"
 #include "server/mqtt/delivery_mode.hpp"
 #include "server/observe/broker_metrics.hpp"
@@ -37,7 +37,7 @@ std::vector<std::string> listener_names(const Config& config) {
 // A client at a time, once in log.repeat_seconds: there may be very many.
 void log_memory_event(const broker::MemoryEvent& event) {
   const std::string_view what = event.ended ? "memory.session_ended" : "memory.queue_shed";
-  const std::string client(parse_client_name(event.client_id).id.substr(0, client_bytes_max));
+  const std::string client(parse_session_name(event.client_id).id.substr(0, client_bytes_max));
   const auto verdict = peer_log_limiter().ask(std::string(what) + event.owner + ' ' + client);
   if (!verdict.log) return;
   log_warn(what, {{"client", client},

@@ -6,6 +6,7 @@
 
 #include "core/broker/ledger.hpp"
 #include "server/config/address_range.hpp"
+#include "server/config/session_name.hpp"
 #include "server/mqtt/farewell.hpp"
 #include "server/net/peer_address.hpp"
 
@@ -335,7 +336,7 @@ void Connection::say_farewell() {
 }
 
 LogClient Connection::log_client() const {
-  if (grants_) return {id_in_name(grants_->user(), client_id_), grants_->user()};
+  if (grants_) return {parse_session_name(client_id_).id, grants_->user()};
   if (!handshake_) return {client_id_, {}};
   const auto& grants = handshake_->grants();
   return {client_id_, grants ? grants->user() : handshake_->claimed_user()};

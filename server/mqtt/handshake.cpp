@@ -10,6 +10,7 @@
 #include "protocol/decode.hpp"
 #include "protocol/encode.hpp"
 #include "protocol/topic.hpp"
+#include "server/config/session_name.hpp"
 #include "server/mqtt/bridge_state.hpp"
 #include "server/mqtt/client_id.hpp"
 #include "server/mqtt/handshake_parts.hpp"
@@ -20,18 +21,6 @@ namespace millrace::server {
 using protocol::ReasonCode;
 using protocol::Version;
 using Step = Handshake::Step;
-
-std::string name_of_session(std::string_view user, std::string_view client_id) {
-  std::string name(user);
-  if (!user.empty()) name.push_back('\0');
-  return name.append(client_id);
-}
-
-std::string_view id_in_name(std::string_view user, std::string_view name) {
-  const bool has_user = !user.empty() && name.size() > user.size() && name.starts_with(user) &&
-                        name[user.size()] == '\0';
-  return has_user ? name.substr(user.size() + 1) : name;
-}
 
 namespace {
 

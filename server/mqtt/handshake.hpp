@@ -30,13 +30,6 @@
 
 namespace millrace::server {
 
-// The name of a session where each user has client identifiers of its own (session.scope): the
-// user, a zero byte, which neither part can have [MQTT-1.5.4-2], and the identifier. The anonymous
-// have no name in front.
-std::string name_of_session(std::string_view user, std::string_view client_id);
-// The identifier in a session's name, which may be the identifier itself.
-std::string_view id_in_name(std::string_view user, std::string_view name);
-
 class HandshakeUser {
  public:
   // Now password_checked() has a result.

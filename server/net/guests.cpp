@@ -125,7 +125,7 @@ void Guests::leave_user(const std::string& user, const std::string& client_id) {
 
 Guests::HttpRate& Guests::http_rate_of(const std::string& user, Clock::time_point now) {
   if (const auto found = http_rates_.find(user); found != http_rates_.end()) return found->second;
-  // Whoever has all of his rate has it anew as well. Those who owe some stay, however many they are.
+  // A full bucket is as good as a new one. Those that are not full stay, however many they are.
   if (http_rates_.size() >= http_rates_max_) {
     std::erase_if(http_rates_, [now](const auto& item) {
       return item.second.messages.is_full(now) && item.second.bytes.is_full(now);

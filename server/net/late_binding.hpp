@@ -40,8 +40,8 @@ class LateHome {
   ~LateHome() = default;
 };
 
-// For what is written late: so many bytes a write call, or one delivery if that is more; and how long
-// it will wait for its reader.
+// For what is written late: so many bytes a write call, or one delivery if that is larger than this;
+// and how long it will wait for its reader.
 struct LateTerms {
   std::size_t write_bytes_max = SIZE_MAX;
   std::int64_t wait_ns = 0;

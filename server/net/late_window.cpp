@@ -27,10 +27,9 @@ constexpr std::int64_t span_ns_min = 120'000'000;
 constexpr std::int64_t span_ns_max = 1'000'000'000;
 constexpr int span_reports_min = 8;
 
-// In which what was expected of the reader is forgotten.
+// What a reader is expected to have read, and is not seen to have, is forgotten within about this time.
 constexpr double untold_seconds = 1;
-// And at most so much of it is expected: of a slow reader what it reads in this time, of a fast one
-// what may be merged.
+// The most that is expected: what the reader reads in this time, but no more than may be merged.
 constexpr double untold_seconds_max = 0.05;
 constexpr double untold_bytes_max = 24 * 1024;
 
@@ -131,8 +130,10 @@ void LateWindow::look(const PathSample& sample, bool holds_back) {
   }
   if (paused) forget_times(sample);
   note_sent(sample);
-  if (!paused) note_rate(sample);
-  if (!paused) note_untold(sample);
+  if (!paused) {
+    note_rate(sample);
+    note_untold(sample);
+  }
   note_window(sample);
   last_ = sample;
   just_found_ = false;
@@ -215,7 +216,7 @@ double LateWindow::expected_bytes() const {
   return std::min(rate_bytes_per_s() * silent_s, std::max(unread_allowed(), plain_allowance() / 2));
 }
 
-// What is expected by the highest of them would mostly not come true.
+// For what is expected: the highest rate, which rate_bytes_per_s() is, is too high for that.
 double LateWindow::mean_rate() const {
   double sum = 0;
   int known = 0;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "server/config/session_name.hpp"
+
 namespace millrace::server {
 
 namespace {
@@ -35,8 +37,7 @@ UpstreamPlanRef make_upstream_plan(const UpstreamConfig& config, const UpstreamF
   plan->password = files.password;
   plan->tls = files.tls.context;
   plan->map = TopicMap(plan->config.rules);
-  // MQTT's texts have no zero byte [MQTT-1.5.4-2].
-  plan->session = "upstream/" + config.name + '\0';
+  plan->session = name_of_link("upstream/" + config.name);
   plan->origin = origin;
   return plan;
 }

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/mqtt/handshake.hpp"
+#include "server/config/session_name.hpp"
 #include "tests/broker/users.hpp"
 #include "tests/broker/world.hpp"
 
@@ -43,18 +43,6 @@ FoundClient find(World& world, ClientChoice choice, SessionScope scope = Session
 
 const std::string lamp_of_ann = name_of_session("ann", "lamp");
 const std::string far_link("upstream/far\0", 13);
-
-TEST(ClientName, IsTakenApart) {
-  EXPECT_EQ(parse_client_name("lamp").id, "lamp");
-  EXPECT_EQ(parse_client_name("lamp").user, "");
-  EXPECT_FALSE(parse_client_name("lamp").is_link);
-  EXPECT_EQ(parse_client_name(lamp_of_ann).id, "lamp");
-  EXPECT_EQ(parse_client_name(lamp_of_ann).user, "ann");
-  EXPECT_FALSE(parse_client_name(lamp_of_ann).is_link);
-  EXPECT_EQ(parse_client_name(far_link).id, "upstream/far");
-  EXPECT_EQ(parse_client_name(far_link).user, "");
-  EXPECT_TRUE(parse_client_name(far_link).is_link);
-}
 
 TEST(ClientChoice, IsWhatTheRequestSays) {
   EXPECT_EQ(parsed({})->id, "lamp");
