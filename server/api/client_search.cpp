@@ -40,7 +40,7 @@ std::string text_of_several(const std::string& id, const std::vector<std::string
     text += users[i].empty() ? "the anonymous" : "\"" + users[i] + "\"";
   }
   if (users.size() > ClientSearch::users_max) text += " and more";
-  return text + "; say whose (?user=, empty for the anonymous)";
+  return text + "; say whose: ?user=NAME (?user= for the anonymous), or --of-user with a command";
 }
 
 bool ClientSearch::step(const Scope& scope, std::uint32_t budget) {

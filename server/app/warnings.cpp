@@ -153,16 +153,17 @@ class Warnings {
   }
 
   void look_at_ends(const TlsSetup& tls, const std::string& path) {
-    look_at_end(tls.certificate_ends_s, path + ".tls.certificate_file", "");
+    look_at_end(tls.certificate_ends_s, certificate_warning_s, path + ".tls.certificate_file", "");
     if (tls.crl_ends_s == 0) return;
-    look_at_end(tls.crl_ends_s, path + ".tls.crl_file",
+    look_at_end(tls.crl_ends_s, revocation_list_warning_s, path + ".tls.crl_file",
                 ": without a newer list no client's certificate is accepted");
   }
 
-  void look_at_end(std::int64_t ends_s, std::string path, const std::string& and_then) {
+  void look_at_end(std::int64_t ends_s, std::int64_t warning_s, std::string path,
+                   const std::string& and_then) {
     const std::int64_t left_s = ends_s - now_s_;
     if (left_s <= 0) return add(std::move(path), "has expired" + and_then);
-    if (left_s >= certificate_warning_s) return;
+    if (left_s >= warning_s) return;
     const std::string days = std::to_string(left_s / 86'400);
     add(std::move(path), "expires in " + days + " days" + and_then);
   }

@@ -17,6 +17,8 @@ struct Warning {
 };
 
 inline constexpr std::int64_t certificate_warning_s = 14 * 24 * 3600;
+// Many authorities make a new list each week.
+inline constexpr std::int64_t revocation_list_warning_s = 2 * 24 * 3600;
 
 // `now_s`: Unix time.
 std::vector<Warning> warnings_of(const Settings& settings, std::int64_t now_s);

@@ -59,6 +59,9 @@ std::string token_of(const po::variables_map& values) {
 
 // The field Authorization; empty: nobody in particular asks.
 std::string authorization_of(const po::variables_map& values) {
+  if (values.count("password-file") > 0 && values.count("user") == 0) {
+    throw UsageError("--password-file needs --user");
+  }
   if (values.count("token-file") > 0) {
     if (values.count("user") > 0) throw UsageError("--token-file or --user, not both");
     return "Bearer " + token_of(values);
@@ -75,7 +78,7 @@ HttpUrl url_of(const po::variables_map& values) {
     return {false, values["host"].as<std::string>(), values["port"].as<std::string>(), "/"};
   }
   if (!values["host"].defaulted() || !values["port"].defaulted()) {
-    throw UsageError("--url, or --host and --port");
+    throw UsageError("--url or --host and --port, not both");
   }
   const auto text = values["url"].as<std::string>();
   std::string fault;

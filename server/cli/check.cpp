@@ -85,7 +85,8 @@ int run_check(const Arguments& arguments) {
   const std::string url = asks_health ? values["health"].as<std::string>() : "";
   if (!url.empty()) return check_health(url, 5, values);
   if (has_tls_options(values)) {
-    throw UsageError("--ca-file, --cert-file and --key-file are for --health https://...");
+    throw UsageError(
+        "--ca-file, --cert-file, --key-file and --key-password-file are for --health https://...");
   }
   const LoadedConfig loaded = load_config(sources_of(values));
   if (asks_health && loaded.ok()) return check_health(health_url(loaded.config), 5, values);

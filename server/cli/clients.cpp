@@ -47,7 +47,7 @@ int run_clients(const Arguments& arguments) {
   options.add_options()("sort", po::value<std::string>()->default_value("id"),
                         "id, waiting, waiting_bytes, age, connected, received or sent");
   options.add_options()("of-user", po::value<std::string>(),
-                        "clients of that user; empty: of the anonymous");
+                        "clients of that user; '' for those of the anonymous");
   options.add_options()("address", po::value<std::string>(),
                         "connected from that address, or range as 10.0.0.0/8");
   options.add_options()("listener", po::value<std::string>(),
@@ -114,7 +114,7 @@ int run_kick(const Arguments& arguments) {
   po::options_description options("Options");
   options.add_options()("of-user", po::value<std::string>(),
                         "whose client it is, where several users have one of that identifier; "
-                        "empty: the anonymous client");
+                        "'' for the anonymous");
   options.add_options()("link", "the link to another broker, upstream/NAME, not a client");
   options.add_options()("end-session", "end the client's session, too");
   const auto values = parse_api_command(arguments, "millrace kick CLIENT [options]", "client", 1,

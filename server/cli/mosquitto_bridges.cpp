@@ -112,6 +112,7 @@ bool Bridges::take_other(const Directive& line) {
   } else if (line.name == "bridge_protocol_version") {
     take_version(line);
   } else if (line.name == "bridge_insecure") {
+    bridge.uses_tls = true;
     if (boolean_of(line) == true) bridge.tls["verify"] = "signer";  // whatever its name is
   } else if (line.name == "bridge_outgoing_retain") {
     bridge.retained = boolean_of(line).value_or(bridge.retained);

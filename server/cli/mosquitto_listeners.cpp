@@ -229,7 +229,7 @@ void Listeners::note_qos() {
     if (all_[place].qos_max == qos_max()) continue;
     const Listener& listener = all_[place];
     note_(listener.qos ? *listener.qos : listener.began,
-          "mqtt.qos_max is one for all listeners: the lowest");
+          "there is one mqtt.qos_max for all listeners; the lowest is taken");
   }
 }
 
@@ -243,7 +243,7 @@ void Listeners::note_tls(const Listener& listener) {
             "is about TLS, which needs certfile and keyfile: the listener uses TLS here, and has "
             "to be given both");
     } else if (line.name == "use_subject_as_username" && listener.by_identity) {
-      note_(line, "use_identity_as_username goes before it");
+      note_(line, "use_identity_as_username is used instead");
     } else if (line.name.starts_with("use_") && !listener.verifies) {
       note_(line,
             "asks each client for its certificate here; without require_certificate mosquitto asks "

@@ -46,7 +46,7 @@ std::string alert_in_words(const boost::system::error_code& error) {
   if (error.category() != asio::error::get_ssl_category()) return error.message();
   switch (ERR_GET_REASON(static_cast<unsigned long>(error.value()))) {
     case SSL_R_WRONG_VERSION_NUMBER:
-      return "it does not speak TLS (" + error.message() + "): its URL may begin with http://";
+      return "it does not speak TLS (" + error.message() + "): write http:// in its URL";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
       return "it wants a client's certificate: --cert-file and --key-file have to name one";
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
@@ -84,10 +84,15 @@ std::shared_ptr<asio::ssl::context> client_tls(const HttpUrl& url,
                                                const po::variables_map& values) {
   if (!url.uses_tls) {
     if (!has_tls_options(values)) return nullptr;
-    throw UsageError("--ca-file, --cert-file and --key-file need a URL that begins with https://");
+    throw UsageError(
+        "--ca-file, --cert-file, --key-file and --key-password-file need a URL that begins with "
+        "https://");
   }
   if (values.count("cert-file") != values.count("key-file")) {
     throw UsageError("--cert-file and --key-file belong together");
+  }
+  if (values.count("key-password-file") > values.count("key-file")) {
+    throw UsageError("--key-password-file needs --key-file");
   }
   UpstreamTlsConfig config;
   config.ca_file = text_of(values, "ca-file");

@@ -63,7 +63,7 @@ int run_trace(const Arguments& arguments) {
   po::options_description options("Options");
   options.add_options()("client", po::value<std::string>(), "trace the client of that identifier");
   options.add_options()("of-user", po::value<std::string>(),
-                        "with --client: of that user alone; empty: of the anonymous");
+                        "with --client: of that user alone; '' for the anonymous");
   options.add_options()("topic", po::value<std::string>(),
                         "trace the topics that this filter matches");
   options.add_options()("address", po::value<std::string>(),

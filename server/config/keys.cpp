@@ -85,7 +85,7 @@ void add_core(Schema<Config>& schema) {
       .key(FIELD(slots.user_count_max), Limits{0, 100'000'000},
            "The most retained values of one user, where clients without a user name are one; 0: "
            "three quarters of slots.count_max. Beyond it MQTT 5 clients are told `quota exceeded`, "
-           "who asks over HTTP 507, and messages of others are delivered, but not retained",
+           "whoever publishes over HTTP is answered 507, and messages of others are delivered, but not retained",
            Takes::reload)
       .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
            "The same limit for the memory of these values; 0: three quarters of slots.bytes_max",

@@ -5,7 +5,7 @@ import { ask, byId } from './dom'
 // When nothing has come of an answer for so long, the server, or the way to it, is gone, though nobody has
 // closed the connection.
 const idleMsMax = 10_000
-const noAnswer = 'The server does not answer.'
+export const noAnswer = 'The server does not answer.'
 
 let authorization = ''
 const listeners: (() => void)[] = []

@@ -1,5 +1,5 @@
 // The view of clients: who is connected, who is slow, and what one of them reads.
-import { Refused, change, clientPath, getJson } from './api'
+import { Refused, change, clientPath, getJson, noAnswer } from './api'
 import { ask, byId, bytes, duration, element, short, visible } from './dom'
 import type { View } from './main'
 
@@ -40,6 +40,8 @@ interface Detail extends Client {
 }
 
 const refreshMs = 2000
+
+const nameOf = (client: Client) => visible(client.id) + (client.user === null ? '' : ' of ' + visible(client.user))
 
 export const clients: View = (main, status) => {
   const stop = new AbortController()
@@ -105,7 +107,7 @@ export const clients: View = (main, status) => {
       status('Live', true)
     } catch (error) {
       if (stop.signal.aborted || number !== asked) return
-      status(error instanceof Refused ? error.message : 'The server does not answer.', false)
+      status(error instanceof Refused ? error.message : noAnswer, false)
     } finally {
       if (number === asked) asking = false
     }
@@ -127,7 +129,7 @@ export const clients: View = (main, status) => {
         ['Sent', connection ? `${short(connection.messages_sent)} messages, ${bytes(connection.bytes_sent)} in all` : '']]
       detail.hidden = false
       detail.replaceChildren(
-        element('h2', {}, visible(client.id)),
+        element('h2', {}, nameOf(client)),
         element('dl', { class: 'facts' }, ...facts.flatMap(([name, text]) => [element('dt', {}, name), element('dd', {}, text)])),
         element('table', {},
           element('thead', {}, element('tr', {}, ...['Filter', 'QoS', 'Mode', 'Interval'].map(one => element('th', { scope: 'col' }, one)))),
@@ -144,8 +146,7 @@ export const clients: View = (main, status) => {
   }
 
   const disconnect = async (client: Client): Promise<void> => {
-    const whose = client.user === null ? '' : ' of ' + visible(client.user)
-    byId('confirm-title').textContent = 'Disconnect ' + visible(client.id) + whose + '?'
+    byId('confirm-title').textContent = 'Disconnect ' + nameOf(client) + '?'
     byId('confirm-text').textContent = client.link
       ? 'What waits for the other broker is kept. The link is made again at once.'
       : 'Its session is kept. Most clients connect again at once.'

@@ -1,6 +1,6 @@
 // The stream of live values (/events). Not an EventSource, since that cannot say a password; it behaves
 // like one: it comes again by itself and says how far it is.
-import { Refused, request } from './api'
+import { Refused, noAnswer, request } from './api'
 
 export interface Value {
   topic: string
@@ -48,7 +48,7 @@ export class Events {
         this.listener.state('The connection ended.', false)
       } catch (error) {
         if (this.abort.signal.aborted) return
-        const why = error instanceof Refused ? error.message : 'The server does not answer.'
+        const why = error instanceof Refused ? error.message : noAnswer
         this.listener.state(why, false)
         if (error instanceof Refused && error.status < 500) return
       }

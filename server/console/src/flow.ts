@@ -1,6 +1,6 @@
 // The view of the flow: the steps of a message's way through the server with their rates, from /metrics,
 // and what is wrong there marked.
-import { Refused, getJson, request } from './api'
+import { Refused, getJson, noAnswer, request } from './api'
 import { timeChart } from './chart'
 import { bytes, element, short, visible } from './dom'
 import { Metrics } from './metrics'
@@ -110,7 +110,7 @@ export const flow: View = (main, status) => {
     } catch (error) {
       if (stop.signal.aborted) return
       if (error instanceof Refused && error.status === 404) status('/metrics is not served at this address.', false)
-      else status(error instanceof Refused ? error.message : 'The server does not answer.', false)
+      else status(error instanceof Refused ? error.message : noAnswer, false)
     } finally {
       asking = false
     }

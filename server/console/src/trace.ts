@@ -1,6 +1,6 @@
 // The view of traces: what happens to a client, a topic or an address for a while: packets each way and
 // lines of the log.
-import { Refused, change, getJson } from './api'
+import { Refused, change, getJson, noAnswer } from './api'
 import { element, short, visible } from './dom'
 import type { View } from './main'
 
@@ -127,7 +127,7 @@ export const trace: View = (main, status) => {
     } catch (error) {
       if (stop.signal.aborted) return
       if (error instanceof Refused && error.status === 401) status('Only administrators trace: sign in.', false)
-      else status(error instanceof Refused ? error.message : 'The server does not answer.', false)
+      else status(error instanceof Refused ? error.message : noAnswer, false)
     } finally {
       asking = false
     }

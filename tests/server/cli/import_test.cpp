@@ -208,7 +208,7 @@ TEST(Import, WhatIsOneForAllListenersIsNotedWhereItDiffers) {
   const Made made(
       "allow_anonymous true\nlistener 1883 127.0.0.1\nmax_qos 1\nlistener 1884 ::1\nmax_qos 2\n");
   EXPECT_EQ(made.at("/mqtt/qos_max"), 1);
-  EXPECT_THAT(made.notes, HasSubstr(":5: max_qos 2: mqtt.qos_max is one for all listeners"));
+  EXPECT_THAT(made.notes, HasSubstr(":5: max_qos 2: there is one mqtt.qos_max for all listeners"));
   EXPECT_THAT(Made("listener 1883\nsocket_domain ipv6\n").notes,
               HasSubstr("socket_domain ipv6: without an address, IPv4 comes in as well"));
 }
