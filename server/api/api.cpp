@@ -49,7 +49,8 @@ const char* text_of(broker::PublishRefusal why) {
     case broker::PublishRefusal::slots_are_full:
       return "there is no room for one more retained value (slots.count_max, slots.bytes_max)";
     case broker::PublishRefusal::memory_is_scarce:
-      return "memory is scarce: no retained value may take more than it does (memory.bytes_max)";
+      return "memory is scarce (memory.bytes_max): no retained value may grow, and none may be "
+             "added";
     case broker::PublishRefusal::store_is_full:
       return "the store cannot keep it: its disk is full";
     case broker::PublishRefusal::store_fails:
@@ -244,7 +245,7 @@ void ApiRoutes::find_client(const Ptr& exchange, ClientChoice choice,
 
 void ApiRoutes::get_client(const Ptr& exchange) {
   std::string fault;
-  const auto choice = parse_client_choice(exchange->request(), nullptr, fault);
+  const auto choice = parse_client_choice(exchange->request(), fault);
   if (!choice) return exchange->answer(problem(400, fault));
   rights_.read(exchange, [=, this](const auto&) {
     find_client(exchange, *choice, [this](const Ptr& waiting, FoundClient found) {
@@ -281,12 +282,12 @@ void ApiRoutes::describe_client(const WeakAsker& asker, ClientDetail detail) {
 
 void ApiRoutes::expel_client(const Ptr& exchange) {
   std::string fault;
-  bool with_session = false;
-  const auto choice = parse_client_choice(exchange->request(), &with_session, fault);
+  const auto choice = parse_client_choice(exchange->request(), fault);
   if (!choice) return exchange->answer(problem(400, fault));
   rights_.manage(exchange, [=, this](const std::shared_ptr<const Grants>& grants) {
     find_client(exchange, *choice,
-                [this, with_session, by = grants->user()](const Ptr& waiting, FoundClient found) {
+                [this, with_session = choice->ends_session, by = grants->user()](
+                    const Ptr& waiting, FoundClient found) {
                   expel_session(waiting, found, with_session, by);
                 });
   });
@@ -315,9 +316,7 @@ void ApiRoutes::expel_session(const Ptr& exchange, const FoundClient& found, boo
       is_there ? answer_nothing(*waiting) : answer_no_client(*waiting);
     });
   };
-  std::vector<broker::Command> commands(1);
-  commands[0].body = broker::command::Expel{std::move(expel)};
-  submit(asker_here, std::move(commands));
+  submit(asker_here, {nullptr, broker::command::Expel{std::move(expel)}});
 }
 
 void ApiRoutes::list_subscribers(const Ptr& exchange) {
@@ -408,11 +407,12 @@ void ApiRoutes::clear_topic(const Ptr& exchange) {
 // message over the rate is refused: here whoever waits would hold a connection.
 void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message, const Grants& grants) {
   const auto wait =
-      parts_.guests.take_over_http(grants.user(), message.packet_bytes, Guests::Clock::now());
+      parts_.guests.charge_http_publish(grants.user(), message.packet_bytes, Guests::Clock::now());
   if (wait) return exchange->answer(too_fast(*wait));
   if (tracing()) [[unlikely]] {
     traces().record(
-        TraceKind::received, {}, message.topic(), [&] { return exchange->request().peer; },
+        TraceKind::received, {{}, grants.user()}, message.topic(),
+        [&] { return exchange->request().peer; },
         [&] {
           return "published over HTTP, payload of " + std::to_string(message.payload_bytes()) +
                  " bytes";
@@ -429,9 +429,7 @@ void ApiRoutes::submit_publish(const Ptr& exchange, broker::Message message, con
       why ? waiting->answer(problem(507, text_of(*why))) : answer_nothing(*waiting);
     });
   };
-  std::vector<broker::Command> commands(1);
-  commands[0].body = broker::command::PublishFor{std::move(publish)};
-  submit(asker_here, std::move(commands));
+  submit(asker_here, {nullptr, broker::command::PublishFor{std::move(publish)}});
 }
 
 // --- Who waits -----------------------------------------------------------------------------------
@@ -459,14 +457,12 @@ void ApiRoutes::resume(const WeakAsker& asker, std::function<void(const Ptr&)> t
 }
 
 void ApiRoutes::inquire(const AskerRef& asker, std::unique_ptr<broker::Inquiry> inquiry) {
-  std::vector<broker::Command> commands(1);
-  commands[0].body = broker::command::Inquire{std::move(inquiry)};
-  submit(asker, std::move(commands));
+  submit(asker, {nullptr, broker::command::Inquire{std::move(inquiry)}});
 }
 
-void ApiRoutes::submit(const AskerRef& asker, std::vector<broker::Command> commands) {
+void ApiRoutes::submit(const AskerRef& asker, broker::Command command) {
   const bool crowded = ticket_.use_count() > questions_max + 1;
-  if (!crowded && parts_.inbox.submit(commands) == commands.size()) return;
+  if (!crowded && parts_.inbox.submit({&command, 1}) == 1) return;
   asker->exchange->answer(problem_of(busy(crowded ? "too many questions wait for the processor"
                                                   : "the processor's queue is full")));
   forget(asker);

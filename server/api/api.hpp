@@ -137,8 +137,8 @@ class ApiRoutes {
   // Runs `task` with the asker on the HTTP thread, if it still waits; forgets it then. Any thread.
   void resume(const WeakAsker& asker, std::function<void(const Ptr&)> task);
   void inquire(const AskerRef& asker, std::unique_ptr<broker::Inquiry> inquiry);
-  // The queue has no room for all of them, or too many questions wait: answers so.
-  void submit(const AskerRef& asker, std::vector<broker::Command> commands);
+  // The queue has no room for it, or too many questions wait: answers so.
+  void submit(const AskerRef& asker, broker::Command command);
   std::shared_ptr<const Settings> settings() const;
 
   const Parts parts_;

@@ -9,8 +9,8 @@ std::string_view user_of(const broker::Session& session) {
   return owner.empty() ? parse_session_name(session.client_id).user : owner;
 }
 
-std::optional<ClientChoice> parse_client_choice(const HttpRequest& request, bool* with_session,
-                                                std::string& fault) {
+std::optional<ClientChoice> parse_client_choice(const HttpRequest& request, std::string& fault) {
+  const bool deletes = request.method == "DELETE";
   ClientChoice choice;
   choice.id = request.rest;
   for (const auto& [name, value] : request.query) {
@@ -20,12 +20,12 @@ std::optional<ClientChoice> parse_client_choice(const HttpRequest& request, bool
       choice.link = value == "true";
     } else if (name == "link") {
       fault = "link: true or false";
-    } else if (name == "session" && with_session != nullptr) {
+    } else if (name == "session" && deletes) {
       if (value != "keep" && value != "end") fault = "?session=keep or ?session=end";
-      *with_session = value == "end";
+      choice.ends_session = value == "end";
     } else {
-      fault = "unknown parameter: " + name + " (there are user, link" +
-              (with_session != nullptr ? ", session)" : ")");
+      fault =
+          "unknown parameter: " + name + " (there are user, link" + (deletes ? ", session)" : ")");
     }
   }
   if (choice.link && choice.user) fault = "link or user: a link is no user's";
@@ -63,7 +63,7 @@ bool ClientSearch::step(const Scope& scope, std::uint32_t budget) {
 }
 
 FoundClient ClientSearch::look_up(const broker::Sessions& sessions) const {
-  const auto& [id, user, link] = choice_;
+  const auto& [id, user, link, ends_session] = choice_;
   if (user && !user->empty()) {
     std::string name = name_of_session(*user, id);
     if (sessions.find(name) != nullptr) return {std::move(name), *user, {}};

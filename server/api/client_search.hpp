@@ -33,10 +33,10 @@ struct ClientChoice {
   std::string id;
   std::optional<std::string> user;  // empty: the anonymous
   bool link = false;
+  bool ends_session = false;  // of a DELETE: ?session=end
 };
-// `with_session`: what ?session= says; null: it is no parameter. If it makes no sense, `fault` says why.
-std::optional<ClientChoice> parse_client_choice(const HttpRequest& request, bool* with_session,
-                                                std::string& fault);
+// If it makes no sense, `fault` says why.
+std::optional<ClientChoice> parse_client_choice(const HttpRequest& request, std::string& fault);
 
 struct FoundClient {
   std::string name;  // of the session; empty: there is none, or there are several

@@ -55,8 +55,8 @@ struct ClientQuery {
 std::optional<ClientQuery> parse_client_query(const HttpRequest& request, std::string& fault);
 
 struct ClientRow {
-  std::string
-      name;  // of the session: see client_search.hpp; the next three are what is shown of it
+  // Of the session: see server/config/session_name.hpp; the next three are what is shown of it.
+  std::string name;
   std::string id;
   std::string user;
   bool is_link = false;

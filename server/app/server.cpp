@@ -67,9 +67,10 @@ EventRoutes::Options event_options(const Config& config) {
   options.streams_max = config.http.event_streams_max;
   options.levels_max = config.mqtt.topic_levels_max;
   // What a browser shows is to be fresh on any link, unless somebody asks for other bounds.
-  const std::uint64_t unread_bytes = options.outbox.unread_bytes;
   options.outbox = config.outbox;
-  if (options.outbox.unread_bytes == 0) options.outbox.unread_bytes = unread_bytes;
+  if (options.outbox.unread_bytes == 0) {
+    options.outbox.unread_bytes = OutboxConfig().unread_bytes;
+  }
   return options;
 }
 

@@ -16,8 +16,8 @@ std::string user_of_certificate(const X509* certificate, CertificateUser part);
 // Whether a new handshake with this context would accept the certificate that a client has shown.
 // `chain`: what it sent with it; may be null.
 bool certificate_holds(X509* certificate, STACK_OF(X509) * chain, SSL_CTX* context);
-// The same of what the other end of a connection has shown, which `accepted_by` accepted: true if it
-// has shown none.
+// Whether `newest` would accept the certificate that the other end of this connection has shown, and
+// `accepted_by` has accepted; true if it has shown none.
 bool peer_certificate_holds(const SSL* connection, const SSL_CTX* accepted_by, SSL_CTX* newest);
 
 // Why the server's side refused a handshake, in OpenSSL's words, where the client's certificate is why:

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "server/auth/crypto.hpp"
+#include "server/auth/login_delays.hpp"
 #include "server/auth/tls_context.hpp"
 #include "server/cli/ask_secret.hpp"
 #include "server/cli/tls_options.hpp"
@@ -88,12 +89,6 @@ HttpUrl url_of(const po::variables_map& values) {
                      "\"");
   }
   return *url;
-}
-
-bool is_this_machine(const asio::ip::address& address) {
-  const bool is_mapped = address.is_v6() && address.to_v6().is_v4_mapped();
-  if (!is_mapped) return address.is_loopback();
-  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
 }
 
 // What a refusal says, in one line.
@@ -173,7 +168,7 @@ void ApiClient::refuse_secret_in_clear(
     const asio::ip::tcp::resolver::results_type& addresses) const {
   if (authorization_.empty() || tls_ || allow_clear_) return;
   for (const auto& one : addresses) {
-    if (is_this_machine(one.endpoint().address())) continue;
+    if (is_loopback(address_group(one.endpoint().address().to_string()))) continue;
     throw std::runtime_error(url_.host +
                              " is not this machine, and the password or token would go there in "
                              "clear: give --url https://..., or --allow-clear where nobody can "
@@ -219,6 +214,11 @@ std::string ApiClient::request(const std::string& method, const std::string& tar
   if (!response.keep_alive()) stream_.reset();
   if (response.result_int() / 100 == 2) return response.body();
   throw ApiRefusal(response.result_int(), detail_of(response));
+}
+
+std::string parameter(const po::variables_map& values, const char* option, const char* name) {
+  if (values.count(option) == 0) return "";
+  return "&" + std::string(name) + "=" + percent_encode(values[option].as<std::string>());
 }
 
 std::string percent_encode(std::string_view text, bool keep_slashes) {

@@ -35,6 +35,10 @@ struct ApiRefusal : std::runtime_error {
   const unsigned status;
 };
 
+// "&NAME=VALUE" if the option was given; else nothing.
+std::string parameter(const boost::program_options::variables_map& values, const char* option,
+                      const char* name);
+
 class ApiClient {
  public:
   // Of what was parsed; asks for a password on the terminal if there is a user and no file.

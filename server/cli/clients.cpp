@@ -58,13 +58,8 @@ int run_clients(const Arguments& arguments) {
   if (!values) return 0;
   ApiClient api(*values);
   std::string query = "limit=1000&sort=" + percent_encode((*values)["sort"].as<std::string>());
-  for (const char* name : {"state", "address", "listener"}) {
-    if (values->count(name) == 0) continue;
-    query += "&" + std::string(name) + "=" + percent_encode((*values)[name].as<std::string>());
-  }
-  if (values->count("of-user") > 0) {
-    query += "&user=" + percent_encode((*values)["of-user"].as<std::string>());
-  }
+  for (const char* name : {"state", "address", "listener"}) query += parameter(*values, name, name);
+  query += parameter(*values, "of-user", "user");
   if (values->count("prefix") > 0) {
     query += "&prefix=" + percent_encode(positional(*values, "prefix", ""));
   }
@@ -122,9 +117,7 @@ int run_kick(const Arguments& arguments) {
   if (!values) return 0;
   const std::string client = positional(*values, "client", "kick needs a client identifier");
   std::string query = values->count("end-session") > 0 ? "?session=end" : "?session=keep";
-  if (values->count("of-user") > 0) {
-    query += "&user=" + percent_encode((*values)["of-user"].as<std::string>());
-  }
+  query += parameter(*values, "of-user", "user");
   if (values->count("link") > 0) query += "&link=true";
   ApiClient(*values).request("DELETE", "/api/v1/clients/" + percent_encode(client) + query);
   return 0;

@@ -104,7 +104,7 @@ bool Bridges::take_other(const Directive& line) {
   } else if (line.name == "password" || line.name == "remote_password") {
     note_(line, "put it into a file of its own, and name that in password_file");
   } else if (line.name == "cleansession") {
-    if (const auto clean = boolean_of(line)) bridge.keys["clean"] = *clean;
+    if (const auto clean = boolean_of(line, note_)) bridge.keys["clean"] = *clean;
   } else if (line.name == "keepalive_interval") {
     take_number(line, "keep_alive_seconds", 5, 65'535);
   } else if (line.name == "restart_timeout") {
@@ -113,9 +113,9 @@ bool Bridges::take_other(const Directive& line) {
     take_version(line);
   } else if (line.name == "bridge_insecure") {
     bridge.uses_tls = true;
-    if (boolean_of(line) == true) bridge.tls["verify"] = "signer";  // whatever its name is
+    if (boolean_of(line, note_) == true) bridge.tls["verify"] = "signer";  // whatever its name is
   } else if (line.name == "bridge_outgoing_retain") {
-    bridge.retained = boolean_of(line).value_or(bridge.retained);
+    bridge.retained = boolean_of(line, note_).value_or(bridge.retained);
   } else if (line.name == "start_type") {
     if (line.value != "automatic") note_(line, "a link is always up");
   } else if (!std::ranges::any_of(bridge_without_effect, is_named)) {
@@ -127,13 +127,6 @@ bool Bridges::take_other(const Directive& line) {
     return false;
   }
   return true;
-}
-
-// Nothing: it is none, and that is noted.
-std::optional<bool> Bridges::boolean_of(const Directive& line) {
-  const auto value = boolean(line.value);
-  if (!value) note_(line, std::string(no_boolean));
-  return value;
 }
 
 void Bridges::take_addresses(const Directive& line) {

@@ -9,7 +9,6 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +18,6 @@ namespace millrace::server::mosquitto {
 
 class Bridges {
  public:
-  using Note = std::function<void(const Directive&, std::string why)>;
-
   explicit Bridges(Note note) : note_(std::move(note)) {}
 
   // True if the line is about a bridge, and taken or noted.
@@ -41,7 +38,6 @@ class Bridges {
 
   bool take_text(const Directive& line);
   bool take_other(const Directive& line);
-  std::optional<bool> boolean_of(const Directive& line);
   void take_addresses(const Directive& line);
   void take_topic(const Directive& line);
   void take_version(const Directive& line);

@@ -27,7 +27,7 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-using mosquitto::boolean;
+using mosquitto::boolean_of;
 using mosquitto::number;
 
 constexpr std::string_view blanks = " \t\r";
@@ -170,7 +170,7 @@ class Import {
 
   bool take_access(const Directive& line) {
     if (line.name == "per_listener_settings") {
-      per_listener_ = boolean_of(line).value_or(per_listener_);
+      per_listener_ = boolean_of(line, note_).value_or(per_listener_);
       if (per_listener_)
         note(line, "access is one for all listeners; what more is said of it is noted");
     } else if (line.name == "allow_anonymous") {
@@ -187,13 +187,6 @@ class Import {
     return true;
   }
 
-  // Nothing: it is none, and that is noted.
-  std::optional<bool> boolean_of(const Directive& line) {
-    const auto value = boolean(line.value);
-    if (!value) note(line, std::string(mosquitto::no_boolean));
-    return value;
-  }
-
   // One file of a kind; a second one (of another listener) is noted.
   bool takes_first(const Directive& line, std::optional<std::string>& file) {
     if (!file || *file == line.value) {
@@ -206,7 +199,7 @@ class Import {
   }
 
   void take_anonymous(const Directive& line) {
-    const auto allowed = boolean_of(line);
+    const auto allowed = boolean_of(line, note_);
     if (!allowed) return;
     if (per_listener_ && anonymous_ && *anonymous_ != *allowed) {
       anonymous_ = false;
@@ -281,12 +274,12 @@ class Import {
   }
 
   void take_zero_length_clientid(const Directive& line) {
-    if (boolean_of(line) != false) return;
+    if (boolean_of(line, note_) != false) return;
     note(line, "a client without an identifier is given one");
   }
 
   void take_check_retain_source(const Directive& line) {
-    if (boolean_of(line) != false) return;
+    if (boolean_of(line, note_) != false) return;
     note(line, "a retained message is judged when it is published, and by who may read it");
   }
 
@@ -339,7 +332,7 @@ class Import {
   }
 
   void take_persistence(const Directive& line) {
-    persists_ = boolean_of(line).value_or(persists_);
+    persists_ = boolean_of(line, note_).value_or(persists_);
     if (persists_) note(line, "it is kept in store.path; what is in mosquitto.db is not read");
   }
 
@@ -352,7 +345,7 @@ class Import {
   }
 
   void take_retain(const Directive& line) {
-    if (const auto available = boolean_of(line)) set("mqtt.retain_available", *available);
+    if (const auto available = boolean_of(line, note_)) set("mqtt.retain_available", *available);
   }
 
   void note_whole(std::string why) { imported_.notes.push_back({"", 0, "", std::move(why)}); }
@@ -403,10 +396,9 @@ class Import {
   const Files files_;
   Imported imported_;
   Json keys_ = Json::object();
-  mosquitto::Bridges bridges_{
-      [this](const Directive& line, std::string why) { note(line, std::move(why)); }};
-  mosquitto::Listeners listeners_{
-      [this](const Directive& line, std::string why) { note(line, std::move(why)); }};
+  const Note note_ = [this](const Directive& line, std::string why) { note(line, std::move(why)); };
+  mosquitto::Bridges bridges_{note_};
+  mosquitto::Listeners listeners_{note_};
   Json rules_ = Json::array();
   std::optional<std::string> password_file_, acl_file_, level_;
   std::optional<bool> anonymous_;

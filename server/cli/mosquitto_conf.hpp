@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -39,5 +40,7 @@ struct Directive {
   std::string name;
   std::string value;
 };
+// Notes why the line has no key, or why that is not quite the same.
+using Note = std::function<void(const Directive& line, std::string why)>;
 
 }  // namespace millrace::server

@@ -39,9 +39,7 @@ bool Listeners::take(const Directive& line) {
   }
   if (line.name == "max_qos") {
     take_qos_max(line);
-    return true;
-  }
-  if (line.name == "protocol") {
+  } else if (line.name == "protocol") {
     take_protocol(line);
   } else if (line.name == "max_connections") {
     take_connections_max(line);
@@ -193,7 +191,7 @@ std::optional<std::int64_t> Listeners::connections_max() const {
 
 int Listeners::qos_max() const {
   int lowest = 2;
-  for (const Listener& listener : all_) lowest = std::min(lowest, listener.qos_max);
+  for (const std::size_t place : places()) lowest = std::min(lowest, all_[place].qos_max);
   return lowest;
 }
 

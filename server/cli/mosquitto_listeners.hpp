@@ -21,8 +21,6 @@ namespace millrace::server::mosquitto {
 
 class Listeners {
  public:
-  using Note = std::function<void(const Directive&, std::string why)>;
-
   explicit Listeners(Note note) : note_(std::move(note)) {}
 
   // True if the line is about a listener, and taken or noted.

@@ -8,8 +8,11 @@
 #include <charconv>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <system_error>
+
+#include "server/cli/mosquitto_conf.hpp"
 
 namespace millrace::server::mosquitto {
 
@@ -125,6 +128,13 @@ inline std::optional<bool> boolean(std::string_view text) {
 }
 
 inline constexpr std::string_view no_boolean = "is neither true nor false";
+
+// Nothing: the line's value is none, and that is noted.
+inline std::optional<bool> boolean_of(const Directive& line, const Note& note) {
+  const auto value = boolean(line.value);
+  if (!value) note(line, std::string(no_boolean));
+  return value;
+}
 
 constexpr bool names(std::string_view entry, std::string_view word) {
   if (!entry.ends_with('*')) return entry == word;

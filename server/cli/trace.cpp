@@ -24,10 +24,10 @@ std::string subject_of(const po::variables_map& values) {
     subject = std::string(kind) + "=" + percent_encode(values[kind].as<std::string>());
   }
   if (subject.empty()) throw UsageError("trace needs --client, --topic or --address");
-  if (values.count("of-user") > 0) {
-    if (values.count("client") == 0) throw UsageError("--of-user goes with --client");
-    subject += "&user=" + percent_encode(values["of-user"].as<std::string>());
+  if (values.count("of-user") > values.count("client")) {
+    throw UsageError("--of-user goes with --client");
   }
+  subject += parameter(values, "of-user", "user");
   return subject;
 }
 

@@ -17,63 +17,10 @@
 #include <string>
 #include <vector>
 
-#include "core/broker/command.hpp"
-#include "core/shm/wire/wire.hpp"
-#include "core/store/store.hpp"
+#include "server/config/choices.hpp"
+#include "server/config/upstream_config.hpp"
 
 namespace millrace::server {
-
-enum class Transport : std::uint8_t { tcp, tls, ws, wss, unix_socket };
-enum class WaitStrategy : std::uint8_t { spin, yield, block };
-using DeliveryMode = broker::Mode;
-enum class UnchangedValues : std::uint8_t { send, skip };
-using OverflowPolicy = broker::Overflow;
-enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
-enum class LogFormat : std::uint8_t { text, json };
-enum class AccessEffect : std::uint8_t { allow, deny };
-enum class AccessAction : std::uint8_t { publish, subscribe, receive, all };
-enum class LimitPolicy : std::uint8_t { enforce, warn };
-// What a client identifier is unique in.
-enum class SessionScope : std::uint8_t { server, user };
-enum class RefusalReason : std::uint8_t { not_authorized, unspecified };
-enum class ClientCertificate : std::uint8_t { none, optional, required };
-// Which part of a client's certificate is its user name.
-enum class CertificateUser : std::uint8_t { none, common_name, alternative_name, subject };
-enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
-using RingPolicy = shm::Policy;
-// What crosses a link to another broker: from there to here, from here to there.
-enum class Direction : std::uint8_t { in, out, both };
-// When a publisher's message that goes out counts as taken: here, or when the upstream has it.
-enum class AckBy : std::uint8_t { edge, upstream };
-enum class UpstreamType : std::uint8_t { mqtt, nats };
-enum class MqttVersion : std::uint8_t { v3_1_1, v5 };
-// What of an upstream's certificate is checked: who signed it and whose it is; who signed it; nothing.
-enum class TlsVerify : std::uint8_t { full, signer, insecure };
-using Durability = store::Durability;
-// What a publisher is told at QoS 1 and 2 while the store cannot write: nothing, or that it cannot.
-enum class OnStoreFailure : std::uint8_t { wait, refuse };
-
-const char* to_string(Transport);
-const char* to_string(WaitStrategy);
-const char* to_string(DeliveryMode);
-const char* to_string(OverflowPolicy);
-const char* to_string(LogLevel);
-const char* to_string(LogFormat);
-const char* to_string(AccessEffect);
-const char* to_string(AccessAction);
-const char* to_string(LimitPolicy);
-const char* to_string(SessionScope);
-const char* to_string(RefusalReason);
-const char* to_string(ClientCertificate);
-const char* to_string(CertificateUser);
-const char* to_string(TlsVersion);
-const char* to_string(RingPolicy);
-const char* to_string(Direction);
-const char* to_string(UpstreamType);
-const char* to_string(MqttVersion);
-const char* to_string(TlsVerify);
-const char* to_string(Durability);
-const char* to_string(OnStoreFailure);
 
 struct TlsConfig {
   std::string certificate_file;   // PEM, the whole chain
@@ -438,76 +385,6 @@ struct LocalConfig {
   std::uint32_t tables_max = 16;
   std::uint32_t table_cells = 4096;
   std::uint64_t snapshot_bytes_max = 64ull << 20;
-};
-
-// Of mqtts:// addresses.
-struct UpstreamTlsConfig {
-  std::string ca_file;            // PEM: who may have signed; empty: the system's
-  std::string certificate_file;   // PEM: of this server, if the upstream asks for one
-  std::string key_file;           // PEM
-  std::string key_password_file;  // its first line opens the key
-  std::string server_name;        // whose certificate it must be; empty: the address's host
-  TlsVerify verify = TlsVerify::full;
-
-  friend bool operator==(const UpstreamTlsConfig&, const UpstreamTlsConfig&) = default;
-};
-
-// Which topics cross the link, and how. Here a topic is `local_prefix` and what `filter` matches;
-// there it is `remote_prefix` and the same.
-struct UpstreamRule {
-  std::optional<Direction> direction;  // must be set
-  std::string filter = "#";
-  std::string local_prefix;
-  std::string remote_prefix;
-  std::uint32_t qos_max = 2;
-  bool retained = true;
-  std::optional<bool> demand;         // see follows_demand()
-  AckBy ack = AckBy::edge;            // of what leaves
-  std::optional<DeliveryMode> mode;   // of what leaves; see mode_out()
-  std::optional<double> max_rate_hz;  // of what leaves
-  bool jetstream = false;             // of what leaves to NATS: a stream acknowledges it
-
-  bool goes_out() const { return direction != Direction::in; }
-  bool comes_in() const { return direction != Direction::out; }
-  // It is subscribed to there only while somebody subscribes here.
-  bool follows_demand() const { return direction == Direction::in && demand.value_or(true); }
-  DeliveryMode mode_out() const {
-    if (mode) return *mode;
-    if (max_rate_hz) return DeliveryMode::latest;  // a rate limit keeps the newest value only
-    return qos_max == 0 ? DeliveryMode::adaptive : DeliveryMode::every;
-  }
-  friend bool operator==(const UpstreamRule&, const UpstreamRule&) = default;
-};
-
-// What waits for a link that is slow or down.
-struct SpoolConfig {
-  std::uint32_t messages = 100'000;
-  std::uint64_t bytes = 64ull << 20;
-  OverflowPolicy overflow = OverflowPolicy::drop_oldest;
-
-  friend bool operator==(const SpoolConfig&, const SpoolConfig&) = default;
-};
-
-// Another broker, to which this server is a client.
-struct UpstreamConfig {
-  std::string name;  // unique; in logs, metrics and $SYS
-  UpstreamType type = UpstreamType::mqtt;
-  std::vector<std::string> addresses;  // see upstream_address.hpp; tried in turn
-  std::optional<MqttVersion> version;  // unset: 5, or 3.1.1 where 5 is refused
-  std::string client_id;               // empty: this machine's name, a dot and the upstream's name
-  std::string user;
-  std::string password_file;     // its first line
-  std::string credentials_file;  // of NATS
-  std::uint32_t keep_alive_seconds = 60;
-  bool clean = false;  // the upstream keeps no session while the link is down
-  std::uint32_t retry_max_seconds = 60;
-  std::uint32_t hops_max = 8;
-  bool required = false;  // the server is ready only while the link is up
-  SpoolConfig spool;
-  UpstreamTlsConfig tls;
-  std::vector<UpstreamRule> rules;
-
-  friend bool operator==(const UpstreamConfig&, const UpstreamConfig&) = default;
 };
 
 struct Config {

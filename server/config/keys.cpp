@@ -85,7 +85,8 @@ void add_core(Schema<Config>& schema) {
       .key(FIELD(slots.user_count_max), Limits{0, 100'000'000},
            "The most retained values of one user, where clients without a user name are one; 0: "
            "three quarters of slots.count_max. Beyond it MQTT 5 clients are told `quota exceeded`, "
-           "whoever publishes over HTTP is answered 507, and messages of others are delivered, but not retained",
+           "whoever publishes over HTTP is answered 507, and messages of others are delivered, but "
+           "not retained",
            Takes::reload)
       .key(FIELD(slots.user_bytes_max), Limits{0, 1024 * gib},
            "The same limit for the memory of these values; 0: three quarters of slots.bytes_max",
@@ -217,7 +218,8 @@ void add_local(Schema<Config>& schema) {
   schema
       .key(FIELD(local.socket),
            "The path of the Unix socket at which processes on this host attach to shared memory. "
-           "A file beside it, `.lock` at the end of its name, stays when the server ends. "
+           "A lock file stands beside it, named alike with `.lock` at the end, and stays when the "
+           "server ends. "
            "Empty: none")
       .list(FIELD(local.allow), local_peer_schema(), 1'000,
             "Which processes may attach, besides those of root and of the server's own user; the "

@@ -19,8 +19,9 @@ Schema<ListenerConfig> listener_schema() {
            "The port to listen on; 0: any free port, which the log names. If unset, by transport: "
            "1883, 8883 (`tls`), 8083 (`ws`), 8084 (`wss`)")
       .key(FIELD(socket),
-           "For `unix`: the path of the socket's file; host and port have no meaning. A file "
-           "beside it, `.lock` at the end of its name, stays when the server ends")
+           "For `unix`: the path of the socket's file; host and port have no meaning. A "
+           "lock file stands beside it, named alike with `.lock` at the end, and stays when the "
+           "server ends")
       .key(FIELD(socket_mode), "For `unix`: the file's mode, which says who may connect")
       .key(FIELD(peer_user),
            "For `unix`: whether the user whose process connects is the client's user name, as the "

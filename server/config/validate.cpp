@@ -39,7 +39,7 @@ void check_filter(const std::string& filter, const Config& config, const FaultSi
   }
 }
 
-// Or what says so could not be read.
+// True as well if the keys that would say so could not be read.
 bool verifies_names(const Config& config, const FaultSink& faults) {
   if (config.access.verifies_anyone() || !knows_who_is_verified(faults)) return true;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {

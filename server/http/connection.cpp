@@ -70,12 +70,12 @@ class HttpServer::Connection::Body final : public HttpBody {
 };
 
 HttpServer::Connection::Connection(HttpServer& server, const Listener& listener,
-                                   boost::asio::ip::tcp::socket socket, std::string peer,
+                                   boost::asio::ip::tcp::socket socket, PeerAddress peer,
                                    Shortage shortage)
     : server_(server),
       listener_(listener),
       peer_(std::move(peer)),
-      address_(address_group(peer_)),
+      address_(address_group(peer_.host)),
       shortage_(shortage),
       stream_(std::move(socket), listener.tls) {
   // A request fits, and what may be pipelined behind it.
@@ -97,7 +97,7 @@ void HttpServer::Connection::start() {
 }
 
 void HttpServer::Connection::on_handshake(beast::error_code error) {
-  if (stage_ == Stage::closed) return close();
+  if (stage_ == Stage::closed) return;
   if (!error) {
     // The files may have been read again since the handshake began.
     close_if_revoked();
@@ -115,14 +115,13 @@ void HttpServer::Connection::log_refused_certificate(beast::error_code error) {
   const char* why = certificate_refusal(
       stream_.ssl(), is_tls ? static_cast<unsigned long>(static_cast<unsigned>(error.value())) : 0);
   if (why == nullptr || !logs(LogLevel::warn)) return;
-  const PeerAddress peer = peer_address(stream_.socket().native_handle());
-  const auto verdict = peer_log_limiter().ask(peer.host + " https " + why);
+  const auto verdict = peer_log_limiter().ask(peer_.host + " https " + why);
   log(LogLevel::warn, "connection.end",
       {{"cause", "handshake_fault"},
        {"reason", why},
        {"listener", listener_.label},
-       {"peer", peer.host},
-       {"port", peer.port},
+       {"peer", peer_.host},
+       {"port", peer_.port},
        {"suppressed", verdict.suppressed}},
       !verdict.log);
 }
@@ -197,9 +196,8 @@ void HttpServer::Connection::refuse(unsigned status, const char* why) {
   response.body = why;
   if (parser_) {
     const auto target = parser_->get().target();  // perhaps in the absolute form
-    if (split_target({target.data(), target.size()}).path.starts_with("/api/")) {
-      response = problem_of(std::move(response));
-    }
+    const auto path = split_target({target.data(), target.size()}).path;
+    response = refusal_at(path, std::move(response));
   }
   do_write(std::move(response));
 }
@@ -235,7 +233,7 @@ bool HttpServer::Connection::make_request(HttpRequest& request) const {
     request.headers.emplace_back(std::move(name), std::string(field.value()));
   }
   request.body = message.body();
-  request.peer = peer_;
+  request.peer = peer_.host;
   return true;
 }
 

@@ -22,6 +22,7 @@
 
 #include "server/http/server.hpp"
 #include "server/net/http_stream.hpp"
+#include "server/net/peer_address.hpp"
 
 namespace millrace::server {
 
@@ -31,7 +32,7 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
 
   // `peer`: the client's address.
   Connection(HttpServer& server, const Listener& listener, boost::asio::ip::tcp::socket socket,
-             std::string peer, Shortage shortage);
+             PeerAddress peer, Shortage shortage);
   ~Connection();
 
   void start();
@@ -92,7 +93,7 @@ class HttpServer::Connection : public std::enable_shared_from_this<HttpServer::C
 
   HttpServer& server_;
   const Listener& listener_;
-  const std::string peer_;
+  const PeerAddress peer_;
   const std::string address_;
   const Shortage shortage_;
   HttpStream stream_;

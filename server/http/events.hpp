@@ -55,7 +55,7 @@ class EventRoutes final : private LateHome {
     std::uint32_t streams_max = 128;
     std::uint32_t levels_max = 128;  // of a filter
     // Of its keys those of credit; unread_bytes 0: what the readers have not read is not asked for.
-    OutboxConfig outbox{.unread_bytes = 8 * 1024};
+    OutboxConfig outbox;
     std::chrono::milliseconds heartbeat{15'000};
   };
 

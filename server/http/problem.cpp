@@ -28,4 +28,8 @@ HttpResponse problem_of(HttpResponse refusal) {
   return response;
 }
 
+HttpResponse refusal_at(std::string_view path, HttpResponse refusal) {
+  return path.starts_with("/api/") ? problem_of(std::move(refusal)) : std::move(refusal);
+}
+
 }  // namespace millrace::server

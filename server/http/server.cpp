@@ -26,15 +26,6 @@ bool fits(std::string_view pattern, std::string_view path) {
   return path.starts_with(pattern);
 }
 
-std::string peer_of(const boost::asio::ip::tcp::socket& socket) {
-  boost::system::error_code gone;
-  auto peer = socket.remote_endpoint(gone).address();
-  if (peer.is_v6() && peer.to_v6().is_v4_mapped()) {
-    peer = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, peer.to_v6());
-  }
-  return peer.to_string();
-}
-
 }  // namespace
 
 std::string_view HttpRequest::query_value(std::string_view name) const {
@@ -190,13 +181,12 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, 
   std::string_view method = request.method;
   if (method == "HEAD") method = "GET";
   const Route* route = find(method, request.path, listener);
-  const bool is_api = request.path.starts_with("/api/");
   if (shortage != Shortage::none && (route == nullptr || !route->for_monitors)) {
     HttpResponse why = refusal(503, "too many connections (http.connections_max)");
     if (shortage == Shortage::too_many_of_address) {
       why = refusal(429, "too many connections of this address (http.connections_per_address_max)");
     }
-    return exchange->answer(is_api ? problem_of(std::move(why)) : std::move(why));
+    return exchange->answer(refusal_at(request.path, std::move(why)));
   }
   if (route != nullptr) {
     if (is_prefix_pattern(route->pattern)) {
@@ -208,7 +198,7 @@ void HttpServer::dispatch(HttpExchange::Ptr exchange, const Listener& listener, 
   const std::string methods = allowed_methods(request.path, listener);
   response.status = methods.empty() ? 404 : 405;
   response.body = methods.empty() ? "not found\n" : "method not allowed\n";
-  if (is_api) {
+  if (request.path.starts_with("/api/")) {
     response = problem(response.status,
                        methods.empty() ? "there is no " + request.path : "it takes " + methods);
   }
@@ -334,8 +324,8 @@ HttpServer::Shortage HttpServer::find_place(const std::string& address) {
 
 void HttpServer::take(Listener& listener, boost::asio::ip::tcp::socket socket) {
   counters_.connections_accepted.add();
-  std::string peer = peer_of(socket);
-  const Shortage shortage = find_place(address_group(peer));
+  PeerAddress peer = peer_address(socket.native_handle());
+  const Shortage shortage = find_place(address_group(peer.host));
   const auto reserved = [](const Connection& one) { return one.is_reserved(); };
   if (shortage != Shortage::none && count(reserved) >= reserved_places && !make_room(reserved)) {
     counters_.connections_refused.add();

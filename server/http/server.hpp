@@ -192,8 +192,8 @@ class HttpServer {
     std::shared_ptr<boost::asio::ssl::context> tls;  // the HTTP thread's; null: in clear
     std::uint16_t port = 0;
   };
-  // What leaves a connection no ordinary place. One that has none is on a reserved place, where it is
-  // served what a monitor asks for, nothing else.
+  // Why a connection found no ordinary place. It is then on a reserved one, and is served only what a
+  // monitor asks for.
   enum class Shortage : std::uint8_t { none, too_many, too_many_of_address };
   static constexpr std::size_t reserved_places = 16;  // beyond http.connections_max
 

@@ -12,6 +12,7 @@
 
 #include "server/local/control_loop_client.hpp"
 #include "server/net/unix_socket.hpp"
+#include "server/observe/log.hpp"
 
 namespace millrace::server {
 namespace {
@@ -226,6 +227,9 @@ void ControlLoop::close_all() {
     if (std::chrono::steady_clock::now() >= until) break;  // the host takes nothing any more
     std::this_thread::sleep_for(std::chrono::milliseconds(retry_ms));
     close_finished();
+  }
+  if (!finished_.empty() || !host_.has_room_for_publishes()) {
+    log_warn("local.publishes_lost", {{"publishers", finished_.size()}});
   }
   for (const shm::ClientId id : std::exchange(finished_, {})) remove(id);
 }

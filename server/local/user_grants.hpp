@@ -28,8 +28,8 @@ class UserGrants {
   }
 
  private:
-  std::shared_ptr<const Settings>
-      settings_;  // held, so that no others come to stand in their place
+  // Held, so that no others come to stand in their place.
+  std::shared_ptr<const Settings> settings_;
   std::unordered_map<std::string, std::shared_ptr<const Grants>> grants_;
 };
 

@@ -139,9 +139,9 @@ Guests::HttpRate& Guests::http_rate_of(const std::string& user, Clock::time_poin
       .first->second;
 }
 
-std::optional<std::chrono::seconds> Guests::take_over_http(const std::string& user,
-                                                           std::size_t bytes,
-                                                           Clock::time_point now) {
+std::optional<std::chrono::seconds> Guests::charge_http_publish(const std::string& user,
+                                                                std::size_t bytes,
+                                                                Clock::time_point now) {
   if (connection_.messages_per_second == 0 && connection_.bytes_per_second == 0) return {};
   const std::lock_guard lock(mutex_);
   HttpRate& rate = http_rate_of(user, now);

@@ -131,8 +131,8 @@ class Guests {
   }
   // Of a message that a user publishes over HTTP, where a connection says nothing: all that he
   // publishes so has the rates of one client. Nothing: it is taken; else when the next one may be.
-  std::optional<std::chrono::seconds> take_over_http(const std::string& user, std::size_t bytes,
-                                                     Clock::time_point now);
+  std::optional<std::chrono::seconds> charge_http_publish(const std::string& user,
+                                                          std::size_t bytes, Clock::time_point now);
   std::size_t rates_known() const {
     const std::lock_guard lock(mutex_);
     return http_rates_.size();

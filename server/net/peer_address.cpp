@@ -11,7 +11,12 @@ PeerAddress peer_address(int fd) {
   boost::asio::ip::tcp::endpoint peer;
   socklen_t bytes = static_cast<socklen_t>(peer.capacity());
   if (::getpeername(fd, peer.data(), &bytes) != 0) return {};
-  return {peer.address().to_string(), peer.port()};
+  auto address = peer.address();
+  // An IPv4 client of a socket on `::`.
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
+  }
+  return {address.to_string(), peer.port()};
 }
 
 bool peer_has_left(int fd) {

@@ -34,7 +34,7 @@ struct TraceSubject {
   Kind kind = Kind::client;
   std::string text;  // the identifier; a topic filter; an address or a range of them
   // Of a client: whose it is, where several users may have that identifier (session.scope); empty: the
-  // anonymous. Nothing: whosever.
+  // anonymous. Nothing: any user's.
   std::optional<std::string> user{};
 };
 std::string_view word_of(TraceSubject::Kind kind);
@@ -56,8 +56,8 @@ struct TraceEntry {
   std::string user;
   std::string address;
   std::string topic;
-  std::string
-      text;  // the packet's type and what else there is to say, or the line's event and fields
+  // The packet's type and what else there is to say, or the line's event and fields.
+  std::string text;
 
   std::size_t bytes() const {
     return sizeof(TraceEntry) + client.size() + user.size() + address.size() + topic.size() +

@@ -226,12 +226,13 @@ TEST(Guests, OverHttpAUserHasTheRateOfOneClient) {
   Config config;
   config.connection.messages_per_second = 2;
   Guests guests(config);
-  EXPECT_EQ(guests.take_over_http("ann", 10, start), std::nullopt);
-  EXPECT_EQ(guests.take_over_http("ann", 10, start), std::nullopt);
-  EXPECT_EQ(guests.take_over_http("ann", 10, start), seconds(1)) << "half a second, in whole ones";
-  EXPECT_EQ(guests.take_over_http("bob", 10, start), std::nullopt);
-  EXPECT_EQ(guests.take_over_http("ann", 10, start + milliseconds(400)), seconds(1));
-  EXPECT_EQ(guests.take_over_http("ann", 10, start + milliseconds(600)), std::nullopt)
+  EXPECT_EQ(guests.charge_http_publish("ann", 10, start), std::nullopt);
+  EXPECT_EQ(guests.charge_http_publish("ann", 10, start), std::nullopt);
+  EXPECT_EQ(guests.charge_http_publish("ann", 10, start), seconds(1))
+      << "half a second, in whole ones";
+  EXPECT_EQ(guests.charge_http_publish("bob", 10, start), std::nullopt);
+  EXPECT_EQ(guests.charge_http_publish("ann", 10, start + milliseconds(400)), seconds(1));
+  EXPECT_EQ(guests.charge_http_publish("ann", 10, start + milliseconds(600)), std::nullopt)
       << "what was refused does not count";
 }
 
@@ -239,16 +240,16 @@ TEST(Guests, OverHttpBytesAreCountedAsWell) {
   Config config;
   config.connection.bytes_per_second = 100;
   Guests guests(config);
-  EXPECT_EQ(guests.take_over_http("ann", 1000, start), std::nullopt);
-  EXPECT_EQ(guests.take_over_http("ann", 1, start), seconds(10));
-  EXPECT_EQ(guests.take_over_http("ann", 1, start + seconds(5)), seconds(5));
-  EXPECT_EQ(guests.take_over_http("ann", 1, start + seconds(10)), std::nullopt);
+  EXPECT_EQ(guests.charge_http_publish("ann", 1000, start), std::nullopt);
+  EXPECT_EQ(guests.charge_http_publish("ann", 1, start), seconds(10));
+  EXPECT_EQ(guests.charge_http_publish("ann", 1, start + seconds(5)), seconds(5));
+  EXPECT_EQ(guests.charge_http_publish("ann", 1, start + seconds(10)), std::nullopt);
 }
 
 TEST(Guests, WithoutARateNothingIsKeptOfWhoPublishesOverHttp) {
   Guests guests{Config()};
   for (int i = 0; i < 1000; ++i) {
-    ASSERT_EQ(guests.take_over_http("ann", 1'000'000, start), std::nullopt);
+    ASSERT_EQ(guests.charge_http_publish("ann", 1'000'000, start), std::nullopt);
   }
   EXPECT_EQ(guests.rates_known(), 0u);
 }
@@ -259,9 +260,9 @@ TEST(Guests, WhoPublishedOverHttpIsForgottenUnlessHeOwesSomething) {
   Guests guests(config);
   Guests::Clock::time_point now = start;
   for (std::size_t i = 0; i < 10 * Guests::http_rates_min; ++i, now += seconds(1)) {
-    ASSERT_EQ(guests.take_over_http(std::to_string(i), 1, now), std::nullopt);
-    ASSERT_EQ(guests.take_over_http("ann", 1, now), std::nullopt);
-    ASSERT_EQ(guests.take_over_http("ann", 1, now), seconds(1)) << i;
+    ASSERT_EQ(guests.charge_http_publish(std::to_string(i), 1, now), std::nullopt);
+    ASSERT_EQ(guests.charge_http_publish("ann", 1, now), std::nullopt);
+    ASSERT_EQ(guests.charge_http_publish("ann", 1, now), seconds(1)) << i;
   }
   EXPECT_LE(guests.rates_known(), Guests::http_rates_min);
 }
