@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/broker/world.hpp"
+#include "tests/broker/journal_fixture.hpp"
 
 namespace millrace::broker {
 namespace {
@@ -11,8 +11,6 @@ using protocol::PacketType;
 using protocol::ReasonCode;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-constexpr std::uint32_t hour_s = 3600;
 
 class CommitTest : public testing::Test {
  protected:

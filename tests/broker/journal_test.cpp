@@ -1,13 +1,14 @@
 // What is there after the process was killed and another one has started.
-#include "core/broker/journal.hpp"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
-#include "tests/broker/users.hpp"
-#include "tests/broker/world.hpp"
+#include "tests/broker/journal_fixture.hpp"
 
 namespace millrace::broker {
 namespace {
@@ -15,21 +16,6 @@ namespace {
 using protocol::PacketType;
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-constexpr std::uint32_t hour_s = 3600;
-constexpr std::int64_t second_ns = 1'000'000'000;
-
-class JournalTest : public testing::Test {
- protected:
-  JournalTest() { world.open_store(); }
-
-  Peer& durable(const std::string& name, std::uint32_t expiry_s = hour_s) {
-    return world.peer(name, protocol::Version::v5).connect(false, expiry_s);
-  }
-  Peer& writer() { return world.peer("writer").connect(); }
-
-  World world;
-};
 
 TEST_F(JournalTest, ASessionComesBackWithItsSubscriptions) {
   Peer& reader = durable("reader");
@@ -130,29 +116,6 @@ TEST_F(JournalTest, AQoS2MessageThatIsSentAgainIsNotPassedOnTwice) {
   EXPECT_EQ(world.restored.messages, 1u);
   durable("sender").publish("a", "y", 2);  // the identifier is free
   EXPECT_THAT(durable("reader").read().payloads(), ElementsAre("x", "y"));
-}
-
-TEST_F(JournalTest, RetainedMessagesAreThereUntilTheyAreCleared) {
-  Peer& sender = writer();
-  sender.publish("a", "1", 1, true).publish("a", "2", 1, true).publish("b", "3", 1, true);
-  sender.publish("b", "", 1, true).publish("c", "not retained", 1);
-  world.restart();
-  EXPECT_EQ(world.restored.retained, 1u);
-  Peer& reader = world.peer("reader").connect().subscribe("#");
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("2"));
-}
-
-TEST_F(JournalTest, ARetainedMessageAtQoS0IsWrittenOnceAnInterval) {
-  Peer& sender = writer();
-  const std::uint64_t before = world.log->records;
-  for (int i = 0; i < 1000; ++i) sender.publish("a", std::to_string(i), 0, true);
-  EXPECT_EQ(world.log->records, before);
-  EXPECT_LE(world.processor.next_deadline_ns(), world.now_ns + second_ns);
-  world.advance_ms(1000);
-  EXPECT_EQ(world.log->records, before + 1);
-  world.restart();
-  Peer& reader = world.peer("reader").connect().subscribe("#");
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("999"));
 }
 
 TEST_F(JournalTest, AWillIsPublishedByTheNextProcess) {
@@ -305,57 +268,6 @@ TEST_F(JournalTest, WhatNobodyHoldsIsNotHeldAfterARestartEither) {
   EXPECT_EQ(world.restored.messages, waits + inflight);
 }
 
-TEST(Journal, KeepsTheNewestValueOfEachTopicWhereItIsTold) {
-  const Journal::Options newest{.newest_values = true};
-  World world;
-  world.open_store(newest);
-  const auto writer = [&]() -> Peer& { return world.peer("writer").connect(); };
-  Peer& sender = writer();
-  const std::uint64_t before = world.log->records;
-  for (int i = 0; i < 100; ++i) sender.publish("a", std::to_string(i), i % 2);
-  sender.publish("b", "retained", 0, true).publish("c", "x").publish("c", "");
-  EXPECT_EQ(world.log->records, before + 1);  // of "c" nothing is to be kept
-  world.advance_ms(1000);
-  EXPECT_EQ(world.log->records, before + 3);
-  world.restart(0, nullptr, 0, newest);
-  EXPECT_EQ(world.restored.newest, 1u);
-  EXPECT_EQ(world.restored.retained, 1u);
-  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
-  EXPECT_THAT(reader.read().payloads(), ElementsAre("99", "retained"));
-  EXPECT_FALSE(reader.got[0].retain);
-  EXPECT_TRUE(reader.got[1].retain);
-  writer().publish("a", "retained, too", 0, true).publish("b", "newer");
-  world.advance_ms(1000);
-  world.restart(0, nullptr, 0, newest);
-  EXPECT_EQ(world.restored.newest, 1u);  // of "b", which has a retained one beside
-  EXPECT_EQ(world.restored.retained, 2u);
-  Peer& again = world.peer("again").connect().subscribe("b", 0, Mode::latest);
-  EXPECT_THAT(again.read().payloads(), testing::Contains("newer"));
-  world.restart();  // not told
-  world.run_until_idle();
-  world.restart(0, nullptr, 0, newest);
-  EXPECT_EQ(world.restored.newest, 0u);
-}
-
-TEST(Journal, ANewestValueThatMadeRoomIsNotKept) {
-  const Journal::Options newest{.newest_values = true};
-  ProcessorLimits limits;
-  limits.slots.count_max = 2;
-  World world(limits);
-  world.open_store(newest);
-  Peer& sender = world.peer("writer").connect();
-  for (const char* topic : {"a", "b"}) sender.publish(topic, "x");
-  world.advance_ms(1000);
-  for (const char* topic : {"c", "d", "e"}) sender.publish(topic, "x");
-  world.advance_ms(1000);
-  world.restart(0, nullptr, 0, newest);
-  EXPECT_EQ(world.restored.newest, 2u);
-  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest).read();
-  ASSERT_EQ(reader.got.size(), 2u);
-  EXPECT_EQ(reader.got[0].topic, "d");
-  EXPECT_EQ(reader.got[1].topic, "e");
-}
-
 // What is written at the end alone.
 TEST(WrittenState, HasSessionsWithAllThatTheyHoldAndRetainedMessages) {
   World world;
@@ -395,108 +307,6 @@ TEST(WrittenState, HasSessionsWithAllThatTheyHoldAndRetainedMessages) {
                               publisher.outbox.get()));
   again.read();
   EXPECT_EQ(again.got.size(), 4u);
-}
-
-// --- Whose it is ---------------------------------------------------------------------------------
-
-class JournalUsers : public JournalTest {
- protected:
-  Peer& connect(const std::string& user, std::optional<ConnectRequest::Will> will = {}) {
-    Peer& peer = world.peer("session of " + user, protocol::Version::v5);
-    peer.rights = before->rights_of(user);
-    return peer.connect(false, hour_s, std::move(will));
-  }
-  static std::shared_ptr<const Users> users(std::map<std::string, User> all) {
-    return std::make_shared<const Users>(std::move(all));
-  }
-  std::shared_ptr<const Users> before = users({{"ann", {}}, {"bob", {}}});
-};
-
-TEST_F(JournalUsers, AUserWhoIsGoneLosesTheSessionAndWhoHasNoNameDoesNot) {
-  connect("ann").subscribe("a", 1, Mode::every);
-  connect("bob").subscribe("a", 1, Mode::every);
-  durable("nobody").subscribe("a", 1, Mode::every);
-  world.restart(0, users({{"ann", {}}}));
-  EXPECT_EQ(world.restored.revoked, 1u);
-  EXPECT_NE(world.processor.find_session("session of ann"), nullptr);
-  EXPECT_EQ(world.processor.find_session("session of bob"), nullptr);
-  EXPECT_NE(world.processor.find_session("nobody"), nullptr);
-  world.run_until_idle();
-  world.restart(0, before);
-  EXPECT_EQ(world.processor.find_session("session of bob"), nullptr);
-}
-
-TEST_F(JournalUsers, WhatAUserMayNotReadAnyMoreDoesNotComeBack) {
-  connect("ann").subscribe("a/#", 1, Mode::every).close();
-  connect("bob").subscribe("a/#", 1, Mode::every).close();
-  writer().publish("a/1", "open", 1).publish("a/2", "closed", 1);
-  world.restart(0, users({{"ann", {{deny("a/2")}, {}, {}}}, {"bob", {{}, {}, {deny("a/2")}}}}));
-  EXPECT_EQ(world.restored.sessions, 2u);
-  for (const char* user : {"ann", "bob"}) {
-    const std::string id = std::string("session of ") + user;
-    EXPECT_EQ(world.processor.find_session(id)->pending.size(), 1u) << user;
-  }
-  writer().publish("a/2", "closed", 1);
-  EXPECT_EQ(world.processor.find_session("session of ann")->pending.size(), 1u);
-  EXPECT_EQ(world.processor.find_session("session of bob")->pending.size(), 1u);
-}
-
-TEST_F(JournalUsers, AWillThatItsUserMayNotPublishAnyMoreIsDropped) {
-  durable("watcher").subscribe("will/#", 1, Mode::every).close();
-  connect("ann", ConnectRequest::Will{message("will/ann", "gone", 1, false, 1), 0});
-  connect("bob", ConnectRequest::Will{message("will/bob", "gone", 1, false, 1), 0});
-  world.restart(0, users({{"ann", {{}, {deny("will/#")}, {}}}, {"bob", {}}}));
-  Peer& watcher = durable("watcher").read();
-  ASSERT_EQ(watcher.got.size(), 1u);
-  EXPECT_EQ(watcher.got[0].topic, "will/bob");
-}
-
-// One that a start with lower limits refused is in the store still.
-TEST_F(JournalTest, ARetainedValueThatWasRefusedAtTheStartComesBackUnlessItWasCleared) {
-  writer().publish("a", "x", 1, true).publish("b", "x", 1, true).publish("c", "x", 1, true);
-  const auto restart_with_room_for = [&](std::uint64_t count) {
-    world.limits.slots.count_max = count;
-    world.restart();
-    return world.restored.retained;
-  };
-  ASSERT_EQ(restart_with_room_for(1), 1u);
-  writer().publish("b", "", 0, true).publish("c", "not retained", 1);
-  world.advance_ms(1000);
-  EXPECT_EQ(restart_with_room_for(10), 2u);
-  Peer& reader = world.peer("reader").connect().subscribe("b").subscribe("c").read();
-  EXPECT_THAT(reader.payloads(), ElementsAre("x")) << "of c";
-}
-
-// Else a client could have the store write for nothing, as often as it likes.
-TEST_F(JournalTest, ATopicThatIsClearedIsWrittenOnlyIfTheStoreHasAValueOfIt) {
-  writer().publish("a", "x", 1, true).publish("b", "x", 1, true);
-  world.limits.slots.count_max = 1;
-  world.restart();
-  Peer& sender = writer();
-  const std::uint64_t before = world.log->records;
-  for (int i = 0; i < 10; ++i) sender.publish("never/" + std::to_string(i), "", 1, true);
-  for (int i = 0; i < 10; ++i) sender.publish("b", "", 1, true);
-  EXPECT_EQ(world.log->records, before + 1);
-}
-
-TEST(Journal, ARetainedValueTakesItsUsersRoomAfterARestartToo) {
-  ProcessorLimits limits;
-  limits.slots.user_bytes_max = 150;
-  World world(limits);
-  world.open_store();
-  const auto users = std::make_shared<const Users>(std::map<std::string, User>{{"ann", {}}});
-  const auto ann = [&]() -> Peer& {
-    Peer& peer = world.peer("ann", protocol::Version::v5);
-    peer.rights = users->rights_of("ann");
-    return peer.connect();
-  };
-  ann().publish("a", std::string(100, 'x'), 1, true);
-  for (int life = 0; life < 2; ++life) {
-    world.restart(0, users);
-    EXPECT_EQ(world.restored.retained, 1u);
-    ann().publish("b", std::string(100, 'x'), 1, true);
-    EXPECT_EQ(world.processor.stats().retained.value(), 1u);
-  }
 }
 
 // Whatever is dropped, replaced or acknowledged leaves the store too.

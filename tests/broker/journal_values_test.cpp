@@ -1,4 +1,4 @@
-// Many values that wait for the store go there in parts.
+// Values in the store, retained and newest ones. Many that wait for it go there in parts.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,15 +8,116 @@
 #include <set>
 #include <string>
 
-#include "core/broker/journal.hpp"
-#include "tests/broker/world.hpp"
+#include "tests/broker/journal_fixture.hpp"
 
 namespace millrace::broker {
 namespace {
 
 using testing::ElementsAre;
 
-constexpr std::int64_t second_ns = 1'000'000'000;
+TEST_F(JournalTest, RetainedMessagesAreThereUntilTheyAreCleared) {
+  Peer& sender = writer();
+  sender.publish("a", "1", 1, true).publish("a", "2", 1, true).publish("b", "3", 1, true);
+  sender.publish("b", "", 1, true).publish("c", "not retained", 1);
+  world.restart();
+  EXPECT_EQ(world.restored.retained, 1u);
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("2"));
+}
+
+TEST_F(JournalTest, ARetainedMessageAtQoS0IsWrittenOnceAnInterval) {
+  Peer& sender = writer();
+  const std::uint64_t before = world.log->records;
+  for (int i = 0; i < 1000; ++i) sender.publish("a", std::to_string(i), 0, true);
+  EXPECT_EQ(world.log->records, before);
+  EXPECT_LE(world.processor.next_deadline_ns(), world.now_ns + second_ns);
+  world.advance_ms(1000);
+  EXPECT_EQ(world.log->records, before + 1);
+  world.restart();
+  Peer& reader = world.peer("reader").connect().subscribe("#");
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("999"));
+}
+
+TEST(Journal, KeepsTheNewestValueOfEachTopicWhereItIsTold) {
+  const Journal::Options newest{.newest_values = true};
+  World world;
+  world.open_store(newest);
+  const auto writer = [&]() -> Peer& { return world.peer("writer").connect(); };
+  Peer& sender = writer();
+  const std::uint64_t before = world.log->records;
+  for (int i = 0; i < 100; ++i) sender.publish("a", std::to_string(i), i % 2);
+  sender.publish("b", "retained", 0, true).publish("c", "x").publish("c", "");
+  EXPECT_EQ(world.log->records, before + 1);  // of "c" nothing is to be kept
+  world.advance_ms(1000);
+  EXPECT_EQ(world.log->records, before + 3);
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 1u);
+  EXPECT_EQ(world.restored.retained, 1u);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
+  EXPECT_THAT(reader.read().payloads(), ElementsAre("99", "retained"));
+  EXPECT_FALSE(reader.got[0].retain);
+  EXPECT_TRUE(reader.got[1].retain);
+  writer().publish("a", "retained, too", 0, true).publish("b", "newer");
+  world.advance_ms(1000);
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 1u);  // of "b", which has a retained one beside
+  EXPECT_EQ(world.restored.retained, 2u);
+  Peer& again = world.peer("again").connect().subscribe("b", 0, Mode::latest);
+  EXPECT_THAT(again.read().payloads(), testing::Contains("newer"));
+  world.restart();  // not told
+  world.run_until_idle();
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 0u);
+}
+
+TEST(Journal, ANewestValueThatMadeRoomIsNotKept) {
+  const Journal::Options newest{.newest_values = true};
+  ProcessorLimits limits;
+  limits.slots.count_max = 2;
+  World world(limits);
+  world.open_store(newest);
+  Peer& sender = world.peer("writer").connect();
+  for (const char* topic : {"a", "b"}) sender.publish(topic, "x");
+  world.advance_ms(1000);
+  for (const char* topic : {"c", "d", "e"}) sender.publish(topic, "x");
+  world.advance_ms(1000);
+  world.restart(0, nullptr, 0, newest);
+  EXPECT_EQ(world.restored.newest, 2u);
+  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest).read();
+  ASSERT_EQ(reader.got.size(), 2u);
+  EXPECT_EQ(reader.got[0].topic, "d");
+  EXPECT_EQ(reader.got[1].topic, "e");
+}
+
+// One that a start with lower limits refused is in the store still.
+TEST_F(JournalTest, ARetainedValueThatWasRefusedAtTheStartComesBackUnlessItWasCleared) {
+  writer().publish("a", "x", 1, true).publish("b", "x", 1, true).publish("c", "x", 1, true);
+  const auto restart_with_room_for = [&](std::uint64_t count) {
+    world.limits.slots.count_max = count;
+    world.restart();
+    return world.restored.retained;
+  };
+  ASSERT_EQ(restart_with_room_for(1), 1u);
+  writer().publish("b", "", 0, true).publish("c", "not retained", 1);
+  world.advance_ms(1000);
+  EXPECT_EQ(restart_with_room_for(10), 2u);
+  Peer& reader = world.peer("reader").connect().subscribe("b").subscribe("c").read();
+  EXPECT_THAT(reader.payloads(), ElementsAre("x")) << "of c";
+}
+
+// Else a client could have the store write for nothing, as often as it likes.
+TEST_F(JournalTest, ATopicThatIsClearedIsWrittenOnlyIfTheStoreHasAValueOfIt) {
+  writer().publish("a", "x", 1, true).publish("b", "x", 1, true);
+  world.limits.slots.count_max = 1;
+  world.restart();
+  Peer& sender = writer();
+  const std::uint64_t before = world.log->records;
+  for (int i = 0; i < 10; ++i) sender.publish("never/" + std::to_string(i), "", 1, true);
+  for (int i = 0; i < 10; ++i) sender.publish("b", "", 1, true);
+  EXPECT_EQ(world.log->records, before + 1);
+}
+
+// --- Many values ---------------------------------------------------------------------------------
 
 // A hundred retained values and a hundred newest ones that are due, of which ten fit into one batch.
 class ManyValues : public testing::Test {

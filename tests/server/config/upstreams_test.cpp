@@ -2,41 +2,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/config/schema.hpp"
 #include "server/config/upstream_address.hpp"
-#include "tests/server/files.hpp"
+#include "tests/server/config/loaded.hpp"
 
 namespace millrace::server {
 namespace {
 
-using test::Folder;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string faults_of(const LoadedConfig& loaded) {
-  std::string all;
-  for (const ConfigFault& fault : loaded.faults) all += fault.to_string() + "\n";
-  return all;
-}
-
-LoadedConfig load(const std::string& text, std::vector<std::string> sets = {}) {
-  const Folder folder;
-  ConfigSources sources;
-  sources.file = folder.write("millrace.json", text);
-  sources.sets = std::move(sets);
-  return load_config(sources);
-}
 
 // `more`: keys of the one upstream, beside those that it needs.
 std::string faults_with(const std::string& more, const std::string& rules = R"([{
     "direction": "both"}])") {
-  return faults_of(load(R"({"upstreams": [{"name": "north", "addresses": "mqtts://broker.example",
-      "rules": )" + rules +
-                        (more.empty() ? "" : ", ") + more + "}]}"));
+  return faults_of(
+      with_file(R"({"upstreams": [{"name": "north", "addresses": "mqtts://broker.example",
+      "rules": )" +
+                rules + (more.empty() ? "" : ", ") + more + "}]}"));
 }
 
 TEST(Upstreams, NeedANameAnAddressAndARule) {
-  const LoadedConfig loaded = load(R"({"upstreams": [{}]})");
+  const LoadedConfig loaded = with_file(R"({"upstreams": [{}]})");
   EXPECT_THAT(faults_of(loaded), HasSubstr("upstreams[0].name: is needed"));
   EXPECT_THAT(faults_of(loaded), HasSubstr("upstreams[0].addresses: at least one is needed"));
   EXPECT_THAT(faults_of(loaded), HasSubstr("upstreams[0].rules: at least one is needed"));
@@ -46,23 +31,24 @@ TEST(Upstreams, NeedANameAnAddressAndARule) {
 TEST(Upstreams, HaveNamesOfTheirOwn) {
   const std::string one =
       R"({"name": "n", "addresses": "mqtt://a", "rules": [{"direction": "in"}]})";
-  EXPECT_THAT(faults_of(load(R"({"upstreams": [)" + one + "," + one + "]}")),
+  EXPECT_THAT(faults_of(with_file(R"({"upstreams": [)" + one + "," + one + "]}")),
               HasSubstr("upstreams[1].name: \"n\" is another upstream's name already"));
-  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "a/b", "addresses": "mqtt://a",
+  EXPECT_THAT(faults_of(with_file(R"({"upstreams": [{"name": "a/b", "addresses": "mqtt://a",
       "rules": [{"direction": "in"}]}]})")),
               HasSubstr("letters, digits"));
 }
 
 TEST(Upstreams, HaveKeysThatTheCommandLineReaches) {
-  const LoadedConfig loaded = load(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
+  const LoadedConfig loaded =
+      with_file(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
       "rules": [{"direction": "in"}, {"direction": "out"}]}]})",
-                                   {"upstreams[0].rules[1].filter=a/b", "upstreams[0].user=17"});
+                {}, {"upstreams[0].rules[1].filter=a/b", "upstreams[0].user=17"});
   EXPECT_THAT(faults_of(loaded), IsEmpty());
   EXPECT_EQ(loaded.config.upstreams[0].rules[1].filter, "a/b");
   EXPECT_EQ(loaded.config.upstreams[0].user, "17");
-  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
+  EXPECT_THAT(faults_of(with_file(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
       "rules": [{"direction": "in"}]}]})",
-                             {"upstreams[0].rules[3].filter=a"})),
+                                  {}, {"upstreams[0].rules[3].filter=a"})),
               HasSubstr("there is no such item"));
 }
 
@@ -131,7 +117,7 @@ TEST(Upstreams, UseTlsWithWhatBelongsToIt) {
               HasSubstr("upstreams[0].tls.ca_file: cannot read \"/nowhere\""));
   EXPECT_THAT(faults_with(R"("tls": {"certificate_file": "/dev/null"})"),
               HasSubstr("upstreams[0].tls.key_file: is needed"));
-  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
+  EXPECT_THAT(faults_of(with_file(R"({"upstreams": [{"name": "n", "addresses": "mqtt://a",
       "tls": {"verify": "insecure"}, "rules": [{"direction": "in"}]}]})")),
               HasSubstr("upstreams[0].tls: has no meaning without an address"));
   EXPECT_THAT(faults_with(R"("tls": {"verify": "no"})"), HasSubstr("full|signer|insecure"));
@@ -143,7 +129,7 @@ TEST(Upstreams, HaveAddressesOfTheirType) {
               HasSubstr("upstreams[0].type: must be one of mqtt"));
   EXPECT_THAT(faults_with(R"("type": "nats")"),
               HasSubstr("is an address of MQTT, and `type` is nats: \"mqtts://broker.example\""));
-  EXPECT_THAT(faults_of(load(R"({"upstreams": [{"name": "n", "addresses": "nats://a",
+  EXPECT_THAT(faults_of(with_file(R"({"upstreams": [{"name": "n", "addresses": "nats://a",
       "rules": [{"direction": "in"}]}]})")),
               HasSubstr("is an address of NATS, and `type` is mqtt: \"nats://a\""));
 }
@@ -151,9 +137,9 @@ TEST(Upstreams, HaveAddressesOfTheirType) {
 // `more`: keys of the one upstream, which is a NATS server.
 std::string nats_faults_with(const std::string& more,
                              const std::string& rules = R"([{"direction": "both"}])") {
-  return faults_of(load(R"({"upstreams": [{"name": "n", "type": "nats", "addresses": "tls://a",
-      "rules": )" + rules +
-                        (more.empty() ? "" : ", ") + more + "}]}"));
+  return faults_of(with_file(R"({"upstreams": [{"name": "n", "type": "nats", "addresses": "tls://a",
+      "rules": )" + rules + (more.empty() ? "" : ", ") +
+                             more + "}]}"));
 }
 
 TEST(Upstreams, OfNatsRefuseWhatIsOfMqttAlone) {
