@@ -9,29 +9,24 @@
 #include <thread>
 #include <vector>
 
-#include "core/base/futex.hpp"
 #include "core/shm/include/millrace/local.hpp"
 #include "core/shm/ring/ring_writer.hpp"
 #include "core/shm/ring/snapshot.hpp"
 #include "scripted_server.hpp"
+#include "tests/shm/client/next_payload.hpp"
+#include "tests/shm/futex.hpp"
+#include "tests/shm/ring/ring_fixture.hpp"
 
 namespace millrace::local {
 namespace {
 
 using shm::RingOptions;
 using shm::RingWriter;
+using shm::small;
+using shm::small_lossless;
 using test::ScriptedServer;
 
 constexpr auto at_once = std::chrono::nanoseconds(0);
-constexpr RingOptions small{.data_bytes = 4'096, .frame_bytes_max = 1'024};
-constexpr RingOptions small_lossless{
-    .data_bytes = 4'096, .frame_bytes_max = 1'024, .lossless = true, .overflow_bytes_max = 4'096};
-
-// Moves who sleeps on `from` to `to`, which needs no more than to map the page of `from` for
-// reading. The number of sleepers that it moved.
-long requeue(const std::atomic<std::uint32_t>& from, const std::atomic<std::uint32_t>& to) {
-  return ::syscall(SYS_futex, &from, FUTEX_REQUEUE, 0, 1, &to, 0);
-}
 
 class ScriptedReader : public ::testing::Test {
  protected:
@@ -51,10 +46,10 @@ class ScriptedReader : public ::testing::Test {
     options.policy = policy;
     return options;
   }
-  static std::string next_payload(Reader& reader) {
-    MessageCopy message;
-    const Status status = reader.next_copy(message);
-    return status == Status::message ? message.payload : "status " + std::to_string(int(status));
+  void evict(Reader& reader) {
+    server.send({shm::EvictedNotice{shm::Eviction::lease_ended}, {}});
+    Message message;
+    ASSERT_EQ(reader.next(message), Status::evicted);
   }
 
   // What the next readers are given of newest values.
@@ -105,37 +100,42 @@ TEST_F(ScriptedReader, WithANameWakesUpThoughAnotherTookItsSleepAway) {
       shm::Mapping::map(start.consumer_page->fd(), shm::page_bytes, shm::Access::read_only);
   std::thread follower([&] {
     const std::atomic<std::uint32_t> elsewhere{0};
-    while (requeue(page.as<const shm::PositionPage>()->sleep_word, elsewhere) != 1) ::sched_yield();
+    const auto& word = page.as<const shm::PositionPage>()->sleep_word;
+    while (test::move_sleepers(word, elsewhere, 1) != 1) ::sched_yield();
     publish(1, "published after it");
   });
   EXPECT_EQ(next_payload(reader), "published after it");
   follower.join();
 }
 
-// The notice of an eviction comes by another way than the frames, and may come later.
-TEST_F(ScriptedReader, OfALosslessRingIsToldOfItsEvictionBeforeAnythingFromBehindTheGap) {
-  make(small_lossless);
-  Reader reader("#", options(Policy::lossless));
-  publish(1, "before");
-  EXPECT_EQ(next_payload(reader), "before");
-  reader.release();
-  publish(400, std::string(60, 'x'));
-  ASSERT_EQ(start.consumer_page->eviction(), shm::Eviction::overflow_full);
+// A reader of a lossless ring, which has read and released one message.
+class Lossless : public ScriptedReader {
+ protected:
+  Lossless() {
+    make(small_lossless);
+    reader = std::make_unique<Reader>("#", options(Policy::lossless));
+    publish(1, "before");
+    EXPECT_EQ(next_payload(*reader), "before");
+    reader->release();
+  }
+  void overflow() { publish(400, std::string(60, 'x')); }
+
+  std::unique_ptr<Reader> reader;
   Message message;
-  EXPECT_EQ(reader.next(message), Status::evicted);
-  EXPECT_EQ(reader.next(message), Status::reconnected);
+};
+
+// The notice of an eviction comes by another way than the frames, and may come later.
+TEST_F(Lossless, IsToldOfItsEvictionBeforeAnythingFromBehindTheGap) {
+  overflow();
+  ASSERT_EQ(start.consumer_page->eviction(), shm::Eviction::overflow_full);
+  EXPECT_EQ(reader->next(message), Status::evicted);
+  EXPECT_EQ(reader->next(message), Status::reconnected);
 }
 
-TEST_F(ScriptedReader, WhoseConnectionTheServerSawEndGetsNothingFromBehindTheGap) {
-  make(small_lossless);
-  Reader reader("#", options(Policy::lossless));
-  publish(1, "before");
-  EXPECT_EQ(next_payload(reader), "before");
-  reader.release();
+TEST_F(Lossless, WithALiftedPageIsDisconnectedBeforeAnyFrameBehindTheGap) {
   start.consumer_page->lift();
-  publish(400, std::string(60, 'x'));
-  Message message;
-  EXPECT_EQ(reader.next(message), Status::disconnected);
+  overflow();
+  EXPECT_EQ(reader->next(message), Status::disconnected);
 }
 
 TEST_F(ScriptedReader, ReleaseTellsOfAMessageThatNextHasReleasedAlready) {
@@ -214,11 +214,6 @@ class AttachedAgain : public ScriptedReader {
     wanted.start = Start::oldest;
     reader = std::make_unique<Reader>("#", wanted);
   }
-  void evict() {
-    server.send({shm::EvictedNotice{shm::Eviction::lease_ended}, {}});
-    Message message;
-    ASSERT_EQ(reader->next(message), Status::evicted);
-  }
   std::vector<std::uint64_t> next_sequences(std::size_t count) {
     std::vector<std::uint64_t> all;
     while (all.size() < count) {
@@ -228,14 +223,17 @@ class AttachedAgain : public ScriptedReader {
     }
     return all;
   }
+  void read_three_and_evict() {
+    publish(3, "x");
+    EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
+    evict(*reader);
+  }
 
   std::unique_ptr<Reader> reader;
 };
 
 TEST_F(AttachedAgain, ToTheSameRingReadsNothingTwice) {
-  publish(3, "x");
-  EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
-  evict();
+  read_three_and_evict();
   publish(2, "x");
   Message message;
   ASSERT_EQ(reader->next(message), Status::reconnected);
@@ -245,9 +243,7 @@ TEST_F(AttachedAgain, ToTheSameRingReadsNothingTwice) {
 }
 
 TEST_F(AttachedAgain, ToTheSameRingCountsWhatIsNoLongerThere) {
-  publish(3, "x");
-  EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
-  evict();
+  read_three_and_evict();
   Message message;
   ASSERT_EQ(reader->next(message), Status::reconnected);
   publish(100, std::string(60'000, 'x'));
@@ -258,9 +254,7 @@ TEST_F(AttachedAgain, ToTheSameRingCountsWhatIsNoLongerThere) {
 
 // A ring that nobody reads is freed; the sequences of the next one begin anew.
 TEST_F(AttachedAgain, ToAnotherRingReadsAllOfItAndCountsNothing) {
-  publish(3, "x");
-  EXPECT_EQ(next_sequences(3), (std::vector<std::uint64_t>{1, 2, 3}));
-  evict();
+  read_three_and_evict();
   RingOptions next;
   next.ring_id = 2;
   make(next);
@@ -274,13 +268,12 @@ TEST_F(AttachedAgain, ToAnotherRingReadsAllOfItAndCountsNothing) {
 TEST_F(ScriptedReader, AttachedAgainToAnotherRingCountsNothingOfThatOneAsMissed) {
   make({});
   Reader reader("#", options());
-  server.send({shm::EvictedNotice{shm::Eviction::lease_ended}, {}});
-  Message message;
-  ASSERT_EQ(reader.next(message), Status::evicted);
+  evict(reader);
   RingOptions next;
   next.ring_id = 2;
   make(next);
   publish(1'000, "x");
+  Message message;
   ASSERT_EQ(reader.next(message), Status::reconnected);
   EXPECT_EQ(reader.missed(), 0u);
 }

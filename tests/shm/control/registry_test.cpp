@@ -2,11 +2,12 @@
 #include "core/shm/control/registry.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "tests/shm/no_more_descriptors.hpp"
 
 namespace millrace::shm {
 namespace {
@@ -56,13 +57,11 @@ TEST_F(Consumers, OneWithoutANameMayNotBeFollowed) {
 }
 
 TEST_F(Consumers, AreToldWhyTheSystemRefusesARing) {
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  rlimit none = before;
-  none.rlim_cur = 0;
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  const auto refused = answer("", {});
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  std::optional<Refused> refused;
+  {
+    const test::NoMoreDescriptors limit;
+    refused = answer("", {});
+  }
   ASSERT_TRUE(refused);
   EXPECT_EQ(refused->reason, Refusal::no_memory);
   EXPECT_NE(refused->text.find("Too many open files"), std::string::npos) << refused->text;

@@ -25,6 +25,15 @@ inline std::string text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+inline constexpr RingOptions small{.data_bytes = 4096, .frame_bytes_max = 1024};
+inline constexpr RingOptions small_lossless{
+    .data_bytes = 4096, .frame_bytes_max = 1024, .lossless = true, .overflow_bytes_max = 4096};
+inline constexpr RingOptions leased{.data_bytes = 4096,
+                                    .frame_bytes_max = 1024,
+                                    .lossless = true,
+                                    .overflow_bytes_max = 4096,
+                                    .lease_ns = 100};
+
 class Ring : public ::testing::Test {
  protected:
   void make(RingOptions options) {
@@ -61,6 +70,13 @@ class Ring : public ::testing::Test {
     writer->release(now);
   }
 
+  // What the ring has no room for, long after its readers came: their leases begin now.
+  void fill_behind_a_stopped_reader() {
+    writer->release(now = 1'000);
+    publish_many(60);
+    ASSERT_TRUE(writer->has_overflow());
+  }
+
   std::vector<std::uint64_t> read_sequences(RingReader& reader) {
     std::vector<std::uint64_t> all;
     RingReader::Frame frame;
@@ -80,9 +96,5 @@ class Ring : public ::testing::Test {
   std::uint64_t consumers = 0;
   std::uint64_t now = 1;
 };
-
-inline constexpr RingOptions small{.data_bytes = 4096, .frame_bytes_max = 1024};
-inline constexpr RingOptions small_lossless{
-    .data_bytes = 4096, .frame_bytes_max = 1024, .lossless = true, .overflow_bytes_max = 4096};
 
 }  // namespace millrace::shm

@@ -96,9 +96,7 @@ TEST_F(Ring, EvictedReaderStillGetsWhatIsNotOverwritten) {
 }
 
 TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
-  RingOptions options = small_lossless;
-  options.lease_ns = 100;
-  make(options);
+  make(leased);
   auto idle_reader = attach();
   now = 10'000;
   writer->release(now);
@@ -113,9 +111,8 @@ TEST_F(Ring, LeaseEndsOnlyWhileTheGateIsHeld) {
 }
 
 TEST_F(Ring, NextSlowestReaderHasAFullLease) {
-  RingOptions options = small_lossless;
+  RingOptions options = leased;
   options.overflow_bytes_max = 1 << 20;
-  options.lease_ns = 100;
   make(options);
   auto stopped = attach(), healthy = attach();
   publish_many(200);
@@ -129,15 +126,11 @@ TEST_F(Ring, NextSlowestReaderHasAFullLease) {
 }
 
 TEST_F(Ring, FollowerIsNotEvictedTogetherWithItsPredecessor) {
-  RingOptions options = small_lossless;
-  options.lease_ns = 100;
-  make(options);
+  make(leased);
   auto stopped = attach();
   auto other = attach();
   auto follower = attach_after(1);
-  writer->release(now = 1'000);
-  publish_many(60);
-  ASSERT_TRUE(writer->has_overflow());
+  fill_behind_a_stopped_reader();
   EXPECT_TRUE(read_sequences(*follower).empty()) << "it waits for its predecessor";
   writer->release(now += 100);
   EXPECT_EQ(stopped->eviction(), Eviction::lease_ended);
@@ -151,13 +144,10 @@ TEST_F(Ring, FollowerIsNotEvictedTogetherWithItsPredecessor) {
 }
 
 TEST_F(Ring, FollowerIsEvictedAfterALeaseOfItsOwn) {
-  RingOptions options = small_lossless;
-  options.lease_ns = 100;
-  make(options);
+  make(leased);
   auto stopped = attach();
   auto follower = attach_after(1);
-  writer->release(now = 1'000);
-  publish_many(60);
+  fill_behind_a_stopped_reader();
   writer->release(now += 100);
   ASSERT_EQ(stopped->eviction(), Eviction::lease_ended);
   writer->release(now += 99);
@@ -167,9 +157,7 @@ TEST_F(Ring, FollowerIsEvictedAfterALeaseOfItsOwn) {
 }
 
 TEST_F(Ring, ProgressRenewsTheLease) {
-  RingOptions options = small_lossless;
-  options.lease_ns = 100;
-  make(options);
+  make(leased);
   auto reader = attach();
   publish_many(80);
   RingReader::Frame frame;

@@ -8,6 +8,7 @@
 
 #include "core/shm/ring/ring_reader.hpp"
 #include "core/shm/ring/ring_writer.hpp"
+#include "tests/shm/futex.hpp"
 #include "tests/shm/process.hpp"
 
 namespace millrace::shm {
@@ -197,7 +198,7 @@ TEST(RingFault, FormerPredecessorThatTakesASleepAwayDoesNotKeepIt) {
     const Mapping page = Mapping::map(start.consumer_page->fd(), page_bytes, Access::read_only);
     const std::atomic<std::uint32_t>& word = page.as<const PositionPage>()->sleep_word;
     const std::atomic<std::uint32_t> elsewhere{0};
-    while (::syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, 1, &elsewhere, 0) != 1) ::sched_yield();
+    while (test::move_sleepers(word, elsewhere, 1) != 1) ::sched_yield();
     taken.raise();
     for (;;) ::pause();
     return false;

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/shm/futex.hpp"
 #include "tests/shm/ring/ring_fixture.hpp"
 
 namespace {
@@ -69,7 +70,7 @@ TEST_F(Ring, NoSystemCallWhileNoReaderSleeps) {
 
 // Who sleeps on `word`: they are moved to the word on which they sleep already, and counted.
 long sleepers(const std::atomic<std::uint32_t>& word) {
-  return ::syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, INT_MAX, &word, 0);
+  return test::move_sleepers(word, word, INT_MAX);
 }
 
 TEST_F(Ring, WakingOneReaderCostsTheSameHoweverManyOfItsThreadsSleep) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/shm/process.hpp"
@@ -12,6 +13,9 @@ namespace millrace::shm {
 namespace {
 
 using Found = TableReader::Found;
+
+// Two topics of the same hash.
+constexpr std::string_view one = "8yn0iYCKYHlIj4-BwPqk", other = "GReLUrM4wMqfg9yzV3KQ";
 
 class Table : public ::testing::Test {
  protected:
@@ -27,6 +31,11 @@ class Table : public ::testing::Test {
     const Found found = reader.read(topic, value);
     text.assign(reinterpret_cast<const char*>(value.payload.data()), value.payload.size());
     return found;
+  }
+  std::uint64_t generation_after(std::string_view topic, std::string_view payload) {
+    store(topic, payload);
+    EXPECT_EQ(read(topic), Found::yes);
+    return value.generation;
   }
 
   std::unique_ptr<TableWriter> writer;
@@ -80,7 +89,6 @@ TEST_F(Table, FullWindowReusesTheLeastRecentCell) {
 }
 
 TEST_F(Table, TopicsOfTheSameHashHaveACellEach) {
-  const std::string one = "8yn0iYCKYHlIj4-BwPqk", other = "GReLUrM4wMqfg9yzV3KQ";
   ASSERT_EQ(topic_hash(one), topic_hash(other));
   make({});
   const std::string large(1000, 'x');
@@ -101,12 +109,8 @@ TEST_F(Table, TopicsOfTheSameHashHaveACellEach) {
 
 TEST_F(Table, GenerationChangesWhenACellGoesToATopicOfTheSameHash) {
   make({.cell_count = 1, .window = 1});
-  store("8yn0iYCKYHlIj4-BwPqk", "1");
-  read("8yn0iYCKYHlIj4-BwPqk");
-  const auto first = value.generation;
-  store("GReLUrM4wMqfg9yzV3KQ", "2");
-  ASSERT_EQ(read("GReLUrM4wMqfg9yzV3KQ"), Found::yes);
-  EXPECT_NE(value.generation, first);
+  const std::uint64_t first = generation_after(one, "1");
+  EXPECT_NE(generation_after(other, "2"), first);
 }
 
 TEST_F(Table, KnowsWhenAValueWasStoredThatIsNotInItsCell) {
@@ -128,16 +132,10 @@ TEST_F(Table, KnowsWhenAValueWasStoredThatIsNotInItsCell) {
 
 TEST_F(Table, GenerationChangesWithTheTopicOfACell) {
   make({.cell_count = 1, .window = 1});
-  store("a", "1");
-  read("a");
-  const auto first = value.generation;
-  store("a", "2");
-  read("a");
-  EXPECT_EQ(value.generation, first);
+  const std::uint64_t first = generation_after("a", "1");
+  EXPECT_EQ(generation_after("a", "2"), first);
   store("b", "3");
-  store("a", "4");
-  read("a");
-  EXPECT_NE(value.generation, first);
+  EXPECT_NE(generation_after("a", "4"), first);
 }
 
 TEST_F(Table, AnotherProcessNeverSeesATornValue) {
