@@ -15,26 +15,6 @@ namespace {
 using shm::descriptors_max;
 using shm::UniqueFd;
 
-void send_bytes(const UniqueFd& socket, const std::string& bytes) {
-  ASSERT_EQ(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(bytes.size()));
-}
-
-// Up to `count` replies, fewer if the server ends the connection.
-std::vector<shm::Reply> replies(const UniqueFd& socket, std::size_t count,
-                                std::vector<UniqueFd>& descriptors) {
-  std::vector<shm::Reply> got;
-  shm::ReplyParser parser;
-  std::byte buffer[4096];
-  while (got.size() < count) {
-    const ssize_t bytes = shm::receive_with_descriptors(socket.get(), buffer, descriptors, 0);
-    if (bytes <= 0) break;
-    parser.feed({buffer, static_cast<std::size_t>(bytes)});
-    while (auto item = parser.next()) got.push_back(std::move(item->reply));
-  }
-  return got;
-}
-
 TEST_F(ControlSocket, SurvivesAReaderThatNamesItsPredecessorTwice) {
   TestServer server(directory.socket());
   Reader witness("#", options());
@@ -65,8 +45,7 @@ TEST_F(ControlSocket, RefusesASecondRequestForAValueBeforeTheFirstIsAnswered) {
 }
 
 TEST_F(ControlSocket, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
-  constexpr std::uint64_t frame_bytes = 32;
-  constexpr std::size_t enough = 100'000;
+  constexpr std::size_t enough = 100'000, frame_bytes = RawPublisherRing::frame_bytes;
   std::atomic<shm::PublisherRingHeader*> header{nullptr};
   std::atomic<std::size_t> taken{0};
   ServerOptions options;
@@ -76,24 +55,14 @@ TEST_F(ControlSocket, TakesNoMoreOfAClosedPublisherRingThanItHolds) {
     return false;
   };
   TestServer server(directory.socket(), options);
-  UniqueFd socket = shm::connect_to(directory.socket());
-  std::vector<UniqueFd> descriptors;
-  send_bytes(socket, shm::encode(shm::Request(shm::PublisherRingRequest{"p"})));
-  ASSERT_EQ(replies(socket, 1, descriptors).size(), 1u);
-  const std::size_t data_bytes = server::ControlLoopOptions().publisher_ring_bytes;
-  const std::size_t header_bytes = shm::ring_header_bytes(shm::system_page_bytes());
-  shm::Mapping ring = shm::Mapping::map_ring(descriptors.at(0).get(), header_bytes, data_bytes,
-                                             shm::Access::read_write);
-  ASSERT_TRUE(ring);
-  for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
-    shm::store_header(ring.data() + header_bytes + at, {8, 0, shm::FrameKind::message, 0, 0, 0});
-  }
-  header = ring.as<shm::PublisherRingHeader>();
+  RawPublisherRing raw = open_raw_publisher_ring(directory.socket());
+  ASSERT_TRUE(raw.ring);
+  header = raw.ring.as<shm::PublisherRingHeader>();
   header.load()->tail.store(frame_bytes);
-  socket.reset();
+  raw.socket.reset();
   while (server.loop().figures().clients != 0) std::this_thread::yield();
   EXPECT_GT(taken.load(), 0u);
-  EXPECT_LT(taken.load(), 2 * data_bytes / frame_bytes);
+  EXPECT_LT(taken.load(), 2 * RawPublisherRing::data_bytes / frame_bytes);
 }
 
 TEST_F(ControlSocket, EndsAConnectionThatSendsNoWholeRequest) {

@@ -1,20 +1,21 @@
 // The loop of the control socket with a host that takes what is published when the test says.
 #include "server/local/control_loop.hpp"
 
-#include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
-#include <map>
 
 #include "control_fixture.hpp"
+#include "tests/shm/no_more_descriptors.hpp"
 
 namespace millrace::server {
 namespace {
 
 using local::Publisher;
+using local::send_bytes;
 using shm::UniqueFd;
 
 // What was published waits, as for a processor whose queue is full. But for what the test sets, it is
@@ -51,8 +52,11 @@ struct Host : ControlHost {
 
 class Loop : public local::ControlSocket {
  protected:
-  void start(ControlLoopOptions options = {}) {
+  // The time is longer than a busy machine may hold anything up.
+  void start(std::chrono::milliseconds stop_timeout = std::chrono::minutes(1)) {
+    ControlLoopOptions options;
     options.path = directory.socket();
+    options.stop_timeout = stop_timeout;
     std::string error;
     loop = ControlLoop::open(options, host, error);
     ASSERT_TRUE(loop) << error;
@@ -63,7 +67,7 @@ class Loop : public local::ControlSocket {
   }
   // Sends what is no request, and waits for the answer.
   static void ask(const UniqueFd& socket) {
-    ASSERT_EQ(::send(socket.get(), "\x77 nonsense", 10, MSG_NOSIGNAL), 10);
+    send_bytes(socket, "\x77 nonsense");
     char byte;
     ASSERT_EQ(::recv(socket.get(), &byte, 1, 0), 1);
   }
@@ -82,22 +86,6 @@ class Loop : public local::ControlSocket {
   std::unique_ptr<ControlLoop> loop;
 };
 
-// No descriptor that is not open yet can be opened while this lives.
-class NoMoreDescriptors {
- public:
-  NoMoreDescriptors() {
-    const UniqueFd lowest(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    rlimit none = before_;
-    none.rlim_cur = static_cast<rlim_t>(lowest.get());
-    ::setrlimit(RLIMIT_NOFILE, &none);
-  }
-  ~NoMoreDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
-};
-
 TEST_F(Loop, AcceptsAgainOnceThereAreDescriptorsThoughNoClientLeaves) {
   start();
   const UniqueFd stays = shm::connect_to(directory.socket());
@@ -107,7 +95,7 @@ TEST_F(Loop, AcceptsAgainOnceThereAreDescriptorsThoughNoClientLeaves) {
   address.sun_family = AF_UNIX;
   std::strcpy(address.sun_path, directory.socket().c_str());
   {
-    const NoMoreDescriptors limit;
+    const test::NoMoreDescriptors limit;
     ASSERT_EQ(::connect(waits.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ask(stays);  // so the loop has seen the other one before
     ASSERT_EQ(loop->figures().clients, 1u);
@@ -116,45 +104,36 @@ TEST_F(Loop, AcceptsAgainOnceThereAreDescriptorsThoughNoClientLeaves) {
 }
 
 TEST_F(Loop, OfThePublishersNoneTakesAllTheRoom) {
-  constexpr std::size_t frame_bytes = 32, enough = 20'000;
+  constexpr std::size_t frame_bytes = local::RawPublisherRing::frame_bytes, enough = 20'000;
   std::atomic<shm::PublisherRingHeader*> header{nullptr};
-  std::map<shm::ClientId, std::size_t> of;
-  std::atomic<std::size_t> before_the_other{0};
+  std::atomic<bool> other_waits{false}, other_came{false};
+  std::atomic<std::size_t> meanwhile{0};  // taken of the first one while the other waits
   std::optional<shm::ClientId> first;
   // The first one's ring is never empty: a frame comes for each one that was taken. Each turn of it is
   // more than the host takes at two looks.
   host.takes_per_look = 100;
   host.on_publish = [&](shm::ClientId client, const shm::PublisherRingMessage&) {
     if (!first) first = client;
-    ++of[client];
-    if (client != *first && before_the_other == 0) before_the_other = of[*first];
-    if (client == *first && of[client] < enough) header.load()->tail.fetch_add(frame_bytes);
+    if (client != *first) {
+      other_came = true;
+      return;
+    }
+    if (other_waits && !other_came) ++meanwhile;
+    if (!other_came && meanwhile < enough) header.load()->tail.fetch_add(frame_bytes);
   };
   start();
-  const UniqueFd socket = shm::connect_to(directory.socket());
-  const std::string request = shm::encode(shm::Request(shm::PublisherRingRequest{"p"}));
-  ASSERT_EQ(::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(request.size()));
-  std::byte buffer[4096];
-  std::vector<UniqueFd> descriptors;
-  ASSERT_GT(shm::receive_with_descriptors(socket.get(), buffer, descriptors, 0), 0);
-  const std::size_t data_bytes = ControlLoopOptions().publisher_ring_bytes;
-  const std::size_t header_bytes = shm::ring_header_bytes(shm::system_page_bytes());
-  const shm::Mapping ring = shm::Mapping::map_ring(descriptors.at(0).get(), header_bytes,
-                                                   data_bytes, shm::Access::read_write);
-  for (std::size_t at = 0; at < data_bytes; at += frame_bytes) {
-    std::byte* const frame = ring.data() + header_bytes + at;
-    shm::store_header(frame, {8, 0, shm::FrameKind::message, 0, 0, 0});
-  }
+  const local::RawPublisherRing raw = local::open_raw_publisher_ring(directory.socket());
+  ASSERT_TRUE(raw.ring);
   Publisher other({directory.socket(), "other"});
-  header = ring.as<shm::PublisherRingHeader>();
+  header = raw.ring.as<shm::PublisherRingHeader>();
   header.load()->tail.store(512 * frame_bytes);
-  ASSERT_EQ(::send(socket.get(), "\x01", 1, MSG_NOSIGNAL), 1);
+  send_bytes(raw.socket, "\x01");
   while (host.taken == 0) std::this_thread::yield();
   publish(other, 10);
-  while (before_the_other == 0) std::this_thread::yield();
+  other_waits = true;
+  while (!other_came && meanwhile < enough) std::this_thread::yield();
   loop->stop();
-  EXPECT_LT(before_the_other.load(), enough);
+  EXPECT_LT(meanwhile.load(), enough);
 }
 
 TEST_F(Loop, TakesWhatAPublisherLeftOnceThereIsRoom) {
@@ -176,9 +155,7 @@ TEST_F(Loop, TakesWhatAPublisherLeftOnceThereIsRoom) {
 TEST_F(Loop, PassesOnWhatWaitsWhenItIsStopped) {
   start();
   const UniqueFd reader = shm::connect_to(directory.socket());
-  const std::string request = shm::encode(shm::Request(shm::TableRequest{"#"}));
-  ASSERT_EQ(::send(reader.get(), request.data(), request.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(request.size()));
+  send_bytes(reader, shm::encode(shm::Request(shm::TableRequest{"#"})));
   while (!host.asked) std::this_thread::yield();
   Publisher publisher({directory.socket(), "p"});
   host.takes_per_look = 0;
@@ -188,9 +165,7 @@ TEST_F(Loop, PassesOnWhatWaitsWhenItIsStopped) {
 }
 
 TEST_F(Loop, StopsThoughItsHostTakesNothing) {
-  ControlLoopOptions options;
-  options.stop_timeout = std::chrono::milliseconds(1);
-  start(options);
+  start(std::chrono::milliseconds(1));
   Publisher publisher({directory.socket(), "p"});
   host.takes_per_look = 0;
   publish(publisher, 10);

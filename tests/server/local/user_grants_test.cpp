@@ -39,7 +39,7 @@ TEST(UserGrants, AreWorkedOutOnceForEachUser) {
   EXPECT_EQ(&grants.of("one", settings), one);
 }
 
-// Else settings that come to stand where others stood would be taken for them.
+// Otherwise new settings at the address of freed ones would be taken for those.
 TEST(UserGrants, HoldTheSettingsTheyAreOf) {
   UserGrants grants;
   auto settings = settings_with(AccessEffect::allow);
