@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/config/session_name.hpp"
 #include "tests/broker/users.hpp"
 #include "tests/broker/world.hpp"
 
@@ -87,9 +88,9 @@ TEST(ClientList, ComesInPagesThatHoldEachClientOnce) {
   World world(limits);
   std::vector<std::string> wanted;
   for (char name = 'a'; name <= 'z'; ++name) {
-    // As with session.scope `user`: the user, a zero byte, the client's own identifier.
+    // As with session.scope `user`.
     for (const char* user : {"ann", "bob"}) {
-      world.peer(std::string(user) + '\0' + name).connect();
+      world.peer(name_of_session(user, std::string(1, name))).connect();
       wanted.push_back(std::string(1, name) + " of " + user);
     }
   }
@@ -403,9 +404,8 @@ TEST(ClientList, PicksTheClientsOfAUser) {
 // As with session.scope `user`, and with a link to another broker.
 TEST(ClientList, HasIdentifiersWithoutWhatStandsBesideThemInTheNamesOfSessions) {
   World world;
-  for (const std::string& name :
-       {std::string("lamp"), std::string("ann\0lamp", 8), std::string("lamp\0other", 10),
-        std::string("upstream/far\0", 13)}) {
+  for (const std::string& name : {std::string("lamp"), name_of_session("ann", "lamp"),
+                                  name_of_session("lamp", "other"), name_of_link("upstream/far")}) {
     world.peer(name).connect();
   }
   const auto rows = ask(world, *parsed({{"prefix", "lamp"}}))->rows;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/config/session_name.hpp"
 #include "tests/broker/world.hpp"
 
 namespace millrace::server {
@@ -61,8 +62,8 @@ TEST(Subscribers, AreThoseWhoseFilterMatches) {
 
 TEST(Subscribers, AreNamedByIdentifierAndUser) {
   World world;
-  world.peer(std::string("ann\0lamp", 8)).connect().subscribe("a");
-  world.peer(std::string("upstream/far\0", 13)).connect().subscribe("#");
+  world.peer(name_of_session("ann", "lamp")).connect().subscribe("a");
+  world.peer(name_of_link("upstream/far")).connect().subscribe("#");
   const auto shown = json_of("a", ask(world, "a"))["subscriptions"];
   ASSERT_EQ(shown.size(), 2u);
   EXPECT_EQ(shown[0]["client"], "upstream/far");
