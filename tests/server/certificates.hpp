@@ -1,4 +1,4 @@
-// Keys and certificates made for a test by the openssl program.
+// Keys and certificates made for a test by the openssl program; without it, the test fails.
 #pragma once
 
 #include <string>
@@ -6,10 +6,6 @@
 #include "tests/server/files.hpp"
 
 namespace millrace::test {
-
-inline bool has_openssl() {
-  return has_program("openssl");
-}
 
 // NAME.key and NAME.pem in `folder`, signed by itself. `key`: what `openssl req -newkey` takes.
 inline void make_certificate(const Folder& folder, const std::string& name,

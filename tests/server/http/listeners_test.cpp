@@ -122,7 +122,6 @@ TEST_F(HttpListeners, LinkOnTheirStartPageWhatTheyServe) {
 }
 
 TEST_F(HttpListeners, SpeakTlsBesideOthersInClear) {
-  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
   http.set_tls({nullptr, certified("localhost")});
   start();
   EXPECT_THAT(get_inside_tls("localhost"), HasSubstr("here: /topics"));
@@ -132,7 +131,6 @@ TEST_F(HttpListeners, SpeakTlsBesideOthersInClear) {
 }
 
 TEST_F(HttpListeners, TakeANewCertificateForNewConnections) {
-  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
   http.set_tls({nullptr, certified("one")});
   start();
   EXPECT_THAT(get_inside_tls("one"), HasSubstr("here: /topics"));
@@ -143,7 +141,6 @@ TEST_F(HttpListeners, TakeANewCertificateForNewConnections) {
 
 // The client's certificate is its own authority.
 TEST_F(HttpListeners, EndAConnectionWhoseCertificateNewAuthoritiesWouldNotAccept) {
-  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
   test::make_certificate(folder, "ann");
   test::make_certificate(folder, "bob");
   http.set_tls({nullptr, certified("localhost", "ann")});
@@ -173,7 +170,6 @@ TEST_F(HttpListeners, EndAConnectionWhoseCertificateNewAuthoritiesWouldNotAccept
 // A request, then another one on the same connection, and a handler that answers while the server
 // reads on: each cancels a read that TLS has begun.
 TEST_F(HttpListeners, GoOnWithAConnectionInsideTls) {
-  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
   http.set_tls({nullptr, certified("localhost")});
   start();
   asio::ssl::context client(asio::ssl::context::tls_client);
@@ -190,7 +186,6 @@ TEST_F(HttpListeners, GoOnWithAConnectionInsideTls) {
 }
 
 TEST_F(HttpListeners, EndWhoNeverFinishesTheHandshake) {
-  if (!test::has_openssl()) GTEST_SKIP() << "openssl is not installed";
   HttpConfig hasty = config();
   hasty.header_seconds = 1;
   HttpServer other(hasty);
