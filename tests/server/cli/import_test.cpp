@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 
 #include "server/cli/mosquitto_conf.hpp"
@@ -39,6 +40,12 @@ struct Made {
   Json config;
   std::string notes;
 };
+
+void expect_notes(const Made& made, std::initializer_list<const char*> lines) {
+  for (const char* line : lines) EXPECT_THAT(made.notes, HasSubstr(line));
+}
+
+const char* const only_loopback = R"([{"transport":"tcp","host":"127.0.0.1","port":1883}])";
 
 TEST(Import, WithoutAListenerServesThisMachineAndLetsEverybodyIn) {
   const Made made("# nothing\n");
@@ -113,11 +120,9 @@ TEST(Import, AListenerOfWhichLinesAreAboutTlsIsNeverPlain) {
       R"({"transport":"tls","host":"::","port":8883,"tls":{"certificate_file":"","key_file":"",)"
       R"("version_min":"1.2","ciphers":"ECDHE+AESGCM","client_certificate":"required",)"
       R"("client_ca_file":"/c/ca.crt","crl_file":"/c/crl","user_from":"common_name"}})");
-  for (const char* line : {":2: cafile", ":3: require_certificate", ":4: use_identity_as_username",
-                           ":5: crlfile", ":6: tls_version", ":7: ciphers"}) {
-    EXPECT_THAT(made.notes, HasSubstr(line));
-  }
-  EXPECT_THAT(made.notes, HasSubstr("needs certfile and keyfile: the listener uses TLS here"));
+  expect_notes(made, {":2: cafile", ":3: require_certificate", ":4: use_identity_as_username",
+                      ":5: crlfile", ":6: tls_version", ":7: ciphers",
+                      "needs certfile and keyfile: the listener uses TLS here"});
 }
 
 TEST(Import, EachLineAboutTlsIsEnough) {
@@ -178,33 +183,27 @@ TEST(Import, AUnixSocketSaysThatItHasNoTls) {
                                 HasSubstr(":1: listener 0 /run/m.sock: a Unix socket carries")));
 }
 
-TEST(Import, AListenerThatCannotBeHadTakesItsLinesWithIt) {
+TEST(Import, LinesOfAListenerThatIsLeftOutAreLeftOut) {
   const Made made(
       "listener 1883 127.0.0.1\nlistener 8080 0.0.0.0\nprotocol http_api\ncertfile /a\n"
       "keyfile /b\nlistener web\nmax_connections 5\nlistener 0\nallow_anonymous true\n");
-  EXPECT_EQ(made.at("/listeners").dump(),
-            R"([{"transport":"tcp","host":"127.0.0.1","port":1883}])");
-  EXPECT_THAT(made.notes, AllOf(HasSubstr(":6: listener web: has no port"),
-                                HasSubstr(":8: listener 0: has port 0, and no path")));
+  EXPECT_EQ(made.at("/listeners").dump(), only_loopback);
+  expect_notes(made, {":6: listener web: has no port", ":8: listener 0: has port 0, and no path"});
   const Made none("listener web\n");
   EXPECT_EQ(none.at("/listeners").dump(), "[]");
   EXPECT_EQ(none.at("/access/allow_anonymous"), false);
 }
 
-TEST(Import, LinesOfAListenerThatNobodyAsksForAreNoted) {
+TEST(Import, LinesBeforeTheFirstListenerAreNoted) {
   const Made made(
       "require_certificate true\ncafile /c\nmax_connections 5\nlistener 1883 127.0.0.1\n"
       "allow_anonymous true\n");
-  EXPECT_EQ(made.at("/listeners").dump(),
-            R"([{"transport":"tcp","host":"127.0.0.1","port":1883}])");
-  for (const char* line :
-       {":1: require_certificate true: stands before the first", ":2: cafile /c: stands before",
-        ":3: max_connections 5: stands before"}) {
-    EXPECT_THAT(made.notes, HasSubstr(line));
-  }
+  EXPECT_EQ(made.at("/listeners").dump(), only_loopback);
+  expect_notes(made, {":1: require_certificate true: stands before the first",
+                      ":2: cafile /c: stands before", ":3: max_connections 5: stands before"});
 }
 
-TEST(Import, WhatIsOneForAllListenersIsNotedWhereItDiffers) {
+TEST(Import, ASettingThatIsGlobalHereIsNotedWhereListenersDiffer) {
   const Made made(
       "allow_anonymous true\nlistener 1883 127.0.0.1\nmax_qos 1\nlistener 1884 ::1\nmax_qos 2\n");
   EXPECT_EQ(made.at("/mqtt/qos_max"), 1);
@@ -233,7 +232,13 @@ TEST(Import, ABridgeOfWhichLinesAreAboutTlsIsNeverPlain) {
   }
 }
 
-TEST(Import, RulesForTheUserThatABridgeIsHereAreNoted) {
+TEST(Import, ABridgeWithBridgeInsecureAloneIsNotPlainEither) {
+  const Made made("connection x\naddress 10.0.0.1\ntopic a\nbridge_insecure true\n");
+  EXPECT_EQ(made.at("/upstreams/0/addresses").dump(), R"(["mqtts://10.0.0.1:1883"])");
+  EXPECT_EQ(made.at("/upstreams/0/tls").dump(), R"({"verify":"signer"})");
+}
+
+TEST(Import, ALocalUsernameOfABridgeIsNoted) {
   const Made made("connection x\naddress 10.0.0.1\ntopic a\nlocal_username link\n");
   EXPECT_THAT(made.notes, HasSubstr(":4: local_username link: a link is no client here"));
 }
@@ -430,7 +435,8 @@ TEST(Import, AListenerThatSaysNothingLetsNobodyInWithoutAName) {
   EXPECT_THAT(made.notes, HasSubstr("true for some listeners alone"));
 }
 
-// What stands before the listeners is about another one, and what one says twice is said of one.
+// allow_anonymous before the first listener is the default listener's; a repeated line counts for one
+// listener.
 TEST(Import, EachListenerHasToLetEverybodyIn) {
   for (const char* text :
        {"per_listener_settings true\nallow_anonymous true\nlistener 1883\n",
