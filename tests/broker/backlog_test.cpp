@@ -59,6 +59,11 @@ class Waiting : public testing::Test {
     parts.backlog.update_gauges(client.session);
     return all;
   }
+  void pass_without_credit(std::int64_t ns) {
+    client.outbox->outstanding_bytes = 1 << 20;
+    parts.next_batch(ns);
+    parts.backlog.on_timer(client.session);
+  }
   void lose_connection() {
     client.lose_connection();
     parts.backlog.part(client.session);
@@ -227,17 +232,13 @@ TEST_F(Waiting, IsSlowWithoutCreditOnceWhatMayBeReplacedHasWaitedForLong) {
 
 TEST_F(Waiting, IsNotSlowForMessagesThatAreNeverReplaced) {
   add(Mode::every, value("1", 1));
-  client.outbox->outstanding_bytes = 1 << 20;
-  parts.next_batch(5'000'000'000);
-  parts.backlog.on_timer(client.session);
+  pass_without_credit(5'000'000'000);
   EXPECT_EQ(stats().slow_sessions.value(), 0u);
 }
 
 TEST_F(Waiting, IsSlowNoMoreOnceItsConnectionIsGone) {
   add(Mode::latest, value("1", 1));
-  client.outbox->outstanding_bytes = 1 << 20;
-  parts.next_batch(1'000'000'000);
-  parts.backlog.on_timer(client.session);
+  pass_without_credit(1'000'000'000);
   ASSERT_EQ(stats().slow_sessions.value(), 1u);
   lose_connection();
   EXPECT_EQ(stats().slow_sessions.value(), 0u);
@@ -247,9 +248,7 @@ TEST_F(Waiting, IsSlowNoMoreOnceItsConnectionIsGone) {
 TEST_F(Backlogged, IsBoundLateWhenItCollapsesWhileItIsSlow) {
   Command command = request("a", "request", parts.now_ns);
   add(Mode::adaptive, waiting(command.get_if<command::Publish>()->message));
-  client.outbox->outstanding_bytes = 1 << 20;
-  parts.next_batch(1'000'000'000);
-  parts.backlog.on_timer(client.session);
+  pass_without_credit(1'000'000'000);
   ASSERT_EQ(stats().slow_sessions.value(), 1u);
   EXPECT_EQ(client.outbox->binding(), Outbox::Binding::early);
   for (int i = 0; i < 10; ++i) add(Mode::adaptive, value(std::to_string(i)));
@@ -445,10 +444,6 @@ TEST(Backlog, IsWithinItsLimitsAndItsGaugesAgree) {
         case 0:
           parts.backlog.seal(session);
           break;
-        case 4:
-          client.outbox->outstanding_bytes = random() % 2 == 0 ? 0u : 1u << 20;
-          parts.backlog.update_gauges(session);
-          break;
         case 1:
           if (session.connected()) {
             client.lose_connection();
@@ -472,6 +467,10 @@ TEST(Backlog, IsWithinItsLimitsAndItsGaugesAgree) {
               }
             }
           }
+          parts.backlog.update_gauges(session);
+          break;
+        case 4:
+          client.outbox->outstanding_bytes = random() % 2 == 0 ? 0u : 1u << 20;
           parts.backlog.update_gauges(session);
           break;
         default: {

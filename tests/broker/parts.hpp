@@ -25,11 +25,6 @@
 
 namespace millrace::broker {
 
-inline std::string text_of(const Message& message) {
-  const auto payload = message.payload();
-  return {payload.begin(), payload.end()};
-}
-
 // As a receive buffer holds it: in the middle of more bytes than its own.
 inline Message slice_of(const Message& whole) {
   Message slice = whole;

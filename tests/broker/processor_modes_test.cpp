@@ -222,15 +222,27 @@ TEST(Latest, ForgetsTheCreditOfTheConnectionWithTheLastSuchSubscription) {
   EXPECT_THAT(reader.read().payloads(), ElementsAre("1"));
 }
 
-// No command tells of the time: the processor has to be woken for it, and once.
-TEST(Latest, IsSlowWhileItsValuesHaveWaitedForLongWithoutCredit) {
-  ProcessorLimits limits;
-  limits.credit_bytes = limits.credit_latest_bytes = 50;
-  World world(limits);
+class LatestWithSmallCredit : public testing::Test {
+ protected:
+  void publish_three() {
+    for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, '.'));
+  }
+  std::uint64_t slow() const { return world.processor.stats().slow_sessions.value(); }
+  static ProcessorLimits small_credit() {
+    ProcessorLimits limits;
+    limits.credit_bytes = limits.credit_latest_bytes = 50;
+    return limits;
+  }
+
+  const ProcessorLimits limits = small_credit();
+  World world{limits};
   Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
   Peer& writer = world.peer("writer").connect();
-  const auto slow = [&] { return world.processor.stats().slow_sessions.value(); };
-  for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, '.'));
+};
+
+// No command tells of the time: the processor has to be woken for it, and once.
+TEST_F(LatestWithSmallCredit, IsSlowWhileItsValuesHaveWaitedForLong) {
+  publish_three();
   world.run_until_idle();
   EXPECT_EQ(slow(), 0u);
   EXPECT_EQ(world.processor.next_deadline_ns(), world.now_ns + limits.stale_ns());
@@ -248,16 +260,11 @@ TEST(Latest, IsSlowWhileItsValuesHaveWaitedForLongWithoutCredit) {
 }
 
 // Each value waits for a while, but none for long.
-TEST(Latest, IsNotSlowWhileItTakesWhatItGets) {
-  ProcessorLimits limits;
-  limits.credit_bytes = limits.credit_latest_bytes = 50;
-  World world(limits);
-  Peer& reader = world.peer("reader").connect().subscribe("#", 0, Mode::latest);
-  Peer& writer = world.peer("writer").connect();
+TEST_F(LatestWithSmallCredit, IsNotSlowWhileItTakesWhatItGets) {
   for (int turn = 0; turn < 50; ++turn) {
-    for (const char* topic : {"a", "b", "c"}) writer.publish(topic, std::string(40, '.'));
+    publish_three();
     world.advance_ms(limits.adaptive_stale_after_ms / 2);
-    EXPECT_EQ(world.processor.stats().slow_sessions.value(), 0u) << turn;
+    EXPECT_EQ(slow(), 0u) << turn;
     reader.read();
   }
 }

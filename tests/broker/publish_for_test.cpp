@@ -52,28 +52,25 @@ class PublishFor : public ::testing::Test {
   std::string retained(std::string_view topic) const {
     const Topic* const found = world.processor.topics().find(topic_hash(topic), topic);
     if (found == nullptr || !found->retained) return "";
-    const Message value = message_of(found->retained);
-    return {value.payload().begin(), value.payload().end()};
+    return text_of(message_of(found->retained));
   }
   const ProcessorStats& stats() const { return world.processor.stats(); }
-  std::uint64_t refused() const {
-    return stats().dropped[static_cast<std::size_t>(Drop::retained_refused)].value();
-  }
+  std::uint64_t refused() const { return dropped(world, Drop::retained_refused); }
 
   World world;
   Users users{{{"", {}}, {"ann", {}}, {"bob", {}}}};
   Told told;
 };
 
-ProcessorLimits two_values_a_user() {
+ProcessorLimits two_values(std::uint64_t TopicLimits::*limit) {
   ProcessorLimits limits;
-  limits.slots.user_count_max = 2;
+  limits.slots.*limit = 2;
   return limits;
 }
 
 class OfUsers : public PublishFor {
  protected:
-  OfUsers() : PublishFor(two_values_a_user()) {}
+  OfUsers() : PublishFor(two_values(&TopicLimits::user_count_max)) {}
 };
 
 TEST_F(OfUsers, ARetainedValueIsChargedToItsUser) {
@@ -111,7 +108,7 @@ TEST_F(OfUsers, NothingHappensOfWhatIsRefused) {
   EXPECT_EQ(world.processor.topics().find(topic_hash("c"), "c"), nullptr);
 }
 
-TEST_F(OfUsers, WhatIsNotRetainedIsNobodys) {
+TEST_F(OfUsers, WhatIsNotRetainedIsNotCharged) {
   for (const char* topic : {"a", "b", "c"}) ask("ann", message(topic, "1"));
   EXPECT_THAT(told, ElementsAre(taken, taken, taken));
 }
@@ -141,15 +138,9 @@ TEST_F(OfUsers, AValueIsStoredWhenItsPublisherIsTold) {
   world.joins = nullptr;
 }
 
-ProcessorLimits two_values() {
-  ProcessorLimits limits;
-  limits.slots.count_max = 2;
-  return limits;
-}
-
 class OfAll : public PublishFor {
  protected:
-  OfAll() : PublishFor(two_values()) {}
+  OfAll() : PublishFor(two_values(&TopicLimits::count_max)) {}
 };
 
 TEST_F(OfAll, RetainedValuesAreAsManyAsThereMayBe) {

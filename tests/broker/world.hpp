@@ -31,6 +31,12 @@ inline Message message(std::string_view topic, std::string_view payload, int qos
   return build_message(parts, now_ns);
 }
 
+// The payload.
+inline std::string text_of(const Message& message) {
+  const auto payload = message.payload();
+  return {payload.begin(), payload.end()};
+}
+
 inline Command publish_command(Message message, Outbox* outbox = nullptr) {
   const std::uint32_t bytes = message.packet_bytes;
   return {outbox, command::Publish{std::move(message), bytes}};
