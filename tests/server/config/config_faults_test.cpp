@@ -65,13 +65,13 @@ TEST(Config, AKeyThatStandsTwiceIsNamedWithItsSection) {
   EXPECT_THAT(all, HasSubstr("millrace.json: access: stands twice in one object\n"));
 }
 
-// The default stands in its place, of which nobody wants to know anything.
+// A key that cannot be parsed keeps its default; no further fault is reported about that value.
 TEST(Config, OfWhatCouldNotBeReadNothingMoreIsSaid) {
   EXPECT_EQ(faults_of(with_sets({"listeners=[{\"port\":-1}]", "http.port=1883"})),
             "--set: listeners[0].port: must be 0 to 65,535, not -1\n");
   EXPECT_EQ(faults_of(with_sets({"http.port=x", "listeners[0].port=9464"})),
             "--set: http.port: must be a whole number, not \"x\"\n");
-  // On all addresses, the fault would be the other one's.
+  // On all addresses, the taken port would be reported at http.port.
   EXPECT_EQ(faults_of(with_sets({"access.allow_anonymous=true", "http.port=1883",
                                  R"(listeners=[{"host":"0.0.0.0","port":"x"}])"})),
             "--set: listeners[0].port: must be a whole number, not \"x\"\n");

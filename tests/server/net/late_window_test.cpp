@@ -265,8 +265,7 @@ TEST(LateWindow, LeavesEnoughToAReaderThatDoesNotMakeUpForWhatItDidNotFind) {
   EXPECT_LE(figures.p99_ms, 50);
 }
 
-// On this host, where small segments are merged as they come: what is partly read counts as unread
-// until all of it is.
+// On loopback, merged segments count as unread until the last byte of them is read.
 TEST(LateWindow, LeavesEnoughToAReaderWhoseBufferIsFreedInLargePieces) {
   for (const std::int64_t interval_ns : {5 * ms, 10 * ms}) {
     for (const bool makes_up : {false, true}) {

@@ -157,7 +157,7 @@ TEST_F(TraceTest, EachGetsWhatConcernsIt) {
   EXPECT_EQ(client->entries(0, 1).front().address, "10.0.0.1");
 }
 
-TEST_F(TraceTest, GetsWhatIsDoneToAClientByItsOwner) {
+TEST_F(TraceTest, GetsWhatOthersDoToItsUsersClient) {
   const auto trace = traces().start({Kind::client, "lamp", "ann"}, minutes(1));
   log_debug("of", {{"client", "lamp"}, {"user", "ann"}});
   log_debug("of.another", {{"client", "lamp"}, {"user", "bob"}});
