@@ -22,13 +22,19 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 
-std::optional<ClientChoice> parsed(std::vector<std::pair<std::string, std::string>> query,
-                                   std::string* fault = nullptr, bool* with_session = nullptr) {
+using Query = std::vector<std::pair<std::string, std::string>>;
+
+std::optional<ClientChoice> parsed(Query query, std::string& fault,
+                                   const std::string& method = "GET") {
   HttpRequest request;
+  request.method = method;
   request.rest = "lamp";
   request.query = std::move(query);
-  std::string said;
-  return parse_client_choice(request, with_session, fault != nullptr ? *fault : said);
+  return parse_client_choice(request, fault);
+}
+std::optional<ClientChoice> parsed(Query query, const std::string& method = "GET") {
+  std::string fault;
+  return parsed(std::move(query), fault, method);
 }
 
 FoundClient find(World& world, ClientChoice choice, SessionScope scope = SessionScope::user) {
@@ -51,21 +57,18 @@ TEST(ClientChoice, IsWhatTheRequestSays) {
   EXPECT_EQ(parsed({{"user", "ann"}})->user, "ann");
   EXPECT_EQ(parsed({{"user", ""}})->user, "");
   EXPECT_TRUE(parsed({{"link", "true"}})->link);
-  bool with_session = false;
-  EXPECT_TRUE(parsed({{"session", "end"}, {"user", "ann"}}, nullptr, &with_session));
-  EXPECT_TRUE(with_session);
+  EXPECT_TRUE(parsed({{"session", "end"}, {"user", "ann"}}, "DELETE")->ends_session);
+  EXPECT_FALSE(parsed({{"session", "keep"}}, "DELETE")->ends_session);
 }
 
 TEST(ClientChoice, NamesWhatMakesNoSense) {
-  using Query = std::vector<std::pair<std::string, std::string>>;
-  const auto fault_of = [](Query query, bool* with_session = nullptr) {
+  const auto fault_of = [](Query query, const std::string& method = "GET") {
     std::string fault;
-    EXPECT_FALSE(parsed(std::move(query), &fault, with_session));
+    EXPECT_FALSE(parsed(std::move(query), fault, method));
     return fault;
   };
   EXPECT_NE(fault_of({{"session", "end"}}), "") << "only what ends a connection takes it";
-  bool with_session = false;
-  EXPECT_NE(fault_of({{"session", "maybe"}}, &with_session), "");
+  EXPECT_NE(fault_of({{"session", "maybe"}}, "DELETE"), "");
   EXPECT_NE(fault_of({{"link", "yes"}}), "");
   EXPECT_NE(fault_of({{"link", "true"}, {"user", "ann"}}), "");
   EXPECT_NE(fault_of({{"x", "1"}}), "");
