@@ -57,6 +57,9 @@ TEST_F(Consumers, OneWithoutANameMayNotBeFollowed) {
 }
 
 TEST_F(Consumers, AreToldWhyTheSystemRefusesARing) {
+  // UBSan opens a pipe for the first look at a type's virtual table; here that is done before
+  // there is none to be had.
+  ASSERT_EQ(attach("", {}), std::nullopt);
   std::optional<Refused> refused;
   {
     const test::NoMoreDescriptors limit;
