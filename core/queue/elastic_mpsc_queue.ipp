@@ -337,12 +337,18 @@ void ElasticMpscQueue<T, Wait>::note_peak(std::size_t len) {
 
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::len() const {
-  // The tail first: with a head that is read later, the difference is never more than the length at
-  // the moment when the head was read (and below zero if the consumer has passed that tail by
-  // then).
-  const std::uint64_t tail = tail_.load(std::memory_order_acquire);
-  const std::uint64_t head = head_.load(std::memory_order_relaxed);
-  return tail > head ? tail - head : 0;
+  // The head twice: if it stood still while the tail was read, the difference was the length at
+  // that moment. A tail with a head of another moment would make a queue look empty that never is.
+  // For the consumer the head always stands still. Acquire keeps the loads in order.
+  std::uint64_t head = head_.load(std::memory_order_acquire);
+  for (;;) {
+    Wait::step();
+    const std::uint64_t tail = tail_.load(std::memory_order_acquire);
+    Wait::step();
+    const std::uint64_t again = head_.load(std::memory_order_acquire);
+    if (again == head) return tail - head;
+    head = again;
+  }
 }
 
 template <class T, class Wait>

@@ -188,10 +188,16 @@ class SpscQueue {
   bool empty() const { return len() == 0; }
   /// Correct for some moment during the call.
   std::size_t len() const {
-    // The tail first: see ElasticMpscQueue::len().
-    const std::uint64_t tail = tail_.load(std::memory_order_acquire);
-    const std::uint64_t head = head_.load(std::memory_order_relaxed);
-    return tail > head ? tail - head : 0;
+    // See ElasticMpscQueue::len().
+    std::uint64_t head = head_.load(std::memory_order_acquire);
+    for (;;) {
+      Wait::step();
+      const std::uint64_t tail = tail_.load(std::memory_order_acquire);
+      Wait::step();
+      const std::uint64_t again = head_.load(std::memory_order_acquire);
+      if (again == head) return tail - head;
+      head = again;
+    }
   }
   std::size_t capacity() const { return capacity_; }
   std::size_t max_capacity() const { return capacity_; }

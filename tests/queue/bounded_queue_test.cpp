@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/queue/elastic_mpsc_queue.hpp"
 #include "core/queue/mpmc_queue.hpp"
 #include "core/queue/spsc_queue.hpp"
 #include "tests/queue/descheduled.hpp"
@@ -256,6 +257,37 @@ TYPED_TEST(BoundedQueue, WakesTheSleepersOnTheOtherSideEachTime) {
   }
   threads.clear();
   EXPECT_EQ(sum.load(), long{kThreads} * kTurns * (kTurns - 1) / 2);
+}
+
+/// Calls a function at one of a queue's steps, as if other threads ran just then.
+struct Interrupted : NoWait {
+  static inline int steps_left = 0;
+  static inline std::function<void()> others;
+  static void step() {
+    if (steps_left > 0 && --steps_left == 0) others();
+  }
+};
+
+/// An item is pushed and another popped, at each moment between two loads of len() in turn: one
+/// item waits before and after, two in between, and never none.
+template <class Queue>
+void look_at_the_length_meanwhile(Queue& queue) {
+  ASSERT_TRUE(queue.try_push(0));
+  Interrupted::others = [&] {
+    ASSERT_TRUE(queue.try_push(0));
+    ASSERT_TRUE(queue.try_pop());
+  };
+  for (int steps = 1; steps <= 2; ++steps) {
+    Interrupted::steps_left = steps;
+    EXPECT_EQ(queue.len(), 1U) << steps;
+    ASSERT_EQ(Interrupted::steps_left, 0) << "the moment was met";
+  }
+}
+
+TEST(QueueLength, IsThatOfSomeMoment) {
+  look_at_the_length_meanwhile(**SpscQueue<int, Interrupted>::create(64));
+  look_at_the_length_meanwhile(**MpmcQueue<int, Interrupted>::create(64));
+  look_at_the_length_meanwhile(**ElasticMpscQueue<int, Interrupted>::create({}));
 }
 
 /// Counts the wake-ups; its threads do not sleep, as if woken at once.
