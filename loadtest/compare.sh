@@ -25,8 +25,8 @@ Servers are searched in the PATH; these variables override that:
   MILLRACE, MILLRACE_LOAD   (default: build/release/bin/ of this repository)
   MOSQUITTO, NATS_SERVER, FLASHMQ, NANOMQ
   BEFORE                    another build of Millrace, to see what a change did: the server `before`
-The server `early` is Millrace without late binding (outbox.unread_bytes = 0), and takes part in slow..., fresh...
-and wan-... alone.
+The server `early` is Millrace without late binding (outbox.unread_bytes = 0), and takes part in slow, slow-latest,
+fresh... and wan-... alone.
   FORWARDER, SHAPE          reference programs, which take a port as their argument
 
 In the scenarios ...-kept the reader's session outlives its connection, and in them alone two more

@@ -120,7 +120,8 @@ class Deliveries(Case):
         return peer
 
     def again(self, peer, **options):
-        """The same client after a crash. What it said before has been read: else it might come again first."""
+        """The same client after a crash. Waits for PINGRESP first: the server has then read the acknowledgements, and
+        does not send those messages again."""
         peer.send(wire.pingreq())
         peer.expect(wire.PINGRESP)
         peer.abort()

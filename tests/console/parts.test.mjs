@@ -14,7 +14,7 @@ describe('a client', () => {
     ['without a user', { id: 'a/../lamp?', user: null, link: false }, 'a%2F..%2Flamp%3F?user='],
     ['that is a link', { id: 'upstream/far', user: null, link: true }, 'upstream%2Ffar?link=true'],
   ]) {
-    test(`${name} is asked for as the one that it is`, () => assert.equal(clientPath(client), '/api/v1/clients/' + path))
+    test(`${name} has this path`, () => assert.equal(clientPath(client), '/api/v1/clients/' + path))
   }
 })
 

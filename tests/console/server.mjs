@@ -11,7 +11,8 @@ const binary = process.env.SERVER_BINARY
 export const boss = 'Basic ' + btoa('boss:b')
 export const token = randomBytes(32).toString('hex')
 
-// A port that the system gives to nobody who asks for any, so that it stays free while nobody listens there.
+// A port outside the range that the system assigns by itself (bind to port 0, local ends of connections), so that it
+// stays free while nobody listens there. From 10,000 to 11,999: free_port() of tests/peer/suite.py takes higher ones.
 export async function freePort() {
   const [first] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t').map(Number)
   const isFree = port => new Promise(resolve => {
@@ -21,8 +22,8 @@ export async function freePort() {
       probe.close(() => resolve(bound))
     })
   })
-  for (let tries = 0; first > 12_000 && tries < 100; ++tries) {
-    const port = await isFree(10_000 + Math.floor(Math.random() * (first - 10_000)))
+  for (let tries = 0; first >= 12_000 && tries < 100; ++tries) {
+    const port = await isFree(10_000 + Math.floor(Math.random() * 2000))
     if (port) return port
   }
   return isFree(0)   // all ports are such as the system gives

@@ -1,7 +1,6 @@
 """What the tests of the management API share: requests, each answer of which is held against the
 OpenAPI document that the server serves; and at the end, that each route was asked for."""
 
-import base64
 import json
 import re
 import subprocess
@@ -10,10 +9,16 @@ import urllib.request
 
 import jsonschema
 
-from case import EVENT_TIMEOUT_S, Case, http_answer
+from case import EVENT_TIMEOUT_S, Case, basic, http_answer
 from server import Server, binary
 
 PASSWORDS = {"boss": "b", "user": "u"}
+
+
+def write_passwords(path):
+    for user, password in PASSWORDS.items():
+        subprocess.run([binary(), "passwd", path, user], input=password + "\n", text=True, check=True,
+                       stdout=subprocess.DEVNULL)
 
 
 class ApiCase(Case):
@@ -38,8 +43,7 @@ class ApiCase(Case):
                                          {name.replace("_", "-"): value for name, value in headers.items()},
                                          method=method)
         if user:
-            word = base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
-            request.add_header("Authorization", f"Basic {word}")
+            request.add_header("Authorization", basic(user, PASSWORDS[user]))
         status, fields, text = http_answer(request)
         self.check(method, path.partition("?")[0], status, fields, text)
         return status, fields, json.loads(text) if text else None
@@ -85,9 +89,9 @@ class ApiCase(Case):
         query = urllib.parse.urlencode({"filter": filter_})
         return self.get("/topics?" + query, **arguments)["topics"]
 
-    def with_users(self, **keys):
-        """A server that knows two users."""
-        server = Server({"access": {"password_file": self.password_file(), **keys}})
+    def with_users(self, config=None, **keys):
+        """A server that knows two users. `keys`: of `access`."""
+        server = Server({**(config or {}), "access": {"password_file": self.password_file(), **keys}})
         self.addCleanup(server.stop)
         return server
 
@@ -102,9 +106,7 @@ class ApiCase(Case):
 
     def password_file(self):
         path = f"{self.server.folder.name}/passwords-{self.id()}"
-        for user, password in PASSWORDS.items():
-            subprocess.run([binary(), "passwd", path, user], input=password + "\n", text=True, check=True,
-                           stdout=subprocess.DEVNULL)
+        write_passwords(path)
         return path
 
     @classmethod

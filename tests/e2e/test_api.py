@@ -1,7 +1,6 @@
 """The management API against the real server: every route but traces, and every answer held against the OpenAPI
 document that the server serves."""
 
-import base64
 import http.client
 import re
 import signal
@@ -16,7 +15,7 @@ from random import Random
 
 import wire
 from api_case import ApiCase
-from case import EVENT_TIMEOUT_S, eventually, main
+from case import EVENT_TIMEOUT_S, basic, eventually, main
 from peer import Peer
 from server import Server, binary
 
@@ -153,7 +152,7 @@ class Api(ApiCase):
         publisher.publish("last", b"x", qos=1)
         eventually(lambda: counts() == (2, 2, 2), "both are listed and counted")
         readers[0].close()
-        eventually(lambda: counts() == (1, 1, 1), "who is gone is neither")
+        eventually(lambda: counts() == (1, 1, 1), "the client that left is neither listed nor counted")
 
     def test_clients_are_ordered_by_the_age_and_the_bytes_of_what_waits_for_them(self):
         self.server = Server({"threads": {"io": 1}})
@@ -260,7 +259,7 @@ class Api(ApiCase):
         for number in range(400):
             self.ask("PUT", f"/topics/long/{number}", b"x" * 60_000, user="user", server=server)
         request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1/topics",
-                                         headers={"Authorization": "Basic " + base64.b64encode(b"user:u").decode()})
+                                         headers={"Authorization": basic("user", "u")})
         with urllib.request.urlopen(request, timeout=EVENT_TIMEOUT_S) as answer:
             answer.read(1000)  # far more is on its way than the sockets hold
             self.assertEqual(self.ask("POST", "/reload", user="boss", server=server)[0], 200)

@@ -14,7 +14,7 @@ import threading
 import unittest
 
 import wire
-from api_case import PASSWORDS, ApiCase
+from api_case import ApiCase, write_passwords
 from case import EVENT_TIMEOUT_S, Case, eventually, main
 from certificate import self_signed
 from peer import Peer
@@ -22,12 +22,8 @@ from server import Server, binary
 
 
 class ApiPrograms(ApiCase):
-    def command(self, *arguments, server=None, code=0, **options):
-        done = subprocess.run([binary(), arguments[0], "--port", str((server or self.server).http_port), *arguments[1:]],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=EVENT_TIMEOUT_S,
-                              **{"stdin": subprocess.DEVNULL, **options})
-        self.assertEqual(done.returncode, code, done.stdout)
-        return done.stdout
+    def command(self, *arguments, server=None, **options):
+        return self.run_program(arguments[0], "--port", str((server or self.server).http_port), *arguments[1:], **options)
 
     def test_the_program_lists_clients_and_topics(self):
         peer = self.peer(self.topic("id"))
@@ -223,9 +219,7 @@ class ApiProgramsInsideTls(Case):
         for name, text in (("token", TOKEN + "\n"), ("password", "b\n"), ("empty", ""), ("two-words", "a token\n")):
             with open(cls.file(name), "w") as out:
                 out.write(text)
-        for user, password in PASSWORDS.items():
-            subprocess.run([binary(), "passwd", cls.file("users"), user], input=password + "\n", text=True, check=True,
-                           stdout=subprocess.DEVNULL)
+        write_passwords(cls.file("users"))
         near = {"certificate_file": cls.file("cert.pem"), "key_file": cls.file("key.pem")}
         far = {"certificate_file": cls.file("far.pem"), "key_file": cls.file("far-key.pem")}
         asking = {**near, "client_certificate": "required", "client_ca_file": cls.file("client.pem")}
@@ -247,12 +241,6 @@ class ApiProgramsInsideTls(Case):
 
     def url(self, listener="http-2", host="localhost", scheme="https"):
         return f"{scheme}://{host}:{self.server.port(listener)}"
-
-    def run_program(self, *arguments, code=0):
-        done = subprocess.run([binary(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=EVENT_TIMEOUT_S, stdin=subprocess.DEVNULL)
-        self.assertEqual(done.returncode, code, done.stdout)
-        return done.stdout
 
     def command(self, *arguments, url=None, code=0):
         """As a user does who trusts the server's certificate."""
@@ -324,6 +312,10 @@ class ApiProgramsInsideTls(Case):
             self.assertIn(reason, self.command("topics", "--token-file", self.file(name), code=1))
         self.assertIn("not both", self.command("topics", *self.token, *self.login, code=2))
 
+    def test_an_option_that_another_one_has_to_go_with_is_not_ignored(self):
+        for option, other in (("--password-file", "--user"), ("--key-password-file", "--key-file")):
+            self.assertIn(f"{option} needs {other}", self.command("topics", option, self.file("password"), code=2))
+
     def test_a_secret_is_not_sent_to_another_machine_in_clear(self):
         far = ["--url", "http://192.0.2.1:9464"]  # an address for documentation: nobody is there
         for who in (self.login, self.token):
@@ -336,7 +328,8 @@ class ApiProgramsInsideTls(Case):
     def test_where_the_server_is_can_be_misspelt(self):
         for url in ("localhost:1", "ftp://localhost", self.url() + "/api", "https://user:secret@localhost"):
             self.assertIn("--url must look like", self.run_program("topics", "--url", url, code=2))
-        self.assertIn("--url, or --host", self.run_program("topics", "--url", self.url(), "--port", "1", code=2))
+        self.assertIn("--url or --host and --port, not both",
+                      self.run_program("topics", "--url", self.url(), "--port", "1", code=2))
         self.assertIn("https://", self.command("topics", url=self.url("http", scheme="http"), code=2))
         self.assertIn("it does not speak TLS", self.command("topics", url=self.url("http"), code=1))
         self.assertIn("if it speaks TLS, --url", self.run_program("topics", "--port", str(self.server.port("http-2")), code=1))

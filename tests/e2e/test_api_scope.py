@@ -1,28 +1,21 @@
 """Clients of users who each have client identifiers of their own (session.scope), and links to other brokers, over the
 management API: how they are named, found and disconnected."""
 
-import subprocess
 import urllib.parse
 
 import wire
-from api_case import ApiCase
-from case import EVENT_TIMEOUT_S, eventually, main
+from api_case import PASSWORDS, ApiCase
+from case import eventually, main
 from peer import Peer
-from server import Server, binary
 
 
 class Scope(ApiCase):
-    @staticmethod
-    def must_ask(path):
-        return False  # test_api.py, test_api_traces.py
-
     def setUp(self):
         super().setUp()
         link = {"name": "far", "addresses": [f"mqtt://127.0.0.1:{self.server.mqtt_port}"], "retry_max_seconds": 1,
                 "rules": [{"direction": "out", "filter": self.topic("#")}]}
-        self.scoped = Server({"session": {"scope": "user"}, "upstreams": [link], "access": {
-            "password_file": self.password_file(), "administrators": ["boss"], "allow_anonymous": True}})
-        self.addCleanup(self.scoped.stop)
+        self.scoped = self.with_users({"session": {"scope": "user"}, "upstreams": [link]}, administrators=["boss"],
+                                      allow_anonymous=True)
         self.secret = f"{self.scoped.folder.name}/secret"
         with open(self.secret, "w") as file:
             file.write("b\n")
@@ -30,16 +23,13 @@ class Scope(ApiCase):
     def client(self, client_id, user=None):
         peer = Peer(self.scoped.mqtt_port)
         self.addCleanup(peer.close)
-        login = {"username": user, "password": {"boss": "b", "user": "u"}[user]} if user else {}
+        login = {"username": user, "password": PASSWORDS[user]} if user else {}
         peer.connect(client_id, properties=[(wire.SESSION_EXPIRY, 1000)], **login)
         return peer
 
     def kick(self, *arguments, code=0):
-        done = subprocess.run([binary(), "kick", "--port", str(self.scoped.http_port), "--user", "boss", "--password-file",
-                               self.secret, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=EVENT_TIMEOUT_S, stdin=subprocess.DEVNULL)
-        self.assertEqual(done.returncode, code, done.stdout)
-        return done.stdout
+        return self.run_program("kick", "--port", str(self.scoped.http_port), "--user", "boss", "--password-file",
+                                self.secret, *arguments, code=code)
 
     def state(self, query, client_id="lamp"):
         return self.get(f"/clients/{client_id}?{query}", server=self.scoped)["state"]

@@ -18,8 +18,8 @@ class Packets(Case):
 
     def setUp(self):
         super().setUp()
-        # What the clients of the test before did wrong is counted before they are gone.
-        eventually(lambda: self.open() == 0, "all have gone")
+        # Faults of the previous test's clients are counted before their connections close.
+        eventually(lambda: self.connections("open") == 0, "all have gone")
         self.bystander = self.peer()
         self.bystander.subscribe(self.topic())
 
@@ -27,12 +27,6 @@ class Packets(Case):
         self.bystander.publish(self.topic(), b"undisturbed", qos=1)
         self.bystander.receive(payload=b"undisturbed")
         self.assertIsNone(self.server.process.poll())
-
-    def open(self):
-        return self.server.metrics()['millrace_connections_open{transport="tcp"}']
-
-    def accepted(self):
-        return self.server.metrics()['millrace_connections_accepted_total{transport="tcp"}']
 
     def faults(self):
         return sum(value for name, value in self.server.metrics().items()
@@ -108,14 +102,15 @@ class Packets(Case):
     def test_random_bytes_never_end_the_server(self):
         import random
         generator = random.Random(1)
-        before = self.accepted()
+        before = self.connections("accepted_total")
         for number in range(300):
             connected = number % 2
             peer = self.peer() if connected else self.raw()
             peer.send(bytes([generator.choice([0x10, 0x30, 0x32, 0x34, 0x62, 0x82, 0xA2, 0xE0, 0xF0]),
                              generator.randrange(1, 120)]) + generator.randbytes(200))
             peer.close()
-        eventually(lambda: self.accepted() >= before + 300 and self.open() == 1, "each was looked at, and left")
+        eventually(lambda: self.connections("accepted_total") >= before + 300 and self.connections("open") == 1,
+                   "each was looked at, and left")
 
 
 class WebSockets(Case):

@@ -13,8 +13,8 @@ import unittest
 
 import network
 import wire
-from case import Case, eventually, main
-from http_line import HttpLine
+from case import Case, basic, eventually, main
+from http_connection import HttpConnection
 from peer import TIMEOUT_S, Peer
 from server import Server
 from websocket import WebSocket
@@ -331,7 +331,7 @@ class HttpPlaces(Case):
     CONFIG = {"http": {"connections_per_address_max": 2}}
 
     def line(self, source, target=None, *fields):
-        line = HttpLine(self.server.http_port, source=source)
+        line = HttpConnection(self.server.http_port, source=source)
         self.addCleanup(line.close)
         if target:
             line.ask(target, *fields)
@@ -384,7 +384,7 @@ class HttpPlaces(Case):
     def test_without_the_limit_one_address_may_have_many(self):
         with Server() as server:
             for _ in range(20):
-                line = HttpLine(server.http_port)
+                line = HttpConnection(server.http_port)
                 self.addCleanup(line.close)
                 line.ask("/events?filter=%23")
                 line.receive(b"event: start")
@@ -420,7 +420,7 @@ class HttpGuests(unittest.TestCase):
         line.sock = self.net.connect(node, self.server.http_port, self.net.address("server"))
         try:
             line.request(method, path, headers={} if password is None else {
-                "Authorization": "Basic " + base64.b64encode(f"ann:{password}".encode()).decode()})
+                "Authorization": basic("ann", password)})
             answer = line.getresponse()
             return answer.status, answer.read()
         finally:

@@ -9,7 +9,7 @@ import warnings
 
 import local_case
 import wire
-from case import eventually, main
+from case import EVENT_TIMEOUT_S, eventually, main
 from local_case import BINARY, LocalCase
 
 import millrace_local
@@ -262,7 +262,7 @@ class LocalAlone(LocalCase):
                              millrace_local.TOO_LARGE)
             self.assertEqual(publisher.publish("small", b"1", qos=1, retain=True),
                              millrace_local.TAKEN)
-            self.assertTrue(publisher.drain(30))
+            self.assertTrue(publisher.drain(EVENT_TIMEOUT_S))
         got = {line["topic"]: len(line["payload"]) for line in map(json.loads, tap.finish())}
         self.assertEqual(got, {"large": len(large), "small": 1})
         with millrace_local.Latest("#", socket=self.socket) as latest:
@@ -280,7 +280,7 @@ class LocalRetained(LocalCase):
             for number in range(5):
                 self.assertEqual(publisher.publish(self.topic(str(number)), b"1", qos=1, retain=True),
                                  millrace_local.TAKEN)
-            self.assertTrue(publisher.drain(30))
+            self.assertTrue(publisher.drain(EVENT_TIMEOUT_S))
         for number in range(5):  # It is delivered nevertheless.
             reader.receive(topic=self.topic(str(number)))
         late = self.peer()

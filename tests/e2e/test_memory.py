@@ -180,10 +180,8 @@ class GroupMemory(Case):
             writer.publish(self.topic(f"b{i % 20}"), LARGE, qos=1)
         metrics = self.server.metrics()
         self.assertGreaterEqual(metrics["millrace_memory_sessions_shed_total"], 1)
-        # The kernel has found nothing to end: the group never came to its limit.
-        peak = self.group.peak_bytes()
-        if peak is not None:
-            self.assertLess(peak, self.GROUP)
+        # The kernel has found nothing to end. (The peak counts page cache, too, which goes only at the limit.)
+        self.assertEqual(self.group.oom_kills(), 0)
         self.peer(properties=lasting).disconnect()
 
 

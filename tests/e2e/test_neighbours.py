@@ -41,13 +41,10 @@ class Takeover(Case):
         old.expect_fault(0x8E)
         new.expect(wire.PUBLISH, payload=b"once", dup=True, pid=first.pid)
 
-    def metric(self, name):
-        return self.server.metrics()[f'millrace_connections_{name}{{transport="tcp"}}']
-
     def test_two_connections_that_fight_for_a_name_end_nothing_else(self):
         bystander = self.peer()
         bystander.subscribe(self.topic())
-        accepted = self.metric("accepted_total")
+        accepted = self.connections("accepted_total")
 
         def fight():
             for _ in range(50):
@@ -63,7 +60,7 @@ class Takeover(Case):
         bystander.publish(self.topic(), b"still here", qos=2)
         bystander.receive(payload=b"still here")
         # One that is still looked at would take the next one over.
-        eventually(lambda: self.metric("accepted_total") >= accepted + 150 and self.metric("open") == 1,
+        eventually(lambda: self.connections("accepted_total") >= accepted + 150 and self.connections("open") == 1,
                    "all fighters have gone")
         last = self.peer(self.unique)
         last.subscribe(self.topic("x"))

@@ -147,12 +147,7 @@ class Proxies(Case):
                     sock.close()
         self.peer().disconnect()  # By now the server has opened what it needs for itself.
         descriptors = self.server.descriptors()
-
-        def served_flood():
-            with self.served_meanwhile("near/meanwhile"):
-                flood()
-        served_flood()
-        self.adds_little(served_flood, 1 << 20)
+        self.adds_little(flood, 1 << 20, "near/meanwhile")
         eventually(lambda: self.server.descriptors() <= descriptors, "the sockets are closed")
         self.peer().publish("near/x", b"", qos=1)
 

@@ -1,6 +1,5 @@
 """The durable store with the real server: what was acknowledged is there after kill -9."""
 
-import base64
 import os
 import random
 import shutil
@@ -12,7 +11,7 @@ import urllib.error
 import urllib.request
 
 import wire
-from case import http_answer
+from case import basic, http_answer
 from kill_load import LONG, Churner, Enough, Publisher, Subscriber
 from peer import Peer
 from server import Server, binary
@@ -305,11 +304,10 @@ class Store(StoreCase):
         subprocess.run([binary(), "passwd", "-b", "-I", "1", passwords, "user", "u"], check=True)
         access = {"password_file": passwords, "allow_anonymous": True}
         server, ballast = self.start_on_a_small_disk(others={"access": access}, on_failure=on_failure)
-        word = base64.b64encode(b"user:u").decode()
 
         def ask(method, topic, body=b"1"):
             request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/v1/topics/{topic}", body,
-                                             {"Authorization": f"Basic {word}"}, method=method)
+                                             {"Authorization": basic("user", "u")}, method=method)
             status, _, text = http_answer(request)
             return status, text.decode()
 

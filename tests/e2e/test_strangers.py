@@ -129,24 +129,21 @@ class Strangers(Case):
             one.close()
 
     def leaves_nothing(self, attack, *arguments):
-        """Nothing is left of one time more: memory may be kept to be used again, and how much of it
-        differs; what is lost is lost each time. Much that is free is given back every ten seconds. So an
-        attack has to send much more than 4 MiB, or a server that keeps every byte would pass."""
+        """An attack has to send much more than 4 MiB, or a server that keeps every byte would pass."""
         self.expect_service()
         descriptors = self.server.descriptors()
         spare = 28 << 20  # the server keeps about as much of what is free
-        before = self.server.resident_bytes() + spare
-        memory = []
-        while len(memory) < 2 or memory[-1] - memory[-2] >= 4 << 20:
-            self.assertLess(len(memory), 5, f"resident after each time: {memory}")
-            with self.served_meanwhile():
-                attack(*arguments)
+        at_first = self.server.resident_bytes() + spare
+
+        def measure(before):
             self.expect_service()
             eventually(lambda: self.server.descriptors() <= descriptors + 5, "the sockets are closed")
-            memory.append(self.given_back(memory[-1] if memory else before))
+            return self.given_back(at_first if before is None else before)
+        self.adds_little(lambda: attack(*arguments), 4 << 20, measure=measure)
 
     def given_back(self, before):
-        """Resident memory, once it is no more than `before`, or what is free has gone back."""
+        """Resident memory, once it is no more than `before`, or what is free has gone back, as much of it does every
+        ten seconds."""
         lowest = self.server.resident_bytes()
         end = time.monotonic() + 12
         while lowest >= before + (4 << 20) and time.monotonic() < end:

@@ -14,7 +14,7 @@ import unittest
 import urllib.request
 
 import wire
-from case import Case, eventually, http_answer, main
+from case import Case, basic, eventually, http_answer, main
 from peer import Peer
 from server import Server
 
@@ -152,14 +152,14 @@ class Tokens(Case):
         self.program("mosquitto_pub", *options, "-t", "ann/m", "-m", "x", "-q", "1").finish()
         self.assertEqual(reader.line("got"), "got x")
 
-    def for_a_while(self, come):
-        """What come(text, end) returns for a token that ends soon; nothing, if it ended too early: on a machine that
-        is busy with something else, a longer one may be needed."""
+    def with_short_token(self, use):
+        """Calls use(token, end) with tokens of 2, 4, ... 32 s until it returns something; None: the token had expired
+        too early."""
         for seconds in (2, 4, 8, 16, 32):
             end = int(time.time()) + seconds
-            if came := come(token(exp=end), end):
-                return came
-        raise AssertionError("no token lasts until its client has come in")
+            if result := use(token(exp=end), end):
+                return result
+        raise AssertionError("each token expired too early")
 
     def connected(self, version=5, **options):
         """With a token that ends soon."""
@@ -168,7 +168,7 @@ class Tokens(Case):
             one.send(wire.connect(f"{self.unique}n{time.monotonic_ns()}", version=version, username="x", password=text,
                                   **options))
             return one if one.expect(wire.CONNACK).code == 0 else None
-        return self.for_a_while(come)
+        return self.with_short_token(come)
 
     def test_a_connection_ends_with_its_token(self):
         for version in (5, 4):
@@ -206,12 +206,12 @@ class Tokens(Case):
                 return None
             self.assertEqual((got.kind, got.code), (wire.AUTH, 0))
             return one, end
-        one, end = self.for_a_while(renewed)
+        one, end = self.with_short_token(renewed)
 
         def ends_later(text, _):
             ends = self.enhanced(token(exp=max(end, int(time.time()) + 2)), name=self.unique + "ends")
             return ends if ends.expect(wire.CONNACK).code == 0 else None
-        self.for_a_while(ends_later).expect_fault(0x87)  # By now the first token has ended as well.
+        self.with_short_token(ends_later).expect_fault(0x87)  # By now the first token has ended as well.
         one.publish("ann/x", b"", qos=1)
 
     def test_a_renewal_that_is_refused_ends_the_connection(self):
@@ -294,14 +294,13 @@ class Tokens(Case):
         self.assertEqual(self.over_http("Bearer " + token()), 200)
         self.assertEqual(self.over_http("Bearer " + token("bob")), 403)
         self.assertEqual(self.over_http("Bearer nothing"), 401)
-        basic = base64.b64encode(b"x:" + token().encode()).decode()
-        self.assertEqual(self.over_http("Basic " + basic), 200)
+        self.assertEqual(self.over_http(basic("x", token())), 200)
 
         def reads(text, _):
             status = self.over_http("Bearer " + text)
             self.assertIn(status, (200, 401))
             return "Bearer " + text if status == 200 else None
-        short = self.for_a_while(reads)
+        short = self.with_short_token(reads)
         eventually(lambda: self.over_http(short) == 401, "it ends")
 
     def test_a_token_that_lists_what_it_allows_manages_nothing(self):
@@ -336,7 +335,7 @@ class Tokens(Case):
             waiting.start()
             eventually(lambda: told or self.server.metrics()["millrace_http_long_polls"] == 1, "it waits")
             return None if told else (ends, waiting, told)
-        ends, waiting, told = self.for_a_while(waits)
+        ends, waiting, told = self.with_short_token(waits)
         ends.expect_fault(0x87)
         self.peer(password=token()).publish("ann/late", b"x", qos=1)
         waiting.join()
@@ -354,13 +353,8 @@ class Tokens(Case):
                 raw.send(wire.connect(f"f{number}", password=wrong[number % len(wrong)]))
                 raw.expect_refused(0x86, 0x89)
                 raw.close()
-
-        def served_flood():
-            with self.served_meanwhile("ann/meanwhile", password=token()):
-                flood()
-        served_flood()
         descriptors = self.server.descriptors()
-        self.adds_little(served_flood, 1 << 20)
+        self.adds_little(flood, 1 << 20, "ann/meanwhile", password=token())
         eventually(lambda: self.server.descriptors() <= descriptors, "the sockets are closed")
         self.peer(password=token()).publish("ann/x", b"", qos=1)
 

@@ -6,21 +6,21 @@ import tempfile
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
-# Where groups are, and what the files of a group are called there.
-_KINDS = ((_ROOT, "memory.max", "memory.peak"),
-          (_ROOT / "memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"))
+# Where groups are, and the files of a group with its limit and its counts.
+_KINDS = ((_ROOT, "memory.max", "memory.events"),
+          (_ROOT / "memory", "memory.limit_in_bytes", "memory.oom_control"))
 
 
 class MemoryGroup:
     """`make` returns a group, or why there can be none. To be closed after the last process in it ended."""
 
-    def __init__(self, folder, peak):
-        self._folder, self._peak = folder, peak
+    def __init__(self, folder, counts):
+        self._folder, self._counts = folder, counts
 
     @classmethod
     def make(cls, bytes_max):
         reasons = []
-        for parent, limit, peak in _KINDS:
+        for parent, limit, counts in _KINDS:
             if not (parent / "cgroup.procs").exists():
                 continue
             try:
@@ -30,7 +30,7 @@ class MemoryGroup:
                 continue
             try:
                 (folder / limit).write_text(str(bytes_max))
-                return cls(folder, peak), ""
+                return cls(folder, counts), ""
             except OSError as error:
                 folder.rmdir()
                 reasons.append(f"{parent}: {limit}: {error.strerror}")
@@ -41,10 +41,10 @@ class MemoryGroup:
         """The command that becomes the one that is its arguments, in this group."""
         return ("sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._folder / "cgroup.procs"))
 
-    def peak_bytes(self):
-        """The most that it held so far; None where the kernel does not tell (v2 before 5.19)."""
-        file = self._folder / self._peak
-        return int(file.read_text()) if file.exists() else None
+    def oom_kills(self):
+        """How many processes in it the kernel has ended because it was at its limit."""
+        lines = (self._folder / self._counts).read_text().splitlines()
+        return int(dict(line.split() for line in lines)["oom_kill"])
 
     def close(self):
         self._folder.rmdir()

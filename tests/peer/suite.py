@@ -41,12 +41,12 @@ _taken = []  # Sockets whose names say which ports this process has for itself; 
 
 
 def free_port():
-    """A port for a server that is told its port, or is to come back on it. It stays this test's, also while
-    nobody listens there: the system gives none of these to whoever asks it for any port, nor to the near
-    end of a connection, and each test leaves those alone that another one has."""
+    """A port outside the range that the system assigns by itself (bind to port 0, local ends of connections). An
+    abstract socket marks it, so no other test takes it until this process ends. Those from 10,000 to 11,999 are for
+    tests/console/server.mjs, which has no marks."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         first, last = map(int, file.read().split())
-    ports = [port for port in range(10_000, 65_536) if not first <= port <= last]
+    ports = [port for port in range(12_000, 65_536) if not first <= port <= last]
     random.shuffle(ports)
     for port in ports:
         mark = socket.socket(socket.AF_UNIX)

@@ -10,7 +10,7 @@ import time
 from peer import TIMEOUT_S
 
 
-class HttpLine:
+class HttpConnection:
     def __init__(self, port=None, sock=None, host="127.0.0.1", source=""):
         """`sock`: one that is connected, perhaps inside TLS; else it connects to the port, from the
         address `source` if it is given."""
@@ -26,13 +26,16 @@ class HttpLine:
         lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *fields, "", ""]
         self.sock.sendall("\r\n".join(lines).encode())
 
+    def _receive_more(self, wanted):
+        data = self.sock.recv(65536)
+        if not data:
+            raise AssertionError(f"the connection ended before {wanted} came: {self._held!r}")
+        self._held += data
+
     def receive(self, text):
         """Returns all that comes up to this text, with it."""
         while text not in self._held:
-            data = self.sock.recv(65536)
-            if not data:
-                raise AssertionError(f"the connection ended before {text!r} came: {self._held!r}")
-            self._held += data
+            self._receive_more(repr(text))
         end = self._held.index(text) + len(text)
         got, self._held = self._held[:end], self._held[end:]
         return got
@@ -43,25 +46,23 @@ class HttpLine:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         count = int(headers.get("content-length", 0))
         while len(self._held) < count:
-            data = self.sock.recv(65536)
-            if not data:
-                raise AssertionError(f"the connection ended in the body: {self._held!r}")
-            self._held += data
+            self._receive_more(f"a body of {count} bytes")
         body, self._held = self._held[:count], self._held[count:]
         return int(first.split()[1]), headers, body
 
     def expect_end(self):
         """Waits until the server ends the connection; returns what came before that."""
-        give_up = time.monotonic() + TIMEOUT_S  # A stream sends something now and then, and does not end.
+        give_up = time.monotonic() + TIMEOUT_S  # A stream may send for ever.
         got, self._held = self._held, b""
-        while True:
-            self.sock.settimeout(max(0.01, give_up - time.monotonic()))
+        while (left := give_up - time.monotonic()) > 0:
+            self.sock.settimeout(left)
             try:
                 data = self.sock.recv(65536)
             except TimeoutError:
-                raise AssertionError(f"the connection goes on; held: {got[-200:]!r}") from None
+                break
             except (ConnectionError, ssl.SSLEOFError):
                 return got
             if not data:
                 return got
             got += data
+        raise AssertionError(f"the connection goes on; held: {got[-200:]!r}")
