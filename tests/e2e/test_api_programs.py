@@ -73,7 +73,7 @@ class ApiPrograms(ApiCase):
         self.addCleanup(program.stdout.close)
         eventually(lambda: self.get("/trace", user="boss", server=server)["traces"], "it traces")
         self.ask("POST", "/topics/a/b", b"x", user="user", server=server)
-        self.assertRegex(program.stdout.readline(), r" received address=127.0.0.1 topic=a/b published over HTTP, payload of 1 bytes$")
+        self.assertRegex(program.stdout.readline(), r" received user=user address=127.0.0.1 topic=a/b published over HTTP, payload of 1 bytes$")
         program.send_signal(signal.SIGINT)
         self.assertEqual(program.wait(EVENT_TIMEOUT_S), 0)
         self.assertEqual(self.get("/trace", user="boss", server=server)["traces"], [])

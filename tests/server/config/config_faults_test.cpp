@@ -8,7 +8,6 @@ namespace millrace::server {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 TEST(Config, AllFaultsAreListedWithPathAndOrigin) {
   const auto loaded = with_file(
