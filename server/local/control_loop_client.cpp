@@ -76,17 +76,19 @@ void ControlLoop::open_publisher_ring(Client& client) {
   if (publisher_rings_.size() >= options_.publisher_rings_max) {
     return refuse(client, shm::limit_reached("local.publishers_max", options_.publisher_rings_max));
   }
+  errno = 0;
   client.publisher_ring =
       shm::PublisherRingReader::make({.epoch = options_.epoch,
                                       .data_bytes = options_.publisher_ring_bytes,
                                       .frame_bytes_max = options_.publisher_ring_frame_bytes_max});
-  if (!client.publisher_ring) return refuse(client, shm::Refusal::no_memory);
+  if (!client.publisher_ring) return refuse(client, shm::no_memory(errno));
   shm::Outgoing out;
   out.descriptors.emplace_back(::fcntl(client.publisher_ring->ring_fd(), F_DUPFD_CLOEXEC, 3));
   out.descriptors.emplace_back(::fcntl(client.publisher_ring->control_fd(), F_DUPFD_CLOEXEC, 3));
   if (!out.descriptors[0] || !out.descriptors[1]) {
+    const int error = errno;
     client.publisher_ring.reset();
-    return refuse(client, shm::Refusal::no_memory);
+    return refuse(client, shm::no_memory(error));
   }
   out.bytes = encode(shm::PublisherRingOpened{options_.epoch}, 2);
   publisher_rings_.push_back(client.id);

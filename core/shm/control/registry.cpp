@@ -12,6 +12,12 @@ Refused limit_reached(std::string_view key, std::uint64_t limit) {
           "the limit " + std::string(key) + " = " + std::to_string(limit) + " is reached"};
 }
 
+Refused no_memory(int error) {
+  std::string text = describe(Refusal::no_memory);
+  if (error != 0) text.append(": ").append(std::strerror(error));
+  return {Refusal::no_memory, std::move(text)};
+}
+
 Registry::Registry(const RegistryOptions& options, Watcher& watcher)
     : options_(options), watcher_(watcher) {}
 
@@ -78,8 +84,7 @@ Feed* Registry::feed_for(Kind kind, std::vector<std::string> filters, std::uint6
   errno = 0;
   std::unique_ptr<Feed> feed = make_feed(kind, key.second);
   if (!feed) {
-    refusal = {Refusal::no_memory, describe(Refusal::no_memory)};
-    if (errno != 0) refusal.text += ": " + std::string(std::strerror(errno));
+    refusal = no_memory(errno);
     return nullptr;
   }
   feed->unused_since_ns = now_ns;
@@ -165,7 +170,7 @@ void Registry::open_table(ClientId client, const TableRequest& request, std::uin
 void Registry::answer_table(ClientId client, Feed& feed) {
   std::vector<UniqueFd> descriptors;
   descriptors.push_back(UniqueFd(::fcntl(feed.table->fd(), F_DUPFD_CLOEXEC, 3)));
-  if (!descriptors.front()) return refuse(client, Refusal::no_memory);
+  if (!descriptors.front()) return refuse(client, no_memory(errno));
   join(feed);
   table_of_[client] = &feed;
   send(client, TableOpened{options_.epoch}, std::move(descriptors));

@@ -54,6 +54,10 @@ struct RegistryOptions {
 // The refusal for a limit; `key` is the limit's name in the configuration.
 Refused limit_reached(std::string_view key, std::uint64_t limit);
 
+// What a client is told where the system refuses memory or a descriptor. `error`: errno, or 0 if the
+// system did not say why.
+Refused no_memory(int error);
+
 using ClientId = std::uint64_t;  // of a connection at the control socket, never reused
 
 // A reply for the control socket's thread to send.

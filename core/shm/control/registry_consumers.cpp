@@ -1,5 +1,6 @@
 // The registry's consumers: attaching, predecessors and followers, leaving.
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "core/shm/control/registry.hpp"
@@ -47,10 +48,11 @@ void Registry::attach(ClientId client, const AttachRequest& request, std::uint64
   if (const auto fault = find_predecessors(request, *feed, consumer.after)) {
     return refuse(client, *fault);
   }
+  errno = 0;
   // Messages published from here on are in the ring; the snapshot holds the values from before.
   consumer.start = feed->ring->add_reader(consumer.id, request.start == StartAt::oldest, now_ns,
                                           request.wants_wake_pipe, !consumer.after.empty());
-  if (!consumer.start.consumer_page) return refuse(client, Refusal::no_memory);
+  if (!consumer.start.consumer_page) return refuse(client, no_memory(errno));
   const std::uint64_t id = ++last_consumer_id_;
   join(*feed);
   consumer_of_[client] = id;
@@ -69,6 +71,7 @@ void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64
     return detach(consumer, {Refusal::limit_reached, text}, now_ns);
   }
   const std::size_t snapshot_bytes = snapshot ? snapshot->bytes() : 0;
+  errno = 0;
   std::vector<UniqueFd> descriptors;
   descriptors.push_back(duplicate(consumer.feed->ring->fd()));
   descriptors.push_back(duplicate(start.consumer_page->fd()));
@@ -80,9 +83,7 @@ void Registry::answer_attach(Consumer& consumer, Snapshot* snapshot, std::uint64
   }
   const bool all_valid = std::all_of(descriptors.begin(), descriptors.end(),
                                      [](const UniqueFd& fd) { return static_cast<bool>(fd); });
-  if (!all_valid) {
-    return detach(consumer, {Refusal::no_memory, describe(Refusal::no_memory)}, now_ns);
-  }
+  if (!all_valid) return detach(consumer, no_memory(errno), now_ns);
   consumer.is_answered = true;
   send(consumer.client,
        Attached{options_.epoch, consumer.id, start.position, start.sequence, snapshot_bytes,
