@@ -269,7 +269,8 @@ describe('the page', { skip }, () => {
     for (let i = 0; i < count; ++i) client.publish(`many/t${i}`, String(i))
     await client.publishAsync('many/last', 'x', { qos: 1 })
     await open()
-    await page.locator('.count', { hasText: '100 k topics' }).waitFor()
+    // 12 MB of events take the page seconds of a processor, which it may have to share with much else.
+    await page.locator('.count', { hasText: '100 k topics' }).waitFor({ timeout: 240_000 })
     // How many rows one frame paints at most, and how many rows are made.
     await page.evaluate(() => {
       window.paintedMost = 0
