@@ -56,6 +56,7 @@
 #include "core/base/pause.hpp"
 #include "core/base/prefetch.hpp"
 #include "core/queue/claim_window.hpp"
+#include "core/queue/length.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/segment.hpp"
 #include "core/queue/segment_pool.hpp"

@@ -337,18 +337,7 @@ void ElasticMpscQueue<T, Wait>::note_peak(std::size_t len) {
 
 template <class T, class Wait>
 std::size_t ElasticMpscQueue<T, Wait>::len() const {
-  // The head twice: if it stood still while the tail was read, the difference was the length at
-  // that moment. A tail with a head of another moment would make a queue look empty that never is.
-  // For the consumer the head always stands still. Acquire keeps the loads in order.
-  std::uint64_t head = head_.load(std::memory_order_acquire);
-  for (;;) {
-    Wait::step();
-    const std::uint64_t tail = tail_.load(std::memory_order_acquire);
-    Wait::step();
-    const std::uint64_t again = head_.load(std::memory_order_acquire);
-    if (again == head) return tail - head;
-    head = again;
-  }
+  return length_between<Wait>(head_, tail_);
 }
 
 template <class T, class Wait>

@@ -35,6 +35,7 @@
 
 #include "core/base/cache_line.hpp"
 #include "core/base/pause.hpp"
+#include "core/queue/length.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/waiting.hpp"
 
@@ -167,18 +168,7 @@ class MpmcQueue {
 
   bool empty() const { return len() == 0; }
   /// Items claimed by producers and not yet by consumers; correct for some moment during the call.
-  std::size_t len() const {
-    // See ElasticMpscQueue::len().
-    std::uint64_t head = head_.load(std::memory_order_acquire);
-    for (;;) {
-      Wait::step();
-      const std::uint64_t tail = tail_.load(std::memory_order_acquire);
-      Wait::step();
-      const std::uint64_t again = head_.load(std::memory_order_acquire);
-      if (again == head) return tail - head;
-      head = again;
-    }
-  }
+  std::size_t len() const { return length_between<Wait>(head_, tail_); }
   std::size_t capacity() const { return mask_ + 1; }
   std::size_t max_capacity() const { return mask_ + 1; }
   /// `peak` is the present length, or the capacity if a push has ever found the queue full.

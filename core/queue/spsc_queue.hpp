@@ -35,6 +35,7 @@
 
 #include "core/base/cache_line.hpp"
 #include "core/base/counter.hpp"
+#include "core/queue/length.hpp"
 #include "core/queue/queue_types.hpp"
 #include "core/queue/raw_slots.hpp"
 #include "core/queue/waiting.hpp"
@@ -187,18 +188,7 @@ class SpscQueue {
 
   bool empty() const { return len() == 0; }
   /// Correct for some moment during the call.
-  std::size_t len() const {
-    // See ElasticMpscQueue::len().
-    std::uint64_t head = head_.load(std::memory_order_acquire);
-    for (;;) {
-      Wait::step();
-      const std::uint64_t tail = tail_.load(std::memory_order_acquire);
-      Wait::step();
-      const std::uint64_t again = head_.load(std::memory_order_acquire);
-      if (again == head) return tail - head;
-      head = again;
-    }
-  }
+  std::size_t len() const { return length_between<Wait>(head_, tail_); }
   std::size_t capacity() const { return capacity_; }
   std::size_t max_capacity() const { return capacity_; }
   /// `peak` is updated when the consumer looks for new items.
