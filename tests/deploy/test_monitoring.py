@@ -208,7 +208,6 @@ class Prometheus:
 
 
 @NEEDS_PROMETHEUS
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class RealPrometheus(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="millrace-monitoring-")

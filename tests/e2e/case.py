@@ -7,6 +7,7 @@ import os
 import queue
 import shutil
 import subprocess
+import tempfile
 import threading
 import unittest
 import urllib.error
@@ -64,6 +65,16 @@ class Case(unittest.TestCase):
         probe = self.peer()
         while probe.publish(topic, b"probe", qos=1).code == 0x10:
             pass
+
+    @classmethod
+    def make_folder(cls):
+        """`cls.folder`: a TemporaryDirectory for the files of this class."""
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
+        cls.addClassCleanup(cls.folder.cleanup)
+
+    @classmethod
+    def file(cls, name):
+        return os.path.join(cls.folder.name, name)
 
     def connections(self, name, transport="tcp"):
         return self.server.metrics()[f'millrace_connections_{name}{{transport="{transport}"}}']

@@ -8,7 +8,6 @@ import re
 import socket
 import struct
 import sys
-import tempfile
 
 from case import EVENT_TIMEOUT_S, Case, eventually
 
@@ -125,8 +124,7 @@ class LocalCase(Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-test-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         cls.socket = os.path.join(cls.folder.name, "local.sock")
         cls.CONFIG = {"local": {"socket": cls.socket, **cls.LOCAL}, **cls.OTHERS}
         super().setUpClass()

@@ -5,13 +5,10 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
-import tempfile
 import termios
 import threading
-import unittest
 
 import wire
 from api_case import ApiCase, write_passwords
@@ -203,16 +200,13 @@ class ApiPrograms(ApiCase):
 TOKEN = "token-of-a-robot-" + "x" * 32
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class ApiProgramsInsideTls(Case):
     """What docs/security.md recommends: the port in clear has metrics alone, all else is inside TLS. http-2 has a
     certificate for localhost, http-3 one for another name, and http-4 asks for a client's."""
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="millrace-programs-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = folder.name
+        cls.make_folder()
         self_signed(cls.file("cert.pem"), cls.file("key.pem"), alternative="DNS:localhost,IP:127.0.0.1")
         self_signed(cls.file("far.pem"), cls.file("far-key.pem"), name="far.invalid", alternative="DNS:far.invalid")
         self_signed(cls.file("client.pem"), cls.file("client-key.pem"), name="client")
@@ -234,10 +228,6 @@ class ApiProgramsInsideTls(Case):
         cls.trusting = ["--ca-file", cls.file("cert.pem")]
         cls.login = ["--user", "boss", "--password-file", cls.file("password")]
         cls.token = ["--token-file", cls.file("token")]
-
-    @classmethod
-    def file(cls, name):
-        return os.path.join(cls.folder, name)
 
     def url(self, listener="http-2", host="localhost", scheme="https"):
         return f"{scheme}://{host}:{self.server.port(listener)}"

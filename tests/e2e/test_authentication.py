@@ -1,10 +1,8 @@
 """Passwords and SCRAM-SHA-256 with clients that do not wait, send wrong answers, or are very many."""
 
 import itertools
-import os
 import socket
 import subprocess
-import tempfile
 
 import wire
 from case import Case, eventually, main
@@ -24,14 +22,9 @@ def passwd(*arguments):
 class Users(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-users-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         cls.CONFIG = cls.config()
         super().setUpClass()
-
-    @classmethod
-    def file(cls, name):
-        return os.path.join(cls.folder.name, name)
 
 
 class Argon2(Users):

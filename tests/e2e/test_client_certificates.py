@@ -2,13 +2,10 @@
 is revoked or their authority is replaced."""
 
 import json
-import os
 import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
-import unittest
 
 import wire
 from case import Case, eventually, main
@@ -17,14 +14,12 @@ from peer import TIMEOUT_S, Peer
 from server import Server, binary, environment
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class ClientCertificates(Case):
     """A CA made by the test signs the server, ann and bob; another one signs mallory."""
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-tls-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         for authority in ("ca", "stranger"):
             cls.openssl("req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt",
                         "ec_paramgen_curve:prime256v1", "-subj", f"/CN={authority}",
@@ -58,10 +53,6 @@ class ClientCertificates(Case):
                 {"effect": "allow", "user": "CN=ann,O=Ann\\, Inc.", "filter": "subject/#"},
                 {"effect": "allow", "user": "", "filter": "public/#"}]}}
         super().setUpClass()
-
-    @classmethod
-    def file(cls, name):
-        return os.path.join(cls.folder.name, name)
 
     @classmethod
     def openssl(cls, *arguments):

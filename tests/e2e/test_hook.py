@@ -5,11 +5,9 @@ import hashlib
 import http.server
 import json
 import os
-import shutil
 import ssl
 import tempfile
 import threading
-import unittest
 
 import wire
 from case import Case, eventually, main
@@ -174,7 +172,6 @@ class Hook(Case):
             self.assertEqual(service.count("ann"), 0)
             self.assertEqual(self.come(server, "bob", "other").next().code, 0)
 
-    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
     def test_inside_tls_its_certificate_has_to_hold(self):
         with tempfile.TemporaryDirectory(prefix="millrace-hook-") as folder:
             made = {}

@@ -3,14 +3,10 @@ the page."""
 
 import gzip
 import http.client
-import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
-import unittest
 from pathlib import Path
 
 import wire
@@ -27,12 +23,10 @@ def token(name):
     return f"token-{name}-" + "x" * 32
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class Http(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-http-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         cls.make_certificate()
         for scope in SCOPES:
             with open(cls.file(scope), "w") as out:
@@ -52,10 +46,6 @@ class Http(Case):
                 "rules": [{"effect": "deny", "user": "read", "filter": "secret/#"},
                           {"effect": "deny", "user": "publish", "filter": "secret/#"}]}}
         super().setUpClass()
-
-    @classmethod
-    def file(cls, name):
-        return os.path.join(cls.folder.name, name)
 
     @classmethod
     def make_certificate(cls):

@@ -5,10 +5,8 @@ import contextlib
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
-import tempfile
 import unittest
 import urllib.request
 
@@ -22,8 +20,7 @@ from server import binary, environment
 class Audit(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-log-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         file = os.path.join(cls.folder.name, "passwd")
         subprocess.run([binary(), "passwd", "-b", "-I", "1", file, "ann", "secret"], check=True)
         cls.CONFIG = {"access": {"password_file": file, "rules": [
@@ -61,14 +58,12 @@ class Audit(Case):
         self.server.wait_for_log(r"descriptors limit=\d+")
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class Start(Case):
     """What listens where, with what security, and what is unsafe about it."""
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-log-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         passwd, cls.key, certificate, cls.socket = (
             os.path.join(cls.folder.name, name) for name in ("passwd", "key", "certificate", "socket"))
         subprocess.run([binary(), "passwd", "-b", "-I", "1", passwd, "ann", "secret"], check=True)
@@ -115,8 +110,7 @@ class Secrets(Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-log-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         passwd, token, key = (os.path.join(cls.folder.name, name) for name in ("passwd", "token", "key"))
         subprocess.run([binary(), "passwd", "-b", "-I", "1", passwd, "ann", cls.RIGHT], check=True)
         for file, text in ((token, cls.TOKEN), (key, "key-s3cret-" + "x" * 32)):

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 
 import wire
 from case import Case, main
@@ -16,8 +15,7 @@ class Owners(Case):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-owners-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         cls.passwords = os.path.join(cls.folder.name, "passwords")
         cls.CONFIG = cls.config()
         for user in ("ann", "bob"):

@@ -1,12 +1,8 @@
 """Clients behind proxies: the PROXY protocol and X-Forwarded-For, from named addresses alone."""
 
-import os
-import shutil
 import socket
 import ssl
 import struct
-import tempfile
-import unittest
 
 import wire
 from case import Case, eventually, main
@@ -29,8 +25,7 @@ def v2(address="192.0.2.1", command=1):
 class Proxies(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-proxies-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         near = {"proxy_protocol_from": ["127.0.0.0/8"], "port": 0}
         listeners = [
             {"name": "tcp", "port": 0},
@@ -39,11 +34,9 @@ class Proxies(Case):
             {"name": "far", "port": 0, "proxy_protocol_from": ["10.0.0.0/8"]},
             {"name": "ws", "transport": "ws", "port": 0, "forwarded_from": ["127.0.0.1"]},
             {"name": "ws-far", "transport": "ws", "port": 0, "forwarded_from": ["10.0.0.0/8"]}]
-        if shutil.which("openssl"):
-            key, certificate = (os.path.join(cls.folder.name, name) for name in ("key", "certificate"))
-            self_signed(certificate, key)
-            listeners.append({**near, "name": "behind-tls", "transport": "tls", "tls": {
-                "certificate_file": certificate, "key_file": key}})
+        self_signed(cls.file("certificate"), cls.file("key"))
+        listeners.append({**near, "name": "behind-tls", "transport": "tls", "tls": {
+            "certificate_file": cls.file("certificate"), "key_file": cls.file("key")}})
         cls.CONFIG = {"listeners": listeners, "access": {"rules": [
             {"effect": "allow", "address": "192.0.2.1", "filter": "one/#"},
             {"effect": "allow", "address": "127.0.0.0/8", "filter": "near/#"}]}}
@@ -83,7 +76,6 @@ class Proxies(Case):
             sock.sendall(header)
             self.is_at(sock, "127.0.0.1")
 
-    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
     def test_tls_begins_behind_it(self):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -3,13 +3,10 @@ it, neither memory nor descriptors."""
 
 import os
 import resource
-import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
-import unittest
 
 import wire
 from case import Case, eventually, main
@@ -37,12 +34,10 @@ BEGINNINGS = {
 ENCRYPTED = ("tls", "wss", "asks", "http-2")
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class Strangers(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-strangers-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         cls.make_chain()
@@ -67,10 +62,6 @@ class Strangers(Case):
                            {"effect": "allow", "filter": "own/%c/#"},
                            {"effect": "deny", "filter": "own/#"}]}}
         super().setUpClass()
-
-    @classmethod
-    def file(cls, name):
-        return os.path.join(cls.folder.name, name)
 
     @classmethod
     def write(cls, name, text):

@@ -3,12 +3,9 @@
 import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
-import unittest
 
 import wire
 from case import Case, main
@@ -18,12 +15,10 @@ from server import Server, binary, environment
 from websocket import WebSocket
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class Tls(Case):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-tls-")
-        cls.addClassCleanup(cls.folder.cleanup)
+        cls.make_folder()
         cls.certificate = os.path.join(cls.folder.name, "certificate.pem")
         cls.key = os.path.join(cls.folder.name, "key.pem")
         cls.make_certificate()

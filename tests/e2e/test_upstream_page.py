@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import tempfile
 import unittest
@@ -43,7 +42,6 @@ class OfThePage(Edges):
                      "site7/sensors/kitchen/temperature")
         self.crosses(broker.port, "site7/commands/door", edge.mqtt_port, "commands/door")
 
-    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
     def test_over_the_internet(self):
         folder = tempfile.TemporaryDirectory(prefix="millrace-upstream-")
         self.addCleanup(folder.cleanup)

@@ -1,15 +1,12 @@
 """Links over TLS and WebSocket, and what is checked of the upstream's certificate."""
 
-import shutil
 import tempfile
-import unittest
 
 from case import main
 from server import Server
 from upstream_case import ALL_WAYS, Edges, make_certificate
 
 
-@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
 class OverTls(Edges):
     def make_certificate(self, name):
         return make_certificate(self.folder.name, name)
